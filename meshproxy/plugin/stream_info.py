@@ -1,0 +1,259 @@
+"""What is known of one stream: the facts that access logs, header formatters, tracers and filters read.
+
+The HTTP stream and the TCP connection of the runtime *are* a `StreamInfo` (they subclass it), so a fact is stored once,
+where it arises, and nothing is copied when the log line is due.
+
+Theory: neither class has `__slots__` or an `__init__`; every fact has a class-level default. Creating a stream then
+costs nothing for the forty facts that most streams never learn, a fact that isn't set takes no room, and a reader
+sees its default without a test. The price is that a default must be immutable: a dictionary is `None` until its
+first key is set.
+
+Invariants:
+- times are seconds of the monotonic clock, and 0.0 means that the point wasn't reached; only `start_wall` is
+  seconds since 1970;
+- an absent text is "", an absent number 0; addresses are "ip:port", "[ip6]:port" or the path of a Unix socket;
+- byte counts never decrease.
+
+The names of flags and details are Envoy's: see "access log usage" of its documentation, `%RESPONSE_FLAGS%`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """IP and port of "ip:port" or "[ip6]:port"; the whole text and 0 where there is no port (a Unix socket)."""
+    ip, colon, port = address.rpartition(":")
+    if not colon or not port.isdecimal() or not port.isascii():
+        return address, 0
+    if ip.startswith("["):
+        ip = ip[1:-1]
+    return ip, int(port)
+
+
+class TlsInfo:
+    """What a handshake told about the two certificates. Texts as `%DOWNSTREAM_PEER_*%` and its like print them.
+
+    peer_presented: the peer sent a certificate; peer_validated: and it was verified against the trusted authorities.
+    peer_fingerprint_256, peer_fingerprint_1: lower-case hex digests of the DER form.
+    peer_serial: lower-case hex. peer_not_before, peer_not_after: seconds since 1970, 0.0 without a certificate.
+    peer_certificate: PEM, URL-encoded. The `*_chain_*` facts go from the leaf to the last one sent.
+    """
+
+    peer_presented: bool = False
+    peer_validated: bool = False
+    peer_uri_sans: tuple[str, ...] = ()
+    peer_dns_sans: tuple[str, ...] = ()
+    peer_ip_sans: tuple[str, ...] = ()
+    peer_email_sans: tuple[str, ...] = ()
+    peer_othername_sans: tuple[str, ...] = ()
+    peer_oids: tuple[str, ...] = ()
+    peer_subject: str = ""
+    peer_issuer: str = ""
+    peer_serial: str = ""
+    peer_fingerprint_256: str = ""
+    peer_fingerprint_1: str = ""
+    peer_chain_fingerprints_256: tuple[str, ...] = ()
+    peer_chain_fingerprints_1: tuple[str, ...] = ()
+    peer_chain_serials: tuple[str, ...] = ()
+    peer_certificate: str = ""
+    peer_not_before: float = 0.0
+    peer_not_after: float = 0.0
+    local_uri_sans: tuple[str, ...] = ()
+    local_dns_sans: tuple[str, ...] = ()
+    local_ip_sans: tuple[str, ...] = ()
+    local_email_sans: tuple[str, ...] = ()
+    local_othername_sans: tuple[str, ...] = ()
+    local_oids: tuple[str, ...] = ()
+    local_subject: str = ""
+    session_id: str = ""
+    cipher: str = ""
+    version: str = ""
+
+
+class ConnectionInfo:
+    """What is known of a downstream connection; shared by the streams that it carries.
+
+    local_address: where the peer was going: the restored original destination if there is one.
+    direct_local_address: our end of the socket.
+    remote_address: the peer, as PROXY protocol or X-Forwarded-For make it known; direct_remote_address: the other end
+    of the socket. transport: "raw_buffer" or "tls". termination_details: why we closed it.
+    """
+
+    connection_id: int = 0
+    local_address: str = ""
+    direct_local_address: str = ""
+    remote_address: str = ""
+    direct_remote_address: str = ""
+    requested_server_name: str = ""
+    alpn: str = ""
+    transport: str = "raw_buffer"
+    tls: TlsInfo | None = None
+    ja3: str = ""
+    ja4: str = ""
+    started: float = 0.0
+    handshake_complete: float = 0.0
+    termination_details: str = ""
+    transport_failure_reason: str = ""
+    local_close_reason: str = ""
+    detected_close_type: str = ""
+    filter_chain_name: str = ""
+    listener_metadata: Mapping[str, Mapping[str, Any]] | None = None
+
+    @property
+    def local_ip(self) -> str:
+        return split_address(self.local_address)[0]
+
+    @property
+    def local_port(self) -> int:
+        return split_address(self.local_address)[1]
+
+    @property
+    def direct_local_ip(self) -> str:
+        return split_address(self.direct_local_address)[0]
+
+    @property
+    def direct_local_port(self) -> int:
+        return split_address(self.direct_local_address)[1]
+
+    @property
+    def remote_ip(self) -> str:
+        return split_address(self.remote_address)[0]
+
+    @property
+    def remote_port(self) -> int:
+        return split_address(self.remote_address)[1]
+
+    @property
+    def direct_remote_ip(self) -> str:
+        return split_address(self.direct_remote_address)[0]
+
+    @property
+    def direct_remote_port(self) -> int:
+        return split_address(self.direct_remote_address)[1]
+
+
+NO_CONNECTION = ConnectionInfo()
+
+
+class StreamInfo:
+    """Facts of one HTTP stream, or of one TCP connection that no HTTP is read from.
+
+    protocol: "HTTP/1.0", "HTTP/1.1", "HTTP/2"; "" for TCP.
+    response_code: what the downstream was sent, 0 if nothing. details: `%RESPONSE_CODE_DETAILS%`.
+    flags: short response flags joined by ",", in the order in which they were set.
+    remote_address: the client, if X-Forwarded-For made another of it than the connection's; else "".
+    bytes_received, bytes_sent: body bytes, for TCP all bytes, as the downstream sees the directions.
+    upstream_cluster: its name; upstream_cluster_alt: `alt_stat_name`, "" if it has none.
+    upstream_host: address of the chosen endpoint. upstream_remote_address: the other end of the upstream socket.
+    pool_ready: seconds from the request for an upstream connection to having one, -1.0 if none was had.
+    hosts_attempted, host_names_attempted, connection_ids_attempted: one entry for each try, in order.
+    """
+
+    connection: ConnectionInfo = NO_CONNECTION
+    stream_id: int = 0
+    start_wall: float = 0.0
+    start: float = 0.0
+    end: float = 0.0
+    protocol: str = ""
+    access_log_type: str = ""
+
+    request: RequestHeaders | None = None
+    request_trailers: Headers | None = None
+    response: ResponseHeaders | None = None
+    response_trailers: Headers | None = None
+    original_path: str = ""
+    request_id: str = ""
+    trace_id: str = ""
+    span_id: str = ""
+    sampled: bool = False
+    health_check: bool = False
+    remote_address: str = ""
+
+    response_code: int = 0
+    details: str = ""
+    flags: str = ""
+    custom_flags: str = ""
+    local_reply_body: str = ""
+
+    bytes_received: int = 0
+    bytes_sent: int = 0
+    downstream_header_bytes_received: int = 0
+    downstream_header_bytes_sent: int = 0
+    downstream_decompressed_header_bytes_received: int = 0
+    downstream_decompressed_header_bytes_sent: int = 0
+    downstream_wire_bytes_received: int = 0
+    downstream_wire_bytes_sent: int = 0
+    upstream_header_bytes_received: int = 0
+    upstream_header_bytes_sent: int = 0
+    upstream_decompressed_header_bytes_received: int = 0
+    upstream_decompressed_header_bytes_sent: int = 0
+    upstream_wire_bytes_received: int = 0
+    upstream_wire_bytes_sent: int = 0
+
+    upstream_cluster: str = ""
+    upstream_cluster_alt: str = ""
+    upstream_cluster_metadata: Mapping[str, Mapping[str, Any]] | None = None
+    upstream_host: str = ""
+    upstream_host_name: str = ""
+    upstream_host_metadata: Mapping[str, Mapping[str, Any]] | None = None
+    upstream_local_address: str = ""
+    upstream_remote_address: str = ""
+    upstream_protocol: str = ""
+    upstream_connection_id: int = 0
+    upstream_tls: TlsInfo | None = None
+    upstream_transport_failure_reason: str = ""
+    upstream_local_close_reason: str = ""
+    upstream_detected_close_type: str = ""
+    upstream_filter_state: dict[str, object] | None = None
+    pool_ready: float = -1.0
+    attempt_count: int = 0
+    hosts_attempted: tuple[str, ...] = ()
+    host_names_attempted: tuple[str, ...] = ()
+    connection_ids_attempted: tuple[int, ...] = ()
+
+    route_name: str = ""
+    route_metadata: Mapping[str, Mapping[str, Any]] | None = None
+    virtual_host_name: str = ""
+    virtual_host_metadata: Mapping[str, Mapping[str, Any]] | None = None
+    virtual_cluster_name: str = ""
+
+    request_complete: float = 0.0
+    upstream_connect_start: float = 0.0
+    upstream_connect_complete: float = 0.0
+    upstream_handshake_complete: float = 0.0
+    first_upstream_tx: float = 0.0
+    last_upstream_tx: float = 0.0
+    first_upstream_rx: float = 0.0
+    last_upstream_rx: float = 0.0
+    first_downstream_tx: float = 0.0
+    last_downstream_tx: float = 0.0
+    last_downstream_ack: float = 0.0
+    named_times: dict[str, float] | None = None
+
+    dynamic_metadata: dict[str, dict[str, Any]] | None = None
+    filter_state: dict[str, object] | None = None
+
+    def add_flag(self, flag: str) -> None:
+        """Set a response flag by its short name, such as "UF"; setting it again changes nothing."""
+        flags = self.flags
+        if not flags:
+            self.flags = flag
+        elif flag not in flags.split(","):
+            self.flags = f"{flags},{flag}"
+
+    def set_metadata(self, namespace: str, key: str, value: Any) -> None:
+        """Set one entry of the dynamic metadata. A value is what JSON can say."""
+        if self.dynamic_metadata is None:
+            self.dynamic_metadata = {}
+        self.dynamic_metadata.setdefault(namespace, {})[key] = value
+
+    def set_filter_state(self, name: str, value: object) -> None:
+        """Keep an object under `name` for the filters that follow and for the log."""
+        if self.filter_state is None:
+            self.filter_state = {}
+        self.filter_state[name] = value
