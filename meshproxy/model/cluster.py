@@ -1,0 +1,103 @@
+"""Clusters (envoy.config.cluster.v3): where a request can be sent, and within which limits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from meshproxy.model.codec import Http1Options
+from meshproxy.model.endpoint import Endpoint
+from meshproxy.model.listener import TransportSocket
+
+
+@dataclass(frozen=True, slots=True)
+class CircuitBreakerThresholds:
+    """Limits of one routing priority; `track_remaining` publishes what is left as gauges."""
+
+    max_connections: int = 1024
+    max_pending_requests: int = 1024
+    max_requests: int = 1024
+    max_retries: int = 3
+    max_connection_pools: int = 2**32 - 1
+    track_remaining: bool = False
+    retry_budget_percent: float | None = None
+    retry_budget_min_concurrency: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class DnsOptions:
+    """How STRICT_DNS and LOGICAL_DNS resolve; times in seconds.
+
+    lookup_family: "AUTO" (v6, else v4), "V4_ONLY", "V6_ONLY", "V4_PREFERRED" or "ALL".
+    """
+
+    refresh_rate: float = 5.0
+    respect_ttl: bool = False
+    lookup_family: str = "AUTO"
+    jitter: float = 0.0
+    failure_base: float | None = None
+    failure_max: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OriginalDstOptions:
+    """ORIGINAL_DST: where the address comes from when not from the connection, and how long a host is kept."""
+
+    use_http_header: bool = False
+    http_header_name: str = "x-envoy-original-dst-host"
+    port_override: int = 0
+    cleanup_interval: float = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamBind:
+    """`upstream_bind_config`: the source address of upstream connections (port 0: any), by address family."""
+
+    ipv4: tuple[str, int] | None = None
+    ipv6: tuple[str, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LbOptions:
+    """Load-balancing settings that several policies share; percentages 0-100."""
+
+    panic_threshold: float = 50.0
+    choice_count: int = 2
+    active_request_bias: float = 1.0
+    locality_weighted: bool = False
+    fail_traffic_on_panic: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ClusterConfig:
+    """One cluster. Times in seconds.
+
+    type: STATIC, STRICT_DNS, LOGICAL_DNS or ORIGINAL_DST.
+    endpoints: for the DNS types their addresses are names still to be resolved.
+    idle_timeout: of a pooled upstream connection, 0 for none.
+    protocol: "HTTP1", "HTTP2" or "DOWNSTREAM" (`use_downstream_protocol_config`).
+    """
+
+    name: str
+    type: str = "STATIC"
+    lb_policy: str = "ROUND_ROBIN"
+    endpoints: tuple[Endpoint, ...] = ()
+    connect_timeout: float = 5.0
+    alt_stat_name: str = ""
+    overprovisioning_factor: int = 140
+    lb: LbOptions = LbOptions()
+    dns: DnsOptions = DnsOptions()
+    original_dst: OriginalDstOptions = OriginalDstOptions()
+    thresholds: CircuitBreakerThresholds = CircuitBreakerThresholds()
+    thresholds_high: CircuitBreakerThresholds = CircuitBreakerThresholds()
+    http1: Http1Options = Http1Options()
+    protocol: str = "HTTP1"
+    idle_timeout: float = 3600.0
+    max_connection_duration: float = 0.0
+    max_requests_per_connection: int = 0
+    per_connection_buffer_limit: int = 1 << 20
+    bind: UpstreamBind | None = None
+    tcp_keepalive: tuple[int, int, int] | None = None
+    transport_socket: TransportSocket | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)

@@ -1,0 +1,65 @@
+"""The endpoints of a cluster as the configuration or discovery names them. What a worker learns of them while it runs
+(active requests, failures, ejection) lives in `meshproxy.balance.host.Host`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from meshproxy.address import Address
+
+
+class HealthStatus(Enum):
+    """Envoy's `core.v3.HealthStatus`, as discovery reports it."""
+
+    UNKNOWN = 0
+    HEALTHY = 1
+    UNHEALTHY = 2
+    DRAINING = 3
+    TIMEOUT = 4
+    DEGRADED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Locality:
+    """Where an endpoint runs: Envoy's `core.v3.Locality`."""
+
+    region: str = ""
+    zone: str = ""
+    sub_zone: str = ""
+
+
+NO_LOCALITY = Locality()
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One address that requests can be sent to.
+
+    weight: its share within its locality, 1 or more. hostname: the name it was resolved from, or "".
+    metadata: filter name to fields, such as `envoy.lb` or `envoy.transport_socket_match`.
+    health_check_port: 0 for the port of `address`.
+    """
+
+    address: Address
+    weight: int = 1
+    hostname: str = ""
+    locality: Locality = NO_LOCALITY
+    priority: int = 0
+    health_status: HealthStatus = HealthStatus.UNKNOWN
+    metadata: Mapping[str, Mapping[str, object]] = field(default_factory=dict, hash=False)
+    health_check_port: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LocalityEndpoints:
+    """The endpoints of one locality at one priority: Envoy's `endpoint.v3.LocalityLbEndpoints`.
+
+    weight: the locality's share among those of its priority; None when the configuration gives none.
+    """
+
+    endpoints: tuple[Endpoint, ...]
+    locality: Locality = NO_LOCALITY
+    weight: int | None = None
+    priority: int = 0

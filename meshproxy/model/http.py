@@ -1,0 +1,95 @@
+"""The HTTP connection manager's options (envoy.extensions.filters.network.http_connection_manager.v3)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from meshproxy.address import CidrSet
+from meshproxy.model.codec import Http1Options
+from meshproxy.model.listener import AccessLog, FilterSpec
+from meshproxy.model.route import HeaderAddition, RouteTable
+
+
+@dataclass(frozen=True, slots=True)
+class UpgradeConfig:
+    """One `upgrade_configs` entry: whether this protocol may be asked for by default, and its own filters, if any."""
+
+    enabled: bool = True
+    filters: tuple[FilterSpec, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LocalReplyMapper:
+    """One mapper of `local_reply_config`: the first whose predicate holds changes the reply."""
+
+    predicate: Callable[[Any], bool]
+    status: int | None = None
+    body: str | None = None
+    headers_to_add: tuple[HeaderAddition, ...] = ()
+    format_body: Callable[[Any], str] | None = None
+    content_type: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LocalReplyConfig:
+    """`local_reply_config`: mappers in order, then the default format of bodies."""
+
+    mappers: tuple[LocalReplyMapper, ...] = ()
+    format_body: Callable[[Any], str] | None = None
+    content_type: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HttpConnectionManagerConfig:
+    """Everything of a connection manager that a request can meet. Times in seconds; 0 switches a limit off.
+
+    codec_type: "AUTO", "HTTP1" or "HTTP2".
+    route_table: None when it comes from discovery and hasn't arrived.
+    internal_addresses: None when unset: no address is internal then.
+    """
+
+    stat_prefix: str
+    route_table: RouteTable | None
+    http_filters: tuple[FilterSpec, ...]
+    codec_type: str = "AUTO"
+    http1: Http1Options = Http1Options()
+    access_logs: tuple[AccessLog, ...] = ()
+    server_name: str = "envoy"
+    server_header_transformation: str = "OVERWRITE"
+    use_remote_address: bool = False
+    xff_num_trusted_hops: int = 0
+    skip_xff_append: bool = False
+    internal_addresses: CidrSet | None = None
+    generate_request_id: bool = True
+    preserve_external_request_id: bool = False
+    always_set_request_id_in_response: bool = False
+    pack_trace_reason: bool = True
+    forward_client_cert_details: str = "SANITIZE"
+    set_current_client_cert_details: frozenset[str] = frozenset()
+    normalize_path: bool = False
+    merge_slashes: bool = False
+    path_with_escaped_slashes_action: str = "KEEP_UNCHANGED"
+    reject_path_with_fragment: bool = True
+    upgrades: Mapping[str, UpgradeConfig] = field(default_factory=dict)
+    idle_timeout: float = 3600.0
+    max_connection_duration: float = 0.0
+    max_stream_duration: float = 0.0
+    max_requests_per_connection: int = 0
+    stream_idle_timeout: float = 300.0
+    request_timeout: float = 0.0
+    request_headers_timeout: float = 0.0
+    drain_timeout: float = 5.0
+    delayed_close_timeout: float = 1.0
+    proxy_100_continue: bool = False
+    via: str = ""
+    stream_error_on_invalid_http_message: bool = False
+    strip_matching_host_port: bool = False
+    strip_any_host_port: bool = False
+    strip_trailing_host_dot: bool = False
+    add_user_agent: bool = False
+    append_x_forwarded_port: bool = False
+    scheme_to_overwrite: str = ""
+    local_reply: LocalReplyConfig | None = None
+    flush_access_log_on_new_request: bool = False

@@ -1,0 +1,107 @@
+"""Listeners, their filter chains and the filters on them (envoy.config.listener.v3)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from meshproxy.address import PipeAddress, SocketAddress
+from meshproxy.model.filter_chain import FilterChainMatch
+
+LogPredicate = Callable[[Any], bool]
+"""A compiled access-log filter: whether a finished stream or connection (`StreamInfo`) is logged."""
+
+LineFormatter = Callable[[Any], str]
+"""A compiled access-log format: `StreamInfo` -> one line, its newline included."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FilterSpec:
+    """One filter of a chain as configured: which class, with which compiled configuration.
+
+    name: the name it has in the chain; `typed_per_filter_config` refers to it.
+    filter_class: the class found for it in the registry (`ListenerFilter`, `NetworkFilter` or `HttpFilter`).
+    config: what its `compile` returned; every instance gets this very object.
+    disabled: off unless a route's `typed_per_filter_config` switches it on (HTTP filters only).
+    """
+
+    name: str
+    filter_class: type[Any]
+    config: Any
+    disabled: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AccessLog:
+    """One access logger: where to, in which format, and for which streams.
+
+    path: a file, or `/dev/stdout` and `/dev/stderr`.
+    predicate: None logs everything.
+    """
+
+    path: str
+    format_line: LineFormatter
+    predicate: LogPredicate | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TransportSocket:
+    """What a connection is wrapped in, compiled by the transport socket's own code (TLS); None stands for raw."""
+
+    name: str
+    config: Any
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FilterChain:
+    """The network filters for the connections that `match` selects.
+
+    transport_socket_connect_timeout: seconds for the handshake, 0 for no limit.
+    """
+
+    match: FilterChainMatch
+    filters: tuple[FilterSpec, ...]
+    name: str = ""
+    transport_socket: TransportSocket | None = None
+    transport_socket_connect_timeout: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Listener:
+    """One listener.
+
+    bind_to_port: false for one that only takes connections handed over by `use_original_dst` of another.
+    use_original_dst: hand an accepted connection to the listener of its original destination address, if there is one.
+    transparent: IP_TRANSPARENT on the listening socket, for TPROXY; needs CAP_NET_ADMIN.
+    listener_filters_timeout: seconds for all listener filters together, 0 for no limit.
+    per_connection_buffer_limit: bytes buffered per connection and direction before the sender is paused.
+    traffic_direction: "UNSPECIFIED", "INBOUND" or "OUTBOUND".
+    socket_options: (level, name, value) set on the listening socket before bind.
+    """
+
+    name: str
+    address: SocketAddress | PipeAddress
+    filter_chains: tuple[FilterChain, ...] = ()
+    default_filter_chain: FilterChain | None = None
+    additional_addresses: tuple[SocketAddress | PipeAddress, ...] = ()
+    listener_filters: tuple[FilterSpec, ...] = ()
+    listener_filters_timeout: float = 15.0
+    continue_on_listener_filters_timeout: bool = False
+    bind_to_port: bool = True
+    use_original_dst: bool = False
+    transparent: bool = False
+    freebind: bool = False
+    reuse_port: bool = True
+    ipv4_compat: bool = False
+    tcp_backlog_size: int = 4096
+    socket_options: tuple[tuple[int, int, int | bytes], ...] = ()
+    per_connection_buffer_limit: int = 1 << 20
+    traffic_direction: str = "UNSPECIFIED"
+    stat_prefix: str = ""
+    access_logs: tuple[AccessLog, ...] = ()
+
+    @property
+    def stat_name(self) -> str:
+        """The part of its statistics' names after `listener.`: the address with "_" for ":", unless configured."""
+        return (self.stat_prefix or self.address.text).replace(":", "_")

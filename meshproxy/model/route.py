@@ -1,0 +1,194 @@
+"""Route tables: virtual hosts, routes, and what a route does with a request (envoy.config.route.v3).
+
+Everything a request may ask is compiled before the first one comes: matchers and formatters are closures, header
+changes of all levels are joined in the order they apply, inherited settings are already in each route.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from meshproxy.headers import RequestHeaders
+
+RequestPredicate = Callable[[RequestHeaders, Any], bool]
+"""A condition of a route beside its path: asked with the request and its `StreamInfo`."""
+
+ValueFormatter = Callable[[Any], str]
+"""A compiled header value: `StreamInfo` -> text; "" when its operand is absent."""
+
+PathRewrite = Callable[[str], str]
+"""Path with query -> path with query."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderAddition:
+    """One entry of `*_headers_to_add`.
+
+    constant: the value when it doesn't depend on the stream; otherwise `format_value` is called.
+    action: APPEND_IF_EXISTS_OR_ADD, ADD_IF_ABSENT, OVERWRITE_IF_EXISTS_OR_ADD or OVERWRITE_IF_EXISTS.
+    """
+
+    name: str
+    constant: str | None
+    format_value: ValueFormatter | None
+    action: str = "APPEND_IF_EXISTS_OR_ADD"
+    keep_empty_value: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderMutations:
+    """What to remove, then what to add, in this order. An empty one is never stored: None stands for it."""
+
+    remove: tuple[str, ...] = ()
+    add: tuple[HeaderAddition, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PathMatch:
+    """How a route matches the path without its query.
+
+    kind: "prefix", "path", "regex" (matches whole), "path_separated_prefix" or "connect".
+    value: the prefix or path, in lower case when `case_sensitive` is false.
+    matches: only for "regex".
+    """
+
+    kind: str
+    value: str = ""
+    case_sensitive: bool = True
+    matches: Callable[[str], bool] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """When and how often the router tries again; times in seconds."""
+
+    retry_on: frozenset[str] = frozenset()
+    num_retries: int = 1
+    per_try_timeout: float = 0.0
+    per_try_idle_timeout: float = 0.0
+    retriable_status_codes: frozenset[int] = frozenset()
+    retriable_headers: tuple[Callable[[Any], bool], ...] = ()
+    retriable_request_headers: tuple[RequestPredicate, ...] = ()
+    back_off_base: float = 0.025
+    back_off_max: float = 0.25
+    host_selection_max_attempts: int = 1
+    avoid_previous_hosts: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WeightedCluster:
+    """One of a route's weighted clusters."""
+
+    name: str
+    weight: int
+    request_mutations: HeaderMutations | None = None
+    response_mutations: HeaderMutations | None = None
+    host_rewrite: str = ""
+    metadata_match: Mapping[str, Any] | None = None
+    per_filter_config: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ForwardAction:
+    """`route`: forward to a cluster. Exactly one of cluster, cluster_header and weighted_clusters is set.
+
+    timeout: seconds for the whole response, 0 for none. idle_timeout: None inherits the connection manager's.
+    max_stream_duration, grpc_timeout_header_max, grpc_timeout_header_offset: None when unset.
+    """
+
+    cluster: str = ""
+    cluster_header: str = ""
+    weighted_clusters: tuple[WeightedCluster, ...] = ()
+    weights_header: str = ""
+    total_weight: int = 0
+    cluster_not_found_status: int = 503
+    timeout: float = 15.0
+    idle_timeout: float | None = None
+    max_stream_duration: float | None = None
+    grpc_timeout_header_max: float | None = None
+    grpc_timeout_header_offset: float = 0.0
+    retry_policy: RetryPolicy | None = None
+    rewrite_path: PathRewrite | None = None
+    host_rewrite: str = ""
+    host_rewrite_header: str = ""
+    host_rewrite_path: Callable[[str], str] | None = None
+    auto_host_rewrite: bool = False
+    append_x_forwarded_host: bool = False
+    priority: str = "DEFAULT"
+    upgrades: Mapping[str, bool] = field(default_factory=dict)
+    metadata_match: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RedirectAction:
+    """`redirect`: `location` builds the target from the request."""
+
+    status: int
+    location: Callable[[RequestHeaders], str]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DirectResponseAction:
+    """`direct_response`."""
+
+    status: int
+    body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NonForwardingAction:
+    """`non_forwarding_action`: matched, but nothing to forward to; the router answers as for no cluster."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Route:
+    """One route, with what it inherits from its virtual host and table already joined in.
+
+    conditions: headers, query parameters, fractions...: all must hold.
+    request_mutations, response_mutations: of all three levels, in the order in which they apply.
+    per_filter_config: filter name -> compiled configuration, most specific level first merged; the value is
+        `FILTER_DISABLED` where the filter is switched off.
+    """
+
+    match: PathMatch
+    action: ForwardAction | RedirectAction | DirectResponseAction | NonForwardingAction
+    name: str = ""
+    conditions: tuple[RequestPredicate, ...] = ()
+    request_mutations: HeaderMutations | None = None
+    response_mutations: HeaderMutations | None = None
+    per_filter_config: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    decorator: str = ""
+    decorator_propagate: bool = True
+    stat_prefix: str = ""
+    virtual_host: str = ""
+    include_request_attempt_count: bool = False
+    include_attempt_count_in_response: bool = False
+    request_buffer_limit: int | None = None
+
+
+FILTER_DISABLED = object()
+"""Stands in `per_filter_config` for a filter that a route switches off."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class VirtualHost:
+    """Routes for a set of domains. require_tls: "NONE", "EXTERNAL_ONLY" or "ALL"."""
+
+    name: str
+    domains: tuple[str, ...]
+    routes: tuple[Route, ...]
+    require_tls: str = "NONE"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RouteTable:
+    """A RouteConfiguration. Domains are unique over all its virtual hosts (checked at compile)."""
+
+    name: str
+    virtual_hosts: tuple[VirtualHost, ...] = ()
+    internal_only_headers: tuple[str, ...] = ()
+    ignore_port_in_host_matching: bool = False
+    response_mutations: HeaderMutations | None = None

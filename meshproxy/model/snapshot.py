@@ -1,0 +1,70 @@
+"""One generation of the whole configuration, cross-checked and immutable."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from meshproxy.address import PipeAddress, SocketAddress
+from meshproxy.model.cluster import ClusterConfig
+from meshproxy.model.listener import AccessLog, Listener
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """Who this proxy is (envoy.config.core.v3.Node)."""
+
+    id: str = ""
+    cluster: str = ""
+    region: str = ""
+    zone: str = ""
+    sub_zone: str = ""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class AdminConfig:
+    """The admin interface; `address` None switches it off."""
+
+    address: SocketAddress | PipeAddress | None = None
+    access_logs: tuple[AccessLog, ...] = ()
+    profile_path: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StatsTag:
+    """`stats_config.stats_tags`: a fixed value, or a regular expression that finds it in the name."""
+
+    name: str
+    fixed_value: str | None = None
+    regex: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StatsConfig:
+    """Which statistics are kept and how their names are taken apart.
+
+    inclusion, exclusion: predicates on the full name; at most one is set.
+    buckets: (predicate on the name, upper bounds) for `histogram_bucket_settings`.
+    """
+
+    tags: tuple[StatsTag, ...] = ()
+    use_all_default_tags: bool = True
+    inclusion: Any = None
+    exclusion: Any = None
+    buckets: tuple[tuple[Any, tuple[float, ...]], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Snapshot:
+    """The configuration in force. `source` is the bootstrap message, kept for `/config_dump`."""
+
+    node: Node
+    admin: AdminConfig
+    listeners: tuple[Listener, ...]
+    clusters: Mapping[str, ClusterConfig]
+    stats: StatsConfig = StatsConfig()
+    runtime: Mapping[str, Any] = field(default_factory=dict)
+    flags_path: str = ""
+    source: Any = None

@@ -1,0 +1,227 @@
+"""What a filter is given: the factory context when it is compiled, the stream or connection while it runs.
+
+The classes here are abstract; the runtime implements them over sockets and `meshproxy.testing` without any. A filter
+written against them can't tell the difference, which is what makes it testable.
+"""
+
+from __future__ import annotations
+
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from meshproxy.clock import Clock
+from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
+from meshproxy.model.listener import AccessLog, LineFormatter
+from meshproxy.model.route import HeaderMutations, Route
+from meshproxy.model.snapshot import Node
+from meshproxy.plugin.replies import LocalReply
+from meshproxy.plugin.stats import StatsScope
+from meshproxy.plugin.stream_info import NO_CONNECTION, ConnectionInfo, StreamInfo
+
+if TYPE_CHECKING:
+    from meshproxy.plugin.upstream import Cluster, ClusterManager
+    from meshproxy.plugin.view import ConfigView
+
+
+class Logger(Protocol):
+    """The program's own log, for events; never for each request. Keywords become fields of the line."""
+
+    def debug(self, event: str, **fields: Any) -> Any: ...
+    def info(self, event: str, **fields: Any) -> Any: ...
+    def warning(self, event: str, **fields: Any) -> Any: ...
+    def error(self, event: str, **fields: Any) -> Any: ...
+
+
+class Timer(Protocol):
+    """Something that will happen, unless it is cancelled."""
+
+    def cancel(self) -> None: ...
+
+
+@dataclass(slots=True)
+class FactoryContext:
+    """What there is when a filter's configuration is compiled, and as `self.context` in each of its instances.
+
+    name: the filter's name in its chain. stats: the scope for its statistics, such as `http.ingress.`.
+    rng: every random decision is drawn from it, so that a test can seed it.
+    runtime: the static runtime values (`layered_runtime`), by key.
+    compile_*: the compilers of things that several filters configure; they raise ConfigError.
+    """
+
+    name: str
+    stats: StatsScope
+    log: Logger
+    clock: Clock
+    rng: random.Random
+    node: Node
+    runtime: Mapping[str, Any]
+    compile_access_logs: Callable[[Sequence[ConfigView]], tuple[AccessLog, ...]]
+    compile_format: Callable[[str], LineFormatter]
+    compile_header_mutations: Callable[[Sequence[ConfigView], Sequence[str]], HeaderMutations | None]
+
+
+@dataclass(frozen=True, slots=True)
+class FetchReply:
+    """The answer to `Stream.fetch`."""
+
+    status: int
+    headers: ResponseHeaders
+    body: bytes
+
+
+class FetchError(Exception):
+    """`fetch` got no answer: unknown cluster, no healthy host, time-out, a reset, or a body over the limit."""
+
+
+class Stream(StreamInfo, ABC):
+    """One HTTP request and its response, as a filter sees them, and all that is known of it (`StreamInfo`).
+
+    request: the head; may be changed until the router has sent it. request_end: the head was the whole request.
+    route: what the route table decided; None before that, or when nothing matched.
+    cluster_name: the cluster that the route chose, weights included; a filter may choose another one.
+    """
+
+    request: RequestHeaders
+    request_end: bool = True
+    route: Route | None = None
+    cluster_name: str = ""
+    connection: ConnectionInfo = NO_CONNECTION
+    clusters: ClusterManager
+
+    @abstractmethod
+    async def fetch(
+        self,
+        cluster: str,
+        method: str,
+        path: str,
+        *,
+        headers: Sequence[tuple[str, str]] = (),
+        body: bytes = b"",
+        authority: str = "",
+        timeout: float = 1.0,
+        max_body: int = 1 << 20,
+    ) -> FetchReply:
+        """Ask a service of one of our clusters; the response's body is read whole.
+
+        timeout: seconds, for everything. Raises FetchError.
+        """
+
+    @abstractmethod
+    def sleep(self, seconds: float) -> Awaitable[None]:
+        """Wait on the proxy's clock (in a test: the fake one)."""
+
+    @abstractmethod
+    def schedule(self, delay: float, callback: Callable[[], None]) -> Timer:
+        """Call back after `delay` seconds, unless the stream is over by then.
+
+        From one second on the call may come up to 50 ms late: those deadlines are found by one sweep.
+        """
+
+    @abstractmethod
+    def send_headers(self, response: ResponseHeaders, end: bool) -> None:
+        """Answer: send a response head through the response hooks. `end`: it is the whole response."""
+
+    @abstractmethod
+    def send_body(self, data: bytes, end: bool) -> None:
+        """Go on with the response's body."""
+
+    @abstractmethod
+    def send_trailers(self, trailers: Headers) -> None:
+        """End the response with trailers."""
+
+    @abstractmethod
+    def send_informational(self, response: ResponseHeaders) -> None:
+        """Send a 1xx head; it passes no response hook."""
+
+    @abstractmethod
+    def reply(self, reply: LocalReply) -> None:
+        """Answer with a local reply, or cut the stream if a response has begun. For calls outside a hook."""
+
+    @abstractmethod
+    def reset(self, details: str = "", flags: str = "") -> None:
+        """Cut the stream without a (further) answer."""
+
+    @abstractmethod
+    def flush(self) -> None:
+        """Write what was joined up so far. Called once by whoever fed the stream from a socket."""
+
+    @abstractmethod
+    def read_disable(self, disable: bool) -> None:
+        """Stop or go on reading the request's body; calls nest."""
+
+    @abstractmethod
+    def clear_route(self) -> None:
+        """Match the route anew, after a filter has changed what routes are matched by."""
+
+    @abstractmethod
+    def accept_upgrade(self) -> None:
+        """From here on both directions carry raw bytes (101 or CONNECT)."""
+
+    def metadata(self, namespace: str) -> dict[str, Any]:
+        """The stream's dynamic metadata under `namespace`, to read and change."""
+        if self.dynamic_metadata is None:
+            self.dynamic_metadata = {}
+        return self.dynamic_metadata.setdefault(namespace, {})
+
+
+class Connection(ABC):
+    """A downstream connection, as a network filter sees it.
+
+    info: addresses, SNI, TLS. stream: the facts that access logs of a connection read.
+    """
+
+    info: ConnectionInfo
+    stream: StreamInfo
+    clusters: ClusterManager
+    clock: Clock
+
+    @abstractmethod
+    def write(self, data: bytes, end: bool = False) -> None:
+        """Send bytes through the write hooks; `end` half-closes after them."""
+
+    @abstractmethod
+    def close(self, *, reset: bool = False, delay: float = 0.0) -> None:
+        """Close: after what was written, or at once with RST.
+
+        delay: seconds to wait for the peer's close after our FIN's data, so that it can read them.
+        """
+
+    @abstractmethod
+    def read_disable(self, disable: bool) -> None:
+        """Stop or go on reading; calls nest."""
+
+    @abstractmethod
+    def schedule(self, delay: float, callback: Callable[[], None]) -> Timer:
+        """Call back after `delay` seconds, unless the connection is closed by then (see `Stream.schedule`)."""
+
+    @abstractmethod
+    def sleep(self, seconds: float) -> Awaitable[None]:
+        """Wait on the proxy's clock."""
+
+    @abstractmethod
+    def log_access(self, logs: Sequence[AccessLog], info: StreamInfo) -> None:
+        """Write `info` to those of `logs` whose filter lets it pass."""
+
+    @property
+    @abstractmethod
+    def closed(self) -> bool:
+        """The socket is gone, or about to be."""
+
+    @abstractmethod
+    def original_destination(self) -> tuple[str, int] | None:
+        """Where the peer was going before the kernel or a PROXY protocol line brought it here."""
+
+
+__all__ = [
+    "Cluster",
+    "Connection",
+    "FactoryContext",
+    "FetchError",
+    "FetchReply",
+    "Logger",
+    "Stream",
+    "Timer",
+]

@@ -1,0 +1,88 @@
+"""Local replies: what the proxy answers by itself. One table, so that the same cause always gives the same bytes.
+
+Status, body, response-code details and flags are Envoy's (its documentation: "Response Code Details" and
+`%RESPONSE_FLAGS%`), because dashboards and alerts are written against them.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class LocalReply:
+    """An answer that a filter gives instead of the upstream. Returned from a hook, it ends the request there.
+
+    status: HTTP status code. body: sent as `text/plain` unless `headers` say otherwise.
+    details: `%RESPONSE_CODE_DETAILS%`, blanks become "_". flags: short response flags, joined by ",".
+    grpc_status: for gRPC requests; None derives it from `status`.
+    close: close the connection after it, as for a message whose end can't be trusted.
+    """
+
+    status: int
+    body: bytes = b""
+    headers: Sequence[tuple[str, str]] = ()
+    details: str = ""
+    flags: str = ""
+    grpc_status: int | None = None
+    close: bool = False
+
+
+NOT_FOUND = LocalReply(404, details="route_not_found", flags="NR")
+NO_HEALTHY_UPSTREAM = LocalReply(503, b"no healthy upstream", details="no_healthy_upstream", flags="UH")
+RESPONSE_TIMEOUT = LocalReply(504, b"upstream request timeout", details="response_timeout", flags="UT")
+PER_TRY_TIMEOUT = LocalReply(504, b"upstream request timeout", details="upstream_per_try_timeout", flags="UT")
+STREAM_IDLE_TIMEOUT = LocalReply(504, b"stream timeout", details="stream_idle_timeout", flags="SI")
+REQUEST_IDLE_TIMEOUT = LocalReply(408, b"stream timeout", details="stream_idle_timeout", flags="SI")
+MAX_DURATION_TIMEOUT = LocalReply(504, b"downstream duration timeout", details="max_duration_timeout")
+REQUEST_TIMEOUT = LocalReply(408, b"request timeout", details="request_overall_timeout", close=True)
+REQUEST_HEADERS_TIMEOUT = LocalReply(408, b"request header timeout", details="request_header_timeout", close=True)
+PAYLOAD_TOO_LARGE = LocalReply(413, b"Payload Too Large", details="request_payload_too_large", close=True)
+RESPONSE_TOO_LARGE = LocalReply(500, b"Internal Server Error", details="response_payload_too_large")
+UPGRADE_FAILED = LocalReply(403, details="upgrade_failed", close=True)
+MISSING_HOST = LocalReply(400, details="missing_host_header", close=True)
+PATH_NORMALIZATION_FAILED = LocalReply(400, details="path_normalization_failed", close=True)
+ABSOLUTE_PATH_REJECTED = LocalReply(404, details="absolute_path_rejected")
+FILTER_FAILED = LocalReply(500, b"Internal Server Error", details="filter_failed")
+
+
+def cluster_not_found(status: int) -> LocalReply:
+    """The reply for a route whose cluster doesn't exist; `status` is the route's `cluster_not_found_response_code`."""
+    return LocalReply(status, details="cluster_not_found", flags="NC")
+
+
+class ResetReason(enum.Enum):
+    """Why an upstream stream ended before its response did. Values: Envoy's text, flag and status of the reply."""
+
+    CONNECT_FAILURE = ("remote connection failure", "UF", 503)
+    CONNECT_TIMEOUT = ("connection timeout", "UF", 503)
+    CONNECTION_TERMINATION = ("connection termination", "UC", 503)
+    REMOTE_RESET = ("remote reset", "UR", 503)
+    REMOTE_REFUSED_STREAM = ("remote refused stream reset", "UR", 503)
+    LOCAL_RESET = ("local reset", "LR", 503)
+    PROTOCOL_ERROR = ("protocol error", "UPE", 502)
+    OVERFLOW = ("overflow", "UO", 503)
+
+    def __init__(self, text: str, flag: str, status: int) -> None:
+        self.text = text
+        self.flag = flag
+        self.status = status
+
+
+def upstream_reset(reason: ResetReason, transport_detail: str = "", *, retried: bool = False) -> LocalReply:
+    """The reply when an upstream stream was reset before its response began.
+
+    transport_detail: what the transport said, such as `delayed connect error: Connection refused`; only in details.
+    """
+    again = "retried and the latest reset reason" if retried else "reset reason"
+    text = f"upstream connect error or disconnect/reset before headers. {again}: {reason.text}"
+    cause = f"{reason.text}|{transport_detail}" if transport_detail else reason.text
+    return LocalReply(
+        reason.status,
+        text.encode(),
+        headers=(("x-envoy-overloaded", "true"),) if reason is ResetReason.OVERFLOW else (),
+        details=f"upstream_reset_before_response_started{{{cause}}}".replace(" ", "_"),
+        flags=reason.flag,
+    )

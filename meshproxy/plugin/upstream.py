@@ -1,0 +1,175 @@
+"""Upstream, as a terminal filter sees it: clusters, hosts, and a stream or connection to one of them.
+
+Callbacks, not futures: they run on the common way of every request. The one who opens an upstream gives itself as the
+sink and is told what happens; after `reset()` or a final call (a body or trailers with the end, `on_upstream_reset`)
+it hears nothing more, so a sink needs no generation counter.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
+from meshproxy.model.cluster import ClusterConfig
+from meshproxy.plugin.replies import ResetReason
+from meshproxy.plugin.stats import Counter, Gauge, Histogram
+from meshproxy.plugin.stream_info import StreamInfo
+
+
+class Host(Protocol):
+    """One endpoint of a cluster. `text` is "ip:port"; the counters are Envoy's per-host statistics."""
+
+    @property
+    def text(self) -> str: ...
+    @property
+    def hostname(self) -> str: ...
+    @property
+    def metadata(self) -> Mapping[str, Any]: ...
+
+
+class HttpUpstreamSink(Protocol):
+    """Who hears what an upstream request does."""
+
+    def on_upstream_ready(self, upstream: HttpUpstream) -> None:
+        """The request has a connection. `upstream` replaces the handle that `request()` returned."""
+
+    def on_upstream_response(self, response: ResponseHeaders, end: bool) -> None: ...
+    def on_upstream_informational(self, response: ResponseHeaders) -> None: ...
+    def on_upstream_body(self, data: bytes, end: bool) -> None: ...
+    def on_upstream_trailers(self, trailers: Headers) -> None: ...
+    def on_upstream_reset(self, reason: ResetReason, detail: str) -> None: ...
+
+    def on_upstream_blocked(self, blocked: bool) -> None:
+        """More than the buffer limit waits to be sent upstream (True), or room is there again (False)."""
+
+    def on_upstream_read_done(self) -> None:
+        """All that one read of the socket held has been handed over: write what was joined up."""
+
+
+class HttpUpstream(ABC):
+    """One request to one host, from `Cluster.request` until its response has ended.
+
+    host: where it goes. local_address: our end, "ip:port"; "" while there is no connection.
+    """
+
+    host: Host
+    local_address: str = ""
+    connection_id: int = 0
+    protocol: str = ""
+
+    @abstractmethod
+    def send_body(self, data: bytes, end: bool) -> None: ...
+
+    @abstractmethod
+    def send_trailers(self, trailers: Headers) -> None: ...
+
+    @abstractmethod
+    def flush(self) -> None:
+        """Write what was joined up so far."""
+
+    @abstractmethod
+    def read_disable(self, disable: bool) -> None:
+        """Stop or go on reading the response; doesn't nest."""
+
+    @abstractmethod
+    def reset(self) -> None:
+        """Give the request up; the sink hears nothing more."""
+
+
+class TcpUpstreamSink(Protocol):
+    """Who hears what a raw upstream connection does."""
+
+    def on_upstream_connected(self, upstream: TcpUpstream) -> None: ...
+    def on_upstream_data(self, data: bytes, end: bool) -> None: ...
+    def on_upstream_closed(self, reason: ResetReason | None, detail: str) -> None:
+        """The connection is over, or never came to be. `reason` None: it was closed in order."""
+
+    def on_upstream_blocked(self, blocked: bool) -> None: ...
+
+
+class TcpUpstream(ABC):
+    """A raw connection to one host."""
+
+    host: Host
+    local_address: str = ""
+    connection_id: int = 0
+
+    @abstractmethod
+    def write(self, data: bytes, end: bool) -> None:
+        """Send; `end` half-closes after the data."""
+
+    @abstractmethod
+    def read_disable(self, disable: bool) -> None: ...
+
+    @abstractmethod
+    def close(self, *, reset: bool = False) -> None:
+        """Close it; the sink hears nothing more."""
+
+
+class ClusterStats(Protocol):
+    """The counters of a cluster that terminal filters move; names as in Envoy's `cluster.<name>.`."""
+
+    upstream_rq_total: Counter
+    upstream_rq_active: Gauge
+    upstream_rq_completed: Counter
+    upstream_rq_timeout: Counter
+    upstream_rq_per_try_timeout: Counter
+    upstream_rq_per_try_idle_timeout: Counter
+    upstream_rq_rx_reset: Counter
+    upstream_rq_tx_reset: Counter
+    upstream_rq_retry: Counter
+    upstream_rq_retry_success: Counter
+    upstream_rq_retry_overflow: Counter
+    upstream_rq_retry_limit_exceeded: Counter
+    upstream_rq_retry_backoff_exponential: Counter
+    upstream_rq_max_duration_reached: Counter
+    upstream_rq_maintenance_mode: Counter
+    upstream_cx_none_healthy: Counter
+    retry_or_shadow_abandoned: Counter
+    upstream_rq_time: Histogram
+
+    def count_response(self, status: int, *, internal: bool) -> None:
+        """`upstream_rq_completed`, `_<code>`, `_<class>xx`, and the same under `external.` or `internal.`."""
+
+    def count_retry_response(self, status: int) -> None:
+        """The same under `retry.`, for an attempt whose response was thrown away."""
+
+
+class Cluster(ABC):
+    """A cluster with its hosts and connection pools."""
+
+    name: str
+    config: ClusterConfig
+    stats: ClusterStats
+
+    @abstractmethod
+    def pick(self, stream: StreamInfo, *, avoid: tuple[Host, ...] = (), attempts: int = 1) -> Host | None:
+        """Choose a host. avoid: hosts tried before; drawn again up to `attempts` times while one of them comes out.
+
+        None when there is none: `no healthy upstream`.
+        """
+
+    @abstractmethod
+    def request(
+        self, host: Host, request: RequestHeaders, end: bool, sink: HttpUpstreamSink, *, priority: str = "DEFAULT"
+    ) -> HttpUpstream:
+        """Send a request head. What goes wrong is told to `sink`, possibly before this returns."""
+
+    @abstractmethod
+    def connect(self, host: Host, sink: TcpUpstreamSink) -> TcpUpstream:
+        """Open a raw connection of one's own."""
+
+    @abstractmethod
+    def try_retry(self, priority: str = "DEFAULT") -> bool:
+        """Take one retry from the circuit breaker's budget; give it back with `end_retry`."""
+
+    @abstractmethod
+    def end_retry(self, priority: str = "DEFAULT") -> None: ...
+
+
+class ClusterManager(Protocol):
+    """All clusters in force."""
+
+    def get(self, name: str) -> Cluster | None: ...
