@@ -38,6 +38,8 @@ class Endpoint:
     """One address that requests can be sent to.
 
     weight: its share within its locality, 1 or more. hostname: the name it was resolved from, or "".
+    locality_weight: the share of its whole locality among those of its priority, 0 when the configuration gives none
+    (`LocalityLbEndpoints.load_balancing_weight`); the same for all endpoints of one locality and priority.
     metadata: filter name to fields, such as `envoy.lb` or `envoy.transport_socket_match`.
     health_check_port: 0 for the port of `address`.
     """
@@ -46,20 +48,8 @@ class Endpoint:
     weight: int = 1
     hostname: str = ""
     locality: Locality = NO_LOCALITY
+    locality_weight: int = 0
     priority: int = 0
     health_status: HealthStatus = HealthStatus.UNKNOWN
     metadata: Mapping[str, Mapping[str, object]] = field(default_factory=dict, hash=False)
     health_check_port: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class LocalityEndpoints:
-    """The endpoints of one locality at one priority: Envoy's `endpoint.v3.LocalityLbEndpoints`.
-
-    weight: the locality's share among those of its priority; None when the configuration gives none.
-    """
-
-    endpoints: tuple[Endpoint, ...]
-    locality: Locality = NO_LOCALITY
-    weight: int | None = None
-    priority: int = 0
