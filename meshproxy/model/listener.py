@@ -23,12 +23,14 @@ class FilterSpec:
     name: the name it has in the chain; `typed_per_filter_config` refers to it.
     filter_class: the class found for it in the registry (`ListenerFilter`, `NetworkFilter` or `HttpFilter`).
     config: what its `compile` returned; every instance gets this very object.
+    context: the `FactoryContext` it was compiled with; every instance gets it too.
     disabled: off unless a route's `typed_per_filter_config` switches it on (HTTP filters only).
     """
 
     name: str
     filter_class: type[Any]
     config: Any
+    context: Any = None
     disabled: bool = False
 
 

@@ -39,7 +39,7 @@ class HeaderAddition:
 
 @dataclass(frozen=True, slots=True)
 class HeaderMutations:
-    """What to remove, then what to add, in this order. An empty one is never stored: None stands for it."""
+    """What one level removes, then adds. Levels apply one after the other; an empty one is never stored."""
 
     remove: tuple[str, ...] = ()
     add: tuple[HeaderAddition, ...] = ()
@@ -83,8 +83,8 @@ class WeightedCluster:
 
     name: str
     weight: int
-    request_mutations: HeaderMutations | None = None
-    response_mutations: HeaderMutations | None = None
+    request_mutations: tuple[HeaderMutations, ...] = ()
+    response_mutations: tuple[HeaderMutations, ...] = ()
     host_rewrite: str = ""
     metadata_match: Mapping[str, Any] | None = None
     per_filter_config: Mapping[str, Any] = field(default_factory=dict)
@@ -147,7 +147,7 @@ class Route:
     """One route, with what it inherits from its virtual host and table already joined in.
 
     conditions: headers, query parameters, fractions...: all must hold.
-    request_mutations, response_mutations: of all three levels, in the order in which they apply.
+    request_mutations, response_mutations: one for each level that has some, in the order in which they apply.
     per_filter_config: filter name -> compiled configuration, most specific level first merged; the value is
         `FILTER_DISABLED` where the filter is switched off.
     """
@@ -156,8 +156,8 @@ class Route:
     action: ForwardAction | RedirectAction | DirectResponseAction | NonForwardingAction
     name: str = ""
     conditions: tuple[RequestPredicate, ...] = ()
-    request_mutations: HeaderMutations | None = None
-    response_mutations: HeaderMutations | None = None
+    request_mutations: tuple[HeaderMutations, ...] = ()
+    response_mutations: tuple[HeaderMutations, ...] = ()
     per_filter_config: Mapping[str, Any] = field(default_factory=dict)
     metadata: Mapping[str, Any] = field(default_factory=dict)
     decorator: str = ""
@@ -191,4 +191,3 @@ class RouteTable:
     virtual_hosts: tuple[VirtualHost, ...] = ()
     internal_only_headers: tuple[str, ...] = ()
     ignore_port_in_host_matching: bool = False
-    response_mutations: HeaderMutations | None = None

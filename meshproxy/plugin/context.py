@@ -157,6 +157,14 @@ class Stream(StreamInfo, ABC):
         """Match the route anew, after a filter has changed what routes are matched by."""
 
     @abstractmethod
+    def finalize_request(self) -> None:
+        """Apply the route's rewrites and header changes to the request: the last thing before it goes upstream."""
+
+    @abstractmethod
+    def finalize_response(self, response: ResponseHeaders) -> None:
+        """Apply the route's header changes to a response."""
+
+    @abstractmethod
     def accept_upgrade(self) -> None:
         """From here on both directions carry raw bytes (101 or CONNECT)."""
 

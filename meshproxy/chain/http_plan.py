@@ -1,0 +1,86 @@
+"""The plan of an HTTP filter chain: which filters a route's requests meet, and which of them have which hook.
+
+Made once per route when the configuration is compiled, so that a stream walks tuples of positions and never asks
+whether a filter overrides something, is disabled, or has a configuration of its own on this route.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from meshproxy.model.listener import FilterSpec
+from meshproxy.model.route import FILTER_DISABLED
+from meshproxy.plugin.http import BUFFER, HttpFilter, TerminalHttpFilter
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HttpPlan:
+    """What `FilterStream` walks. Positions index `makers`; the terminal filter is the last and in no request tuple.
+
+    makers: (class, configuration, context) of each filter that takes part.
+    request_*: positions in chain order. response_*: positions in reverse order, the terminal filter left out.
+    request_buffered, response_buffered: those that want the whole body.
+    complete: positions of filters that want to hear of the stream's end.
+    """
+
+    makers: tuple[tuple[type[HttpFilter[Any]], Any, Any], ...]
+    names: tuple[str, ...]
+    request_headers: tuple[int, ...]
+    request_body: tuple[int, ...]
+    request_trailers: tuple[int, ...]
+    response_headers: tuple[int, ...]
+    response_body: tuple[int, ...]
+    response_trailers: tuple[int, ...]
+    request_buffered: frozenset[int]
+    response_buffered: frozenset[int]
+    complete: tuple[int, ...]
+
+
+def _overrides(filter_class: type[HttpFilter[Any]], hook: str) -> bool:
+    inherited = (getattr(HttpFilter, hook), getattr(TerminalHttpFilter, hook))
+    return getattr(filter_class, hook) not in inherited
+
+
+def _effective(spec: FilterSpec, route_config: Mapping[str, Any]) -> tuple[bool, Any]:
+    """Whether the filter takes part on this route, and with which configuration."""
+    override = route_config.get(spec.name)
+    if override is FILTER_DISABLED:
+        return False, None
+    if override is None:
+        return not spec.disabled and spec.filter_class.is_active(spec.config), spec.config
+    config = spec.filter_class.merge_route(spec.config, override)
+    return spec.filter_class.is_active(config), config
+
+
+def plan_filters(specs: Sequence[FilterSpec], route_config: Mapping[str, Any]) -> HttpPlan:
+    """Plan the chain `specs` (the terminal filter last) for a route with this `typed_per_filter_config`."""
+    makers: list[tuple[type[HttpFilter[Any]], Any, Any]] = []
+    names: list[str] = []
+    for spec in specs:
+        takes_part, config = _effective(spec, route_config)
+        if takes_part:
+            makers.append((spec.filter_class, config, spec.context))
+            names.append(spec.name)
+    classes = [maker[0] for maker in makers]
+    before_terminal = range(len(classes) - 1)
+
+    def having(hook: str, buffered: frozenset[int] = frozenset()) -> tuple[int, ...]:
+        return tuple(i for i in before_terminal if i in buffered or _overrides(classes[i], hook))
+
+    request_buffered = frozenset(i for i in before_terminal if classes[i].request_body is BUFFER)
+    response_buffered = frozenset(i for i in before_terminal if classes[i].response_body is BUFFER)
+    return HttpPlan(
+        makers=tuple(makers),
+        names=tuple(names),
+        request_headers=having("on_request_headers", request_buffered),
+        request_body=having("on_request_body", request_buffered),
+        request_trailers=having("on_request_trailers"),
+        response_headers=having("on_response_headers", response_buffered)[::-1],
+        response_body=having("on_response_body", response_buffered)[::-1],
+        response_trailers=having("on_response_trailers")[::-1],
+        request_buffered=request_buffered,
+        response_buffered=response_buffered,
+        complete=tuple(i for i in range(len(classes)) if _overrides(classes[i], "on_stream_complete")),
+    )

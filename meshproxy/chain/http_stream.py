@@ -1,0 +1,334 @@
+"""A request and its response on their way through an HTTP filter chain.
+
+Theory. Each direction is a pipeline: head, then pieces of body, then perhaps trailers, through the hooks that the
+plan lists. Nearly always every hook is a plain function that returns None and the pipeline is a loop. Two things make
+it stop, and both stop one direction only:
+
+- a hook *waits* (its coroutine suspended): what arrives meanwhile is queued at the entry and the source is paused;
+- a filter *buffers*: the head stands behind it until the body is whole.
+
+When the reason is gone the loop goes on at the index it stopped at, then the queue is worked off. `_Direction` holds
+this state; a stream that never stops never makes one for its response and costs nothing for it.
+
+Invariants:
+- hooks see head, body and trailers of one direction in this order, and nothing after the end;
+- once `done` is set no hook but `on_stream_complete` runs, and that one runs once for each instance;
+- a response head reaches the wire at most once; a local reply after it becomes a reset.
+
+This module does no input or output: what touches the wire, the loop or the program's log is abstract here.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+
+from meshproxy.chain.http_plan import HttpPlan
+from meshproxy.chain.http_response import PENDING, Piece, ResponsePipeline
+from meshproxy.headers import Headers
+from meshproxy.plugin.http import FAIL_OPEN, HttpFilter
+from meshproxy.plugin.replies import FILTER_FAILED, PAYLOAD_TOO_LARGE, LocalReply
+
+
+class FilterStream(ResponsePipeline):
+    """The request half; the response half is `ResponsePipeline`."""
+
+    plan: HttpPlan
+    body_limit: int = 1 << 20
+
+    _headers_passed: bool = False
+    _request_waits: bool = False
+    _request_queue: list[tuple[Piece, bool, int]] | None = None
+    _buffering: int = -1
+    _buffered: list[bytes] | None = None
+    _buffered_size: int = 0
+    _resume_at: int = 0
+
+    def begin(self) -> None:
+        """Start the request through the chain; `request` and `request_end` are set."""
+        self.filters = [make(config, context) for make, config, context in self.plan.makers]
+        self._pass_request_headers(0)
+
+    # The head.
+
+    def _pass_request_headers(self, at: int) -> None:
+        plan = self.plan
+        filters = self.filters
+        request = self.request
+        hooks = plan.request_headers
+        while at < len(hooks):
+            position = hooks[at]
+            at += 1
+            try:
+                result = filters[position].on_request_headers(request, self)
+                if result is not None and not isinstance(result, LocalReply):
+                    result = self.run_hook(result, partial(self._request_headers_resumed, position, at))
+                    if result is PENDING:
+                        self._hold_request()
+                        return
+            except Exception as error:  # a filter is foreign code: its fault must stay its stream's
+                if not self.contain(position, error):
+                    return
+                result = None
+            if result is not None:
+                self.reply(result)
+                return
+            if position in plan.request_buffered and not self.request_end:
+                self._start_buffering(position, at)
+                return
+        if self.done:
+            return
+        self._headers_passed = True
+        terminal = len(filters) - 1
+        try:
+            filters[terminal].on_request_headers(request, self)
+        except Exception as error:  # as above
+            self.contain(terminal, error)
+            return
+        if self._request_queue is not None:
+            self._work_off()
+
+    def _request_headers_resumed(self, position: int, at: int, result: Any, error: BaseException | None) -> None:
+        if not self._release_request(position, error):
+            return
+        if result is not None:
+            self.reply(result)
+        elif position in self.plan.request_buffered and not self.request_end:
+            self._start_buffering(position, at)
+        else:
+            self._pass_request_headers(at)
+        self.flush()
+
+    def _hold_request(self) -> None:
+        self._request_waits = True
+        self.read_disable(True)
+
+    def _release_request(self, position: int, error: BaseException | None) -> bool:
+        """Undo `_hold_request`; say whether the chain may go on."""
+        self._request_waits = False
+        if self.done:
+            return False
+        self.read_disable(False)
+        if error is None or self.contain(position, error):
+            return not self.done
+        self.flush()
+        return False
+
+    # Body and trailers.
+
+    def receive_body(self, data: bytes, end: bool) -> None:
+        """A piece of the request's body has come; `end`: the request is complete."""
+        self.bytes_received += len(data)
+        if self._headers_passed and not self.plan.request_body and not self._request_waits:
+            terminal = len(self.filters) - 1
+            try:
+                self.filters[terminal].on_request_body(data, end, self)
+            except Exception as error:  # a filter is foreign code: its fault must stay its stream's
+                self.contain(terminal, error)
+            return
+        self._receive(data, end)
+
+    def receive_trailers(self, trailers: Headers) -> None:
+        """The request ended with trailers."""
+        self.request_trailers = trailers
+        self._receive(trailers, True)
+
+    def _receive(self, piece: Piece, end: bool) -> None:
+        if self.done:
+            return
+        if self._request_waits or (not self._headers_passed and self._buffering < 0):
+            self._enqueue(piece, end, 0)
+        else:
+            self._pass_piece(piece, end, 0)
+
+    def _enqueue(self, piece: Piece, end: bool, at: int) -> None:
+        if self._request_queue is None:
+            self._request_queue = []
+        self._request_queue.append((piece, end, at))
+
+    def _work_off(self) -> None:
+        """Pass on what was queued, until the chain stops again."""
+        queue = self._request_queue
+        while queue and not self._request_waits and not self.done:
+            piece, end, at = queue.pop(0)
+            self._pass_piece(piece, end, at)
+        if not queue:
+            self._request_queue = None
+
+    def _pass_piece(self, piece: Piece, end: bool, at: int) -> None:
+        if isinstance(piece, Headers):
+            self._pass_request_trailers(piece, at)
+        else:
+            self._pass_request_body(piece, end, at)
+
+    def _pass_request_body(self, data: bytes, end: bool, at: int) -> None:
+        hooks = self.plan.request_body
+        while at < len(hooks):
+            position = hooks[at]
+            if position == self._buffering:
+                self._collect(data, end, at)
+                return
+            at += 1
+            if position in self.plan.request_buffered:
+                continue  # it has had the whole body already
+            proceed, data = self._call_body_hook(position, at, data, end)
+            if not proceed:
+                return
+        terminal = len(self.filters) - 1
+        try:
+            self.filters[terminal].on_request_body(data, end, self)
+        except Exception as error:  # as in receive_body
+            self.contain(terminal, error)
+
+    def _call_body_hook(self, position: int, at: int, data: bytes, end: bool) -> tuple[bool, bytes]:
+        """Run one body hook. Returns whether to go on now, and the data to go on with."""
+        try:
+            result = self.filters[position].on_request_body(data, end, self)
+            if result is not None and not isinstance(result, bytes) and not isinstance(result, LocalReply):
+                resume = partial(self._request_body_resumed, position, at, data, end)
+                result = self.run_hook(result, resume)
+                if result is PENDING:
+                    self._hold_request()
+                    return False, data
+        except Exception as error:  # a filter is foreign code: its fault must stay its stream's
+            return self.contain(position, error), data
+        if isinstance(result, LocalReply):
+            self.reply(result)
+            return False, data
+        if result is not None:
+            data = bytes(result)
+        return (bool(data) or end) and not self.done, data
+
+    def _request_body_resumed(
+        self, position: int, at: int, data: bytes, end: bool, result: Any, error: BaseException | None
+    ) -> None:
+        if not self._release_request(position, error):
+            return
+        if isinstance(result, LocalReply):
+            self.reply(result)
+        elif position == self._buffering:
+            self._end_buffering(position, at, data if result is None else result, end)
+        else:
+            data = data if result is None else result
+            if data or end:
+                self._pass_request_body(data, end, at)
+            self._work_off()
+        self.flush()
+
+    # Filters that want the whole body.
+
+    def _start_buffering(self, position: int, at: int) -> None:
+        self._buffering = position
+        self._resume_at = at
+        self._buffered = []
+        self._buffered_size = 0
+        self._work_off()
+
+    def _collect(self, data: bytes, end: bool, at: int) -> None:
+        assert self._buffered is not None
+        self._buffered.append(data)
+        self._buffered_size += len(data)
+        position = self._buffering
+        if self._buffered_size > (self.filters[position].body_limit or self.body_limit):
+            self.reply(PAYLOAD_TOO_LARGE)
+            return
+        if end:
+            self._finish_buffering(position, at + 1, True)
+
+    def _finish_buffering(self, position: int, at: int, end: bool) -> None:
+        """The body is whole: give it to the filter. `end` is false when trailers follow."""
+        assert self._buffered is not None
+        whole = b"".join(self._buffered)
+        self._buffered = None
+        proceed, data = self._call_body_hook(position, at, whole, True)
+        if proceed:
+            self._end_buffering(position, at, data, end)
+
+    def _end_buffering(self, position: int, at: int, data: bytes, end: bool) -> None:
+        """Let the head go on behind a filter that has had the body, then the body after it."""
+        self._buffering = -1
+        fields = self.request.fields
+        if "content-length" in fields and fields["content-length"] != str(len(data)):
+            fields["content-length"] = str(len(data))
+        queue = self._request_queue or []
+        self._request_queue = [(data, end, at), *queue]
+        self._pass_request_headers(self._resume_at)
+
+    # Trailers.
+
+    def _pass_request_trailers(self, trailers: Headers, at: int) -> None:
+        if self._buffering >= 0:
+            self._enqueue(trailers, True, at)
+            position = self._buffering
+            self._finish_buffering(position, self.plan.request_body.index(position) + 1, False)
+            return
+        hooks = self.plan.request_trailers
+        while at < len(hooks):
+            position = hooks[at]
+            at += 1
+            try:
+                result = self.filters[position].on_request_trailers(trailers, self)
+                if result is not None and not isinstance(result, LocalReply):
+                    resume = partial(self._request_trailers_resumed, position, at, trailers)
+                    result = self.run_hook(result, resume)
+                    if result is PENDING:
+                        self._hold_request()
+                        return
+            except Exception as error:  # a filter is foreign code: its fault must stay its stream's
+                if not self.contain(position, error):
+                    return
+                result = None
+            if result is not None:
+                self.reply(result)
+                return
+        if not self.done:
+            self.filters[-1].on_request_trailers(trailers, self)
+
+    def _request_trailers_resumed(
+        self, position: int, at: int, trailers: Headers, result: Any, error: BaseException | None
+    ) -> None:
+        if not self._release_request(position, error):
+            return
+        if result is not None:
+            self.reply(result)
+        else:
+            self._pass_request_trailers(trailers, at)
+        self.flush()
+
+    # The end, and faults.
+
+    def contain(self, position: int, error: BaseException) -> bool:
+        """A filter raised: count and log it, and fail the stream. True: the filter says to go on without it."""
+        if not isinstance(error, Exception):
+            raise error
+        failed = self.filters[position]
+        self.report_failure(self.plan.names[position], failed, error)
+        if failed.on_error is FAIL_OPEN:
+            return True
+        if not self.done:
+            self.skip_response_hooks = True
+            details = f"filter_failed{{{self.plan.names[position]}}}"
+            self.reply(LocalReply(FILTER_FAILED.status, FILTER_FAILED.body, details=details))
+        return False
+
+    def complete(self) -> None:
+        """Tell the filters that the stream is over. Called once, by whoever found it to be so."""
+        for position in self.plan.complete if self.filters else ():
+            try:
+                self.filters[position].on_stream_complete(self)
+            except Exception as error:  # a filter is foreign code, and the access log must be written
+                self.report_failure(self.plan.names[position], self.filters[position], error)
+
+    @abstractmethod
+    def run_hook(self, hook: Awaitable[Any], resume: Callable[[Any, BaseException | None], None]) -> Any:
+        """Run an `async` hook as far as it goes without waiting.
+
+        Returns its value, or PENDING when it suspended; then `resume(value, error)` is called once it is through.
+        Raises what the hook raised before it suspended.
+        """
+
+    @abstractmethod
+    def report_failure(self, name: str, failed: HttpFilter[Any], error: Exception) -> None:
+        """Count and log that a filter raised."""

@@ -1,0 +1,88 @@
+"""What a route does to a request on its way out, and which cluster it goes to.
+
+The order is Envoy's (RouteEntryImplBase::finalizeRequestHeaders): the weighted cluster's own changes, the levels'
+changes, then host and path are rewritten, and what they were is told the upstream in `x-envoy-original-host` and
+`x-envoy-original-path`.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+from meshproxy.headers import RequestHeaders
+from meshproxy.model.route import ForwardAction, Route, WeightedCluster
+from meshproxy.routing.mutations import apply_mutations
+
+
+def choose_cluster(
+    action: ForwardAction, request: RequestHeaders, rng: random.Random
+) -> tuple[str, WeightedCluster | None]:
+    """The name of the cluster that a request goes to ("" when its header names none), and the weighted entry if any."""
+    if action.cluster:
+        return action.cluster, None
+    if action.cluster_header:
+        name = action.cluster_header
+        return (request.authority if name == ":authority" else request.get(name, "") or ""), None
+    chosen = _choose_weighted(action, request, rng)
+    return chosen.name, chosen
+
+
+def _choose_weighted(action: ForwardAction, request: RequestHeaders, rng: random.Random) -> WeightedCluster:
+    clusters = action.weighted_clusters
+    point = int(rng.random() * action.total_weight)
+    if action.weights_header:
+        given = request.fields.get(action.weights_header, "")
+        if given.isascii() and given.isdigit() and len(given) < 20:
+            point = int(given) % action.total_weight
+    for cluster in clusters:
+        point -= cluster.weight
+        if point < 0:
+            return cluster
+    return clusters[-1]
+
+
+def finalize_request(
+    route: Route, weighted: WeightedCluster | None, request: RequestHeaders, stream: Any, *, tell_original: bool
+) -> None:
+    """Apply everything the route does to the head. tell_original: add `x-envoy-original-path` and `-host`."""
+    if weighted is not None and weighted.request_mutations:
+        apply_mutations(weighted.request_mutations, request, stream)
+    action = route.action
+    if isinstance(action, ForwardAction):
+        _rewrite_host(action, weighted, request, tell_original)
+        if action.rewrite_path is not None:
+            old = request.path
+            new = action.rewrite_path(old)
+            if new != old:
+                request.path = new
+                if tell_original:
+                    request.fields["x-envoy-original-path"] = old
+    if route.request_mutations:
+        apply_mutations(route.request_mutations, request, stream)
+
+
+def _rewrite_host(
+    action: ForwardAction, weighted: WeightedCluster | None, request: RequestHeaders, tell_original: bool
+) -> None:
+    new = weighted.host_rewrite if weighted is not None else ""
+    if not new:
+        new = action.host_rewrite
+    if not new and action.host_rewrite_header:
+        new = request.get(action.host_rewrite_header, "") or ""
+    if not new and action.host_rewrite_path is not None:
+        new = action.host_rewrite_path(request.path.partition("?")[0])
+    if new:
+        set_authority(request, new, append_forwarded=action.append_x_forwarded_host, tell_original=tell_original)
+
+
+def set_authority(request: RequestHeaders, new: str, *, append_forwarded: bool, tell_original: bool) -> None:
+    """Change the authority, leaving the old one where Envoy leaves it."""
+    old = request.authority
+    if append_forwarded:
+        before = request.get("x-forwarded-host")
+        if before != old and not (before or "").endswith("," + old):
+            request["x-forwarded-host"] = f"{before},{old}" if before else old
+    if tell_original and old:
+        request.fields["x-envoy-original-host"] = old
+    request.authority = new

@@ -1,0 +1,167 @@
+"""From a request to its route.
+
+Theory. A virtual host is found by the authority, a route by the path and then by what else it asks. Both first steps
+depend on one string alone, so what they gave is remembered in a bounded table: authority -> virtual host, and path ->
+the routes whose path matches, in order. Only the conditions of those few are left to ask per request. A table that is
+full is emptied: a client that never repeats a path costs one insertion per request and no memory.
+
+The order of domains is Envoy's (config.route.v3.VirtualHost): exact, longest suffix wildcard `*.foo`, longest prefix
+wildcard `foo.*`, then `*`. Domains compare without regard to case; a port is part of the string.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from meshproxy.headers import RequestHeaders
+from meshproxy.model.route import PathMatch, Route, RouteTable, VirtualHost
+
+_REMEMBERED = 1024
+
+
+def path_matches(match: PathMatch, path: str) -> bool:
+    """Whether a route's path part matches `path` (without query)."""
+    kind = match.kind
+    if kind == "regex":
+        assert match.matches is not None
+        return match.matches(path)
+    if not match.case_sensitive:
+        path = path.lower()
+    value = match.value
+    if kind == "prefix":
+        return path.startswith(value)
+    if kind == "path":
+        return path == value
+    if kind == "path_separated_prefix":
+        return path.startswith(value) and (len(path) == len(value) or path[len(value)] == "/")
+    return False
+
+
+class _Host:
+    """A virtual host with what it remembers of paths."""
+
+    __slots__ = ("connect_routes", "remembered", "require_tls", "routes", "virtual_host")
+
+    def __init__(self, virtual_host: VirtualHost) -> None:
+        self.virtual_host = virtual_host
+        self.routes = virtual_host.routes
+        self.require_tls = virtual_host.require_tls
+        self.connect_routes = tuple(route for route in virtual_host.routes if route.match.kind == "connect")
+        self.remembered: dict[str, tuple[Route, ...]] = {}
+
+    def candidates(self, path: str) -> tuple[Route, ...]:
+        """Routes whose path part matches, in order; those behind an unconditional one can't be reached."""
+        found: list[Route] = []
+        for route in self.routes:
+            if path_matches(route.match, path):
+                found.append(route)
+                if not route.conditions:
+                    break
+        if len(self.remembered) >= _REMEMBERED:
+            self.remembered.clear()
+        self.remembered[path] = candidates = tuple(found)
+        return candidates
+
+
+class RouteIndex:
+    """A route table, ready to be asked."""
+
+    def __init__(self, table: RouteTable) -> None:
+        self.table = table
+        self._exact: dict[str, _Host] = {}
+        self._suffixes: list[tuple[str, _Host]] = []
+        self._prefixes: list[tuple[str, _Host]] = []
+        self._any: _Host | None = None
+        self._remembered: dict[str, _Host | None] = {}
+        for virtual_host in table.virtual_hosts:
+            host = _Host(virtual_host)
+            for domain in virtual_host.domains:
+                self._add(domain.lower(), host)
+        self._suffixes.sort(key=lambda entry: -len(entry[0]))
+        self._prefixes.sort(key=lambda entry: -len(entry[0]))
+
+    def _add(self, domain: str, host: _Host) -> None:
+        if domain == "*":
+            self._any = host
+        elif domain.startswith("*"):
+            self._suffixes.append((domain[1:], host))
+        elif domain.endswith("*"):
+            self._prefixes.append((domain[:-1], host))
+        else:
+            self._exact[domain] = host
+
+    def _find_host(self, authority: str) -> _Host | None:
+        wanted = authority.lower()
+        if self.table.ignore_port_in_host_matching:
+            wanted = _without_port(wanted)
+        host = self._exact.get(wanted)
+        if host is None:
+            # A wildcard stands for at least one character.
+            host = next((h for suffix, h in self._suffixes if wanted.endswith(suffix) and wanted != suffix), None)
+        if host is None:
+            host = next(
+                (h for prefix, h in self._prefixes if wanted.startswith(prefix) and wanted != prefix), self._any
+            )
+        if len(self._remembered) >= _REMEMBERED:
+            self._remembered.clear()
+        self._remembered[authority] = host
+        return host
+
+    def virtual_host(self, authority: str) -> VirtualHost | None:
+        """The virtual host of `authority` (a Host field)."""
+        host = self._find_host(authority)
+        return host and host.virtual_host
+
+    def find(self, request: RequestHeaders, stream: Any) -> Route | None:
+        """The route of a request; `stream` is what conditions beyond the head look at.
+
+        None: no virtual host or no route. A route of a virtual host that requires TLS is returned all the same: ask
+        `requires_tls` first.
+        """
+        authority = request.authority
+        try:
+            host = self._remembered[authority]
+        except KeyError:
+            host = self._find_host(authority)
+        if host is None:
+            return None
+        if request.method == "CONNECT":
+            candidates = host.connect_routes
+        else:
+            path = request.path
+            query = path.find("?")
+            if query >= 0:
+                path = path[:query]
+            try:
+                candidates = host.remembered[path]
+            except KeyError:
+                candidates = host.candidates(path)
+        for route in candidates:
+            for condition in route.conditions:
+                if not condition(request, stream):
+                    break
+            else:
+                return route
+        return None
+
+    def requires_tls(self, request: RequestHeaders) -> bool:
+        """Whether the request must be sent to its https twin (`require_tls`)."""
+        host = self._remembered.get(request.authority) or self._find_host(request.authority)
+        if host is None or host.require_tls == "NONE":
+            return False
+        fields = request.fields
+        if fields.get("x-forwarded-proto") == "https":
+            return False
+        return host.require_tls == "ALL" or fields.get("x-envoy-internal") != "true"
+
+    @property
+    def has_tls_requirement(self) -> bool:
+        """Whether any virtual host asks for TLS."""
+        return any(virtual_host.require_tls != "NONE" for virtual_host in self.table.virtual_hosts)
+
+
+def _without_port(authority: str) -> str:
+    if authority.startswith("["):
+        return authority.partition("]")[0] + "]"
+    host, colon, port = authority.rpartition(":")
+    return host if colon and port.isdigit() else authority
