@@ -1,0 +1,1 @@
+"""The tests: see each folder's own text."""

@@ -1,0 +1,199 @@
+"""What a case is: a configuration, what clients send, what upstreams answer, and what is compared.
+
+Every text of a case (configuration fragments, bytes to send, bytes to answer) may name these, which are replaced
+when the case is placed in a process:
+
+    $up $up2 ...            names of the clusters that lead to this case's upstreams
+    $up_port $up2_port ...  their ports
+    $port                   the port of this case's listener; $port2, $port3 are free for further listeners
+    $admin_port             the port of the admin interface
+    $case                   the name of the case (also the stat prefix and the name of the access log)
+    $dir                    the directory with the access logs
+
+Expected values are not written by hand: what meshproxy did is compared with what Envoy did. `shows` proves that a
+case tests what it says: text that must occur in what Envoy did.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+
+class Act(enum.Enum):
+    """What a client or an upstream does besides sending bytes (bytes or str) and waiting (a float, seconds)."""
+
+    HALF_CLOSE = "send FIN, go on reading"
+    CLOSE = "close"
+    RESET = "close with RST"
+    WAIT_EOF = "wait until the peer has closed"
+    WAIT_REQUEST = "wait until the request is complete (only of use where the answer starts at its head)"
+    RAW = "read what follows as opaque bytes"
+    ECHO = "send back whatever comes, until the peer closes"
+    STOP_READING = "read nothing more"
+    READ_ON = "read again"
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Until `text` has arrived `times` times, at most `seconds`."""
+
+    text: str
+    times: int = 1
+    seconds: float = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Slow:
+    """One write per byte, `pause` seconds apart."""
+
+    text: str
+    pause: float = 0.002
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """Send signal `name` ("TERM") to the program."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class WaitExit:
+    """Wait until the program has ended; its exit code goes into the transcript."""
+
+    seconds: float = 10.0
+
+
+Op = bytes | str | float | Act | Wait | Slow | Signal | WaitExit
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """A connection to the proxy.
+
+    to: "port" is the case's listener, "port2" and "port3" further ones, "admin_port" the admin interface.
+    start: seconds after the case began.
+    quiet: how long nothing must happen after the last byte before the connection counts as open.
+    timing: compare when the first byte and the end came.
+    view: how bodies are shown: "text", or a function of the text, such as `shape` for JSON.
+    """
+
+    ops: tuple[Op, ...]
+    to: str = "port"
+    host: str = "127.0.0.1"
+    start: float = 0.0
+    quiet: float = 1.5
+    timing: bool = True
+    view: Callable[[str], str] | None = None
+    raw: bool = False
+
+
+def client(*ops: Op, **options: object) -> Client:
+    return Client(ops, **options)  # type: ignore[arg-type]
+
+
+def admin(path: str, method: str = "GET", **options: object) -> Client:
+    """A request to the admin interface."""
+    request = f"{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
+    return Client((request,), to="admin_port", timing=False, **options)  # type: ignore[arg-type]
+
+
+OK = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """A peer that records all it sees and answers from a script.
+
+    answers: the i-th is played for the i-th request of all connections together; the last one for all that follow.
+    at: "complete" plays it when the request has arrived whole, "head" as soon as its head has.
+    mode: "http"; "raw" plays `answers[0]` (then [1] ...) per connection on opaque bytes; "refuse" answers connects with
+        RST; "unanswered" lets them wait for ever.
+    """
+
+    answers: tuple[tuple[Op, ...], ...] = ((OK,),)
+    at: str = "complete"
+    mode: str = "http"
+    host: str = "127.0.0.1"
+
+
+def answer(*ops: Op, at: str = "complete") -> dict[str, Upstream]:
+    """One upstream that plays `ops` for each request."""
+    return {"up": Upstream((ops,), at=at)}
+
+
+def answers(*scripts: tuple[Op, ...] | str) -> dict[str, Upstream]:
+    """One upstream that plays the first script for the first request, and so on."""
+    return {"up": Upstream(tuple((script,) if isinstance(script, str) else script for script in scripts))}
+
+
+def raw(*ops: Op) -> dict[str, Upstream]:
+    """One upstream that speaks no HTTP."""
+    return {"up": Upstream((ops,), mode="raw")}
+
+
+REFUSE = {"up": Upstream(mode="refuse")}
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A known difference: why it is so, in which sections of the transcript, and what a client sees instead."""
+
+    reason: str
+    sections: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One case; see the module's text. Configuration fragments are YAML, merged over the defaults of `bootstrap`."""
+
+    name: str
+    send: str | bytes | tuple[Op, ...] = ""
+    clients: tuple[Client, ...] = ()
+    upstreams: Mapping[str, Upstream] = field(default_factory=lambda: {"up": Upstream()})
+    routes: str = ""
+    vhost: str = ""
+    vhosts: str = ""
+    route_config: str = ""
+    hcm: str = ""
+    filters: str = ""
+    router: str = ""
+    listener: str = ""
+    listener_filters: str = ""
+    network: str = ""
+    chains: str = ""
+    listeners: str = ""
+    cluster: str = ""
+    clusters: str = ""
+    log: str = ""
+    bootstrap: str = ""
+    config: str = ""
+    args: tuple[str, ...] = ()
+    quiet: float = 1.5
+    alone: bool = False
+    timing: bool = True
+    compare_log: bool = True
+    sort_log: bool = False
+    sort_upstream: bool = False
+    upstream_end: bool = False
+    exact_end: bool = False
+    stats: str = ""
+    masks: tuple[tuple[str, str], ...] = ()
+    shows: tuple[str, ...] | str = ()
+    differs: Difference | None = None
+    needs: str = ""
+    area: str = ""
+
+    def all_clients(self) -> tuple[Client, ...]:
+        if self.clients:
+            return self.clients
+        ops = self.send if isinstance(self.send, tuple) else (self.send,)
+        return (Client(ops, quiet=self.quiet, timing=self.timing),)
+
+
+def get(path: str = "/", *lines: str, host: str = "h.test", method: str = "GET", body: str = "") -> str:
+    """A request with `lines` as further header lines."""
+    length = [f"content-length: {len(body)}"] if body else []
+    return "\r\n".join([f"{method} {path} HTTP/1.1", f"host: {host}", *lines, *length, "", body])

@@ -1,0 +1,250 @@
+"""Runs cases on one program: one process for many cases, all cases at once, each on its own listener."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+import socket
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import quote
+
+from . import bootstrap
+from .bootstrap import Names
+from .case import Act, Case, Client, Signal, Upstream, WaitExit
+from .subject import StartFailed, Subject
+from .transcript import Normaliser, Transcript, show_body, show_message, show_wire
+from .upstream import Peer, Recorder
+from .wire import WireReader
+
+AT_ONCE = 48
+_REQUEST = re.compile(rb"(?m)^([A-Z-]+) [^\r\n]* HTTP/\d")
+_taken: set[int] = set()
+
+
+def free_port() -> int:
+    """A port below the ephemeral range, which nobody listens on and which was not given out before."""
+    while True:
+        port = random.SystemRandom().randrange(11000, 32000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("0.0.0.0", port))
+            except OSError:
+                continue
+        if port not in _taken:
+            _taken.add(port)
+            return port
+
+
+class Placed:
+    """A case with its ports, its upstreams and the transcript that is being made."""
+
+    def __init__(self, case: Case, directory: Path, admin_port: int) -> None:
+        self.case = case
+        self.directory = directory
+        self.transcript = Transcript()
+        ports = {"port": free_port(), "port2": free_port(), "port3": free_port(), "admin_port": admin_port}
+        self.values = {"case": case.name, "dir": str(directory), **{key: str(port) for key, port in ports.items()}}
+        self.names = Names(self.values)
+        self.recorders = {key: Recorder(script, self.names.fill) for key, script in case.upstreams.items()}
+        self.ports = {port: f"<{key}>" for key, port in ports.items()}
+
+    async def start(self) -> None:
+        for key, recorder in self.recorders.items():
+            await recorder.start()
+            self.values[key] = f"{self.case.name}.{key}"
+            self.values[f"{key}_port"] = str(recorder.port)
+            self.ports[recorder.port] = f"<{key}_port>"
+
+    @property
+    def normalise(self) -> Normaliser:
+        return Normaliser(self.ports, str(self.directory), self.case.masks)
+
+    async def run(self, subject: Subject) -> None:
+        clients = self.case.all_clients()
+        await asyncio.gather(*(self._client(i, each, subject) for i, each in enumerate(clients, 1)))
+
+    async def _client(self, index: int, client: Client, subject: Subject) -> None:
+        await asyncio.sleep(client.start)
+        name = f"client {index}"
+        lines = self.transcript.sections.setdefault(name, [])
+        loop = asyncio.get_running_loop()
+        try:
+            reader, writer = await asyncio.open_connection(client.host, int(self.values[client.to]))
+        except OSError as error:
+            lines.append(f"connect: {type(error).__name__}")
+            return
+        began = loop.time()
+        first = last = 0.0
+
+        def on_data(_: bytes) -> None:
+            nonlocal first, last
+            last = loop.time()
+            first = first or last
+
+        peer = Peer(reader, writer, on_data)
+        for op in client.ops:
+            if isinstance(op, Signal):
+                subject.signal(op.name)
+            elif isinstance(op, WaitExit):
+                lines.append(f"exit code {await subject.wait(op.seconds)}")
+            else:
+                await peer.act(op, self.names.fill)
+        if not writer.is_closing():
+            await self._until_quiet(peer, client.quiet)
+        ended = loop.time()
+        how = peer.end or ("we closed" if writer.is_closing() else "open")
+        if how == "rst" and not self.case.exact_end:
+            how = "fin"
+        peer.pump.cancel()
+        await asyncio.gather(peer.pump, return_exceptions=True)
+        writer.close()
+        lines += [self.normalise(line) for line in self._received(client, bytes(peer.received), how)]
+        if client.timing and self.case.timing:
+            if first:
+                self.transcript.timings[f"{name} first byte"] = first - began
+            if peer.end:
+                self.transcript.timings[f"{name} end after last byte"] = ended - (last or began)
+
+    async def _until_quiet(self, peer: Peer, quiet: float) -> None:
+        while not peer.end:
+            seen = len(peer.received)
+            await peer.until(lambda n=seen: len(peer.received) > n, quiet)  # type: ignore[misc]
+            if len(peer.received) == seen:
+                return
+
+    def _received(self, client: Client, data: bytes, how: str) -> list[str]:
+        if client.raw:
+            return [f"[raw] {show_body(data)}", f"end: {how}"]
+        sent = b"".join(
+            op if isinstance(op, bytes) else self.names.fill(op).encode("latin-1")
+            for op in ((getattr(op, "text", op)) for op in client.ops)
+            if isinstance(op, bytes | str)
+        )
+        methods = [found[1].decode() for found in _REQUEST.finditer(sent)]
+        wire = WireReader("response", lambda n: methods[n] if n < len(methods) else "GET")
+        wire.feed(data)
+        if how == "fin":
+            wire.finish()
+        if client.view is None:
+            return [*show_wire(wire), f"end: {how}"]
+        lines = []
+        for message in wire.messages:
+            # The view normalises before it looks, so that what it sorts or counts holds still.
+            body = client.view(self.normalise(message.body.decode("latin-1")))
+            lines += [*show_message(message, ""), *body.splitlines()]
+        return [*lines, f"end: {how}"]
+
+    def collect(self) -> None:
+        """What upstreams and access log recorded, once all is over."""
+        normalise = self.normalise
+        for key, recorder in self.recorders.items():
+            connections = []
+            for seen, end in zip(recorder.seen, recorder.freeze_ends(), strict=False):
+                lines = ["connection", *("  " + normalise(line) for line in show_wire(seen.reader))]
+                connections.append([*lines, f"  end: {end}"] if self.case.upstream_end else lines)
+            if self.case.sort_upstream:
+                connections.sort()
+            self.transcript.sections[f"upstream {key}"] = [line for lines in connections for line in lines]
+        log = self.directory / f"{self.case.name}.log"
+        if self.case.compare_log and log.exists():
+            rows = [normalise(row) for row in log.read_text("latin-1").splitlines()]
+            self.transcript.sections["access log"] = sorted(rows) if self.case.sort_log else rows
+
+    async def collect_stats(self, admin_port: int) -> None:
+        if self.case.stats:
+            query = quote(self.names.fill(self.case.stats), safe="")
+            text = await fetch(admin_port, f"/stats?filter={query}")
+            self.transcript.sections["stats"] = [self.normalise(line) for line in text.splitlines()]
+
+
+async def fetch(port: int, path: str) -> str:
+    """The body of an admin answer."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(f"GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n".encode())
+    wire = WireReader("response")
+    wire.feed(await asyncio.wait_for(reader.read(-1), 10))
+    wire.finish()
+    writer.close()
+    return wire.messages[0].body.decode("latin-1") if wire.messages else ""
+
+
+async def run_group(program: str, cases: Sequence[Case]) -> dict[str, Transcript]:
+    """Run `cases` in one process of `program`; cases whose configuration is refused get the message as their error."""
+    refused: dict[str, Transcript] = {}
+    pending = [list(cases)]
+    results: dict[str, Transcript] = {}
+    while pending:
+        group = pending.pop(0)
+        try:
+            results |= await _run_process(program, group)
+        except StartFailed as failure:
+            if len(group) == 1:
+                refused[group[0].name] = Transcript(error=str(failure))
+                continue
+            culprits = _blamed(str(failure), group)
+            if culprits:
+                pending.append([case for case in group if case not in culprits])
+                refused |= {case.name: Transcript(error=str(failure)) for case in culprits}
+            else:
+                half = len(group) // 2
+                pending += [group[:half], group[half:]]
+    return {case.name: (refused | results)[case.name] for case in cases}
+
+
+def _blamed(message: str, group: Sequence[Case]) -> list[Case]:
+    """The cases that an error message names through an index, as `listeners[3].filter_chains...`."""
+    indices = {int(found) for found in re.findall(r"listeners\[(\d+)\]", message)}
+    owners = [case for case in group for _ in range(1 + len(re.findall(r"(?m)^- name:", case.listeners)))]
+    blamed = [owners[index] for index in indices if index < len(owners)]
+    return blamed if len(blamed) < len(group) else []
+
+
+async def _run_process(program: str, cases: Sequence[Case]) -> dict[str, Transcript]:
+    with tempfile.TemporaryDirectory(prefix="parity-") as name:
+        directory = Path(name)
+        admin_port = free_port()
+        placed = [Placed(case, directory, admin_port) for case in cases]
+        for each in placed:
+            await each.start()
+        path = directory / "config.yaml"
+        bootstrap.write(bootstrap.build(cases, {p.case.name: p.names for p in placed}, admin_port), path)
+        subject = Subject(program, directory, admin_port)
+        try:
+            await subject.start(path, cases[0].args)
+            await _run_cases(subject, placed)
+            if not subject.running and not any(_ends_program(case) for case in cases):
+                raise StartFailed(f"{program} died:\n{subject.output()}")
+            await asyncio.sleep(0.25)  # the access log is flushed each 50 ms
+            if subject.running:
+                for each in placed:
+                    await each.collect_stats(admin_port)
+        finally:
+            await subject.stop()
+            for each in placed:
+                each.collect()
+                for recorder in each.recorders.values():
+                    await recorder.stop()
+        return {each.case.name: each.transcript for each in placed}
+
+
+def _ends_program(case: Case) -> bool:
+    return any(isinstance(op, Signal | WaitExit) for client in case.all_clients() for op in client.ops)
+
+
+async def _run_cases(subject: Subject, placed: Sequence[Placed]) -> None:
+    gate = asyncio.Semaphore(AT_ONCE)
+
+    async def run(each: Placed) -> None:
+        async with gate:
+            try:
+                await each.run(subject)
+            except Exception as error:  # a fault of the case itself must show as that case's failure
+                each.transcript.error = f"{type(error).__name__}: {error}"
+
+    await asyncio.gather(*(run(each) for each in placed))
+
+
+__all__ = ["Act", "Upstream", "fetch", "free_port", "run_group"]
