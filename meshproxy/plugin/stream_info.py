@@ -57,6 +57,8 @@ class TlsInfo:
     peer_serial: str = ""
     peer_fingerprint_256: str = ""
     peer_fingerprint_1: str = ""
+    peer_issuer_fingerprint_256: str = ""
+    peer_issuer_serial: str = ""
     peer_chain_fingerprints_256: tuple[str, ...] = ()
     peer_chain_fingerprints_1: tuple[str, ...] = ()
     peer_chain_serials: tuple[str, ...] = ()
@@ -72,6 +74,7 @@ class TlsInfo:
     local_subject: str = ""
     session_id: str = ""
     cipher: str = ""
+    group: str = ""
     version: str = ""
 
 
@@ -102,6 +105,8 @@ class ConnectionInfo:
     local_close_reason: str = ""
     detected_close_type: str = ""
     filter_chain_name: str = ""
+    filter_chain_metadata: Mapping[str, Mapping[str, Any]] | None = None
+    listener_name: str = ""
     listener_metadata: Mapping[str, Mapping[str, Any]] | None = None
 
     @property
@@ -143,10 +148,12 @@ NO_CONNECTION = ConnectionInfo()
 class StreamInfo:
     """Facts of one HTTP stream, or of one TCP connection that no HTTP is read from.
 
+    stream_id: `%STREAM_ID%` of a TCP connection, a UUID; an HTTP stream is known by its x-request-id.
     protocol: "HTTP/1.0", "HTTP/1.1", "HTTP/2"; "" for TCP.
     response_code: what the downstream was sent, 0 if nothing. details: `%RESPONSE_CODE_DETAILS%`.
     flags: short response flags joined by ",", in the order in which they were set.
     remote_address: the client, if X-Forwarded-For made another of it than the connection's; else "".
+    local_reply_body: set only while the body of a local reply is being formatted.
     bytes_received, bytes_sent: body bytes, for TCP all bytes, as the downstream sees the directions.
     upstream_cluster: its name; upstream_cluster_alt: `alt_stat_name`, "" if it has none.
     upstream_host: address of the chosen endpoint. upstream_remote_address: the other end of the upstream socket.
@@ -155,7 +162,7 @@ class StreamInfo:
     """
 
     connection: ConnectionInfo = NO_CONNECTION
-    stream_id: int = 0
+    stream_id: str = ""
     start_wall: float = 0.0
     start: float = 0.0
     end: float = 0.0
@@ -205,6 +212,7 @@ class StreamInfo:
     upstream_remote_address: str = ""
     upstream_protocol: str = ""
     upstream_connection_id: int = 0
+    upstream_server_name: str = ""
     upstream_tls: TlsInfo | None = None
     upstream_transport_failure_reason: str = ""
     upstream_local_close_reason: str = ""
@@ -222,6 +230,7 @@ class StreamInfo:
     virtual_host_metadata: Mapping[str, Mapping[str, Any]] | None = None
     virtual_cluster_name: str = ""
 
+    request_head_complete: float = 0.0
     request_complete: float = 0.0
     upstream_connect_start: float = 0.0
     upstream_connect_complete: float = 0.0
@@ -229,10 +238,10 @@ class StreamInfo:
     first_upstream_tx: float = 0.0
     last_upstream_tx: float = 0.0
     first_upstream_rx: float = 0.0
+    first_upstream_body_rx: float = 0.0
     last_upstream_rx: float = 0.0
     first_downstream_tx: float = 0.0
     last_downstream_tx: float = 0.0
-    last_downstream_ack: float = 0.0
     named_times: dict[str, float] | None = None
 
     dynamic_metadata: dict[str, dict[str, Any]] | None = None

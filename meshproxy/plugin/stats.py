@@ -1,0 +1,64 @@
+"""Statistics as a filter sees them: handles that are made when the configuration is compiled and then only counted.
+
+A handle is asked for by name once, never per request. On the request path `counter.value += 1` is the whole cost.
+Names are Envoy's: words joined by "."; the scope of a filter already carries its prefix.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Counter(Protocol):
+    """A number that only rises. Add to `value` directly where every nanosecond counts."""
+
+    value: int
+
+    def inc(self) -> None:
+        """Add one."""
+
+    def add(self, amount: int) -> None:
+        """Add `amount`, which isn't negative."""
+
+
+class Gauge(Protocol):
+    """A number that rises and falls, such as what is active now."""
+
+    value: int
+
+    def set(self, value: int) -> None: ...
+
+    def inc(self) -> None: ...
+
+    def dec(self) -> None: ...
+
+    def add(self, amount: int) -> None: ...
+
+    def sub(self, amount: int) -> None: ...
+
+
+class Histogram(Protocol):
+    """A distribution of values that aren't negative: milliseconds unless the name says otherwise."""
+
+    def record(self, value: float) -> None: ...
+
+
+class TextReadout(Protocol):
+    """A text, such as the version of a configuration."""
+
+    value: str
+
+
+class StatsScope(Protocol):
+    """Makes statistics whose names begin with the scope's prefix. The same name gives the same object."""
+
+    def counter(self, name: str) -> Counter: ...
+
+    def gauge(self, name: str) -> Gauge: ...
+
+    def histogram(self, name: str) -> Histogram: ...
+
+    def text_readout(self, name: str) -> TextReadout: ...
+
+    def scope(self, prefix: str) -> StatsScope:
+        """The scope whose prefix is this one's and `prefix`, which ends with "."."""
