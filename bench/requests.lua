@@ -1,0 +1,60 @@
+-- The requests of one round, for wrk. Arguments: the kind of request, and a seed.
+--
+-- mesh   what one service of a mesh sends another: about nine header fields, of which some repeat from request to
+--        request (host, user agent), some per user (bearer token, session), some never (trace, request id).
+--        Identical requests would flatter whoever remembers what it has seen.
+-- close  the same, and the connection ends with the answer.
+-- small  a short message that never varies: for proxies that don't look inside.
+
+local random, format = math.random, string.format
+local areas = {"/cart", "/catalogue", "/checkout", "/currency", "/email", "/payment", "/product", "/recommend", "/shipping", "/"}
+local paths, users = {}, {}
+local kind, seen = "mesh", 0
+
+function init(args)
+  kind = args[1] or "mesh"
+  math.randomseed(tonumber(args[2] or "1"))
+  for i = 0, 199 do
+    local area = areas[i % 10 + 1]
+    paths[i] = (area == "/" and "" or area) .. format("/items/%d?page=%d", i * 7919, i % 13)
+  end
+  for i = 0, 499 do
+    local token = {}
+    for j = 1, 12 do token[j] = format("%08x", random(0, 0x7fffffff)) end
+    users[i] = {bearer = table.concat(token), session = format("%08x%08x", random(0, 0x7fffffff), random(0, 0x7fffffff))}
+  end
+end
+
+local function hex32()
+  return format("%08x", random(0, 0x7fffffff))
+end
+
+local function request_id()
+  local tail = hex32()
+  return format("%s-%s-4%s-a%s-%s%s", hex32(), tail:sub(1, 4), tail:sub(2, 4), tail:sub(5, 7), hex32(), tail:sub(5, 8))
+end
+
+local function mesh(last)
+  seen = seen + 1
+  local user = users[random(0, 499)]
+  local id = seen % 2 == 0 and ("x-request-id: " .. request_id() .. "\r\n") or ""
+  return "GET " .. paths[random(0, 199)] .. " HTTP/1.1\r\nhost: shop.default.svc.cluster.local\r\n"
+    .. "user-agent: frontend/1.14.2 (linux; x86_64)\r\naccept: application/json\r\naccept-encoding: gzip, deflate\r\n"
+    .. "authorization: Bearer " .. user.bearer .. "\r\ncookie: session=" .. user.session .. "; theme=dark; seen=" .. seen
+    .. "\r\ntraceparent: 00-" .. hex32() .. hex32() .. hex32() .. hex32() .. "-" .. hex32() .. hex32() .. "-01\r\n"
+    .. id .. "x-forwarded-proto: http\r\n" .. last .. "\r\n"
+end
+
+function request()
+  if kind == "small" then return "GET / HTTP/1.1\r\nhost: a\r\n\r\n" end
+  return mesh(kind == "close" and "connection: close\r\n" or "")
+end
+
+-- One line for the program that started wrk. Times are in microseconds.
+function done(summary, latency)
+  local errors = summary.errors
+  io.write(format('\nRESULT {"requests": %d, "duration_us": %d, "p50_us": %d, "p99_us": %d, "bytes": %d, "connect_errors": %d, '
+    .. '"read_errors": %d, "write_errors": %d, "status_errors": %d, "timeouts": %d}\n',
+    summary.requests, summary.duration, latency:percentile(50), latency:percentile(99), summary.bytes,
+    errors.connect, errors.read, errors.write, errors.status, errors.timeout))
+end

@@ -1,0 +1,56 @@
+"""What is measured, and the target of each: the ratio to Envoy that meshproxy promises not to exceed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Requests as fast as `connections` allow: each sends its next when it has its answer.
+
+    config: the file in `bench/configs`; kind: of request, see `requests.lua`; target: of CPU time per request.
+    """
+
+    name: str
+    title: str
+    config: str
+    connections: int
+    kind: str
+    target: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """A fresh process of each: time to its first answer, memory at rest, memory per connection that does nothing."""
+
+    name: str
+    title: str
+    config: str
+    connections: int
+    target_rss: float
+    target_per_connection: float
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """What a filter that does nothing costs a request, without sockets. Targets in microseconds; Envoy has no part."""
+
+    name: str
+    title: str
+    target_plain_us: float
+    target_async_us: float
+
+
+Scenario = Load | Footprint | Hooks
+
+SCENARIOS: tuple[Scenario, ...] = (
+    Load("http-1", "HTTP/1, 1 connection", "istio", 1, "mesh", None),
+    Load("http-32", "HTTP/1, 32 connections", "istio", 32, "mesh", 0.95),
+    Load("http-256", "HTTP/1, 256 connections", "istio", 256, "mesh", 0.8),
+    Load("router-32", "HTTP/1, router only, 32 conn.", "router", 32, "mesh", None),
+    Load("tcp-32", "TCP, small messages, 32 conn.", "tcp", 32, "small", 0.9),
+    Load("new-conn", "A connection per request, 32 at once", "istio", 32, "close", 1.0),
+    Footprint("footprint", "Start and memory", "istio", 2000, 0.75, 0.3),
+    Hooks("hooks", "A filter's hook", 0.15, 1.0),
+)
