@@ -1,0 +1,400 @@
+"""The view through which all code reads configuration: a protobuf message, its place, and a note of what was read.
+
+Nothing that is set may go unnoticed. Each read marks its field; once everything is compiled, `unread_problems` names
+every field that is set and that no code asked for. What counts as reading:
+
+- a value (`text`, `integer`, `duration`, ...) is read by asking for it;
+- a message is read by asking for its view, and then each of its own fields counts by itself;
+- `has` and `which` read nothing but a message's mere presence: its fields still count one by one;
+- `raw` reads everything below, `ignore` reads a field that stands in the table of ignorable ones;
+- `error` and `fail` count as reading too: one complaint about a field is enough.
+
+Views of one message are made once, so all readers share one record. A view is for compiling, never
+for the request path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+from google.protobuf.message import DecodeError, Message
+
+from meshproxy.errors import ConfigError, Problem
+from meshproxy.plugin.ignorable import reason_to_ignore
+from meshproxy.plugin.message_types import message_class, name_of_type_url
+from meshproxy.plugin.place import Place, field_path, problem_at
+from meshproxy.plugin.reading_record import note_reading
+from meshproxy.plugin.struct_view import StructView, plain_struct
+
+_TYPED_STRUCTS = frozenset({"xds.type.v3.TypedStruct", "udpa.type.v1.TypedStruct"})
+
+
+class ConfigView:
+    """One message of the configuration.
+
+    message_name, full_name: of its type, without and with the package. path: as printed in problems. source: what
+    problems name when there is no place, such as an xDS resource.
+
+    Asking for a field that the message type doesn't have is a programming error: AttributeError.
+    """
+
+    __slots__ = ("_children", "_message", "_read", "full_name", "message_name", "path", "place", "source")
+
+    def __init__(self, message: Message, *, path: str = "", place: Place | None = None, source: str = "") -> None:
+        self._message: Any = message
+        self.path = path
+        self.place = place
+        self.source = source
+        self.message_name: str = message.DESCRIPTOR.name
+        self.full_name: str = message.DESCRIPTOR.full_name
+        self._read: set[str] = set()
+        self._children: dict[str, Any] = {}  # field name -> view, list of views, mapping of views, or the same of Any
+
+    def __repr__(self) -> str:
+        return f"ConfigView({self.full_name} at {self.path or 'the root'})"
+
+    # -- single values
+
+    def _value(self, name: str) -> Any:
+        self._read.add(name)
+        note_reading(self.full_name, name)
+        return getattr(self._message, name)
+
+    def _is_set(self, name: str) -> bool:
+        """Set explicitly (messages, oneofs, optional fields), or not at its default."""
+        field = self._message.DESCRIPTOR.fields_by_name.get(name)
+        if field is None:
+            raise AttributeError(f"{self.full_name} has no field {name!r}")
+        if field.is_repeated:
+            return len(getattr(self._message, name)) > 0
+        if field.has_presence:
+            return bool(self._message.HasField(name))
+        return bool(getattr(self._message, name) != field.default_value)
+
+    def has(self, name: str) -> bool:
+        """Is the field set? A plain one at its default value isn't."""
+        found = self._is_set(name)
+        if found:
+            self._touch(name)
+        return found
+
+    def _touch(self, name: str) -> None:
+        """Read the presence of a message, so that one without fields counts as read; plain fields stay unread."""
+        field = self._message.DESCRIPTOR.fields_by_name[name]
+        if (
+            field.message_type is None
+            or field.is_repeated
+            or field.message_type.full_name.startswith("google.protobuf.")
+        ):
+            return
+        self.view(name)
+
+    def which(self, oneof: str) -> str | None:
+        """The name of the field that is set in a oneof; None when none is."""
+        name: str | None = self._message.WhichOneof(oneof)
+        if name is not None:
+            self._touch(name)
+        return name
+
+    def _scalar(self, name: str, default: Any) -> Any:
+        value = self._value(name)
+        if isinstance(value, Message):
+            # A wrapper: google.protobuf.UInt32Value and the like.
+            return value.value if self._message.HasField(name) else default
+        return value if default in (0, "", False, b"") or self._is_set(name) else default
+
+    def text(self, name: str, default: str = "") -> str:
+        """A string, also a wrapped one; `default` when it is unset."""
+        return str(self._scalar(name, default))
+
+    def data(self, name: str, default: bytes = b"") -> bytes:
+        """A field of bytes, also a wrapped one; `default` when it is unset."""
+        return bytes(self._scalar(name, default))
+
+    def integer(self, name: str, default: int = 0) -> int:
+        """A whole number, also a wrapped one; `default` when it is unset."""
+        return int(self._scalar(name, default))
+
+    def boolean(self, name: str, default: bool = False) -> bool:
+        """A boolean, also a wrapped one; `default` when it is unset."""
+        return bool(self._scalar(name, default))
+
+    def number(self, name: str, default: float = 0.0) -> float:
+        """A number, also a wrapped one or an `envoy.type.v3.Percent` (0-100); `default` when it is unset."""
+        return float(self._scalar(name, default))
+
+    def enum(self, name: str) -> str:
+        """The name of an enum's value; a number beyond the known ones as digits."""
+        number = self._value(name)
+        value = self._message.DESCRIPTOR.fields_by_name[name].enum_type.values_by_number.get(number)
+        return str(number) if value is None else str(value.name)
+
+    def enums(self, name: str) -> list[str]:
+        """The names of a repeated enum's values."""
+        known = self._message.DESCRIPTOR.fields_by_name[name].enum_type.values_by_number
+        return [known[number].name if number in known else str(number) for number in self._value(name)]
+
+    def duration(self, name: str, default: float | None = None) -> float | None:
+        """A `google.protobuf.Duration` in seconds; `default` when it is unset. 0 is a value: often "no limit"."""
+        value = self._value(name)
+        return float(value.seconds + value.nanos / 1e9) if self._message.HasField(name) else default
+
+    def seconds(self, name: str, default: float) -> float:
+        """`duration` for a field that has a default."""
+        value = self.duration(name)
+        return default if value is None else value
+
+    # -- lists and maps of plain values
+
+    def texts(self, name: str) -> list[str]:
+        """A repeated string."""
+        return [str(value) for value in self._value(name)]
+
+    def integers(self, name: str) -> list[int]:
+        """A repeated whole number."""
+        return [int(value) for value in self._value(name)]
+
+    def numbers(self, name: str) -> list[float]:
+        """A repeated number."""
+        return [float(value) for value in self._value(name)]
+
+    def text_map(self, name: str) -> dict[str, str]:
+        """A map from string to string."""
+        return {str(key): str(value) for key, value in self._value(name).items()}
+
+    # -- messages
+
+    def _child_place(self, name: str) -> Place | None:
+        return self.place.field(name) if self.place else None
+
+    def _child(self, message: Message, path: str, place: Place | None) -> ConfigView:
+        return ConfigView(message, path=path, place=place or self.place, source=self.source)
+
+    def view(self, name: str) -> ConfigView | None:
+        """The view of a message field; None when it is unset."""
+        value = self._value(name)
+        if not self._message.HasField(name):
+            return None
+        child = self._children.get(name)
+        if child is None:
+            child = self._children[name] = self._child(value, field_path(self.path, name), self._child_place(name))
+        return child
+
+    def required(self, name: str) -> ConfigView:
+        """`view` of a field that has to be set. Raises ConfigError when it isn't."""
+        child = self.view(name)
+        if child is None:
+            self.fail(f"field '{name}' of {self.message_name} is required")
+        return child
+
+    def views(self, name: str) -> list[ConfigView]:
+        """The views of a repeated message field."""
+        values = self._value(name)
+        children = self._children.get(name)
+        if children is None:
+            path, place = field_path(self.path, name), self._child_place(name)
+            children = self._children[name] = [
+                self._child(value, f"{path}[{index}]", place.item(index) if place else None)
+                for index, value in enumerate(values)
+            ]
+        return children
+
+    def view_map(self, name: str) -> dict[str, ConfigView]:
+        """The views of a map's messages, by key (keys of other types as text)."""
+        values = self._value(name)
+        children = self._children.get(name)
+        if children is None:
+            path, place = field_path(self.path, name), self._child_place(name)
+            children = self._children[name] = {
+                str(key): self._child(value, f'{path}["{key}"]', place.field(str(key)) if place else None)
+                for key, value in values.items()
+            }
+        return children
+
+    def any(self, name: str) -> TypedView | None:
+        """What a `google.protobuf.Any` holds; None when it is unset. Raises ConfigError for what can't be unpacked."""
+        value = self._value(name)
+        if not self._message.HasField(name) or not value.type_url:
+            return None
+        child = self._children.get(name)
+        if child is None:
+            path, place = field_path(self.path, name), self._child_place(name) or self.place
+            child = self._children[name] = TypedView(value, path, place, self.source)
+        return child
+
+    def anys(self, name: str) -> list[TypedView]:
+        """A repeated `google.protobuf.Any`. Raises ConfigError for what can't be unpacked."""
+        values = self._value(name)
+        children = self._children.get(name)
+        if children is None:
+            path, place = field_path(self.path, name), self._child_place(name)
+            children = self._children[name] = [
+                TypedView(value, f"{path}[{index}]", (place.item(index) if place else None) or self.place, self.source)
+                for index, value in enumerate(values)
+            ]
+        return children
+
+    def any_map(self, name: str) -> dict[str, TypedView]:
+        """A map of `google.protobuf.Any`. Raises ConfigError for what can't be unpacked."""
+        values = self._value(name)
+        children = self._children.get(name)
+        if children is None:
+            path, place = field_path(self.path, name), self._child_place(name)
+            children = self._children[name] = {
+                key: TypedView(
+                    value, f'{path}["{key}"]', (place.field(key) if place else None) or self.place, self.source
+                )
+                for key, value in values.items()
+            }
+        return children
+
+    def struct(self, name: str) -> StructView | None:
+        """A `google.protobuf.Struct` as plain values with places; None when it is unset."""
+        value = self._value(name)
+        if not self._message.HasField(name):
+            return None
+        return StructView(plain_struct(value), field_path(self.path, name), self._child_place(name), self.source)
+
+    def struct_map(self, name: str) -> dict[str, StructView]:
+        """A map of `google.protobuf.Struct`, such as `Metadata.filter_metadata`."""
+        values = self._value(name)
+        path, place = field_path(self.path, name), self._child_place(name)
+        return {
+            key: StructView(plain_struct(value), f'{path}["{key}"]', place.field(key) if place else None, self.source)
+            for key, value in values.items()
+        }
+
+    def raw(self) -> Message:
+        """The message itself. The whole of it counts as read."""
+        self._read.update(field.name for field in self._message.DESCRIPTOR.fields)
+        self._children.clear()
+        note_reading(self.full_name, "*")
+        return self._message
+
+    # -- the record
+
+    def ignore(self, *names: str) -> None:
+        """Read fields on purpose, without effect. Raises ValueError for one without a reason in `ignorable`."""
+        for name in names:
+            if reason_to_ignore(self.full_name, name) is None:
+                raise ValueError(f"{self.full_name}.{name} is not in the table of ignorable fields")
+            self._value(name)
+            self._children.pop(name, None)
+
+    def unread_problems(self) -> list[Problem]:
+        """A problem for every field, here and below, that is set and that nothing read."""
+        problems: list[Problem] = []
+        self._collect_unread(problems)
+        return problems
+
+    def _collect_unread(self, problems: list[Problem]) -> None:
+        for descriptor, _ in self._message.ListFields():
+            name = descriptor.name
+            if name in self._read:
+                children = self._children.get(name)
+                if children is None:
+                    continue
+                if isinstance(children, dict):
+                    children = list(children.values())
+                for child in children if isinstance(children, list) else (children,):
+                    child._collect_unread(problems)
+            elif reason_to_ignore(self.full_name, name) is None:
+                message = f"field '{name}' in {self.message_name} isn't supported by meshproxy"
+                problems.append(problem_at(self._child_place(name) or self.place, self.source, self.path, message))
+
+    # -- complaints
+
+    def error(self, message: str, field: str = "") -> Problem:
+        """A problem with this message, or with one of its fields; that field counts as read."""
+        if not field:
+            return problem_at(self.place, self.source, self.path, message)
+        self._read.add(field)
+        self._children.pop(field, None)
+        return problem_at(self._child_place(field) or self.place, self.source, field_path(self.path, field), message)
+
+    def fail(self, message: str, field: str = "") -> NoReturn:
+        """Give this message up. Raises ConfigError; all of the message counts as read."""
+        problem = self.error(message, field)
+        self._read.update(descriptor.name for descriptor in self._message.DESCRIPTOR.fields)
+        self._children.clear()
+        raise ConfigError(problem)
+
+    def unsupported(self, *names: str) -> list[Problem]:
+        """Problems for those of `names` that are set: for fields that code knows of and refuses."""
+        return [
+            self.error(f"field '{name}' in {self.message_name} isn't supported by meshproxy", name)
+            for name in names
+            if self._is_set(name)
+        ]
+
+    @contextmanager
+    def collect(self, problems: list[Problem]) -> Iterator[None]:
+        """Add the problems of a ConfigError raised inside to `problems` and go on; what is below counts as read."""
+        try:
+            yield
+        except ConfigError as error:
+            problems += error.problems
+            self._read.update(descriptor.name for descriptor in self._message.DESCRIPTOR.fields)
+            self._children.clear()
+
+
+class TypedView:
+    """What an `Any` holds: the configuration of an extension.
+
+    type_url: as given. full_name: of the message; for a `TypedStruct` of the type that it stands for.
+    Exactly one of `view` (a message of a known type) and `struct` (a `TypedStruct`) is set.
+    """
+
+    __slots__ = ("full_name", "path", "place", "source", "struct", "type_url", "view")
+
+    def __init__(self, packed: Any, path: str, place: Place | None, source: str) -> None:
+        self.type_url: str = packed.type_url
+        self.path = path
+        self.place = place
+        self.source = source
+        self.full_name = name_of_type_url(self.type_url)
+        self.view: ConfigView | None = None
+        self.struct: StructView | None = None
+        packed_type = message_class(self.full_name)
+        if packed_type is None:
+            self.fail(f"unknown type '{self.type_url}'")
+        message: Any = packed_type()
+        try:
+            message.ParseFromString(packed.value)
+        except DecodeError:
+            self.fail(f"the packed message is no valid {self.full_name}")
+        if self.full_name not in _TYPED_STRUCTS:
+            self.view = ConfigView(message, path=path, place=place, source=source)
+            return
+        note_reading(self.full_name, "*")
+        inner = message.type_url
+        self.full_name = name_of_type_url(inner) or inner
+        value_place = place.field("value") if place else None
+        self.struct = StructView(plain_struct(message.value), path, value_place or place, source)
+
+    @property
+    def value(self) -> dict[str, Any] | None:
+        """The plain value of a `TypedStruct`; None for a message."""
+        return self.struct.value if self.struct is not None else None
+
+    def _collect_unread(self, problems: list[Problem]) -> None:
+        if self.view is not None:
+            self.view._collect_unread(problems)
+
+    def message(self, full_name: str) -> ConfigView:
+        """The view when it holds this type. Raises ConfigError for any other."""
+        if self.view is None or self.full_name != full_name:
+            self.fail(f"a {full_name} is expected here, not a {self.full_name}")
+        return self.view
+
+    def error(self, message: str) -> Problem:
+        """A problem with the whole of it, which counts as read."""
+        if self.view is not None:
+            self.view.raw()
+        return problem_at(self.place, self.source, self.path, message)
+
+    def fail(self, message: str) -> NoReturn:
+        """Raises ConfigError for the whole of it."""
+        raise ConfigError(problem_at(self.place, self.source, self.path, message))
