@@ -30,8 +30,14 @@ _INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
 class HeaderSource(Protocol):
     """What a header matcher reads: `meshproxy.headers.Headers` and its like."""
 
+    fields: dict[str, str]
+    repeated: bool
+
     def get(self, name: str, default: str | None = None) -> str | None:
         """The value of the field; repeated ones joined with ","."""
+
+    def get_all(self, name: str) -> list[str]:
+        """Every value of the field, in wire order."""
 
 
 HeaderMatcher = Callable[[HeaderSource], bool]
@@ -186,7 +192,10 @@ _PSEUDO = {":method": "method", ":path": "path", ":authority": "authority", ":sc
 
 
 def header_getter(name: str) -> Callable[[HeaderSource], str | None]:
-    """A function that reads one field, or pseudo-field, of a request or a response; None when it is absent."""
+    """A function that reads one field, or pseudo-field, of a request or a response; None when it is absent.
+
+    Repeated fields are joined with ",".
+    """
     name = wire_text(name.lower())
     if name == ":status":
         return lambda headers: None if (status := getattr(headers, "status", None)) is None else str(status)
@@ -206,19 +215,40 @@ def header_matcher(
 ) -> HeaderMatcher:
     """Compile Envoy's `route.v3.HeaderMatcher`.
 
-    value: what the value must match (`string_matcher`, `range_matcher`); without it presence alone is matched:
-    `present` says whether the field must be there. A field that is missing never matches a value, inverted or not,
-    unless `missing_as_empty` makes it "". Repeated fields are matched as one value joined with ",".
+    value: what a value must match (`string_matcher`, `range_matcher`); without it presence alone is matched:
+    `present` says whether the field must be there. Of repeated fields each value is looked at by itself and one that
+    matches is enough (none, when inverted); Envoy 1.40 doesn't look at the joined value. A field that is missing
+    never matches a value, inverted or not, unless `missing_as_empty` makes it "".
     """
-    read = header_getter(name)
     if value is None:
-        return _presence_matcher(read, present != invert, missing_as_empty)
-    check = value
-    if missing_as_empty:
-        return lambda headers: check(read(headers) or "") is not invert
-    if invert:
-        return lambda headers: (text := read(headers)) is not None and not check(text)
-    return lambda headers: (text := read(headers)) is not None and check(text)
+        return _presence_matcher(header_getter(name), present != invert, missing_as_empty)
+    lowered = wire_text(name.lower())
+    if lowered in _PSEUDO or lowered == ":status":
+        return _single_value_matcher(header_getter(name), value, invert, missing_as_empty)
+    return _field_matcher(lowered, value, invert, missing_as_empty)
+
+
+def _field_matcher(name: str, check: StringMatcher, invert: bool, missing_as_empty: bool) -> HeaderMatcher:
+    wanted = not invert
+    when_missing = missing_as_empty and check("") is wanted
+
+    def matches(headers: HeaderSource) -> bool:
+        text = headers.fields.get(name)
+        if text is None:
+            return when_missing
+        if headers.repeated:
+            return any(map(check, headers.get_all(name))) is wanted
+        return check(text) is wanted
+
+    return matches
+
+
+def _single_value_matcher(
+    read: Callable[[HeaderSource], str | None], check: StringMatcher, invert: bool, missing_as_empty: bool
+) -> HeaderMatcher:
+    wanted = not invert
+    when_missing = missing_as_empty and check("") is wanted
+    return lambda headers: when_missing if (text := read(headers)) is None else check(text) is wanted
 
 
 def _presence_matcher(

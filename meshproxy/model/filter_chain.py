@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Protocol
 
-from meshproxy.address import CidrRange, SocketAddress
+from meshproxy.address import CidrRange
 
 
 class SourceType(Enum):
@@ -20,7 +21,7 @@ class SourceType(Enum):
 class FilterChainMatch:
     """Envoy's `listener.v3.FilterChainMatch`. An empty field asks for nothing.
 
-    server_names: lower case, exact (`a.example.com`) or with one leading wildcard label (`*.example.com`).
+    server_names: exact (`a.example.com`) or with one leading wildcard label (`*.example.com`), in any case.
     transport_protocol: `raw_buffer` or `tls`.
     """
 
@@ -35,18 +36,29 @@ class FilterChainMatch:
     source_ports: tuple[int, ...] = ()
 
 
-@dataclass(slots=True)
-class ConnectionFacts:
-    """What a chain is chosen by. None stands for a Unix socket, which no address range but the whole one holds.
+class ConnectionFacts(Protocol):
+    """What a chain is chosen by; `meshproxy.plugin.Socket` is of this shape. Addresses are (canonical ip, port)."""
 
-    destination: the original destination where one was recovered, else the local address.
-    source: the peer as the PROXY protocol names it, else as the kernel does; direct_source: always the kernel's.
-    server_name: the SNI in lower case, "" without one. application_protocols: in the order the client prefers.
-    """
+    @property
+    def local(self) -> tuple[str, int]:
+        """Where the client was going: the original destination where one was recovered, else the local address."""
 
-    destination: SocketAddress | None
-    source: SocketAddress | None
-    direct_source: SocketAddress | None
-    server_name: str = ""
-    transport_protocol: str = "raw_buffer"
-    application_protocols: tuple[str, ...] = ()
+    @property
+    def remote(self) -> tuple[str, int]:
+        """The client: as the PROXY protocol names it, else as the kernel does."""
+
+    @property
+    def direct_remote(self) -> tuple[str, int]:
+        """The peer of the socket."""
+
+    @property
+    def server_name(self) -> str:
+        """The SNI in lower case, "" without one."""
+
+    @property
+    def transport_protocol(self) -> str:
+        """`tls`, or `raw_buffer`, for which "" stands too."""
+
+    @property
+    def application_protocols(self) -> tuple[str, ...]:
+        """ALPN or what the HTTP inspector found, in the order the client prefers."""

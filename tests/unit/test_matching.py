@@ -154,11 +154,34 @@ def test_header_matcher(kind: str, invert: bool, as_empty: bool, expected: str) 
     assert "".join("nY"[matches(request)] for request in requests) == expected
 
 
-def test_repeated_fields_are_one_value() -> None:
-    headers = Headers([("x", "a"), ("x", "b")])
-    assert header_matcher("x", string_matcher("exact", "a,b"))(headers)
-    assert not header_matcher("x", string_matcher("exact", "a"))(headers)
-    assert not header_matcher("x", range_matcher(0, 9))(Headers([("x", "1"), ("x", "2")]))
+# As HEADER_ROWS, for messages with the header twice: what matches a / b, 1 / 20, and the single line "a,b".
+REPEATED_ROWS = [
+    ("exact", "a", False, "Ynn"),
+    ("exact", "a", True, "nYY"),
+    ("exact", "a,b", False, "nnY"),
+    ("exact", "a,b", True, "YYn"),
+    ("prefix", "a", False, "YnY"),
+    ("prefix", "a", True, "nYn"),
+    ("suffix", "b", False, "YnY"),
+    ("contains", ",", False, "nnY"),
+    ("contains", ",", True, "YYn"),
+    ("safe_regex", "b", False, "Ynn"),
+    ("safe_regex", "a,b", False, "nnY"),
+    ("range", "", False, "nYn"),
+    ("range", "", True, "YnY"),
+]
+
+
+@pytest.mark.parametrize(("kind", "pattern", "invert", "expected"), REPEATED_ROWS)
+def test_repeated_fields_are_matched_one_by_one(kind: str, pattern: str, invert: bool, expected: str) -> None:
+    value = range_matcher(0, 10) if kind == "range" else string_matcher(kind, pattern)
+    matches = header_matcher("x", value, invert=invert)
+    messages = [
+        Headers([("x", "a"), ("y", "1"), ("x", "b")]),
+        Headers([("x", "20"), ("x", "1")]),
+        Headers([("x", "a,b")]),
+    ]
+    assert "".join("nY"[matches(headers)] for headers in messages) == expected
 
 
 def test_pseudo_fields() -> None:
