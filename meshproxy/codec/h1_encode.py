@@ -1,0 +1,224 @@
+"""HTTP/1 messages to bytes, as Envoy writes them (its `StreamEncoderImpl::encodeHeadersBase`).
+
+Field names are lower case unless `header_key_format` says otherwise. The framing field comes last and is decided here
+anew: a Content-Length among the fields is kept; else a message without a body says `content-length: 0` where a body is
+usual, and one with a body is chunked. The heads hold only what a codec or `headers` has checked, so nothing is checked
+again.
+"""
+
+from __future__ import annotations
+
+from meshproxy.codec.framing import may_have_body
+from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
+
+LAST_CHUNK = b"0\r\n\r\n"
+
+#: Envoy's reason phrases; any other status is "Unknown".
+REASONS: dict[int, str] = {
+    100: "Continue",
+    101: "Switching Protocols",
+    200: "OK",
+    201: "Created",
+    202: "Accepted",
+    203: "Non-Authoritative Information",
+    204: "No Content",
+    205: "Reset Content",
+    206: "Partial Content",
+    207: "Multi-Status",
+    208: "Already Reported",
+    226: "IM Used",
+    300: "Multiple Choices",
+    301: "Moved Permanently",
+    302: "Found",
+    303: "See Other",
+    304: "Not Modified",
+    305: "Use Proxy",
+    307: "Temporary Redirect",
+    308: "Permanent Redirect",
+    400: "Bad Request",
+    401: "Unauthorized",
+    402: "Payment Required",
+    403: "Forbidden",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    406: "Not Acceptable",
+    407: "Proxy Authentication Required",
+    408: "Request Timeout",
+    409: "Conflict",
+    410: "Gone",
+    411: "Length Required",
+    412: "Precondition Failed",
+    413: "Payload Too Large",
+    414: "URI Too Long",
+    415: "Unsupported Media Type",
+    416: "Range Not Satisfiable",
+    417: "Expectation Failed",
+    421: "Misdirected Request",
+    422: "Unprocessable Entity",
+    423: "Locked",
+    424: "Failed Dependency",
+    426: "Upgrade Required",
+    428: "Precondition Required",
+    429: "Too Many Requests",
+    431: "Request Header Fields Too Large",
+    500: "Internal Server Error",
+    501: "Not Implemented",
+    502: "Bad Gateway",
+    503: "Service Unavailable",
+    504: "Gateway Timeout",
+    505: "HTTP Version Not Supported",
+    506: "Variant Also Negotiates",
+    507: "Insufficient Storage",
+    508: "Loop Detected",
+    510: "Not Extended",
+    511: "Network Authentication Required",
+}
+_STATUS_LINES = {status: f"HTTP/1.1 {status} {reason}\r\n" for status, reason in REASONS.items()}
+
+
+def encode_request_head(
+    request: RequestHeaders,
+    end: bool,
+    names: NameWriter | None = None,
+    fully_qualified: bool = False,
+) -> tuple[bytes, bool]:
+    """The head of a request to an upstream, and whether its body is to be sent in chunks.
+
+    end: no body follows. names: how to write field names (`NameWriter`); None writes lower case.
+    fully_qualified: write the absolute-form (`send_fully_qualified_url`).
+    CONNECT is written with its authority as target. A request that asks for an upgrade has no body of its own unless
+    its fields or `end` say so; what follows the 101 isn't chunked.
+    """
+    fields = request.fields
+    method = request.method
+    target = request.path
+    if method == "CONNECT":
+        target = request.authority
+    elif fully_qualified:
+        target = f"{request.scheme}://{request.authority}{target}"
+    framing = ""
+    chunked = False
+    if "content-length" not in fields:
+        if not end and method != "CONNECT":
+            chunked = True
+            framing = "transfer-encoding: chunked\r\n"
+        elif may_have_body(method):
+            framing = "content-length: 0\r\n"
+    if names is None and not request.repeated:
+        lines = "".join([f"{name}: {value}\r\n" for name, value in fields.items()])
+        return f"{method} {target} HTTP/1.1\r\nhost: {request.authority}\r\n{lines}{framing}\r\n".encode(
+            "latin-1"
+        ), chunked
+    host = f"host: {request.authority}\r\n" if names is None else names.line("host", request.authority)
+    lines = _field_lines(request, names)
+    framing = framing if names is None else names.lines(framing)
+    return f"{method} {target} HTTP/1.1\r\n{host}{lines}{framing}\r\n".encode("latin-1"), chunked
+
+
+def encode_response_head(
+    response: ResponseHeaders,
+    end: bool,
+    method: str = "GET",
+    http10: bool = False,
+    keep_alive: bool = True,
+    names: NameWriter | None = None,
+) -> tuple[bytes, bool]:
+    """The head of a response to a client, and whether its body is to be sent in chunks.
+
+    end: no body follows. method, http10: of the request. keep_alive: the connection lives on after this response;
+    otherwise the head says `connection: close`.
+    A body that is neither chunked nor of known length (HTTP/1.0) ends with the connection: `ends_with_connection`.
+    """
+    fields = response.fields
+    status = response.status
+    framing = ""
+    chunked = False
+    if "content-length" not in fields and status >= 200 and status != 204 and status != 304:
+        if method == "CONNECT" and status < 300:
+            pass
+        elif end and method != "HEAD":
+            framing = "content-length: 0\r\n"
+        elif not http10:
+            framing = "transfer-encoding: chunked\r\n"
+            chunked = method != "HEAD"
+    connection = ""
+    if not keep_alive or (http10 and ends_with_connection(response, end, method, http10)):
+        if status != 101:
+            connection = "connection: close\r\n"
+    elif http10:
+        connection = "connection: keep-alive\r\n"
+    if not http10:
+        start = _STATUS_LINES.get(status) or f"HTTP/1.1 {status} Unknown\r\n"
+    else:
+        start = f"HTTP/1.0 {status} {REASONS.get(status, 'Unknown')}\r\n"
+    if names is None and not response.repeated:
+        lines = "".join([f"{name}: {value}\r\n" for name, value in fields.items()])
+    else:
+        lines = _field_lines(response, names)
+        if names is not None:
+            framing = names.lines(framing)
+            connection = names.lines(connection)
+    return f"{start}{lines}{connection}{framing}\r\n".encode("latin-1"), chunked
+
+
+def ends_with_connection(response: ResponseHeaders, end: bool, method: str, http10: bool) -> bool:
+    """Does only the close of the connection say where this response ends? Then it can't be kept alive."""
+    return (
+        http10
+        and not end
+        and method != "HEAD"
+        and response.status >= 200
+        and response.status not in (204, 304)
+        and "content-length" not in response.fields
+    )
+
+
+def encode_chunk(data: bytes) -> bytes:
+    """One chunk. An empty `data` gives nothing: the chunk of size 0 would end the body."""
+    return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+
+
+def encode_trailers(trailers: Headers, names: NameWriter | None = None) -> bytes:
+    """The last chunk with a trailer section."""
+    return f"0\r\n{_field_lines(trailers, names)}\r\n".encode("latin-1")
+
+
+class NameWriter:
+    """Writes field names as `header_key_format` asks.
+
+    original: lower-case name -> the name as the peer wrote it (`preserve_case`); a name that isn't in it is written in
+    lower case. None: `proper_case`, each letter behind a non-letter in upper case.
+    """
+
+    __slots__ = ("_original",)
+
+    def __init__(self, original: dict[str, str] | None) -> None:
+        self._original = original
+
+    def line(self, name: str, value: str) -> str:
+        """One field line with its CR LF."""
+        original = self._original
+        written = _proper_case(name) if original is None else original.get(name, name)
+        return f"{written}: {value}\r\n"
+
+    def lines(self, text: str) -> str:
+        """The same for at most one line that is written already."""
+        name, colon, rest = text.partition(": ")
+        return self.line(name, rest[:-2]) if colon else text
+
+
+def _field_lines(headers: Headers, names: NameWriter | None) -> str:
+    if names is None:
+        return "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    return "".join([names.line(name, value) for name, value in headers.items()])
+
+
+def _proper_case(name: str) -> str:
+    """As Envoy: the first letter in upper case, and each that follows a byte that is neither letter nor digit."""
+    letters = list(name)
+    after_other = True
+    for index, letter in enumerate(letters):
+        if after_other:
+            letters[index] = letter.upper()
+        after_other = not letter.isalnum()
+    return "".join(letters)

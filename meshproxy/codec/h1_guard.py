@@ -1,0 +1,248 @@
+"""The guard: every head that isn't of the plain shape, and every head that arrives in parts, passes here.
+
+It reads line by line, in the order of the wire, and names the first fault with Envoy's status and details; so the
+verdict never depends on how the bytes were cut. What Envoy lets through against RFC 9112 is refused here: bare LF and
+bare CR, folded lines in requests, more than one Host, userinfo in Host, a backslash in the target. The little that
+remains is legal but unusual (HTTP/1.0, absolute-form, CONNECT, folded lines in responses); h11 must read the very same
+message in it, so no leniency of ours alone can let a head pass.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+import h11
+
+from meshproxy.codec.field_lines import NotPlain, has_control, is_token, parse_field_line
+from meshproxy.codec.framing import bad_request, check_nominations, connection_options, request_framing
+from meshproxy.codec.target import has_scheme, is_connect_target, is_host, is_url_authority, split_absolute
+from meshproxy.errors import ProtocolError
+from meshproxy.headers import Headers, RequestHeaders
+from meshproxy.model.codec import Http1Options
+
+# The methods that Envoy's HTTP/1 codec knows.
+METHODS = frozenset(
+    {"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY", "ACL", "BIND", "CHECKOUT"}
+    | {"COPY", "LINK", "LOCK", "MERGE", "MKACTIVITY", "MKCALENDAR", "MKCOL", "MOVE", "NOTIFY", "PROPFIND", "PROPPATCH"}
+    | {"PURGE", "REBIND", "REPORT", "SEARCH", "SOURCE", "SUBSCRIBE", "UNBIND", "UNLINK", "UNLOCK", "UNSUBSCRIBE"}
+)
+_METHOD_STARTS = frozenset(f"{method} "[:n].encode() for method in METHODS for n in range(1, len(method) + 2))
+_LONGEST_METHOD = max(map(len, METHODS))
+_VERSION_START = b"HTTP/1."
+
+_request_line = re.compile(r"([A-Z]+) ([\x21-\x5b\x5d-\x7e]+) HTTP/([0-9]\.[0-9])").fullmatch
+_simple_request_line = re.compile(r"[A-Z]+ /[\x21-\x7e]*").fullmatch
+_status_line = re.compile(r"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: [\t\x20-\x7e\x80-\xff]*)?").fullmatch
+_control_but_line_end = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]").search
+
+
+class HeadLimits(NamedTuple):
+    """Most bytes, and most fields, of a head or of a trailer section."""
+
+    max_bytes: int
+    max_fields: int
+
+
+class LineScanner:
+    """Hands out the lines of one section, up to its empty line, and holds the section to its limits."""
+
+    __slots__ = ("_count", "_room")
+
+    def __init__(self, limits: HeadLimits) -> None:
+        self._room = limits.max_bytes
+        self._count = limits.max_fields
+
+    def next_line(self, data: bytes, position: int, is_field: bool = True) -> bytes | None:
+        """The line that begins at `position`, without its CR LF; None as long as it's incomplete.
+
+        Raises ProtocolError: 400 for a bare LF, 431 beyond the limits.
+        """
+        end = data.find(b"\n", position, position + self._room)
+        if end < 0:
+            if len(data) - position > self._room:
+                raise ProtocolError(431, "http1.headers_too_large")
+            return None
+        if end == position or data[end - 1] != 13:
+            raise bad_request("bare LF")
+        self._room -= end + 1 - position
+        if is_field and end - 1 > position:
+            self._count -= 1
+            if self._count < 0:
+                raise ProtocolError(431, "http1.too_many_headers")
+        return data[position : end - 1]
+
+
+def check_request_start(data: bytes) -> None:
+    """Refuse as early as possible what can't become a request line. Raises ProtocolError (400)."""
+    start = data[: _LONGEST_METHOD + 1]
+    for n in range(1, len(start) + 1):
+        if start[:n] in _METHOD_STARTS:
+            if start[n - 1] == 32:
+                return
+            continue
+        if n > 1 and has_control(chr(start[n - 1])):
+            raise bad_request("control byte in the method", "http1.invalid_characters")
+        raise bad_request("unknown method")
+
+
+def check_status_start(data: bytes) -> None:
+    """Refuse as early as possible what can't become a status line. Raises ProtocolError (400)."""
+    if data[: len(_VERSION_START)] != _VERSION_START[: len(data)]:
+        raise bad_request("not an HTTP/1 response")
+
+
+def check_request_line(line: bytes) -> None:
+    """Refuse a malformed request line: 400, or 426 for the simple request of HTTP/0.9. Raises ProtocolError."""
+    text = line.decode("latin-1")
+    if _request_line(text) is None:
+        _refuse_line(text) if _simple_request_line(text) is None else _refuse_version()
+
+
+def check_status_line(line: bytes) -> None:
+    """Refuse a malformed status line. Raises ProtocolError."""
+    text = line.decode("latin-1")
+    if _status_line(text) is None:
+        _refuse_line(text)
+
+
+def check_field_line(line: bytes) -> tuple[str, str]:
+    """Lower-case name and value of a field line; the value of Host is judged later. Raises ProtocolError (400)."""
+    text = line.decode("latin-1")
+    try:
+        return parse_field_line(text)
+    except NotPlain:
+        pass
+    name, colon, value = text.partition(":")
+    if not colon or is_token(name) is None or has_control(value):
+        _refuse_line(text)
+    return name.lower(), value.strip(" \t")
+
+
+def _refuse_line(text: str) -> None:
+    if _control_but_line_end(text):
+        raise bad_request("control byte", "http1.invalid_characters")
+    raise bad_request(f"malformed line {text[:64]!r}")
+
+
+def _refuse_version() -> None:
+    raise ProtocolError(426, "low_version")
+
+
+class OddRequest(NamedTuple):
+    """A request of unusual shape: its head, the framing of `request_framing`, and whether it's HTTP/1.0."""
+
+    request: RequestHeaders
+    length: int
+    http10: bool
+
+
+def parse_odd_request(head: bytes, options: Http1Options) -> OddRequest:
+    """Judge a complete head (with its empty line) whose lines have passed one by one.
+
+    Raises ProtocolError, in the order in which Envoy looks: framing, Connection, target, authority, version, Host.
+    """
+    lines = head[:-4].split(b"\r\n")
+    match = _request_line(lines[0].decode("latin-1"))
+    assert match is not None
+    method, target, version = match.groups()
+    fields = [check_field_line(line) for line in lines[1:]]
+    request = RequestHeaders(method, target, scheme="http", fields=())
+    for name, value in fields:
+        request.append_checked(name, value)
+    length = request_framing(request, options.allow_chunked_length)
+    if "connection" in request.fields:
+        check_nominations(request, connection_options(request["connection"]))
+    hosts = request.get_all("host")
+    request.remove("host")
+    _apply_target(request, hosts, options)
+    http10 = version != "1.1"
+    if http10 and not (version in ("0.9", "1.0") and options.accept_http_10):
+        _refuse_version()
+    _check_hosts(hosts, http10)
+    if http10 and length < 0:
+        raise bad_request("Transfer-Encoding in HTTP/1.0")
+    if not request.authority:
+        request.authority = hosts[0] if hosts else options.default_host_for_http_10
+    if http10 and not request.authority and not hosts:
+        raise bad_request("no Host and no default", "missing_host_header")
+    _second_opinion(h11.Connection(h11.SERVER, max_incomplete_event_size=len(head)), head, fields)
+    return OddRequest(request, length, http10)
+
+
+def _apply_target(request: RequestHeaders, hosts: list[str], options: Http1Options) -> None:
+    """Make the target what the rest of the proxy sees: a path, "*", or the authority of CONNECT."""
+    target = request.path
+    if request.method == "CONNECT":
+        if not is_connect_target(target):
+            raise bad_request("CONNECT needs host:port", "http1.invalid_url")
+        request.authority, request.path = target, ""
+    elif target == "*":
+        if request.method != "OPTIONS":
+            raise bad_request("target * is for OPTIONS", "http1.invalid_url")
+    elif not target.startswith("/"):
+        if not options.allow_absolute_url or not has_scheme(target):
+            raise bad_request("target is not a path")
+        parts = split_absolute(target)
+        if parts is None:
+            raise bad_request("scheme of the target", "http1.invalid_scheme")
+        scheme, authority, path = parts
+        if not is_url_authority(authority):
+            raise bad_request("authority of the target", "http1.invalid_url")
+        request.scheme, request.authority, request.path = scheme, authority, path
+    if not all(map(is_host, hosts)):
+        raise bad_request("malformed Host", "http.invalid_authority")
+
+
+def _check_hosts(hosts: list[str], http10: bool) -> None:
+    if len(hosts) > 1:
+        raise bad_request("more than one Host", "http.invalid_authority")
+    if not hosts and not http10:
+        raise bad_request("no Host", "missing_host_header")
+
+
+def unfold(head: bytes) -> bytes:
+    """The head with each folded line made one (RFC 9112 section 5.2: one space)."""
+    return re.sub(rb"[ \t]*\r\n[ \t]+", b" ", head) if b"\r\n " in head or b"\r\n\t" in head else head
+
+
+class OddResponse(NamedTuple):
+    """A response of unusual shape: status, fields in wire order, and whether it's HTTP/1.0."""
+
+    status: int
+    fields: Headers
+    http10: bool
+
+
+def parse_odd_response(head: bytes) -> OddResponse:
+    """Judge a complete, unfolded head (with its empty line) whose lines have passed. Raises ProtocolError."""
+    lines = head[:-4].split(b"\r\n")
+    match = _status_line(lines[0].decode("latin-1"))
+    assert match is not None
+    fields = [check_field_line(line) for line in lines[1:]]
+    headers = Headers()
+    for name, value in fields:
+        headers.append_checked(name, value)
+    reader = h11.Connection(h11.CLIENT, max_incomplete_event_size=len(head))
+    # h11 reads a response only after a request; this one makes it accept every status, 101 too.
+    asked = [("host", ""), ("connection", "upgrade"), ("upgrade", "any")]
+    reader.send(h11.Request(method="GET", target="/", headers=asked))
+    reader.send(h11.EndOfMessage())
+    _second_opinion(reader, head, fields)
+    return OddResponse(int(match[2]), headers, match[1] == "0")
+
+
+def _second_opinion(reader: h11.Connection, head: bytes, fields: list[tuple[str, str]]) -> None:
+    """Have h11 read the head too: it must find the same fields. Raises ProtocolError (400)."""
+    try:
+        reader.receive_data(head)
+        event = reader.next_event()
+    except h11.RemoteProtocolError as error:
+        raise bad_request(str(error)) from error
+    if not isinstance(event, h11.Request | h11.InformationalResponse | h11.Response):
+        raise bad_request("not a message head")
+    read = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in event.headers]
+    # h11 writes codings in lower case.
+    ours = [(name, value.lower() if name == "transfer-encoding" else value) for name, value in fields]
+    if sorted(read) != sorted(ours):
+        raise bad_request("two readers disagree about the fields")

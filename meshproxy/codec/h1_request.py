@@ -1,0 +1,390 @@
+"""HTTP/1 requests: bytes in, calls of a sink out.
+
+There are two roads. `_recognise` takes the plain common head (RFC 9112 with nothing unusual in it) in one pass: one
+split, one look-up per field line, one dict. Whatever it doesn't take, and each head that arrives in parts, goes through
+`h1_guard`, which names the fault or admits the unusual. Both roads end in `_begin`, the only place where a request's
+framing is put into effect.
+
+Invariants:
+- one message at a time: after a complete message the parser stops, and what follows it stays buffered until
+  `next_message` (or `switch_to_raw`). So bytes behind an Upgrade or CONNECT wait for the answer to it;
+- the calls that a byte sequence causes don't depend on how it was cut, but for the pieces in which a body is handed on;
+- after `on_request_error` nothing more is parsed or called.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from meshproxy.codec.chunked import ChunkedBody
+from meshproxy.codec.field_lines import NotPlain, names_as_written, parse_field_line
+from meshproxy.codec.framing import (
+    CHUNKED,
+    bad_request,
+    check_nominations,
+    connection_options,
+    request_framing,
+)
+from meshproxy.codec.h1_guard import (
+    METHODS,
+    HeadLimits,
+    LineScanner,
+    check_field_line,
+    check_request_line,
+    check_request_start,
+    parse_odd_request,
+)
+from meshproxy.errors import ProtocolError
+from meshproxy.headers import Headers, RequestHeaders
+from meshproxy.model.codec import Http1Options
+
+_HEAD, _LENGTH, _CHUNKED, _RAW, _DONE, _FAILED = range(6)
+
+#: Most bytes of empty lines before a request line (RFC 9112 section 2.2 asks to skip at least one).
+MAX_BLANK = 1024
+
+_PLAIN_METHODS = METHODS - {"CONNECT"}
+_MUST_BE_SINGLE = frozenset({"host", "content-length", "transfer-encoding"})
+
+_new_request = RequestHeaders.__new__
+
+
+class RequestSink(Protocol):
+    """What becomes of a request; the server side of a connection implements it. The hooks must not raise."""
+
+    def on_request(self, request: RequestHeaders, end: bool) -> None:
+        """The head is complete. end: no body follows."""
+
+    def on_request_body(self, data: bytes, end: bool) -> None:
+        """Body bytes: all that one `receive` found. end: these (perhaps none) are the last."""
+
+    def on_request_trailers(self, trailers: Headers) -> None:
+        """The message ends with these trailers; called only with `enable_trailers` and if there are any."""
+
+    def on_request_error(self, error: ProtocolError) -> None:
+        """The client broke the protocol. Nothing follows."""
+
+
+class RequestParser:
+    """Reads the requests of one connection. Never raises because of what it reads.
+
+    From `on_request` on, these describe the current message:
+
+    http10: it's HTTP/1.0 (or 0.9, which counts as 1.0).
+    keep_alive: the client lets the connection live on.
+    upgrade: the Upgrade field in lower case when Connection nominates it, else "".
+    expect_continue: the client waits for 100 (Continue).
+    head_bytes: size of the head on the wire, its empty line included.
+    original_names: with `preserve_case`, lower-case name -> name as written; else None.
+    """
+
+    __slots__ = (
+        "_blank",
+        "_buffer",
+        "_busy",
+        "_chunked",
+        "_left",
+        "_limits",
+        "_options",
+        "_plain",
+        "_scanned",
+        "_scanner",
+        "_sink",
+        "_state",
+        "expect_continue",
+        "head_bytes",
+        "http10",
+        "keep_alive",
+        "original_names",
+        "upgrade",
+    )
+
+    def __init__(self, sink: RequestSink, options: Http1Options) -> None:
+        self._sink = sink
+        self._options = options
+        self._limits = HeadLimits(options.max_headers_kb * 1024, options.max_headers_count)
+        # Whether the names of the fields matter only to those who look for them.
+        self._plain = options.underscores == "ALLOW" and options.header_key_format != "preserve_case"
+        self._state = _HEAD
+        self._buffer = b""
+        self._busy = False
+        self._blank = 0
+        self._scanned = 0
+        self._scanner: LineScanner | None = None
+        self._left = 0
+        self._chunked: ChunkedBody | None = None
+        self.http10 = False
+        self.keep_alive = True
+        self.upgrade = ""
+        self.expect_continue = False
+        self.head_bytes = 0
+        self.original_names: dict[str, str] | None = None
+
+    @property
+    def idle(self) -> bool:
+        """Between messages, and nothing of the next one has arrived."""
+        return self._state == _HEAD and not self._buffer
+
+    @property
+    def buffered(self) -> int:
+        """Bytes that wait, of an incomplete head or behind the current message; the owner bounds the latter."""
+        return len(self._buffer)
+
+    def receive(self, data: bytes) -> None:
+        """Take bytes from the client. Must not be called from within a hook of the sink."""
+        if self._buffer:
+            data = self._buffer + data
+            self._buffer = b""
+        self._busy = True
+        try:
+            while data:
+                state = self._state
+                if state == _HEAD:
+                    data = self._read_head(data)
+                elif state == _LENGTH:
+                    data = self._read_length(data)
+                elif state == _CHUNKED:
+                    data = self._read_chunked(data)
+                elif state == _RAW:
+                    self._sink.on_request_body(data, False)
+                    break
+                else:
+                    if state == _DONE:
+                        self._buffer = data
+                    break
+        finally:
+            self._busy = False
+
+    def next_message(self) -> None:
+        """The response is complete: parse what follows. May be called from within a hook."""
+        if self._state == _DONE:
+            self._state = _HEAD
+            if self._buffer and not self._busy:
+                self.receive(b"")
+
+    def switch_to_raw(self) -> None:
+        """The answer to Upgrade or CONNECT was positive: all further bytes go to `on_request_body(data, False)`."""
+        if self._state != _FAILED:
+            self._state = _RAW
+            if self._buffer and not self._busy:
+                self.receive(b"")
+
+    def receive_eof(self) -> None:
+        """The client sends no more.
+
+        Raw bytes end with `on_request_body(b"", True)`. A truncated message is an error, so that it's never taken for
+        a complete one: 400 with `downstream_remote_disconnect`, to which Envoy gives no answer but closes. After
+        complete messages nothing is called.
+        """
+        if self._state == _RAW:
+            self._state = _DONE
+            self._sink.on_request_body(b"", True)
+        elif self._state in (_LENGTH, _CHUNKED) or (self._state == _HEAD and self._buffer):
+            self._fail(bad_request("the message is truncated", "downstream_remote_disconnect"))
+
+    # -- heads
+
+    def _read_head(self, data: bytes) -> bytes:
+        if self._scanner is None:
+            end = data.find(b"\r\n\r\n") + 4
+            if 4 <= end <= self._limits.max_bytes:
+                try:
+                    rest = self._recognise(data, end)
+                except ProtocolError as error:
+                    return self._fail(error)
+                if rest is not None:
+                    return rest
+        try:
+            return self._read_odd_head(data)
+        except ProtocolError as error:
+            return self._fail(error)
+
+    def _recognise(self, data: bytes, end: int) -> bytes | None:
+        """The fast road. None when the head isn't plain; otherwise what follows it. Raises ProtocolError."""
+        try:
+            lines = data[: end - 4].decode("latin-1").split("\r\n")
+            method, path, version = lines.pop(0).split(" ")
+            if (
+                version != "HTTP/1.1"
+                or method not in _PLAIN_METHODS
+                or path[0] != "/"
+                or not path.isascii()
+                or not path.isprintable()
+                or "\\" in path
+                or len(lines) > self._limits.max_fields
+            ):
+                return None
+            fields = dict(map(parse_field_line, lines))
+            request = _new_request(RequestHeaders)
+            request.repeated = False
+            request.fields = fields
+            if len(fields) != len(lines):
+                _keep_repeated(request, lines)
+                fields = request.fields
+            request.authority = fields.pop("host")
+        except (NotPlain, ValueError, LookupError):
+            return None
+        request.method = method
+        request.path = path
+        request.scheme = "http"
+        self.http10 = False
+        if "content-length" in fields or "transfer-encoding" in fields:
+            length = request_framing(request, self._options.allow_chunked_length)
+        else:
+            length = 0
+        if not self._plain:
+            self._treat_names(request, lines)
+        return self._begin(request, length, data, end)
+
+    def _read_odd_head(self, data: bytes) -> bytes:
+        """The slow road: line by line, from where the last attempt stopped. Raises ProtocolError."""
+        scanner = self._scanner
+        if scanner is None:
+            data = self._skip_blank_lines(data)
+            if data in (b"", b"\r"):
+                self._buffer = data
+                return b""
+            check_request_start(data)
+            scanner = self._scanner = LineScanner(self._limits)
+            self._scanned = 0
+        elif self._scanned == 0:
+            check_request_start(data)
+        while (line := scanner.next_line(data, self._scanned, self._scanned > 0)) is not None:
+            check = check_field_line if self._scanned else check_request_line
+            self._scanned += len(line) + 2
+            if not line:
+                break
+            check(line)
+        else:
+            self._buffer = data
+            return b""
+        end, self._scanned, self._scanner, self._blank = self._scanned, 0, None, 0
+        rest = self._recognise(data, end)
+        if rest is not None:
+            return rest
+        request, length, self.http10 = parse_odd_request(data[:end], self._options)
+        if not self._plain:
+            self._treat_names(request, data[: end - 4].decode("latin-1").split("\r\n")[1:])
+        return self._begin(request, length, data, end)
+
+    def _skip_blank_lines(self, data: bytes) -> bytes:
+        while data.startswith(b"\r\n"):
+            data = data[2:]
+            self._blank += 2
+            if self._blank > MAX_BLANK:
+                raise bad_request("nothing but empty lines")
+        return data
+
+    def _treat_names(self, request: RequestHeaders, lines: list[str]) -> None:
+        """What the options ask for as to names. Raises ProtocolError (400, `http1.unexpected_underscore`)."""
+        action = self._options.underscores
+        if action != "ALLOW":
+            for name in {name for name in request if "_" in name}:
+                if action == "REJECT_REQUEST":
+                    raise bad_request(f"underscore in {name!r}", "http1.unexpected_underscore")
+                request.remove(name)
+        if self._options.header_key_format == "preserve_case":
+            self.original_names = names_as_written(lines)
+
+    def _begin(self, request: RequestHeaders, length: int, data: bytes, end: int) -> bytes:
+        """Put the facts and the framing of a request into effect and announce it; return what follows the head."""
+        fields = request.fields
+        self.head_bytes = end
+        self.keep_alive = not self.http10
+        self.upgrade = ""
+        self.expect_continue = False
+        if "connection" in fields:
+            self._treat_connection(request)
+        if "expect" in fields:
+            self.expect_continue = fields["expect"].lower() == "100-continue"
+        if length == 0:
+            self._state = _DONE
+            self._sink.on_request(request, True)
+        else:
+            if length == CHUNKED:
+                self._state = _CHUNKED
+                self._chunked = ChunkedBody(self._limits)
+            else:
+                self._state = _LENGTH
+                self._left = length
+            self._sink.on_request(request, False)
+        return data[end:] if len(data) != end else b""
+
+    def _treat_connection(self, request: RequestHeaders) -> None:
+        """Raises ProtocolError (400) when Connection nominates what it must not."""
+        options = connection_options(request["connection"])
+        check_nominations(request, options)
+        self.keep_alive = "close" not in options and (not self.http10 or "keep-alive" in options)
+        if "upgrade" in options and "upgrade" in request.fields:
+            upgrade = request["upgrade"].lower()
+            if upgrade != "h2c":
+                self.upgrade = upgrade
+                return
+            # As Envoy does: this upgrade is never granted, so the request goes on without it.
+            request.remove("upgrade")
+            request.remove("http2-settings")
+            kept = [option for option in options if option not in ("upgrade", "http2-settings")]
+            if kept:
+                request["connection"] = ",".join(sorted(kept))
+            else:
+                request.remove("connection")
+
+    # -- bodies
+
+    def _read_length(self, data: bytes) -> bytes:
+        left = self._left
+        size = len(data)
+        if size < left:
+            self._left = left - size
+            self._sink.on_request_body(data, False)
+            return b""
+        self._state = _DONE
+        if size == left:
+            self._sink.on_request_body(data, True)
+            return b""
+        self._sink.on_request_body(data[:left], True)
+        return data[left:]
+
+    def _read_chunked(self, data: bytes) -> bytes:
+        chunked = self._chunked
+        assert chunked is not None
+        pieces: list[bytes] = []
+        try:
+            consumed = chunked.read(data, pieces)
+        except ProtocolError as error:
+            if pieces:
+                self._sink.on_request_body(b"".join(pieces), False)
+            return self._fail(error)
+        rest = data[consumed:]
+        if not chunked.done:
+            self._buffer = rest
+            if pieces:
+                self._sink.on_request_body(b"".join(pieces), False)
+            return b""
+        self._chunked = None
+        if self._options.enable_trailers and chunked.trailers:
+            if pieces:
+                self._sink.on_request_body(b"".join(pieces), False)
+            self._state = _DONE
+            self._sink.on_request_trailers(chunked.trailers)
+        else:
+            self._state = _DONE
+            self._sink.on_request_body(b"".join(pieces), True)
+        return rest
+
+    def _fail(self, error: ProtocolError) -> bytes:
+        """The end of this parser, unless the sink's hook has ended it already."""
+        if self._state != _FAILED:
+            self._state = _FAILED
+            self._sink.on_request_error(error)
+        return b""
+
+
+def _keep_repeated(request: RequestHeaders, lines: list[str]) -> None:
+    """Fill the fields anew, keeping names that occur more than once. Raises NotPlain for those that must not."""
+    request.fields = {}
+    for line in lines:
+        name, value = parse_field_line(line)
+        if name in request.fields and name in _MUST_BE_SINGLE:
+            raise NotPlain
+        request.append_checked(name, value)

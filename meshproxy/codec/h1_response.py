@@ -1,0 +1,386 @@
+"""HTTP/1 responses: bytes from an upstream in, calls of a sink out.
+
+Built like `h1_request`: a fast road for the plain head, the guard for all else. What differs: the framing depends on
+the request (`expect`), a body may end with the connection, folded lines are unfolded, and informational responses may
+precede the answer. An upstream that breaks the protocol gets one verdict, Envoy's: 502, or a cut when the response has
+begun. What a peer adds behind a complete response must never reach the next client: `keep_alive` is then false already
+when the end is announced, and bytes that come while nothing is expected are an error.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from meshproxy.codec.chunked import ChunkedBody
+from meshproxy.codec.field_lines import NotPlain, names_as_written, parse_field_line
+from meshproxy.codec.framing import CHUNKED, UNTIL_CLOSE, bad_request, connection_options, response_framing
+from meshproxy.codec.h1_guard import (
+    HeadLimits,
+    LineScanner,
+    check_field_line,
+    check_status_line,
+    check_status_start,
+    parse_odd_response,
+    unfold,
+)
+from meshproxy.errors import ProtocolError
+from meshproxy.headers import Headers, ResponseHeaders
+from meshproxy.model.codec import Http1Options
+
+_IDLE, _HEAD, _LENGTH, _CHUNKED, _UNTIL_CLOSE, _FAILED = range(6)
+
+#: Most informational responses before the final one.
+MAX_INFORMATIONAL = 100
+
+BEFORE_STARTED = "upstream_reset_before_response_started{%s}"
+AFTER_STARTED = "upstream_reset_after_response_started{%s}"
+
+_MUST_BE_SINGLE = frozenset({"content-length", "transfer-encoding"})
+_STATUS_LINES_REMEMBERED = 256
+
+_new_response = ResponseHeaders.__new__
+
+
+class ResponseSink(Protocol):
+    """What becomes of a response; the client side of a connection implements it. The hooks must not raise."""
+
+    def on_response(self, response: ResponseHeaders, end: bool) -> None:
+        """The head of the final response, or of 101. end: no body follows."""
+
+    def on_response_informational(self, response: ResponseHeaders) -> None:
+        """A 1xx other than 101; the final response follows."""
+
+    def on_response_body(self, data: bytes, end: bool) -> None:
+        """Body bytes: all that one `receive` found. end: these (perhaps none) are the last."""
+
+    def on_response_trailers(self, trailers: Headers) -> None:
+        """The message ends with these trailers; called only with `enable_trailers` and if there are any."""
+
+    def on_response_error(self, error: ProtocolError) -> None:
+        """The upstream broke the protocol, or its connection did. Nothing follows; the connection is not to be used."""
+
+
+class _StatusLines(dict[str, int]):
+    """Plain status line -> status."""
+
+    def __missing__(self, line: str) -> int:
+        if line[:9] != "HTTP/1.1 " or (len(line) > 12 and line[12] != " "):
+            raise NotPlain
+        status = line[9:12]
+        if not (len(status) == 3 and status.isascii() and status.isdigit() and status >= "100"):
+            raise NotPlain
+        if not line.isprintable():
+            raise NotPlain
+        if len(line) < 64:
+            if len(self) >= _STATUS_LINES_REMEMBERED:
+                self.clear()
+            self[line] = int(status)
+        return int(status)
+
+
+_parse_status_line = _StatusLines().__getitem__
+
+
+class ResponseParser:
+    """Reads the responses of one upstream connection. Never raises because of what it reads.
+
+    From `on_response` on, these describe the current message:
+
+    http10: it's HTTP/1.0.
+    keep_alive: the connection may serve another request once this message is complete.
+    upgrade: the Upgrade field of a 101 in lower case, else "".
+    head_bytes: size of the head on the wire, its empty line included.
+    original_names: with `preserve_case`, lower-case name -> name as written; else None.
+    """
+
+    __slots__ = (
+        "_buffer",
+        "_chunked",
+        "_informational",
+        "_left",
+        "_limits",
+        "_may_upgrade",
+        "_method",
+        "_options",
+        "_preserve_case",
+        "_scanned",
+        "_scanner",
+        "_sink",
+        "_started",
+        "_state",
+        "head_bytes",
+        "http10",
+        "keep_alive",
+        "original_names",
+        "upgrade",
+    )
+
+    def __init__(self, sink: ResponseSink, options: Http1Options) -> None:
+        self._sink = sink
+        self._options = options
+        self._limits = HeadLimits(options.max_headers_kb * 1024, options.max_headers_count)
+        self._preserve_case = options.header_key_format == "preserve_case"
+        self._state = _IDLE
+        self._method = "GET"
+        self._may_upgrade = False
+        self._started = False
+        self._informational = 0
+        self._buffer = b""
+        self._scanned = 0
+        self._scanner: LineScanner | None = None
+        self._left = 0
+        self._chunked: ChunkedBody | None = None
+        self.http10 = False
+        self.keep_alive = True
+        self.upgrade = ""
+        self.head_bytes = 0
+        self.original_names: dict[str, str] | None = None
+
+    def expect(self, method: str, upgrade: bool = False) -> None:
+        """A request is being sent: parse its response next.
+
+        method: framing depends on HEAD and CONNECT. upgrade: the request asks for an upgrade; without it a 101 is
+        an error.
+        """
+        if self._state == _IDLE:
+            self._state = _HEAD
+            self._method = method
+            self._may_upgrade = upgrade
+            self._started = False
+            self._informational = 0
+            self.keep_alive = True
+
+    @property
+    def idle(self) -> bool:
+        """No response is expected, and the connection can serve another request."""
+        return self._state == _IDLE and self.keep_alive
+
+    @property
+    def buffered(self) -> int:
+        """Bytes of an incomplete line or head."""
+        return len(self._buffer)
+
+    def receive(self, data: bytes) -> None:
+        """Take bytes from the upstream."""
+        if self._buffer:
+            data = self._buffer + data
+            self._buffer = b""
+        while data:
+            state = self._state
+            if state == _HEAD:
+                data = self._read_head(data)
+            elif state == _LENGTH:
+                data = self._read_length(data)
+            elif state == _CHUNKED:
+                data = self._read_chunked(data)
+            elif state == _UNTIL_CLOSE:
+                self._sink.on_response_body(data, False)
+                break
+            else:
+                # Behind a response whose end has been announced: the announcement has said keep_alive = False.
+                if state == _IDLE and self.keep_alive:
+                    self._fail(bad_request("bytes that nobody asked for"))
+                break
+
+    def receive_eof(self) -> None:
+        """The upstream sends no more.
+
+        Ends a body that the connection delimits, and a tunnel. A truncated message is an error (502). When nothing of
+        the final response has come, the error is 503 with `connection_termination`. While idle nothing is called.
+        """
+        if self._state == _UNTIL_CLOSE:
+            self._state = _IDLE
+            self.keep_alive = False
+            self._sink.on_response_body(b"", True)
+        elif self._state == _HEAD and not self._buffer:
+            self._state = _FAILED
+            self.keep_alive = False
+            self._sink.on_response_error(ProtocolError(503, BEFORE_STARTED % "connection_termination"))
+        elif self._state != _IDLE:
+            self._fail(bad_request("the response is truncated"))
+
+    # -- heads
+
+    def _read_head(self, data: bytes) -> bytes:
+        try:
+            if self._scanner is None:
+                end = data.find(b"\r\n\r\n") + 4
+                if 4 <= end <= self._limits.max_bytes:
+                    rest = self._recognise(data, end)
+                    if rest is not None:
+                        return rest
+            return self._read_odd_head(data)
+        except ProtocolError as error:
+            return self._fail(error)
+
+    def _recognise(self, data: bytes, end: int) -> bytes | None:
+        """The fast road. None when the head isn't plain; otherwise what follows it. Raises ProtocolError."""
+        try:
+            lines = data[: end - 4].decode("latin-1").split("\r\n")
+            status = _parse_status_line(lines.pop(0))
+            if len(lines) > self._limits.max_fields:
+                return None
+            fields = dict(map(parse_field_line, lines))
+            response = _new_response(ResponseHeaders)
+            response.repeated = False
+            response.fields = fields
+            if len(fields) != len(lines):
+                _keep_repeated(response, lines)
+        except NotPlain:
+            return None
+        response.status = status
+        self.http10 = False
+        if self._preserve_case:
+            self.original_names = names_as_written(lines)
+        return self._begin(response, data, end)
+
+    def _read_odd_head(self, data: bytes) -> bytes:
+        """The slow road: line by line, from where the last attempt stopped. Raises ProtocolError."""
+        scanner = self._scanner
+        if scanner is None:
+            scanner = self._scanner = LineScanner(self._limits)
+            self._scanned = 0
+        if self._scanned == 0:
+            check_status_start(data)
+        while (line := scanner.next_line(data, self._scanned, self._scanned > 0)) is not None:
+            if not self._scanned:
+                check_status_line(line)
+            elif line[:1] in (b" ", b"\t"):
+                self._check_fold(data, line)
+            elif line:
+                check_field_line(line)
+            self._scanned += len(line) + 2
+            if not line:
+                break
+        else:
+            self._buffer = data
+            return b""
+        end, self._scanned, self._scanner = self._scanned, 0, None
+        rest = self._recognise(data, end)
+        if rest is not None:
+            return rest
+        head = unfold(data[:end])
+        status, headers, self.http10 = parse_odd_response(head)
+        response = ResponseHeaders(status)
+        response.fields = headers.fields
+        response.repeated = headers.repeated
+        if self._preserve_case:
+            self.original_names = names_as_written(head[:-4].decode("latin-1").split("\r\n")[1:])
+        return self._begin(response, data, end)
+
+    def _check_fold(self, data: bytes, line: bytes) -> None:
+        """A folded line continues a field line, never the status line (RFC 9112 section 2.2)."""
+        if data.find(b"\n") == self._scanned - 1:
+            raise bad_request("white space before the first field")
+        check_field_line(b"folded:" + line)
+
+    def _begin(self, response: ResponseHeaders, data: bytes, end: int) -> bytes:
+        """Put the framing of a response into effect and announce it; return what follows the head."""
+        status = response.status
+        length = response_framing(response, self._method, self._options.allow_chunked_length)
+        if status < 200:
+            return self._announce_informational(response, data, end)
+        fields = response.fields
+        self._started = True
+        self.head_bytes = end
+        self.upgrade = ""
+        if "connection" in fields or self.http10:
+            options = connection_options(response.get("connection", "") or "")
+            self.keep_alive = "close" not in options and (not self.http10 or "keep-alive" in options)
+        rest = data[end:] if len(data) != end else b""
+        if length == 0:
+            self._state = _IDLE
+            if rest:
+                self.keep_alive = False
+            self._sink.on_response(response, True)
+            return b""
+        if length == CHUNKED:
+            self._state = _CHUNKED
+            self._chunked = ChunkedBody(self._limits)
+        elif length == UNTIL_CLOSE:
+            self._state = _UNTIL_CLOSE
+            self.keep_alive = False
+        else:
+            self._state = _LENGTH
+            self._left = length
+        self._sink.on_response(response, False)
+        return rest
+
+    def _announce_informational(self, response: ResponseHeaders, data: bytes, end: int) -> bytes:
+        rest = data[end:]
+        if response.status != 101:
+            self._informational += 1
+            if self._informational > MAX_INFORMATIONAL:
+                raise bad_request("too many informational responses")
+            self._sink.on_response_informational(response)
+            return rest
+        if not self._may_upgrade:
+            raise bad_request("101 without a request for it")
+        self._started = True
+        self.head_bytes = end
+        self.upgrade = (response.get("upgrade", "") or "").lower()
+        self.keep_alive = False
+        self._state = _UNTIL_CLOSE
+        self._sink.on_response(response, False)
+        return rest
+
+    # -- bodies
+
+    def _read_length(self, data: bytes) -> bytes:
+        left = self._left
+        size = len(data)
+        if size < left:
+            self._left = left - size
+            self._sink.on_response_body(data, False)
+            return b""
+        self._state = _IDLE
+        if size > left:
+            self.keep_alive = False
+            data = data[:left]
+        self._sink.on_response_body(data, True)
+        return b""
+
+    def _read_chunked(self, data: bytes) -> bytes:
+        chunked = self._chunked
+        assert chunked is not None
+        pieces: list[bytes] = []
+        try:
+            consumed = chunked.read(data, pieces)
+        except ProtocolError as error:
+            if pieces:
+                self._sink.on_response_body(b"".join(pieces), False)
+            return self._fail(error)
+        if not chunked.done:
+            self._buffer = data[consumed:]
+            if pieces:
+                self._sink.on_response_body(b"".join(pieces), False)
+            return b""
+        self._chunked = None
+        self._state = _IDLE
+        if consumed != len(data):
+            self.keep_alive = False
+        if self._options.enable_trailers and chunked.trailers:
+            if pieces:
+                self._sink.on_response_body(b"".join(pieces), False)
+            self._sink.on_response_trailers(chunked.trailers)
+        else:
+            self._sink.on_response_body(b"".join(pieces), True)
+        return b""
+
+    def _fail(self, error: ProtocolError) -> bytes:
+        if self._state != _FAILED:
+            self._state = _FAILED
+            self.keep_alive = False
+            details = (AFTER_STARTED if self._started else BEFORE_STARTED) % "protocol_error"
+            self._sink.on_response_error(ProtocolError(502, details, str(error)))
+        return b""
+
+
+def _keep_repeated(response: ResponseHeaders, lines: list[str]) -> None:
+    """Fill the fields anew, keeping names that occur more than once. Raises NotPlain for those that must not."""
+    response.fields = {}
+    for line in lines:
+        name, value = parse_field_line(line)
+        if name in response.fields and name in _MUST_BE_SINGLE:
+            raise NotPlain
+        response.append_checked(name, value)
