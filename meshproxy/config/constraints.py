@@ -20,22 +20,13 @@ from validate import validate_pb2
 
 from meshproxy.config.constraint_rules import Check, check_for_field
 from meshproxy.errors import Problem
-from meshproxy.plugin.message_types import message_class, name_of_type_url
+from meshproxy.plugin.message_types import VALUE_MESSAGES, message_class, name_of_type_url
 from meshproxy.plugin.place import Place, field_path, problem_at
 
 _ANY = "google.protobuf.Any"
 _MAX_DEPTH = 100
 # Messages without rules that are worth not walking through: they are many, or deep.
-_LEAVES = frozenset(
-    f"google.protobuf.{name}"
-    for name in (
-        *("Duration", "Timestamp", "Struct", "Value", "ListValue", "FieldMask", "Empty"),
-        *(
-            f"{kind}Value"
-            for kind in ("Bool", "String", "Bytes", "Int32", "UInt32", "Int64", "UInt64", "Float", "Double")
-        ),
-    )
-)
+_LEAVES = (VALUE_MESSAGES - {_ANY}) | {"google.protobuf.Empty"}
 
 
 class _FieldPlan:

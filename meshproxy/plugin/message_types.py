@@ -24,7 +24,15 @@ from google.protobuf.message import Message
 from meshproxy.plugin.suggest import nearest
 
 ROOTS = frozenset({"envoy", "xds", "udpa", "google"})
-TYPE_URL_PREFIX = "type.googleapis.com/"
+# Messages that are read as one value, so that their presence alone says nothing. They have no rules of their own.
+VALUE_MESSAGES = frozenset(
+    f"google.protobuf.{name}"
+    for name in (
+        *("Any", "Duration", "Timestamp", "FieldMask", "Struct", "Value", "ListValue"),
+        *("BoolValue", "StringValue", "BytesValue", "FloatValue", "DoubleValue"),
+        *("Int32Value", "UInt32Value", "Int64Value", "UInt64Value"),
+    )
+)
 _NAME = re.compile(r"[a-z][a-z0-9_]*(?:\.[a-z][a-z0-9_]*)*(?:\.[A-Z][A-Za-z0-9_]*)+\Z")
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _VERSION = re.compile(r"v[0-9]\w*\Z")

@@ -15,23 +15,21 @@ for the request path.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from google.protobuf.message import DecodeError, Message
 
 from meshproxy.errors import ConfigError, Problem
-from meshproxy.plugin.ignorable import reason_to_ignore
-from meshproxy.plugin.message_types import message_class, name_of_type_url
+from meshproxy.plugin.message_types import VALUE_MESSAGES, message_class, name_of_type_url
 from meshproxy.plugin.place import Place, field_path, problem_at
 from meshproxy.plugin.reading_record import note_reading
 from meshproxy.plugin.struct_view import StructView, plain_struct
+from meshproxy.plugin.view_record import ViewRecord
 
 _TYPED_STRUCTS = frozenset({"xds.type.v3.TypedStruct", "udpa.type.v1.TypedStruct"})
 
 
-class ConfigView:
+class ConfigView(ViewRecord):
     """One message of the configuration.
 
     message_name, full_name: of its type, without and with the package. path: as printed in problems. source: what
@@ -40,38 +38,9 @@ class ConfigView:
     Asking for a field that the message type doesn't have is a programming error: AttributeError.
     """
 
-    __slots__ = ("_children", "_message", "_read", "full_name", "message_name", "path", "place", "source")
-
-    def __init__(self, message: Message, *, path: str = "", place: Place | None = None, source: str = "") -> None:
-        self._message: Any = message
-        self.path = path
-        self.place = place
-        self.source = source
-        self.message_name: str = message.DESCRIPTOR.name
-        self.full_name: str = message.DESCRIPTOR.full_name
-        self._read: set[str] = set()
-        self._children: dict[str, Any] = {}  # field name -> view, list of views, mapping of views, or the same of Any
-
-    def __repr__(self) -> str:
-        return f"ConfigView({self.full_name} at {self.path or 'the root'})"
+    __slots__ = ()
 
     # -- single values
-
-    def _value(self, name: str) -> Any:
-        self._read.add(name)
-        note_reading(self.full_name, name)
-        return getattr(self._message, name)
-
-    def _is_set(self, name: str) -> bool:
-        """Set explicitly (messages, oneofs, optional fields), or not at its default."""
-        field = self._message.DESCRIPTOR.fields_by_name.get(name)
-        if field is None:
-            raise AttributeError(f"{self.full_name} has no field {name!r}")
-        if field.is_repeated:
-            return len(getattr(self._message, name)) > 0
-        if field.has_presence:
-            return bool(self._message.HasField(name))
-        return bool(getattr(self._message, name) != field.default_value)
 
     def has(self, name: str) -> bool:
         """Is the field set? A plain one at its default value isn't."""
@@ -83,11 +52,8 @@ class ConfigView:
     def _touch(self, name: str) -> None:
         """Read the presence of a message, so that one without fields counts as read; plain fields stay unread."""
         field = self._message.DESCRIPTOR.fields_by_name[name]
-        if (
-            field.message_type is None
-            or field.is_repeated
-            or field.message_type.full_name.startswith("google.protobuf.")
-        ):
+        message_type = field.message_type
+        if message_type is None or field.is_repeated or message_type.full_name in VALUE_MESSAGES:
             return
         self.view(name)
 
@@ -100,10 +66,10 @@ class ConfigView:
 
     def _scalar(self, name: str, default: Any) -> Any:
         value = self._value(name)
-        if isinstance(value, Message):
-            # A wrapper: google.protobuf.UInt32Value and the like.
-            return value.value if self._message.HasField(name) else default
-        return value if default in (0, "", False, b"") or self._is_set(name) else default
+        if not self._is_set(name):
+            return default
+        # A message is a wrapper here: google.protobuf.UInt32Value and the like.
+        return getattr(value, "value", value)
 
     def text(self, name: str, default: str = "") -> str:
         """A string, also a wrapped one; `default` when it is unset."""
@@ -165,9 +131,6 @@ class ConfigView:
         return {str(key): str(value) for key, value in self._value(name).items()}
 
     # -- messages
-
-    def _child_place(self, name: str) -> Place | None:
-        return self.place.field(name) if self.place else None
 
     def _child(self, message: Message, path: str, place: Place | None) -> ConfigView:
         return ConfigView(message, path=path, place=place or self.place, source=self.source)
@@ -265,79 +228,6 @@ class ConfigView:
             key: StructView(plain_struct(value), f'{path}["{key}"]', place.field(key) if place else None, self.source)
             for key, value in values.items()
         }
-
-    def raw(self) -> Message:
-        """The message itself. The whole of it counts as read."""
-        self._read.update(field.name for field in self._message.DESCRIPTOR.fields)
-        self._children.clear()
-        note_reading(self.full_name, "*")
-        return self._message
-
-    # -- the record
-
-    def ignore(self, *names: str) -> None:
-        """Read fields on purpose, without effect. Raises ValueError for one without a reason in `ignorable`."""
-        for name in names:
-            if reason_to_ignore(self.full_name, name) is None:
-                raise ValueError(f"{self.full_name}.{name} is not in the table of ignorable fields")
-            self._value(name)
-            self._children.pop(name, None)
-
-    def unread_problems(self) -> list[Problem]:
-        """A problem for every field, here and below, that is set and that nothing read."""
-        problems: list[Problem] = []
-        self._collect_unread(problems)
-        return problems
-
-    def _collect_unread(self, problems: list[Problem]) -> None:
-        for descriptor, _ in self._message.ListFields():
-            name = descriptor.name
-            if name in self._read:
-                children = self._children.get(name)
-                if children is None:
-                    continue
-                if isinstance(children, dict):
-                    children = list(children.values())
-                for child in children if isinstance(children, list) else (children,):
-                    child._collect_unread(problems)
-            elif reason_to_ignore(self.full_name, name) is None:
-                message = f"field '{name}' in {self.message_name} isn't supported by meshproxy"
-                problems.append(problem_at(self._child_place(name) or self.place, self.source, self.path, message))
-
-    # -- complaints
-
-    def error(self, message: str, field: str = "") -> Problem:
-        """A problem with this message, or with one of its fields; that field counts as read."""
-        if not field:
-            return problem_at(self.place, self.source, self.path, message)
-        self._read.add(field)
-        self._children.pop(field, None)
-        return problem_at(self._child_place(field) or self.place, self.source, field_path(self.path, field), message)
-
-    def fail(self, message: str, field: str = "") -> NoReturn:
-        """Give this message up. Raises ConfigError; all of the message counts as read."""
-        problem = self.error(message, field)
-        self._read.update(descriptor.name for descriptor in self._message.DESCRIPTOR.fields)
-        self._children.clear()
-        raise ConfigError(problem)
-
-    def unsupported(self, *names: str) -> list[Problem]:
-        """Problems for those of `names` that are set: for fields that code knows of and refuses."""
-        return [
-            self.error(f"field '{name}' in {self.message_name} isn't supported by meshproxy", name)
-            for name in names
-            if self._is_set(name)
-        ]
-
-    @contextmanager
-    def collect(self, problems: list[Problem]) -> Iterator[None]:
-        """Add the problems of a ConfigError raised inside to `problems` and go on; what is below counts as read."""
-        try:
-            yield
-        except ConfigError as error:
-            problems += error.problems
-            self._read.update(descriptor.name for descriptor in self._message.DESCRIPTOR.fields)
-            self._children.clear()
 
 
 class TypedView:

@@ -1,0 +1,129 @@
+"""The half of a view that keeps account: which fields were read, which were not, and what is wrong with them.
+
+See `meshproxy.plugin.view` for what counts as reading.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+from google.protobuf.message import Message
+
+from meshproxy.errors import ConfigError, Problem
+from meshproxy.plugin.ignorable import reason_to_ignore
+from meshproxy.plugin.place import Place, field_path, problem_at
+from meshproxy.plugin.reading_record import note_reading
+
+
+class ViewRecord:
+    """One message, its place, and the record of its fields."""
+
+    __slots__ = ("_children", "_message", "_read", "full_name", "message_name", "path", "place", "source")
+
+    def __init__(self, message: Message, *, path: str = "", place: Place | None = None, source: str = "") -> None:
+        self._message: Any = message
+        self.path = path
+        self.place = place
+        self.source = source
+        self.message_name: str = message.DESCRIPTOR.name
+        self.full_name: str = message.DESCRIPTOR.full_name
+        self._read: set[str] = set()
+        self._children: dict[str, Any] = {}  # field name -> view, list of views, mapping of views, or the same of Any
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.full_name} at {self.path or 'the root'})"
+
+    def _value(self, name: str) -> Any:
+        self._read.add(name)
+        note_reading(self.full_name, name)
+        return getattr(self._message, name)
+
+    def _is_set(self, name: str) -> bool:
+        """Set explicitly (messages, oneofs, optional fields), or not at its default."""
+        field = self._message.DESCRIPTOR.fields_by_name.get(name)
+        if field is None:
+            raise AttributeError(f"{self.full_name} has no field {name!r}")
+        if field.is_repeated:
+            return len(getattr(self._message, name)) > 0
+        if field.has_presence:
+            return bool(self._message.HasField(name))
+        return bool(getattr(self._message, name) != field.default_value)
+
+    def _child_place(self, name: str) -> Place | None:
+        return self.place.field(name) if self.place else None
+
+    def raw(self) -> Message:
+        """The message itself. The whole of it counts as read."""
+        self._read.update(field.name for field in self._message.DESCRIPTOR.fields)
+        self._children.clear()
+        note_reading(self.full_name, "*")
+        message: Message = self._message
+        return message
+
+    # -- the record
+
+    def ignore(self, *names: str) -> None:
+        """Read fields on purpose, without effect. Raises ValueError for one without a reason in `ignorable`."""
+        for name in names:
+            if reason_to_ignore(self.full_name, name) is None:
+                raise ValueError(f"{self.full_name}.{name} is not in the table of ignorable fields")
+            self._value(name)
+            self._children.pop(name, None)
+
+    def unread_problems(self) -> list[Problem]:
+        """A problem for every field, here and below, that is set and that nothing read."""
+        problems: list[Problem] = []
+        self._collect_unread(problems)
+        return sorted(problems, key=lambda problem: (problem.source, problem.line, problem.column))
+
+    def _collect_unread(self, problems: list[Problem]) -> None:
+        for descriptor, _ in self._message.ListFields():
+            name = descriptor.name
+            if name in self._read:
+                children = self._children.get(name)
+                if children is None:
+                    continue
+                if isinstance(children, dict):
+                    children = list(children.values())
+                for child in children if isinstance(children, list) else (children,):
+                    child._collect_unread(problems)
+            elif reason_to_ignore(self.full_name, name) is None:
+                message = f"field '{name}' in {self.message_name} isn't supported by meshproxy"
+                problems.append(problem_at(self._child_place(name) or self.place, self.source, self.path, message))
+
+    # -- complaints
+
+    def error(self, message: str, field: str = "") -> Problem:
+        """A problem with this message, or with one of its fields; that field counts as read."""
+        if not field:
+            return problem_at(self.place, self.source, self.path, message)
+        self._read.add(field)
+        self._children.pop(field, None)
+        return problem_at(self._child_place(field) or self.place, self.source, field_path(self.path, field), message)
+
+    def fail(self, message: str, field: str = "") -> NoReturn:
+        """Give this message up. Raises ConfigError; all of the message counts as read."""
+        problem = self.error(message, field)
+        self._read.update(descriptor.name for descriptor in self._message.DESCRIPTOR.fields)
+        self._children.clear()
+        raise ConfigError(problem)
+
+    def unsupported(self, *names: str) -> list[Problem]:
+        """Problems for those of `names` that are set: for fields that code knows of and refuses."""
+        return [
+            self.error(f"field '{name}' in {self.message_name} isn't supported by meshproxy", name)
+            for name in names
+            if self._is_set(name)
+        ]
+
+    @contextmanager
+    def collect(self, problems: list[Problem]) -> Iterator[None]:
+        """Add the problems of a ConfigError raised inside to `problems` and go on; what is below counts as read."""
+        try:
+            yield
+        except ConfigError as error:
+            problems += error.problems
+            self._read.update(descriptor.name for descriptor in self._message.DESCRIPTOR.fields)
+            self._children.clear()
