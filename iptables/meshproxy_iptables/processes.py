@@ -1,0 +1,49 @@
+"""Running the kernel's tools, and saying what happens."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+
+from .errors import BackendError
+
+Say = Callable[[str], None]
+"""Takes one line for whoever watches the run."""
+
+TIMEOUT = 60.0
+"""Seconds; longer than the tools wait for their lock."""
+
+
+def to_stderr(line: str) -> None:
+    """Standard output belongs to --dry-run."""
+    sys.stderr.write(f"meshproxy-iptables: {line}\n")
+
+
+def run(argv: Sequence[str], text: str = "", environ: dict[str, str] | None = None) -> str:
+    """Runs a tool with `text` as its input and returns what it printed.
+
+    Raises BackendError with the tool's own words if it is missing, fails, or takes longer than TIMEOUT.
+    """
+    try:
+        done = subprocess.run(
+            argv,
+            input=text,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=TIMEOUT,
+            env={**os.environ, **environ} if environ else None,
+            check=False,
+        )
+    except FileNotFoundError:
+        raise BackendError(f"{argv[0]} is not installed") from None
+    except OSError as error:
+        raise BackendError(f"{argv[0]}: {error.strerror}") from None
+    except subprocess.TimeoutExpired:
+        raise BackendError(f"{' '.join(argv)} did not end within {TIMEOUT:.0f} s") from None
+    if done.returncode:
+        words = " ".join(done.stderr.split()) or "no message"
+        raise BackendError(f"{' '.join(argv)} failed ({done.returncode}): {words}")
+    return done.stdout

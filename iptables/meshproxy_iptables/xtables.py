@@ -1,0 +1,138 @@
+"""iptables as a backend: iptables-legacy, iptables-nft, or whatever `iptables` is here.
+
+One `iptables-restore --noflush` per family installs everything: each table changes at once, and foreign rules stay.
+iptables-legacy serialises writers by a lock file and is told to wait; we say so if somebody holds it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from pathlib import Path
+
+from . import xtables_state
+from .backend import resolve
+from .errors import BackendError
+from .processes import Say, run
+from .rules import Family, Plan
+from .xtables_state import Saved
+
+LOCK_FILE = "/run/xtables.lock"
+LOCK_SECONDS = 30
+FAMILIES: tuple[Family, Family] = (4, 6)
+_GUARD = [f"INPUT {p}" for p in ("tcp", "udp")] + [f"{c} {p}" for c in ("FORWARD", "OUTPUT") for p in ("tcp", "udp")]
+
+
+class Xtables:
+    """iptables of one kind. kind: `legacy`, `nft`, or "" for the binaries without a suffix."""
+
+    def __init__(self, kind: str, say: Say, lock_file: str = "") -> None:
+        self._suffix = f"-{kind}" if kind else ""
+        self._kind = kind
+        self._say = say
+        self._lock_file = lock_file
+        self.name = f"iptables{self._suffix}"
+
+    def installed(self) -> bool:
+        return shutil.which(self._binary(4, "-restore")) is not None
+
+    def drift(self, plan: Plan) -> list[str]:
+        return [line for family in FAMILIES for line in self._family_drift(plan, family, self.save(family))]
+
+    def present(self) -> bool:
+        return any(self.save(family).residue for family in FAMILIES)
+
+    def apply(self, plan: Plan, *, guard: bool) -> None:
+        families = FAMILIES if plan.ipv6 else (FAMILIES[0],)
+        self._locked_by_someone()
+        if guard:
+            self._guarded(families, on=True)
+        try:
+            for family in families:
+                self._restore(family, xtables_state.repair_text(plan, family, self.save(family), resolve))
+            if not plan.ipv6:
+                self._remove_family(6)
+        finally:
+            if guard:
+                self._guarded(families, on=False)
+
+    def remove(self) -> None:
+        self._locked_by_someone()
+        for family in FAMILIES:
+            self._remove_family(family)
+
+    def save(self, family: Family) -> Saved:
+        """What is in place; an absent or unusable IPv6 tool counts as no rules."""
+        try:
+            return xtables_state.parse(run([self._binary(family, "-save")]))
+        except BackendError:
+            if family == 6:
+                return Saved()
+            raise
+
+    def _family_drift(self, plan: Plan, family: Family, saved: Saved) -> list[str]:
+        if family == 6 and not plan.ipv6:
+            return ["IPv6: rules are in place, and IPv6 is off"] if saved.residue else []
+        return xtables_state.drift(plan, family, saved, resolve)
+
+    def _remove_family(self, family: Family) -> None:
+        saved = self.save(family)
+        if saved.residue:
+            self._restore(family, xtables_state.repair_text(None, family, saved, resolve))
+
+    def _restore(self, family: Family, text: str) -> None:
+        argv = [self._binary(family, "-restore"), "--noflush"]
+        if self._legacy:
+            argv.append(f"--wait={LOCK_SECONDS}")
+        run(argv, text, {"XTABLES_LOCKFILE": self._lock_file} if self._lock_file else None)
+
+    def _guarded(self, families: tuple[Family, ...], on: bool) -> None:
+        flag = "-I {} 1" if on else "-D {}"
+        rules = []
+        for entry in _GUARD:
+            chain, protocol = entry.split()
+            match = f"-p {protocol} -m comment --comment {xtables_state.COMMENT}-guard"
+            rules.append(f"{flag.format(chain)} {match} -j DROP")
+        for family in families:
+            self._restore(family, "\n".join(["*filter", *rules, "COMMIT", ""]))
+
+    def _binary(self, family: Family, tool: str) -> str:
+        return f"{'ip6tables' if family == 6 else 'iptables'}{self._suffix}{tool}"
+
+    @property
+    def _legacy(self) -> bool:
+        if self._kind:
+            return self._kind == "legacy"
+        try:
+            return "nf_tables" not in run([self._binary(4, ""), "--version"])
+        except BackendError:
+            # So old that it knows no --version, and so old that it is legacy.
+            return True
+
+    def _locked_by_someone(self) -> None:
+        """Says that there will be a wait, if the lock of iptables-legacy is taken."""
+        if not self._legacy:
+            return
+        path = Path(self._lock_file or LOCK_FILE)
+        try:
+            descriptor = os.open(path, os.O_RDONLY)
+        except OSError:
+            return
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._say(f"waiting up to {LOCK_SECONDS} s for the xtables lock {path}, which another program holds")
+        finally:
+            os.close(descriptor)
+
+
+def legacy_tables() -> list[str]:
+    """The tables of iptables-legacy that exist in this network namespace; asking creates none."""
+    names: list[str] = []
+    for path in ("/proc/net/ip_tables_names", "/proc/net/ip6_tables_names"):
+        try:
+            names += Path(path).read_text().split()
+        except OSError:
+            continue
+    return names
