@@ -46,8 +46,8 @@ def parse() -> argparse.Namespace:
     arguments = parser.parse_args()
     if arguments.rounds < 1 or not 1 <= arguments.seconds <= 60:
         parser.error("at least one round, and 1 to 60 seconds")
-    if arguments.publish and (arguments.only_envoy or arguments.together or arguments.profile or arguments.scenario):
-        parser.error("only a run of everything, in turn, is published")
+    if arguments.publish and (arguments.only_envoy or arguments.profile or arguments.scenario):
+        parser.error("only a run of everything is published")
     if arguments.quick:
         arguments.seconds = 1
     return arguments
@@ -95,6 +95,9 @@ def compare(arguments: argparse.Namespace, cpus: Cpus, directory: Path) -> None:
     with backend(directory, cpus.load) as ports:
         bench = Bench(subjects, ports, directory, arguments.seconds, arguments.rounds, cpus.proxy, arguments.together)
         results = measure_all(bench, scenarios)
+    if arguments.only_envoy:
+        for series in (series for result in results for series in result.series):
+            series.target = None  # Envoy owes nothing to itself
 
     names = [subject.name for subject in subjects]
     settings = {

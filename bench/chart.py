@@ -29,7 +29,7 @@ def draw(path: Path, results: list[Result], subjects: list[str], facts: dict[str
     axes.axvline(1.0, color=INK, linewidth=1.2)
     axes.set_yticks(range(len(rows)), [label for label, _ in rows], fontsize=9.5, color=INK)
     axes.invert_yaxis()
-    axes.set_xlim(0, right * 1.36)
+    axes.set_xlim(0, right * 1.46)
     axes.set_xticks([tick / 4 for tick in range(int(right * 4) + 1)])
     axes.xaxis.grid(True, color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
@@ -40,7 +40,8 @@ def draw(path: Path, results: list[Result], subjects: list[str], facts: dict[str
         f"What {subjects[-1]} costs, as a multiple of {subjects[0]}", loc="left", fontsize=13, color=INK, pad=26
     )
     rounds = facts["settings"]["rounds"]
-    note = f"median of {rounds} interleaved rounds, line: min-max; left of 1.0 is cheaper; black mark: target"
+    sides = f"right: {subjects[-1]} : {subjects[0]}"
+    note = f"median of {rounds} interleaved rounds, thin line: least and greatest; black mark: target; {sides}"
     axes.text(0, 1.0, note, transform=axes.transAxes, fontsize=8.5, color="#6a7280", va="bottom")
     figure.text(0.99, 0.01, f"{facts['cpu']}, {facts['date']}", ha="right", fontsize=7, color="#8a919c")
     figure.tight_layout()

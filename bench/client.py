@@ -54,7 +54,8 @@ def wait_for_answer(port: int, process: subprocess.Popen[bytes], output: Path, t
     while True:
         if process.poll() is not None:
             said = output.read_text(errors="replace")[-2000:]
-            raise BenchError(f"{process.args!r} ended with {process.returncode}:\n{said}")
+            command = " ".join(map(str, process.args)) if isinstance(process.args, list | tuple) else process.args
+            raise BenchError(f"{command!s} ended with {process.returncode}:\n{said}")
         try:
             with socket.create_connection(("127.0.0.1", port), timeout=2.0) as connection:
                 ask(connection)

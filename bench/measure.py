@@ -141,9 +141,11 @@ def measure_footprint(bench: Bench, scenario: Footprint) -> Result:
     rss = Series("RSS at rest", "MiB", scenario.target_rss, headline=True)
     per_connection = Series("RSS per idle connection", "KiB", scenario.target_per_connection, headline=True)
     result = Result(scenario.name, scenario.title, [first_byte, rss, per_connection])
+    for series in result.series:
+        series.values = {subject.name: [] for subject in bench.subjects}  # in this order, whoever starts first
 
     for number in range(bench.rounds + 1):  # the first, uncounted, brings the files into memory and compiles byte code
-        for subject in bench.subjects:
+        for subject in bench.subjects if number % 2 else reversed(bench.subjects):
             with ExitStack() as stack:
                 one = bench.start(subject, scenario.config, stack)
                 time.sleep(0.5)

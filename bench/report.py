@@ -20,10 +20,13 @@ def number(value: float) -> str:
     """Three significant digits, thousands grouped."""
     if value >= 1000:
         return f"{value:,.0f}"
-    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.{2 if value >= 1 else 3}f}"
 
 
 def ratio_text(series: Series) -> str:
+    if series.absolute and series.values:
+        values = series.judged()
+        return f"[{number(min(values))}-{number(max(values))}]"
     ratios = series.ratios()
     return f"{median(ratios):.2f} [{min(ratios):.2f}-{max(ratios):.2f}]" if ratios else ""
 
@@ -75,7 +78,10 @@ def markdown(results: list[Result], subjects: list[str], about: dict[str, Any]) 
     settings = about["settings"]
     out = [
         f"Measured {about['date']}: {about['cpu']} ({about['cpus']} CPUs), Linux {about['kernel']}, Python "
-        f"{about['python']}; {settings['rounds']} rounds of {settings['seconds']} s.",
+        f"{about['python']}; {settings['rounds']} rounds of {settings['seconds']} s, "
+        f"{'both proxies at once' if settings['together'] else 'one proxy after the other'}.",
+        "",
+        f"![What {subjects[-1]} costs, as a multiple of {subjects[0]}](images/performance.png)",
         "",
         f"| | {' | '.join(subjects)} | ratio [min-max] | target | |",
         f"|---|{'--:|' * (len(subjects) + 2)}---|",
