@@ -1,0 +1,69 @@
+"""Opening connections to hosts, with what the cluster configures for their sockets."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from meshproxy.address import PipeAddress
+
+if TYPE_CHECKING:
+    from meshproxy.balance.host import Host
+    from meshproxy.runtime.cluster import ActiveCluster
+
+
+def describe_failure(error: OSError) -> str:
+    """What Envoy says of a connect that failed (`%UPSTREAM_TRANSPORT_FAILURE_REASON%`)."""
+    cause = os.strerror(error.errno) if error.errno else str(error)
+    return f"delayed connect error: {cause}"
+
+
+def local_text(transport: Any) -> str:
+    """Our end of a transport as `ip:port`."""
+    name = transport.get_extra_info("sockname")
+    if not isinstance(name, tuple):
+        return ""
+    return f"[{name[0]}]:{name[1]}" if ":" in name[0] else f"{name[0]}:{name[1]}"
+
+
+async def open_connection(cluster: ActiveCluster, host: Host, protocol: Callable[[], Any]) -> Any:
+    """Connect to `host`. Raises OSError."""
+    loop = cluster.worker.loop
+    config = cluster.config
+    address = host.address
+    tls = cluster.tls
+    if isinstance(address, PipeAddress):
+        transport, made = await loop.create_unix_connection(protocol, address.path)
+        return made
+    family = socket.AF_INET6 if address.is_v6 else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if config.tcp_keepalive is not None:
+            probes, idle, interval = config.tcp_keepalive
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            for option, value in (
+                (socket.TCP_KEEPCNT, probes),
+                (socket.TCP_KEEPIDLE, idle),
+                (socket.TCP_KEEPINTVL, interval),
+            ):
+                if value:
+                    sock.setsockopt(socket.IPPROTO_TCP, option, value)
+        if config.bind is not None:
+            source = config.bind.ipv6 if address.is_v6 else config.bind.ipv4
+            if source is not None:
+                sock.setsockopt(socket.SOL_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
+                sock.bind(source)
+        await loop.sock_connect(sock, (address.ip, address.port))
+        if tls is not None:
+            return await tls.connect(loop, sock, host, protocol)
+        transport, made = await loop.create_connection(protocol, sock=sock)
+    except BaseException:
+        sock.close()
+        raise
+    return made
+
+
+_IP_BIND_ADDRESS_NO_PORT = 24  # linux/in.h: the port is chosen at connect(), by the whole four-tuple

@@ -1,0 +1,272 @@
+"""A downstream connection: a socket on one side, a chain of network filters on the other.
+
+It is the protocol object of its transport (callbacks only; no task, no stream reader) and the `Connection` that
+network filters see. Bytes that were read go through `on_data` first to last, bytes that are written through
+`on_write` last to first. With a single filter, the common case, a read costs one call more than none.
+
+Back-pressure: the transport's buffer limit is the listener's `per_connection_buffer_limit_bytes`. Above it the filters
+hear `on_write_blocked(True)` and stop whoever feeds them.
+
+Invariants: reading is on exactly when `_read_disabled` is 0; nothing is written to a transport that is closing (uvloop
+raises in whoever's callback it is); `on_close` is told once.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any
+
+from meshproxy.model.listener import AccessLog, FilterChain, Listener
+from meshproxy.plugin.context import Connection, Timer
+from meshproxy.plugin.listener import Socket
+from meshproxy.plugin.network import NetworkFilter
+from meshproxy.plugin.stream_info import ConnectionInfo, StreamInfo
+from meshproxy.runtime.hooks import PENDING, run_hook
+from meshproxy.runtime.sleeping import sleep
+from meshproxy.runtime.worker import Worker
+
+_RESET = struct.pack("ii", 1, 0)
+
+
+class ServerConnection(Connection):
+    """See the module. `owner` keeps count of connections and of their bytes."""
+
+    def __init__(
+        self,
+        worker: Worker,
+        listener: Listener,
+        chain: FilterChain,
+        facts: Socket,
+        info: ConnectionInfo,
+        on_closed: Callable[[ServerConnection], None],
+    ) -> None:
+        self.worker = worker
+        self.clock = worker.clock
+        self.clusters = worker.clusters
+        self.listener = listener
+        self.facts = facts
+        self.info = info
+        self.transport: Any = None
+        self._on_closed = on_closed
+        self._filters: list[NetworkFilter[Any]] = [
+            spec.filter_class(spec.config, spec.context) for spec in chain.filters
+        ]
+        self._sole = self._filters[0] if len(self._filters) == 1 else None
+        self._writers = [f for f in reversed(self._filters) if type(f).on_write is not NetworkFilter.on_write]
+        self._read_disabled = 0
+        self._paused = False
+        self._closing = False
+        self._lost = False
+        self._ended = False
+        self._hook_waits = False
+        self._held: list[tuple[int, bytes, bool]] = []
+        self.stream = StreamInfo()
+        self.stream.connection = info
+        self.stream.start = worker.loop.time()
+        self.stream.start_wall = worker.clock.wall()
+
+    # What the transport calls.
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+        transport.set_write_buffer_limits(high=self.listener.per_connection_buffer_limit)
+        self._start(0)
+        if self._read_disabled and not self._closing:
+            self._apply_reading()
+
+    def _start(self, at: int) -> None:
+        for position in range(at, len(self._filters)):
+            if self._closing:
+                return
+            result = self._filters[position].on_new_connection(self)
+            if result is not None:
+                outcome = run_hook(self.worker.loop, result, partial(self._started, position + 1))
+                if outcome is PENDING:
+                    self._hold()
+                    return
+
+    def _started(self, at: int, _: Any, error: BaseException | None) -> None:
+        if not self._release(error):
+            return
+        self._start(at)
+        self._work_off()
+
+    def data_received(self, data: bytes) -> None:
+        if self._sole is not None and not self._hook_waits:
+            if self._closing:
+                return
+            result = self._sole.on_data(data, False, self)
+            if result is None:
+                self._sole.on_read_done(self)
+                return
+            self._after_data(result, 0, False)
+            return
+        self._feed(0, data, False)
+
+    def eof_received(self) -> bool:
+        if not self._ended:
+            self._ended = True
+            self._feed(0, b"", True)
+        return True  # the write half stays open: whoever answers decides when to close
+
+    def _feed(self, at: int, data: bytes, end: bool) -> None:
+        if self._hook_waits:
+            self._held.append((at, data, end))
+            return
+        while at < len(self._filters) and not self._closing:
+            result = self._filters[at].on_data(data, end, self)
+            at += 1
+            if result is None:
+                continue
+            if not isinstance(result, bytes):
+                outcome = run_hook(self.worker.loop, result, partial(self._fed, at, data, end))
+                if outcome is PENDING:
+                    self._hold()
+                    return
+                result = outcome
+            if result is not None:
+                data = bytes(result)
+                if not data and not end:
+                    return
+        if not self._closing:
+            self._filters[-1].on_read_done(self)
+
+    def _after_data(self, result: Any, at: int, end: bool) -> None:
+        """The sole filter answered with something else than None; its data go nowhere, but it may have to wait."""
+        if not isinstance(result, bytes):
+            outcome = run_hook(self.worker.loop, result, partial(self._fed, at + 1, b"", end))
+            if outcome is PENDING:
+                self._hold()
+
+    def _fed(self, at: int, data: bytes, end: bool, result: Any, error: BaseException | None) -> None:
+        if not self._release(error):
+            return
+        if result is not None:
+            data = bytes(result)
+        if data or end:
+            self._feed(at, data, end)
+        self._work_off()
+
+    def _hold(self) -> None:
+        self._hook_waits = True
+        self.read_disable(True)
+
+    def _release(self, error: BaseException | None) -> bool:
+        self._hook_waits = False
+        if self._closing or self._lost:
+            return False
+        if error is not None:
+            self.worker.log.error("network filter failed", error=repr(error), connection=self.info.connection_id)
+            self.close(reset=True)
+            return False
+        self.read_disable(False)
+        return True
+
+    def _work_off(self) -> None:
+        while self._held and not self._hook_waits:
+            at, data, end = self._held.pop(0)
+            self._feed(at, data, end)
+
+    def pause_writing(self) -> None:
+        self._blocked(True)
+
+    def resume_writing(self) -> None:
+        self._blocked(False)
+
+    def _blocked(self, blocked: bool) -> None:
+        for network_filter in self._filters:
+            network_filter.on_write_blocked(blocked, self)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self._lost:
+            return
+        self._lost = True
+        self._closing = True
+        for network_filter in self._filters:
+            try:
+                network_filter.on_close(self)
+            except Exception as failure:  # a filter is foreign code; the others must hear of the end all the same
+                self.worker.log.error("network filter failed", error=repr(failure))
+        self._on_closed(self)
+
+    # What filters call; see `Connection`.
+
+    @property
+    def closed(self) -> bool:
+        return self._closing
+
+    def original_destination(self) -> tuple[str, int] | None:
+        return self.facts.local if self.facts.local_restored else None
+
+    def write(self, data: bytes, end: bool = False) -> None:
+        if self._closing:
+            return
+        for network_filter in self._writers:
+            result = network_filter.on_write(data, end, self)
+            if isinstance(result, bytes):
+                data = result
+        transport = self.transport
+        if data:
+            transport.write(data)
+        if end and transport.can_write_eof():
+            transport.write_eof()
+
+    def read_disable(self, disable: bool) -> None:
+        self._read_disabled += 1 if disable else -1
+        if self.transport is not None and not self._closing:
+            self._apply_reading()
+
+    def _apply_reading(self) -> None:
+        paused = self._read_disabled > 0
+        if paused != self._paused:
+            self._paused = paused
+            if paused:
+                self.transport.pause_reading()
+            else:
+                self.transport.resume_reading()
+
+    def close(self, *, reset: bool = False, delay: float = 0.0) -> None:
+        if self._closing:
+            return
+        if reset:
+            self._closing = True
+            self._set_linger()
+            self.transport.abort()
+        elif delay > 0:
+            self._close_later(delay)
+        else:
+            self._closing = True
+            self.transport.close()
+
+    def _set_linger(self) -> None:
+        """Make close() send RST instead of FIN (SO_LINGER with a time of zero)."""
+        raw = self.transport.get_extra_info("socket")
+        if raw is not None:
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+
+    def _close_later(self, delay: float) -> None:
+        """Keep the socket open for `delay` seconds, reading into the void, unless the peer closes first.
+
+        A FIN with unread data behind it becomes an RST, which would wipe out the answer before the peer reads it.
+        """
+        self._closing = True
+        if self._paused:
+            self._paused = False
+            self.transport.resume_reading()
+        self.worker.schedule(delay, self.transport.close)
+
+    def schedule(self, delay: float, callback: Callable[[], None]) -> Timer:
+        return self.worker.schedule(delay, partial(self._fire, callback))
+
+    def _fire(self, callback: Callable[[], None]) -> None:
+        if not self._closing:
+            callback()
+
+    def sleep(self, seconds: float) -> Awaitable[None]:
+        return sleep(self.worker.loop, seconds)
+
+    def log_access(self, logs: Sequence[AccessLog], info: StreamInfo) -> None:
+        self.worker.access_logs.log(logs, info)

@@ -1,0 +1,279 @@
+"""The HTTP/1 connections to one host: idle ones, busy ones, ones being opened, and requests that wait for one.
+
+A request takes the idle connection that was used last (the one least likely to be about to be closed by the host). If
+there is none it waits, and a connection is opened for it; whichever connection becomes free first serves the request
+that waits longest. When opening fails, everything that waits fails with it, so that the router can decide about each
+(Envoy: ConnPoolImplBase).
+
+Circuit breakers (`max_connections`, `max_pending_requests`, `max_requests`) are asked at the door.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from functools import partial
+from typing import TYPE_CHECKING
+
+from meshproxy.headers import Headers, RequestHeaders
+from meshproxy.plugin.context import Timer
+from meshproxy.plugin.replies import ResetReason
+from meshproxy.plugin.upstream import HttpUpstream, HttpUpstreamSink
+from meshproxy.runtime.connect import describe_failure, local_text, open_connection
+from meshproxy.runtime.http1_upstream import Http1Upstream
+
+if TYPE_CHECKING:
+    from meshproxy.balance.host import Host
+    from meshproxy.runtime.cluster import ActiveCluster
+
+
+class PendingRequest(HttpUpstream):
+    """A request that waits for a connection. Its body is kept, and its sender stopped at the buffer limit."""
+
+    def __init__(
+        self, pool: Http1Pool, request: RequestHeaders, end: bool, sink: HttpUpstreamSink, priority: str
+    ) -> None:
+        self.host = pool.host
+        self.request = request
+        self.end = end
+        self.sink = sink
+        self.priority = priority
+        self.upstream: Http1Upstream | None = None
+        self._pool = pool
+        self._pieces: list[tuple[bytes | Headers, bool]] = []
+        self._size = 0
+        self._blocked = False
+
+    def send_body(self, data: bytes, end: bool) -> None:
+        self._pieces.append((data, end))
+        self._size += len(data)
+        if not self._blocked and self._size > self._pool.cluster.config.per_connection_buffer_limit:
+            self._blocked = True
+            self.sink.on_upstream_blocked(True)
+
+    def send_trailers(self, trailers: Headers) -> None:
+        self._pieces.append((trailers, True))
+
+    def flush(self) -> None:
+        """Nothing can be written yet."""
+
+    def read_disable(self, disable: bool) -> None:
+        """There is nothing to read yet."""
+
+    def reset(self) -> None:
+        self._pool.abandon(self)
+
+    def attach(self, upstream: Http1Upstream) -> None:
+        """A connection is there: send what has come so far."""
+        upstream.start(self.request, self.end, self.sink)
+        self.sink.on_upstream_ready(upstream)
+        for piece, end in self._pieces:
+            if isinstance(piece, Headers):
+                upstream.send_trailers(piece)
+            else:
+                upstream.send_body(piece, end)
+        if not self.end:
+            upstream.flush()
+        if self._blocked:
+            self.sink.on_upstream_blocked(False)
+
+
+class Http1Pool:
+    """See the module. One pool for each host and routing priority."""
+
+    def __init__(self, cluster: ActiveCluster, host: Host, priority: str) -> None:
+        self.cluster = cluster
+        self.host = host
+        self.stats = cluster.stats
+        self.limits = cluster.limits(priority)
+        self.priority = priority
+        self.connections: set[Http1Upstream] = set()
+        self._idle: list[Http1Upstream] = []
+        self._pending: deque[PendingRequest] = deque()
+        self._opening: set[asyncio.Task[None]] = set()
+        self._idle_timer: Timer | None = None
+        self._loop = cluster.worker.loop
+        self._closed = False
+
+    def request(self, request: RequestHeaders, end: bool, sink: HttpUpstreamSink) -> HttpUpstream:
+        """Send a request, now or as soon as there is a connection. Failures are told to `sink`."""
+        while self._idle:
+            upstream = self._idle.pop()
+            if upstream.transport.is_closing():
+                continue
+            if not self.limits.requests.try_take():
+                self._idle.append(upstream)
+                return self._overflow(request, end, sink)
+            self._count_start()
+            upstream.start(request, end, sink)
+            return upstream
+        pending = PendingRequest(self, request, end, sink, self.priority)
+        if not self.limits.pending_requests.try_take():
+            return self._overflow(request, end, sink)
+        self._pending.append(pending)
+        self.stats.upstream_rq_pending_total.value += 1
+        self.stats.upstream_rq_pending_active.value += 1
+        self._open_if_needed()
+        return pending.upstream or pending
+
+    def _overflow(self, request: RequestHeaders, end: bool, sink: HttpUpstreamSink) -> HttpUpstream:
+        self.stats.upstream_rq_pending_overflow.value += 1
+        sink.on_upstream_reset(ResetReason.OVERFLOW, "")
+        return PendingRequest(self, request, end, sink, self.priority)
+
+    def _count_start(self) -> None:
+        stats = self.stats
+        stats.upstream_rq_total.value += 1
+        stats.upstream_rq_active.value += 1
+        host = self.host.stats
+        host.rq_total.value += 1
+        host.rq_active.value += 1
+
+    def _count_end(self) -> None:
+        self.limits.requests.give_back()
+        self.stats.upstream_rq_active.value -= 1
+        self.host.stats.rq_active.value -= 1
+
+    # Opening.
+
+    def _open_if_needed(self) -> None:
+        if len(self._opening) >= len(self._pending):
+            return
+        if not self.limits.connections.try_take():
+            self.stats.upstream_cx_overflow.value += 1
+            # A first connection to a host is opened all the same, or its requests would wait for ever.
+            if self.connections or self._opening:
+                return
+            self.limits.connections.take()
+        self.stats.upstream_cx_total.value += 1
+        self.stats.upstream_cx_http1_total.value += 1
+        self.host.stats.cx_total.value += 1
+        task = self._loop.create_task(self._open())
+        self._opening.add(task)
+
+    async def _open(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        began = self._loop.time()
+        try:
+            async with asyncio.timeout(self.cluster.config.connect_timeout):
+                await open_connection(self.cluster, self.host, partial(Http1Upstream, self))
+        except TimeoutError:
+            self.stats.upstream_cx_connect_timeout.value += 1
+            self._failed(task, ResetReason.CONNECT_TIMEOUT, "")
+        except OSError as error:
+            self._failed(task, ResetReason.CONNECT_FAILURE, describe_failure(error))
+        except asyncio.CancelledError:
+            self._opening.discard(task)
+            self.limits.connections.give_back()
+            raise
+        else:
+            self._opening.discard(task)
+            self.stats.upstream_cx_connect_ms.record((self._loop.time() - began) * 1000)
+
+    def _failed(self, task: asyncio.Task[None], reason: ResetReason, detail: str) -> None:
+        self._opening.discard(task)
+        self.limits.connections.give_back()
+        self.stats.upstream_cx_connect_fail.value += 1
+        self.host.stats.cx_connect_fail.value += 1
+        pending, self._pending = self._pending, deque()
+        for waiting in pending:
+            self._leave_queue()
+            self.stats.upstream_rq_pending_failure_eject.value += 1
+            waiting.sink.on_upstream_reset(reason, detail)
+
+    def connected(self, upstream: Http1Upstream) -> None:
+        """A connection is open."""
+        self.connections.add(upstream)
+        upstream.opened = self._loop.time()
+        upstream.local_address = local_text(upstream.transport)
+        upstream.connection_id = self.cluster.worker.next_connection_id()
+        self.stats.upstream_cx_active.value += 1
+        self.host.stats.cx_active.value += 1
+        if self._closed:
+            upstream.close()
+            return
+        self._serve_or_keep(upstream)
+
+    # Waiting.
+
+    def _leave_queue(self) -> None:
+        self.limits.pending_requests.give_back()
+        self.stats.upstream_rq_pending_active.value -= 1
+
+    def abandon(self, pending: PendingRequest) -> None:
+        """The sender gave a waiting request up."""
+        try:
+            self._pending.remove(pending)
+        except ValueError:
+            return
+        self._leave_queue()
+        self.stats.upstream_rq_cancelled.value += 1
+
+    def _serve_or_keep(self, upstream: Http1Upstream) -> None:
+        while self._pending:
+            if not self.limits.requests.try_take():
+                waiting = self._pending.popleft()
+                self._leave_queue()
+                self.stats.upstream_rq_pending_overflow.value += 1
+                waiting.sink.on_upstream_reset(ResetReason.OVERFLOW, "")
+                continue
+            waiting = self._pending.popleft()
+            self._leave_queue()
+            self._count_start()
+            waiting.upstream = upstream
+            waiting.attach(upstream)
+            return
+        upstream.idle_since = self._loop.time()
+        self._idle.append(upstream)
+        if self._idle_timer is None and self.cluster.config.idle_timeout > 0:
+            self._idle_timer = self.cluster.worker.schedule(self.cluster.config.idle_timeout, self._close_idle)
+
+    def release(self, upstream: Http1Upstream) -> None:
+        """A connection has served its request and can serve another."""
+        self._count_end()
+        limit = self.cluster.config.max_connection_duration
+        if self._closed or (limit and self._loop.time() - upstream.opened >= limit):
+            upstream.close()
+        else:
+            self._serve_or_keep(upstream)
+
+    def forget(self, upstream: Http1Upstream) -> None:
+        """A connection is gone; called again it does nothing."""
+        if upstream not in self.connections:
+            return
+        self.connections.discard(upstream)
+        if upstream in self._idle:
+            self._idle.remove(upstream)
+        else:
+            self._count_end()
+        self.limits.connections.give_back()
+        stats = self.stats
+        stats.upstream_cx_active.value -= 1
+        self.host.stats.cx_active.value -= 1
+        stats.upstream_cx_destroy.value += 1
+        stats.upstream_cx_length_ms.record((self._loop.time() - upstream.opened) * 1000)
+        if self._pending and not self._closed:
+            self._open_if_needed()
+
+    def _close_idle(self) -> None:
+        self._idle_timer = None
+        timeout = self.cluster.config.idle_timeout
+        now = self._loop.time()
+        for upstream in [u for u in self._idle if now - u.idle_since >= timeout - 0.1]:
+            self.stats.upstream_cx_idle_timeout.value += 1
+            upstream.close()
+        if self._idle:
+            oldest = min(upstream.idle_since for upstream in self._idle)
+            self._idle_timer = self.cluster.worker.schedule(max(oldest + timeout - now, 1.0), self._close_idle)
+
+    def close(self) -> None:
+        """The host is gone: close what is idle; what is busy ends after its response."""
+        self._closed = True
+        for upstream in list(self._idle):
+            upstream.close()
+        for waiting in list(self._pending):
+            self.abandon(waiting)
+            waiting.sink.on_upstream_reset(ResetReason.CONNECT_FAILURE, "")
+        for task in list(self._opening):
+            task.cancel()

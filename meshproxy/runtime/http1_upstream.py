@@ -1,0 +1,239 @@
+"""One HTTP/1 connection to a host: the protocol object of its transport and, while it serves one, the request's handle.
+
+HTTP/1 serves one request at a time, so the connection itself is the `HttpUpstream` that the router holds; nothing is
+made per request. Head and body that come in the same turn are joined and written once.
+
+Invariants:
+- `_sink` is set exactly while a request is served; whoever ends it (response complete, reset, connection lost) takes
+  it out first, so no sink hears anything after its end;
+- the connection goes back to its pool only when the response is complete, the request was sent whole, the parser is
+  idle and nothing else may be read; every other way ends in a close. What an upstream sends unasked can therefore never
+  be taken for the answer to the next request.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from meshproxy.codec.h1_encode import LAST_CHUNK, NameWriter, encode_chunk, encode_request_head, encode_trailers
+from meshproxy.codec.h1_response import ResponseParser
+from meshproxy.errors import ProtocolError
+from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
+from meshproxy.plugin.replies import ResetReason
+from meshproxy.plugin.upstream import HttpUpstream, HttpUpstreamSink
+
+if TYPE_CHECKING:
+    from meshproxy.runtime.http1_pool import Http1Pool
+
+_JOIN_BELOW = 65536
+
+
+class Http1Upstream(HttpUpstream):
+    """See the module."""
+
+    protocol = "HTTP/1.1"
+
+    def __init__(self, pool: Http1Pool) -> None:
+        self.pool = pool
+        self.host = pool.host
+        self.transport: Any = None
+        self.requests_left = pool.cluster.config.max_requests_per_connection or -1
+        self.idle_since = 0.0
+        self.opened = 0.0
+        self.local_address = ""
+        self.connection_id = 0
+        self._parser = ResponseParser(self, pool.cluster.config.http1)
+        self._names = NameWriter(None) if pool.cluster.config.http1.header_key_format == "proper_case" else None
+        self._fully_qualified = pool.cluster.config.http1.send_fully_qualified_url
+        self._sink: HttpUpstreamSink | None = None
+        self._head = b""
+        self._chunked = False
+        self._raw = False
+        self._request_sent = True
+        self._complete = False
+        self._paused = False
+        self._closed = False
+
+    # Requests.
+
+    def start(self, request: RequestHeaders, end: bool, sink: HttpUpstreamSink) -> None:
+        """Send a request head; the connection is connected and free."""
+        self._sink = sink
+        upgrade = "upgrade" in request.fields and request.method != "CONNECT"
+        self._parser.expect(request.method, upgrade)
+        self._raw = upgrade or request.method == "CONNECT"
+        head, self._chunked = encode_request_head(request, end or upgrade, self._names, self._fully_qualified)
+        self._complete = False
+        self._request_sent = end
+        self.requests_left -= 1
+        if end:
+            self._write(head)
+        else:
+            self._head = head
+
+    def send_body(self, data: bytes, end: bool) -> None:
+        if self._sink is None:
+            return
+        if self._chunked:
+            data = (encode_chunk(data) if data else b"") + (LAST_CHUNK if end else b"")
+        if self._head:
+            head, self._head = self._head, b""
+            if len(data) < _JOIN_BELOW:
+                data = head + data
+            else:
+                self._write(head)
+        if data:
+            self._write(data)
+        if end:
+            self._request_sent = True
+            if self._raw and self.transport.can_write_eof():
+                self.transport.write_eof()
+
+    def send_trailers(self, trailers: Headers) -> None:
+        if self._sink is None:
+            return
+        if not self._chunked or not self.pool.cluster.config.http1.enable_trailers:
+            self.send_body(b"", True)
+            return
+        self.flush()
+        self._write(encode_trailers(trailers, self._names))
+        self._request_sent = True
+
+    def flush(self) -> None:
+        if self._head:
+            head, self._head = self._head, b""
+            self._write(head)
+
+    def _write(self, data: bytes) -> None:
+        transport = self.transport
+        if not transport.is_closing():
+            transport.write(data)
+            self.pool.stats.upstream_cx_tx_bytes_total.value += len(data)
+
+    def read_disable(self, disable: bool) -> None:
+        if disable != self._paused and not self._closed:
+            self._paused = disable
+            if disable:
+                self.transport.pause_reading()
+            else:
+                self.transport.resume_reading()
+
+    def reset(self) -> None:
+        if self._sink is not None:
+            self._sink = None
+            self.close()
+
+    def close(self) -> None:
+        """Close at once; an unfinished request hears nothing."""
+        self._closed = True
+        self.pool.forget(self)
+        self.transport.abort()
+
+    # What the transport calls.
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+        transport.set_write_buffer_limits(high=self.pool.cluster.config.per_connection_buffer_limit)
+        self.pool.connected(self)
+
+    def data_received(self, data: bytes) -> None:
+        self.pool.stats.upstream_cx_rx_bytes_total.value += len(data)
+        self._parser.receive(data)
+        if self._complete:
+            self._finish()
+        elif self._sink is not None:
+            self._sink.on_upstream_read_done()
+        elif not self._closed:
+            self.close()  # bytes on an idle connection, or behind a reset
+
+    def eof_received(self) -> bool:
+        if self._sink is not None:
+            self._parser.receive_eof()
+            if self._complete:
+                self._finish()
+            elif self._raw and self._sink is not None:
+                return True
+        return False
+
+    def pause_writing(self) -> None:
+        if self._sink is not None:
+            self._sink.on_upstream_blocked(True)
+
+    def resume_writing(self) -> None:
+        if self._sink is not None:
+            self._sink.on_upstream_blocked(False)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._closed = True
+        self.pool.forget(self)
+        sink = self._sink
+        if sink is not None:
+            self._sink = None
+            self.pool.stats.upstream_cx_destroy_remote_with_active_rq.value += 1
+            sink.on_upstream_reset(ResetReason.CONNECTION_TERMINATION, "")
+
+    def _finish(self) -> None:
+        """The response is complete: keep the connection, or close it."""
+        self._complete = False
+        if self._closed:
+            return
+        if (
+            self._request_sent
+            and self._parser.idle
+            and not self._raw
+            and self.requests_left != 0
+            and not self.transport.is_closing()
+        ):
+            if self._paused:
+                self.read_disable(False)
+            self.pool.release(self)
+        else:
+            if self.requests_left == 0:
+                self.pool.stats.upstream_cx_max_requests.value += 1
+            self.close()
+
+    # What the parser calls.
+
+    def on_response(self, response: ResponseHeaders, end: bool) -> None:
+        sink = self._sink
+        if sink is None:
+            return
+        if end:
+            self._sink = None
+            self._complete = True
+        if self._raw and response.status != 101 and response.status >= 300:
+            self._raw = False
+        sink.on_upstream_response(response, end)
+
+    def on_response_informational(self, response: ResponseHeaders) -> None:
+        if self._sink is not None:
+            self._sink.on_upstream_informational(response)
+
+    def on_response_body(self, data: bytes, end: bool) -> None:
+        sink = self._sink
+        if sink is None:
+            return
+        if end:
+            self._sink = None
+            self._complete = True
+        sink.on_upstream_body(data, end)
+
+    def on_response_trailers(self, trailers: Headers) -> None:
+        sink = self._sink
+        if sink is not None:
+            self._sink = None
+            self._complete = True
+            sink.on_upstream_trailers(trailers)
+
+    def on_response_error(self, error: ProtocolError) -> None:
+        sink = self._sink
+        if sink is None:
+            return
+        self._sink = None
+        self.close()
+        if error.status == 503:
+            self.pool.stats.upstream_cx_destroy_remote_with_active_rq.value += 1
+            sink.on_upstream_reset(ResetReason.CONNECTION_TERMINATION, "")
+        else:
+            self.pool.stats.upstream_cx_protocol_error.value += 1
+            sink.on_upstream_reset(ResetReason.PROTOCOL_ERROR, "")

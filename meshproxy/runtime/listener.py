@@ -1,0 +1,348 @@
+"""Listeners: sockets that accept, and the way of an accepted socket to its filter chain.
+
+    accept -> listener filters -> the listener of the original destination, if handed over -> filter chain -> transport
+
+Accepting is our own loop over a non-blocking socket rather than the event loop's server, because between accept and
+transport there is work on the bare socket: SO_ORIGINAL_DST, peeking, choosing the chain. When the process has no file
+descriptor left, accepting stops for a moment instead of spinning on a socket that stays readable.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import time
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any, Protocol
+
+from meshproxy.address import PipeAddress, SocketAddress
+from meshproxy.chain.match import FilterChainMatcher
+from meshproxy.model.filter_chain import ConnectionFacts
+from meshproxy.model.listener import FilterChain, Listener
+from meshproxy.plugin.listener import Socket
+from meshproxy.plugin.stream_info import ConnectionInfo, StreamInfo
+from meshproxy.runtime.connection import ServerConnection
+from meshproxy.runtime.hooks import run_hook
+from meshproxy.runtime.listener_filters import FilterRun
+from meshproxy.runtime.original_destination import kernel_destination, plain_ip
+from meshproxy.runtime.worker import Worker
+
+_ACCEPT_BATCH = 64
+_ACCEPT_PAUSE = 0.1
+_OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+_IP_TRANSPARENT = 19
+_IPV6_TRANSPARENT = 75
+_IP_FREEBIND = 15
+
+
+class TransportSockets(Protocol):
+    """Wraps an accepted socket in what its filter chain configures (TLS); None in the chain means raw."""
+
+    def accept(self, chain: FilterChain, sock: socket.socket, connection: ServerConnection) -> Any: ...
+
+
+def text(address: tuple[str, int]) -> str:
+    """`ip:port`, IPv6 in brackets."""
+    return f"[{address[0]}]:{address[1]}" if ":" in address[0] else f"{address[0]}:{address[1]}"
+
+
+def open_socket(listener: Listener, address: SocketAddress | PipeAddress) -> socket.socket:
+    """A bound, listening, non-blocking socket. Raises OSError."""
+    if isinstance(address, PipeAddress):
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        try:
+            if not address.path.startswith("\0") and os.path.exists(address.path):
+                os.unlink(address.path)
+            sock.bind(address.path)
+            sock.listen(listener.tcp_backlog_size)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+    family = socket.AF_INET6 if address.is_v6 else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if listener.reuse_port:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if address.is_v6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if listener.ipv4_compat else 1)
+        if listener.transparent:
+            if address.is_v6:
+                sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_TRANSPARENT, 1)
+            else:
+                sock.setsockopt(socket.SOL_IP, _IP_TRANSPARENT, 1)
+        if listener.freebind:
+            sock.setsockopt(socket.SOL_IP, _IP_FREEBIND, 1)
+        for level, name, value in listener.socket_options:
+            sock.setsockopt(level, name, value)
+        sock.bind((address.ip, address.port))
+        sock.listen(listener.tcp_backlog_size)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+class ListenerStats:
+    """`listener.<address>.` (Envoy: "Listener statistics")."""
+
+    def __init__(self, worker: Worker, prefix: str) -> None:
+        scope = worker.stats.scope(f"listener.{prefix}.")
+        self.cx_total = scope.counter("downstream_cx_total")
+        self.cx_active = scope.gauge("downstream_cx_active")
+        self.cx_destroy = scope.counter("downstream_cx_destroy")
+        self.cx_overflow = scope.counter("downstream_cx_overflow")
+        self.cx_overload_reject = scope.counter("downstream_cx_overload_reject")
+        self.cx_transport_socket_connect_timeout = scope.counter("downstream_cx_transport_socket_connect_timeout")
+        self.pre_cx_active = scope.gauge("downstream_pre_cx_active")
+        self.pre_cx_timeout = scope.counter("downstream_pre_cx_timeout")
+        self.no_filter_chain_match = scope.counter("no_filter_chain_match")
+        self.cx_length = scope.histogram("downstream_cx_length_ms")
+        worker_scope = worker.stats.scope(f"listener.{prefix}.worker_0.")
+        self.worker_cx_total = worker_scope.counter("downstream_cx_total")
+        self.worker_cx_active = worker_scope.gauge("downstream_cx_active")
+
+
+class ActiveListener:
+    """One configured listener in one worker."""
+
+    def __init__(
+        self, worker: Worker, config: Listener, listeners: Listeners, transport_sockets: TransportSockets | None
+    ) -> None:
+        self.worker = worker
+        self.config = config
+        self.stats = ListenerStats(worker, config.stat_name)
+        self.connections: set[ServerConnection] = set()
+        self.sockets: list[socket.socket] = []
+        self._listeners = listeners
+        self._transport_sockets = transport_sockets
+        self._matcher = FilterChainMatcher.build(
+            [(chain.match, chain) for chain in config.filter_chains], config.default_filter_chain
+        )
+        self._paused: set[int] = set()
+
+    def adopt(self, sockets: Iterable[socket.socket]) -> None:
+        """Take listening sockets over and begin to accept."""
+        for sock in sockets:
+            self.sockets.append(sock)
+            self.worker.loop.add_reader(sock.fileno(), self._accept, sock)
+
+    def stop(self) -> None:
+        """Stop accepting. What was accepted lives on."""
+        for sock in self.sockets:
+            self.worker.loop.remove_reader(sock.fileno())
+            sock.close()
+        self.sockets.clear()
+
+    @property
+    def listening(self) -> bool:
+        return bool(self.sockets)
+
+    def _accept(self, sock: socket.socket) -> None:
+        for _ in range(_ACCEPT_BATCH):
+            try:
+                accepted, peer = sock.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno in _OUT_OF_DESCRIPTORS:
+                    self._pause(sock, error)
+                    return
+                continue  # the client was gone before we came (ECONNABORTED and its like)
+            try:
+                self._accepted(accepted, peer)
+            except Exception as error:  # one connection's bad luck must not end the accept loop
+                accepted.close()
+                self.worker.log.error("accept failed", listener=self.config.name, error=repr(error))
+
+    def _pause(self, sock: socket.socket, error: OSError) -> None:
+        if sock.fileno() in self._paused:
+            return
+        self._paused.add(sock.fileno())
+        self.worker.loop.remove_reader(sock.fileno())
+        self.worker.log.warning("accepting paused", listener=self.config.name, error=error.strerror)
+        self.worker.loop.call_later(_ACCEPT_PAUSE, self._resume, sock)
+
+    def _resume(self, sock: socket.socket) -> None:
+        self._paused.discard(sock.fileno())
+        if sock in self.sockets:
+            self.worker.loop.add_reader(sock.fileno(), self._accept, sock)
+
+    def _accepted(self, accepted: socket.socket, peer: Any) -> None:
+        accepted.setblocking(False)
+        if accepted.family == socket.AF_UNIX:
+            local = remote = ("", 0)
+        else:
+            accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            name = accepted.getsockname()
+            local = (plain_ip(name[0]), name[1])
+            remote = (plain_ip(peer[0]), peer[1])
+        facts = Socket(local=local, remote=remote, direct_local=local, direct_remote=remote)
+        config = self.config
+        if not config.listener_filters and not config.use_original_dst:
+            self._to_chain(accepted, facts)
+            return
+        if accepted.family != socket.AF_UNIX:
+            facts.kernel_destination = local if config.transparent else kernel_destination(accepted, remote[0])
+        self._filter(accepted, facts)
+
+    def _filter(self, accepted: socket.socket, facts: Socket) -> None:
+        self.stats.pre_cx_active.value += 1
+        FilterRun(self.worker, self.config, accepted, facts, partial(self._filtered, accepted, facts)).run()
+
+    def _filtered(self, accepted: socket.socket, facts: Socket, refusal: str) -> None:
+        self.stats.pre_cx_active.value -= 1
+        if refusal:
+            if refusal == "timeout":
+                self.stats.pre_cx_timeout.value += 1
+            self._refuse(accepted)
+            return
+        if self.config.use_original_dst and facts.local_restored:
+            other = self._listeners.for_destination(facts.local)
+            if other is not None and other is not self:
+                other.take(accepted, facts)
+                return
+        self._to_chain(accepted, facts)
+
+    def take(self, accepted: socket.socket, facts: Socket) -> None:
+        """A connection handed over by the listener that accepted it: our own listener filters, then our chains."""
+        if self.config.listener_filters:
+            self._filter(accepted, facts)
+        else:
+            self._to_chain(accepted, facts)
+
+    @staticmethod
+    def _refuse(accepted: socket.socket) -> None:
+        accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        accepted.close()
+
+    def _to_chain(self, accepted: socket.socket, facts: Socket) -> None:
+        stats = self.stats
+        stats.cx_total.value += 1
+        stats.worker_cx_total.value += 1
+        info = self._connection_info(facts)
+        chain = self._matcher.find(self._match_facts(facts))
+        if chain is None or not chain.filters:
+            self._no_chain(accepted, info, matched=chain is not None)
+            return
+        stats.cx_active.value += 1
+        stats.worker_cx_active.value += 1
+        info.filter_chain_name = chain.name
+        try:
+            connection = ServerConnection(self.worker, self.config, chain, facts, info, self._closed)
+        except BaseException:
+            stats.cx_active.value -= 1
+            stats.worker_cx_active.value -= 1
+            raise
+        self.connections.add(connection)
+        loop = self.worker.loop
+        if chain.transport_socket is not None:
+            assert self._transport_sockets is not None
+            opening = self._transport_sockets.accept(chain, accepted, connection)
+        else:
+            opening = loop.connect_accepted_socket(lambda: connection, accepted)
+        run_hook(loop, opening, partial(self._opened, connection))
+
+    def _opened(self, connection: ServerConnection, _: Any, error: BaseException | None) -> None:
+        if error is not None and connection.transport is None:
+            connection.connection_lost(None)
+
+    def _connection_info(self, facts: Socket) -> ConnectionInfo:
+        info = ConnectionInfo()
+        info.connection_id = self.worker.next_connection_id()
+        if facts.direct_local[0]:
+            info.local_address = text(facts.local)
+            info.remote_address = text(facts.remote)
+            same = facts.remote == facts.direct_remote
+            info.direct_remote_address = info.remote_address if same else text(facts.direct_remote)
+            same = facts.local == facts.direct_local
+            info.direct_local_address = info.local_address if same else text(facts.direct_local)
+        info.requested_server_name = facts.server_name
+        info.started = self.worker.loop.time()
+        return info
+
+    @staticmethod
+    def _match_facts(facts: Socket) -> ConnectionFacts:
+        if not facts.direct_local[0]:
+            return ConnectionFacts(None, None, None, facts.server_name)
+        return ConnectionFacts(
+            destination=SocketAddress(*facts.local),
+            source=SocketAddress(*facts.remote),
+            direct_source=SocketAddress(*facts.direct_remote),
+            server_name=facts.server_name,
+            transport_protocol=facts.transport_protocol or "raw_buffer",
+            application_protocols=facts.application_protocols,
+        )
+
+    def _no_chain(self, accepted: socket.socket, info: ConnectionInfo, *, matched: bool) -> None:
+        if not matched:
+            self.stats.no_filter_chain_match.value += 1
+        self.stats.cx_destroy.value += 1
+        stream = StreamInfo()
+        stream.connection = info
+        stream.start_wall = time.time()
+        stream.start = stream.end = self.worker.loop.time()
+        if not matched:
+            stream.add_flag("NR")
+            stream.details = "filter_chain_not_found"
+        self.worker.access_logs.log(self.config.access_logs, stream)
+        self._refuse(accepted)
+
+    def _closed(self, connection: ServerConnection) -> None:
+        if connection not in self.connections:
+            return
+        self.connections.discard(connection)
+        stats = self.stats
+        stats.cx_active.value -= 1
+        stats.worker_cx_active.value -= 1
+        stats.cx_destroy.value += 1
+        now = self.worker.loop.time()
+        stats.cx_length.record((now - connection.stream.start) * 1000)
+        if self.config.access_logs:
+            connection.stream.end = now
+            self.worker.access_logs.log(self.config.access_logs, connection.stream)
+
+
+class Listeners:
+    """The listeners of one worker, by the addresses that connections are handed over by."""
+
+    def __init__(self, worker: Worker, transport_sockets: TransportSockets | None = None) -> None:
+        self.worker = worker
+        self.active: list[ActiveListener] = []
+        self._transport_sockets = transport_sockets
+        self._by_address: dict[tuple[str, int], ActiveListener] = {}
+
+    def add(self, config: Listener, sockets: Iterable[socket.socket]) -> ActiveListener:
+        """Start a listener on sockets that are bound already (none for `bind_to_port: false`)."""
+        listener = ActiveListener(self.worker, config, self, self._transport_sockets)
+        self.active.append(listener)
+        for address in (config.address, *config.additional_addresses):
+            if isinstance(address, SocketAddress):
+                self._by_address[address.ip, address.port] = listener
+        listener.adopt(sockets)
+        return listener
+
+    def for_destination(self, destination: tuple[str, int]) -> ActiveListener | None:
+        """The listener of exactly this address, else of the wildcard address with this port (Envoy's order)."""
+        ip, port = destination
+        found = self._by_address.get((ip, port))
+        if found is None:
+            found = self._by_address.get(("::" if ":" in ip else "0.0.0.0", port))
+        if found is None and ":" not in ip:
+            any_v6 = self._by_address.get(("::", port))
+            if any_v6 is not None and any_v6.config.ipv4_compat:
+                found = any_v6
+        return found
+
+    def stop(self, which: Callable[[Listener], bool] = lambda _: True) -> None:
+        """Stop accepting on those listeners."""
+        for listener in self.active:
+            if which(listener.config):
+                listener.stop()
+
+    def connections(self) -> list[ServerConnection]:
+        return [connection for listener in self.active for connection in listener.connections]

@@ -1,0 +1,82 @@
+"""Timers by the thousand: a wheel of 50 ms buckets that one timer of the loop turns.
+
+Nearly every timer of a proxy is a time-out that is cancelled before it fires, so arming and cancelling must be cheap
+and firing may be late. A timer of a second or more goes into a bucket (a dict, so that cancelling is one deletion) and
+fires up to 50 ms late. A shorter one is armed with the loop, to the millisecond.
+
+Invariant: the wheel turns only while something is in it; an idle proxy isn't woken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from meshproxy.plugin.context import Timer
+
+TICK = 0.05
+COARSE_FROM = 1.0
+
+
+class CoarseTimer:
+    """A timer in a bucket of the wheel."""
+
+    __slots__ = ("_bucket", "_callback")
+
+    def __init__(self, bucket: dict[CoarseTimer, None], callback: Callable[[], None]) -> None:
+        self._bucket = bucket
+        self._callback = callback
+        bucket[self] = None
+
+    def cancel(self) -> None:
+        self._bucket.pop(self, None)
+
+    def fire(self) -> None:
+        self._callback()
+
+
+class TimerWheel:
+    """The timers of one event loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._now = loop.time
+        self._buckets: dict[int, dict[CoarseTimer, None]] = {}
+        self._next = 0
+        self._turning = False
+
+    def schedule(self, delay: float, callback: Callable[[], None]) -> Timer:
+        """Call back after `delay` seconds."""
+        if delay < COARSE_FROM:
+            return self._loop.call_later(max(delay, 0.0), callback)
+        index = int((self._now() + delay) / TICK) + 1
+        bucket = self._buckets.get(index)
+        if bucket is None:
+            bucket = self._buckets[index] = {}
+            if not self._turning:
+                self._turning = True
+                self._next = int(self._now() / TICK)
+                self._loop.call_later(TICK, self._turn)
+        return CoarseTimer(bucket, callback)
+
+    def _turn(self) -> None:
+        now = int(self._now() / TICK)
+        buckets = self._buckets
+        if now - self._next > len(buckets):
+            due = sorted(index for index in buckets if index <= now)
+        else:
+            due = [index for index in range(self._next, now + 1) if index in buckets]
+        self._next = now + 1
+        # The wheel must turn on whatever a callback does, so it is armed first.
+        for index in due:
+            bucket = buckets.pop(index)
+            while bucket:
+                timer, _ = bucket.popitem()
+                try:
+                    timer.fire()
+                except Exception as error:  # one owner's fault must not stop the timers of all others
+                    self._loop.call_exception_handler({"message": "timer callback failed", "exception": error})
+        if buckets:
+            self._loop.call_later(TICK, self._turn)
+        else:
+            self._turning = False
