@@ -1,0 +1,226 @@
+"""What the operators compute that is more than an attribute: pure functions from facts to a value, None for absent.
+
+Text is Latin-1 text throughout, as header values are: one character for each byte of the log. What comes from the
+configuration is Unicode and passes through `latin` first, so that it is logged in UTF-8.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from json.encoder import encode_basestring  # escapes nothing beyond ASCII; in C
+from typing import Any
+from urllib.parse import unquote
+
+from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
+from meshproxy.plugin.stream_info import StreamInfo
+
+_GRPC_STATUS = (
+    ("OK", "OK"),
+    ("Canceled", "CANCELLED"),
+    ("Unknown", "UNKNOWN"),
+    ("InvalidArgument", "INVALID_ARGUMENT"),
+    ("DeadlineExceeded", "DEADLINE_EXCEEDED"),
+    ("NotFound", "NOT_FOUND"),
+    ("AlreadyExists", "ALREADY_EXISTS"),
+    ("PermissionDenied", "PERMISSION_DENIED"),
+    ("ResourceExhausted", "RESOURCE_EXHAUSTED"),
+    ("FailedPrecondition", "FAILED_PRECONDITION"),
+    ("Aborted", "ABORTED"),
+    ("OutOfRange", "OUT_OF_RANGE"),
+    ("Unimplemented", "UNIMPLEMENTED"),
+    ("Internal", "INTERNAL"),
+    ("Unavailable", "UNAVAILABLE"),
+    ("DataLoss", "DATA_LOSS"),
+    ("Unauthenticated", "UNAUTHENTICATED"),
+)
+# HTTP status -> gRPC status, from the gRPC document "HTTP to gRPC Status Code Mapping".
+_GRPC_OF_HTTP = {400: 13, 401: 16, 403: 7, 404: 12, 429: 14, 502: 14, 503: 14, 504: 14}
+_BROKEN_ESCAPE = re.compile("%(?![0-9A-Fa-f]{2})")
+
+
+def latin(text: str) -> str:
+    """Unicode text as the Latin-1 reading of its UTF-8 bytes."""
+    return text if text.isascii() else text.encode("utf-8", "surrogatepass").decode("latin-1")
+
+
+def quote(text: str) -> str:
+    """Latin-1 text as a JSON string. Bytes that aren't UTF-8 are written \\u00XX, as Envoy does."""
+    if text.isascii():
+        return encode_basestring(text)
+    try:
+        text.encode("latin-1").decode("utf-8")
+    except UnicodeDecodeError:
+        return '"' + "".join([c if " " <= c <= "~" and c not in '"\\' else f"\\u{ord(c):04x}" for c in text]) + '"'
+    except UnicodeEncodeError:
+        text = latin(text)
+    return encode_basestring(text)
+
+
+def quote_or_null(text: str | None) -> str:
+    return "null" if text is None else quote(text)
+
+
+def quote_or_null_if_empty(text: str) -> str:
+    return quote(text) if text else "null"
+
+
+def millis_between(begin: float, end: float) -> int | None:
+    """Whole milliseconds, cut off; None unless both points were reached, in this order."""
+    if not begin or not end or end < begin:
+        return None
+    return int((end - begin) * 1000 + 0.0005)
+
+
+def millis(seconds: float) -> int | None:
+    """Whole milliseconds of a duration; None for a negative one, which stands for unknown."""
+    return int(seconds * 1000 + 0.0005) if seconds >= 0 else None
+
+
+def duration_between(begin: float, end: float, per_second: int) -> int | None:
+    """Like `millis_between`, in any unit."""
+    if not begin or not end or end < begin:
+        return None
+    return int((end - begin) * per_second + 0.0005)
+
+
+def keyed(key: str, text: str | None) -> str | None:
+    """A member of a JSON object; `key` is quoted and ends with ":"."""
+    return None if text is None else key + text
+
+
+def object_or_none(text: str) -> str | None:
+    return None if text == "{}" else text
+
+
+def join_present(texts: Sequence[str | None]) -> str:
+    return ",".join([text for text in texts if text is not None])
+
+
+def _plain(value: Any) -> Any:
+    """`value` as JSON knows it: text in Latin-1, a whole float as an int (Struct has no integers)."""
+    if isinstance(value, str):
+        return latin(value)
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        return int(value)
+    if isinstance(value, Mapping):
+        return {latin(str(key)): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    return latin(str(value))
+
+
+def json_of(value: Any) -> str:
+    """A value as JSON: one line, keys sorted, null for None."""
+    if isinstance(value, str):
+        return quote(latin(value))
+    return json.dumps(_plain(value), ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+
+
+def text_of(value: Any) -> str:
+    """A value as a text log prints it: a string bare, everything else as JSON."""
+    return latin(value) if isinstance(value, str) else json_of(value)
+
+
+def metadata_at(metadata: Mapping[str, Any] | None, path: tuple[str, ...]) -> Any:
+    """What stands in `metadata` at the namespace path[0] and the keys after it."""
+    value: Any = metadata
+    for key in path:
+        if not isinstance(value, Mapping):
+            return None
+        value = value.get(key)
+    return value
+
+
+def state_text(state: Mapping[str, object] | None, name: str) -> str | None:
+    """A filter state object as plain text."""
+    value = state.get(name) if state is not None else None
+    return None if value is None else latin(str(value))
+
+
+def state_json(state: Mapping[str, object] | None, name: str) -> str | None:
+    """A filter state object as JSON."""
+    value = state.get(name) if state is not None else None
+    return None if value is None else json_of(value)
+
+
+def state_field(state: Mapping[str, object] | None, name: str, field: str) -> Any:
+    """A field of a filter state object: an item of a mapping, or a public attribute."""
+    value = state.get(name) if state is not None else None
+    if isinstance(value, Mapping):
+        return value.get(field)
+    return None if field.startswith("_") else getattr(value, field, None)
+
+
+def without_query(path: str) -> str:
+    return path.partition("?")[0]
+
+
+def query_of(path: str | None, decoded: bool) -> str | None:
+    """The query of a path, without "?"; None if there is none."""
+    if path is None or "?" not in path:
+        return None
+    query = path.partition("?")[2]
+    return unquote(_BROKEN_ESCAPE.sub("", query), "latin-1") if decoded else query
+
+
+def query_parameter(path: str | None, name: str) -> str | None:
+    """The first value of a query parameter, percent-decoded; "+" stays."""
+    query = query_of(path, decoded=False)
+    if query is None:
+        return None
+    for parameter in query.split("&"):
+        key, _, value = parameter.partition("=")
+        if unquote(key, "latin-1") == name:
+            return unquote(value, "latin-1")
+    return None
+
+
+def trailer_bytes(headers: Headers | None) -> int:
+    """The bytes of all names and values, as `%RESPONSE_TRAILERS_BYTES%` counts them."""
+    if headers is None:
+        return 0
+    return sum([len(name) + len(value) for name, value in headers.items()])
+
+
+def request_bytes(request: RequestHeaders | None) -> int:
+    """Like `trailer_bytes`, with the pseudo-fields."""
+    if request is None:
+        return 0
+    pseudo = (":method", request.method), (":path", request.path), (":scheme", request.scheme)
+    authority = ((":authority", request.authority),) if request.authority else ()
+    return trailer_bytes(request) + sum([len(name) + len(value) for name, value in (*pseudo, *authority)])
+
+
+def response_bytes(response: ResponseHeaders | None) -> int:
+    """Like `trailer_bytes`, with `:status`."""
+    return 0 if response is None else trailer_bytes(response) + len(":status") + 3
+
+
+def grpc_status(info: StreamInfo) -> int | None:
+    """The gRPC status of a gRPC request: of the trailers, the headers, or the HTTP status; -1 for a malformed one."""
+    request = info.request
+    if request is None or not is_grpc(request.fields.get("content-type")):
+        return None
+    for message in (info.response_trailers, info.response):
+        value = message.fields.get("grpc-status") if message is not None else None
+        if value is not None:
+            return int(value) if value.isascii() and value.isdigit() and len(value) < 10 else -1
+    return _GRPC_OF_HTTP.get(info.response_code, 2) if info.response_code else None
+
+
+def is_grpc(content_type: str | None) -> bool:
+    return content_type is not None and (
+        content_type == "application/grpc" or content_type.startswith("application/grpc+")
+    )
+
+
+def grpc_status_name(info: StreamInfo, snake: bool) -> str | None:
+    """`grpc_status` by name; a number without a name is printed as a number."""
+    status = grpc_status(info)
+    if status is None:
+        return None
+    return _GRPC_STATUS[status][snake] if 0 <= status < len(_GRPC_STATUS) else str(status)
