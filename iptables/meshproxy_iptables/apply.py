@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from . import routing
+from .backend import Backend
 from .choice import Candidate, candidates, everywhere
 from .errors import BackendError, InterceptionError
 from .processes import Say
@@ -41,7 +42,13 @@ def install(plan: Plan, settings: Settings, say: Say) -> str:
     with exclusive(say):
         for line in routing.apply(plan):
             say(line)
-        used = _install_with_any(candidates(settings, say), plan, settings, say)
+        try:
+            used = _install_with_any(candidates(settings, say), plan, settings, say)
+        except InterceptionError:
+            if not any(_present(backend) for backend in everywhere(settings, say)):
+                for line in routing.remove():
+                    say(line)
+            raise
         _remove_elsewhere(used, settings, say)
         return used.backend.name
 
@@ -66,7 +73,6 @@ def _install_with_any(tried: list[Candidate], plan: Plan, settings: Settings, sa
         except BackendError as error:
             failures.append(str(error))
             say(f"{candidate.backend.name} does not work here: {error}")
-            _try_to_remove(candidate, say)
     raise InterceptionError("no backend could install the rules: " + "; ".join(failures))
 
 
@@ -77,18 +83,24 @@ def _install_with(candidate: Candidate, plan: Plan, settings: Settings, say: Say
     if not differences and not settings.force_apply:
         say(f"{len(plan.rules)} rules are in place, nothing to do")
         return
-    repairing = backend.present() if differences else True
+    repairing = backend.present()
     if repairing:
         for line in differences:
             say(f"repairing: {line}")
-    backend.apply(plan, guard=settings.reconcile and repairing)
+    try:
+        backend.apply(plan, guard=settings.reconcile and repairing)
+    except BackendError:
+        if not repairing:
+            _try_to_remove(backend, say)
+        raise
     say(f"{len(plan.rules)} rules installed")
 
 
-def _try_to_remove(candidate: Candidate, say: Say) -> None:
-    """A backend may have failed between two tables: what it did must not stay beside another backend's rules."""
+def _try_to_remove(backend: Backend, say: Say) -> None:
+    """iptables may fail between two tables: what it did must not stay beside another backend's rules. Rules that were
+    there before stay, even if they are not the right ones: without them, traffic would go round the proxy."""
     try:
-        candidate.backend.remove()
+        backend.remove()
     except BackendError as error:
         say(f"and could not be tidied: {error}")
 
@@ -101,8 +113,8 @@ def _remove_elsewhere(used: Candidate, settings: Settings, say: Say) -> None:
             say(f"removed: rules of an earlier run in {backend.name}")
 
 
-def _present(backend: object) -> bool:
+def _present(backend: Backend) -> bool:
     try:
-        return backend.present()  # type: ignore[attr-defined,no-any-return]
+        return backend.present()
     except BackendError:
         return False

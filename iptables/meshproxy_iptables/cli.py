@@ -10,9 +10,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from . import apply, explain, flags, iptables_text, nft_text, settings, surroundings
+from . import apply, check, explain, flags, iptables_text, namespaces, nft_text, settings, surroundings, validate
+from .backend import resolve
 from .errors import InterceptionError
+from .options import Options
 from .plan import build
+from .probes import probes
 from .processes import Say, to_stderr
 from .rules import Plan
 from .settings import Settings
@@ -32,17 +35,50 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = 
 
 def _run(argv: Sequence[str], environ: Mapping[str, str], say: Say) -> int:
     command, values = flags.parse(argv, environ)
+    _enter(values["network-namespace"].text)
     options, how, warnings = settings.read(values, surroundings.of_this_host())
     for warning in warnings:
         say(f"warning: {warning}")
     plan = build(options)
     if how.dry_run:
         _print(plan, how)
-    elif how.cleanup_only:
+        return 0
+    if how.cni_mode:
+        namespaces.hide_name_service()
+    if command == "check":
+        return _check(plan, options, how, say)
+    if how.cleanup_only:
         apply.uninstall(how, say)
-    elif not how.skip_rule_apply:
+        return 0
+    if not how.skip_rule_apply:
+        _warn_of_ipv6(options, say)
         apply.install(plan, how, say)
+    if how.run_validation:
+        _validate(options, how, say)
     return 0
+
+
+def _enter(network_namespace: str) -> None:
+    """First of all: the pod's addresses decide about IPv6."""
+    if network_namespace:
+        namespaces.enter_network(network_namespace)
+
+
+def _check(plan: Plan, options: Options, how: Settings, say: Say) -> int:
+    lines, well = check.report(plan, options, how, say)
+    sys.stdout.write("\n".join(lines) + "\n")
+    return 0 if well else 1
+
+
+def _warn_of_ipv6(options: Options, say: Say) -> None:
+    if not options.ipv6 and surroundings.has_global_ipv6(surroundings.addresses()):
+        say("warning: the pod has an IPv6 address and IPv6 is off: IPv6 traffic is not captured (see --dual-stack)")
+
+
+def _validate(options: Options, how: Settings, say: Say) -> None:
+    pod = surroundings.pod_addresses(surroundings.addresses())
+    found, notes = probes(options, how.probe_port, pod, resolve)
+    validate.run(options, found, notes, how.probe_timeout, say)
 
 
 def _print(plan: Plan, how: Settings) -> None:

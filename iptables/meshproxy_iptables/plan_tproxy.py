@@ -88,8 +88,8 @@ def marks(options: Options) -> Iterator[Rule]:
     yield Rule("mangle", INBOUND, (TCP, own), Return(), why, insert_at=1)
     for family, source in ((4, "127.0.0.6/32"), (6, "::6/128")):
         why = "the inbound listener talks to the application from this address"
-        matches = (TCP, Address("source", source), IN_LO)
-        yield Rule("mangle", INBOUND, matches, Return(), why, insert_at=2, family=_family(family))
+        from_proxy = (TCP, Address("source", source), IN_LO)
+        yield Rule("mangle", INBOUND, from_proxy, Return(), why, insert_at=2, family=_family(family))
     why = "the application talks to itself"
     yield Rule("mangle", INBOUND, (TCP, IN_LO, Mark(OUTBOUND_MARK, negate=True)), Return(), why, insert_at=3)
 

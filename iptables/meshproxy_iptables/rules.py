@@ -200,12 +200,12 @@ class Plan:
         return tuple(rule for rule in self.rules if rule.family in (None, family))
 
 
-def final_order(rules: tuple[Rule, ...]) -> dict[tuple[Table, str], list[Rule]]:
-    """The chains as they stand once all rules are in: insertions have moved to their place.
+def final_order(rules: tuple[Rule, ...]) -> dict[tuple[str, str], list[Rule]]:
+    """(table, chain) to its rules as they stand once all rules are in: insertions have moved to their place.
 
     rules: of one family, in order of emission. Foreign rules are not known here, so an insertion at 1 comes first.
     """
-    chains: dict[tuple[Table, str], list[Rule]] = {}
+    chains: dict[tuple[str, str], list[Rule]] = {}
     for rule in rules:
         chain = chains.setdefault((rule.table, rule.chain), [])
         chain.insert(len(chain) if rule.insert_at is None else rule.insert_at - 1, rule)

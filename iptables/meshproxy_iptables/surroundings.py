@@ -10,6 +10,8 @@ from .netlink import InterfaceAddress, Netlink
 from .settings import Surroundings
 
 RESOLV_CONF = Path("/etc/resolv.conf")
+MAGIC_V6 = "::6"
+"""Added to lo by an earlier run; no address of the pod."""
 
 
 def of_this_host() -> Surroundings:
@@ -21,13 +23,27 @@ def speaks_ipv6(addresses: list[InterfaceAddress], dual_stack: bool) -> bool:
     """Istio's rule: IPv6 is on if the first address that is neither loopback nor link-local is IPv6; with
     `dual_stack`, if any is. The kernel lists IPv4 first."""
     parsed = [ipaddress.ip_address(address.address) for address in addresses]
-    real = [address.version for address in parsed if not address.is_loopback and not address.is_link_local]
+    real = [
+        address.version
+        for address in parsed
+        if not address.is_loopback and not address.is_link_local and str(address) != MAGIC_V6
+    ]
     return 6 in real if dual_stack else bool(real) and real[0] == 6
 
 
 def has_global_ipv6(addresses: list[InterfaceAddress]) -> bool:
     """Whether the pod can be reached over IPv6 at all."""
     return speaks_ipv6(addresses, dual_stack=True)
+
+
+def pod_addresses(addresses: list[InterfaceAddress]) -> dict[int, str]:
+    """The first address of each IP version that is neither loopback nor link-local."""
+    found: dict[int, str] = {}
+    for address in addresses:
+        parsed = ipaddress.ip_address(address.address)
+        if not parsed.is_loopback and not parsed.is_link_local and address.address != MAGIC_V6:
+            found.setdefault(parsed.version, address.address)
+    return found
 
 
 def resolvers(text: str) -> tuple[tuple[str, ...], tuple[str, ...]]:

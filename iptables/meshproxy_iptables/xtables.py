@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+from functools import cached_property
 from pathlib import Path
 
 from . import xtables_state
@@ -41,6 +42,8 @@ class Xtables:
         return [line for family in FAMILIES for line in self._family_drift(plan, family, self.save(family))]
 
     def present(self) -> bool:
+        if self._kind == "legacy" and not legacy_tables():
+            return False
         return any(self.save(family).residue for family in FAMILIES)
 
     def apply(self, plan: Plan, *, guard: bool) -> None:
@@ -78,14 +81,30 @@ class Xtables:
 
     def _remove_family(self, family: Family) -> None:
         saved = self.save(family)
-        if saved.residue:
-            self._restore(family, xtables_state.repair_text(None, family, saved, resolve))
+        if not saved.residue:
+            return
+        self._restore(family, xtables_state.repair_text(None, family, saved, resolve))
+        if not self._legacy and shutil.which("nft"):
+            after = self.save(family)
+            for table in saved.tables:
+                if saved.created_by_us(table) and after.empty(table):
+                    _delete_table(family, table, after)
 
     def _restore(self, family: Family, text: str) -> None:
         argv = [self._binary(family, "-restore"), "--noflush"]
         if self._legacy:
             argv.append(f"--wait={LOCK_SECONDS}")
-        run(argv, text, {"XTABLES_LOCKFILE": self._lock_file} if self._lock_file else None)
+        run(argv, text, {"XTABLES_LOCKFILE": lock} if (lock := self._lock_for_tools()) else None)
+
+    def _lock_for_tools(self) -> str:
+        """The lock file to name to the tools; "" if they should use their own.
+
+        Where the network namespace is the lock file, we hold that lock ourselves for the whole run, and the tools
+        would wait for us. The same where a read-only root leaves no place for a lock file.
+        """
+        if self._lock_file:
+            return os.devnull if _same_file(self._lock_file, "/proc/self/ns/net") else self._lock_file
+        return "" if os.access(os.path.dirname(LOCK_FILE), os.W_OK) else os.devnull
 
     def _guarded(self, families: tuple[Family, ...], on: bool) -> None:
         flag = "-I {} 1" if on else "-D {}"
@@ -100,7 +119,7 @@ class Xtables:
     def _binary(self, family: Family, tool: str) -> str:
         return f"{'ip6tables' if family == 6 else 'iptables'}{self._suffix}{tool}"
 
-    @property
+    @cached_property
     def _legacy(self) -> bool:
         if self._kind:
             return self._kind == "legacy"
@@ -112,7 +131,7 @@ class Xtables:
 
     def _locked_by_someone(self) -> None:
         """Says that there will be a wait, if the lock of iptables-legacy is taken."""
-        if not self._legacy:
+        if not self._legacy or self._lock_for_tools() == os.devnull:
             return
         path = Path(self._lock_file or LOCK_FILE)
         try:
@@ -125,6 +144,26 @@ class Xtables:
             self._say(f"waiting up to {LOCK_SECONDS} s for the xtables lock {path}, which another program holds")
         finally:
             os.close(descriptor)
+
+
+def _delete_table(family: Family, table: str, empty: Saved) -> None:
+    """Takes an empty table of iptables-nft away. A rule that somebody adds meanwhile makes the kernel refuse."""
+    name = f"{'ip6' if family == 6 else 'ip'} {table}"
+    # iptables-nft makes only the built-in chains it needs, and lists all of them: adding first makes deleting safe.
+    chains = "".join(f"add chain {name} {chain}\ndelete chain {name} {chain}\n" for chain in empty.tables[table])
+    text = f"{chains}delete table {name}\n"
+    try:
+        run(["nft", "-f", "-"], text)
+    except BackendError:
+        # It is in use after all, so it stays.
+        return
+
+
+def _same_file(a: str, b: str) -> bool:
+    try:
+        return os.path.samefile(a, b)
+    except OSError:
+        return False
 
 
 def legacy_tables() -> list[str]:

@@ -17,6 +17,12 @@ from .iptables_text import chains_of, rule_line, rule_words
 from .rules import BUILTIN_CHAINS, OWN_CHAINS, Family, Jump, Plan, Rule, final_order
 
 COMMENT = "meshproxy"
+NEW_TABLE = "meshproxy-table"
+"""The comment where the table did not exist before us: nftables keeps a table once it was used, even empty, and
+cleanup takes it away again."""
+
+
+_BASE_CHAINS = frozenset({"PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"})
 
 
 @dataclass(slots=True)
@@ -46,11 +52,24 @@ class Saved:
     @property
     def residue(self) -> bool:
         """Whether anything of ours is there."""
-        return any(self.own_chains(table) or self.own_builtin(table, frozenset(), str) for table in self.tables)
+        return any(self.own_chains(table) or self.own_builtin(table, frozenset(), _as_is) for table in self.tables)
+
+    def created_by_us(self, table: str) -> bool:
+        """Whether the table was not there before us."""
+        return any(NEW_TABLE in line for lines in self.tables.get(table, {}).values() for line in lines)
+
+    def empty(self, table: str) -> bool:
+        """Whether the table has neither rules nor chains beside its built-in ones."""
+        chains = self.tables.get(table, {})
+        return not any(chains.values()) and all(chain in _BASE_CHAINS for chain in chains)
 
     @property
     def commented(self) -> bool:
         return any(COMMENT in line for chains in self.tables.values() for lines in chains.values() for line in lines)
+
+
+def _as_is(_kind: str, name: str) -> str:
+    return name
 
 
 def is_own_chain(chain: str) -> bool:
@@ -107,7 +126,7 @@ def drift(plan: Plan, family: Family, saved: Saved, resolve: Resolve) -> list[st
         for chain, line in saved.own_builtin(table, adopt, resolve):
             by_chain.setdefault((table, chain), []).append(line)
     for place in sorted({*by_chain, *expected}):
-        found += _compare(family, place, expected.get(place, []), by_chain.get(place, []), resolve)  # type: ignore[call-overload]
+        found += _compare(family, place, expected.get(place, []), by_chain.get(place, []), resolve)
     return found
 
 
@@ -160,14 +179,15 @@ def _repair_table(table: str, rules: list[Rule], saved: Saved, adopt: frozenset[
     stale = [chain for chain in saved.own_chains(table) if chain not in wanted]
     lines = [f":{chain} - [0:0]" for chain in [*wanted, *stale]]
     lines += [f"-D {chain} {line}" for chain, line in saved.own_builtin(table, adopt, resolve)]
-    lines += [applied_line(rule) for rule in rules]
+    comment = NEW_TABLE if table not in saved.tables or saved.created_by_us(table) else COMMENT
+    lines += [_applied_line(rule, comment) for rule in rules]
     lines += [f"-X {chain}" for chain in stale]
     return "\n".join([f"*{table}", *lines, "COMMIT", ""]) if lines else ""
 
 
-def applied_line(rule: Rule) -> str:
+def _applied_line(rule: Rule, comment: str) -> str:
     """The rule as it is installed: in a built-in chain it carries our comment."""
     line = rule_line(rule)
     if rule.chain in BUILTIN_CHAINS:
-        return line.replace(" -j ", f" -m comment --comment {COMMENT} -j ", 1)
+        return line.replace(" -j ", f" -m comment --comment {comment} -j ", 1)
     return line
