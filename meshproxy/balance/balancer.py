@@ -1,0 +1,159 @@
+"""A cluster's load balancer: which priority, which locality, and then the policy's pick.
+
+All that can be decided without a request is decided in `refresh`, when hosts or their health change: the shares of
+the priorities, panic, the lists to pick from. In the plain case (all load on the healthy hosts of one priority, no
+locality weights) `pick` *is* the policy's own method, so don't keep it: read `balancer.pick` each time.
+
+Invariant: after hosts came or went or a host's health changed, `refresh` is called before the next pick.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Collection, Sequence
+from random import Random
+from typing import Protocol
+
+from meshproxy.balance.edf import EdfScheduler
+from meshproxy.balance.host import Host
+from meshproxy.balance.host_set import HostSet, LocalityHosts, PrioritySet
+from meshproxy.balance.policies import Picker, PickerFactory
+from meshproxy.balance.priority import share_load
+
+Pick = Callable[..., Host | None]
+"""context -> host. context: what the request brings, None when nothing."""
+
+
+class BalancerOptions(Protocol):
+    """What of `meshproxy.model.LbOptions` is read here."""
+
+    @property
+    def panic_threshold(self) -> float: ...
+    @property
+    def locality_weighted(self) -> bool: ...
+    @property
+    def fail_traffic_on_panic(self) -> bool: ...
+
+
+class LoadBalancer:
+    """Picks hosts of a `PrioritySet`. healthy_panic: how many picks were made in panic (`lb_healthy_panic`)."""
+
+    __slots__ = (
+        "_bounds",
+        "_factor",
+        "_make_picker",
+        "_options",
+        "_pickers",
+        "_random",
+        "_sources",
+        "healthy_panic",
+        "panicking",
+        "pick",
+        "priorities",
+    )
+
+    def __init__(
+        self,
+        priorities: PrioritySet,
+        make_picker: PickerFactory,
+        options: BalancerOptions,
+        random: Random,
+        overprovisioning_factor: int = 140,
+    ) -> None:
+        self.priorities = priorities
+        self._make_picker = make_picker
+        self._options = options
+        self._random = random
+        self._factor = overprovisioning_factor
+        self._pickers: dict[tuple[object, ...], Picker] = {}
+        self._sources: list[Pick] = []
+        self._bounds: list[int] = []
+        self.healthy_panic = 0
+        self.panicking = False
+        self.pick: Pick = _no_host
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Look at the hosts and their health anew."""
+        self.priorities.regroup()
+        sets = self.priorities.sets
+        loads = share_load([host_set.counts for host_set in sets], self._factor, self._options.panic_threshold)
+        before, self._pickers = self._pickers, {}
+        self._sources, self._bounds, total = [], [], 0
+        self.panicking = any(loads.panic)
+        for level, host_set in enumerate(sets):
+            for kind, share in (("healthy", loads.healthy[level]), ("degraded", loads.degraded[level])):
+                if share:
+                    total += share
+                    self._bounds.append(total)
+                    self._sources.append(self._source(host_set, level, kind, loads.panic[level], before))
+        self.pick = self._sources[0] if len(self._sources) == 1 else self._pick_priority if self._sources else _no_host
+
+    def pick_avoiding(self, avoid: Collection[Host], attempts: int, context: object = None) -> Host | None:
+        """Pick up to `attempts` times until the host is none of `avoid`; the last one is taken in any case."""
+        host = self.pick(context)
+        while attempts > 1 and host in avoid:
+            host = self.pick(context)
+            attempts -= 1
+        return host
+
+    def _source(
+        self, host_set: HostSet, level: int, kind: str, panic: bool, before: dict[tuple[object, ...], Picker]
+    ) -> Pick:
+        if panic:
+            if self._options.fail_traffic_on_panic or not host_set.hosts:
+                return self._refuse_in_panic
+            return self._counting_panic(self._picker((level, "all"), host_set.hosts, before).pick)
+        if self._options.locality_weighted:
+            pick = self._by_locality(host_set, level, kind, before)
+            if pick is not None:
+                return pick
+        hosts = host_set.healthy if kind == "healthy" else host_set.degraded
+        return self._picker((level, kind), hosts, before).pick if hosts else _no_host
+
+    def _picker(
+        self, key: tuple[object, ...], hosts: Sequence[Host], before: dict[tuple[object, ...], Picker]
+    ) -> Picker:
+        # A picker lives on, so that a rotation goes on where it was.
+        picker = before.get(key) or self._make_picker(self._random)
+        picker.update(hosts)
+        self._pickers[key] = picker
+        return picker
+
+    def _by_locality(
+        self, host_set: HostSet, level: int, kind: str, before: dict[tuple[object, ...], Picker]
+    ) -> Pick | None:
+        """Pick the locality by weight and availability first; None when no locality with a weight has hosts."""
+        choices: list[tuple[float, Pick]] = []
+        for group in host_set.localities:
+            hosts = group.healthy if kind == "healthy" else group.degraded
+            if group.weight and hosts:
+                picker = self._picker((level, kind, group.locality), hosts, before)
+                choices.append((_effective_weight(group, len(hosts), self._factor), picker.pick))
+        if not choices:
+            return None
+        scheduler = EdfScheduler(choices, lambda choice: choice[0], self._random.randrange(len(choices)))
+        return lambda context=None: scheduler.pick()[1](context)
+
+    def _pick_priority(self, context: object = None) -> Host | None:
+        number = int(self._random.random() * self._bounds[-1])
+        return self._sources[bisect_right(self._bounds, number)](context)
+
+    def _counting_panic(self, pick: Pick) -> Pick:
+        def pick_in_panic(context: object = None) -> Host | None:
+            self.healthy_panic += 1
+            return pick(context)
+
+        return pick_in_panic
+
+    def _refuse_in_panic(self, context: object = None) -> None:
+        self.healthy_panic += 1
+
+
+def _effective_weight(group: LocalityHosts, available: int, factor: int) -> float:
+    """A locality keeps its weight until so many of its hosts fail that the overprovisioning factor is used up."""
+    return group.weight * min(1.0, factor / 100.0 * available / len(group.hosts))
+
+
+def _no_host(context: object = None) -> None:
+    return None

@@ -1,0 +1,115 @@
+"""One endpoint as a worker knows it: what the configuration says of it, how it fares, and what it is doing now.
+
+A host outlives the update that brought it: while its address, locality and priority stay, a new configuration changes
+it in place, and counters, connections and an ejection go on. Everything here belongs to one worker and one cluster.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum, IntFlag
+
+from meshproxy.model.endpoint import Endpoint, HealthStatus
+
+
+class HealthFlag(IntFlag):
+    """Why a host isn't simply healthy. The names in lower case are those that Envoy's admin prints."""
+
+    FAILED_ACTIVE_HC = 1
+    FAILED_OUTLIER_CHECK = 2
+    FAILED_EDS_HEALTH = 4
+    DEGRADED_ACTIVE_HC = 8
+    DEGRADED_EDS_HEALTH = 16
+
+
+class Health(Enum):
+    """What the load balancer makes of the flags."""
+
+    HEALTHY = 0
+    DEGRADED = 1
+    UNHEALTHY = 2
+
+
+_UNHEALTHY = HealthFlag.FAILED_ACTIVE_HC | HealthFlag.FAILED_OUTLIER_CHECK | HealthFlag.FAILED_EDS_HEALTH
+_DEGRADED = HealthFlag.DEGRADED_ACTIVE_HC | HealthFlag.DEGRADED_EDS_HEALTH
+_FROM_EDS = HealthFlag.FAILED_EDS_HEALTH | HealthFlag.DEGRADED_EDS_HEALTH
+
+_EDS_FLAGS = {
+    HealthStatus.UNHEALTHY: HealthFlag.FAILED_EDS_HEALTH,
+    HealthStatus.DRAINING: HealthFlag.FAILED_EDS_HEALTH,
+    HealthStatus.TIMEOUT: HealthFlag.FAILED_EDS_HEALTH,
+    HealthStatus.DEGRADED: HealthFlag.DEGRADED_EDS_HEALTH,
+}
+
+
+class Host:
+    """An endpoint with its state. Compared by identity.
+
+    text: the address as it is logged. The counters are Envoy's per-host statistics; those that the connection pool and
+    the router move are plain ints. pool: what the worker's connection pool keeps for this host; monitor: the same for
+    outlier detection.
+    """
+
+    __slots__ = (
+        "address",
+        "cx_active",
+        "cx_connect_fail",
+        "cx_total",
+        "endpoint",
+        "flags",
+        "health",
+        "hostname",
+        "locality",
+        "metadata",
+        "monitor",
+        "pool",
+        "priority",
+        "rq_active",
+        "rq_error",
+        "rq_success",
+        "rq_timeout",
+        "rq_total",
+        "text",
+        "weight",
+    )
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.flags = HealthFlag(0)
+        self.health = Health.HEALTHY
+        self.address = endpoint.address
+        self.text = endpoint.address.text
+        self.locality = endpoint.locality
+        self.priority = endpoint.priority
+        self.pool: object = None
+        self.monitor: object = None
+        self.rq_active = self.rq_total = self.rq_error = self.rq_success = self.rq_timeout = 0
+        self.cx_active = self.cx_total = self.cx_connect_fail = 0
+        self.apply(endpoint)
+
+    def apply(self, endpoint: Endpoint) -> None:
+        """Take over weight, name, metadata and health from a new configuration of the same endpoint."""
+        self.endpoint = endpoint
+        self.weight = max(endpoint.weight, 1)
+        self.hostname = endpoint.hostname
+        self.metadata: Mapping[str, Mapping[str, object]] = endpoint.metadata
+        self._set_flags((self.flags & ~_FROM_EDS) | _EDS_FLAGS.get(endpoint.health_status, HealthFlag(0)))
+
+    def set_flag(self, flag: HealthFlag, on: bool) -> bool:
+        """Set or clear a flag; say whether the host's health changed (then the balancer must be refreshed)."""
+        return self._set_flags(self.flags | flag if on else self.flags & ~flag)
+
+    def _set_flags(self, flags: HealthFlag) -> bool:
+        self.flags = flags
+        before = self.health
+        self.health = (
+            Health.UNHEALTHY if flags & _UNHEALTHY else Health.DEGRADED if flags & _DEGRADED else Health.HEALTHY
+        )
+        return self.health is not before
+
+    @property
+    def health_flags(self) -> str:
+        """As Envoy's `/clusters` prints them: `healthy`, or `/failed_outlier_check` and so on, one after the other."""
+        return "".join(f"/{flag.name.lower()}" for flag in HealthFlag if flag & self.flags and flag.name) or "healthy"
+
+    def __repr__(self) -> str:
+        return f"Host({self.text}, {self.health_flags})"

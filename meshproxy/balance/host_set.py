@@ -1,0 +1,105 @@
+"""The hosts of a cluster, by priority, locality and health."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from meshproxy.address import Address
+from meshproxy.balance.host import Health, Host
+from meshproxy.balance.priority import HostCounts
+from meshproxy.model.endpoint import Endpoint, Locality
+
+_Key = tuple[int, Locality, Address]
+
+
+@dataclass(frozen=True, slots=True)
+class LocalityHosts:
+    """The hosts of one locality within a priority. weight: its configured share, 0 for none."""
+
+    locality: Locality
+    weight: int
+    hosts: tuple[Host, ...]
+    healthy: tuple[Host, ...]
+    degraded: tuple[Host, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HostSet:
+    """The hosts of one priority, as they are now."""
+
+    hosts: tuple[Host, ...]
+    healthy: tuple[Host, ...]
+    degraded: tuple[Host, ...]
+    localities: tuple[LocalityHosts, ...]
+
+    @property
+    def counts(self) -> HostCounts:
+        """How many there are, for `share_load`."""
+        return HostCounts(len(self.hosts), len(self.healthy), len(self.degraded))
+
+
+def group_hosts(hosts: Sequence[Host]) -> HostSet:
+    """Sort the hosts of one priority by health and locality; order is kept."""
+    by_locality: dict[Locality, list[Host]] = {}
+    for host in hosts:
+        by_locality.setdefault(host.locality, []).append(host)
+    localities = tuple(
+        LocalityHosts(
+            locality, members[0].endpoint.locality_weight, tuple(members), _healthy(members), _degraded(members)
+        )
+        for locality, members in by_locality.items()
+    )
+    return HostSet(tuple(hosts), _healthy(hosts), _degraded(hosts), localities)
+
+
+def _healthy(hosts: Iterable[Host]) -> tuple[Host, ...]:
+    return tuple(host for host in hosts if host.health is Health.HEALTHY)
+
+
+def _degraded(hosts: Iterable[Host]) -> tuple[Host, ...]:
+    return tuple(host for host in hosts if host.health is Health.DEGRADED)
+
+
+class PrioritySet:
+    """All hosts of a cluster. `sets[p]` are those of priority p; a priority without hosts has an empty set."""
+
+    __slots__ = ("_hosts", "sets")
+
+    def __init__(self, endpoints: Iterable[Endpoint] = ()) -> None:
+        self._hosts: dict[_Key, Host] = {}
+        self.sets: tuple[HostSet, ...] = (group_hosts(()),)
+        self.update(endpoints)
+
+    @property
+    def hosts(self) -> tuple[Host, ...]:
+        """Every host, by priority and then in the order of the configuration."""
+        return tuple(host for host_set in self.sets for host in host_set.hosts)
+
+    def update(self, endpoints: Iterable[Endpoint]) -> tuple[list[Host], list[Host]]:
+        """Take over a new list of endpoints; gives the hosts that are new and those that are gone.
+
+        A host whose address, locality and priority stay is kept. An address that stands twice in one place counts once.
+        """
+        before, self._hosts = self._hosts, {}
+        added = []
+        for endpoint in endpoints:
+            key = (endpoint.priority, endpoint.locality, endpoint.address)
+            if key in self._hosts:
+                continue
+            host = before.pop(key, None)
+            if host is None:
+                host = Host(endpoint)
+                added.append(host)
+            else:
+                host.apply(endpoint)
+            self._hosts[key] = host
+        self.regroup()
+        return added, list(before.values())
+
+    def regroup(self) -> None:
+        """Sort the hosts anew; to be called when the health of one of them changed."""
+        by_priority: dict[int, list[Host]] = {}
+        for host in self._hosts.values():
+            by_priority.setdefault(host.priority, []).append(host)
+        self.sets = tuple(group_hosts(by_priority.get(level, ())) for level in range(max(by_priority, default=0) + 1))

@@ -1,0 +1,138 @@
+"""The policies that pick one of a list of hosts: round robin, random, least request.
+
+A picker serves one list (the healthy hosts of one priority, or of one of its localities). It is told of a new list with
+`update` and prepares whatever it needs then; `pick` only looks it up. Equal weights go the plain way, others through
+a scheduler, as in Envoy: rotation from a random start, or the better of some hosts drawn at random.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from random import Random
+
+from meshproxy.balance.edf import EdfScheduler
+from meshproxy.balance.host import Host
+
+
+class Picker(ABC):
+    """Picks from a list of hosts that is never empty. `pick` may be replaced by `update`, so don't keep it."""
+
+    __slots__ = ("hosts", "random")
+
+    def __init__(self, random: Random) -> None:
+        self.random = random
+        self.hosts: Sequence[Host] = ()
+
+    @abstractmethod
+    def update(self, hosts: Sequence[Host]) -> None:
+        """Pick from these from now on; also to be called when weights changed."""
+
+    @abstractmethod
+    def pick(self, context: object = None) -> Host:
+        """One of the hosts. context: what the request brings, for policies that look at it."""
+
+
+def _weights_differ(hosts: Sequence[Host]) -> bool:
+    return any(host.weight != hosts[0].weight for host in hosts)
+
+
+class RoundRobin(Picker):
+    """ROUND_ROBIN: each in turn; with weights, in proportion and evenly spread."""
+
+    __slots__ = ("_index", "_scheduler")
+
+    def __init__(self, random: Random) -> None:
+        super().__init__(random)
+        self._index = random.getrandbits(31)
+        self._scheduler: EdfScheduler[Host] | None = None
+
+    def update(self, hosts: Sequence[Host]) -> None:
+        self.hosts = hosts
+        self._scheduler = None
+        if _weights_differ(hosts):
+            self._scheduler = EdfScheduler(hosts, lambda host: host.weight, self.random.randrange(len(hosts)))
+
+    def pick(self, context: object = None) -> Host:
+        if self._scheduler is not None:
+            return self._scheduler.pick()
+        hosts = self.hosts
+        self._index = index = self._index + 1
+        return hosts[index % len(hosts)]
+
+
+class RandomPick(Picker):
+    """RANDOM: any of them; weights don't count, as in Envoy."""
+
+    __slots__ = ("_count", "_draw")
+
+    def __init__(self, random: Random) -> None:
+        super().__init__(random)
+        self._draw = random.random
+        self._count = 0
+
+    def update(self, hosts: Sequence[Host]) -> None:
+        self.hosts = hosts
+        self._count = len(hosts)
+
+    def pick(self, context: object = None) -> Host:
+        return self.hosts[int(self._draw() * self._count)]
+
+
+class LeastRequest(Picker):
+    """LEAST_REQUEST: the one with the fewest active requests of `choice_count` drawn at random.
+
+    With different weights: in proportion to weight / (active requests + 1) ** bias, looked at after each pick.
+    """
+
+    __slots__ = ("_bias", "_choice_count", "_count", "_draw", "_scheduler")
+
+    def __init__(self, random: Random, choice_count: int = 2, bias: float = 1.0) -> None:
+        super().__init__(random)
+        self._draw = random.random
+        self._choice_count = choice_count
+        self._bias = bias
+        self._count = 0
+        self._scheduler: EdfScheduler[Host] | None = None
+
+    def update(self, hosts: Sequence[Host]) -> None:
+        self.hosts = hosts
+        self._count = len(hosts)
+        self._scheduler = None
+        if _weights_differ(hosts):
+            self._scheduler = EdfScheduler(hosts, self._weight_of, self.random.randrange(len(hosts)))
+
+    def _weight_of(self, host: Host) -> float:
+        if self._bias == 1.0:
+            return host.weight / (host.rq_active + 1)
+        return max(host.weight / math.pow(host.rq_active + 1, self._bias), 1e-9)
+
+    def pick(self, context: object = None) -> Host:
+        if self._scheduler is not None:
+            return self._scheduler.pick()
+        draw, hosts, count = self._draw, self.hosts, self._count
+        if self._choice_count == 2:
+            number = int(draw() * count * count)  # two choices from one draw
+            best, other = hosts[number % count], hosts[number // count]
+            return other if other.rq_active < best.rq_active else best
+        best = hosts[int(draw() * count)]
+        for _ in range(self._choice_count - 1):
+            other = hosts[int(draw() * count)]
+            if other.rq_active < best.rq_active:
+                best = other
+        return best
+
+
+PickerFactory = Callable[[Random], Picker]
+
+
+def picker_factory(lb_policy: str, choice_count: int = 2, active_request_bias: float = 1.0) -> PickerFactory:
+    """The pickers of a policy by Envoy's name for it. Raises ValueError for one that picks in another way."""
+    if lb_policy == "ROUND_ROBIN":
+        return RoundRobin
+    if lb_policy == "RANDOM":
+        return RandomPick
+    if lb_policy == "LEAST_REQUEST":
+        return lambda random: LeastRequest(random, choice_count, active_request_bias)
+    raise ValueError(f"{lb_policy!r} is not a policy that picks from a plain list of hosts")
