@@ -239,5 +239,12 @@ def build(cases: Sequence[Case], names: Mapping[str, Names], admin_port: int) ->
     return result
 
 
+class _Quoting(yaml.SafeDumper):
+    """Quotes every string: what YAML 1.1 takes for a boolean (`y`, `no`) differs from reader to reader."""
+
+
+_Quoting.add_representer(str, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"'))
+
+
 def write(bootstrap: Mapping[str, Any], path: Path) -> None:
-    path.write_text(yaml.dump(dict(bootstrap), Dumper=yaml.CSafeDumper, sort_keys=False, width=200))
+    path.write_text(yaml.dump(dict(bootstrap), Dumper=_Quoting, sort_keys=False, width=200))

@@ -147,7 +147,16 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One case; see the module's text. Configuration fragments are YAML, merged over the defaults of `bootstrap`."""
+    """One case; see the module's text. Configuration fragments are YAML, merged over the defaults of `bootstrap`.
+
+    send: what one client sends; `clients` says more. quiet, timing: see `Client`.
+    network, chains, listeners: instead of one chain with one HTTP connection manager.
+    config: a whole configuration instead of all the fragments. args: further arguments of the program.
+    alone: needs a process of its own. refused: both programs must refuse the configuration.
+    upstream_end: compare how the upstreams' connections stood at the end. exact_end: tell RST from FIN.
+    stats: a regular expression; the statistics with such names are compared.
+    masks: further (pattern, replacement) for what differs from run to run.
+    """
 
     name: str
     send: str | bytes | tuple[Op, ...] = ""
@@ -173,6 +182,7 @@ class Case:
     args: tuple[str, ...] = ()
     quiet: float = 1.5
     alone: bool = False
+    refused: bool = False
     timing: bool = True
     compare_log: bool = True
     sort_log: bool = False

@@ -92,10 +92,10 @@ class Placed:
                 lines.append(f"exit code {await subject.wait(op.seconds)}")
             else:
                 await peer.act(op, self.names.fill)
-        if not writer.is_closing():
+        if not peer.left:
             await self._until_quiet(peer, client.quiet)
         ended = loop.time()
-        how = peer.end or ("we closed" if writer.is_closing() else "open")
+        how = "we closed" if peer.left else peer.end or "open"
         if how == "rst" and not self.case.exact_end:
             how = "fin"
         peer.pump.cancel()

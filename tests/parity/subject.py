@@ -68,7 +68,8 @@ class Subject:
             writer.close()
 
     def output(self) -> str:
-        return self._output.read_text(errors="replace")[-6000:]
+        lines = self._output.read_text(errors="replace").splitlines()
+        return "\n".join(line[:400] for line in lines[-40:])
 
     def signal(self, name: str) -> None:
         assert self._process is not None

@@ -53,7 +53,7 @@ def groups(cases: Iterable[Case]) -> list[list[Case]]:
     together: dict[str, list[Case]] = {}
     alone = []
     for case in cases:
-        if case.alone or case.config:
+        if case.alone or case.config or case.refused:
             alone.append([case])
         else:
             together.setdefault(case.area, []).append(case)

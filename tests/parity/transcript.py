@@ -123,6 +123,8 @@ def shape(text: str) -> str:
 def differences(case: Case, ours: Transcript, envoys: Transcript) -> dict[str, list[str]]:
     """Section -> unified diff, `-` what Envoy did and `+` what meshproxy did. Empty when they agree."""
     found: dict[str, list[str]] = {}
+    if case.refused:
+        return {} if ours.error and envoys.error else {"error": [f"-{envoys.error}", f"+{ours.error}"]}
     if ours.error or envoys.error:
         return {"error": [f"-{envoys.error}", f"+{ours.error}"]}
     for name in dict.fromkeys([*envoys.sections, *ours.sections]):

@@ -35,6 +35,8 @@ class Peer:
         self._on_data = on_data
         self.pump = asyncio.create_task(self._pump())
         self.echo = False
+        self.opaque_from = 0
+        self.left = False  # closed by us; the transport also calls itself closing after the peer's RST
 
     async def _pump(self) -> None:
         while not self.end:
@@ -101,8 +103,10 @@ class Peer:
                 if self.writer.can_write_eof() and not self.writer.is_closing():
                     self.writer.write_eof()
             case Act.CLOSE:
+                self.left = True
                 self.writer.close()
             case Act.RESET:
+                self.left = True
                 self.reset()
             case Act.WAIT_EOF:
                 await self.until(lambda: bool(self.end))
@@ -114,7 +118,7 @@ class Peer:
                 self.may_read.set()
             case Act.ECHO:
                 self.echo = True
-                await self.send(bytes(self.received))
+                await self.send(bytes(self.received[self.opaque_from :]))
                 await self.until(lambda: False)
             case _:
                 raise TypeError(f"not an operation here: {op!r}")
@@ -195,6 +199,7 @@ class Recorder:
         for op in self.script.answers[min(turn, len(self.script.answers) - 1)]:
             if op is Act.RAW:
                 wire.switch_to_raw()
+                peer.opaque_from = len(peer.received) - len(wire.raw)
             elif op is Act.WAIT_REQUEST:
                 await peer.until(lambda: wire.messages[-1].complete)
             else:
@@ -202,7 +207,7 @@ class Recorder:
 
     def freeze_ends(self) -> list[str]:
         """How each connection stands now."""
-        return [peer.end or ("closed" if peer.writer.is_closing() else "open") for peer in self._peers]
+        return ["closed" if peer.left else peer.end or "open" for peer in self._peers]
 
     async def stop(self) -> None:
         for sock in self._sockets:

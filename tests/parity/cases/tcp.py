@@ -1,0 +1,50 @@
+"""tcp_proxy and the small network filters: bytes, half closes, failures, and the row in the log."""
+
+from __future__ import annotations
+
+from ..case import Act, Case, Client, Upstream, client, raw
+
+PROXY = "- tcp_proxy: {cluster: $up%s}"
+
+
+def tcp(name: str, *ops: object, options: str = "", **more: object) -> Case:
+    quiet = more.pop("quiet", 1.5)
+    connection = Client(ops, raw=True, quiet=quiet)  # type: ignore[arg-type]
+    if "upstreams" not in more:
+        more["upstreams"] = raw(Act.ECHO)
+    network = PROXY % (f", {options}" if options else "")
+    return Case(f"tcp-{name}", clients=(connection,), network=network, exact_end=True, upstream_end=True, **more)  # type: ignore[arg-type]
+
+
+TWO = {"up": Upstream((("one", 5.0),), mode="raw"), "up2": Upstream((("two", 5.0),), mode="raw")}
+ECHOED = Client(("hello", 0.3, "again"), raw=True)
+
+CASES = [
+    tcp("echo", "hello", 0.2, " world", 0.2, shows="'hello world'"),
+    tcp("client-closes", "hello", 0.2, Act.CLOSE),
+    tcp("client-resets", "hello", 0.2, Act.RESET),
+    tcp("client-half-close", "hello", Act.HALF_CLOSE, upstreams=raw(Act.WAIT_EOF, "answer after your end", Act.CLOSE), shows="answer after your end"),
+    tcp("upstream-half-close", 0.6, "still talking", 0.3, Act.HALF_CLOSE, upstreams=raw("bye", Act.HALF_CLOSE, Act.WAIT_EOF)),
+    tcp("upstream-closes", "hello", upstreams=raw(0.2, "bye", Act.CLOSE)),
+    tcp("upstream-resets", "hello", upstreams=raw(0.3, Act.RESET)),
+    tcp("upstream-speaks-first", upstreams=raw("welcome", Act.ECHO)),
+    tcp("refused", "hello", upstreams={"up": Upstream(mode="refuse")}, shows="rf=UF,URX"),
+    tcp("connect-timeout", "hello", upstreams={"up": Upstream(mode="unanswered")}, cluster="connect_timeout: 0.5s", shows="UF"),
+    tcp("refused-three-attempts", "hello", options="max_connect_attempts: 3", upstreams={"up": Upstream(mode="refuse")}),
+    tcp("big", "x" * 1_000_000, 0.5, Act.HALF_CLOSE, quiet=3.0),
+    tcp("big-upstream-stops-reading", "x" * 100_000, 0.3, upstreams=raw(Act.STOP_READING, 0.5, Act.READ_ON, Act.ECHO), timing=False),
+    tcp("idle-timeout", "hello", options="idle_timeout: 0.6s", quiet=2.5),
+    tcp("idle-timeout-not-while-talking", "a", 0.4, "b", 0.4, "c", 0.4, "d", options="idle_timeout: 0.8s", quiet=2.5),
+    tcp("max-duration", "hello", 0.4, "more", options="max_downstream_connection_duration: 0.8s", quiet=2.5),
+    Case("tcp-unknown-cluster", clients=(ECHOED,), network="- tcp_proxy: {cluster: none}", exact_end=True, shows="NC"),
+    Case("tcp-empty-cluster", clients=(ECHOED,), network="- tcp_proxy: {cluster: $case.empty}", clusters="- {name: $case.empty, type: STATIC, connect_timeout: 1s}", exact_end=True, shows="UH"),
+    Case("tcp-weighted", clients=(ECHOED,), network="- tcp_proxy: {weighted_clusters: {clusters: [{name: $up, weight: 1}, {name: $up2, weight: 1000000}]}}", upstreams=TWO, shows="two"),
+    Case("tcp-client-sends-nothing", clients=(Client((0.3, Act.HALF_CLOSE), raw=True),), network=PROXY % "", upstreams=raw(Act.WAIT_EOF, Act.CLOSE)),
+    Case("tcp-max-connections", clients=(Client(("a", 1.0), raw=True), Client(("b", 0.2), raw=True, start=0.3)), network=PROXY % "", upstreams=raw(Act.ECHO), cluster="circuit_breakers: {thresholds: [{max_connections: 1}]}", sort_log=True, exact_end=True),
+    Case("tcp-log-operators", clients=(Client(("hello", 0.2, Act.CLOSE), raw=True),), network=PROXY % "", upstreams=raw(Act.ECHO), log="%PROTOCOL%|%REQ(:METHOD)%|%RESPONSE_CODE%|%RESPONSE_FLAGS%|%BYTES_RECEIVED%|%BYTES_SENT%|%UPSTREAM_HOST%|%UPSTREAM_CLUSTER%|%REQUESTED_SERVER_NAME%|%ROUTE_NAME%|%CONNECTION_TERMINATION_DETAILS%|%RESPONSE_CODE_DETAILS%|dur=%DURATION%\n"),
+    Case("direct-response-network", clients=(Client(("hello",), raw=True),), network="- direct_response: {response: {inline_string: 'over and out'}}", shows="over and out", exact_end=True),
+    Case("echo-network", clients=(Client(("hello", 0.2, " again", 0.2, Act.HALF_CLOSE), raw=True),), network="- echo: {}", shows="hello again"),
+    Case("tcp-stats", clients=(Client(("hello", 0.2, Act.HALF_CLOSE), raw=True),), network=PROXY % "", upstreams=raw(Act.ECHO), stats=r"^(tcp\.$case\.|cluster\.$case\.up\.upstream_cx_(total|active|destroy|connect_fail|rx_bytes_total|tx_bytes_total)$)"),
+    Case("tcp-stats-refused", clients=(Client(("hello",), raw=True),), network=PROXY % "", upstreams={"up": Upstream(mode="refuse")}, stats=r"^(tcp\.$case\.|cluster\.$case\.up\.upstream_(cx_(total|active|destroy|connect_fail)|rq_pending_failure_eject)$)"),
+    Case("tcp-ipv6", clients=(client("hello", raw=True),), network=PROXY % "", upstreams={"up": Upstream(((Act.ECHO,),), mode="raw", host="::1")}),
+]
