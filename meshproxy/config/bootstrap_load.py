@@ -8,6 +8,7 @@ the rules on values (`constraints`) are checked on the merged whole, since a sou
 from __future__ import annotations
 
 import gc
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from meshproxy.plugin.view import ConfigView
 BOOTSTRAP = "envoy.config.bootstrap.v3.Bootstrap"
 _YAML_SUFFIXES = (".yaml", ".yml")
 _MAX_BYTES = 256 * 1024 * 1024
+_INDICES = re.compile(r'(?:\["[^"]*"\]|\[[0-9]+\])*\Z')
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,9 @@ def load_message(full_name: str, sources: Iterable[Source], *, allow_unknown_fie
     warnings: list[Problem] = []
     with _without_collector():
         for source in sources:
-            reader = TreeReader(source.name, json=source.json, allow_unknown=allow_unknown_fields)
+            reader = TreeReader(
+                source.name, size=len(source.text), json=source.json, allow_unknown=allow_unknown_fields
+            )
             try:
                 node = compose(source.text, source.name)
             except ConfigError as error:
@@ -104,13 +108,17 @@ def load_message(full_name: str, sources: Iterable[Source], *, allow_unknown_fie
                 merge_places(merged.DESCRIPTOR, merged_place, place)
         if merged_place is None and not problems:
             problems.append(Problem("", "no configuration is given"))
-        found, deprecations = check_constraints(merged, merged_place)
-        # A field that couldn't be read is missing now: complaining about that as well would only confuse.
-        known = {(problem.source, problem.line) for problem in problems}
-        problems += [problem for problem in found if not problems or (problem.source, problem.line) not in known]
+        found, deprecations = check_constraints(merged, merged_place, incomplete=_incomplete(problems))
+        problems += found
     if problems:
         raise ConfigError(sorted(problems, key=lambda problem: (problem.source, problem.line, problem.column)))
     return Loaded(merged, ConfigView(merged, place=merged_place), (*warnings, *deprecations))
+
+
+def _incomplete(problems: Iterable[Problem]) -> frozenset[str]:
+    """The paths of the messages in which something couldn't be read, and so is missing."""
+    holders = {_INDICES.sub("", problem.path).rpartition(".")[0] for problem in problems}
+    return frozenset(holders | {problem.path for problem in problems})
 
 
 @contextmanager

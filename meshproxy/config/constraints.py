@@ -11,7 +11,7 @@ Beside these, fields that Envoy marks as disallowed by default are refused, and 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import Any
 
 from envoy.annotations import deprecation_pb2
@@ -98,20 +98,22 @@ def _plan(descriptor: Any) -> _Plan:
 
 
 def check_constraints(
-    message: Message, place: Place | None, *, source: str = "", path: str = ""
+    message: Message, place: Place | None, *, source: str = "", path: str = "", incomplete: Container[str] = ()
 ) -> tuple[list[Problem], list[Problem]]:
     """Check `message` and all that is in it; the faults, and the warnings.
 
     place: where it was written, when it was text. source: what to name in problems otherwise (an xDS resource).
+    incomplete: paths of messages of which parts couldn't be read: that a field is missing there is no news.
     """
-    walk = _Walk(source)
+    walk = _Walk(source, incomplete)
     walk.message(message, path, place)
     return walk.problems, walk.warnings
 
 
 class _Walk:
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: str, incomplete: Container[str]) -> None:
         self.source = source
+        self._incomplete = incomplete
         self.problems: list[Problem] = []
         self.warnings: list[Problem] = []
         self._depth = 0
@@ -124,20 +126,24 @@ class _Walk:
             return
         plan = _plan(message.DESCRIPTOR)
         fields = plan.fields
-        present = set()
+        present: set[str] = set()
         for descriptor, value in message.ListFields():
             name = descriptor.name
             present.add(name)
             field = fields.get(name)
             if field is not None:
                 self._field(field, message, value, field_path(path, name), place.field(name) if place else None)
+        if path not in self._incomplete:
+            self._missing(plan, message, present, path, place)
+        self._depth -= 1
+
+    def _missing(self, plan: _Plan, message: Message, present: set[str], path: str, place: Place | None) -> None:
         for field in plan.absent:
             if field.name not in present:
                 self._absent(field, message, path, place)
         for oneof, choices in plan.oneofs:
             if message.WhichOneof(oneof) is None:
                 self._refuse(place, path, f"one of {choices} is required ('{oneof}')")
-        self._depth -= 1
 
     def _refuse(self, place: Place | None, path: str, message: str) -> None:
         self.problems.append(problem_at(place, self.source, path, message))
@@ -150,7 +156,7 @@ class _Walk:
                 self._refuse(place, f"{field_path(path, field.name)}{index}", fault)
 
     def _field(self, field: _FieldPlan, message: Message, value: Any, path: str, place: Place | None) -> None:
-        if field.check is not None:
+        if field.check is not None and path not in self._incomplete:
             for index, fault in field.check(value):
                 self._refuse(place, f"{path}{index}", fault)
         if field.disallowed or field.deprecated:

@@ -16,7 +16,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from yaml.nodes import MappingNode, Node, SequenceNode
 
 from meshproxy.config import proto_wellknown as wellknown
@@ -27,7 +27,10 @@ from meshproxy.plugin.message_types import message_class, name_of_type_url, near
 from meshproxy.plugin.place import Place, field_path
 from meshproxy.plugin.suggest import did_you_mean
 
-MAX_VALUES = 2_000_000  # far above any real mesh (1,500 clusters are 60,000), far below what exhausts memory
+ALIASED_VALUES = 250_000  # what aliases may add: more than any mesh has (1,500 clusters are 30,000 values)
+
+# protobuf decodes 100 levels, and one level of a Struct is three of them: beyond this a packed message may be too deep.
+_SAFE_DEPTH = 25
 
 
 class TooMuch(Exception):
@@ -69,14 +72,16 @@ def _reads_null(field: _Field) -> bool:
 class TreeReader:
     """Reads the nodes of one source.
 
-    source: the name in problems. json: plain scalars are JSON's, not YAML's. allow_unknown: an unknown field is a
-    warning. find_type: the class for the full name of a packed message, None when there is none.
+    source: the name in problems. size: of the text in characters; a text without aliases has fewer values.
+    json: plain scalars are JSON's, not YAML's. allow_unknown: an unknown field is a warning. find_type: the class for
+    the full name of a packed message, None when there is none.
     """
 
     def __init__(
         self,
         source: str,
         *,
+        size: int = 0,
         json: bool = False,
         allow_unknown: bool = False,
         find_type: Callable[[str], type[Message] | None] = message_class,
@@ -88,7 +93,8 @@ class TreeReader:
         self._unknown = self.warnings if allow_unknown else self.problems
         self._find_type = find_type
         self._depth = 0
-        self._values = 0
+        self._deepest = 0
+        self._values_left = size + ALIASED_VALUES
 
     def read(self, node: Node, message: Message) -> Place:
         """Fill `message` from `node`; faults go to `problems`. Raises nothing."""
@@ -111,11 +117,12 @@ class TreeReader:
     def enter(self, size: int) -> None:
         """Account for one more level with `size` values; every call needs its `leave`. Raises TooMuch."""
         self._depth += 1
-        self._values += size
+        self._deepest = max(self._deepest, self._depth)
+        self._values_left -= size
         if self._depth > MAX_DEPTH:
             raise TooMuch(f"more than {MAX_DEPTH} levels of nesting")
-        if self._values > MAX_VALUES:
-            raise TooMuch(f"more than {MAX_VALUES} values, aliases expanded")
+        if self._values_left < 0:
+            raise TooMuch("too many values, aliases expanded")
 
     def leave(self) -> None:
         """The end of a level."""
@@ -271,12 +278,15 @@ class TreeReader:
             self.refuse(type_node, path, "an Any inside of an Any")
         else:
             self._read_fields(node, packed, path, place, packed=True)
+        packed_bytes = packed.SerializeToString(deterministic=True)
+        if self._deepest > _SAFE_DEPTH:
+            try:
+                packed_class.FromString(packed_bytes)
+            except DecodeError:
+                self.refuse(node, path, "nested too deeply to be packed")
+                return
         packed_into: Any = message
-        try:
-            packed_into.value = packed.SerializeToString(deterministic=True)
-        except ValueError:  # upb: beyond its own bound on nesting
-            self.refuse(node, path, "nested too deeply")
-            return
+        packed_into.value = packed_bytes
         packed_into.type_url = type_url
 
     def _read_wellknown_in_any(self, node: MappingNode, packed: Message, path: str, place: Place) -> None:

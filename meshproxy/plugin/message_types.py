@@ -115,7 +115,7 @@ def nearest_type(full_name: str) -> str | None:
     package, names = _split(full_name)
     folder = _folder(package)
     if folder is None:
-        likely = nearest(package, _packages(package.partition(".")[0]))
+        likely = nearest(package, packages(package.partition(".")[0]))
         folder = _folder(likely) if likely else None
         if likely is None or folder is None:
             return None
@@ -127,7 +127,8 @@ def nearest_type(full_name: str) -> str | None:
     return nearest(".".join([package, *names]), known) or (known[0] if len(known) == 1 else None)
 
 
-def _packages(root: str) -> list[str]:
+def packages(root: str) -> list[str]:
+    """The packages under a root of the API that have generated modules."""
     top = _folder(root)
     if top is None:
         return []
