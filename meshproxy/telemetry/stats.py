@@ -1,0 +1,270 @@
+"""Statistics of one process: counters, gauges, histograms and text readouts by name, and snapshots of them all.
+
+Theory: a statistic is an object with a slot. Whoever counts holds the object, so counting looks nothing up; the store
+is asked only when handles are made and when somebody reads. What is read is always a `StatsSnapshot`, plain data that
+can be sent from a worker to its parent and merged there, so that one process and many are shown by the same code.
+
+Invariants:
+- one name, one object, as long as any scope holds it;
+- a name that the configuration's matcher rejects gives an object that counts, but that nobody ever reads;
+- a scope that is closed takes with it the names that no other scope holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from meshproxy.telemetry.histogram import DEFAULT_BOUNDS, Histogram
+
+ImportMode = Literal["sum", "max", "first"]
+
+
+class Counter:
+    """A number that only rises. `used` says that it wasn't always 0, as far as that was noted."""
+
+    __slots__ = ("name", "used", "value")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.value = 0
+        self.used = False
+
+    def inc(self) -> None:
+        self.value += 1
+
+    def add(self, amount: int) -> None:
+        self.value += amount
+
+
+class Gauge:
+    """A number that rises and falls.
+
+    mode: how the gauges of several processes become one: their sum, their largest, or the first process's.
+    """
+
+    __slots__ = ("mode", "name", "used", "value")
+
+    def __init__(self, name: str, mode: ImportMode = "sum") -> None:
+        self.name = name
+        self.mode = mode
+        self.value = 0
+        self.used = False
+
+    def set(self, value: int) -> None:
+        self.value = value
+        self.used = True
+
+    def inc(self) -> None:
+        self.value += 1
+        self.used = True
+
+    def dec(self) -> None:
+        self.value -= 1
+
+    def add(self, amount: int) -> None:
+        self.value += amount
+        self.used = True
+
+    def sub(self, amount: int) -> None:
+        self.value -= amount
+
+
+class TextReadout:
+    """A text, such as the version of a configuration."""
+
+    __slots__ = ("name", "value")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.value = ""
+
+    def set(self, value: str) -> None:
+        self.value = value
+
+
+@dataclass(slots=True)
+class HistogramData:
+    """Bins of the last interval and of all time (see `histogram`), and the bounds they are shown with."""
+
+    interval: dict[int, int]
+    cumulative: dict[int, int]
+    bounds: tuple[float, ...] = DEFAULT_BOUNDS
+
+
+@dataclass(slots=True)
+class StatsSnapshot:
+    """Every statistic at one moment, by name. counters: (value, used); gauges: (value, used, import mode)."""
+
+    counters: dict[str, tuple[int, bool]] = field(default_factory=dict)
+    gauges: dict[str, tuple[int, bool, ImportMode]] = field(default_factory=dict)
+    histograms: dict[str, HistogramData] = field(default_factory=dict)
+    texts: dict[str, str] = field(default_factory=dict)
+
+
+def _accept_all(name: str) -> bool:
+    return True
+
+
+def _default_bounds(name: str) -> tuple[float, ...]:
+    return DEFAULT_BOUNDS
+
+
+class StatsStore:
+    """All statistics of the process.
+
+    accepts: whether a name is kept (`stats_matcher`). bounds_for: the bucket bounds of a histogram
+    (`histogram_bucket_settings`).
+    """
+
+    def __init__(
+        self,
+        accepts: Callable[[str], bool] = _accept_all,
+        bounds_for: Callable[[str], tuple[float, ...]] = _default_bounds,
+    ) -> None:
+        self._accepts = accepts
+        self._bounds_for = bounds_for
+        self._counters: dict[str, Counter] = {}
+        self._gauges: dict[str, Gauge] = {}
+        self._histograms: dict[str, Histogram] = {}
+        self._texts: dict[str, TextReadout] = {}
+        self._holders: dict[str, int] = {}
+        self._root = Scope(self, "")
+
+    def counter(self, name: str) -> Counter:
+        return self._root.counter(name)
+
+    def gauge(self, name: str, mode: ImportMode = "sum") -> Gauge:
+        return self._root.gauge(name, mode)
+
+    def histogram(self, name: str) -> Histogram:
+        return self._root.histogram(name)
+
+    def text_readout(self, name: str) -> TextReadout:
+        return self._root.text_readout(name)
+
+    def scope(self, prefix: str) -> Scope:
+        return self._root.scope(prefix)
+
+    def latch(self) -> None:
+        """End an interval of every histogram."""
+        for histogram in self._histograms.values():
+            histogram.latch()
+
+    def reset_counters(self) -> None:
+        """Set every counter to 0 and forget what the histograms hold, as `/reset_counters` does."""
+        for counter in self._counters.values():
+            counter.used = counter.used or counter.value != 0
+            counter.value = 0
+        for histogram in self._histograms.values():
+            histogram.latch()
+            histogram.interval, histogram.cumulative = {}, {}
+
+    def snapshot(self) -> StatsSnapshot:
+        """Plain data of everything; names in order."""
+        return StatsSnapshot(
+            {name: (c.value, c.used or c.value != 0) for name, c in sorted(self._counters.items())},
+            {name: (g.value, g.used or g.value != 0, g.mode) for name, g in sorted(self._gauges.items())},
+            {
+                name: HistogramData(dict(h.interval), dict(h.cumulative), h.bounds)
+                for name, h in sorted(self._histograms.items())
+            },
+            {name: text.value for name, text in sorted(self._texts.items())},
+        )
+
+    def _find(self, kind: str, name: str, make: Callable[[str], object], held: set[str]) -> object:
+        table: dict[str, object] = getattr(self, kind)
+        stat = table.get(name)
+        if stat is None:
+            stat = make(name)
+            if not self._accepts(name):
+                return stat
+            table[name] = stat
+        if name not in held:
+            held.add(name)
+            self._holders[name] = self._holders.get(name, 0) + 1
+        return stat
+
+    def _release(self, names: Iterable[str]) -> None:
+        for name in names:
+            self._holders[name] -= 1
+            if not self._holders[name]:
+                del self._holders[name]
+                for table in (self._counters, self._gauges, self._histograms, self._texts):
+                    table.pop(name, None)
+
+
+class Scope:
+    """Statistics whose names begin with `prefix`; ends with "." unless it is empty."""
+
+    __slots__ = ("_children", "_held", "_store", "prefix")
+
+    def __init__(self, store: StatsStore, prefix: str) -> None:
+        self._store = store
+        self._held: set[str] = set()
+        self._children: list[Scope] = []
+        self.prefix = prefix
+
+    def counter(self, name: str) -> Counter:
+        stat = self._store._find("_counters", self.prefix + name, Counter, self._held)
+        assert isinstance(stat, Counter)
+        return stat
+
+    def gauge(self, name: str, mode: ImportMode = "sum") -> Gauge:
+        stat = self._store._find("_gauges", self.prefix + name, lambda full: Gauge(full, mode), self._held)
+        assert isinstance(stat, Gauge)
+        return stat
+
+    def histogram(self, name: str) -> Histogram:
+        bounds_for = self._store._bounds_for
+        stat = self._store._find(
+            "_histograms", self.prefix + name, lambda full: Histogram(full, bounds_for(full)), self._held
+        )
+        assert isinstance(stat, Histogram)
+        return stat
+
+    def text_readout(self, name: str) -> TextReadout:
+        stat = self._store._find("_texts", self.prefix + name, TextReadout, self._held)
+        assert isinstance(stat, TextReadout)
+        return stat
+
+    def scope(self, prefix: str) -> Scope:
+        child = Scope(self._store, self.prefix + prefix)
+        self._children.append(child)
+        return child
+
+    def close(self) -> None:
+        """Give up the names of this scope and of the scopes made from it."""
+        for child in self._children:
+            child.close()
+        self._children.clear()
+        self._store._release(self._held)
+        self._held.clear()
+
+
+def merge(snapshots: Sequence[StatsSnapshot]) -> StatsSnapshot:
+    """The statistics of several processes as those of one."""
+    merged = StatsSnapshot()
+    for snapshot in snapshots:
+        for name, (value, used) in snapshot.counters.items():
+            before, was_used = merged.counters.get(name, (0, False))
+            merged.counters[name] = (before + value, was_used or used)
+        for name, (value, used, mode) in snapshot.gauges.items():
+            if name in merged.gauges:
+                before, was_used, _ = merged.gauges[name]
+                value = before + value if mode == "sum" else max(before, value) if mode == "max" else before
+                used = used or was_used
+            merged.gauges[name] = (value, used, mode)
+        for name, data in snapshot.histograms.items():
+            target = merged.histograms.setdefault(name, HistogramData({}, {}, data.bounds))
+            for into, bins in ((target.interval, data.interval), (target.cumulative, data.cumulative)):
+                for index, count in bins.items():
+                    into[index] = into.get(index, 0) + count
+        for name, text in snapshot.texts.items():
+            merged.texts.setdefault(name, text)
+    for table in (merged.counters, merged.gauges, merged.histograms, merged.texts):
+        ordered = sorted(table.items())
+        table.clear()
+        table.update(ordered)  # type: ignore[arg-type]  # a union of dictionaries
+    return merged
