@@ -47,47 +47,80 @@ class NotPlain(Exception):
     """The head isn't of the plain shape; nothing is said about whether it's legal."""
 
 
-class _Names(dict[str, str]):
-    """Name as written -> lower-case name; the token rule is asked once per spelling."""
-
-    def __missing__(self, written: str) -> str:
-        if is_token(written) is None:
-            raise NotPlain
-        name = intern(written.lower())
-        if len(written) < LONGEST_REMEMBERED_LINE:
-            if len(self) >= NAMES_REMEMBERED:
-                self.clear()
-            self[written] = name
-        return name
+# Field line without its CR LF -> (lower-case name, value without surrounding white space).
+_lines: dict[str, tuple[str, str]] = {}
+# Name as written -> (lower-case name, whether its lines may be remembered). Host isn't in it: its value has a syntax.
+_names: dict[str, tuple[str, bool]] = {}
+_remembered = _lines.get
+_known = _names.get
 
 
-class _Lines(dict[str, tuple[str, str]]):
-    """Field line without its CR LF -> (lower-case name, value without surrounding white space)."""
+def parse_fields(lines: list[str]) -> dict[str, str]:
+    """Names and values of a head's field lines (Latin-1 text, no CR LF); of a repeated name only the last.
 
-    def __missing__(self, line: str) -> tuple[str, str]:
-        written, colon, value = line.partition(":")
-        if not colon:
-            raise NotPlain
-        name = _names[written]
-        value = value.strip(" \t")
-        # isprintable() is quick and refuses all control bytes; what else it refuses (TAB, some obs-text) is looked at.
-        if not value.isprintable() and has_control(value):
-            raise NotPlain
-        if name == "host" and not is_host(value):
-            raise NotPlain
-        pair = (name, value)
-        if len(line) < LONGEST_REMEMBERED_LINE and name not in _NEVER_REMEMBERED:
-            if len(self) >= LINES_REMEMBERED:
-                self.clear()
-            self[line] = pair
+    Raises NotPlain. This loop is the dearest of the whole request path: most lines are hits, and a miss with a known
+    name and a common value ("Name: value", printable, no more white space around) is done without a call.
+    """
+    fields: dict[str, str] = {}
+    remembered = _remembered
+    for line in lines:
+        pair = remembered(line)
+        if pair is not None:
+            name, value = pair
+            fields[name] = value
+            continue
+        written, _, value = line.partition(": ")
+        rule = _known(written)
+        # strip() returns the very same object when there is nothing to strip.
+        if rule is None or not value or not value.isprintable() or value.strip() is not value:
+            name, value = parse_field_line(line)
+            fields[name] = value
+            continue
+        name, remember = rule
+        fields[name] = value
+        if remember:
+            _remember(line, (name, value))
+    return fields
+
+
+def parse_field_line(line: str) -> tuple[str, str]:
+    """Lower-case name and value of any plain field line. Raises NotPlain."""
+    pair = _lines.get(line)
+    if pair is not None:
         return pair
+    written, colon, value = line.partition(":")
+    if not colon:
+        raise NotPlain
+    name, remember = _names.get(written) or _check_name(written)
+    value = value.strip(" \t")
+    # isprintable() is quick and refuses all control bytes; what else it refuses (TAB, some obs-text) is looked at.
+    if not value.isprintable() and has_control(value):
+        raise NotPlain
+    if name == "host" and not is_host(value):
+        raise NotPlain
+    pair = (name, value)
+    if remember:
+        _remember(line, pair)
+    return pair
 
 
-_names = _Names()
-_lines = _Lines()
+def _remember(line: str, pair: tuple[str, str]) -> None:
+    if len(line) < LONGEST_REMEMBERED_LINE:
+        if len(_lines) >= LINES_REMEMBERED:
+            _lines.clear()
+        _lines[line] = pair
 
-#: Parse one field line (Latin-1 text, no CR LF). Raises NotPlain.
-parse_field_line = _lines.__getitem__
+
+def _check_name(written: str) -> tuple[str, bool]:
+    if is_token(written) is None:
+        raise NotPlain
+    name = intern(written.lower())
+    rule = (name, name not in _NEVER_REMEMBERED)
+    if len(written) < LONGEST_REMEMBERED_LINE and name != "host":
+        if len(_names) >= NAMES_REMEMBERED:
+            _names.clear()
+        _names[written] = rule
+    return rule
 
 
 def names_as_written(lines: list[str]) -> dict[str, str]:

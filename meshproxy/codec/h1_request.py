@@ -17,7 +17,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from meshproxy.codec.chunked import ChunkedBody
-from meshproxy.codec.field_lines import NotPlain, names_as_written, parse_field_line
+from meshproxy.codec.field_lines import NotPlain, names_as_written, parse_field_line, parse_fields
 from meshproxy.codec.framing import (
     CHUNKED,
     bad_request,
@@ -82,9 +82,12 @@ class RequestParser:
         "_blank",
         "_buffer",
         "_busy",
+        "_careful",
         "_chunked",
         "_left",
         "_limits",
+        "_max_bytes",
+        "_max_fields",
         "_options",
         "_plain",
         "_scanned",
@@ -102,9 +105,13 @@ class RequestParser:
     def __init__(self, sink: RequestSink, options: Http1Options) -> None:
         self._sink = sink
         self._options = options
-        self._limits = HeadLimits(options.max_headers_kb * 1024, options.max_headers_count)
+        self._max_bytes = options.max_headers_kb * 1024
+        self._max_fields = options.max_headers_count
+        self._limits = HeadLimits(self._max_bytes, self._max_fields)
         # Whether the names of the fields matter only to those who look for them.
         self._plain = options.underscores == "ALLOW" and options.header_key_format != "preserve_case"
+        # Whether each head needs a closer look: for its names, or because the last one left facts to be reset.
+        self._careful = not self._plain
         self._state = _HEAD
         self._buffer = b""
         self._busy = False
@@ -132,9 +139,22 @@ class RequestParser:
 
     def receive(self, data: bytes) -> None:
         """Take bytes from the client. Must not be called from within a hook of the sink."""
+        # The plainest case first: exactly one head. Searching for its end would cost as much as a fifth of the parse;
+        # were there another empty line within, the fast road would not take it.
+        if self._state == _HEAD and not self._buffer and data.endswith(b"\r\n\r\n") and len(data) <= self._max_bytes:
+            rest = self._recognise(data, len(data))
+            if rest is None:
+                self._run(data)
+            elif rest:
+                self._run(rest)
+            return
         if self._buffer:
             data = self._buffer + data
             self._buffer = b""
+        self._run(data)
+
+    def _run(self, data: bytes) -> None:
+        """Parse what can be parsed of `data`, and keep the rest."""
         self._busy = True
         try:
             while data:
@@ -187,11 +207,8 @@ class RequestParser:
     def _read_head(self, data: bytes) -> bytes:
         if self._scanner is None:
             end = data.find(b"\r\n\r\n") + 4
-            if 4 <= end <= self._limits.max_bytes:
-                try:
-                    rest = self._recognise(data, end)
-                except ProtocolError as error:
-                    return self._fail(error)
+            if 4 <= end <= self._max_bytes:
+                rest = self._recognise(data, end)
                 if rest is not None:
                     return rest
         try:
@@ -200,7 +217,10 @@ class RequestParser:
             return self._fail(error)
 
     def _recognise(self, data: bytes, end: int) -> bytes | None:
-        """The fast road. None when the head isn't plain; otherwise what follows it. Raises ProtocolError."""
+        """The fast road: parse and announce a plain head of `end` bytes.
+
+        Returns what follows the head; None, without any effect, when it isn't plain.
+        """
         try:
             lines = data[: end - 4].decode("latin-1").split("\r\n")
             method, path, version = lines.pop(0).split(" ")
@@ -211,10 +231,10 @@ class RequestParser:
                 or not path.isascii()
                 or not path.isprintable()
                 or "\\" in path
-                or len(lines) > self._limits.max_fields
+                or len(lines) > self._max_fields
             ):
                 return None
-            fields = dict(map(parse_field_line, lines))
+            fields = parse_fields(lines)
             request = _new_request(RequestHeaders)
             request.repeated = False
             request.fields = fields
@@ -227,14 +247,18 @@ class RequestParser:
         request.method = method
         request.path = path
         request.scheme = "http"
-        self.http10 = False
-        if "content-length" in fields or "transfer-encoding" in fields:
-            length = request_framing(request, self._options.allow_chunked_length)
-        else:
-            length = 0
-        if not self._plain:
-            self._treat_names(request, lines)
-        return self._begin(request, length, data, end)
+        if (
+            "content-length" in fields
+            or "connection" in fields
+            or "transfer-encoding" in fields
+            or "expect" in fields
+            or self._careful
+        ):
+            return self._begin_framed(request, lines, data, end)
+        self.head_bytes = end
+        self._state = _DONE
+        self._sink.on_request(request, True)
+        return data[end:] if len(data) != end else b""
 
     def _read_odd_head(self, data: bytes) -> bytes:
         """The slow road: line by line, from where the last attempt stopped. Raises ProtocolError."""
@@ -262,10 +286,8 @@ class RequestParser:
         rest = self._recognise(data, end)
         if rest is not None:
             return rest
-        request, length, self.http10 = parse_odd_request(data[:end], self._options)
-        if not self._plain:
-            self._treat_names(request, data[: end - 4].decode("latin-1").split("\r\n")[1:])
-        return self._begin(request, length, data, end)
+        request, length, http10 = parse_odd_request(data[:end], self._options)
+        return self._begin(request, length, http10, data[: end - 4].decode("latin-1").split("\r\n")[1:], data, end)
 
     def _skip_blank_lines(self, data: bytes) -> bytes:
         while data.startswith(b"\r\n"):
@@ -286,28 +308,41 @@ class RequestParser:
         if self._options.header_key_format == "preserve_case":
             self.original_names = names_as_written(lines)
 
-    def _begin(self, request: RequestHeaders, length: int, data: bytes, end: int) -> bytes:
-        """Put the facts and the framing of a request into effect and announce it; return what follows the head."""
+    def _begin_framed(self, request: RequestHeaders, lines: list[str], data: bytes, end: int) -> bytes:
+        """The rest of the fast road for a request with something to decide."""
+        try:
+            length = request_framing(request, self._options.allow_chunked_length)
+            return self._begin(request, length, False, lines, data, end)
+        except ProtocolError as error:
+            return self._fail(error)
+
+    def _begin(
+        self, request: RequestHeaders, length: int, http10: bool, lines: list[str], data: bytes, end: int
+    ) -> bytes:
+        """Put the facts and the framing of a request into effect, and announce it; return what follows the head.
+
+        Raises ProtocolError for what Connection or the options forbid.
+        """
+        if not self._plain:
+            self._treat_names(request, lines)
         fields = request.fields
-        self.head_bytes = end
-        self.keep_alive = not self.http10
+        self.http10 = http10
+        self.keep_alive = not http10
         self.upgrade = ""
-        self.expect_continue = False
+        self.expect_continue = "expect" in fields and fields["expect"].lower() == "100-continue"
         if "connection" in fields:
             self._treat_connection(request)
-        if "expect" in fields:
-            self.expect_continue = fields["expect"].lower() == "100-continue"
+        self._careful = not (self._plain and self.keep_alive) or http10 or self.expect_continue or self.upgrade != ""
+        self.head_bytes = end
         if length == 0:
             self._state = _DONE
-            self._sink.on_request(request, True)
+        elif length == CHUNKED:
+            self._state = _CHUNKED
+            self._chunked = ChunkedBody(self._limits)
         else:
-            if length == CHUNKED:
-                self._state = _CHUNKED
-                self._chunked = ChunkedBody(self._limits)
-            else:
-                self._state = _LENGTH
-                self._left = length
-            self._sink.on_request(request, False)
+            self._state = _LENGTH
+            self._left = length
+        self._sink.on_request(request, length == 0)
         return data[end:] if len(data) != end else b""
 
     def _treat_connection(self, request: RequestHeaders) -> None:

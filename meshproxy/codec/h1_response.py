@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from meshproxy.codec.chunked import ChunkedBody
-from meshproxy.codec.field_lines import NotPlain, names_as_written, parse_field_line
+from meshproxy.codec.field_lines import NotPlain, names_as_written, parse_field_line, parse_fields
 from meshproxy.codec.framing import CHUNKED, UNTIL_CLOSE, bad_request, connection_options, response_framing
 from meshproxy.codec.h1_guard import (
     HeadLimits,
@@ -220,7 +220,7 @@ class ResponseParser:
             status = _parse_status_line(lines.pop(0))
             if len(lines) > self._limits.max_fields:
                 return None
-            fields = dict(map(parse_field_line, lines))
+            fields = parse_fields(lines)
             response = _new_response(ResponseHeaders)
             response.repeated = False
             response.fields = fields

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from itertools import pairwise
 
 from meshproxy.codec.h1_request import RequestParser
 from meshproxy.codec.h1_response import ResponseParser
@@ -29,7 +30,7 @@ def in_threes(data: bytes) -> list[bytes]:
 def cut_at(*positions: int) -> Cut:
     def cut(data: bytes) -> list[bytes]:
         edges = [0, *sorted(position % (len(data) + 1) for position in positions), len(data)]
-        return [data[a:b] for a, b in zip(edges, edges[1:], strict=False) if a < b]
+        return [data[a:b] for a, b in pairwise(edges) if a < b]
 
     return cut
 
