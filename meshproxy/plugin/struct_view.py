@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
 from google.protobuf.struct_pb2 import Struct, Value
@@ -36,6 +36,11 @@ class StructView:
                 path = f"{path}.{key}" if path else key
                 place = (place.field(key) if place else None) or place
         return problem_at(place, self.source, path, message)
+
+    def unknown_key(self, message: str, *keys: Key) -> Problem:
+        """A problem with the last of `keys` itself: at its place, under the path of the mapping that holds it."""
+        problem = self.error(message, *keys)
+        return replace(problem, path=self.error("", *keys[:-1]).path)
 
     def fail(self, message: str, *keys: Key) -> NoReturn:
         """Raises ConfigError with `error`."""

@@ -77,7 +77,8 @@ class _Reader:
         fields = {field.name: field for field in dataclasses.fields(target) if field.init}
         for key in value:
             if key not in fields:
-                self._refuse(f"no field '{key}' in {target.__name__}{did_you_mean(key, fields)}", (*keys, key))
+                message = f"no field '{key}' in {target.__name__}{did_you_mean(key, fields)}"
+                self.problems.append(self._struct.unknown_key(message, *keys, key))
         arguments: dict[str, Any] = {}
         failed = False
         for name, field in fields.items():
@@ -263,7 +264,7 @@ def _model_problem(struct: StructView, fault: dict[str, Any], target: type) -> P
     keys = tuple(key for key in fault["loc"] if isinstance(key, str | int))
     if fault["type"] == "extra_forbidden" and len(keys) == 1:
         known = did_you_mean(str(keys[0]), cast(Any, target).model_fields)
-        return struct.error(f"no field '{keys[0]}' in {target.__name__}{known}", *keys)
+        return struct.unknown_key(f"no field '{keys[0]}' in {target.__name__}{known}", *keys)
     return struct.error(str(fault["msg"]), *keys)
 
 
@@ -276,7 +277,7 @@ def _read_message(struct: StructView, target: type[Message]) -> Message:
         if match and match[1] in struct.value:
             hint = did_you_mean(match[1], [field.name for field in target.DESCRIPTOR.fields])
             raise ConfigError(
-                struct.error(f"no field '{match[1]}' in {target.DESCRIPTOR.name}{hint}", match[1])
+                struct.unknown_key(f"no field '{match[1]}' in {target.DESCRIPTOR.name}{hint}", match[1])
             ) from None
         raise ConfigError(struct.error(str(error))) from None
     return message

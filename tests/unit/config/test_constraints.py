@@ -159,12 +159,14 @@ def test_rules_reach_into_packed_messages() -> None:
     assert faults(config) == ["cds: web: abort.http_status: value must be inside range [200, 600)"]
 
 
-def test_a_message_that_holds_itself_too_often_is_refused() -> None:
+def test_messages_nested_too_deeply_are_refused() -> None:
     root = permission = new("envoy.config.rbac.v3.Permission")
-    for _ in range(95):
+    for _ in range(99):
         permission = permission.not_rule
     permission.any = True
     assert faults(root) == []
+    permission.not_rule.any = True
+    assert [line.rpartition(": ")[2] for line in faults(root)] == ["more than 100 levels of nesting"]
 
 
 def test_every_rule_of_envoys_api_is_enforced() -> None:
