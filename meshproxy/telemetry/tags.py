@@ -42,9 +42,8 @@ _DEFAULTS = (
     ("response_code_class", r"_rq_((\d))xx$"),
     ("http_user_agent", "http.*.user_agent.$.**"),
     ("virtual_cluster", "vhost.*.vcluster.$.**"),
-    ("route", "vhost.*.route.$.**"),
     ("fault_downstream_cluster", "http.*.fault.$.**"),
-    ("ssl_cipher", rf"^listener\..*?\.ssl\.ciphers(\.([\w-]+))$"),
+    ("ssl_cipher", r"^listener\..*?\.ssl\.ciphers(\.([\w-]+))$"),
     ("ssl_cipher_suite", rf"^cluster\.{_VALUE}\.ssl\.ciphers(\.([\w-]+))$"),
     ("ssl_curve", rf"^{_LISTENER_OR_CLUSTER}\.ssl\.curves(\.([\w-]+))$"),
     ("ssl_sigalg", rf"^{_LISTENER_OR_CLUSTER}\.ssl\.sigalgs(\.([\w-]+))$"),
@@ -58,7 +57,7 @@ _DEFAULTS = (
     ("cluster_name", "cluster.$.**"),
     ("http_conn_manager_prefix", rf"^listener\..*?\.http\.(({_VALUE})\.)"),
     ("http_conn_manager_prefix", "http.$.**"),
-    ("listener_address", rf"^listener\.(({_ADDRESS}|{_VALUE})\.)"),
+    ("listener_address", rf"^listener\.((?!admin\.)({_ADDRESS}|{_VALUE})\.)"),
     ("virtual_host", "vhost.$.**"),
     ("rds_route_config", rf"^http\.{_VALUE}\.rds\.(([\w.:|-]+)\.)\w+?$"),
     ("scoped_rds_config", rf"^http\.{_VALUE}\.scoped_rds\.(([\w.-]+)\.)\w+?$"),
@@ -77,6 +76,7 @@ _DEFAULTS = (
     ("health_check_name", rf"^cluster\.{_VALUE}\.health_check(\.name\.({_VALUE}))\..+"),
     ("proxy_protocol_version", rf"^proxy_proto\.((?:{_VALUE}\.)?versions\.v(\d)\.)\w+$"),
     ("proxy_protocol_prefix", rf"^proxy_proto\.(({_VALUE})\.).+$"),
+    ("route", "vhost.*.route.$.**"),
     ("xds_resource_name", rf"^sds\.(({_VALUE})\.).+"),
 )  # fmt: skip
 
@@ -114,7 +114,7 @@ def _extractor(name: str, pattern: str, search: Search, groups: int) -> TagExtra
 
 
 def custom_extractor(name: str, regex: str) -> TagExtractor:
-    """An extractor of `stats_config.stats_tags`, in RE2. Raises ValueError for a bad expression or one without group."""
+    """An extractor of `stats_config.stats_tags`, in RE2. ValueError: it is bad or has no group."""
     try:
         compiled = re2.compile(regex)
     except re2.error as error:
@@ -139,7 +139,7 @@ def default_extractors(name: str = "") -> tuple[TagExtractor, ...]:
 class TagProducer:
     """Splits names into what stays and tags, remembering every name it has seen.
 
-    fixed: tags that every statistic gets, before its own.
+    fixed: tags that every statistic gets; they stand between those of the two kinds of extractors.
     """
 
     def __init__(self, extractors: Iterable[TagExtractor] = (), fixed: Tags = ()) -> None:
@@ -167,7 +167,16 @@ class TagProducer:
     def _extract(self, name: str) -> tuple[str, Tags]:
         tags: dict[str, str] = {}
         cut: set[int] = set()
-        for extractor in (*self._any, *self._by_prefix.get(name.partition(".")[0], ())):
+        self._apply(self._any, name, tags, cut)
+        for key, value in self._fixed:
+            tags.setdefault(key, value)
+        self._apply(self._by_prefix.get(name.partition(".")[0], ()), name, tags, cut)
+        rest = "".join([c for index, c in enumerate(name) if index not in cut]) if cut else name
+        return rest, tuple(tags.items())
+
+    @staticmethod
+    def _apply(extractors: Iterable[TagExtractor], name: str, tags: dict[str, str], cut: set[int]) -> None:
+        for extractor in extractors:
             if extractor.name in tags:
                 continue
             match = extractor.search(name)
@@ -175,5 +184,3 @@ class TagProducer:
                 continue
             tags[extractor.name] = match.group(extractor.value_group) or ""
             cut.update(range(*match.span(1)))
-        rest = "".join([c for index, c in enumerate(name) if index not in cut]) if cut else name
-        return rest, (*self._fixed, *tags.items())

@@ -1,0 +1,81 @@
+"""Which statistics a request to `/stats` wants, and in which form. The words and the complaints are Envoy's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import re2
+
+from meshproxy.telemetry.stats import StatsSnapshot
+
+FORMATS = ("text", "json", "prometheus")
+BUCKET_MODES = ("cumulative", "disjoint", "detailed", "summary")
+TYPES = ("All", "Counters", "Gauges", "Histograms", "TextReadouts")
+
+
+@dataclass(frozen=True, slots=True)
+class StatsQuery:
+    """format, buckets and type: see FORMATS, BUCKET_MODES ("" for the format's own way) and TYPES.
+
+    wanted: whether a name matches `filter`; None wants all. text_readouts: shown in Prometheus' format too.
+    """
+
+    format: str = "text"
+    buckets: str = ""
+    type: str = "All"
+    used_only: bool = False
+    text_readouts: bool = False
+    wanted: Callable[[str], bool] | None = None
+
+
+def parse_stats_query(parameters: Mapping[str, str], path_format: str = "text") -> StatsQuery:
+    """The query of `/stats?...`. path_format: the format when none is asked for ("prometheus" for its own path).
+
+    Raises ValueError with the text of the 400 response.
+    """
+    output = parameters.get("format", path_format)
+    if output not in FORMATS:
+        raise ValueError(f"usage: /stats?format=({'|'.join(sorted(FORMATS))})\n\n")
+    buckets = parameters.get("histogram_buckets", "")
+    if buckets and buckets not in BUCKET_MODES:
+        raise ValueError(f"usage: /stats?histogram_buckets=({'|'.join(BUCKET_MODES)})\n")
+    if output == "prometheus" and buckets in ("detailed", "disjoint"):
+        raise ValueError("unsupported prometheus histogram bucket mode")
+    kind = parameters.get("type", "All")
+    if kind not in TYPES:
+        raise ValueError("invalid &type= param")
+    return StatsQuery(
+        output, buckets, kind, "usedonly" in parameters, "text_readouts" in parameters, _wanted(parameters)
+    )
+
+
+def _wanted(parameters: Mapping[str, str]) -> Callable[[str], bool] | None:
+    pattern = parameters.get("filter", "")
+    if not pattern:
+        return None
+    options = re2.Options()
+    options.log_errors = False
+    try:
+        search = re2.compile(pattern, options).search
+    except re2.error as error:
+        message = error.args[0] if error.args else error
+        text = message.decode() if isinstance(message, bytes) else str(message)
+        raise ValueError(f"Invalid re2 regex: {text}") from None
+    return lambda name: search(name) is not None
+
+
+def select(snapshot: StatsSnapshot, query: StatsQuery) -> StatsSnapshot:
+    """The part of a snapshot that is asked for."""
+
+    def keep(kind: str, name: str, used: bool) -> bool:
+        if query.type not in ("All", kind) or (query.used_only and not used):
+            return False
+        return query.wanted is None or query.wanted(name)
+
+    return StatsSnapshot(
+        {name: stat for name, stat in snapshot.counters.items() if keep("Counters", name, stat[1])},
+        {name: stat for name, stat in snapshot.gauges.items() if keep("Gauges", name, stat[1])},
+        {name: data for name, data in snapshot.histograms.items() if keep("Histograms", name, bool(data.cumulative))},
+        {name: text for name, text in snapshot.texts.items() if keep("TextReadouts", name, bool(text))},
+    )
