@@ -12,8 +12,11 @@ from collections.abc import Callable
 
 from meshproxy.headers import RequestHeaders, ResponseHeaders
 from meshproxy.plugin.stream_info import ConnectionInfo, StreamInfo
+from meshproxy.telemetry.access_log import LogBuffer
 from meshproxy.telemetry.formatter import compile_json, compile_text
 from meshproxy.telemetry.operand import FormatContext
+from meshproxy.telemetry.request_id import id_source
+from meshproxy.telemetry.stats import StatsStore
 
 ISTIO = (
     '[%START_TIME%] "%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%" %RESPONSE_CODE% %RESPONSE_FLAGS% '
@@ -49,7 +52,7 @@ def microseconds(function: Callable[[], object], number: int = 2_000) -> float:
 def access_log() -> dict[str, float]:
     info = example()
     text = compile_text(ISTIO, FormatContext()).render
-    fields = [name for name in ("PROTOCOL", "RESPONSE_CODE", "BYTES_SENT", "DURATION", "UPSTREAM_HOST", "ROUTE_NAME")]
+    fields = ("PROTOCOL", "RESPONSE_CODE", "BYTES_SENT", "DURATION", "UPSTREAM_HOST", "ROUTE_NAME")
     json = compile_json({name.lower(): f"%{name}%" for name in fields}, FormatContext()).render
     clock = itertools.count(1795443511.8, 0.0013).__next__
 
@@ -65,10 +68,34 @@ def access_log() -> dict[str, float]:
     }
 
 
+class _NoFile:
+    def write(self, data: bytes) -> None: ...
+
+    def reopen(self) -> None: ...
+
+
+def counting() -> dict[str, float]:
+    store = StatsStore()
+    counter, record = (
+        store.counter("cluster.up.upstream_rq_total"),
+        store.histogram("cluster.up.upstream_rq_time").record,
+    )
+    buffer, line = LogBuffer(_NoFile()), "x" * 300
+
+    def add() -> None:
+        counter.value += 1
+
+    return {
+        "counter.value += 1": microseconds(add),
+        "histogram.record": microseconds(lambda: record(37)),
+        "LogBuffer.write of 300 bytes": microseconds(lambda: buffer.write(line)),
+        "request id": microseconds(id_source(random.Random(1).getrandbits)),
+    }
+
+
 def main() -> None:
-    random.seed(1)
     print(f"{'empty call':45} {microseconds(lambda: None):6.3f}")
-    for name, cost in access_log().items():
+    for name, cost in {**access_log(), **counting()}.items():
         print(f"{name:45} {cost:6.3f}")
 
 

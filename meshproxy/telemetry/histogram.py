@@ -1,4 +1,4 @@
-"""Distributions: counting is one bisection, and the arithmetic of quantiles and buckets is done when someone asks.
+"""Distributions: counting is one look-up, and the arithmetic of bins and quantiles is done when someone asks.
 
 Envoy keeps its histograms with libcircllhist: values are whole numbers, put into bins of two significant decimal digits
 (1, 2 ... 99, then 100-109, 110-119 ...). Keeping the same bins gives the same quantiles, digit for digit. Bins are kept
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 # Lower bounds of the bins from index 1 on. A fraction falls into the bin of its whole part, as Envoy cuts it off.
@@ -35,6 +34,33 @@ def bin_bounds(index: int) -> tuple[float, float]:
     return float(lower), float(10 ** (len(str(lower)) - 2))
 
 
+def bin_index(value: float) -> int:
+    """The bin of a value."""
+    return bisect_right(_LOWER, value)
+
+
+class _Recording(dict[float, int]):
+    """Counts by value. When there are many different values, each bin's are put together under its lower bound."""
+
+    __slots__ = ()
+    _LIMIT = 2048  # more than there are bins, so that putting together always makes room
+
+    def __missing__(self, value: float) -> int:
+        if len(self) < self._LIMIT:
+            return 0
+        bins = self.bins()
+        self.clear()
+        self.update({bin_bounds(index)[0]: count for index, count in bins.items()})
+        return self.get(value, 0)
+
+    def bins(self) -> dict[int, int]:
+        bins: dict[int, int] = {}
+        for value, count in self.items():
+            index = bin_index(value)
+            bins[index] = bins.get(index, 0) + count
+        return bins
+
+
 class Histogram:
     """A distribution of values that aren't negative.
 
@@ -47,19 +73,19 @@ class Histogram:
     def __init__(self, name: str, bounds: tuple[float, ...] = DEFAULT_BOUNDS) -> None:
         self.name = name
         self.bounds = bounds
-        self._recording: defaultdict[int, int] = defaultdict(int)
+        self._recording = _Recording()
         self.interval: dict[int, int] = {}
         self.cumulative: dict[int, int] = {}
 
     def record(self, value: float) -> None:
         """Count one value; a negative one counts as 0."""
-        self._recording[bisect_right(_LOWER, value)] += 1
+        self._recording[value] += 1
 
     def latch(self) -> None:
         """End an interval."""
-        self.interval = dict(self._recording)
+        self.interval = self._recording.bins()
         if self.interval:
-            self._recording = defaultdict(int)
+            self._recording.clear()
             for index, count in self.interval.items():
                 self.cumulative[index] = self.cumulative.get(index, 0) + count
 

@@ -201,10 +201,15 @@ def response_bytes(response: ResponseHeaders | None) -> int:
 
 
 def grpc_status(info: StreamInfo) -> int | None:
-    """The gRPC status of a gRPC request: of the trailers, the headers, or the HTTP status; -1 for a malformed one."""
+    """The gRPC status of a gRPC request, None for others."""
     request = info.request
     if request is None or not is_grpc(request.fields.get("content-type")):
         return None
+    return response_grpc_status(info)
+
+
+def response_grpc_status(info: StreamInfo) -> int | None:
+    """The gRPC status of the trailers, the headers, or else of the HTTP status; -1 for a malformed one."""
     for message in (info.response_trailers, info.response):
         value = message.fields.get("grpc-status") if message is not None else None
         if value is not None:
