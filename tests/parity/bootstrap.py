@@ -83,7 +83,7 @@ _FILTERS = {
     ),
     "file_log": ("envoy.access_loggers.file", _EXTENSIONS["FileAccessLog"]),
 }
-_FILTER_LISTS = {"http_filters", "filters", "listener_filters", "access_log"}
+_FILTER_LISTS = {"http_filters", "filters", "listener_filters", "access_log", "upstream_log"}
 # Long names inside `typed_per_filter_config` and `typed_extension_protocol_options`.
 _KEYS = {
     "fault": "envoy.filters.http.fault",

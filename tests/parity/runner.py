@@ -132,14 +132,14 @@ class Placed:
             return [*show_wire(wire), f"end: {how}"]
         lines = []
         for message in wire.messages:
-            # The view normalises before it looks, so that what it sorts or counts holds still.
-            body = client.view(self.normalise(message.body.decode("latin-1")))
+            body = client.view(message.body.decode("latin-1"))
             lines += [*show_message(message, ""), *body.splitlines()]
         return [*lines, f"end: {how}"]
 
     def collect(self) -> None:
         """What upstreams and access log recorded, once all is over."""
         normalise = self.normalise
+        everywhere: list[list[str]] = []
         for key, recorder in self.recorders.items():
             connections = []
             for seen, end in zip(recorder.seen, recorder.freeze_ends(), strict=False):
@@ -147,6 +147,10 @@ class Placed:
                 connections.append([*lines, f"  end: {end}"] if self.case.upstream_end else lines)
             if self.case.sort_upstream:
                 connections.sort()
+            if self.case.merge_upstreams:
+                everywhere = sorted(everywhere + connections)
+                self.transcript.sections["upstreams"] = [line for lines in everywhere for line in lines]
+                continue
             self.transcript.sections[f"upstream {key}"] = [line for lines in connections for line in lines]
         log = self.directory / f"{self.case.name}.log"
         if self.case.compare_log and log.exists():

@@ -22,10 +22,10 @@ _MASKS = (
     (re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-([0-9a-f])[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}\b"), r"<uuid \1>"),
     (re.compile(r"(?i)(x-envoy-upstream-service-time:) \d+"), r"\1 <ms>"),
     (re.compile(r"((?:dur|upd|reqd|respd)=)\d+"), r"\1<ms>"),
-    (re.compile(r": P0\(.*"), ": <recorded>"),
+    (re.compile(r": (P0\(.*|No recorded values)$"), ": <histogram>"),  # recorded each 5 s: chance decides
 )
 _ADDRESS = re.compile(r"(\d+\.\d+\.\d+\.\d+|\[[0-9a-f:.]+\]):(\d{2,5})(?!\d)")
-_NUMBER = re.compile(r"(?<![\d.:])(\d{4,5})(?![\d.])")
+_NUMBER = re.compile(r"(?<![\d.:])(\d{4,5})(?!\d|\.\d)")
 
 
 def node_addresses() -> tuple[str, ...]:

@@ -37,7 +37,8 @@ CASES = [
     Case("client-close-local-reply", get("/", "connection: close"), routes="[]"),
     Case("client-half-close-after-request", (get(), Act.HALF_CLOSE), upstreams=answer(0.3, OK)),
     Case(
-        "client-half-close-in-request", ("POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 9\r\n\r\nabc", Act.HALF_CLOSE)
+        "client-half-close-in-request",
+        ("POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 9\r\n\r\nabc", 0.3, Act.HALF_CLOSE),
     ),
     Case("client-half-close-in-head", ("GET / HTTP/1.1\r\nho", Act.HALF_CLOSE)),
     Case("client-connects-and-leaves", (0.1, Act.HALF_CLOSE)),

@@ -56,8 +56,23 @@ HOSTS = """
 """
 ANY = '- {name: any, domains: ["*"], routes: [{match: {prefix: /}, direct_response: {status: 299}}]}\n'
 HOST_LIST = (
-    "a.test", "A.TEST", "x.a.test", "x.b.a.test", "b.a.test", "a.com", "a.b.com", "a.b.a.test", "p.test", "p.test:81", "p.test:82",
-    "a.test:81", "q-x.test", "-x.test", "nobody", ".a.test", "a.",
+    "a.test",
+    "A.TEST",
+    "x.a.test",
+    "x.b.a.test",
+    "b.a.test",
+    "a.com",
+    "a.b.com",
+    "a.b.a.test",
+    "p.test",
+    "p.test:81",
+    "p.test:82",
+    "a.test:81",
+    "q-x.test",
+    "-x.test",
+    "nobody",
+    ".a.test",
+    "a.",
 )
 
 
@@ -89,7 +104,9 @@ def levels(name: str, action: str, route_config: str = "") -> Case:
     return Case(
         f"mutations-{name}",
         get("/", "x-level: client", "x-route: 1", "x-vhost: 1", "x-config: 1", "x-weighted: 1", "x-left: 1"),
-        upstreams=answer("HTTP/1.1 200 OK\r\nx-rlevel: up\r\nx-rroute: 1\r\nx-rvhost: 1\r\nx-rconfig: 1\r\nx-rleft: 1\r\ncontent-length: 0\r\n\r\n"),
+        upstreams=answer(
+            "HTTP/1.1 200 OK\r\nx-rlevel: up\r\nx-rroute: 1\r\nx-rvhost: 1\r\nx-rconfig: 1\r\nx-rleft: 1\r\ncontent-length: 0\r\n\r\n"
+        ),
         routes=routes,
         vhost="".join(line[4:] + "\n" for line in indent("vhost").splitlines()),
         route_config="".join(line[4:] + "\n" for line in indent("config").splitlines()) + route_config,
@@ -114,10 +131,17 @@ A, B = get("/abc"), get("/")
 CASES = [
     matched("prefix", "{prefix: /abc}", A, get("/abcd"), get("/ab"), get("/abc?x"), get("/ABC")),
     matched("prefix-ignore-case", "{prefix: /abc, case_sensitive: false}", get("/ABCd"), get("/ab")),
-    Case("match-prefix-with-query", (get("/abc?x=1"), 0.1, get("/abc%3Fx")), routes="- {match: {prefix: '/abc?x'}, direct_response: {status: 204}}", shows="404"),
+    Case(
+        "match-prefix-with-query",
+        (get("/abc?x=1"), 0.1, get("/abc%3Fx")),
+        routes="- {match: {prefix: '/abc?x'}, direct_response: {status: 204}}",
+        shows="404",
+    ),
     matched("path", "{path: /abc}", A, get("/abc?x=1"), get("/abc/"), get("/abcd"), get("/ABC")),
     matched("path-ignore-case", "{path: /abc, case_sensitive: false}", get("/aBc"), get("/aBcd")),
-    matched("path-separated", "{path_separated_prefix: /abc}", A, get("/abc/d"), get("/abcd"), get("/abc?x"), get("/abc#")),
+    matched(
+        "path-separated", "{path_separated_prefix: /abc}", A, get("/abc/d"), get("/abcd"), get("/abc?x"), get("/abc#")
+    ),
     matched("regex", "{safe_regex: {regex: '/a[0-9]+'}}", get("/a12"), get("/a12b"), get("/a12?x"), get("/xa12")),
     matched("regex-alternatives", "{safe_regex: {regex: '/a|/ab'}}", get("/ab"), get("/abc"), get("/a")),
     matched("root-regex", "{safe_regex: {regex: '.*'}}", B, A),
@@ -127,13 +151,22 @@ CASES = [
     header_match("suffix", "{name: x, string_match: {suffix: ab}}", "x: cab", "x: abc"),
     header_match("contains", "{name: x, string_match: {contains: ab}}", "x: cabc", "x: acb"),
     header_match("regex", "{name: x, string_match: {safe_regex: {regex: 'a+'}}}", "x: aaa", "x: aab"),
-    header_match("range", "{name: x, range_match: {start: 3, end: 5}}", "x: 3", "x: 4", "x: 5", "x: z", "x: -4", "x: 4x", "x: 04"),
+    header_match(
+        "range", "{name: x, range_match: {start: 3, end: 5}}", "x: 3", "x: 4", "x: 5", "x: z", "x: -4", "x: 4x", "x: 04"
+    ),
     header_match("present", "{name: x, present_match: true}", "x: 1", "x:", "", "y: 1"),
     header_match("absent", "{name: x, present_match: false}", "x: 1", ""),
     header_match("inverted", "{name: x, string_match: {exact: v}, invert_match: true}", "x: v", "x: w", ""),
     header_match("present-inverted", "{name: x, present_match: true, invert_match: true}", "x: v", ""),
-    header_match("missing-as-empty", "{name: x, string_match: {exact: ''}, treat_missing_header_as_empty: true}", "", "x: 1"),
-    header_match("missing-as-empty-inverted", "{name: x, string_match: {exact: v}, invert_match: true, treat_missing_header_as_empty: true}", "", "x: v"),
+    header_match(
+        "missing-as-empty", "{name: x, string_match: {exact: ''}, treat_missing_header_as_empty: true}", "", "x: 1"
+    ),
+    header_match(
+        "missing-as-empty-inverted",
+        "{name: x, string_match: {exact: v}, invert_match: true, treat_missing_header_as_empty: true}",
+        "",
+        "x: v",
+    ),
     header_match("two-lines", "{name: x, string_match: {exact: 'a,b'}}", "x: a|x: b", "x: a", "x: a,b", "x: a, b"),
     header_match("only-name", "{name: x}", "x: 1", ""),
     header_match("method", "{name: ':method', string_match: {exact: GET}}", ""),
@@ -141,11 +174,49 @@ CASES = [
     header_match("scheme", "{name: ':scheme', string_match: {exact: http}}", "", "x-forwarded-proto: https"),
     header_match("path-pseudo", "{name: ':path', string_match: {prefix: '/'}}", ""),
     header_match("host-name", "{name: host, string_match: {exact: h.test}}", ""),
-    matched("two-headers", "{prefix: /, headers: [{name: a, present_match: true}, {name: b, present_match: true}]}", get("/", "a: 1", "b: 1"), get("/", "a: 1")),
-    matched("query-exact", "{prefix: /, query_parameters: [{name: a, string_match: {exact: '1'}}]}", get("/?a=1"), get("/?a=2"), get("/?b=1&a=1"), get("/?a"), get("/?a=1&a=2"), get("/?a=%31"), get("/?A=1"), get("/?a=1#")),
-    matched("query-present", "{prefix: /, query_parameters: [{name: a, present_match: true}]}", get("/?a"), get("/?a="), get("/?ab"), get("/"), get("/?x&a&y")),
-    matched("query-regex", "{prefix: /, query_parameters: [{name: a, string_match: {safe_regex: {regex: '[0-9]+'}}}]}", get("/?a=12"), get("/?a=1x")),
-    matched("grpc", "{prefix: /, grpc: {}}", get("/", "content-type: application/grpc"), get("/", "content-type: application/grpc+proto"), get("/", "content-type: application/grpcx"), get("/"), get("/", "content-type: application/grpc;v=1"), body="grpc-message: yes"),
+    matched(
+        "two-headers",
+        "{prefix: /, headers: [{name: a, present_match: true}, {name: b, present_match: true}]}",
+        get("/", "a: 1", "b: 1"),
+        get("/", "a: 1"),
+    ),
+    matched(
+        "query-exact",
+        "{prefix: /, query_parameters: [{name: a, string_match: {exact: '1'}}]}",
+        get("/?a=1"),
+        get("/?a=2"),
+        get("/?b=1&a=1"),
+        get("/?a"),
+        get("/?a=1&a=2"),
+        get("/?a=%31"),
+        get("/?A=1"),
+        get("/?a=1#"),
+    ),
+    matched(
+        "query-present",
+        "{prefix: /, query_parameters: [{name: a, present_match: true}]}",
+        get("/?a"),
+        get("/?a="),
+        get("/?ab"),
+        get("/"),
+        get("/?x&a&y"),
+    ),
+    matched(
+        "query-regex",
+        "{prefix: /, query_parameters: [{name: a, string_match: {safe_regex: {regex: '[0-9]+'}}}]}",
+        get("/?a=12"),
+        get("/?a=1x"),
+    ),
+    matched(
+        "grpc",
+        "{prefix: /, grpc: {}}",
+        get("/", "content-type: application/grpc"),
+        get("/", "content-type: application/grpc+proto"),
+        get("/", "content-type: application/grpcx"),
+        get("/"),
+        get("/", "content-type: application/grpc;v=1"),
+        body="grpc-message: yes",
+    ),
     Case(
         "match-runtime-fraction",
         get("/x"),
@@ -168,33 +239,110 @@ CASES = [
     hosts("strip-matching-port", hcm="strip_matching_host_port: true"),
     hosts("strip-dot", hcm="strip_trailing_host_dot: true"),
     Case("strip-any-port-upstream", get(host="h.test:81"), hcm="strip_any_host_port: true"),
-    Case("strip-matching-port-upstream", (get(host="h.test:$port"), 0.1, get(host="h.test:81")), hcm="strip_matching_host_port: true"),
+    Case(
+        "strip-matching-port-upstream",
+        (get(host="h.test:$port"), 0.1, get(host="h.test:81")),
+        hcm="strip_matching_host_port: true",
+    ),
     Case("strip-dot-upstream", (get(host="h.test."), 0.1, get(host="h.test.:80")), hcm="strip_trailing_host_dot: true"),
     Case("strip-port-ipv6", (get(host="[::1]:81"), 0.1, get(host="[::1]")), hcm="strip_any_host_port: true"),
     Case("require-tls-all", get("/a?b=1", host="h.test:80"), vhost="require_tls: ALL", shows="301"),
     Case("require-tls-external-internal", get("/a"), vhost="require_tls: EXTERNAL_ONLY"),
     Case("require-tls-forwarded-https", get("/a", "x-forwarded-proto: https"), vhost="require_tls: ALL"),
     Case("require-tls-post", get("/a", method="POST", body="x"), vhost="require_tls: ALL"),
-    routed("timeout-header-not-internal", "", get("/", "x-envoy-upstream-rq-timeout-ms: 300"), upstreams=answer(0.6, OK), shows="200"),
-    routed("timeout-header", "", get("/", "x-envoy-upstream-rq-timeout-ms: 300"), hcm=TRUSTED, upstreams=answer(1.0, OK), shows="504"),
-    routed("timeout-header-external", "", get("/", "x-envoy-upstream-rq-timeout-ms: 300"), hcm="use_remote_address: true", upstreams=answer(0.6, OK), shows="200"),
+    routed(
+        "timeout-header-not-internal",
+        "",
+        get("/", "x-envoy-upstream-rq-timeout-ms: 300"),
+        upstreams=answer(0.6, OK),
+        shows="200",
+    ),
+    routed(
+        "timeout-header",
+        "",
+        get("/", "x-envoy-upstream-rq-timeout-ms: 300"),
+        hcm=TRUSTED,
+        upstreams=answer(1.0, OK),
+        shows="504",
+    ),
+    routed(
+        "timeout-header-external",
+        "",
+        get("/", "x-envoy-upstream-rq-timeout-ms: 300"),
+        hcm="use_remote_address: true",
+        upstreams=answer(0.6, OK),
+        shows="200",
+    ),
     routed("timeout-header-invalid", "", get("/", "x-envoy-upstream-rq-timeout-ms: abc"), hcm=TRUSTED),
     routed("timeout-header-zero", "", get("/", "x-envoy-upstream-rq-timeout-ms: 0"), hcm=TRUSTED),
     routed("timeout-zero", "", action="timeout: 0s"),
     routed("timeout-own", "", action="timeout: 3.5s", shows="rq-timeout-ms: 3500"),
-    routed("per-try-timeout-header", "", get("/", "x-envoy-upstream-rq-per-try-timeout-ms: 200", "x-envoy-retry-on: gateway-error"), hcm=TRUSTED, upstreams=answer(0.7, OK), masks=LEFT, shows="URX,UT"),
-    routed("alt-response-header", "", get("/", "x-envoy-upstream-rq-timeout-ms: 200", "x-envoy-upstream-rq-timeout-alt-response: 1"), hcm=TRUSTED, upstreams=answer(0.8, OK), shows="204"),
-    routed("retry-header", "", get("/", "x-envoy-retry-on: 5xx", "x-envoy-max-retries: 2"), hcm=TRUSTED, upstreams=answers(NAMED.replace("200 OK", "503 X") % 1, NAMED % 2), masks=LEFT, shows="x-up: 2"),
-    routed("retry-header-external", "", get("/", "x-envoy-retry-on: 5xx"), hcm="use_remote_address: true", upstreams=answers(NAMED.replace("200 OK", "503 X") % 1, NAMED % 2), shows="x-up: 1"),
-    routed("grpc-timeout", "", get("/", "content-type: application/grpc", "grpc-timeout: 300m"), action="max_stream_duration: {grpc_timeout_header_max: 5s}", upstreams=answer(1.0, OK)),
-    routed("prefix-rewrite", "", action="prefix_rewrite: /new/", shows=("GET /new/old/path?q=1", "x-envoy-original-path: /old/path?q=1")),
-    routed("regex-rewrite", "", action="regex_rewrite: {pattern: {regex: '^/old/(.*)$'}, substitution: '/new/\\1'}", shows="GET /new/path?q=1"),
-    routed("regex-rewrite-all", "", get("/a/a?a"), action="regex_rewrite: {pattern: {regex: 'a'}, substitution: 'b\\0'}"),
+    routed(
+        "per-try-timeout-header",
+        "",
+        get("/", "x-envoy-upstream-rq-per-try-timeout-ms: 200", "x-envoy-retry-on: gateway-error"),
+        hcm=TRUSTED,
+        upstreams=answer(0.7, OK),
+        masks=LEFT,
+        shows="URX,UT",
+    ),
+    routed(
+        "alt-response-header",
+        "",
+        get("/", "x-envoy-upstream-rq-timeout-ms: 200", "x-envoy-upstream-rq-timeout-alt-response: 1"),
+        hcm=TRUSTED,
+        upstreams=answer(0.8, OK),
+        shows="204",
+    ),
+    routed(
+        "retry-header",
+        "",
+        get("/", "x-envoy-retry-on: 5xx", "x-envoy-max-retries: 2"),
+        hcm=TRUSTED,
+        upstreams=answers(NAMED.replace("200 OK", "503 X") % 1, NAMED % 2),
+        masks=LEFT,
+        shows="x-up: 2",
+    ),
+    routed(
+        "retry-header-external",
+        "",
+        get("/", "x-envoy-retry-on: 5xx"),
+        hcm="use_remote_address: true",
+        upstreams=answers(NAMED.replace("200 OK", "503 X") % 1, NAMED % 2),
+        shows="x-up: 1",
+    ),
+    routed(
+        "grpc-timeout",
+        "",
+        get("/", "content-type: application/grpc", "grpc-timeout: 300m"),
+        action="max_stream_duration: {grpc_timeout_header_max: 5s}",
+        upstreams=answer(1.0, OK),
+    ),
+    routed(
+        "prefix-rewrite",
+        "",
+        action="prefix_rewrite: /new/",
+        shows=("GET /new/old/path?q=1", "x-envoy-original-path: /old/path?q=1"),
+    ),
+    routed(
+        "regex-rewrite",
+        "",
+        action="regex_rewrite: {pattern: {regex: '^/old/(.*)$'}, substitution: '/new/\\1'}",
+        shows="GET /new/path?q=1",
+    ),
+    routed(
+        "regex-rewrite-all", "", get("/a/a?a"), action="regex_rewrite: {pattern: {regex: 'a'}, substitution: 'b\\0'}"
+    ),
     routed("regex-rewrite-no-match", "", action="regex_rewrite: {pattern: {regex: 'zzz'}, substitution: 'y'}"),
     routed("host-rewrite", "", action="host_rewrite_literal: new.test", shows="host: new.test"),
     routed("host-rewrite-append", "", action="host_rewrite_literal: new.test, append_x_forwarded_host: true"),
     routed("host-rewrite-header", "", get("/", "x-h: from-header"), get("/"), action="host_rewrite_header: x-h"),
-    routed("host-rewrite-path-regex", "", get("/a/b?c"), action="host_rewrite_path_regex: {pattern: {regex: '^/(.+)/.+$'}, substitution: '\\1.test'}"),
+    routed(
+        "host-rewrite-path-regex",
+        "",
+        get("/a/b?c"),
+        action="host_rewrite_path_regex: {pattern: {regex: '^/(.+)/.+$'}, substitution: '\\1.test'}",
+    ),
     routed("auto-host-rewrite-static", "", action="auto_host_rewrite: true"),
     Case(
         "route-cluster-header",
@@ -204,9 +352,26 @@ CASES = [
         timing=False,
         shows="x-up: two",
     ),
-    Case("route-weighted-0-100", (get("/1"), 0.1, get("/2"), 0.1, get("/3")), upstreams=TWO, routes="- {match: {prefix: /}, route: {weighted_clusters: {clusters: [{name: $up, weight: 0}, {name: $up2, weight: 100}]}}}", timing=False, shows="x-up: two"),
-    Case("route-weighted-by-header", (get("/", "x-w: 0"), 0.1, get("/", "x-w: 99"), 0.1, get("/", "x-w: 50"), 0.1, get("/", "x-w: 49")), upstreams=TWO, routes="- {match: {prefix: /}, route: {weighted_clusters: {header_name: x-w, clusters: [{name: $up, weight: 50}, {name: $up2, weight: 50}]}}}", timing=False),
-    Case("route-weighted-headers", get("/", "x-gone: 1"), upstreams=TWO, routes="""
+    Case(
+        "route-weighted-0-100",
+        (get("/1"), 0.1, get("/2"), 0.1, get("/3")),
+        upstreams=TWO,
+        routes="- {match: {prefix: /}, route: {weighted_clusters: {clusters: [{name: $up, weight: 0}, {name: $up2, weight: 100}]}}}",
+        timing=False,
+        shows="x-up: two",
+    ),
+    Case(
+        "route-weighted-by-header",
+        (get("/", "x-w: 0"), 0.1, get("/", "x-w: 99"), 0.1, get("/", "x-w: 50"), 0.1, get("/", "x-w: 49")),
+        upstreams=TWO,
+        routes="- {match: {prefix: /}, route: {weighted_clusters: {header_name: x-w, clusters: [{name: $up, weight: 50}, {name: $up2, weight: 50}]}}}",
+        timing=False,
+    ),
+    Case(
+        "route-weighted-headers",
+        get("/", "x-gone: 1"),
+        upstreams=TWO,
+        routes="""
 - match: {prefix: /}
   route:
     weighted_clusters:
@@ -219,20 +384,58 @@ CASES = [
         response_headers_to_add: [{header: {key: x-w, value: one}}]
         response_headers_to_remove: [x-up]
       - {name: $up2, weight: 0}
-"""),
+""",
+    ),
     routed("route-name-in-log", "name: my-route"),
     routed("metadata-ignored", "metadata: {filter_metadata: {x: {y: z}}}"),
-    Case("route-order-first-wins", (get("/a/b"), 0.1, get("/a")), upstreams=TWO, routes="""
+    Case(
+        "route-order-first-wins",
+        (get("/a/b"), 0.1, get("/a")),
+        upstreams=TWO,
+        routes="""
 - {match: {prefix: /a}, route: {cluster: $up}}
 - {match: {path: /a/b}, route: {cluster: $up2}}
-"""),
-    Case("prefix-rewrite-slashes", (get("/api"), 0.1, get("/api/"), 0.1, get("/apix"), 0.1, get("/api/v1?x")), routes="- {match: {prefix: /api}, route: {cluster: $up, prefix_rewrite: /}}"),
-    Case("prefix-rewrite-ignore-case", get("/API/x"), routes="- {match: {prefix: /api, case_sensitive: false}, route: {cluster: $up, prefix_rewrite: /n}}"),
-    Case("path-rewrite-of-exact", get("/api?x=1"), routes="- {match: {path: /api}, route: {cluster: $up, prefix_rewrite: /n}}"),
-    Case("path-rewrite-of-regex", get("/api/v?x=1"), routes="- {match: {safe_regex: {regex: '/api/.*'}}, route: {cluster: $up, prefix_rewrite: /n}}"),
-    Case("path-separated-rewrite", (get("/api"), 0.1, get("/api/v")), routes="- {match: {path_separated_prefix: /api}, route: {cluster: $up, prefix_rewrite: /n}}"),
-    Case("rewrite-refused-logged", get("/api/v"), upstreams=REFUSE, routes="- {match: {prefix: /api}, route: {cluster: $up, prefix_rewrite: /n}}"),
-    redirected("https", "{https_redirect: true}", get("/a?b=1"), get("/a", host="h.test:8080"), get("/a", host="h.test:80"), shows="location: https://h.test/a?b=1"),
+""",
+    ),
+    Case(
+        "prefix-rewrite-slashes",
+        (get("/api"), 0.1, get("/api/"), 0.1, get("/apix"), 0.1, get("/api/v1?x")),
+        routes="- {match: {prefix: /api}, route: {cluster: $up, prefix_rewrite: /}}",
+    ),
+    Case(
+        "prefix-rewrite-ignore-case",
+        get("/API/x"),
+        routes="- {match: {prefix: /api, case_sensitive: false}, route: {cluster: $up, prefix_rewrite: /n}}",
+    ),
+    Case(
+        "path-rewrite-of-exact",
+        get("/api?x=1"),
+        routes="- {match: {path: /api}, route: {cluster: $up, prefix_rewrite: /n}}",
+    ),
+    Case(
+        "path-rewrite-of-regex",
+        get("/api/v?x=1"),
+        routes="- {match: {safe_regex: {regex: '/api/.*'}}, route: {cluster: $up, prefix_rewrite: /n}}",
+    ),
+    Case(
+        "path-separated-rewrite",
+        (get("/api"), 0.1, get("/api/v")),
+        routes="- {match: {path_separated_prefix: /api}, route: {cluster: $up, prefix_rewrite: /n}}",
+    ),
+    Case(
+        "rewrite-refused-logged",
+        get("/api/v"),
+        upstreams=REFUSE,
+        routes="- {match: {prefix: /api}, route: {cluster: $up, prefix_rewrite: /n}}",
+    ),
+    redirected(
+        "https",
+        "{https_redirect: true}",
+        get("/a?b=1"),
+        get("/a", host="h.test:8080"),
+        get("/a", host="h.test:80"),
+        shows="location: https://h.test/a?b=1",
+    ),
     redirected("scheme", "{scheme_redirect: ftp}"),
     redirected("host", "{host_redirect: new.test}", get("/a?b"), get("/a", host="h.test:8080")),
     redirected("port", "{port_redirect: 8443}", get("/a"), get("/a", host="h.test:81"), get("/a", host="[::1]:81")),
@@ -243,15 +446,22 @@ CASES = [
     redirected("regex", "{regex_rewrite: {pattern: {regex: '/old/(.*)'}, substitution: '/n/\\1'}}"),
     redirected("strip-query", "{path_redirect: /new, strip_query: true}"),
     redirected("strip-query-only", "{https_redirect: true, strip_query: true}"),
-    *(redirected(f"code-{code.lower()}", f"{{host_redirect: n.test, response_code: {code}}}") for code in ("FOUND", "SEE_OTHER", "TEMPORARY_REDIRECT", "PERMANENT_REDIRECT")),
+    *(
+        redirected(f"code-{code.lower()}", f"{{host_redirect: n.test, response_code: {code}}}")
+        for code in ("FOUND", "SEE_OTHER", "TEMPORARY_REDIRECT", "PERMANENT_REDIRECT")
+    ),
     redirected("head-and-post", "{host_redirect: n.test}", get("/", method="HEAD"), get("/", method="POST")),
     redirected("close", "{host_redirect: n.test}", get("/", "connection: close")),
     redirected("forwarded-proto", "{host_redirect: n.test}", get("/", "x-forwarded-proto: https")),
-    Case("redirect-with-headers", get("/a"), routes="""
+    Case(
+        "redirect-with-headers",
+        get("/a"),
+        routes="""
 - match: {prefix: /}
   redirect: {path_redirect: /b}
   response_headers_to_add: [{header: {key: x-r, value: "1"}}]
-"""),
+""",
+    ),
     levels("append", "APPEND_IF_EXISTS_OR_ADD"),
     levels("add-if-absent", "ADD_IF_ABSENT"),
     levels("overwrite", "OVERWRITE_IF_EXISTS_OR_ADD"),
@@ -259,14 +469,27 @@ CASES = [
     levels("append-most-specific-wins", "APPEND_IF_EXISTS_OR_ADD", "most_specific_header_mutations_wins: true"),
     levels("overwrite-most-specific-wins", "OVERWRITE_IF_EXISTS_OR_ADD", "most_specific_header_mutations_wins: true"),
     routed("mutate-host-refused", 'request_headers_to_add: [{header: {key: x-host, value: "%REQ(:AUTHORITY)%"}}]'),
-    routed("remove-several", "request_headers_to_remove: [x-a, user-agent, x-request-id, x-forwarded-proto]", get("/", "x-a: 1", "x-a: 2", "user-agent: u")),
-    routed("empty-value-kept", "request_headers_to_add: [{header: {key: x-e, value: '%REQ(none)%'}, keep_empty_value: true}, {header: {key: x-n, value: '%REQ(none)%'}}]"),
-    routed("add-date-and-server", "response_headers_to_add: [{header: {key: server, value: mine}, append_action: OVERWRITE_IF_EXISTS_OR_ADD}, {header: {key: date, value: d}, append_action: OVERWRITE_IF_EXISTS_OR_ADD}]"),
+    routed(
+        "remove-several",
+        "request_headers_to_remove: [x-a, user-agent, x-request-id, x-forwarded-proto]",
+        get("/", "x-a: 1", "x-a: 2", "user-agent: u"),
+    ),
+    routed(
+        "empty-value-kept",
+        "request_headers_to_add: [{header: {key: x-e, value: '%REQ(none)%'}, keep_empty_value: true}, {header: {key: x-n, value: '%REQ(none)%'}}]",
+    ),
+    routed(
+        "add-date-and-server",
+        "response_headers_to_add: [{header: {key: server, value: mine}, append_action: OVERWRITE_IF_EXISTS_OR_ADD}, {header: {key: date, value: d}, append_action: OVERWRITE_IF_EXISTS_OR_ADD}]",
+    ),
     formatted("protocol", "%PROTOCOL%"),
     formatted("req", "%REQ(x-in)% %REQ(none)% %REQ(none?x-in)% %REQ(:path)% %REQ(x-in):2%", "x-in: value"),
     formatted("req-pseudo", "%REQ(:METHOD)% %REQ(:AUTHORITY)% %REQ(:SCHEME)%"),
     formatted("resp", "%RESP(content-length)%"),
-    formatted("addresses", "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT% %DOWNSTREAM_LOCAL_ADDRESS% %DOWNSTREAM_LOCAL_PORT% %DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT% %DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%"),
+    formatted(
+        "addresses",
+        "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT% %DOWNSTREAM_LOCAL_ADDRESS% %DOWNSTREAM_LOCAL_PORT% %DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT% %DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%",
+    ),
     formatted("upstream", "%UPSTREAM_HOST% %UPSTREAM_CLUSTER% %UPSTREAM_REMOTE_ADDRESS%"),
     formatted("route", "%ROUTE_NAME% %VIRTUAL_CLUSTER_NAME%"),
     formatted("response-code", "%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS%"),
@@ -279,5 +502,11 @@ CASES = [
     formatted("environment", "%ENVIRONMENT(NO_SUCH_VARIABLE_HERE)%"),
     formatted("attempts", "%UPSTREAM_REQUEST_ATTEMPT_COUNT%"),
     formatted("bytes", "%BYTES_RECEIVED% %BYTES_SENT%"),
-    Case("priority-high", get(), routes="- {match: {prefix: /}, route: {cluster: $up, priority: HIGH}}", cluster="circuit_breakers: {thresholds: [{priority: HIGH, max_requests: 0}]}", shows="503"),
+    Case(
+        "priority-high",
+        get(),
+        routes="- {match: {prefix: /}, route: {cluster: $up, priority: HIGH}}",
+        cluster="circuit_breakers: {thresholds: [{priority: HIGH, max_requests: 0}]}",
+        shows="503",
+    ),
 ]
