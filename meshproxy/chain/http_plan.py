@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from meshproxy.model.listener import FilterSpec
-from meshproxy.model.route import FILTER_DISABLED
+from meshproxy.model.route import FILTER_DISABLED, FILTER_ENABLED
 from meshproxy.plugin.http import BUFFER, HttpFilter, TerminalHttpFilter
 
 
@@ -48,6 +48,8 @@ def _effective(spec: FilterSpec, route_config: Mapping[str, Any]) -> tuple[bool,
     override = route_config.get(spec.name)
     if override is FILTER_DISABLED:
         return False, None
+    if override is FILTER_ENABLED:
+        return spec.filter_class.is_active(spec.config), spec.config
     if override is None:
         return not spec.disabled and spec.filter_class.is_active(spec.config), spec.config
     config = spec.filter_class.merge_route(spec.config, override)

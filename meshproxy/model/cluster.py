@@ -77,6 +77,7 @@ class ClusterConfig:
     endpoints: for the DNS types their addresses are names still to be resolved.
     idle_timeout: of a pooled upstream connection, 0 for none.
     protocol: "HTTP1", "HTTP2" or "DOWNSTREAM" (`use_downstream_protocol_config`).
+    tcp_keepalive: seconds of idleness before the first probe, seconds between probes, probes; 0 is the kernel's default.
     """
 
     name: str

@@ -149,7 +149,7 @@ class Route:
     conditions: headers, query parameters, fractions...: all must hold.
     request_mutations, response_mutations: one for each level that has some, in the order in which they apply.
     per_filter_config: filter name -> compiled configuration, most specific level first merged; the value is
-        `FILTER_DISABLED` where the filter is switched off.
+        `FILTER_DISABLED` where the filter is switched off, `FILTER_ENABLED` where it is switched on as it is.
     """
 
     match: PathMatch
@@ -172,15 +172,19 @@ class Route:
 FILTER_DISABLED = object()
 """Stands in `per_filter_config` for a filter that a route switches off."""
 
+FILTER_ENABLED = object()
+"""Stands there for a filter that a route switches on without a configuration of its own."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class VirtualHost:
-    """Routes for a set of domains. require_tls: "NONE", "EXTERNAL_ONLY" or "ALL"."""
+    """Routes for a set of domains, in lower case. require_tls: "NONE", "EXTERNAL_ONLY" or "ALL"."""
 
     name: str
     domains: tuple[str, ...]
     routes: tuple[Route, ...]
     require_tls: str = "NONE"
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -191,3 +195,4 @@ class RouteTable:
     virtual_hosts: tuple[VirtualHost, ...] = ()
     internal_only_headers: tuple[str, ...] = ()
     ignore_port_in_host_matching: bool = False
+    metadata: Mapping[str, Any] = field(default_factory=dict)

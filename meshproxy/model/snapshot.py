@@ -47,6 +47,7 @@ class StatsConfig:
 
     inclusion, exclusion: predicates on the full name; at most one is set.
     buckets: (predicate on the name, upper bounds) for `histogram_bucket_settings`.
+    flush_interval: seconds between two flushes of histograms.
     """
 
     tags: tuple[StatsTag, ...] = ()
@@ -54,6 +55,7 @@ class StatsConfig:
     inclusion: Any = None
     exclusion: Any = None
     buckets: tuple[tuple[Any, tuple[float, ...]], ...] = ()
+    flush_interval: float = 5.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -11,21 +11,76 @@ from typing import Final
 
 _TUNING = "tunes Envoy's event loop; what is observable from outside stays the same"
 _IDENTITY = "says to a management server what the client is; meshproxy sends its own"
+_HTTP2 = "only HTTP/1 is served, so that nothing that it could change ever happens"
+_LABEL = "a label; the extension is found by the type of its configuration, as in Envoy"
+_ZONES = "routing by zone needs `cluster_manager.local_cluster_name`, which is refused: Envoy doesn't route so either"
 _SHUTDOWN = "steers Envoy's own watchdog and crash handling, of which meshproxy has none"
 
 IGNORABLE: Final[dict[str, dict[str, str]]] = {
     "envoy.config.listener.v3.Listener": {
         "max_connections_to_accept_per_socket_event": _TUNING,
+        "connection_balance_config": "spreads connections over Envoy's threads; each worker here is a process",
     },
     "envoy.config.core.v3.Node": {
         "user_agent_name": _IDENTITY,
         "user_agent_version": _IDENTITY,
         "user_agent_build_version": _IDENTITY,
+        "extensions": _IDENTITY,
+        "client_features": _IDENTITY,
+        "listening_addresses": _IDENTITY,
     },
     "envoy.config.bootstrap.v3.Bootstrap": {
         "watchdog": _SHUTDOWN,
         "watchdogs": _SHUTDOWN,
         "perf_tracing_file_path": "a build of Envoy for profiling writes it",
+        "application_log_config": "the format of the program's own log; meshproxy's is its own",
+        "deferred_stat_options": "saves Envoy memory; the statistics are the same",
+        "enable_dispatcher_stats": "statistics of Envoy's event loop",
+        "memory_allocator_manager": "tunes Envoy's memory allocator",
+    },
+    "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager": {
+        "http2_protocol_options": _HTTP2,
+    },
+    "envoy.extensions.upstreams.http.v3.HttpProtocolOptions.UseDownstreamHttpConfig": {
+        "http2_protocol_options": _HTTP2,
+    },
+    "envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig": {
+        "use_request_id_for_trace_sampling": "matters to tracing alone, which is refused",
+    },
+    "envoy.config.core.v3.Http1ProtocolOptions": {
+        "use_balsa_parser": "chooses between two parsers of Envoy",
+    },
+    "envoy.config.core.v3.JsonFormatOptions": {
+        "sort_properties": "deprecated; the properties are sorted in any case, as in Envoy",
+    },
+    "envoy.config.core.v3.SocketOption": {
+        "description": "a label",
+    },
+    "envoy.config.route.v3.WeightedCluster": {
+        "total_weight": "deprecated; as in Envoy the total is the sum of the weights",
+    },
+    "envoy.config.route.v3.RetryPolicy.RetryHostPredicate": {
+        "name": _LABEL,
+    },
+    "envoy.config.cluster.v3.Cluster": {
+        "wait_for_warm_on_init": "about the order of warming; what is served in the end is the same",
+    },
+    "envoy.config.cluster.v3.Cluster.CommonLbConfig": {
+        "update_merge_window": "joins updates of hosts to save Envoy work; here each is applied at once",
+    },
+    "envoy.config.cluster.v3.Cluster.CommonLbConfig.ZoneAwareLbConfig": {
+        "routing_enabled": _ZONES,
+        "min_cluster_size": _ZONES,
+    },
+    "envoy.extensions.load_balancing_policies.common.v3.LocalityLbConfig.ZoneAwareLbConfig": {
+        "routing_enabled": _ZONES,
+        "min_cluster_size": _ZONES,
+        "force_locality_direct_routing": _ZONES,
+        "force_local_zone": _ZONES,
+        "locality_basis": _ZONES,
+    },
+    "envoy.type.matcher.v3.RegexMatcher": {
+        "google_re2": "deprecated; names the engine that is used in any case",
     },
     "envoy.config.core.v3.TypedExtensionConfig": {
         "name": "a label; the extension is found by the type of its configuration, as in Envoy",

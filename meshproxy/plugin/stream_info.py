@@ -81,6 +81,7 @@ class TlsInfo:
 class ConnectionInfo:
     """What is known of a downstream connection; shared by the streams that it carries.
 
+    original_destination: (ip, port) that a listener filter restored, None if none did.
     local_address: where the peer was going: the restored original destination if there is one.
     direct_local_address: our end of the socket.
     remote_address: the peer, as PROXY protocol or X-Forwarded-For make it known; direct_remote_address: the other end
@@ -88,6 +89,7 @@ class ConnectionInfo:
     """
 
     connection_id: int = 0
+    original_destination: tuple[str, int] | None = None
     local_address: str = ""
     direct_local_address: str = ""
     remote_address: str = ""
@@ -148,6 +150,7 @@ NO_CONNECTION = ConnectionInfo()
 class StreamInfo:
     """Facts of one HTTP stream, or of one TCP connection that no HTTP is read from.
 
+    random_number: 63 random bits that all shares of traffic among its routes compare; -1 until one of them asks.
     stream_id: `%STREAM_ID%` of a TCP connection, a UUID; an HTTP stream is known by its x-request-id.
     protocol: "HTTP/1.0", "HTTP/1.1", "HTTP/2"; "" for TCP.
     response_code: what the downstream was sent, 0 if nothing. details: `%RESPONSE_CODE_DETAILS%`.
@@ -163,6 +166,7 @@ class StreamInfo:
 
     connection: ConnectionInfo = NO_CONNECTION
     stream_id: str = ""
+    random_number: int = -1
     start_wall: float = 0.0
     start: float = 0.0
     end: float = 0.0

@@ -1,0 +1,63 @@
+"""Access loggers: to a file, stdout or stderr (envoy.config.accesslog.v3.AccessLog)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from meshproxy.config.context import CompileContext
+from meshproxy.config.formats import compile_json, compile_substitution_format, compile_text
+from meshproxy.config.log_filters import compile_log_filter
+from meshproxy.errors import ConfigError, Problem
+from meshproxy.model.listener import AccessLog, LineFormatter
+from meshproxy.plugin.suggest import unsupported_extension
+from meshproxy.plugin.view import ConfigView
+
+_FILE = "envoy.extensions.access_loggers.file.v3.FileAccessLog"
+_STREAMS = {
+    "envoy.extensions.access_loggers.stream.v3.StdoutAccessLog": "/dev/stdout",
+    "envoy.extensions.access_loggers.stream.v3.StderrAccessLog": "/dev/stderr",
+}
+
+DEFAULT_FORMAT = (
+    '[%START_TIME%] "%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%" %RESPONSE_CODE% %RESPONSE_FLAGS% '
+    "%BYTES_RECEIVED% %BYTES_SENT% %DURATION% %RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)% "
+    '"%REQ(X-FORWARDED-FOR)%" "%REQ(USER-AGENT)%" "%REQ(X-REQUEST-ID)%" "%REQ(:AUTHORITY)%" "%UPSTREAM_HOST%"\n'
+)
+"""Envoy's format where none is configured ("Default format string" of its access log documentation)."""
+
+
+def compile_access_logs(views: Sequence[ConfigView], context: CompileContext) -> tuple[AccessLog, ...]:
+    """A repeated `AccessLog`. Raises ConfigError with the problems of all."""
+    logs: list[AccessLog] = []
+    problems: list[Problem] = []
+    for view in views:
+        with view.collect(problems):
+            logs.append(_compile_access_log(view, context))
+    if problems:
+        raise ConfigError(problems)
+    return tuple(logs)
+
+
+def _compile_access_log(view: ConfigView, context: CompileContext) -> AccessLog:
+    filter_view = view.view("filter")
+    predicate = compile_log_filter(filter_view, context) if filter_view is not None else None
+    typed = view.any("typed_config")
+    if typed is None:
+        view.fail("'typed_config' is required: an access logger is found by the type of its configuration")
+    if typed.view is None or typed.full_name not in (_FILE, *_STREAMS):
+        typed.fail(unsupported_extension(typed.full_name, (_FILE, *_STREAMS)))
+    path = _STREAMS.get(typed.full_name) or typed.view.text("path")
+    return AccessLog(path, _compile_format(typed.view, context), predicate)
+
+
+def _compile_format(view: ConfigView, context: CompileContext) -> LineFormatter:
+    kind = view.which("access_log_format")
+    if kind == "log_format":
+        return compile_substitution_format(view.required("log_format"), context).make
+    if kind == "format" and (text := view.text("format")):
+        return compile_text(view, "format", text, context)
+    if kind in ("json_format", "typed_json_format"):
+        value = view.struct(kind)
+        assert value is not None
+        return compile_json(value, context)
+    return compile_text(view, "log_format", DEFAULT_FORMAT, context)

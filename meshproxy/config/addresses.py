@@ -1,0 +1,69 @@
+"""Addresses and address ranges of the configuration (envoy.config.core.v3.Address, CidrRange)."""
+
+from __future__ import annotations
+
+from meshproxy.address import Address, CidrRange, CidrSet, PipeAddress, SocketAddress, make_address
+from meshproxy.errors import ConfigError, Problem
+from meshproxy.plugin.view import ConfigView
+
+_MAX_PIPE_BYTES = 107  # sockaddr_un.sun_path, its final NUL left out
+
+
+def compile_address(view: ConfigView) -> Address:
+    """`core.v3.Address` with an IP address or the path of a Unix socket. Raises ConfigError."""
+    kind = view.which("address")
+    if kind == "socket_address":
+        return compile_socket_address(view.required("socket_address"))
+    if kind == "pipe":
+        return _compile_pipe(view.required("pipe"))
+    if kind is None:
+        view.fail("an address is required")
+    view.fail(f"'{kind}' isn't supported by meshproxy", kind)
+
+
+def compile_socket_address(view: ConfigView) -> SocketAddress:
+    """`core.v3.SocketAddress` with an IP address. Raises ConfigError for names and whatever else it is."""
+    host, port = compile_host_and_port(view)
+    try:
+        return make_address(host, port)
+    except ValueError:
+        view.fail(f"malformed IP address: '{host}'", "address")
+
+
+def compile_host_and_port(view: ConfigView) -> tuple[str, int]:
+    """Address and port of a `SocketAddress`, not looked into: it may be a name to be resolved. Raises ConfigError."""
+    problems: list[Problem] = view.unsupported("resolver_name", "named_port", "network_namespace_filepath")
+    if view.enum("protocol") != "TCP":
+        problems.append(view.error("only TCP is supported", "protocol"))
+    if problems:
+        raise ConfigError(problems)
+    return view.text("address"), view.integer("port_value")
+
+
+def _compile_pipe(view: ConfigView) -> PipeAddress:
+    path = view.text("path")
+    if len(path.encode()) > _MAX_PIPE_BYTES:
+        view.fail(f"the path of a Unix socket can't be longer than {_MAX_PIPE_BYTES} bytes", "path")
+    mode = view.integer("mode")
+    if mode and path.startswith("@"):
+        view.fail("an abstract Unix socket has no mode", "mode")
+    return PipeAddress(path, mode)
+
+
+def compile_ranges(view: ConfigView, field: str) -> tuple[CidrRange, ...]:
+    """A repeated `core.v3.CidrRange`. Raises ConfigError for all that are malformed."""
+    ranges, problems = [], []
+    for entry in view.views(field):
+        # Without `prefix_len` Envoy takes 0: the whole family.
+        try:
+            ranges.append(CidrRange.parse(entry.text("address_prefix"), entry.integer("prefix_len")))
+        except ValueError as error:
+            problems.append(entry.error(f"malformed address range: {error}"))
+    if problems:
+        raise ConfigError(problems)
+    return tuple(ranges)
+
+
+def compile_range_set(view: ConfigView, field: str) -> CidrSet:
+    """The same, of which only membership will be asked."""
+    return CidrSet(compile_ranges(view, field))

@@ -1,0 +1,108 @@
+"""A whole bootstrap to one snapshot (envoy.config.bootstrap.v3.Bootstrap).
+
+The order matters: node and runtime first, which others read; then the names of clusters, which routes are checked
+against; then clusters and listeners. At the end every field that is set and that nothing has read is a problem too.
+"""
+
+from __future__ import annotations
+
+from meshproxy.config.access_logs import compile_access_logs
+from meshproxy.config.addresses import compile_address
+from meshproxy.config.clusters import compile_clusters
+from meshproxy.config.context import CompileContext
+from meshproxy.config.endpoints import compile_locality
+from meshproxy.config.listeners import compile_listeners
+from meshproxy.config.runtime_layers import compile_runtime
+from meshproxy.config.stats import compile_stats_config
+from meshproxy.errors import ConfigError, Problem
+from meshproxy.model.snapshot import AdminConfig, Node, Snapshot
+from meshproxy.plugin.view import ConfigView
+
+_RE2 = "envoy.extensions.regex_engines.v3.GoogleRE2"
+
+
+def compile_bootstrap(view: ConfigView, context: CompileContext) -> Snapshot:
+    """Compile everything. Raises ConfigError with every problem of the whole, in the order of the file."""
+    snapshot = _compile(view, context)
+    problems = [*context.problems, *view.unread_problems()]
+    if problems:
+        raise ConfigError(sorted(dict.fromkeys(problems), key=_place))
+    return snapshot
+
+
+def _place(problem: Problem) -> tuple[str, int, int]:
+    return problem.source, problem.line, problem.column
+
+
+def _compile(view: ConfigView, context: CompileContext) -> Snapshot:
+    context.node = _compile_node(view.view("node"), context.node)
+    context.runtime = compile_runtime(view.view("layered_runtime"), context)
+    _check_dynamic(view, context)
+    _check_regex_engine(view, context)
+    static = view.view("static_resources")
+    cluster_views = static.views("clusters") if static is not None else []
+    context.cluster_names = frozenset(cluster.text("name") for cluster in cluster_views)
+    if static is not None and static.has("secrets"):
+        context.problems.append(static.error("static secrets aren't supported by meshproxy yet", "secrets"))
+    clusters = compile_clusters(cluster_views, context)
+    listeners = compile_listeners(static.views("listeners") if static is not None else [], context)
+    admin = AdminConfig()
+    admin_view = view.view("admin")
+    if admin_view is not None:
+        with admin_view.collect(context.problems):
+            admin = _compile_admin(admin_view, context)
+    return Snapshot(
+        node=context.node,
+        admin=admin,
+        listeners=listeners,
+        clusters=clusters,
+        stats=compile_stats_config(view.view("stats_config"), view.seconds("stats_flush_interval", 5.0), context),
+        runtime=context.runtime,
+        flags_path=view.text("flags_path"),
+    )
+
+
+def _compile_node(view: ConfigView | None, default: Node) -> Node:
+    """default: what the command line says (`--service-node` and its like); the bootstrap wins."""
+    if view is None:
+        return default
+    locality = compile_locality(view.view("locality"))
+    metadata = view.struct("metadata")
+    return Node(
+        id=view.text("id") or default.id,
+        cluster=view.text("cluster") or default.cluster,
+        region=locality.region or default.region,
+        zone=locality.zone or default.zone,
+        sub_zone=locality.sub_zone or default.sub_zone,
+        metadata=metadata.value if metadata is not None else default.metadata,
+    )
+
+
+def _compile_admin(view: ConfigView, context: CompileContext) -> AdminConfig:
+    address = view.view("address")
+    logs = list(compile_access_logs(view.views("access_log"), context))
+    return AdminConfig(
+        address=compile_address(address) if address is not None else None,
+        access_logs=tuple(logs),
+        profile_path=view.text("profile_path"),
+    )
+
+
+def _check_dynamic(view: ConfigView, context: CompileContext) -> None:
+    """Resources from a control plane: each that is asked for is a problem of its own."""
+    dynamic = view.view("dynamic_resources")
+    if dynamic is not None:
+        for field in ("lds_config", "cds_config", "ads_config"):
+            if dynamic.has(field):
+                message = f"resources from a control plane ('{field}') aren't supported by meshproxy yet"
+                context.problems.append(dynamic.error(message, field))
+
+
+def _check_regex_engine(view: ConfigView, context: CompileContext) -> None:
+    engine = view.view("default_regex_engine")
+    if engine is None:
+        return
+    with engine.collect(context.problems):
+        typed = engine.any("typed_config")
+        if typed is None or typed.full_name != _RE2:
+            engine.fail(f"the only regular expressions are {_RE2}")

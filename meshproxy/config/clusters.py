@@ -1,0 +1,182 @@
+"""Clusters (envoy.config.cluster.v3.Cluster)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from meshproxy.config.addresses import compile_socket_address
+from meshproxy.config.context import CompileContext
+from meshproxy.config.endpoints import Assignment, compile_assignment
+from meshproxy.config.load_balancing import compile_load_balancing
+from meshproxy.config.metadata import compile_metadata
+from meshproxy.config.transport_sockets import compile_transport_socket
+from meshproxy.config.upstream_http import compile_upstream_http
+from meshproxy.model.cluster import (
+    CircuitBreakerThresholds,
+    ClusterConfig,
+    DnsOptions,
+    OriginalDstOptions,
+    UpstreamBind,
+)
+from meshproxy.plugin.view import ConfigView
+
+_TYPES = ("STATIC", "STRICT_DNS", "LOGICAL_DNS", "ORIGINAL_DST")
+_DNS_TYPES = ("STRICT_DNS", "LOGICAL_DNS")
+_MEBIBYTE = 1 << 20
+
+
+def compile_clusters(views: Sequence[ConfigView], context: CompileContext) -> dict[str, ClusterConfig]:
+    """All static clusters by name. Problems are noted in the context."""
+    clusters: dict[str, ClusterConfig] = {}
+    for view in views:
+        with view.collect(context.problems):
+            cluster = compile_cluster(view, context)
+            if cluster.name in clusters:
+                view.fail(f"cluster manager: duplicate cluster '{cluster.name}'", "name")
+            clusters[cluster.name] = cluster
+    return clusters
+
+
+def compile_cluster(view: ConfigView, context: CompileContext) -> ClusterConfig:
+    """One cluster. Raises ConfigError."""
+    kind = _compile_type(view)
+    balancing = compile_load_balancing(view, context)
+    if (kind == "ORIGINAL_DST") != (balancing.policy == "CLUSTER_PROVIDED"):
+        view.fail(f"cluster: LB policy {balancing.policy} is not valid for cluster type {kind}", "lb_policy")
+    assignment = _compile_endpoints(view, kind, context)
+    http = compile_upstream_http(view)
+    older_limit = view.integer("max_requests_per_connection")
+    return ClusterConfig(
+        name=view.text("name"),
+        type=kind,
+        lb_policy=balancing.policy,
+        endpoints=assignment.endpoints,
+        connect_timeout=view.seconds("connect_timeout", 5.0),
+        alt_stat_name=view.text("alt_stat_name"),
+        overprovisioning_factor=assignment.overprovisioning_factor,
+        lb=balancing.options,
+        dns=_compile_dns(view),
+        original_dst=_compile_original_dst(view),
+        thresholds=_compile_thresholds(view, "DEFAULT"),
+        thresholds_high=_compile_thresholds(view, "HIGH"),
+        http1=http.http1,
+        protocol=http.protocol,
+        idle_timeout=http.common.idle_timeout,
+        max_connection_duration=http.common.max_connection_duration,
+        max_requests_per_connection=http.common.max_requests_per_connection or older_limit,
+        per_connection_buffer_limit=view.integer("per_connection_buffer_limit_bytes", _MEBIBYTE),
+        bind=_compile_bind(view.view("upstream_bind_config")),
+        tcp_keepalive=_compile_keepalive(view.view("upstream_connection_options")),
+        transport_socket=compile_transport_socket(view.view("transport_socket"), context),
+        metadata=compile_metadata(view, "metadata"),
+    )
+
+
+def _compile_type(view: ConfigView) -> str:
+    if view.which("cluster_discovery_type") == "cluster_type":
+        view.fail("clusters of an extension type aren't supported by meshproxy", "cluster_type")
+    kind = view.enum("type")
+    if kind not in _TYPES:
+        view.fail(f"clusters of type {kind} aren't supported by meshproxy yet", "type")
+    return kind
+
+
+def _compile_endpoints(view: ConfigView, kind: str, context: CompileContext) -> Assignment:
+    load_assignment = view.view("load_assignment")
+    if load_assignment is None:
+        if kind == "LOGICAL_DNS":
+            view.fail("LOGICAL_DNS clusters must have a single locality_lb_endpoint and a single lb_endpoint")
+        return Assignment()
+    if kind == "ORIGINAL_DST":
+        view.fail("ORIGINAL_DST clusters must have no load assignment configured", "load_assignment")
+    count = len(context.problems)
+    assignment = compile_assignment(load_assignment, context, names=kind in _DNS_TYPES)
+    single = len(assignment.endpoints) == 1 and assignment.localities == 1
+    if kind == "LOGICAL_DNS" and not single and len(context.problems) == count:
+        load_assignment.fail("LOGICAL_DNS clusters must have a single locality_lb_endpoint and a single lb_endpoint")
+    return assignment
+
+
+def _compile_dns(view: ConfigView) -> DnsOptions:
+    refresh = view.seconds("dns_refresh_rate", 5.0)
+    failure = view.view("dns_failure_refresh_rate")
+    base = maximum = None
+    if failure is not None:
+        base = failure.duration("base_interval")
+        maximum = failure.duration("max_interval")
+        if base is not None and maximum is None:
+            maximum = base * 10
+        if base is not None and maximum is not None and maximum < base:
+            failure.fail("dns_failure_refresh_rate must have base_interval less than max_interval", "max_interval")
+    return DnsOptions(
+        refresh_rate=refresh,
+        respect_ttl=view.boolean("respect_dns_ttl"),
+        lookup_family=view.enum("dns_lookup_family"),
+        jitter=view.seconds("dns_jitter", 0.0),
+        failure_base=base,
+        failure_max=maximum,
+    )
+
+
+def _compile_original_dst(view: ConfigView) -> OriginalDstOptions:
+    cleanup = view.seconds("cleanup_interval", 5.0)
+    if view.which("lb_config") != "original_dst_lb_config":
+        return OriginalDstOptions(cleanup_interval=cleanup)
+    options = view.required("original_dst_lb_config")
+    return OriginalDstOptions(
+        use_http_header=options.boolean("use_http_header"),
+        http_header_name=options.text("http_header_name").lower() or "x-envoy-original-dst-host",
+        port_override=options.integer("upstream_port_override"),
+        cleanup_interval=cleanup,
+    )
+
+
+def _compile_thresholds(view: ConfigView, priority: str) -> CircuitBreakerThresholds:
+    breakers = view.view("circuit_breakers")
+    entries = breakers.views("thresholds") if breakers is not None else []
+    for entry in entries:
+        if entry.enum("priority") == priority:
+            return _compile_threshold(entry)
+    return CircuitBreakerThresholds()
+
+
+def _compile_threshold(view: ConfigView) -> CircuitBreakerThresholds:
+    budget = view.view("retry_budget")
+    percent = budget.view("budget_percent") if budget is not None else None
+    default = CircuitBreakerThresholds()
+    return CircuitBreakerThresholds(
+        max_connections=view.integer("max_connections", default.max_connections),
+        max_pending_requests=view.integer("max_pending_requests", default.max_pending_requests),
+        max_requests=view.integer("max_requests", default.max_requests),
+        max_retries=view.integer("max_retries", default.max_retries),
+        max_connection_pools=view.integer("max_connection_pools", default.max_connection_pools),
+        track_remaining=view.boolean("track_remaining"),
+        retry_budget_percent=(percent.number("value") if percent is not None else 20.0) if budget else None,
+        retry_budget_min_concurrency=budget.integer("min_retry_concurrency", 3) if budget else 3,
+    )
+
+
+def _compile_bind(view: ConfigView | None) -> UpstreamBind | None:
+    if view is None:
+        return None
+    sources = [source] if (source := view.view("source_address")) is not None else []
+    sources += [entry.required("address") for entry in view.views("extra_source_addresses")]
+    sources += view.views("additional_source_addresses")
+    found: dict[bool, tuple[str, int]] = {}
+    for source in sources:
+        address = compile_socket_address(source)
+        if address.is_v6 in found:
+            source.fail("only one source address of each family is supported by meshproxy")
+        found[address.is_v6] = (address.ip, address.port)
+    return UpstreamBind(ipv4=found.get(False), ipv6=found.get(True)) if found else None
+
+
+def _compile_keepalive(view: ConfigView | None) -> tuple[int, int, int] | None:
+    keepalive = view.view("tcp_keepalive") if view is not None else None
+    if keepalive is None:
+        return None
+    return (
+        keepalive.integer("keepalive_time"),
+        keepalive.integer("keepalive_interval"),
+        keepalive.integer("keepalive_probes"),
+    )

@@ -1,0 +1,65 @@
+"""What compiling a configuration needs beside the configuration, and where its problems are gathered.
+
+Compiling goes on after a fault, because whoever mends a file wants all of them at once: problems are added to the
+context's list (`ConfigView.collect` does it around one part), and the whole is refused at the end.
+
+What belongs to sibling packages (the formatter of access logs, TLS) is given from outside, by `meshproxy.proxy`.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from meshproxy.clock import Clock
+from meshproxy.errors import Problem
+from meshproxy.model.listener import LineFormatter, TransportSocket
+from meshproxy.model.route import ValueFormatter
+from meshproxy.model.snapshot import Node
+from meshproxy.plugin.context import Logger
+from meshproxy.plugin.registry import FilterRegistry
+from meshproxy.plugin.stats import StatsScope
+from meshproxy.plugin.view import ConfigView
+
+
+class FormatCompiler(Protocol):
+    """Envoy's substitution format strings, compiled. All methods raise ValueError for a bad format."""
+
+    def text(self, text: str, *, omit_empty_values: bool = False) -> LineFormatter:
+        """A line (or body) from a text with operators."""
+
+    def json(self, value: Mapping[str, Any], *, omit_empty_values: bool = False) -> LineFormatter:
+        """One line of JSON, its newline included, from nested mappings, lists and texts with operators."""
+
+    def header(self, text: str) -> str | ValueFormatter:
+        """The value of a header: a str (Latin-1, as on the wire) when it is constant, else a function of the stream."""
+
+
+TransportSocketCompiler = Callable[[ConfigView, "CompileContext"], TransportSocket]
+
+
+@dataclass(slots=True)
+class CompileContext:
+    """Everything that compile functions ask for.
+
+    stats: the root scope. make_logger: name -> logger. formats: see `FormatCompiler`.
+    transport_sockets: full message name -> compiler, for sockets other than raw.
+    node, runtime, cluster_names: found in the bootstrap itself, before anything that needs them is compiled.
+    """
+
+    registry: FilterRegistry
+    stats: StatsScope
+    make_logger: Callable[[str], Logger]
+    clock: Clock
+    rng: random.Random
+    formats: FormatCompiler
+    transport_sockets: Mapping[str, TransportSocketCompiler] = field(default_factory=dict)
+    environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    node: Node = field(default_factory=Node)
+    runtime: Mapping[str, Any] = field(default_factory=dict)
+    cluster_names: frozenset[str] = frozenset()
+    problems: list[Problem] = field(default_factory=list)
+    warnings: list[Problem] = field(default_factory=list)

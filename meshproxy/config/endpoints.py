@@ -1,0 +1,92 @@
+"""Endpoints of a cluster (envoy.config.endpoint.v3.ClusterLoadAssignment)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from meshproxy.address import Address, PipeAddress, SocketAddress, is_ip, make_address
+from meshproxy.config.addresses import compile_address, compile_host_and_port
+from meshproxy.config.context import CompileContext
+from meshproxy.config.metadata import compile_metadata
+from meshproxy.model.endpoint import NO_LOCALITY, Endpoint, HealthStatus, Locality
+from meshproxy.plugin.view import ConfigView
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """The endpoints of one cluster. localities: how many groups they were given in."""
+
+    endpoints: tuple[Endpoint, ...] = ()
+    localities: int = 0
+    overprovisioning_factor: int = 140
+
+
+def compile_assignment(view: ConfigView, context: CompileContext, *, names: bool) -> Assignment:
+    """`ClusterLoadAssignment`. names: addresses may be names, to be resolved. Problems are noted in the context."""
+    view.text("cluster_name")
+    endpoints: list[Endpoint] = []
+    groups = view.views("endpoints")
+    for group in groups:
+        with group.collect(context.problems):
+            endpoints += _compile_group(group, context, names)
+    policy = view.view("policy")
+    factor = policy.integer("overprovisioning_factor", 140) if policy is not None else 140
+    return Assignment(tuple(endpoints), len(groups), factor)
+
+
+def compile_locality(view: ConfigView | None) -> Locality:
+    """`core.v3.Locality`."""
+    if view is None:
+        return NO_LOCALITY
+    return Locality(view.text("region"), view.text("zone"), view.text("sub_zone"))
+
+
+def _compile_group(view: ConfigView, context: CompileContext, names: bool) -> list[Endpoint]:
+    locality = compile_locality(view.view("locality"))
+    weight = view.integer("load_balancing_weight")
+    priority = view.integer("priority")
+    endpoints = []
+    for entry in view.views("lb_endpoints"):
+        with entry.collect(context.problems):
+            endpoints.append(_compile_endpoint(entry, locality, weight, priority, names))
+    return endpoints
+
+
+def _compile_endpoint(
+    view: ConfigView, locality: Locality, locality_weight: int, priority: int, names: bool
+) -> Endpoint:
+    if view.which("host_identifier") != "endpoint":
+        view.fail("a named endpoint isn't supported by meshproxy" if view.has("endpoint_name") else "no endpoint")
+    endpoint = view.required("endpoint")
+    address = _compile_upstream_address(endpoint.required("address"), names)
+    health_check = endpoint.view("health_check_config")
+    return Endpoint(
+        address=address,
+        weight=view.integer("load_balancing_weight", 1),
+        hostname=endpoint.text("hostname") or _name_to_resolve(address),
+        locality=locality,
+        locality_weight=locality_weight,
+        priority=priority,
+        health_status=HealthStatus[view.enum("health_status")],
+        metadata=compile_metadata(view, "metadata"),
+        health_check_port=health_check.integer("port_value") if health_check is not None else 0,
+    )
+
+
+def _name_to_resolve(address: Address) -> str:
+    return address.ip if isinstance(address, SocketAddress) and not is_ip(address.ip) else ""
+
+
+def _compile_upstream_address(view: ConfigView, names: bool) -> Address:
+    if not names:
+        address = compile_address(view)
+        if isinstance(address, SocketAddress) and address.port == 0:
+            view.fail("an endpoint needs a port")
+        return address
+    socket_address = view.view("socket_address")
+    if socket_address is None:
+        address = compile_address(view)
+        assert isinstance(address, PipeAddress)
+        view.fail("an endpoint that is found by DNS has no path")
+    host, port = compile_host_and_port(socket_address)
+    return make_address(host, port) if is_ip(host) else SocketAddress(host, port)

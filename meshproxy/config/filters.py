@@ -1,0 +1,205 @@
+"""Filters of all three kinds: from `name` and `typed_config` to a `FilterSpec`
+(HttpFilter, listener.v3.Filter and ListenerFilter), and what routes say about HTTP filters.
+
+A filter is found by the full name of its configuration message, whatever its `name`. The class itself reads its
+message (`compile`), or gives the dataclass that a `TypedStruct` is read into (`config_type`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from meshproxy.config.access_logs import compile_access_logs
+from meshproxy.config.context import CompileContext
+from meshproxy.config.data_sources import read_data_source
+from meshproxy.config.header_mutations import compile_mutations
+from meshproxy.config.matchers import (
+    compile_fraction,
+    compile_header_matcher,
+    compile_runtime_fraction,
+    compile_string_matcher,
+)
+from meshproxy.errors import ConfigError, Problem
+from meshproxy.model.listener import FilterSpec
+from meshproxy.model.route import FILTER_DISABLED, FILTER_ENABLED
+from meshproxy.plugin.context import FactoryContext
+from meshproxy.plugin.registry import FilterClass, UnknownFilter
+from meshproxy.plugin.stats import StatsScope
+from meshproxy.plugin.typed_struct import read_struct
+from meshproxy.plugin.view import ConfigView, TypedView
+
+_FILTER_CONFIG = "envoy.config.route.v3.FilterConfig"
+
+Level = Mapping[str, Any]
+"""What one level (route, virtual host...) says about filters: name -> configuration, or one of the two marks."""
+
+CompileMessage = Callable[[FilterClass, ConfigView, FactoryContext], Any]
+
+
+def factory_context(name: str, stats: StatsScope, context: CompileContext) -> FactoryContext:
+    """What a filter called `name` is given."""
+    return FactoryContext(
+        name=name,
+        stats=stats,
+        log=context.make_logger(name),
+        clock=context.clock,
+        rng=context.rng,
+        node=context.node,
+        runtime=context.runtime,
+        compile_access_logs=lambda views: compile_access_logs(views, context),
+        compile_format=context.formats.text,
+        compile_header_mutations=lambda additions, removals: compile_mutations(additions, removals, context),
+        compile_string_matcher=compile_string_matcher,
+        compile_header_matcher=compile_header_matcher,
+        compile_fraction=compile_fraction,
+        compile_runtime_fraction=lambda view: compile_runtime_fraction(view, context),
+        compile_data_source=lambda view: read_data_source(view, context),
+    )
+
+
+def find_filter_config(view: ConfigView) -> TypedView:
+    """The `typed_config` of a filter. Raises ConfigError when there is none."""
+    if view.has("config_discovery"):
+        view.fail("discovery of filter configuration isn't supported by meshproxy", "config_discovery")
+    typed = view.any("typed_config")
+    if typed is None:
+        view.fail("'typed_config' is required: a filter is found by the type of its configuration, not by its name")
+    return typed
+
+
+def find_class(typed: TypedView, kind: str, context: CompileContext) -> FilterClass:
+    """The class for a configuration. kind: "HTTP", "network" or "listener". Raises ConfigError."""
+    try:
+        return context.registry.find(typed.full_name, kind)
+    except UnknownFilter as error:
+        raise ConfigError(typed.error(str(error))) from error
+
+
+def compile_filter(
+    view: ConfigView,
+    kind: str,
+    stats: StatsScope,
+    context: CompileContext,
+    compile_message: CompileMessage | None = None,
+    disabled: bool = False,
+) -> FilterSpec:
+    """One filter. compile_message: in place of the class's own `compile`. Raises ConfigError."""
+    name = view.text("name")
+    typed = find_filter_config(view)
+    filter_class = find_class(typed, kind, context)
+    factory = factory_context(name, stats, context)
+    compile_message = compile_message or (lambda cls, message, factory: cls.compile(message, factory))
+    config = _compile_config(filter_class, typed, factory, compile_message)
+    return FilterSpec(name, filter_class, config, factory, disabled)
+
+
+def _compile_config(
+    filter_class: FilterClass, typed: TypedView, factory: FactoryContext, compile_message: CompileMessage
+) -> Any:
+    if typed.view is not None:
+        return compile_message(filter_class, typed.view, factory)
+    assert typed.struct is not None
+    if filter_class.config_type is None:
+        typed.fail(f"{filter_class.__name__} takes its configuration as a message, not as a TypedStruct")
+    return read_struct(typed.struct, filter_class.config_type)
+
+
+def compile_chain(
+    views: Sequence[ConfigView],
+    kind: str,
+    compile_one: Callable[[ConfigView], FilterSpec | None],
+    context: CompileContext,
+) -> tuple[FilterSpec, ...]:
+    """A chain of HTTP or network filters: exactly its last filter is terminal. Problems are noted in the context."""
+    specs: list[FilterSpec] = []
+    complete = True
+    for index, view in enumerate(views):
+        spec: FilterSpec | None = None
+        count = len(context.problems)
+        with view.collect(context.problems):
+            spec = compile_one(view)
+        if spec is None:
+            complete = complete and len(context.problems) == count
+            continue
+        specs.append(spec)
+        last = index == len(views) - 1
+        name = f"'{spec.name}' ({spec.filter_class.__name__})"
+        if spec.filter_class.terminal and not last:
+            message = f"terminal filter {name} must be the last filter in a {kind} filter chain"
+            context.problems.append(view.error(message))
+        elif last and not spec.filter_class.terminal:
+            message = f"non-terminal filter {name} is the last filter in a {kind} filter chain"
+            context.problems.append(view.error(message))
+    return tuple(specs)
+
+
+def compile_filter_level(view: ConfigView, filters: Mapping[str, FilterSpec], context: CompileContext) -> Level:
+    """A `typed_per_filter_config`. filters: those of the chain, by name. Problems are noted in the context.
+
+    What names a filter that the chain doesn't have can't act, there as here; that is a warning.
+    """
+    level: dict[str, Any] = {}
+    with view.collect(context.problems):
+        for name, typed in view.any_map("typed_per_filter_config").items():
+            spec = filters.get(name)
+            if spec is None:
+                message = f"no filter is called '{name}' in this chain: its configuration here has no effect"
+                context.warnings.append(typed.error(message))
+                continue
+            with _noting(context.problems):
+                level[name] = _compile_route_config(spec, typed)
+    return level
+
+
+def _compile_route_config(spec: FilterSpec, typed: TypedView) -> Any:
+    if typed.view is not None and typed.full_name == _FILTER_CONFIG:
+        view = typed.view
+        view.boolean("is_optional")
+        if view.boolean("disabled"):
+            view.raw()
+            return FILTER_DISABLED
+        if not view.has("config"):
+            view.fail(f"empty per-filter configuration for '{spec.name}'")
+        inner = view.any("config")
+        if inner is None:
+            return FILTER_ENABLED
+        typed = inner
+
+    def compile_route(filter_class: FilterClass, view: ConfigView, factory: FactoryContext) -> Any:
+        return spec.filter_class.compile_route(view, factory)
+
+    return _compile_config(spec.filter_class, typed, spec.context, compile_route)
+
+
+def merge_levels(levels: Sequence[Level]) -> Level:
+    """What holds for a route. levels: the most specific first.
+
+    Whether a filter runs, the most specific level that names it decides; which configuration it has, the most
+    specific level that has one.
+    """
+    merged: dict[str, Any] = {}
+    for name in {name for level in levels for name in level}:
+        said = [level[name] for level in levels if name in level]
+        if said[0] is FILTER_DISABLED:
+            merged[name] = FILTER_DISABLED
+        else:
+            configs = [config for config in said if config is not FILTER_DISABLED and config is not FILTER_ENABLED]
+            merged[name] = configs[0] if configs else FILTER_ENABLED
+    return merged
+
+
+class _noting:
+    """Adds the problems of a ConfigError raised inside to a list and goes on."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        self.problems = problems
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> bool:
+        if isinstance(error, ConfigError):
+            self.problems += error.problems
+            return True
+        return False

@@ -1,0 +1,57 @@
+"""Substitution formats: the message around a format string (envoy.config.core.v3.SubstitutionFormatString)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from meshproxy.config.context import CompileContext
+from meshproxy.config.data_sources import read_data_source
+from meshproxy.errors import ConfigError
+from meshproxy.model.listener import LineFormatter
+from meshproxy.plugin.struct_view import StructView
+from meshproxy.plugin.view import ConfigView
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """A compiled format. content_type: of what it makes, where that becomes a body."""
+
+    make: LineFormatter
+    content_type: str
+
+
+def compile_substitution_format(view: ConfigView, context: CompileContext) -> Format:
+    """`SubstitutionFormatString`. Raises ConfigError."""
+    kind = view.which("format")
+    omit = view.boolean("omit_empty_values")
+    content_type = view.text("content_type")
+    if kind == "json_format":
+        value = view.struct("json_format")
+        assert value is not None
+        view.view("json_format_options")
+        return Format(compile_json(value, context, omit_empty_values=omit), content_type or "application/json")
+    if kind == "text_format_source":
+        text = read_data_source(view.required("text_format_source"), context).decode("utf-8", "replace")
+    else:
+        text = view.text("text_format")
+    return Format(
+        compile_text(view, kind or "format", text, context, omit_empty_values=omit), content_type or "text/plain"
+    )
+
+
+def compile_text(
+    view: ConfigView, field: str, text: str, context: CompileContext, *, omit_empty_values: bool = False
+) -> LineFormatter:
+    """A format string that stands in `field`. Raises ConfigError."""
+    try:
+        return context.formats.text(text, omit_empty_values=omit_empty_values)
+    except ValueError as error:
+        view.fail(str(error), field)
+
+
+def compile_json(value: StructView, context: CompileContext, *, omit_empty_values: bool = False) -> LineFormatter:
+    """A JSON format. Raises ConfigError."""
+    try:
+        return context.formats.json(value.value, omit_empty_values=omit_empty_values)
+    except ValueError as error:
+        raise ConfigError(value.error(str(error))) from None

@@ -1,0 +1,215 @@
+"""The HTTP connection manager (envoy.extensions.filters.network.http_connection_manager.v3)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from meshproxy.config.access_logs import compile_access_logs
+from meshproxy.config.addresses import compile_range_set
+from meshproxy.config.context import CompileContext
+from meshproxy.config.filters import compile_chain, compile_filter, find_filter_config
+from meshproxy.config.http_options import CommonOptions, compile_common_options, compile_http1_options
+from meshproxy.config.local_replies import compile_local_replies
+from meshproxy.config.routes import compile_route_table
+from meshproxy.errors import ConfigError
+from meshproxy.model.http import HttpConnectionManagerConfig, UpgradeConfig
+from meshproxy.model.listener import AccessLog, FilterSpec
+from meshproxy.model.route import RouteTable
+from meshproxy.plugin.registry import UnknownFilter
+from meshproxy.plugin.stats import StatsScope
+from meshproxy.plugin.view import ConfigView
+
+HTTP_CONNECTION_MANAGER = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+_UUID = "envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig"
+_REJECT_FRAGMENT = "envoy.reloadable_features.http_reject_path_with_fragment"
+_DEFAULT_HEADERS_KB = 60
+
+
+def compile_http_connection_manager(view: ConfigView, context: CompileContext) -> HttpConnectionManagerConfig:
+    """Everything of a connection manager. Problems of its parts are noted in the context."""
+    stat_prefix = view.text("stat_prefix")
+    stats = context.stats.scope(f"http.{stat_prefix}.")
+    http_filters = compile_http_filters(view, "http_filters", stats, context)
+    upgrades = _compile_upgrades(view, stats, context)
+    _check_tracing(view, context)
+    common = compile_common_options(view.view("common_http_protocol_options"), upstream=False)
+    kilobytes = view.integer("max_request_headers_kb", _DEFAULT_HEADERS_KB)
+    return HttpConnectionManagerConfig(
+        stat_prefix=stat_prefix,
+        route_table=_compile_routes(view, (*http_filters, *_filters_of(upgrades)), context),
+        http_filters=http_filters,
+        codec_type=_compile_codec(view, context),
+        http1=compile_http1_options(view.view("http_protocol_options"), common, kilobytes),
+        upgrades=upgrades,
+        access_logs=_compile_logs(view, context),
+        **_compile_identity(view),
+        **_compile_addresses(view),
+        **_compile_request_id(view),
+        **_compile_paths_and_hosts(view, context),
+        **_compile_limits(view, common),
+        **_compile_local_reply(view, context),
+    )
+
+
+def compile_http_filters(
+    view: ConfigView, field: str, stats: StatsScope, context: CompileContext
+) -> tuple[FilterSpec, ...]:
+    """A chain of `HttpFilter`. Problems are noted in the context."""
+    return compile_chain(view.views(field), "HTTP", lambda entry: _compile_http_filter(entry, stats, context), context)
+
+
+def _compile_http_filter(view: ConfigView, stats: StatsScope, context: CompileContext) -> FilterSpec | None:
+    disabled = view.boolean("disabled")
+    if view.boolean("is_optional"):
+        typed = find_filter_config(view)
+        try:
+            context.registry.find(typed.full_name, "HTTP")
+        except UnknownFilter as error:
+            context.warnings.append(typed.error(f"optional filter left out: {error}"))
+            view.text("name")
+            return None
+    return compile_filter(view, "HTTP", stats, context, disabled=disabled)
+
+
+def _compile_codec(view: ConfigView, context: CompileContext) -> str:
+    codec = view.enum("codec_type")
+    if codec not in ("AUTO", "HTTP1"):
+        context.problems.append(view.error(f"{codec} isn't supported by meshproxy yet", "codec_type"))
+    return codec
+
+
+def _compile_routes(view: ConfigView, filters: tuple[FilterSpec, ...], context: CompileContext) -> RouteTable | None:
+    kind = view.which("route_specifier")
+    if kind == "route_config":
+        return compile_route_table(view.required("route_config"), filters, context)
+    view.fail(f"'{kind}' isn't supported by meshproxy yet" if kind else "'route_config' is required", kind or "")
+
+
+def _compile_upgrades(view: ConfigView, stats: StatsScope, context: CompileContext) -> Mapping[str, UpgradeConfig]:
+    upgrades: dict[str, UpgradeConfig] = {}
+    for entry in view.views("upgrade_configs"):
+        with entry.collect(context.problems):
+            kind = entry.text("upgrade_type").lower()
+            if kind in upgrades:
+                entry.fail(f"multiple upgrade configs with the same name: '{kind}'", "upgrade_type")
+            if kind in ("connect", "connect-udp"):
+                entry.fail(f"{kind.upper()} isn't supported by meshproxy", "upgrade_type")
+            filters = compile_http_filters(entry, "filters", stats, context) if entry.views("filters") else None
+            upgrades[kind] = UpgradeConfig(entry.boolean("enabled", True), filters)
+    return upgrades
+
+
+def _filters_of(upgrades: Mapping[str, UpgradeConfig]) -> tuple[FilterSpec, ...]:
+    return tuple(spec for upgrade in upgrades.values() for spec in upgrade.filters or ())
+
+
+def _compile_logs(view: ConfigView, context: CompileContext) -> tuple[AccessLog, ...]:
+    entries = view.views("access_log")
+    try:
+        return compile_access_logs(entries, context)
+    except ConfigError as error:
+        context.problems += error.problems
+        return ()
+
+
+def _compile_identity(view: ConfigView) -> dict[str, Any]:
+    details = view.view("set_current_client_cert_details")
+    named = ("subject", "cert", "chain", "dns", "uri")
+    return {
+        "server_name": view.text("server_name") or "envoy",
+        "server_header_transformation": view.enum("server_header_transformation"),
+        "via": view.text("via"),
+        "add_user_agent": view.boolean("add_user_agent"),
+        "forward_client_cert_details": view.enum("forward_client_cert_details"),
+        "set_current_client_cert_details": frozenset(
+            name for name in named if details is not None and details.boolean(name)
+        ),
+    }
+
+
+def _compile_addresses(view: ConfigView) -> dict[str, Any]:
+    internal = view.view("internal_address_config")
+    return {
+        "use_remote_address": view.boolean("use_remote_address"),
+        "xff_num_trusted_hops": view.integer("xff_num_trusted_hops"),
+        "skip_xff_append": view.boolean("skip_xff_append"),
+        "append_x_forwarded_port": view.boolean("append_x_forwarded_port"),
+        "internal_addresses": compile_range_set(internal, "cidr_ranges") if internal is not None else None,
+    }
+
+
+def _compile_request_id(view: ConfigView) -> dict[str, Any]:
+    extension = view.view("request_id_extension")
+    pack = True
+    if extension is not None:
+        typed = extension.any("typed_config")
+        if typed is not None:
+            uuid = typed.message(_UUID)
+            pack = uuid.boolean("pack_trace_reason", True)
+    return {
+        "generate_request_id": view.boolean("generate_request_id", True),
+        "preserve_external_request_id": view.boolean("preserve_external_request_id"),
+        "always_set_request_id_in_response": view.boolean("always_set_request_id_in_response"),
+        "pack_trace_reason": pack,
+    }
+
+
+def _compile_paths_and_hosts(view: ConfigView, context: CompileContext) -> dict[str, Any]:
+    any_port = view.boolean("strip_any_host_port")
+    matching_port = view.boolean("strip_matching_host_port")
+    if any_port and matching_port:
+        view.fail("only one of 'strip_matching_host_port' and 'strip_any_host_port' can be set", "strip_any_host_port")
+    scheme = view.view("scheme_header_transformation")
+    escaped = view.enum("path_with_escaped_slashes_action")
+    return {
+        "normalize_path": view.boolean("normalize_path"),
+        "merge_slashes": view.boolean("merge_slashes"),
+        "path_with_escaped_slashes_action": "KEEP_UNCHANGED" if escaped.startswith("IMPLEMENTATION") else escaped,
+        "reject_path_with_fragment": context.runtime.get(_REJECT_FRAGMENT, True) is not False,
+        "strip_matching_host_port": matching_port,
+        "strip_any_host_port": any_port,
+        "strip_trailing_host_dot": view.boolean("strip_trailing_host_dot"),
+        "scheme_to_overwrite": scheme.text("scheme_to_overwrite") if scheme is not None else "",
+    }
+
+
+def _compile_limits(view: ConfigView, common: CommonOptions) -> dict[str, Any]:
+    http1 = view.view("http_protocol_options")
+    on_invalid = view.boolean("stream_error_on_invalid_http_message")
+    if http1 is not None:
+        on_invalid = http1.boolean("override_stream_error_on_invalid_http_message", on_invalid)
+    return {
+        "idle_timeout": common.idle_timeout,
+        "max_connection_duration": common.max_connection_duration,
+        "max_stream_duration": common.max_stream_duration,
+        "max_requests_per_connection": common.max_requests_per_connection,
+        "stream_idle_timeout": view.seconds("stream_idle_timeout", 300.0),
+        "request_timeout": view.seconds("request_timeout", 0.0),
+        "request_headers_timeout": view.seconds("request_headers_timeout", 0.0),
+        "drain_timeout": view.seconds("drain_timeout", 5.0),
+        "delayed_close_timeout": view.seconds("delayed_close_timeout", 1.0),
+        "proxy_100_continue": view.boolean("proxy_100_continue"),
+        "stream_error_on_invalid_http_message": on_invalid,
+    }
+
+
+def _compile_local_reply(view: ConfigView, context: CompileContext) -> dict[str, Any]:
+    local_reply = view.view("local_reply_config")
+    options = view.view("access_log_options")
+    on_new = options.boolean("flush_access_log_on_new_request") if options is not None else False
+    return {
+        "local_reply": compile_local_replies(local_reply, context) if local_reply is not None else None,
+        "flush_access_log_on_new_request": on_new or view.boolean("flush_access_log_on_new_request"),
+    }
+
+
+def _check_tracing(view: ConfigView, context: CompileContext) -> None:
+    """Tracing may be configured as long as it is off: without a provider, and with nothing sampled."""
+    tracing = view.view("tracing")
+    if tracing is not None:
+        overall = tracing.view("overall_sampling")
+        if tracing.has("provider") or overall is None or overall.number("value") > 0:
+            context.problems.append(view.error("tracing isn't supported by meshproxy yet", "tracing"))
+        else:
+            tracing.raw()

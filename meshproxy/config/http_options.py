@@ -1,0 +1,75 @@
+"""Protocol options of both sides: `core.v3.HttpProtocolOptions` and `Http1ProtocolOptions`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+from meshproxy.model.codec import HeaderKeyFormat, Http1Options, Underscores
+from meshproxy.plugin.view import ConfigView
+
+_PRESERVE_CASE = "envoy.extensions.http.header_formatters.preserve_case.v3.PreserveCaseFormatterConfig"
+_DEFAULT_IDLE_TIMEOUT = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class CommonOptions:
+    """`HttpProtocolOptions`. Times in seconds, 0 for no limit; `max_response_headers_kb` 0 when unset."""
+
+    idle_timeout: float = _DEFAULT_IDLE_TIMEOUT
+    max_connection_duration: float = 0.0
+    max_headers_count: int = 100
+    max_response_headers_kb: int = 0
+    max_stream_duration: float = 0.0
+    underscores: Underscores = "ALLOW"
+    max_requests_per_connection: int = 0
+
+
+def compile_common_options(view: ConfigView | None, *, upstream: bool) -> CommonOptions:
+    """`common_http_protocol_options`. upstream: of a cluster, where some fields have another meaning or none."""
+    if view is None:
+        return CommonOptions()
+    return CommonOptions(
+        idle_timeout=view.seconds("idle_timeout", _DEFAULT_IDLE_TIMEOUT),
+        max_connection_duration=view.seconds("max_connection_duration", 0.0),
+        max_headers_count=view.integer("max_headers_count", 100),
+        max_response_headers_kb=view.integer("max_response_headers_kb") if upstream else 0,
+        max_stream_duration=0.0 if upstream else view.seconds("max_stream_duration", 0.0),
+        underscores="ALLOW" if upstream else cast(Underscores, view.enum("headers_with_underscores_action")),
+        max_requests_per_connection=view.integer("max_requests_per_connection"),
+    )
+
+
+def compile_http1_options(view: ConfigView | None, common: CommonOptions, max_headers_kb: int) -> Http1Options:
+    """`http_protocol_options` with the limits that stand elsewhere. Raises ConfigError."""
+    if view is None:
+        return Http1Options(
+            max_headers_kb=max_headers_kb,
+            max_headers_count=common.max_headers_count,
+            underscores=common.underscores,
+        )
+    return Http1Options(
+        max_headers_kb=max_headers_kb,
+        max_headers_count=common.max_headers_count,
+        accept_http_10=view.boolean("accept_http_10"),
+        default_host_for_http_10=view.text("default_host_for_http_10"),
+        allow_absolute_url=view.boolean("allow_absolute_url", True),
+        enable_trailers=view.boolean("enable_trailers"),
+        allow_chunked_length=view.boolean("allow_chunked_length"),
+        underscores=common.underscores,
+        header_key_format=_compile_key_format(view.view("header_key_format")),
+        send_fully_qualified_url=view.boolean("send_fully_qualified_url"),
+    )
+
+
+def _compile_key_format(view: ConfigView | None) -> HeaderKeyFormat | None:
+    if view is None:
+        return None
+    if view.which("header_format") == "proper_case_words":
+        return "proper_case"
+    formatter = view.required("stateful_formatter")
+    typed = formatter.any("typed_config")
+    if typed is None:
+        formatter.fail("'typed_config' is required")
+    typed.message(_PRESERVE_CASE)
+    return "preserve_case"

@@ -1,0 +1,129 @@
+"""Listeners (envoy.config.listener.v3.Listener)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from meshproxy.address import Address, SocketAddress
+from meshproxy.config.access_logs import compile_access_logs
+from meshproxy.config.addresses import compile_address
+from meshproxy.config.context import CompileContext
+from meshproxy.config.filter_chains import check_distinct, compile_filter_chain
+from meshproxy.config.filters import compile_filter
+from meshproxy.model.listener import FilterChain, FilterSpec, Listener
+from meshproxy.plugin.view import ConfigView
+
+_MEBIBYTE = 1 << 20
+
+
+def compile_listeners(views: Sequence[ConfigView], context: CompileContext) -> tuple[Listener, ...]:
+    """All static listeners. Problems are noted in the context."""
+    listeners: list[Listener] = []
+    names: set[str] = set()
+    addresses: set[Address] = set()
+    for view in views:
+        with view.collect(context.problems):
+            listener = _compile_listener(view, context)
+            if listener.name in names:
+                view.fail(f"duplicate listener name '{listener.name}'", "name")
+            names.add(listener.name)
+            for address in (listener.address, *listener.additional_addresses):
+                if address in addresses and not (isinstance(address, SocketAddress) and address.port == 0):
+                    view.fail(f"listener '{listener.name}' has duplicate address '{address.text}'", "address")
+                addresses.add(address)
+            listeners.append(listener)
+    return tuple(listeners)
+
+
+def _compile_listener(view: ConfigView, context: CompileContext) -> Listener:
+    if not view.has("address"):
+        view.fail("field 'address' of Listener is required")
+    address_view = view.required("address")
+    address = compile_address(address_view)
+    name = view.text("name") or address.text
+    chains = _compile_chains(view, name, context)
+    default_view = view.view("default_filter_chain")
+    default = None
+    if default_view is not None:
+        with default_view.collect(context.problems):
+            default = compile_filter_chain(default_view, context)
+    if not view.views("filter_chains") and default_view is None:
+        view.fail(f"error adding listener '{name}': no filter chains specified")
+    return Listener(
+        name=name,
+        address=address,
+        filter_chains=chains,
+        default_filter_chain=default,
+        additional_addresses=tuple(
+            compile_address(entry.required("address")) for entry in view.views("additional_addresses")
+        ),
+        listener_filters=_compile_listener_filters(view, context),
+        ipv4_compat=_ipv4_compat(address_view, context),
+        access_logs=compile_access_logs(view.views("access_log"), context),
+        **_compile_socket(view),
+        **_compile_behaviour(view),
+    )
+
+
+def _compile_chains(view: ConfigView, name: str, context: CompileContext) -> tuple[FilterChain, ...]:
+    chains: list[tuple[ConfigView, FilterChain]] = []
+    for entry in view.views("filter_chains"):
+        with entry.collect(context.problems):
+            chains.append((entry, compile_filter_chain(entry, context)))
+    check_distinct(chains, name, context)
+    return tuple(chain for _, chain in chains)
+
+
+def _compile_listener_filters(view: ConfigView, context: CompileContext) -> tuple[FilterSpec, ...]:
+    specs = []
+    for entry in view.views("listener_filters"):
+        with entry.collect(context.problems):
+            specs.append(compile_filter(entry, "listener", context.stats, context))
+    return tuple(specs)
+
+
+def _ipv4_compat(address: ConfigView, context: CompileContext) -> bool:
+    socket_address = address.view("socket_address")
+    if socket_address is None or not socket_address.boolean("ipv4_compat"):
+        return False
+    if ":" not in socket_address.text("address"):
+        context.problems.append(socket_address.error("ipv4_compat needs an IPv6 address", "ipv4_compat"))
+    return True
+
+
+def _compile_socket(view: ConfigView) -> dict[str, Any]:
+    bind = view.boolean("bind_to_port", True)
+    older = view.view("deprecated_v1")
+    if older is not None:
+        bind = bind and older.boolean("bind_to_port", True)
+    return {
+        "bind_to_port": bind,
+        "transparent": view.boolean("transparent"),
+        "freebind": view.boolean("freebind"),
+        "reuse_port": view.boolean("enable_reuse_port", True),
+        "tcp_backlog_size": view.integer("tcp_backlog_size", 4096),
+        "socket_options": compile_socket_options(view, "socket_options"),
+    }
+
+
+def compile_socket_options(view: ConfigView, field: str) -> tuple[tuple[int, int, int | bytes], ...]:
+    """A repeated `core.v3.SocketOption`, each set before bind. Raises ConfigError for other states."""
+    options: list[tuple[int, int, int | bytes]] = []
+    for entry in view.views(field):
+        if entry.enum("state") != "STATE_PREBIND":
+            entry.fail("only STATE_PREBIND is supported by meshproxy", "state")
+        value = entry.data("buf_value") if entry.which("value") == "buf_value" else entry.integer("int_value")
+        options.append((entry.integer("level"), entry.integer("name"), value))
+    return tuple(options)
+
+
+def _compile_behaviour(view: ConfigView) -> dict[str, Any]:
+    return {
+        "listener_filters_timeout": view.seconds("listener_filters_timeout", 15.0),
+        "continue_on_listener_filters_timeout": view.boolean("continue_on_listener_filters_timeout"),
+        "use_original_dst": view.boolean("use_original_dst"),
+        "per_connection_buffer_limit": view.integer("per_connection_buffer_limit_bytes", _MEBIBYTE),
+        "traffic_direction": view.enum("traffic_direction"),
+        "stat_prefix": view.text("stat_prefix"),
+    }

@@ -1,0 +1,228 @@
+"""What a route does with a request (envoy.config.route.v3: RouteAction, RedirectAction, DirectResponseAction)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from meshproxy.config.context import CompileContext
+from meshproxy.config.data_sources import read_data_source
+from meshproxy.config.filters import Level, compile_filter_level, merge_levels
+from meshproxy.config.header_mutations import compile_level
+from meshproxy.config.matchers import compile_regex_replacer
+from meshproxy.config.metadata import compile_subset_metadata
+from meshproxy.config.retries import compile_retry_policy
+from meshproxy.config.rewrites import Redirect, prefix_rewriter, regex_rewriter, with_path_only
+from meshproxy.matching import wire_text
+from meshproxy.model.listener import FilterSpec
+from meshproxy.model.route import (
+    DirectResponseAction,
+    ForwardAction,
+    NonForwardingAction,
+    PathMatch,
+    PathRewrite,
+    RedirectAction,
+    RetryPolicy,
+    WeightedCluster,
+)
+from meshproxy.plugin.view import ConfigView
+
+Action = ForwardAction | RedirectAction | DirectResponseAction | NonForwardingAction
+
+_REDIRECT_CODES = {
+    "MOVED_PERMANENTLY": 301,
+    "FOUND": 302,
+    "SEE_OTHER": 303,
+    "TEMPORARY_REDIRECT": 307,
+    "PERMANENT_REDIRECT": 308,
+}
+_NOT_FOUND_CODES = {"SERVICE_UNAVAILABLE": 503, "NOT_FOUND": 404, "INTERNAL_SERVER_ERROR": 500}
+_MAX_WEIGHT = 2**32 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What an action needs of the levels above its route.
+
+    levels: of `typed_per_filter_config`, the route's own first. filters: of the chain, by name.
+    """
+
+    context: CompileContext
+    filters: Mapping[str, FilterSpec]
+    levels: tuple[Level, ...] = ()
+    retry_policy: RetryPolicy | None = None
+    max_direct_response_body: int = 4096
+    validate_clusters: bool = True
+
+
+def compile_action(view: ConfigView, match: PathMatch, around: Surroundings) -> Action:
+    """The action of a `Route`. Raises ConfigError."""
+    kind = view.which("action")
+    if kind == "route":
+        return _compile_forward(view.required("route"), match, around)
+    if kind == "redirect":
+        return _compile_redirect(view.required("redirect"), match)
+    if kind == "direct_response":
+        return _compile_direct_response(view.required("direct_response"), around)
+    if kind == "non_forwarding_action":
+        return NonForwardingAction()
+    view.fail(f"'{kind}' isn't supported by meshproxy" if kind else "a route needs an action", kind or "")
+
+
+def _compile_forward(view: ConfigView, match: PathMatch, around: Surroundings) -> ForwardAction:
+    duration = view.view("max_stream_duration")
+    retry = view.view("retry_policy")
+    clusters = _compile_clusters(view, around)
+    return ForwardAction(
+        **clusters,
+        **_compile_grpc_timeouts(view, duration),
+        **_compile_host_rewrite(view),
+        cluster_not_found_status=_NOT_FOUND_CODES.get(view.enum("cluster_not_found_response_code"), 503),
+        timeout=view.seconds("timeout", 15.0),
+        idle_timeout=view.duration("idle_timeout"),
+        max_stream_duration=duration.duration("max_stream_duration") if duration is not None else None,
+        retry_policy=compile_retry_policy(retry, around.context) if retry is not None else around.retry_policy,
+        rewrite_path=_compile_path_rewrite(view, match),
+        append_x_forwarded_host=view.boolean("append_x_forwarded_host"),
+        priority=view.enum("priority"),
+        upgrades=_compile_upgrades(view),
+        metadata_match=compile_subset_metadata(view, "metadata_match"),
+    )
+
+
+def _compile_grpc_timeouts(view: ConfigView, duration: ConfigView | None) -> dict[str, Any]:
+    if duration is not None:
+        maximum = duration.duration("grpc_timeout_header_max")
+        offset = duration.duration("grpc_timeout_header_offset")
+        # Envoy looks at the older fields only without `max_stream_duration`.
+        view.duration("max_grpc_timeout"), view.duration("grpc_timeout_offset")
+    else:
+        maximum, offset = view.duration("max_grpc_timeout"), view.duration("grpc_timeout_offset")
+    return {"grpc_timeout_header_max": maximum, "grpc_timeout_header_offset": offset or 0.0}
+
+
+def _compile_clusters(view: ConfigView, around: Surroundings) -> dict[str, Any]:
+    kind = view.which("cluster_specifier")
+    if kind == "cluster":
+        _check_cluster(view, "cluster", view.text("cluster"), around)
+        return {"cluster": view.text("cluster")}
+    if kind == "cluster_header":
+        return {"cluster_header": view.text("cluster_header").lower()}
+    if kind == "weighted_clusters":
+        return _compile_weighted(view.required("weighted_clusters"), around)
+    view.fail(f"'{kind}' isn't supported by meshproxy" if kind else "a route action needs a cluster", kind or "")
+
+
+def _check_cluster(view: ConfigView, field: str, name: str, around: Surroundings) -> None:
+    if around.validate_clusters and name not in around.context.cluster_names:
+        around.context.problems.append(view.error(f"route: unknown cluster '{name}'", field))
+
+
+def _compile_weighted(view: ConfigView, around: Surroundings) -> dict[str, Any]:
+    prefix = view.text("runtime_key_prefix")
+    kind = view.which("random_value_specifier")
+    if kind == "use_hash_policy":
+        view.fail("'use_hash_policy' isn't supported by meshproxy", "use_hash_policy")
+    clusters = tuple(_compile_weight(entry, prefix, around) for entry in view.views("clusters"))
+    total = sum(cluster.weight for cluster in clusters)
+    if not 0 < total <= _MAX_WEIGHT:
+        view.fail(f"the sum of weights must be greater than 0 and at most {_MAX_WEIGHT}, not {total}", "clusters")
+    weights_header = view.text("header_name").lower() if kind == "header_name" else ""
+    return {"weighted_clusters": clusters, "weights_header": weights_header, "total_weight": total}
+
+
+def _compile_weight(view: ConfigView, runtime_prefix: str, around: Surroundings) -> WeightedCluster:
+    context = around.context
+    name = view.text("name")
+    if view.has("cluster_header"):
+        view.fail("a weighted cluster named by a header isn't supported by meshproxy", "cluster_header")
+    if not name:
+        view.fail("at least one of 'name' and 'cluster_header' must be set")
+    _check_cluster(view, "name", name, around)
+    weight = view.integer("weight")
+    override = context.runtime.get(f"{runtime_prefix}.{name}") if runtime_prefix else None
+    if isinstance(override, int) and not isinstance(override, bool) and override >= 0:
+        weight = override
+    own = compile_filter_level(view, around.filters, context)
+    return WeightedCluster(
+        name=name,
+        weight=weight,
+        request_mutations=compile_level(view, "request", context),
+        response_mutations=compile_level(view, "response", context),
+        host_rewrite=view.text("host_rewrite_literal"),
+        metadata_match=compile_subset_metadata(view, "metadata_match"),
+        per_filter_config=merge_levels((own, *around.levels)) if own else {},
+    )
+
+
+def _compile_host_rewrite(view: ConfigView) -> dict[str, Any]:
+    kind = view.which("host_rewrite_specifier")
+    if kind == "host_rewrite_literal":
+        return {"host_rewrite": wire_text(view.text("host_rewrite_literal"))}
+    if kind == "auto_host_rewrite":
+        return {"auto_host_rewrite": view.boolean("auto_host_rewrite")}
+    if kind == "host_rewrite_header":
+        return {"host_rewrite_header": view.text("host_rewrite_header").lower()}
+    if kind == "host_rewrite_path_regex":
+        return {"host_rewrite_path": with_path_only(compile_regex_replacer(view.required("host_rewrite_path_regex")))}
+    if kind is not None:
+        view.fail(f"'{kind}' isn't supported by meshproxy", kind)
+    return {}
+
+
+def _compile_path_rewrite(view: ConfigView, match: PathMatch) -> PathRewrite | None:
+    prefix = view.text("prefix_rewrite")
+    regex = view.view("regex_rewrite")
+    if prefix and regex is not None:
+        view.fail("only one of 'prefix_rewrite' and 'regex_rewrite' can be set", "regex_rewrite")
+    if regex is not None:
+        return regex_rewriter(compile_regex_replacer(regex))
+    return prefix_rewriter(match, wire_text(prefix)) if prefix else None
+
+
+def _compile_upgrades(view: ConfigView) -> Mapping[str, bool]:
+    upgrades: dict[str, bool] = {}
+    for entry in view.views("upgrade_configs"):
+        kind = entry.text("upgrade_type").lower()
+        if kind in upgrades:
+            entry.fail(f"duplicate upgrade {entry.text('upgrade_type')}", "upgrade_type")
+        if entry.has("connect_config"):
+            entry.fail("CONNECT isn't supported by meshproxy", "connect_config")
+        upgrades[kind] = entry.boolean("enabled", True)
+    return upgrades
+
+
+def _compile_redirect(view: ConfigView, match: PathMatch) -> RedirectAction:
+    redirect = Redirect(
+        scheme=_redirect_scheme(view),
+        host=wire_text(view.text("host_redirect")),
+        port=view.integer("port_redirect"),
+        path=wire_text(view.text("path_redirect")),
+        rewrite_path=_redirect_rewrite(view, match),
+        strip_query=view.boolean("strip_query"),
+    )
+    return RedirectAction(_REDIRECT_CODES[view.enum("response_code")], redirect.location)
+
+
+def _redirect_scheme(view: ConfigView) -> str:
+    if view.which("scheme_rewrite_specifier") == "scheme_redirect":
+        return view.text("scheme_redirect")
+    return "https" if view.boolean("https_redirect") else ""
+
+
+def _redirect_rewrite(view: ConfigView, match: PathMatch) -> Callable[[str], str] | None:
+    kind = view.which("path_rewrite_specifier")
+    if kind == "regex_rewrite":
+        return regex_rewriter(compile_regex_replacer(view.required("regex_rewrite")))
+    if kind == "prefix_rewrite" and (prefix := view.text("prefix_rewrite")):
+        return prefix_rewriter(match, wire_text(prefix))
+    return None
+
+
+def _compile_direct_response(view: ConfigView, around: Surroundings) -> DirectResponseAction:
+    body = view.view("body")
+    data = b""
+    if body is not None:
+        data = read_data_source(body, around.context, limit=around.max_direct_response_body)
+    return DirectResponseAction(view.integer("status"), data)

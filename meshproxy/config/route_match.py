@@ -1,0 +1,108 @@
+"""Which requests a route is for (envoy.config.route.v3.RouteMatch): one matcher of the path, and conditions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from meshproxy.config.context import CompileContext
+from meshproxy.config.matchers import (
+    compile_header_matcher,
+    compile_query_matcher,
+    compile_regex_matcher,
+    compile_runtime_fraction,
+)
+from meshproxy.config.retries import of_request
+from meshproxy.config.stream_matchers import (
+    StreamTest,
+    compile_dynamic_metadata_matcher,
+    compile_filter_state_matcher,
+)
+from meshproxy.headers import RequestHeaders
+from meshproxy.matching import QueryMatcher, parse_query, wire_text
+from meshproxy.model.route import PathMatch, RequestPredicate
+from meshproxy.plugin.stream_info import StreamInfo
+from meshproxy.plugin.view import ConfigView
+
+
+def compile_path_match(view: ConfigView) -> PathMatch:
+    """The `path_specifier`. Raises ConfigError."""
+    kind = view.which("path_specifier")
+    case_sensitive = view.boolean("case_sensitive", True)
+    if kind == "safe_regex":
+        return PathMatch("regex", case_sensitive=True, matches=compile_regex_matcher(view.required("safe_regex")))
+    if kind == "connect_matcher":
+        return PathMatch("connect")
+    if kind not in ("prefix", "path", "path_separated_prefix"):
+        view.fail(f"'{kind}' isn't supported by meshproxy" if kind else "a route needs a path to match", kind or "")
+    value = wire_text(view.text(kind))
+    return PathMatch(kind, value if case_sensitive else value.lower(), case_sensitive)
+
+
+def compile_conditions(view: ConfigView, context: CompileContext) -> tuple[RequestPredicate, ...]:
+    """All that a route asks beside the path, in the order in which Envoy asks. Raises ConfigError."""
+    conditions: list[RequestPredicate] = []
+    fraction = view.view("runtime_fraction")
+    if fraction is not None:
+        conditions.append(_in_fraction(fraction, context))
+    if view.has("grpc"):
+        conditions.append(_is_grpc)
+    conditions += [of_request(compile_header_matcher(entry)) for entry in view.views("headers")]
+    queries = tuple(compile_query_matcher(entry) for entry in view.views("query_parameters"))
+    if queries:
+        conditions.append(_of_query(queries))
+    tls = view.view("tls_context")
+    if tls is not None:
+        conditions += _compile_tls(tls)
+    conditions += [_of_stream(compile_dynamic_metadata_matcher(entry)) for entry in view.views("dynamic_metadata")]
+    conditions += [_of_stream(compile_filter_state_matcher(entry)) for entry in view.views("filter_state")]
+    return tuple(conditions)
+
+
+def _in_fraction(view: ConfigView, context: CompileContext) -> RequestPredicate:
+    covers = compile_runtime_fraction(view, context).covers
+    draw = context.rng.getrandbits
+
+    def condition(request: RequestHeaders, stream: StreamInfo) -> bool:
+        # All fractions of one request compare the same number, so that a route for 10 % and one for 20 % nest.
+        number = stream.random_number
+        if number < 0:
+            number = stream.random_number = draw(63)
+        return covers(number)
+
+    return condition
+
+
+def _is_grpc(request: RequestHeaders, stream: Any) -> bool:
+    """The content type is application/grpc, with or without a suffix such as +proto."""
+    content_type = request.get("content-type") or ""
+    return content_type.startswith("application/grpc") and content_type[16:17] in ("", "+")
+
+
+def _of_query(queries: tuple[QueryMatcher, ...]) -> RequestPredicate:
+    def condition(request: RequestHeaders, stream: Any) -> bool:
+        parameters = parse_query(request.path)
+        return all(matches(parameters) for matches in queries)
+
+    return condition
+
+
+def _of_stream(test: StreamTest) -> RequestPredicate:
+    def condition(request: RequestHeaders, stream: StreamInfo) -> bool:
+        return test(stream)
+
+    return condition
+
+
+def _compile_tls(view: ConfigView) -> list[RequestPredicate]:
+    conditions: list[RequestPredicate] = []
+    if view.has("presented"):
+        presented = view.boolean("presented")
+        conditions.append(
+            lambda request, stream: ((tls := stream.connection.tls) is not None and tls.peer_presented) is presented
+        )
+    if view.has("validated"):
+        validated = view.boolean("validated")
+        conditions.append(
+            lambda request, stream: ((tls := stream.connection.tls) is not None and tls.peer_validated) is validated
+        )
+    return conditions

@@ -1,0 +1,160 @@
+"""Route tables (envoy.config.route.v3.RouteConfiguration): what stands at each level is joined into every route.
+
+Header changes keep one level each, because each level reads what the one before it left: the route's own first, then
+the virtual host's, then the table's, or the other way round with `most_specific_header_mutations_wins`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from meshproxy.config.context import CompileContext
+from meshproxy.config.filters import compile_filter_level, merge_levels
+from meshproxy.config.header_mutations import compile_level
+from meshproxy.config.metadata import compile_metadata
+from meshproxy.config.retries import compile_retry_policy
+from meshproxy.config.route_action import Surroundings, compile_action
+from meshproxy.config.route_match import compile_conditions, compile_path_match
+from meshproxy.headers import check_name
+from meshproxy.matching import wire_text
+from meshproxy.model.listener import FilterSpec
+from meshproxy.model.route import HeaderMutations, NonForwardingAction, PathMatch, Route, RouteTable, VirtualHost
+from meshproxy.plugin.view import ConfigView
+
+_DEFAULT_MAX_BODY = 4096
+
+Mutations = tuple[HeaderMutations, ...]
+
+# A virtual host's settings are kept in a route of its own, which each real route is made from.
+_NO_PATH = PathMatch("prefix")
+_NO_ACTION = NonForwardingAction()
+
+
+class _TableCompiler:
+    """Compiles one table; holds what all its routes share. Problems are noted in the context."""
+
+    def __init__(self, view: ConfigView, filters: Sequence[FilterSpec], context: CompileContext) -> None:
+        self.view = view
+        self.context = context
+        self.name = view.text("name")
+        self.specific_wins = view.boolean("most_specific_header_mutations_wins")
+        self.request = compile_level(view, "request", context)
+        self.response = compile_level(view, "response", context)
+        by_name = {spec.name: spec for spec in filters}
+        self.around = Surroundings(
+            context,
+            by_name,
+            levels=(compile_filter_level(view, by_name, context),),
+            max_direct_response_body=view.integer("max_direct_response_body_size_bytes", _DEFAULT_MAX_BODY),
+            validate_clusters=view.boolean("validate_clusters", True),
+        )
+        self.domains: set[str] = set()
+
+    def compile(self) -> RouteTable:
+        view = self.view
+        hosts = [self._virtual_host(entry) for entry in view.views("virtual_hosts")]
+        internal_only = []
+        for name in view.texts("internal_only_headers"):
+            try:
+                internal_only.append(check_name(name))
+            except ValueError as error:
+                self.context.problems.append(view.error(str(error), "internal_only_headers"))
+        return RouteTable(
+            name=self.name,
+            virtual_hosts=tuple(hosts),
+            internal_only_headers=tuple(internal_only),
+            ignore_port_in_host_matching=view.boolean("ignore_port_in_host_matching"),
+            metadata=compile_metadata(view, "metadata"),
+        )
+
+    def _joined(self, table: Mutations, host: Mutations, route: Mutations) -> Mutations:
+        return table + host + route if self.specific_wins else route + host + table
+
+    def _virtual_host(self, view: ConfigView) -> VirtualHost:
+        context = self.context
+        around = self.around
+        retry = view.view("retry_policy")
+        policy = None
+        if retry is not None:
+            with retry.collect(context.problems):
+                policy = compile_retry_policy(retry, context)
+        level = compile_filter_level(view, around.filters, context)
+        around = replace(around, levels=(level, *around.levels), retry_policy=policy)
+        shared = Route(
+            match=_NO_PATH,
+            action=_NO_ACTION,
+            request_mutations=compile_level(view, "request", context),
+            response_mutations=compile_level(view, "response", context),
+            virtual_host=view.text("name"),
+            include_request_attempt_count=view.boolean("include_request_attempt_count"),
+            include_attempt_count_in_response=view.boolean("include_attempt_count_in_response"),
+            request_buffer_limit=_buffer_limit(view),
+        )
+        routes = []
+        for entry in view.views("routes"):
+            with entry.collect(context.problems):
+                routes.append(self._route(entry, shared, around))
+        return VirtualHost(
+            name=shared.virtual_host,
+            domains=self._domains(view),
+            routes=tuple(routes),
+            require_tls=view.enum("require_tls"),
+            metadata=compile_metadata(view, "metadata"),
+        )
+
+    def _domains(self, view: ConfigView) -> tuple[str, ...]:
+        domains = []
+        for domain in view.texts("domains"):
+            lowered = wire_text(domain).lower()
+            if lowered in self.domains:
+                message = (
+                    f"Only a single wildcard domain is permitted in route {self.name}"
+                    if lowered == "*"
+                    else f"Only unique values for domains are permitted. Duplicate entry of domain {lowered} in route "
+                    f"{self.name}"
+                )
+                self.context.problems.append(view.error(message, "domains"))
+            self.domains.add(lowered)
+            domains.append(lowered)
+        return tuple(domains)
+
+    def _route(self, view: ConfigView, shared: Route, around: Surroundings) -> Route:
+        context = self.context
+        match_view = view.required("match")
+        match = compile_path_match(match_view)
+        levels = (compile_filter_level(view, around.filters, context), *around.levels)
+        decorator = view.view("decorator")
+        limit = _buffer_limit(view)
+        return replace(
+            shared,
+            match=match,
+            action=compile_action(view, match, replace(around, levels=levels)),
+            name=view.text("name"),
+            conditions=compile_conditions(match_view, context),
+            request_mutations=self._joined(
+                self.request, shared.request_mutations, compile_level(view, "request", context)
+            ),
+            response_mutations=self._joined(
+                self.response, shared.response_mutations, compile_level(view, "response", context)
+            ),
+            per_filter_config=merge_levels(levels),
+            metadata=compile_metadata(view, "metadata"),
+            decorator=decorator.text("operation") if decorator is not None else "",
+            decorator_propagate=decorator.boolean("propagate", True) if decorator is not None else True,
+            stat_prefix=view.text("stat_prefix"),
+            request_buffer_limit=shared.request_buffer_limit if limit is None else limit,
+        )
+
+
+def _buffer_limit(view: ConfigView) -> int | None:
+    """`request_body_buffer_limit`, or its older form; None when neither is set."""
+    for field in ("request_body_buffer_limit", "per_request_buffer_limit_bytes"):
+        if view.has(field):
+            return view.integer(field)
+    return None
+
+
+def compile_route_table(view: ConfigView, filters: Sequence[FilterSpec], context: CompileContext) -> RouteTable:
+    """`RouteConfiguration` for a connection manager with these HTTP filters. Problems are noted in the context."""
+    return _TableCompiler(view, filters, context).compile()

@@ -1,0 +1,41 @@
+"""The static layers of Envoy's runtime, merged into one mapping (envoy.config.bootstrap.v3.LayeredRuntime)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from meshproxy.config.context import CompileContext
+from meshproxy.plugin.view import ConfigView
+
+
+def compile_runtime(view: ConfigView | None, context: CompileContext) -> Mapping[str, Any]:
+    """Values by dotted key; a later layer wins. Problems are noted in the context."""
+    values: dict[str, Any] = {}
+    names: set[str] = set()
+    for layer in view.views("layers") if view is not None else ():
+        with layer.collect(context.problems):
+            name = layer.text("name")
+            if name in names:
+                layer.fail(f"duplicate layer name: {name}", "name")
+            names.add(name)
+            kind = layer.which("layer_specifier")
+            if kind == "static_layer":
+                static = layer.struct("static_layer")
+                assert static is not None
+                _flatten(static.value, "", values)
+            elif kind == "admin_layer":
+                layer.required("admin_layer")
+            else:
+                layer.fail(f"'{kind}' isn't supported by meshproxy" if kind else "a layer needs a kind", kind or "")
+    return values
+
+
+def _flatten(struct: Mapping[str, Any], prefix: str, values: dict[str, Any]) -> None:
+    """`{a: {b: 1}}` and `{a.b: 1}` say the same; a share of traffic stays one value."""
+    for name, value in struct.items():
+        key = f"{prefix}{name}"
+        if isinstance(value, Mapping) and not ({"numerator", "denominator"} & value.keys()):
+            _flatten(value, f"{key}.", values)
+        else:
+            values[key] = value
