@@ -57,6 +57,7 @@ REASONS: dict[int, str] = {
     422: "Unprocessable Entity",
     423: "Locked",
     424: "Failed Dependency",
+    425: "Too Early",
     426: "Upgrade Required",
     428: "Precondition Required",
     429: "Too Many Requests",
@@ -72,6 +73,7 @@ REASONS: dict[int, str] = {
     508: "Loop Detected",
     510: "Not Extended",
     511: "Network Authentication Required",
+    599: "Last Unassigned Server Error Code",
 }
 _STATUS_LINES = {status: f"HTTP/1.1 {status} {reason}\r\n" for status, reason in REASONS.items()}
 
@@ -126,8 +128,8 @@ def encode_response_head(
     """The head of a response to a client, and whether its body is to be sent in chunks.
 
     end: no body follows. method, http10: of the request. keep_alive: the connection lives on after this response;
-    otherwise the head says `connection: close`.
-    A body that is neither chunked nor of known length (HTTP/1.0) ends with the connection: `ends_with_connection`.
+    otherwise the head says `connection: close`, as it does when `must_close`. A Connection field that is there
+    already (that of a 101) is left alone.
     """
     fields = response.fields
     status = response.status
@@ -142,11 +144,11 @@ def encode_response_head(
             framing = "transfer-encoding: chunked\r\n"
             chunked = method != "HEAD"
     connection = ""
-    if not keep_alive or (http10 and ends_with_connection(response, end, method, http10)):
-        if status != 101:
+    if "connection" not in fields and status >= 200:
+        if not keep_alive or must_close(response, http10):
             connection = "connection: close\r\n"
-    elif http10:
-        connection = "connection: keep-alive\r\n"
+        elif http10:
+            connection = "connection: keep-alive\r\n"
     if not http10:
         start = _STATUS_LINES.get(status) or f"HTTP/1.1 {status} Unknown\r\n"
     else:
@@ -161,16 +163,10 @@ def encode_response_head(
     return f"{start}{lines}{connection}{framing}\r\n".encode("latin-1"), chunked
 
 
-def ends_with_connection(response: ResponseHeaders, end: bool, method: str, http10: bool) -> bool:
-    """Does only the close of the connection say where this response ends? Then it can't be kept alive."""
-    return (
-        http10
-        and not end
-        and method != "HEAD"
-        and response.status >= 200
-        and response.status not in (204, 304)
-        and "content-length" not in response.fields
-    )
+def must_close(response: ResponseHeaders, http10: bool) -> bool:
+    """Must the connection be closed after this response? An HTTP/1.0 client knows no chunks, so without a
+    Content-Length only the close ends the body; Envoy closes for those without a body too."""
+    return http10 and "content-length" not in response.fields
 
 
 def encode_chunk(data: bytes) -> bytes:
