@@ -411,6 +411,7 @@ class RequestParser:
         """The end of this parser, unless the sink's hook has ended it already."""
         if self._state != _FAILED:
             self._state = _FAILED
+            self._buffer = b""
             self._sink.on_request_error(error)
         return b""
 

@@ -370,6 +370,7 @@ class ResponseParser:
     def _fail(self, error: ProtocolError) -> bytes:
         if self._state != _FAILED:
             self._state = _FAILED
+            self._buffer = b""
             self.keep_alive = False
             details = (AFTER_STARTED if self._started else BEFORE_STARTED) % "protocol_error"
             self._sink.on_response_error(ProtocolError(502, details, str(error)))
