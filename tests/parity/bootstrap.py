@@ -103,7 +103,7 @@ class Names:
     values: Mapping[str, str]
 
     def fill(self, text: str) -> str:
-        return _NAME.sub(lambda found: self.values[found[1]], text)
+        return _NAME.sub(lambda found: self.values[found.group(1)], text)
 
     def load(self, text: str) -> Any:
         return yaml.load(self.fill(text), Loader=yaml.CSafeLoader) if text.strip() else None
@@ -120,7 +120,7 @@ def expand(node: Any, within: str = "") -> Any:
         if within in _KEYED:
             key = _KEYS.get(key, key)
         if key == "@type":
-            value = "type.googleapis.com/" + _EXTENSIONS.get(value, value)
+            value = f"type.googleapis.com/{_EXTENSIONS.get(value, value)}"
         expanded[key] = expand(value, key)
     return expanded
 

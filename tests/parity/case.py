@@ -111,12 +111,14 @@ class Upstream:
     at: "complete" plays it when the request has arrived whole, "head" as soon as its head has.
     mode: "http"; "raw" plays `answers[0]` (then [1] ...) per connection on opaque bytes; "refuse" answers connects with
         RST; "unanswered" lets them wait for ever.
+    probe: what answers a request for /probe, whatever its number.
     """
 
     answers: tuple[tuple[Op, ...], ...] = ((OK,),)
     at: str = "complete"
     mode: str = "http"
     host: str = "127.0.0.1"
+    probe: tuple[Op, ...] = ()
 
 
 def answer(*ops: Op, at: str = "complete") -> dict[str, Upstream]:

@@ -101,7 +101,8 @@ class Placed:
         peer.pump.cancel()
         await asyncio.gather(peer.pump, return_exceptions=True)
         writer.close()
-        lines += [self.normalise(line) for line in self._received(client, bytes(peer.received), how)]
+        self.transcript.ends[name] = how
+        lines += [self.normalise(line) for line in self._received(name, client, bytes(peer.received), how)]
         if client.timing and self.case.timing:
             if first:
                 self.transcript.timings[f"{name} first byte"] = first - began
@@ -115,7 +116,7 @@ class Placed:
             if len(peer.received) == seen:
                 return
 
-    def _received(self, client: Client, data: bytes, how: str) -> list[str]:
+    def _received(self, name: str, client: Client, data: bytes, how: str) -> list[str]:
         if client.raw:
             return [f"[raw] {show_body(data)}", f"end: {how}"]
         sent = b"".join(
@@ -128,6 +129,7 @@ class Placed:
         wire.feed(data)
         if how == "fin":
             wire.finish()
+        self.transcript.clients[name] = wire
         if client.view is None:
             return [*show_wire(wire), f"end: {how}"]
         lines = []
@@ -142,6 +144,7 @@ class Placed:
         everywhere: list[list[str]] = []
         for key, recorder in self.recorders.items():
             connections = []
+            self.transcript.upstreams[key] = [seen.reader for seen in recorder.seen]
             for seen, end in zip(recorder.seen, recorder.freeze_ends(), strict=False):
                 lines = ["connection", *("  " + normalise(line) for line in show_wire(seen.reader))]
                 connections.append([*lines, f"  end: {end}"] if self.case.upstream_end else lines)

@@ -70,11 +70,17 @@ class Normaliser:
 
 @dataclass(slots=True)
 class Transcript:
-    """sections: name -> lines. timings: name -> seconds. error: why the case could not run at all."""
+    """sections: name -> lines. timings: name -> seconds. error: why the case could not run at all.
+
+    clients, upstreams: what the lines were made of, for a judge that asks more than whether two runs are alike.
+    """
 
     sections: dict[str, list[str]] = field(default_factory=dict)
     timings: dict[str, float] = field(default_factory=dict)
     error: str = ""
+    clients: dict[str, WireReader] = field(default_factory=dict)
+    ends: dict[str, str] = field(default_factory=dict)
+    upstreams: dict[str, list[WireReader]] = field(default_factory=dict)
 
     def text(self) -> str:
         lines = [f"error: {self.error}"] if self.error else []

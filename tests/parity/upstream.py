@@ -196,7 +196,10 @@ class Recorder:
             await self._play(peer, wire, turn)
 
     async def _play(self, peer: Peer, wire: WireReader, turn: int) -> None:
-        for op in self.script.answers[min(turn, len(self.script.answers) - 1)]:
+        script = self.script.answers[min(turn, len(self.script.answers) - 1)]
+        if self.script.probe and " /probe " in wire.messages[-1].start:
+            script = self.script.probe
+        for op in script:
             if op is Act.RAW:
                 wire.switch_to_raw()
                 peer.opaque_from = len(peer.received) - len(wire.raw)

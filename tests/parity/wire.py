@@ -119,7 +119,7 @@ class WireReader:
         lengths, codings = message.values("content-length"), message.values("transfer-encoding")
         if lengths and codings:
             self._odd("both content-length and transfer-encoding", message.start.encode("latin-1"))
-        if len(lengths) > 1 or (lengths and not re.fullmatch(r"[0-9]{1,18}", lengths[0])):
+        if len(lengths) > 1 or (lengths and not re.fullmatch(r"[0-9]{1,19}", lengths[0])):
             self._odd("content-length", repr(lengths).encode())
         if self.kind == "request" and len(message.values("host")) != 1:
             self._odd("number of host lines", repr(message.values("host")).encode())
@@ -129,7 +129,7 @@ class WireReader:
             if codings != ["chunked"]:
                 self._odd("transfer-encoding", repr(codings).encode())
             message.framing, self._state = "chunked", self._chunk_size
-        elif lengths and re.fullmatch(r"[0-9]{1,18}", lengths[0]):
+        elif lengths and re.fullmatch(r"[0-9]{1,19}", lengths[0]):
             message.framing, self._remaining, self._state = f"length {lengths[0]}", int(lengths[0]), self._sized
         elif self.kind == "response":
             message.framing, self._state = "until close", self._until_close
