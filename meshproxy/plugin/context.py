@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from meshproxy.clock import Clock
 from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
+from meshproxy.matching import FractionalPercent, HeaderMatcher, StringMatcher
 from meshproxy.model.listener import AccessLog, LineFormatter
 from meshproxy.model.route import HeaderMutations, Route
 from meshproxy.model.snapshot import Node
@@ -41,6 +42,15 @@ class Timer(Protocol):
     def cancel(self) -> None: ...
 
 
+class ServerState(Protocol):
+    """What the operator has told the process: `/healthcheck/fail` is in force; it is draining."""
+
+    @property
+    def health_failed(self) -> bool: ...
+    @property
+    def draining(self) -> bool: ...
+
+
 @dataclass(slots=True)
 class FactoryContext:
     """What there is when a filter's configuration is compiled, and as `self.context` in each of its instances.
@@ -48,7 +58,9 @@ class FactoryContext:
     name: the filter's name in its chain. stats: the scope for its statistics, such as `http.ingress.`.
     rng: every random decision is drawn from it, so that a test can seed it.
     runtime: the static runtime values (`layered_runtime`), by key.
-    compile_*: the compilers of things that several filters configure; they raise ConfigError.
+    compile_*: the compilers of things that several filters configure; they raise ConfigError. Their arguments are the
+    messages that Envoy's filters have in common: `AccessLog`, a format string, `HeaderValueOption` with names to
+    remove, `StringMatcher`, `HeaderMatcher`, `FractionalPercent`, `RuntimeFractionalPercent`, `DataSource`.
     """
 
     name: str
@@ -61,6 +73,11 @@ class FactoryContext:
     compile_access_logs: Callable[[Sequence[ConfigView]], tuple[AccessLog, ...]]
     compile_format: Callable[[str], LineFormatter]
     compile_header_mutations: Callable[[Sequence[ConfigView], Sequence[str]], HeaderMutations | None]
+    compile_string_matcher: Callable[[ConfigView], StringMatcher]
+    compile_header_matcher: Callable[[ConfigView], HeaderMatcher]
+    compile_fraction: Callable[[ConfigView], FractionalPercent]
+    compile_runtime_fraction: Callable[[ConfigView], FractionalPercent]
+    compile_data_source: Callable[[ConfigView], bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,16 +97,19 @@ class Stream(StreamInfo, ABC):
     """One HTTP request and its response, as a filter sees them, and all that is known of it (`StreamInfo`).
 
     request: the head; may be changed until the router has sent it. request_end: the head was the whole request.
+    done: the stream is over; nothing can be sent any more.
     route: what the route table decided; None before that, or when nothing matched.
     cluster_name: the cluster that the route chose, weights included; a filter may choose another one.
     """
 
     request: RequestHeaders
     request_end: bool = True
+    done: bool = False
     route: Route | None = None
     cluster_name: str = ""
     connection: ConnectionInfo = NO_CONNECTION
     clusters: ClusterManager
+    server: ServerState
 
     @abstractmethod
     async def fetch(
@@ -230,6 +250,7 @@ __all__ = [
     "FetchError",
     "FetchReply",
     "Logger",
+    "ServerState",
     "Stream",
     "Timer",
 ]

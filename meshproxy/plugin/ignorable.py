@@ -17,6 +17,10 @@ _ZONES = "routing by zone needs `cluster_manager.local_cluster_name`, which is r
 _SHUTDOWN = "steers Envoy's own watchdog and crash handling, of which meshproxy has none"
 
 IGNORABLE: Final[dict[str, dict[str, str]]] = {
+    "envoy.extensions.filters.http.router.v3.Router": {
+        "dynamic_stats": "the statistics are always kept",
+        "start_child_span": "matters to tracing alone, which is refused",
+    },
     "envoy.config.listener.v3.Listener": {
         "max_connections_to_accept_per_socket_event": _TUNING,
         "connection_balance_config": "spreads connections over Envoy's threads; each worker here is a process",
@@ -81,6 +85,9 @@ IGNORABLE: Final[dict[str, dict[str, str]]] = {
     },
     "envoy.type.matcher.v3.RegexMatcher": {
         "google_re2": "deprecated; names the engine that is used in any case",
+    },
+    "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector": {
+        "initial_read_buffer_size": _TUNING,
     },
     "envoy.config.core.v3.TypedExtensionConfig": {
         "name": "a label; the extension is found by the type of its configuration, as in Envoy",

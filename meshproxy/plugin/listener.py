@@ -25,6 +25,7 @@ class Socket:
     local: where the client was going; a filter that restores it also sets `local_restored`.
     direct_local, direct_remote: the two ends of the socket.
     kernel_destination: what the kernel remembers of an address it rewrote (SO_ORIGINAL_DST), or None.
+    listening_port: of the socket that accepted; 0 for a Unix socket.
     application_protocols: ALPN, or what the HTTP inspector recognised.
     """
 
@@ -33,6 +34,7 @@ class Socket:
     direct_local: tuple[str, int]
     direct_remote: tuple[str, int]
     kernel_destination: tuple[str, int] | None = None
+    listening_port: int = 0
     local_restored: bool = False
     transport_protocol: str = ""
     server_name: str = ""
@@ -71,9 +73,9 @@ class ListenerFilter(Generic[C]):
     @classmethod
     def compile(cls, view: ConfigView, context: FactoryContext) -> C:
         """Turn the filter's message into what its instances use; runs once. Raises ConfigError."""
-        raise view.unsupported(f"{cls.__name__} takes its configuration as a TypedStruct")
+        view.fail(f"{cls.__name__} takes its configuration as a TypedStruct")
 
-    def on_accept(self, socket: Socket) -> None | Awaitable[None]:
+    def on_accept(self, socket: Socket) -> Awaitable[None] | None:
         """The connection was accepted. Raise RefuseConnection to close it."""
 
     def on_peek(self, data: bytes, end: bool, socket: Socket) -> Peeked:

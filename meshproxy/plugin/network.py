@@ -42,9 +42,14 @@ class NetworkFilter(Generic[C]):
     @classmethod
     def compile(cls, view: ConfigView, context: FactoryContext) -> C:
         """Turn the filter's message into what its instances use; runs once. Raises ConfigError."""
-        raise view.unsupported(f"{cls.__name__} takes its configuration as a TypedStruct")
+        view.fail(f"{cls.__name__} takes its configuration as a TypedStruct")
 
-    def on_new_connection(self, connection: Connection) -> None | Awaitable[None]:
+    @classmethod
+    def prepare(cls, config: Any, context: FactoryContext) -> Any:
+        """Make what the instances of one worker share out of the compiled configuration; they get it as `config`."""
+        return config
+
+    def on_new_connection(self, connection: Connection) -> Awaitable[None] | None:
         """The connection is there; close it here to refuse it."""
 
     def on_data(self, data: bytes, end: bool, connection: Connection) -> DataResult:
@@ -58,6 +63,10 @@ class NetworkFilter(Generic[C]):
 
     def on_read_done(self, connection: Connection) -> None:
         """All that one read of the socket held has been handed over: write what was joined up."""
+
+    def is_busy(self) -> bool:
+        """Whether a drain should wait for this connection: something is under way that closing would lose."""
+        return self.terminal
 
     def on_close(self, connection: Connection) -> None:
         """The connection is over; called exactly once."""

@@ -21,6 +21,10 @@ from meshproxy.plugin.stream_info import StreamInfo
 class Host(Protocol):
     """One endpoint of a cluster. `text` is "ip:port"; the counters are Envoy's per-host statistics."""
 
+    rq_error: int
+    rq_success: int
+    rq_timeout: int
+
     @property
     def text(self) -> str: ...
     @property
@@ -159,7 +163,11 @@ class Cluster(ABC):
 
     @abstractmethod
     def connect(self, host: Host, sink: TcpUpstreamSink) -> TcpUpstream:
-        """Open a raw connection of one's own."""
+        """Open a raw connection of one's own. What comes of it, `sink` is told after this has returned."""
+
+    @abstractmethod
+    def membership(self) -> tuple[int, int, int]:
+        """How many hosts there are, how many of them are healthy, and how many degraded."""
 
     @abstractmethod
     def try_retry(self, priority: str = "DEFAULT") -> bool:

@@ -19,14 +19,17 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any
 
-from meshproxy.model.listener import AccessLog, FilterChain, Listener
-from meshproxy.plugin.context import Connection, Timer
+from meshproxy.model.listener import AccessLog, Listener
+from meshproxy.plugin.context import Connection, FactoryContext, Timer
 from meshproxy.plugin.listener import Socket
 from meshproxy.plugin.network import NetworkFilter
 from meshproxy.plugin.stream_info import ConnectionInfo, StreamInfo
 from meshproxy.runtime.hooks import PENDING, run_hook
 from meshproxy.runtime.sleeping import sleep
 from meshproxy.runtime.worker import Worker
+
+Maker = tuple[type[NetworkFilter[Any]], Any, FactoryContext]
+"""Class, configuration and context of a network filter."""
 
 _RESET = struct.pack("ii", 1, 0)
 
@@ -38,7 +41,7 @@ class ServerConnection(Connection):
         self,
         worker: Worker,
         listener: Listener,
-        chain: FilterChain,
+        makers: Sequence[Maker],
         facts: Socket,
         info: ConnectionInfo,
         on_closed: Callable[[ServerConnection], None],
@@ -51,9 +54,7 @@ class ServerConnection(Connection):
         self.info = info
         self.transport: Any = None
         self._on_closed = on_closed
-        self._filters: list[NetworkFilter[Any]] = [
-            spec.filter_class(spec.config, spec.context) for spec in chain.filters
-        ]
+        self._filters = [make(config, context) for make, config, context in makers]
         self._sole = self._filters[0] if len(self._filters) == 1 else None
         self._writers = [f for f in reversed(self._filters) if type(f).on_write is not NetworkFilter.on_write]
         self._read_disabled = 0
@@ -65,6 +66,7 @@ class ServerConnection(Connection):
         self._held: list[tuple[int, bytes, bool]] = []
         self.stream = StreamInfo()
         self.stream.connection = info
+        self.stream.dynamic_metadata = facts.metadata
         self.stream.start = worker.loop.time()
         self.stream.start_wall = worker.clock.wall()
 
@@ -185,6 +187,8 @@ class ServerConnection(Connection):
             return
         self._lost = True
         self._closing = True
+        if isinstance(error, ConnectionResetError):
+            self.info.detected_close_type = "RemoteReset"
         for network_filter in self._filters:
             try:
                 network_filter.on_close(self)
@@ -197,6 +201,11 @@ class ServerConnection(Connection):
     @property
     def closed(self) -> bool:
         return self._closing
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is in flight: a drain waits for it."""
+        return any(network_filter.is_busy() for network_filter in self._filters)
 
     def original_destination(self) -> tuple[str, int] | None:
         return self.facts.local if self.facts.local_restored else None

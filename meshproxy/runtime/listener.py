@@ -19,11 +19,10 @@ from typing import Any, Protocol
 
 from meshproxy.address import PipeAddress, SocketAddress
 from meshproxy.chain.match import FilterChainMatcher
-from meshproxy.model.filter_chain import ConnectionFacts
 from meshproxy.model.listener import FilterChain, Listener
 from meshproxy.plugin.listener import Socket
 from meshproxy.plugin.stream_info import ConnectionInfo, StreamInfo
-from meshproxy.runtime.connection import ServerConnection
+from meshproxy.runtime.connection import Maker, ServerConnection
 from meshproxy.runtime.hooks import run_hook
 from meshproxy.runtime.listener_filters import FilterRun
 from meshproxy.runtime.original_destination import kernel_destination, plain_ip
@@ -107,6 +106,19 @@ class ListenerStats:
         self.worker_cx_active = worker_scope.gauge("downstream_cx_active")
 
 
+class ActiveChain:
+    """A filter chain with what its filters' instances share in this worker."""
+
+    __slots__ = ("config", "makers")
+
+    def __init__(self, config: FilterChain) -> None:
+        self.config = config
+        self.makers: tuple[Maker, ...] = tuple(
+            (spec.filter_class, spec.filter_class.prepare(spec.config, spec.context), spec.context)
+            for spec in config.filters
+        )
+
+
 class ActiveListener:
     """One configured listener in one worker."""
 
@@ -120,8 +132,10 @@ class ActiveListener:
         self.sockets: list[socket.socket] = []
         self._listeners = listeners
         self._transport_sockets = transport_sockets
+        default = config.default_filter_chain
         self._matcher = FilterChainMatcher.build(
-            [(chain.match, chain) for chain in config.filter_chains], config.default_filter_chain
+            [(chain.match, ActiveChain(chain)) for chain in config.filter_chains],
+            ActiveChain(default) if default is not None else None,
         )
         self._paused: set[int] = set()
 
@@ -188,6 +202,7 @@ class ActiveListener:
             return
         if accepted.family != socket.AF_UNIX:
             facts.kernel_destination = local if config.transparent else kernel_destination(accepted, remote[0])
+            facts.listening_port = config.address.port if isinstance(config.address, SocketAddress) else 0
         self._filter(accepted, facts)
 
     def _filter(self, accepted: socket.socket, facts: Socket) -> None:
@@ -225,24 +240,24 @@ class ActiveListener:
         stats.cx_total.value += 1
         stats.worker_cx_total.value += 1
         info = self._connection_info(facts)
-        chain = self._matcher.find(self._match_facts(facts))
-        if chain is None or not chain.filters:
+        chain = self._matcher.find(facts)
+        if chain is None or not chain.makers:
             self._no_chain(accepted, info, matched=chain is not None)
             return
         stats.cx_active.value += 1
         stats.worker_cx_active.value += 1
-        info.filter_chain_name = chain.name
+        info.filter_chain_name = chain.config.name
         try:
-            connection = ServerConnection(self.worker, self.config, chain, facts, info, self._closed)
+            connection = ServerConnection(self.worker, self.config, chain.makers, facts, info, self._closed)
         except BaseException:
             stats.cx_active.value -= 1
             stats.worker_cx_active.value -= 1
             raise
         self.connections.add(connection)
         loop = self.worker.loop
-        if chain.transport_socket is not None:
+        if chain.config.transport_socket is not None:
             assert self._transport_sockets is not None
-            opening = self._transport_sockets.accept(chain, accepted, connection)
+            opening = self._transport_sockets.accept(chain.config, accepted, connection)
         else:
             opening = loop.connect_accepted_socket(lambda: connection, accepted)
         run_hook(loop, opening, partial(self._opened, connection))
@@ -256,6 +271,7 @@ class ActiveListener:
         info.connection_id = self.worker.next_connection_id()
         if facts.direct_local[0]:
             info.local_address = text(facts.local)
+            info.original_destination = facts.local if facts.local_restored else None
             info.remote_address = text(facts.remote)
             same = facts.remote == facts.direct_remote
             info.direct_remote_address = info.remote_address if same else text(facts.direct_remote)
@@ -264,19 +280,6 @@ class ActiveListener:
         info.requested_server_name = facts.server_name
         info.started = self.worker.loop.time()
         return info
-
-    @staticmethod
-    def _match_facts(facts: Socket) -> ConnectionFacts:
-        if not facts.direct_local[0]:
-            return ConnectionFacts(None, None, None, facts.server_name)
-        return ConnectionFacts(
-            destination=SocketAddress(*facts.local),
-            source=SocketAddress(*facts.remote),
-            direct_source=SocketAddress(*facts.direct_remote),
-            server_name=facts.server_name,
-            transport_protocol=facts.transport_protocol or "raw_buffer",
-            application_protocols=facts.application_protocols,
-        )
 
     def _no_chain(self, accepted: socket.socket, info: ConnectionInfo, *, matched: bool) -> None:
         if not matched:

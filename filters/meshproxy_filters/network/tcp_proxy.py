@@ -1,0 +1,240 @@
+"""`envoy.filters.network.tcp_proxy`: carries a connection's bytes to a cluster and back.
+
+Theory. Two pipes and no buffers of our own: what is read from one side is written to the other in the same call, and
+when one side can't take more the other isn't read. The client isn't read either until the upstream is connected, so
+the kernel holds what it sends meanwhile. Each direction ends by itself (half-close); when both have ended, both
+sockets are closed.
+
+A failed connect is tried again, on another pick, up to `max_connect_attempts` times; then the client is closed. It
+sees an RST where the kernel still holds unread data of it, which it does if it has spoken: as with Envoy.
+
+Invariants:
+- the client is read-disabled once while connecting, and once while the upstream is blocked;
+- the log is written once when the connection is over; `_finished` is set first by whoever ends it;
+- every piece of data moves `_last`, and only the idle timer looks at it, when it fires: data re-arm no timer.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from meshproxy.plugin.context import Connection, FactoryContext, Timer
+from meshproxy.plugin.network import NetworkFilter
+from meshproxy.plugin.replies import ResetReason
+from meshproxy.plugin.stream_info import StreamInfo
+from meshproxy.plugin.upstream import Cluster, TcpUpstream
+from meshproxy_filters.network.tcp_proxy_config import TcpProxyConfig
+
+if TYPE_CHECKING:
+    from meshproxy.plugin.view import ConfigView
+
+
+class TcpProxy(NetworkFilter[TcpProxyConfig]):
+    """One downstream connection and its upstream; the sink of that upstream."""
+
+    terminal: ClassVar[bool] = True
+
+    connection: Connection
+    info: StreamInfo
+    _upstream: TcpUpstream | None = None
+    _cluster: Cluster
+    _connected: bool = False
+    _attempts: int = 0
+    _client_ended: bool = False
+    _upstream_ended: bool = False
+    _upstream_blocked: bool = False
+    _finished: bool = False
+    _duration_timer: Timer | None = None
+    _idle_timer: Timer | None = None
+    _log_timer: Timer | None = None
+    _last: float = 0.0
+
+    @classmethod
+    def compile(cls, view: ConfigView, context: FactoryContext) -> TcpProxyConfig:
+        return TcpProxyConfig.compile(view, context)
+
+    # What the client's connection calls.
+
+    def on_new_connection(self, connection: Connection) -> None:
+        self.connection = connection
+        self.info = connection.stream
+        self._now = connection.clock.now
+        self._last = self._now()
+        config = self.config
+        config.stats.cx_total.value += 1
+        self._rx_total = config.stats.rx_bytes_total
+        self._tx_total = config.stats.tx_bytes_total
+        connection.read_disable(True)
+        if config.max_duration:
+            self._duration_timer = connection.schedule(config.max_duration, self._duration_reached)
+        self._connect()
+
+    def on_data(self, data: bytes, end: bool, connection: Connection) -> None:
+        size = len(data)
+        self.info.bytes_received += size
+        self._rx_total.value += size
+        self._last = self._now()
+        upstream = self._upstream
+        if upstream is not None:
+            upstream.write(data, end)
+        if end:
+            self._client_ended = True
+            if self._upstream_ended:
+                self._close()
+
+    def on_write_blocked(self, blocked: bool, connection: Connection) -> None:
+        if self._upstream is not None:
+            self._upstream.read_disable(blocked)
+
+    def on_close(self, connection: Connection) -> None:
+        if self._upstream is not None:
+            upstream, self._upstream = self._upstream, None
+            upstream.close(reset=connection.info.detected_close_type == "RemoteReset")
+        self._over()
+
+    # The upstream connection.
+
+    def _connect(self) -> None:
+        """Pick a cluster and a host and open a connection; close the client where that can't be."""
+        info = self.info
+        name = self.config.choose_cluster(self.context.rng)
+        cluster = self.connection.clusters.get(name)
+        if cluster is None:
+            self.config.stats.no_route.value += 1
+            self._give_up("NC")
+            return
+        self._cluster = cluster
+        info.upstream_cluster = name
+        info.upstream_cluster_alt = cluster.config.alt_stat_name
+        host = cluster.pick(info)
+        if host is None:
+            self._give_up("UH")
+            return
+        self._attempts += 1
+        info.attempt_count = self._attempts
+        if not info.upstream_connect_start:
+            info.upstream_connect_start = self._now()
+        self._upstream = cluster.connect(host, self)
+
+    def on_upstream_connected(self, upstream: TcpUpstream) -> None:
+        self._upstream = upstream
+        self._connected = True
+        self._note_host(upstream)
+        info = self.info
+        info.upstream_local_address = upstream.local_address
+        info.upstream_remote_address = upstream.host.text
+        info.upstream_connection_id = upstream.connection_id
+        info.upstream_connect_complete = self._last = self._now()
+        info.pool_ready = self._last - info.upstream_connect_start
+        config = self.config
+        if config.idle_timeout:
+            self._idle_timer = self.connection.schedule(config.idle_timeout, self._check_idle)
+        if config.log_on_connected:
+            self._log("TcpUpstreamConnected")
+        if config.log_interval:
+            self._log_timer = self.connection.schedule(config.log_interval, self._log_periodically)
+        self.connection.read_disable(False)
+
+    def on_upstream_data(self, data: bytes, end: bool) -> None:
+        size = len(data)
+        self.info.bytes_sent += size
+        self._tx_total.value += size
+        self._last = self._now()
+        self.connection.write(data, end)
+        if end:
+            self._upstream_ended = True
+            if self._client_ended:
+                self._close()
+
+    def on_upstream_blocked(self, blocked: bool) -> None:
+        if blocked is self._upstream_blocked:
+            return
+        self._upstream_blocked = blocked
+        stats = self.config.stats
+        (stats.paused_reading if blocked else stats.resumed_reading).value += 1
+        self.connection.read_disable(blocked)
+
+    def on_upstream_closed(self, reason: ResetReason | None, detail: str) -> None:
+        upstream, self._upstream = self._upstream, None
+        if self._finished:
+            return
+        if not self._connected:
+            self._connect_failed(upstream, reason, detail)
+            return
+        if reason is not None:
+            self.info.add_flag("UR")
+        self._finish(reset=reason is not None)
+
+    def _connect_failed(self, upstream: TcpUpstream | None, reason: ResetReason | None, detail: str) -> None:
+        if reason is ResetReason.OVERFLOW:
+            self._give_up("UO")
+            return
+        if upstream is not None:
+            self._note_host(upstream)
+        self.info.add_flag("UF")
+        self.info.upstream_transport_failure_reason = detail
+        if self._attempts < self.config.max_connect_attempts:
+            self._connect()
+        else:
+            self._give_up("URX")
+
+    def _note_host(self, upstream: TcpUpstream) -> None:
+        host = upstream.host
+        info = self.info
+        info.upstream_host = host.text
+        info.upstream_host_name = host.hostname
+        info.hosts_attempted = (*info.hosts_attempted, host.text)
+        info.host_names_attempted = (*info.host_names_attempted, host.hostname)
+        info.connection_ids_attempted = (*info.connection_ids_attempted, upstream.connection_id)
+
+    # The end.
+
+    def _give_up(self, flag: str) -> None:
+        self.info.add_flag(flag)
+        self._finish()
+
+    def _close(self) -> None:
+        """Both directions have ended in order."""
+        upstream, self._upstream = self._upstream, None
+        if upstream is not None:
+            upstream.close()
+        self._finish()
+
+    def _finish(self, reset: bool = False) -> None:
+        """Close the client; it is told with an RST if the upstream was lost that way."""
+        self._over()
+        self.connection.close(reset=reset)
+
+    def _over(self) -> None:
+        if self._finished:
+            return
+        self._finished = True
+        for timer in (self._duration_timer, self._idle_timer, self._log_timer):
+            if timer is not None:
+                timer.cancel()
+        self.info.end = self._now()
+        self._log("TcpConnectionEnd")
+
+    def _log(self, kind: str) -> None:
+        if self.config.access_logs:
+            self.info.access_log_type = kind
+            self.connection.log_access(self.config.access_logs, self.info)
+
+    def _log_periodically(self) -> None:
+        self._log("TcpPeriodic")
+        self._log_timer = self.connection.schedule(self.config.log_interval, self._log_periodically)
+
+    # Timeouts.
+
+    def _check_idle(self) -> None:
+        left = self._last + self.config.idle_timeout - self._now()
+        if left > 0.001:
+            self._idle_timer = self.connection.schedule(left, self._check_idle)
+            return
+        self.config.stats.idle_timeout.value += 1
+        self._close()
+
+    def _duration_reached(self) -> None:
+        self.config.stats.max_duration.value += 1
+        self.info.add_flag("DT")
+        self._close()

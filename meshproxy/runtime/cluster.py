@@ -1,0 +1,182 @@
+"""A live cluster: its hosts, the balancer over them, a connection pool for each host, its limits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from meshproxy.address import SocketAddress, parse_address
+from meshproxy.balance.balancer import LoadBalancer
+from meshproxy.balance.breaker import CircuitBreaker
+from meshproxy.balance.host import Health, Host
+from meshproxy.balance.host_set import PrioritySet
+from meshproxy.balance.policies import picker_factory
+from meshproxy.headers import RequestHeaders
+from meshproxy.model.cluster import ClusterConfig
+from meshproxy.model.endpoint import Endpoint
+from meshproxy.plugin.stream_info import StreamInfo
+from meshproxy.plugin.upstream import Cluster, HttpUpstream, HttpUpstreamSink, TcpUpstream, TcpUpstreamSink
+from meshproxy.plugin.upstream import Host as PluginHost
+from meshproxy.runtime.cluster_stats import LiveClusterStats
+from meshproxy.runtime.http1_pool import Http1Pool
+from meshproxy.runtime.tcp_upstream import RawUpstream
+from meshproxy.runtime.worker import Worker
+
+
+class ActiveCluster(Cluster):
+    """STATIC, and the base of those that find their hosts elsewhere."""
+
+    stats: LiveClusterStats
+
+    def __init__(self, worker: Worker, config: ClusterConfig, tls: Any = None) -> None:
+        self.worker = worker
+        self.name = config.name
+        self.config = config
+        self.tls = tls
+        self.stats = LiveClusterStats(worker.stats.scope(f"cluster.{config.alt_stat_name or config.name}."))
+        self._breakers = {
+            "DEFAULT": CircuitBreaker(config.thresholds),
+            "HIGH": CircuitBreaker(config.thresholds_high),
+        }
+        self._pools: dict[tuple[Host, str], Http1Pool] = {}
+        self.priorities = PrioritySet()
+        self.balancer = LoadBalancer(
+            self.priorities,
+            picker_factory(config.lb_policy, config.lb.choice_count, config.lb.active_request_bias)
+            if config.type != "ORIGINAL_DST"
+            else picker_factory("ROUND_ROBIN"),
+            config.lb,
+            worker.rng,
+            config.overprovisioning_factor,
+        )
+        self.start()
+
+    def start(self) -> None:
+        """Find the hosts; those of a STATIC cluster are in the configuration."""
+        self.update(self.config.endpoints)
+
+    def update(self, endpoints: Sequence[Endpoint]) -> None:
+        """Replace the hosts; those that stay keep their connections and counters."""
+        before = set(self.hosts())
+        self.priorities.update(endpoints)
+        self.balancer.refresh()
+        after = set(self.hosts())
+        for host in before - after:
+            self._drop(host)
+        if before != after:
+            self.stats.membership_change.inc()
+        self.stats.membership_total.set(len(after))
+        self.stats.membership_healthy.set(sum(host.health is Health.HEALTHY for host in after))
+        self.stats.membership_degraded.set(sum(host.health is Health.DEGRADED for host in after))
+
+    def hosts(self) -> list[Host]:
+        """Every host, by priority."""
+        return [host for host_set in self.priorities.sets for host in host_set.hosts]
+
+    def _drop(self, host: Host) -> None:
+        for priority in self._breakers:
+            pool = self._pools.pop((host, priority), None)
+            if pool is not None:
+                pool.close()
+
+    def limits(self, priority: str = "DEFAULT") -> CircuitBreaker:
+        """The circuit breaker of a routing priority."""
+        return self._breakers[priority]
+
+    def pick(self, stream: StreamInfo, *, avoid: tuple[PluginHost, ...] = (), attempts: int = 1) -> Host | None:
+        if avoid:
+            host = self.balancer.pick_avoiding(avoid, attempts, stream)  # type: ignore[arg-type]  # ours, all of them
+        else:
+            host = self.balancer.pick(stream)
+        if host is None:
+            self.stats.upstream_cx_none_healthy.inc()
+        return host
+
+    def request(
+        self,
+        host: PluginHost,
+        request: RequestHeaders,
+        end: bool,
+        sink: HttpUpstreamSink,
+        *,
+        priority: str = "DEFAULT",
+    ) -> HttpUpstream:
+        assert isinstance(host, Host)
+        pool = self._pools.get((host, priority))
+        if pool is None:
+            pool = self._pools[host, priority] = Http1Pool(self, host, priority)
+        return pool.request(request, end, sink)
+
+    def connect(self, host: PluginHost, sink: TcpUpstreamSink) -> TcpUpstream:
+        assert isinstance(host, Host)
+        return RawUpstream(self, host, sink)
+
+    def membership(self) -> tuple[int, int, int]:
+        stats = self.stats
+        return stats.membership_total.value, stats.membership_healthy.value, stats.membership_degraded.value
+
+    def try_retry(self, priority: str = "DEFAULT") -> bool:
+        return self._breakers[priority].retries.try_acquire()
+
+    def end_retry(self, priority: str = "DEFAULT") -> None:
+        self._breakers[priority].retries.release()
+
+    def close(self) -> None:
+        """The cluster is gone: close what is idle, let the rest finish."""
+        for pool in self._pools.values():
+            pool.close()
+
+
+class OriginalDstCluster(ActiveCluster):
+    """Hosts are the addresses that connections were going to (`ORIGINAL_DST`), made when they are first needed.
+
+    A host that nothing was sent to for `cleanup_interval` is forgotten with its connections.
+    """
+
+    def start(self) -> None:
+        self._by_address: dict[SocketAddress, Host] = {}
+        self._used: set[Host] = set()
+        self.worker.schedule(self.config.original_dst.cleanup_interval, self._clean_up)
+
+    def hosts(self) -> list[Host]:
+        return list(self._by_address.values())
+
+    def pick(self, stream: StreamInfo, *, avoid: tuple[PluginHost, ...] = (), attempts: int = 1) -> Host | None:
+        address = self._destination(stream)
+        if address is None:
+            self.stats.upstream_cx_none_healthy.inc()
+            return None
+        host = self._by_address.get(address)
+        if host is None:
+            host = self._by_address[address] = Host(Endpoint(address))
+            self.stats.membership_total.set(len(self._by_address))
+            self.stats.membership_healthy.set(len(self._by_address))
+            self.stats.membership_change.inc()
+        self._used.add(host)
+        return host
+
+    def _destination(self, stream: StreamInfo) -> SocketAddress | None:
+        options = self.config.original_dst
+        found: SocketAddress | None = None
+        if options.use_http_header and stream.request is not None:
+            given = stream.request.get(options.http_header_name)
+            if given:
+                try:
+                    found = parse_address(given)
+                except ValueError:
+                    self.stats.original_dst_host_invalid.inc()
+        if found is None and stream.connection.original_destination is not None:
+            found = SocketAddress(*stream.connection.original_destination)
+        if found is not None and options.port_override:
+            found = SocketAddress(found.ip, options.port_override)
+        return found
+
+    def _clean_up(self) -> None:
+        used, self._used = self._used, set()
+        for address, host in list(self._by_address.items()):
+            if host not in used and not host.rq_active and not host.cx_active:
+                del self._by_address[address]
+                self._drop(host)
+        self.stats.membership_total.set(len(self._by_address))
+        self.stats.membership_healthy.set(len(self._by_address))
+        self.worker.schedule(self.config.original_dst.cleanup_interval, self._clean_up)

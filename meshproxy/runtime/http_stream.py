@@ -1,0 +1,376 @@
+"""One request on an HTTP/1 connection: the filter chain's stream with the wire behind it.
+
+Below the filters it writes: heads and bodies that come in the same turn are joined and written once (`flush`). Above
+them it is what the connection manager decides per request: route, cluster, plan, local replies, timeouts, statistics,
+the access log.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from meshproxy.chain.http_stream import FilterStream
+from meshproxy.codec.h1_encode import LAST_CHUNK, encode_chunk, encode_response_head, encode_trailers
+from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
+from meshproxy.model.route import ForwardAction, WeightedCluster
+from meshproxy.plugin.context import FetchReply, Timer
+from meshproxy.plugin.http import HttpFilter, TerminalHttpFilter
+from meshproxy.plugin.replies import (
+    MAX_DURATION_TIMEOUT,
+    REQUEST_IDLE_TIMEOUT,
+    REQUEST_TIMEOUT,
+    STREAM_IDLE_TIMEOUT,
+    LocalReply,
+)
+from meshproxy.routing.finalize import choose_cluster, finalize_request
+from meshproxy.routing.mutations import apply_mutations
+from meshproxy.runtime.fetch import fetch
+from meshproxy.runtime.hooks import run_hook
+from meshproxy.runtime.http_edge import grpc_status_of, is_grpc, strip_response
+from meshproxy.runtime.local_reply import shape_by_config
+from meshproxy.runtime.sleeping import sleep
+
+if TYPE_CHECKING:
+    from meshproxy.runtime.http_connection import HttpConnection
+
+_JOIN_BELOW = 65536
+
+
+class HttpServerStream(FilterStream):
+    """See the module. `owner` is the connection's codec side."""
+
+    internal: bool = False
+    raw_wanted: str = ""
+    raw: bool = False
+    close_after: bool = False
+    weighted: WeightedCluster | None = None
+    request_received: bool = False
+    last_activity: float = 0.0
+    _head: bytes = b""
+    _chunked: bool = False
+    _until_close: bool = False
+    _timers: list[Timer] | None = None
+    _read_disabled: int = 0
+
+    def __init__(self, owner: HttpConnection, request: RequestHeaders, end: bool, now: float) -> None:
+        self.owner = owner
+        self.connection = owner.connection.info
+        self.clusters = owner.worker.clusters
+        self.server = owner.worker
+        self.server = owner.worker
+        self.request = request
+        self.request_end = self.request_received = end
+        self.start = self.last_activity = now
+        self.start_wall = time.time()
+        if end:
+            self.request_complete = now
+
+    # Route.
+
+    def choose_route(self) -> None:
+        """Match the request, and choose the cluster if it is to be forwarded."""
+        manager = self.owner.manager
+        self.route = route = manager.routes.find(self.request, self)
+        self.weighted = None
+        self.cluster_name = ""
+        if route is None:
+            return
+        self.route_name = route.name
+        if type(route.action) is ForwardAction:
+            self.cluster_name, self.weighted = choose_cluster(route.action, self.request, manager.rng)
+
+    def clear_route(self) -> None:
+        self.choose_route()
+
+    def finalize_request(self) -> None:
+        if self.route is not None:
+            finalize_request(self.route, self.weighted, self.request, self, tell_original=True)
+
+    def finalize_response(self, response: ResponseHeaders) -> None:
+        if self.weighted is not None and self.weighted.response_mutations:
+            apply_mutations(self.weighted.response_mutations, response, self)
+        if self.route is not None and self.route.response_mutations:
+            apply_mutations(self.route.response_mutations, response, self)
+
+    # Timeouts.
+
+    def arm(self) -> None:
+        """Start the timers that this request's configuration asks for."""
+        config = self.owner.manager.config
+        if config.request_timeout and not self.request_received:
+            self.schedule(config.request_timeout, self._request_timed_out)
+        duration = config.max_stream_duration
+        route = self.route
+        if route is not None and isinstance(route.action, ForwardAction):
+            if route.action.max_stream_duration is not None:
+                duration = route.action.max_stream_duration
+            if route.action.idle_timeout is not None:
+                self._arm_idle(route.action.idle_timeout)
+            elif config.stream_idle_timeout:
+                self.owner.watch_idle(config.stream_idle_timeout)
+        elif config.stream_idle_timeout:
+            self.owner.watch_idle(config.stream_idle_timeout)
+        if duration:
+            self.schedule(duration, self._duration_reached)
+
+    def _arm_idle(self, timeout: float) -> None:
+        if timeout > 0:
+            self.schedule(timeout, partial(self.check_idle, timeout, True))
+
+    def check_idle(self, timeout: float, again: bool = False) -> None:
+        """End the stream if nothing has moved for `timeout` seconds."""
+        if self.done:
+            return
+        left = self.last_activity + timeout - self.owner.worker.loop.time()
+        if left > 0.001:
+            if again:
+                self.schedule(left, partial(self.check_idle, timeout, True))
+            return
+        self.owner.manager.stats.rq_idle_timeout.value += 1
+        self.reply(STREAM_IDLE_TIMEOUT if self.request_received else REQUEST_IDLE_TIMEOUT)
+        self.flush()
+
+    def _request_timed_out(self) -> None:
+        if not self.request_received:
+            self.owner.manager.stats.rq_timeout.value += 1
+            self.reply(REQUEST_TIMEOUT)
+            self.flush()
+
+    def _duration_reached(self) -> None:
+        self.owner.manager.stats.rq_max_duration_reached.value += 1
+        self.reply(MAX_DURATION_TIMEOUT)
+        self.flush()
+
+    # What filters call; see `Stream`.
+
+    def schedule(self, delay: float, callback: Callable[[], None]) -> Timer:
+        timer = self.owner.worker.schedule(delay, callback)
+        if self._timers is None:
+            self._timers = [timer]
+        else:
+            self._timers.append(timer)
+        return timer
+
+    def sleep(self, seconds: float) -> Awaitable[None]:
+        return sleep(self.owner.worker.loop, seconds)
+
+    async def fetch(
+        self,
+        cluster: str,
+        method: str,
+        path: str,
+        *,
+        headers: Sequence[tuple[str, str]] = (),
+        body: bytes = b"",
+        authority: str = "",
+        timeout: float = 1.0,
+        max_body: int = 1 << 20,
+    ) -> FetchReply:
+        request = RequestHeaders(method, path, authority or cluster, fields=headers)
+        return await fetch(self.owner.worker, cluster, request, body, timeout, max_body)
+
+    def read_disable(self, disable: bool) -> None:
+        self._read_disabled += 1 if disable else -1
+        if not self.done:
+            self.owner.connection.read_disable(disable)
+
+    def send_informational(self, response: ResponseHeaders) -> None:
+        if not self.done and not self.on_wire:
+            head, _ = encode_response_head(response, True, self.request.method, self.owner.parser.http10)
+            self.owner.write(head)
+
+    def accept_upgrade(self) -> None:
+        self.raw = True
+        self.owner.manager.stats.cx_upgrades_total.value += 1
+        self.owner.manager.stats.cx_upgrades_active.value += 1
+        self.request_received = False
+        self.owner.parser.switch_to_raw()
+
+    def block_response(self, blocked: bool) -> None:
+        self.tell_blocked(blocked)
+
+    def tell_blocked(self, blocked: bool) -> None:
+        """Tell whoever answers that the client can't take more (True), or can again (False)."""
+        terminal = self.filters[-1] if self.filters else None
+        if isinstance(terminal, TerminalHttpFilter) and not self.done:
+            terminal.on_response_blocked(blocked, self)
+
+    # The chain's needs.
+
+    def run_hook(self, hook: Awaitable[Any], resume: Callable[[Any, BaseException | None], None]) -> Any:
+        return run_hook(self.owner.worker.loop, hook, resume)
+
+    def report_failure(self, name: str, failed: HttpFilter[Any], error: Exception) -> None:
+        failed.context.stats.counter(f"filter.{name}.exceptions").inc()
+        failed.log.error("filter raised", filter=name, exc_info=error, request_id=self.request_id)
+
+    def shape_reply(self, reply: LocalReply) -> tuple[ResponseHeaders, bytes]:
+        self.close_after = self.close_after or reply.close
+        response = ResponseHeaders(reply.status)
+        for name, value in reply.headers:
+            response.append_checked(name, value)
+        self.response = response
+        self.response_code = reply.status
+        body = reply.body
+        fields = response.fields
+        local = self.owner.manager.config.local_reply
+        content_type = "text/plain"
+        if local is not None:
+            body, content_type = shape_by_config(local, response, body, self)
+        if is_grpc(self.request):
+            status = reply.grpc_status if reply.grpc_status is not None else grpc_status_of(response.status)
+            response.status = 200
+            fields["content-type"] = "application/grpc"
+            fields["grpc-status"] = str(status)
+            if body:
+                fields["grpc-message"] = quote(body.decode("latin-1"), safe=" !\"#$&'()*+,/:;<=>?@[\\]^_`{|}~")
+            return response, b""
+        if body:
+            fields["content-length"] = str(len(body))
+            if "content-type" not in fields:
+                fields["content-type"] = content_type
+        if self.request.method == "HEAD":
+            body = b""
+        return response, body
+
+    # The wire.
+
+    def encode_headers(self, response: ResponseHeaders, end: bool) -> None:
+        owner = self.owner
+        config = owner.manager.config
+        fields = response.fields
+        upgraded = self.raw and response.status == 101
+        strip_response(response, upgraded=upgraded)
+        if config.always_set_request_id_in_response and self.request_id:
+            fields["x-request-id"] = self.request_id
+        if config.via:
+            fields["via"] = f"{fields['via']}, {config.via}" if "via" in fields else config.via
+        now = owner.worker.loop.time()
+        if "date" not in fields:
+            fields["date"] = owner.worker.date(now)
+        transformation = config.server_header_transformation
+        if transformation == "OVERWRITE" or (transformation == "APPEND_IF_ABSENT" and "server" not in fields):
+            fields["server"] = config.server_name
+        self.response_code = response.status
+        self.first_downstream_tx = self.last_activity = now
+        method = self.request.method
+        parser = owner.parser
+        keep_alive = not self._must_close(end)
+        head, self._chunked = encode_response_head(
+            response, end, method, parser.http10, keep_alive or upgraded, owner.names
+        )
+        self.downstream_header_bytes_sent = len(head)
+        if not keep_alive or (parser.http10 and b"\r\nconnection: close\r\n" in head):
+            self.close_after = True
+        owner.manager.stats.count_response(response.status)
+        if end:
+            owner.write(head)
+            self._finish(now)
+        else:
+            self._head = head
+
+    def _must_close(self, end: bool) -> bool:
+        """Whether this response is the connection's last, so that its head must say so."""
+        owner = self.owner
+        if self.close_after or not owner.parser.keep_alive:
+            return True
+        if not self.request_received and not self.raw:
+            owner.manager.stats.rq_response_before_rq_complete.value += 1
+            self.close_after = True
+            return True
+        if owner.draining or owner.worker.closes_connections():
+            owner.manager.stats.cx_drain_close.value += 1
+            self.close_after = True
+            return True
+        return False
+
+    def encode_body(self, data: bytes, end: bool) -> None:
+        if self.request.method == "HEAD":
+            data = b""
+        self.bytes_sent += len(data)
+        if self._chunked:
+            data = (encode_chunk(data) if data else b"") + (LAST_CHUNK if end else b"")
+        owner = self.owner
+        if self._head:
+            head, self._head = self._head, b""
+            if len(data) < _JOIN_BELOW:
+                data = head + data
+            else:
+                owner.write(head)
+        if data:
+            owner.write(data)
+        if end:
+            self._finish(owner.worker.loop.time())
+        else:
+            self.last_activity = owner.worker.loop.time()
+
+    def encode_trailers(self, trailers: Headers) -> None:
+        if not self._chunked or not self.owner.manager.config.http1.enable_trailers:
+            self.encode_body(b"", True)
+            return
+        self.flush()
+        self.owner.write(encode_trailers(trailers, self.owner.names))
+        self._finish(self.owner.worker.loop.time())
+
+    def flush(self) -> None:
+        if self._head:
+            head, self._head = self._head, b""
+            self.owner.write(head)
+
+    def reset(self, details: str = "", flags: str = "") -> None:
+        """Cut the stream: on HTTP/1 only the end of the connection can say that a response is incomplete."""
+        if self.done:
+            return
+        if flags:
+            self.add_flag(flags)
+        if details:
+            self.details = details.replace(" ", "_")
+        self.flush()
+        if self.on_wire:
+            self.owner.manager.stats.rq_reset_after_downstream_response_started.value += 1
+        self.owner.manager.stats.rq_tx_reset.value += 1
+        self.close_after = True
+        self._finish(self.owner.worker.loop.time(), cut=True)
+
+    def abandon(self, details: str, flags: str) -> None:
+        """The connection is gone under the stream."""
+        if self.done:
+            return
+        if flags:
+            self.add_flag(flags)
+        if not self.response_code or details:
+            self.details = details
+        self._complete(self.owner.worker.loop.time())
+
+    def _finish(self, now: float, cut: bool = False) -> None:
+        """The response has been written: tell everybody, then let the connection go on or end."""
+        owner = self.owner
+        self.last_downstream_tx = now
+        while self._read_disabled > 0:
+            self._read_disabled -= 1
+            owner.connection.read_disable(False)
+        self._complete(now)
+        owner.stream_finished(self, cut)
+
+    def _complete(self, now: float) -> None:
+        self.done = True
+        self.end = now
+        if self._timers is not None:
+            for timer in self._timers:
+                timer.cancel()
+            self._timers = None
+        stats = self.owner.manager.stats
+        stats.rq_active.value -= 1
+        if self.raw:
+            stats.cx_upgrades_active.value -= 1
+        stats.rq_time.record((now - self.start) * 1000)
+        if self.plan.complete and self.filters:
+            self.complete()
+        config = self.owner.manager.config
+        if config.access_logs:
+            self.owner.worker.access_logs.log(config.access_logs, self)
+        self.filters = []
