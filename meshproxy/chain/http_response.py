@@ -171,6 +171,8 @@ class ResponsePipeline(Stream):
     def _call_response_body_hook(self, position: int, at: int, data: bytes, end: bool) -> tuple[bool, bytes]:
         try:
             result = self.filters[position].on_response_body(data, end, self)
+            if isinstance(result, LocalReply):
+                raise TypeError("a response body hook can't answer with a LocalReply")
             if result is not None and not isinstance(result, bytes):
                 resume = partial(self._response_body_resumed, position, at, data, end)
                 result = self.run_hook(result, resume)

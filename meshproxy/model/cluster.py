@@ -10,6 +10,8 @@ from meshproxy.model.codec import Http1Options
 from meshproxy.model.endpoint import Endpoint
 from meshproxy.model.listener import TransportSocket
 
+_HTTP1 = Http1Options()
+
 
 @dataclass(frozen=True, slots=True)
 class CircuitBreakerThresholds:
@@ -77,7 +79,7 @@ class ClusterConfig:
     endpoints: for the DNS types their addresses are names still to be resolved.
     idle_timeout: of a pooled upstream connection, 0 for none.
     protocol: "HTTP1", "HTTP2" or "DOWNSTREAM" (`use_downstream_protocol_config`).
-    tcp_keepalive: seconds of idleness before the first probe, seconds between probes, probes; 0 is the kernel's default.
+    tcp_keepalive: seconds idle before the first probe, seconds between probes, probes; 0: as the kernel has it.
     """
 
     name: str
@@ -92,7 +94,7 @@ class ClusterConfig:
     original_dst: OriginalDstOptions = OriginalDstOptions()
     thresholds: CircuitBreakerThresholds = CircuitBreakerThresholds()
     thresholds_high: CircuitBreakerThresholds = CircuitBreakerThresholds()
-    http1: Http1Options = Http1Options()
+    http1: Http1Options = _HTTP1
     protocol: str = "HTTP1"
     idle_timeout: float = 3600.0
     max_connection_duration: float = 0.0

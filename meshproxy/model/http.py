@@ -11,6 +11,8 @@ from meshproxy.model.codec import Http1Options
 from meshproxy.model.listener import AccessLog, FilterSpec
 from meshproxy.model.route import HeaderAddition, RouteTable
 
+_HTTP1 = Http1Options()
+
 
 @dataclass(frozen=True, slots=True)
 class UpgradeConfig:
@@ -54,7 +56,7 @@ class HttpConnectionManagerConfig:
     route_table: RouteTable | None
     http_filters: tuple[FilterSpec, ...]
     codec_type: str = "AUTO"
-    http1: Http1Options = Http1Options()
+    http1: Http1Options = _HTTP1
     access_logs: tuple[AccessLog, ...] = ()
     server_name: str = "envoy"
     server_header_transformation: str = "OVERWRITE"

@@ -99,7 +99,7 @@ class HttpFilter(Generic[C]):
 
         Raises ConfigError (see `ConfigView.fail`).
         """
-        raise view.unsupported(f"{cls.__name__} takes its configuration as a TypedStruct")
+        view.fail(f"{cls.__name__} takes its configuration as a TypedStruct")
 
     @classmethod
     def compile_route(cls, view: ConfigView, context: FactoryContext) -> C:
@@ -144,6 +144,9 @@ class TerminalHttpFilter(HttpFilter[C]):
     """A filter that answers: the router, or a service of one's own. Its request hooks are plain functions."""
 
     terminal: ClassVar[bool] = True
+
+    def on_request_read_done(self, stream: Stream) -> None:
+        """All that one read of the client's socket held has been handed over: write what was joined up."""
 
     def on_response_blocked(self, blocked: bool, stream: Stream) -> None:
         """The client reads slower than we answer (True), or has caught up (False)."""

@@ -17,6 +17,7 @@ from meshproxy.headers import RequestHeaders
 from meshproxy.model.route import PathMatch, Route, RouteTable, VirtualHost
 
 _REMEMBERED = 1024
+_REMEMBERED_LENGTH = 256
 
 
 def path_matches(match: PathMatch, path: str) -> bool:
@@ -57,9 +58,11 @@ class _Host:
                 found.append(route)
                 if not route.conditions:
                     break
-        if len(self.remembered) >= _REMEMBERED:
-            self.remembered.clear()
-        self.remembered[path] = candidates = tuple(found)
+        candidates = tuple(found)
+        if len(path) <= _REMEMBERED_LENGTH:
+            if len(self.remembered) >= _REMEMBERED:
+                self.remembered.clear()
+            self.remembered[path] = candidates
         return candidates
 
 
@@ -102,15 +105,16 @@ class RouteIndex:
             host = next(
                 (h for prefix, h in self._prefixes if wanted.startswith(prefix) and wanted != prefix), self._any
             )
-        if len(self._remembered) >= _REMEMBERED:
-            self._remembered.clear()
-        self._remembered[authority] = host
+        if len(authority) <= _REMEMBERED_LENGTH:
+            if len(self._remembered) >= _REMEMBERED:
+                self._remembered.clear()
+            self._remembered[authority] = host
         return host
 
     def virtual_host(self, authority: str) -> VirtualHost | None:
         """The virtual host of `authority` (a Host field)."""
         host = self._find_host(authority)
-        return host and host.virtual_host
+        return None if host is None else host.virtual_host
 
     def find(self, request: RequestHeaders, stream: Any) -> Route | None:
         """The route of a request; `stream` is what conditions beyond the head look at.

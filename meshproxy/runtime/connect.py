@@ -35,14 +35,14 @@ async def open_connection(cluster: ActiveCluster, host: Host, protocol: Callable
     address = host.address
     tls = cluster.tls
     if isinstance(address, PipeAddress):
-        transport, made = await loop.create_unix_connection(protocol, address.path)
+        _, made = await loop.create_unix_connection(protocol, address.path)
         return made
     family = socket.AF_INET6 if address.is_v6 else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if config.tcp_keepalive is not None:
-            probes, idle, interval = config.tcp_keepalive
+            idle, interval, probes = config.tcp_keepalive
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             for option, value in (
                 (socket.TCP_KEEPCNT, probes),
@@ -59,7 +59,7 @@ async def open_connection(cluster: ActiveCluster, host: Host, protocol: Callable
         await loop.sock_connect(sock, (address.ip, address.port))
         if tls is not None:
             return await tls.connect(loop, sock, host, protocol)
-        transport, made = await loop.create_connection(protocol, sock=sock)
+        _, made = await loop.create_connection(protocol, sock=sock)
     except BaseException:
         sock.close()
         raise

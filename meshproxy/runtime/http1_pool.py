@@ -101,14 +101,14 @@ class Http1Pool:
             upstream = self._idle.pop()
             if upstream.transport.is_closing():
                 continue
-            if not self.limits.requests.try_take():
+            if not self.limits.requests.try_acquire():
                 self._idle.append(upstream)
                 return self._overflow(request, end, sink)
             self._count_start()
             upstream.start(request, end, sink)
             return upstream
         pending = PendingRequest(self, request, end, sink, self.priority)
-        if not self.limits.pending_requests.try_take():
+        if not self.limits.pending_requests.try_acquire():
             return self._overflow(request, end, sink)
         self._pending.append(pending)
         self.stats.upstream_rq_pending_total.value += 1
@@ -125,29 +125,29 @@ class Http1Pool:
         stats = self.stats
         stats.upstream_rq_total.value += 1
         stats.upstream_rq_active.value += 1
-        host = self.host.stats
-        host.rq_total.value += 1
-        host.rq_active.value += 1
+        host = self.host
+        host.rq_total += 1
+        host.rq_active += 1
 
     def _count_end(self) -> None:
-        self.limits.requests.give_back()
+        self.limits.requests.release()
         self.stats.upstream_rq_active.value -= 1
-        self.host.stats.rq_active.value -= 1
+        self.host.rq_active -= 1
 
     # Opening.
 
     def _open_if_needed(self) -> None:
         if len(self._opening) >= len(self._pending):
             return
-        if not self.limits.connections.try_take():
+        if not self.limits.connections.try_acquire():
             self.stats.upstream_cx_overflow.value += 1
             # A first connection to a host is opened all the same, or its requests would wait for ever.
             if self.connections or self._opening:
                 return
-            self.limits.connections.take()
+            self.limits.connections.acquire()
         self.stats.upstream_cx_total.value += 1
         self.stats.upstream_cx_http1_total.value += 1
-        self.host.stats.cx_total.value += 1
+        self.host.cx_total += 1
         task = self._loop.create_task(self._open())
         self._opening.add(task)
 
@@ -165,7 +165,7 @@ class Http1Pool:
             self._failed(task, ResetReason.CONNECT_FAILURE, describe_failure(error))
         except asyncio.CancelledError:
             self._opening.discard(task)
-            self.limits.connections.give_back()
+            self.limits.connections.release()
             raise
         else:
             self._opening.discard(task)
@@ -173,9 +173,9 @@ class Http1Pool:
 
     def _failed(self, task: asyncio.Task[None], reason: ResetReason, detail: str) -> None:
         self._opening.discard(task)
-        self.limits.connections.give_back()
+        self.limits.connections.release()
         self.stats.upstream_cx_connect_fail.value += 1
-        self.host.stats.cx_connect_fail.value += 1
+        self.host.cx_connect_fail += 1
         pending, self._pending = self._pending, deque()
         for waiting in pending:
             self._leave_queue()
@@ -189,8 +189,9 @@ class Http1Pool:
         upstream.local_address = local_text(upstream.transport)
         upstream.connection_id = self.cluster.worker.next_connection_id()
         self.stats.upstream_cx_active.value += 1
-        self.host.stats.cx_active.value += 1
+        self.host.cx_active += 1
         if self._closed:
+            self._idle.append(upstream)
             upstream.close()
             return
         self._serve_or_keep(upstream)
@@ -198,7 +199,7 @@ class Http1Pool:
     # Waiting.
 
     def _leave_queue(self) -> None:
-        self.limits.pending_requests.give_back()
+        self.limits.pending_requests.release()
         self.stats.upstream_rq_pending_active.value -= 1
 
     def abandon(self, pending: PendingRequest) -> None:
@@ -212,7 +213,7 @@ class Http1Pool:
 
     def _serve_or_keep(self, upstream: Http1Upstream) -> None:
         while self._pending:
-            if not self.limits.requests.try_take():
+            if not self.limits.requests.try_acquire():
                 waiting = self._pending.popleft()
                 self._leave_queue()
                 self.stats.upstream_rq_pending_overflow.value += 1
@@ -247,10 +248,10 @@ class Http1Pool:
             self._idle.remove(upstream)
         else:
             self._count_end()
-        self.limits.connections.give_back()
+        self.limits.connections.release()
         stats = self.stats
         stats.upstream_cx_active.value -= 1
-        self.host.stats.cx_active.value -= 1
+        self.host.cx_active -= 1
         stats.upstream_cx_destroy.value += 1
         stats.upstream_cx_length_ms.record((self._loop.time() - upstream.opened) * 1000)
         if self._pending and not self._closed:

@@ -1,0 +1,481 @@
+"""The router: the terminal HTTP filter that carries a request to a cluster and its response back.
+
+(envoy.extensions.filters.http.router.v3.Router; Envoy's documentation: "Router".) The route and the cluster's name have
+been decided when it is called; it answers redirects and direct responses, chooses a host, sends the request, watches
+the clock, and tries again where the route says so.
+
+Theory. At any time there is at most one attempt, `_upstream`; the filter itself is its sink. An attempt ends in one of
+four ways: its response is complete, it was reset, it took too long, or the client's side ended. Until a response head
+has gone downstream each of them may lead to another attempt; afterwards none does.
+
+Invariants:
+- an attempt that is given up is `reset()`, and then nothing more is heard of it;
+- the request's body is kept only while a retry could need it, and at most to the buffer limit;
+- each attempt that had a host is counted once in `upstream_rq_*`, the last one without the `retry.` prefix.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
+from meshproxy.model.route import DirectResponseAction, ForwardAction, RedirectAction
+from meshproxy.plugin.context import FactoryContext, Stream, Timer
+from meshproxy.plugin.http import TerminalHttpFilter
+from meshproxy.plugin.replies import (
+    NO_HEALTHY_UPSTREAM,
+    NOT_FOUND,
+    PER_TRY_TIMEOUT,
+    RESPONSE_TIMEOUT,
+    LocalReply,
+    ResetReason,
+    cluster_not_found,
+    upstream_reset,
+)
+from meshproxy.plugin.stats import Counter
+from meshproxy.plugin.upstream import Cluster, Host, HttpUpstream
+from meshproxy_filters.http.router_retry import RetryState, make_retry_state
+from meshproxy_filters.http.router_timeouts import Timeouts, find_timeouts
+
+if TYPE_CHECKING:
+    from meshproxy.plugin.view import ConfigView
+
+
+@dataclass(frozen=True, slots=True)
+class RouterConfig:
+    """Compiled options. envoy_headers: `suppress_envoy_headers` is off."""
+
+    envoy_headers: bool
+    no_route: Counter
+    no_cluster: Counter
+    rq_total: Counter
+    rq_redirect: Counter
+    rq_direct_response: Counter
+    rq_reset_after_downstream_response_started: Counter
+
+
+class Router(TerminalHttpFilter[RouterConfig]):
+    """See the module."""
+
+    _stream: Stream
+    _action: ForwardAction
+    _cluster: Cluster | None = None
+    _upstream: HttpUpstream | None = None
+    _host: Host | None = None
+    _tried: tuple[Host, ...] = ()
+    _retry: RetryState | None = None
+    _retrying: bool = False
+    _timeouts: Timeouts | None = None
+    _whole_timer: Timer | None = None
+    _try_timer: Timer | None = None
+    _retry_timer: Timer | None = None
+    _kept: list[bytes | Headers] | None = None
+    _kept_size: int = 0
+    _ended: bool = False
+    _request_sent: bool = False
+    _began: float = 0.0
+    _internal: bool = False
+    _upgrade: str = ""
+    _blocked: bool = False
+    _response_started: bool = False
+    _no_content_on_timeout: bool = False
+
+    @classmethod
+    def compile(cls, view: ConfigView, context: FactoryContext) -> RouterConfig:
+        suppress = view.boolean("suppress_envoy_headers")
+        view.ignore("dynamic_stats", "start_child_span")
+        counter = context.stats.counter
+        return RouterConfig(
+            not suppress,
+            counter("no_route"),
+            counter("no_cluster"),
+            counter("rq_total"),
+            counter("rq_redirect"),
+            counter("rq_direct_response"),
+            counter("rq_reset_after_downstream_response_started"),
+        )
+
+    # The request.
+
+    def on_request_headers(self, request: RequestHeaders, stream: Stream) -> None:
+        self._stream = stream
+        config = self.config
+        config.rq_total.value += 1
+        route = stream.route
+        if route is None:
+            config.no_route.value += 1
+            stream.reply(NOT_FOUND)
+            return
+        action = route.action
+        if type(action) is not ForwardAction:
+            self._answer(action, request, stream)
+            return
+        cluster = stream.clusters.get(stream.cluster_name) if stream.cluster_name else None
+        if cluster is None:
+            config.no_cluster.value += 1
+            stream.reply(cluster_not_found(action.cluster_not_found_status))
+            return
+        self._action = action
+        self._cluster = cluster
+        stream.upstream_cluster = cluster.name
+        self._internal = request.fields.get("x-envoy-internal") == "true"
+        policy = action.retry_policy
+        if "x-envoy-upstream-rq-timeout-alt-response" in request.fields:
+            request.remove("x-envoy-upstream-rq-timeout-alt-response")
+            self._no_content_on_timeout = True
+        self._timeouts = find_timeouts(
+            action, request, policy.per_try_timeout if policy is not None else 0.0, tell=config.envoy_headers
+        )
+        if policy is not None or "x-envoy-retry-on" in request.fields or "x-envoy-retry-grpc-on" in request.fields:
+            self._retry = make_retry_state(policy, request, self.context.rng)
+            if self._retry is not None and not stream.request_end:
+                self._kept = []
+        if route.include_request_attempt_count:
+            request.fields["x-envoy-attempt-count"] = "1"
+        self._upgrade = request.method if request.method == "CONNECT" else request.fields.get("upgrade", "")
+        stream.finalize_request()
+        self._attempt()
+        if stream.request_end and not stream.done:
+            self._request_ended()
+
+    def _answer(self, action: object, request: RequestHeaders, stream: Stream) -> None:
+        """A route that forwards nothing: redirect or direct response."""
+        shaped = ResponseHeaders(200)
+        if isinstance(action, RedirectAction):
+            self.config.rq_redirect.value += 1
+            stream.finalize_request()
+            shaped["location"] = action.location(request)
+            stream.finalize_response(shaped)
+            stream.reply(LocalReply(action.status, headers=tuple(shaped.items()), details="direct_response"))
+        elif isinstance(action, DirectResponseAction):
+            self.config.rq_direct_response.value += 1
+            stream.finalize_request()
+            stream.finalize_response(shaped)
+            stream.reply(
+                LocalReply(action.status, action.body, headers=tuple(shaped.items()), details="direct_response")
+            )
+        else:
+            stream.reply(cluster_not_found(503))
+
+    def _attempt(self) -> None:
+        """Choose a host and send the request to it."""
+        stream = self._stream
+        cluster = self._cluster
+        assert cluster is not None
+        policy = self._action.retry_policy
+        if self._tried and policy is not None and policy.avoid_previous_hosts:
+            host = cluster.pick(stream, avoid=self._tried, attempts=policy.host_selection_max_attempts)
+        else:
+            host = cluster.pick(stream)
+        if host is None:
+            self._fail(NO_HEALTHY_UPSTREAM)
+            return
+        self._host = host
+        stream.upstream_host = host.text
+        stream.attempt_count += 1
+        action = self._action
+        if action.auto_host_rewrite and host.hostname:
+            stream.request.authority = host.hostname
+        if self._began == 0.0:
+            self._began = self.context.clock.now()
+        self._request_sent = False
+        end = stream.request_end or (self._ended and not self._kept)
+        upstream = cluster.request(host, stream.request, end, self, priority=action.priority)
+        if self._host is None or stream.done:
+            return  # it failed before `request` returned
+        if self._upstream is None:
+            self._upstream = upstream
+            if upstream.local_address:
+                self._request_sent = True
+                self._note_upstream(upstream)
+        timeouts = self._timeouts
+        if timeouts is not None and timeouts.per_try and self._ended_or_whole():
+            self._try_timer = stream.schedule(timeouts.per_try, self._try_timed_out)
+
+    def _ended_or_whole(self) -> bool:
+        return self._ended or self._stream.request_end
+
+    def _note_upstream(self, upstream: HttpUpstream) -> None:
+        stream = self._stream
+        stream.upstream_local_address = upstream.local_address
+        stream.upstream_connection_id = upstream.connection_id
+        stream.upstream_protocol = upstream.protocol
+
+    def on_upstream_ready(self, upstream: HttpUpstream) -> None:
+        self._upstream = upstream
+        self._request_sent = True
+        self._note_upstream(upstream)
+
+    def on_request_body(self, data: bytes, end: bool, stream: Stream) -> None:
+        self._pass_on(data, end)
+        if end:
+            self._request_ended()
+
+    def _pass_on(self, data: bytes, end: bool) -> None:
+        if self._kept is not None and data:
+            self._kept.append(data)
+            self._kept_size += len(data)
+            if self._kept_size > self._body_limit():
+                self._give_retries_up()
+        if end:
+            self._ended = True
+        if self._upstream is not None:
+            self._upstream.send_body(data, end)
+
+    def _body_limit(self) -> int:
+        route = self._stream.route
+        limit = route.request_buffer_limit if route is not None else None
+        return limit if limit is not None else 1 << 20
+
+    def _give_retries_up(self) -> None:
+        """The body is too long to be kept: what has been sent can't be sent again."""
+        self._kept = None
+        self._retry = None
+        if self._cluster is not None:
+            self._cluster.stats.retry_or_shadow_abandoned.inc()
+
+    def on_request_trailers(self, trailers: Headers, stream: Stream) -> None:
+        if self._kept is not None:
+            self._kept.append(trailers)
+        self._ended = True
+        if self._upstream is not None:
+            self._upstream.send_trailers(trailers)
+        self._request_ended()
+
+    def _request_ended(self) -> None:
+        """The clock of the route's timeout starts when the request is complete."""
+        self._ended = True
+        timeouts = self._timeouts
+        stream = self._stream
+        if timeouts is None or stream.done or self._cluster is None:
+            return
+        if timeouts.whole > 0 and not self._upgrade:
+            self._whole_timer = stream.schedule(timeouts.whole, self._timed_out)
+        if timeouts.per_try and self._try_timer is None and self._upstream is not None:
+            self._try_timer = stream.schedule(timeouts.per_try, self._try_timed_out)
+
+    def on_request_read_done(self, stream: Stream) -> None:
+        if self._upstream is not None:
+            self._upstream.flush()
+
+    def on_response_blocked(self, blocked: bool, stream: Stream) -> None:
+        self._blocked = blocked
+        if self._upstream is not None:
+            self._upstream.read_disable(blocked)
+
+    def on_upstream_blocked(self, blocked: bool) -> None:
+        self._stream.read_disable(blocked)
+
+    # The response.
+
+    def on_upstream_informational(self, response: ResponseHeaders) -> None:
+        self._stream.send_informational(response)
+
+    def on_upstream_response(self, response: ResponseHeaders, end: bool) -> None:
+        stream = self._stream
+        cluster = self._cluster
+        host = self._host
+        assert cluster is not None
+        status = response.status
+        if host is not None:
+            if status >= 500:
+                host.rq_error += 1
+            else:
+                host.rq_success += 1
+        retry = self._retry
+        if retry is not None and self._retry_response(retry, response, end):
+            return
+        self._response_started = True
+        self._kept = None
+        if self._try_timer is not None:
+            self._try_timer.cancel()
+            self._try_timer = None
+        now = self.context.clock.now()
+        milliseconds = (now - self._began) * 1000
+        if self._retrying:
+            cluster.stats.upstream_rq_retry_success.inc()
+            self._end_retry()
+        fields = response.fields
+        if self._upgrade and (status == 101 or (status < 300 and self._upgrade == "CONNECT")):
+            stream.accept_upgrade()
+        elif self.config.envoy_headers:
+            fields["x-envoy-upstream-service-time"] = str(int(milliseconds))
+        stream.details = "via_upstream"
+        cluster.stats.count_response(status, internal=self._internal)
+        stream.finalize_response(response)
+        route = stream.route
+        if route is not None and route.include_attempt_count_in_response:
+            fields["x-envoy-attempt-count"] = str(stream.attempt_count)
+        if end:
+            self._response_ended(cluster)
+        stream.send_headers(response, end)
+
+    def _response_ended(self, cluster: Cluster) -> None:
+        self._upstream = None
+        if self._whole_timer is not None:
+            self._whole_timer.cancel()
+            self._whole_timer = None
+        cluster.stats.upstream_rq_time.record((self.context.clock.now() - self._began) * 1000)
+
+    def on_upstream_body(self, data: bytes, end: bool) -> None:
+        if end:
+            assert self._cluster is not None
+            self._response_ended(self._cluster)
+        self._stream.send_body(data, end)
+
+    def on_upstream_trailers(self, trailers: Headers) -> None:
+        assert self._cluster is not None
+        self._response_ended(self._cluster)
+        self._stream.send_trailers(trailers)
+
+    def on_upstream_read_done(self) -> None:
+        self._stream.flush()
+
+    # What goes wrong.
+
+    def on_upstream_reset(self, reason: ResetReason, detail: str) -> None:
+        self._upstream = None
+        host, self._host = self._host, None
+        stream = self._stream
+        cluster = self._cluster
+        assert cluster is not None
+        if detail:
+            stream.upstream_transport_failure_reason = detail
+        if host is not None and reason is not ResetReason.OVERFLOW:
+            host.rq_error += 1
+        if self._response_started:
+            cause = reason.text.replace(" ", "_")
+            self.config.rq_reset_after_downstream_response_started.inc()
+            stream.reset(f"upstream_reset_after_response_started{{{cause}}}", reason.flag)
+            return
+        retry = self._retry
+        if retry is not None and retry.wants_reset(reason, sent=self._request_sent) and self._may_retry(retry, host):
+            return
+        self._fail(upstream_reset(reason, detail, retried=stream.attempt_count > 1))
+
+    def _fail(self, reply: LocalReply) -> None:
+        """Answer for an upstream that didn't."""
+        cluster = self._cluster
+        assert cluster is not None
+        stream = self._stream
+        if self._upstream is not None:
+            self._upstream.reset()
+            self._upstream = None
+        self._end_retry()
+        cluster.stats.count_response(reply.status, internal=self._internal)
+        route = stream.route
+        if route is not None and route.include_attempt_count_in_response and stream.attempt_count:
+            headers = (("x-envoy-attempt-count", str(stream.attempt_count)), *reply.headers)
+            reply = LocalReply(reply.status, reply.body, headers, reply.details, reply.flags)
+        stream.reply(reply)
+        stream.flush()
+
+    def _timed_out(self) -> None:
+        """The route's timeout: no more attempts."""
+        self._whole_timer = None
+        cluster = self._cluster
+        assert cluster is not None
+        cluster.stats.upstream_rq_timeout.inc()
+        if self._host is not None:
+            self._host.rq_timeout += 1
+        if self._response_started:
+            if self._upstream is not None:
+                self._upstream.reset()
+            self._stream.reset("response_timeout", "UT")
+            return
+        if self._no_content_on_timeout:
+            self._fail(LocalReply(204, details="response_timeout", flags="UT"))
+        else:
+            self._fail(RESPONSE_TIMEOUT)
+
+    def _try_timed_out(self) -> None:
+        self._try_timer = None
+        if self._response_started or self._upstream is None:
+            return
+        cluster = self._cluster
+        assert cluster is not None
+        cluster.stats.upstream_rq_per_try_timeout.inc()
+        self._upstream.reset()
+        self._upstream = None
+        host, self._host = self._host, None
+        if host is not None:
+            host.rq_timeout += 1
+        retry = self._retry
+        if retry is not None and retry.wants_timeout() and self._may_retry(retry, host):
+            return
+        self._fail(PER_TRY_TIMEOUT)
+
+    # Trying again.
+
+    def _retry_response(self, retry: RetryState, response: ResponseHeaders, end: bool) -> bool:
+        if not retry.wants_response(response):
+            return False
+        host = self._host
+        if not self._may_retry(retry, host):
+            return False
+        assert self._cluster is not None
+        self._cluster.stats.count_retry_response(response.status)
+        if not end and self._upstream is not None:
+            self._upstream.reset()
+        self._upstream = None
+        return True
+
+    def _may_retry(self, retry: RetryState, host: Host | None) -> bool:
+        """Take another attempt if there is one left, and plan it."""
+        cluster = self._cluster
+        assert cluster is not None
+        self._end_retry()
+        if retry.left <= 0:
+            cluster.stats.upstream_rq_retry_limit_exceeded.inc()
+            self._stream.add_flag("URX")
+            return False
+        if not cluster.try_retry(self._action.priority):
+            cluster.stats.upstream_rq_retry_overflow.inc()
+            return False
+        self._retrying = True
+        if host is not None:
+            self._tried = (*self._tried, host)
+        self._host = None
+        if self._try_timer is not None:
+            self._try_timer.cancel()
+            self._try_timer = None
+        cluster.stats.upstream_rq_retry.inc()
+        cluster.stats.upstream_rq_retry_backoff_exponential.inc()
+        self._retry_timer = self._stream.schedule(retry.next_delay(), self._try_again)
+        return True
+
+    def _end_retry(self) -> None:
+        if self._retrying:
+            self._retrying = False
+            assert self._cluster is not None
+            self._cluster.end_retry(self._action.priority)
+
+    def _try_again(self) -> None:
+        self._retry_timer = None
+        stream = self._stream
+        route = stream.route
+        if route is not None and route.include_request_attempt_count:
+            stream.request.fields["x-envoy-attempt-count"] = str(stream.attempt_count + 1)
+        self._attempt()
+        upstream = self._upstream
+        if upstream is None or not self._kept:
+            return
+        kept = list(self._kept)
+        for index, piece in enumerate(kept):
+            last = self._ended and index == len(kept) - 1
+            if isinstance(piece, Headers):
+                upstream.send_trailers(piece)
+            else:
+                upstream.send_body(piece, last)
+        upstream.flush()
+
+    def on_stream_complete(self, stream: Stream) -> None:
+        for timer in (self._whole_timer, self._try_timer, self._retry_timer):
+            if timer is not None:
+                timer.cancel()
+        if self._cluster is not None:
+            self._end_retry()
+        upstream, self._upstream = self._upstream, None
+        if upstream is not None:
+            upstream.reset()

@@ -1,0 +1,131 @@
+"""Whether the router tries again, and when.
+
+Source: Envoy's router documentation (`x-envoy-retry-on`, `x-envoy-retry-grpc-on` and what belongs to them) and
+envoy.config.route.v3.RetryPolicy. The decision is pure: facts in, a delay or None out.
+"""
+
+from __future__ import annotations
+
+import random
+
+from meshproxy.headers import RequestHeaders, ResponseHeaders
+from meshproxy.model.route import RetryPolicy
+from meshproxy.plugin.replies import ResetReason
+
+_GRPC_CONDITIONS = {
+    "cancelled": "1",
+    "deadline-exceeded": "4",
+    "internal": "13",
+    "resource-exhausted": "8",
+    "unavailable": "14",
+}
+_CONNECT = (ResetReason.CONNECT_FAILURE, ResetReason.CONNECT_TIMEOUT)
+_FIELDS = (
+    "x-envoy-retry-on",
+    "x-envoy-retry-grpc-on",
+    "x-envoy-max-retries",
+    "x-envoy-retriable-status-codes",
+    "x-envoy-retriable-header-names",
+)
+
+
+class RetryState:
+    """The retries of one request. left: how many there may still be."""
+
+    __slots__ = ("_attempt", "_conditions", "_header_names", "_policy", "_rng", "_statuses", "left")
+
+    def __init__(
+        self,
+        policy: RetryPolicy,
+        conditions: frozenset[str],
+        statuses: frozenset[int],
+        header_names: tuple[str, ...],
+        left: int,
+        rng: random.Random,
+    ) -> None:
+        self._policy = policy
+        self._conditions = conditions
+        self._statuses = statuses
+        self._header_names = header_names
+        self._rng = rng
+        self._attempt = 0
+        self.left = left
+
+    def wants_response(self, response: ResponseHeaders) -> bool:
+        """Whether a response with this head is one to try again after."""
+        conditions = self._conditions
+        status = response.status
+        fields = response.fields
+        if "x-envoy-ratelimited" in fields:
+            return "envoy-ratelimited" in conditions
+        if status >= 500 and "5xx" in conditions:
+            return True
+        if status in (502, 503, 504) and "gateway-error" in conditions:
+            return True
+        if status == 409 and "retriable-4xx" in conditions:
+            return True
+        if "retriable-status-codes" in conditions and status in self._statuses:
+            return True
+        if "retriable-headers" in conditions and (
+            any(matches(response) for matches in self._policy.retriable_headers)
+            or any(name in fields for name in self._header_names)
+        ):
+            return True
+        grpc_status = fields.get("grpc-status")
+        return grpc_status is not None and any(
+            name in conditions and grpc_status == code for name, code in _GRPC_CONDITIONS.items()
+        )
+
+    def wants_reset(self, reason: ResetReason, *, sent: bool) -> bool:
+        """Whether to try again after an upstream went away; `sent`: it had got the head."""
+        conditions = self._conditions
+        if reason is ResetReason.OVERFLOW:
+            return False
+        if "reset" in conditions or "5xx" in conditions or "gateway-error" in conditions:
+            return True
+        if "reset-before-request" in conditions and not sent:
+            return True
+        if "connect-failure" in conditions and reason in _CONNECT:
+            return True
+        return "refused-stream" in conditions and reason is ResetReason.REMOTE_REFUSED_STREAM
+
+    def wants_timeout(self) -> bool:
+        """Whether to try again after a per-try timeout."""
+        return not self._conditions.isdisjoint(("5xx", "gateway-error", "reset"))
+
+    def next_delay(self) -> float:
+        """Seconds to wait before the next attempt: exponential with full jitter."""
+        self._attempt += 1
+        self.left -= 1
+        policy = self._policy
+        ceiling: float = min(policy.back_off_base * (2**self._attempt - 1), policy.back_off_max)
+        return self._rng.random() * ceiling
+
+
+def make_retry_state(policy: RetryPolicy | None, request: RequestHeaders, rng: random.Random) -> RetryState | None:
+    """The retries that route and request ask for together; None for none. Consumes the request's fields."""
+    fields = request.fields
+    conditions: frozenset[str] = policy.retry_on if policy is not None else frozenset()
+    statuses = policy.retriable_status_codes if policy is not None else frozenset()
+    left = policy.num_retries if policy is not None else 1
+    names: tuple[str, ...] = ()
+    if any(name in fields for name in _FIELDS):
+        asked = f"{fields.get('x-envoy-retry-on', '')},{fields.get('x-envoy-retry-grpc-on', '')}"
+        conditions |= {condition.strip() for condition in asked.split(",") if condition.strip()}
+        maximum = fields.get("x-envoy-max-retries", "")
+        if maximum.isascii() and maximum.isdigit() and len(maximum) < 10:
+            left = int(maximum)
+        listed = [item.strip() for item in fields.get("x-envoy-retriable-status-codes", "").split(",")]
+        statuses |= {int(item) for item in listed if item.isascii() and item.isdigit() and len(item) == 3}
+        listed = fields.get("x-envoy-retriable-header-names", "").split(",")
+        names = tuple(item.strip().lower() for item in listed if item.strip())
+        for name in _FIELDS:
+            request.remove(name)
+    if not conditions or left <= 0:
+        return None
+    policy = policy or RetryPolicy()
+    if policy.retriable_request_headers and not any(
+        matches(request, None) for matches in policy.retriable_request_headers
+    ):
+        return None
+    return RetryState(policy, conditions, statuses, names, left, rng)

@@ -1,0 +1,126 @@
+"""The files that access logs go to, shared by all who log to the same path.
+
+Lines are gathered and written at 64 KiB or after the flush interval, whichever comes first, so a line costs one list
+append. `reopen` closes and opens the files again by name, for log rotation (SIGUSR1).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+
+from meshproxy.model.listener import AccessLog
+from meshproxy.plugin.stats import StatsScope
+from meshproxy.plugin.stream_info import StreamInfo
+
+_STANDARD = {"/dev/stdout": 1, "/dev/stderr": 2}
+
+
+class _File:
+    """One path. Nothing here blocks for long: local files, and standard output that a supervisor reads."""
+
+    __slots__ = ("descriptor", "lines", "path", "size")
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.lines: list[str] = []
+        self.size = 0
+        self.descriptor = -1
+
+    def open(self) -> None:
+        standard = _STANDARD.get(self.path)
+        if standard is not None:
+            self.descriptor = standard
+        else:
+            self.descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+
+    def close(self) -> None:
+        if self.descriptor > 2:
+            os.close(self.descriptor)
+        self.descriptor = -1
+
+
+class AccessLogFiles:
+    """See the module. Time in seconds, size in bytes."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, stats: StatsScope, interval: float = 10.0, size: int = 65536
+    ) -> None:
+        self._loop = loop
+        self._interval = interval
+        self._size = size
+        self._files: dict[str, _File] = {}
+        self._scheduled = False
+        self._write_failed = stats.counter("filesystem.write_failed")
+        self._write_completed = stats.counter("filesystem.write_completed")
+        self._flushed_by_timer = stats.counter("filesystem.flushed_by_timer")
+        self._reopen_failed = stats.counter("filesystem.reopen_failed")
+
+    def log(self, logs: Sequence[AccessLog], info: StreamInfo) -> None:
+        """Write `info` to those of `logs` whose filter lets it pass."""
+        for log in logs:
+            if log.predicate is None or log.predicate(info):
+                line = log.format_line(info)
+                file = self._files.get(log.path)
+                if file is None:
+                    file = self._add(log.path)
+                file.lines.append(line)
+                file.size += len(line)
+                if file.size >= self._size:
+                    self._flush(file)
+                elif not self._scheduled:
+                    self._scheduled = True
+                    self._loop.call_later(self._interval, self._flush_by_timer)
+
+    def check(self, logs: Sequence[AccessLog]) -> None:
+        """Open the files of `logs` now. Raises OSError for one that can't be written."""
+        for log in logs:
+            if log.path not in self._files:
+                self._add(log.path).open()
+
+    def _add(self, path: str) -> _File:
+        self._files[path] = file = _File(path)
+        return file
+
+    def _flush(self, file: _File) -> None:
+        if not file.lines:
+            return
+        data = "".join(file.lines).encode("latin-1", "backslashreplace")
+        file.lines = []
+        file.size = 0
+        try:
+            if file.descriptor < 0:
+                file.open()
+            view = memoryview(data)
+            while view:
+                view = view[os.write(file.descriptor, view) :]
+            self._write_completed.inc()
+        except OSError:
+            # A full disk or a reader that left must not take the proxy's connections with it.
+            self._write_failed.inc()
+
+    def _flush_by_timer(self) -> None:
+        self._scheduled = False
+        self._flushed_by_timer.inc()
+        self.flush()
+
+    def flush(self) -> None:
+        """Write out everything."""
+        for file in self._files.values():
+            self._flush(file)
+
+    def reopen(self) -> None:
+        """Close every file and open it again by its name."""
+        self.flush()
+        for file in self._files.values():
+            file.close()
+            try:
+                file.open()
+            except OSError:
+                self._reopen_failed.inc()
+
+    def close(self) -> None:
+        self.flush()
+        for file in self._files.values():
+            file.close()

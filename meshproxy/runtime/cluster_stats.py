@@ -1,0 +1,129 @@
+"""The statistics of a cluster: `cluster.<name>.` (Envoy: "Cluster manager statistics").
+
+A proxy may know thousands of clusters and use ten, so every handle is made when it is first asked for; afterwards it
+is an ordinary attribute.
+"""
+
+from __future__ import annotations
+
+from meshproxy.plugin.stats import Counter, Gauge, Histogram, StatsScope
+
+_GAUGES = frozenset(
+    (
+        "upstream_cx_active",
+        "upstream_rq_active",
+        "upstream_rq_pending_active",
+        "membership_total",
+        "membership_healthy",
+        "membership_degraded",
+        "membership_excluded",
+        "max_host_weight",
+        "version",
+        "upstream_cx_rx_bytes_buffered",
+        "upstream_cx_tx_bytes_buffered",
+    )
+)
+_HISTOGRAMS = frozenset(("upstream_rq_time", "upstream_cx_connect_ms", "upstream_cx_length_ms"))
+
+
+class LiveClusterStats:
+    """Attribute access makes the statistic of that name; the annotations name those the code moves."""
+
+    bind_errors: Counter
+    lb_healthy_panic: Counter
+    membership_change: Counter
+    original_dst_host_invalid: Counter
+    membership_degraded: Gauge
+    membership_healthy: Gauge
+    membership_total: Gauge
+    retry_or_shadow_abandoned: Counter
+    update_attempt: Counter
+    update_empty: Counter
+    update_failure: Counter
+    update_no_rebuild: Counter
+    update_success: Counter
+    upstream_cx_active: Gauge
+    upstream_cx_connect_fail: Counter
+    upstream_cx_connect_ms: Histogram
+    upstream_cx_connect_timeout: Counter
+    upstream_cx_destroy: Counter
+    upstream_cx_destroy_local: Counter
+    upstream_cx_destroy_local_with_active_rq: Counter
+    upstream_cx_destroy_remote: Counter
+    upstream_cx_destroy_remote_with_active_rq: Counter
+    upstream_cx_destroy_with_active_rq: Counter
+    upstream_cx_http1_total: Counter
+    upstream_cx_idle_timeout: Counter
+    upstream_cx_length_ms: Histogram
+    upstream_cx_max_requests: Counter
+    upstream_cx_none_healthy: Counter
+    upstream_cx_overflow: Counter
+    upstream_cx_protocol_error: Counter
+    upstream_cx_rx_bytes_total: Counter
+    upstream_cx_total: Counter
+    upstream_cx_tx_bytes_total: Counter
+    upstream_rq_active: Gauge
+    upstream_rq_cancelled: Counter
+    upstream_rq_completed: Counter
+    upstream_rq_maintenance_mode: Counter
+    upstream_rq_max_duration_reached: Counter
+    upstream_rq_pending_active: Gauge
+    upstream_rq_pending_failure_eject: Counter
+    upstream_rq_pending_overflow: Counter
+    upstream_rq_pending_total: Counter
+    upstream_rq_per_try_idle_timeout: Counter
+    upstream_rq_per_try_timeout: Counter
+    upstream_rq_retry: Counter
+    upstream_rq_retry_backoff_exponential: Counter
+    upstream_rq_retry_limit_exceeded: Counter
+    upstream_rq_retry_overflow: Counter
+    upstream_rq_retry_success: Counter
+    upstream_rq_rx_reset: Counter
+    upstream_rq_time: Histogram
+    upstream_rq_timeout: Counter
+    upstream_rq_total: Counter
+    upstream_rq_tx_reset: Counter
+
+    def __init__(self, scope: StatsScope) -> None:
+        self._scope = scope
+        self._responses: dict[tuple[int, str], tuple[Counter, ...]] = {}
+
+    def __getattr__(self, name: str) -> Counter | Gauge | Histogram:
+        if name.startswith("_") or name not in type(self).__annotations__:
+            raise AttributeError(name)
+        made: Counter | Gauge | Histogram
+        if name in _GAUGES:
+            made = self._scope.gauge(name)
+        elif name in _HISTOGRAMS:
+            made = self._scope.histogram(name)
+        else:
+            made = self._scope.counter(name)
+        setattr(self, name, made)
+        return made
+
+    def make_common(self) -> None:
+        """Make those that a dashboard expects to find at zero."""
+        for name in type(self).__annotations__:
+            getattr(self, name)
+
+    def count_response(self, status: int, *, internal: bool) -> None:
+        """`upstream_rq_completed`, `_<code>`, `_<class>xx`, and the same under `external.` or `internal.`."""
+        key = (status, "internal." if internal else "external.")
+        counters = self._responses.get(key)
+        if counters is None:
+            counters = self._responses[key] = self._make_counters(status, ("", key[1]))
+        for counter in counters:
+            counter.value += 1
+
+    def count_retry_response(self, status: int) -> None:
+        """The same under `retry.`, for an attempt whose response was thrown away."""
+        key = (status, "retry.")
+        counters = self._responses.get(key)
+        if counters is None:
+            counters = self._responses[key] = self._make_counters(status, ("retry.",))
+        for counter in counters:
+            counter.value += 1
+
+    def _make_counters(self, status: int, prefixes: tuple[str, ...]) -> tuple[Counter, ...]:
+        names = ("upstream_rq_completed", f"upstream_rq_{status}", f"upstream_rq_{status // 100}xx")
+        return tuple(self._scope.counter(prefix + name) for prefix in prefixes for name in names)

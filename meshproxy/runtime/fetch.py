@@ -1,0 +1,101 @@
+"""`fetch`: one request to a cluster on behalf of a filter, with the body read whole."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
+from meshproxy.plugin.context import FetchError, FetchReply
+from meshproxy.plugin.replies import ResetReason
+from meshproxy.plugin.stream_info import StreamInfo
+from meshproxy.plugin.upstream import HttpUpstream
+
+if TYPE_CHECKING:
+    from meshproxy.runtime.worker import Worker
+
+
+class _Call:
+    """The sink of one fetch."""
+
+    def __init__(self, reply: asyncio.Future[FetchReply], max_body: int) -> None:
+        self._reply = reply
+        self._max_body = max_body
+        self._response: ResponseHeaders | None = None
+        self._body: list[bytes] = []
+        self._size = 0
+        self.upstream: HttpUpstream | None = None
+
+    def _fail(self, why: str) -> None:
+        if not self._reply.done():
+            self._reply.set_exception(FetchError(why))
+
+    def _finish(self) -> None:
+        response = self._response
+        if response is not None and not self._reply.done():
+            self._reply.set_result(FetchReply(response.status, response, b"".join(self._body)))
+
+    def on_upstream_ready(self, upstream: HttpUpstream) -> None:
+        self.upstream = upstream
+
+    def on_upstream_response(self, response: ResponseHeaders, end: bool) -> None:
+        self._response = response
+        if end:
+            self._finish()
+
+    def on_upstream_informational(self, response: ResponseHeaders) -> None:
+        """Of no interest here."""
+
+    def on_upstream_body(self, data: bytes, end: bool) -> None:
+        self._size += len(data)
+        if self._size > self._max_body:
+            self._fail(f"the body is longer than {self._max_body} bytes")
+            if self.upstream is not None:
+                self.upstream.reset()
+            return
+        self._body.append(data)
+        if end:
+            self._finish()
+
+    def on_upstream_trailers(self, trailers: Headers) -> None:
+        self._finish()
+
+    def on_upstream_reset(self, reason: ResetReason, detail: str) -> None:
+        self._fail(f"{reason.text}: {detail}" if detail else reason.text)
+
+    def on_upstream_blocked(self, blocked: bool) -> None:
+        """The body was given whole; there is nobody to stop."""
+
+    def on_upstream_read_done(self) -> None:
+        """Nothing is joined up here."""
+
+
+async def fetch(
+    worker: Worker, cluster_name: str, request: RequestHeaders, body: bytes, timeout: float, max_body: int
+) -> FetchReply:
+    """See `Stream.fetch`. Raises FetchError."""
+    cluster = worker.clusters.get(cluster_name)
+    if cluster is None:
+        raise FetchError(f"no cluster {cluster_name!r}")
+    info = StreamInfo()
+    info.request = request
+    host = cluster.pick(info)
+    if host is None:
+        raise FetchError(f"no healthy host in cluster {cluster_name!r}")
+    if body:
+        request.fields["content-length"] = str(len(body))
+    reply: asyncio.Future[FetchReply] = worker.loop.create_future()
+    call = _Call(reply, max_body)
+    call.upstream = upstream = cluster.request(host, request, not body, call)
+    if body:
+        upstream.send_body(body, True)
+    try:
+        async with asyncio.timeout(timeout):
+            answer = await reply
+    except TimeoutError as error:
+        raise FetchError(f"no answer from cluster {cluster_name!r} in {timeout:g} s") from error
+    finally:
+        if not reply.done() or reply.cancelled():
+            call.upstream.reset()
+    cluster.stats.count_response(answer.status, internal=True)
+    return answer

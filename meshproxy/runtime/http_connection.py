@@ -1,0 +1,332 @@
+"""The HTTP connection manager on one connection: codec below, streams above.
+
+HTTP/1 serves one request after the other. While one is served the parser keeps what the client sent behind it, and the
+client is stopped when that grows beyond the buffer limit; responses therefore leave in the order of their requests
+and nothing is answered that wasn't asked. After a request that broke the protocol nothing more is read.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, ClassVar
+
+from meshproxy.codec.h1_encode import NameWriter
+from meshproxy.codec.h1_request import RequestParser
+from meshproxy.errors import ProtocolError
+from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
+from meshproxy.plugin.context import Connection, FactoryContext, Timer
+from meshproxy.plugin.network import NetworkFilter
+from meshproxy.plugin.replies import REQUEST_HEADERS_TIMEOUT, UPGRADE_FAILED, LocalReply
+from meshproxy.runtime.connection import ServerConnection
+from meshproxy.runtime.http_manager import HttpManager
+from meshproxy.runtime.http_stream import HttpServerStream
+
+_BODIES = {400: b"Bad Request", 426: b"Upgrade Required", 431: b"Request Header Fields Too Large"}
+_BODIES[501] = b"Not Implemented"
+
+
+class HttpConnection(NetworkFilter[HttpManager]):
+    """See the module."""
+
+    terminal: ClassVar[bool] = True
+    connection: ServerConnection
+    parser: RequestParser
+
+    def __init__(self, config: HttpManager, context: FactoryContext) -> None:
+        super().__init__(config, context)
+        self.manager = config
+        self.stream: HttpServerStream | None = None
+        self.draining = False
+        self.names = NameWriter(None) if config.config.http1.header_key_format == "proper_case" else None
+        self._requests = 0
+        self._last_end = 0.0
+        self._idle_timer: Timer | None = None
+        self._stream_idle_timer: Timer | None = None
+        self._headers_timer: Timer | None = None
+        self._stalled = False
+        self._local_close = False
+
+    @classmethod
+    def prepare(cls, config: Any, context: FactoryContext) -> HttpManager:
+        """The compiled options (`HttpConnectionManagerConfig`) become what this worker's connections share."""
+        return HttpManager(config, context)
+
+    # What the connection calls.
+
+    def on_new_connection(self, connection: Connection) -> None:
+        assert isinstance(connection, ServerConnection)
+        self.connection = connection
+        self.worker = connection.worker
+        config = self.manager.config
+        self.parser = RequestParser(self, config.http1)
+        stats = self.manager.stats
+        stats.cx_total.value += 1
+        stats.cx_active.value += 1
+        stats.cx_http1_total.value += 1
+        stats.cx_http1_active.value += 1
+        self._last_end = connection.stream.start
+        if config.idle_timeout:
+            self._idle_timer = connection.schedule(config.idle_timeout, self._check_idle)
+        if config.max_connection_duration:
+            connection.schedule(config.max_connection_duration, self._duration_reached)
+
+    def on_data(self, data: bytes, end: bool, connection: Connection) -> None:
+        if end:
+            self._client_ended()
+            return
+        self.manager.stats.cx_rx_bytes_total.value += len(data)
+        parser = self.parser
+        parser.receive(data)
+        if self.stream is None:
+            if self.manager.config.request_headers_timeout and parser.buffered and self._headers_timer is None:
+                timeout = self.manager.config.request_headers_timeout
+                self._headers_timer = connection.schedule(timeout, self._headers_timed_out)
+        elif not self._stalled and parser.buffered > self.connection.listener.per_connection_buffer_limit:
+            self._stalled = True
+            connection.read_disable(True)
+
+    def on_read_done(self, connection: Connection) -> None:
+        stream = self.stream
+        if stream is not None and not stream.done and stream.filters:
+            stream.filters[-1].on_request_read_done(stream)  # type: ignore[attr-defined]  # the last one is terminal
+
+    def _client_ended(self) -> None:
+        stream = self.stream
+        if stream is None:
+            self._local_close = True
+            self.connection.close()
+        elif stream.raw:
+            self.parser.receive_eof()
+        else:
+            # As Envoy: a client that half-closes is taken to have left.
+            stream.abandon("downstream_remote_disconnect", "DC")
+            self.stream = None
+            self.connection.close()
+
+    def on_write_blocked(self, blocked: bool, connection: Connection) -> None:
+        if self.stream is not None:
+            self.stream.tell_blocked(blocked)
+
+    def is_busy(self) -> bool:
+        return self.stream is not None and not self.stream.done
+
+    def on_close(self, connection: Connection) -> None:
+        stats = self.manager.stats
+        stats.cx_active.value -= 1
+        stats.cx_http1_active.value -= 1
+        stats.cx_destroy.value += 1
+        (stats.cx_destroy_local if self._local_close else stats.cx_destroy_remote).value += 1
+        stats.cx_length_ms.record((self.worker.loop.time() - self.connection.stream.start) * 1000)
+        for timer in (self._idle_timer, self._stream_idle_timer, self._headers_timer):
+            if timer is not None:
+                timer.cancel()
+        stream, self.stream = self.stream, None
+        if stream is not None and not stream.done:
+            stats.cx_destroy_active_rq.value += 1
+            stats.cx_destroy_remote_active_rq.value += 1
+            stats.rq_rx_reset.value += 1
+            stream.abandon("downstream_remote_disconnect", "DC")
+
+    def write(self, data: bytes) -> None:
+        """Send bytes of a response."""
+        self.manager.stats.cx_tx_bytes_total.value += len(data)
+        self.connection.write(data)
+
+    # What the parser calls.
+
+    def on_request(self, request: RequestHeaders, end: bool) -> None:
+        manager = self.manager
+        config = manager.config
+        stats = manager.stats
+        stats.rq_total.value += 1
+        stats.rq_active.value += 1
+        stats.rq_http1_total.value += 1
+        if self._headers_timer is not None:
+            self._headers_timer.cancel()
+            self._headers_timer = None
+        parser = self.parser
+        stream = HttpServerStream(self, request, end, self.worker.loop.time())
+        self.stream = stream
+        stream.protocol = "HTTP/1.0" if parser.http10 else "HTTP/1.1"
+        stream.downstream_header_bytes_received = parser.head_bytes
+        stream.body_limit = self.connection.listener.per_connection_buffer_limit
+        stream.plan = manager.default_plan
+        self._requests += 1
+        if config.max_requests_per_connection and self._requests >= config.max_requests_per_connection:
+            stats.cx_max_requests_reached.value += 1
+            stream.close_after = True
+        refusal = manager.edge.check_target(request)
+        if refusal is not None:
+            if refusal.status == 404:
+                stats.rq_non_relative_path.value += 1
+            stream.close_after = stream.close_after or refusal.close
+            stream.reply(refusal)
+            return
+        upgrade = "connect" if request.method == "CONNECT" else parser.upgrade
+        stream.original_path = request.path
+        stream.internal, stream.remote_address = manager.edge.mutate(request, self.connection.info, bool(upgrade))
+        self._identify(stream, request)
+        if manager.requires_tls and manager.routes.requires_tls(request):
+            stream.reply(_to_https(request))
+            return
+        stream.choose_route()
+        if upgrade and not self._may_upgrade(stream, upgrade):
+            return
+        if parser.expect_continue:
+            self._treat_expectation(stream, request)
+        stream.plan = manager.plan(stream.route, stream.weighted, upgrade)
+        stream.arm()
+        stream.begin()
+
+    def _identify(self, stream: HttpServerStream, request: RequestHeaders) -> None:
+        """X-Request-ID: kept from whom we trust, else made (Envoy: uuid request id extension)."""
+        config = self.manager.config
+        fields = request.fields
+        given = fields.get("x-request-id")
+        if config.generate_request_id:
+            edge = config.use_remote_address and not stream.internal
+            if given is None or (edge and not config.preserve_external_request_id):
+                given = self.manager.new_request_id()
+                if request.repeated:
+                    request["x-request-id"] = given
+                else:
+                    fields["x-request-id"] = given
+        stream.request_id = given or ""
+
+    def _may_upgrade(self, stream: HttpServerStream, upgrade: str) -> bool:
+        if upgrade == "connect" and stream.route is None:
+            stream.close_after = True
+            return True  # answered by the router: no route
+        if self.manager.allows_upgrade(stream.route, upgrade):
+            stream.raw_wanted = upgrade
+            return True
+        self.manager.stats.rq_ws_on_non_ws_route.value += 1
+        stream.reply(UPGRADE_FAILED)
+        return False
+
+    def _treat_expectation(self, stream: HttpServerStream, request: RequestHeaders) -> None:
+        if self.manager.config.proxy_100_continue:
+            return
+        request.remove("expect")
+        stream.send_informational(ResponseHeaders(100))
+
+    def on_request_body(self, data: bytes, end: bool) -> None:
+        stream = self.stream
+        if stream is None or stream.done:
+            return
+        now = self.worker.loop.time()
+        stream.last_activity = now
+        if end:
+            stream.request_received = True
+            stream.request_complete = now
+        stream.receive_body(data, end)
+
+    def on_request_trailers(self, trailers: Headers) -> None:
+        stream = self.stream
+        if stream is None or stream.done:
+            return
+        stream.request_received = True
+        stream.request_complete = self.worker.loop.time()
+        stream.receive_trailers(trailers)
+
+    def on_request_error(self, error: ProtocolError) -> None:
+        stats = self.manager.stats
+        if error.details == "downstream_remote_disconnect":
+            return
+        stats.cx_protocol_error.value += 1
+        if error.status == 431:
+            stats.rq_too_large.value += 1
+        stream = self.stream
+        if stream is None or stream.done:
+            if stream is not None and stream.close_after:
+                return
+            stats.rq_total.value += 1
+            stats.rq_active.value += 1
+            stats.rq_http1_total.value += 1
+            request = RequestHeaders("", "", "")
+            stream = HttpServerStream(self, request, False, self.worker.loop.time())
+            stream.protocol = "HTTP/1.1"
+            stream.plan = self.manager.default_plan
+            self.stream = stream
+        stream.close_after = True
+        flags = "" if error.details == "missing_host_header" else "DPE"
+        body = b"" if error.details == "missing_host_header" else _BODIES.get(error.status, b"Bad Request")
+        stream.reply(LocalReply(error.status, body, details=error.details, flags=flags, close=True))
+
+    # What streams call.
+
+    def stream_finished(self, stream: HttpServerStream, cut: bool) -> None:
+        """A response has been written whole, or was cut off."""
+        self._last_end = self.worker.loop.time()
+        delay = self.manager.config.delayed_close_timeout
+        if stream.raw:
+            self.stream = None
+            self._close(0.0)
+        elif not stream.close_after:
+            self.stream = None
+            if self._stalled:
+                self._stalled = False
+                self.connection.read_disable(False)
+            self.parser.next_message()
+        elif cut or not stream.request_received or self.parser.keep_alive:
+            self._close(delay)
+        else:
+            self._close(0.0)
+
+    def _close(self, delay: float) -> None:
+        self._local_close = True
+        self.connection.close(delay=delay)
+
+    # Timers of the connection.
+
+    def watch_idle(self, timeout: float) -> None:
+        """Keep an eye on the current stream's activity; one timer serves all streams of the connection."""
+        if self._stream_idle_timer is None:
+            self._stream_idle_timer = self.connection.schedule(timeout, partial(self._check_stream, timeout))
+
+    def _check_stream(self, timeout: float) -> None:
+        self._stream_idle_timer = None
+        stream = self.stream
+        if stream is not None and not stream.done:
+            stream.check_idle(timeout)
+            if not stream.done:
+                left = stream.last_activity + timeout - self.worker.loop.time()
+                self._stream_idle_timer = self.connection.schedule(
+                    max(left, 0.01), partial(self._check_stream, timeout)
+                )
+
+    def _check_idle(self) -> None:
+        config = self.manager.config
+        left = config.idle_timeout
+        if self.stream is None:
+            left = self._last_end + config.idle_timeout - self.worker.loop.time()
+            if left <= 0.001:
+                self.manager.stats.cx_idle_timeout.value += 1
+                self._drain_then_close()
+                return
+        self._idle_timer = self.connection.schedule(left, self._check_idle)
+
+    def _duration_reached(self) -> None:
+        self.manager.stats.cx_max_duration_reached.value += 1
+        self._drain_then_close()
+
+    def _drain_then_close(self) -> None:
+        """As Envoy: a last request may come within the drain time, then the connection closes."""
+        self.draining = True
+        self._idle_timer = self.connection.schedule(self.manager.config.drain_timeout, self._drained)
+
+    def _drained(self) -> None:
+        if self.stream is None:
+            self._close(self.manager.config.delayed_close_timeout)
+
+    def _headers_timed_out(self) -> None:
+        self._headers_timer = None
+        if self.stream is None:
+            self.manager.stats.rq_header_timeout.value += 1
+            self.on_request_error(ProtocolError(408, REQUEST_HEADERS_TIMEOUT.details))
+
+
+def _to_https(request: RequestHeaders) -> LocalReply:
+    """`require_tls`: the same address under https (Envoy: SslRedirectRoute)."""
+    location = f"https://{request.authority}{request.path}"
+    return LocalReply(301, headers=(("location", location),), details="direct_response")

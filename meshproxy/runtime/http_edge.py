@@ -1,0 +1,236 @@
+"""What the connection manager does to a request's head before any filter sees it, and to a response's after all did.
+
+This is the edge of trust: hop-by-hop fields end here, the client's address and scheme are established, control fields
+(`x-envoy-*`) of clients that aren't internal are taken out. Rules and order are Envoy's
+(ConnectionManagerUtility::mutateRequestHeaders; its documentation: "HTTP header manipulation").
+
+Most requests carry none of the fields concerned, so one set comparison settles nearly everything.
+"""
+
+from __future__ import annotations
+
+from meshproxy.address import canonical_ip
+from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
+from meshproxy.model.http import HttpConnectionManagerConfig
+from meshproxy.plugin.replies import (
+    ABSOLUTE_PATH_REJECTED,
+    MISSING_HOST,
+    PATH_NORMALIZATION_FAILED,
+    LocalReply,
+)
+from meshproxy.plugin.stream_info import ConnectionInfo, split_address
+from meshproxy.routing.path import PathRedirect, path_sanitizer
+
+_CONTROL = (
+    "x-envoy-retriable-status-codes",
+    "x-envoy-retriable-header-names",
+    "x-envoy-retry-on",
+    "x-envoy-retry-grpc-on",
+    "x-envoy-max-retries",
+    "x-envoy-upstream-alt-stat-name",
+    "x-envoy-upstream-rq-timeout-ms",
+    "x-envoy-upstream-rq-per-try-timeout-ms",
+    "x-envoy-upstream-rq-timeout-alt-response",
+    "x-envoy-expected-rq-timeout-ms",
+    "x-envoy-force-trace",
+    "x-envoy-ip-tags",
+    "x-envoy-hedge-on-per-try-timeout",
+)
+_EDGE_ONLY = (
+    "x-envoy-decorator-operation",
+    "x-envoy-downstream-service-cluster",
+    "x-envoy-downstream-service-node",
+    "x-envoy-original-path",
+)
+_HOP_BY_HOP = ("connection", "keep-alive", "proxy-connection", "upgrade", "te", "http2-settings")
+_REQUEST_SPECIAL = frozenset((*_CONTROL, *_EDGE_ONLY, *_HOP_BY_HOP, "x-envoy-internal", "x-forwarded-client-cert"))
+_RESPONSE_SPECIAL = frozenset(("connection", "keep-alive", "proxy-connection", "upgrade"))
+
+
+class RequestEdge:
+    """The request half, compiled for one connection manager."""
+
+    def __init__(self, config: HttpConnectionManagerConfig, node_ip: str) -> None:
+        self._config = config
+        self._node_ip = node_ip
+        self._sanitize_path = path_sanitizer(
+            normalize=config.normalize_path,
+            merge=config.merge_slashes,
+            escaped_slashes=config.path_with_escaped_slashes_action,
+            reject_fragment=config.reject_path_with_fragment,
+        )
+        self._strips_host = (
+            config.strip_any_host_port or config.strip_matching_host_port or config.strip_trailing_host_dot
+        )
+        table = config.route_table
+        self._internal_only = table.internal_only_headers if table is not None else ()
+        self._plain_trust = (
+            not config.use_remote_address and config.internal_addresses is None and not self._internal_only
+        )
+
+    def check_target(self, request: RequestHeaders) -> LocalReply | None:
+        """Authority and path: refuse, or bring them into the one form that rules are written for."""
+        if not request.authority and request.method != "CONNECT":
+            return MISSING_HOST
+        if request.method == "CONNECT":
+            return None
+        path = request.path
+        if not path.startswith("/"):
+            return ABSOLUTE_PATH_REJECTED
+        clean = self._sanitize_path(path)
+        if clean is not path:
+            if clean is None:
+                return PATH_NORMALIZATION_FAILED
+            if isinstance(clean, PathRedirect):
+                return LocalReply(307, headers=(("location", clean.path),), details=PATH_NORMALIZATION_FAILED.details)
+            request.path = clean
+        if self._strips_host:
+            self._strip_host(request)
+        return None
+
+    def _strip_host(self, request: RequestHeaders) -> None:
+        config = self._config
+        host = request.authority
+        port = ""
+        if not host.endswith("]"):
+            name, colon, digits = host.rpartition(":")
+            if colon and digits.isdigit():
+                host, port = name, digits
+        if config.strip_trailing_host_dot and host.endswith("."):
+            host = host[:-1]
+        if port and not config.strip_any_host_port:
+            matching = config.strip_matching_host_port and port == ("443" if request.scheme == "https" else "80")
+            if not matching:
+                host = f"{host}:{port}"
+        request.authority = host
+
+    def mutate(self, request: RequestHeaders, info: ConnectionInfo, upgrading: bool) -> tuple[bool, str]:
+        """Clean and complete the head. Returns whether the request is internal, and the client's address if
+        X-Forwarded-For makes it another than the connection's, else "".
+
+        upgrading: the request asks for an upgrade that may be granted, so `connection` and `upgrade` stay.
+        """
+        fields = request.fields
+        config = self._config
+        special = not _REQUEST_SPECIAL.isdisjoint(fields)
+        if special:
+            fields.pop("x-envoy-internal", None)
+            self._strip_hop_by_hop(request, upgrading)
+            if info.transport != "tls" or config.forward_client_cert_details == "SANITIZE":
+                request.remove("x-forwarded-client-cert")
+        if self._plain_trust and "x-forwarded-for" not in fields:
+            if special:
+                self._strip_control(request, edge=False)
+            if "x-forwarded-proto" not in fields:
+                fields["x-forwarded-proto"] = "https" if info.transport == "tls" else "http"
+            internal, remote = False, ""
+        else:
+            internal, remote = self._establish_client(request, info)
+        if config.via:
+            via = request.get("via")
+            request["via"] = f"{via}, {config.via}" if via else config.via
+        return internal, remote
+
+    def _strip_hop_by_hop(self, request: RequestHeaders, upgrading: bool) -> None:
+        fields = request.fields
+        connection = fields.get("connection")
+        if connection is not None and not upgrading:
+            for option in request["connection"].split(","):
+                name = option.strip(" \t").lower()
+                if name and name not in ("close", "te"):
+                    request.remove(name)
+        te = request.get("te")
+        if te is not None and not upgrading:
+            request.remove("te")
+            if any(part.strip(" \t").lower().partition(";")[0] == "trailers" for part in te.split(",")):
+                fields["te"] = "trailers"
+        request.remove("keep-alive")
+        request.remove("proxy-connection")
+        if not upgrading:
+            request.remove("connection")
+            request.remove("upgrade")
+
+    def _strip_control(self, request: RequestHeaders, *, edge: bool) -> None:
+        for name in _CONTROL:
+            request.remove(name)
+        if edge:
+            for name in _EDGE_ONLY:
+                request.remove(name)
+        for name in self._internal_only:
+            request.remove(name)
+
+    def _establish_client(self, request: RequestHeaders, info: ConnectionInfo) -> tuple[bool, str]:
+        """X-Forwarded-For, X-Forwarded-Proto, and whether the client is internal."""
+        config = self._config
+        fields = request.fields
+        forwarded = request.get("x-forwarded-for")
+        transport_scheme = "https" if info.transport == "tls" else "http"
+        if config.use_remote_address:
+            single = forwarded is None
+            peer = split_address(info.remote_address)[0]
+            if config.xff_num_trusted_hops == 0:
+                client = peer
+            else:
+                client = _nth_from_end(forwarded, config.xff_num_trusted_hops - 1)
+            if not config.skip_xff_append:
+                entry = self._node_ip if peer in ("127.0.0.1", "::1") else peer
+                request["x-forwarded-for"] = f"{forwarded},{entry}" if forwarded else entry
+            if config.xff_num_trusted_hops == 0 or "x-forwarded-proto" not in fields:
+                request["x-forwarded-proto"] = transport_scheme
+            if config.append_x_forwarded_port and (
+                config.xff_num_trusted_hops == 0 or "x-forwarded-port" not in fields
+            ):
+                request["x-forwarded-port"] = str(info.local_port)
+        else:
+            client = _nth_from_end(forwarded, config.xff_num_trusted_hops)
+            single = forwarded is not None and "," not in forwarded
+        if "x-forwarded-proto" not in fields:
+            fields["x-forwarded-proto"] = transport_scheme
+        internal = (
+            single and bool(client) and config.internal_addresses is not None and client in config.internal_addresses
+        )
+        remote = "" if not client or client == split_address(info.remote_address)[0] else client
+        edge = config.use_remote_address and not internal
+        if internal:
+            fields["x-envoy-internal"] = "true"
+        else:
+            self._strip_control(request, edge=edge)
+        if edge:
+            request["x-envoy-external-address"] = client or split_address(info.remote_address)[0]
+        return internal, remote
+
+
+def _nth_from_end(forwarded: str | None, position: int) -> str:
+    """The address at `position` from the end of X-Forwarded-For; "" when there is none or it isn't one."""
+    if not forwarded:
+        return ""
+    entries = forwarded.split(",")
+    if position >= len(entries):
+        return ""
+    entry = entries[-1 - position].strip(" ")
+    try:
+        return canonical_ip(entry)
+    except ValueError:
+        return ""
+
+
+def strip_response(response: ResponseHeaders, *, upgraded: bool) -> None:
+    """Take the upstream connection's own fields out of a response."""
+    fields = response.fields
+    if not _RESPONSE_SPECIAL.isdisjoint(fields):
+        response.remove("keep-alive")
+        response.remove("proxy-connection")
+        if not upgraded:
+            response.remove("connection")
+            response.remove("upgrade")
+
+
+def grpc_status_of(http_status: int) -> int:
+    """The gRPC status for an HTTP status (gRPC's `http-grpc-status-mapping.md`, as Envoy applies it)."""
+    return {400: 13, 401: 16, 403: 7, 404: 12, 429: 14, 502: 14, 503: 14, 504: 14}.get(http_status, 2)
+
+
+def is_grpc(headers: Headers) -> bool:
+    """Whether a message is gRPC, by its content type."""
+    content_type = headers.fields.get("content-type", "")
+    return content_type.startswith("application/grpc") and content_type[16:17] in ("", "+", ";")

@@ -1,0 +1,68 @@
+"""What all connections of one HTTP connection manager share: routes, plans, the edge, statistics; compiled once."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+from meshproxy.chain.http_plan import HttpPlan, plan_filters
+from meshproxy.model.http import HttpConnectionManagerConfig
+from meshproxy.model.route import ForwardAction, Route, RouteTable, WeightedCluster
+from meshproxy.plugin.context import FactoryContext
+from meshproxy.routing.table import RouteIndex
+from meshproxy.runtime.http_edge import RequestEdge
+from meshproxy.runtime.http_stats import HttpStats
+from meshproxy.runtime.node_address import node_ip
+from meshproxy.telemetry.request_id import id_source
+
+
+class HttpManager:
+    """The compiled connection manager."""
+
+    def __init__(self, config: HttpConnectionManagerConfig, context: FactoryContext) -> None:
+        self.config = config
+        self.rng: random.Random = context.rng
+        self.stats = HttpStats(context.stats.scope(f"http.{config.stat_prefix}."))
+        self.edge = RequestEdge(config, node_ip())
+        self.routes = RouteIndex(config.route_table or RouteTable(name=""))
+        self.requires_tls = self.routes.has_tls_requirement
+        self.new_request_id = id_source(context.rng.getrandbits)
+        self.default_plan = plan_filters(config.http_filters, {})
+        self._plans: dict[Route | WeightedCluster, HttpPlan] = {}
+        self._upgrade_plans = {
+            name: plan_filters(upgrade.filters, {})
+            for name, upgrade in config.upgrades.items()
+            if upgrade.filters is not None
+        }
+        for virtual_host in self.routes.table.virtual_hosts:
+            for route in virtual_host.routes:
+                self._plan_route(route)
+
+    def _plan_route(self, route: Route) -> None:
+        if route.per_filter_config:
+            self._plans[route] = plan_filters(self.config.http_filters, route.per_filter_config)
+        if isinstance(route.action, ForwardAction):
+            for weighted in route.action.weighted_clusters:
+                if weighted.per_filter_config:
+                    joined: dict[str, Any] = {**route.per_filter_config, **weighted.per_filter_config}
+                    self._plans[weighted] = plan_filters(self.config.http_filters, joined)
+
+    def plan(self, route: Route | None, weighted: WeightedCluster | None, upgrade: str) -> HttpPlan:
+        """The filters that a request on this route meets."""
+        if upgrade and upgrade in self._upgrade_plans:
+            return self._upgrade_plans[upgrade]
+        plans = self._plans
+        if not plans or route is None:
+            return self.default_plan
+        if weighted is not None and weighted in plans:
+            return plans[weighted]
+        return plans.get(route, self.default_plan)
+
+    def allows_upgrade(self, route: Route | None, upgrade: str) -> bool:
+        """Whether `upgrade` (lower case) may be asked for on this route (`upgrade_configs`; a route's own win)."""
+        if route is not None and isinstance(route.action, ForwardAction):
+            allowed = route.action.upgrades.get(upgrade)
+            if allowed is not None:
+                return allowed
+        configured = self.config.upgrades.get(upgrade)
+        return configured is not None and configured.enabled

@@ -1,0 +1,67 @@
+"""The statistics of a connection manager: `http.<stat_prefix>.` (Envoy: "HTTP connection manager statistics")."""
+
+from __future__ import annotations
+
+from meshproxy.plugin.stats import Counter, StatsScope
+
+_CLASSES = ("1xx", "2xx", "3xx", "4xx", "5xx")
+
+
+class HttpStats:
+    """Handles, made once per configuration."""
+
+    def __init__(self, scope: StatsScope) -> None:
+        counter, gauge, histogram = scope.counter, scope.gauge, scope.histogram
+        self.cx_total = counter("downstream_cx_total")
+        self.cx_active = gauge("downstream_cx_active")
+        self.cx_http1_total = counter("downstream_cx_http1_total")
+        self.cx_http1_active = gauge("downstream_cx_http1_active")
+        self.cx_destroy = counter("downstream_cx_destroy")
+        self.cx_destroy_local = counter("downstream_cx_destroy_local")
+        self.cx_destroy_remote = counter("downstream_cx_destroy_remote")
+        self.cx_destroy_active_rq = counter("downstream_cx_destroy_active_rq")
+        self.cx_destroy_local_active_rq = counter("downstream_cx_destroy_local_active_rq")
+        self.cx_destroy_remote_active_rq = counter("downstream_cx_destroy_remote_active_rq")
+        self.cx_protocol_error = counter("downstream_cx_protocol_error")
+        self.cx_rx_bytes_total = counter("downstream_cx_rx_bytes_total")
+        self.cx_tx_bytes_total = counter("downstream_cx_tx_bytes_total")
+        self.cx_idle_timeout = counter("downstream_cx_idle_timeout")
+        self.cx_max_duration_reached = counter("downstream_cx_max_duration_reached")
+        self.cx_max_requests_reached = counter("downstream_cx_max_requests_reached")
+        self.cx_drain_close = counter("downstream_cx_drain_close")
+        self.cx_delayed_close_timeout = counter("downstream_cx_delayed_close_timeout")
+        self.cx_upgrades_total = counter("downstream_cx_upgrades_total")
+        self.cx_upgrades_active = gauge("downstream_cx_upgrades_active")
+        self.cx_length_ms = histogram("downstream_cx_length_ms")
+        self.rq_total = counter("downstream_rq_total")
+        self.rq_active = gauge("downstream_rq_active")
+        self.rq_completed = counter("downstream_rq_completed")
+        self.rq_http1_total = counter("downstream_rq_http1_total")
+        self.rq_rx_reset = counter("downstream_rq_rx_reset")
+        self.rq_tx_reset = counter("downstream_rq_tx_reset")
+        self.rq_timeout = counter("downstream_rq_timeout")
+        self.rq_header_timeout = counter("downstream_rq_header_timeout")
+        self.rq_idle_timeout = counter("downstream_rq_idle_timeout")
+        self.rq_max_duration_reached = counter("downstream_rq_max_duration_reached")
+        self.rq_non_relative_path = counter("downstream_rq_non_relative_path")
+        self.rq_too_large = counter("downstream_rq_too_large")
+        self.rq_response_before_rq_complete = counter("downstream_rq_response_before_rq_complete")
+        self.rq_ws_on_non_ws_route = counter("downstream_rq_ws_on_non_ws_route")
+        self.rq_rejected_via_ip_detection = counter("downstream_rq_rejected_via_ip_detection")
+        self.rq_redirected_with_normalized_path = counter("downstream_rq_redirected_with_normalized_path")
+        self.rq_time = histogram("downstream_rq_time")
+        self.no_route = counter("no_route")
+        self.no_cluster = counter("no_cluster")
+        self.rq_redirect = counter("rq_redirect")
+        self.rq_direct_response = counter("rq_direct_response")
+        self.rq_reset_after_downstream_response_started = counter("rq_reset_after_downstream_response_started")
+        self.rs_too_large = counter("rs_too_large")
+        self.by_class: list[Counter] = [counter(f"downstream_rq_{name}") for name in _CLASSES]
+        self._scope = scope
+
+    def count_response(self, status: int) -> None:
+        """A response head was sent."""
+        self.rq_completed.value += 1
+        index = status // 100 - 1
+        if 0 <= index < 5:
+            self.by_class[index].value += 1
