@@ -12,6 +12,11 @@ _TITLES = {
 }
 
 
+_FAIL_CLOSED = """\
+  istio-tproxy: (the matches of each tproxy rule) counter drop
+      installed beside the transaction: while no proxy listens, inbound traffic must not reach the application"""
+
+
 def render(plan: Plan, native: bool) -> str:
     """Table by table, in the order of emission: what holds for which family, and why. Ends with a newline.
 
@@ -33,6 +38,8 @@ def render(plan: Plan, native: bool) -> str:
             lines += [f"  {chain}: {text}", f"      {rule.why} ({family}{place})"]
         lines.append("")
     if plan.mark is not None:
+        if native:
+            lines += [_FAIL_CLOSED, ""]
         lines += [
             "Policy routing",
             "",

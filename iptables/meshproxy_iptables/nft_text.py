@@ -62,6 +62,20 @@ def render(plan: Plan) -> str:
     return "".join(f"{line}\n" for table in TABLES for line in _table(plan, table))
 
 
+def render_installed(plan: Plan) -> str:
+    """What is really installed: the transaction, and what it lacks beside iptables.
+
+    Where no transparent socket listens, iptables' TPROXY drops the packet, and nftables' `tproxy` lets it pass by. A
+    proxy that is down would leave the application open to everybody, past all policy. One more rule drops it.
+    """
+    drops = []
+    for rule in plan.rules:
+        if isinstance(rule.verdict, TproxyTo):
+            words = " ".join(_match(match, rule) for match in sorted(rule.matches, key=lambda m: _rank(m, rule.table)))
+            drops.append(f"add rule inet {TABLES[rule.table]} {chain_name(rule.chain)} {words} counter drop\n")
+    return render(plan) + "".join(drops)
+
+
 def render_cleanup() -> str:
     """A transaction that removes our tables, whether they exist or not."""
     return "".join(f"add table inet {name}\ndelete table inet {name}\n" for name in TABLES.values())

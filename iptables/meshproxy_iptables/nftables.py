@@ -2,7 +2,8 @@
 
 Everything changes at once, over all tables and both families, without a lock. Nothing of anybody else is touched,
 so cleanup is exact. The transaction first deletes our tables and then makes them anew, so that no chain of an earlier
-run with other options stays; what follows the deletion is the text of `--dry-run --format nft`.
+run with other options stays; what follows the deletion is the text of `--dry-run --format nft`, and
+for TPROXY what `nft_text.render_installed` adds to it.
 """
 
 from __future__ import annotations
@@ -28,14 +29,14 @@ class Nftables:
         return shutil.which(NFT) is not None
 
     def drift(self, plan: Plan) -> list[str]:
-        return compare(expected_tables(nft_text.render(plan)), listed_tables(self._list()))
+        return compare(expected_tables(nft_text.render_installed(plan)), listed_tables(self._list()))
 
     def present(self) -> bool:
         return bool(listed_tables(self._list()))
 
     def apply(self, plan: Plan, *, guard: bool) -> None:
         """guard has no meaning here: there is no moment between the old and the new rules."""
-        run([NFT, "-f", "-"], nft_text.render_cleanup() + nft_text.render(plan))
+        run([NFT, "-f", "-"], nft_text.render_cleanup() + nft_text.render_installed(plan))
 
     def remove(self) -> None:
         run([NFT, "-f", "-"], nft_text.render_cleanup())

@@ -1,7 +1,8 @@
 """What validation asks for: real connections whose way through the rules is known. Pure.
 
 Inbound: the proxy's own uid connects to 127.0.0.6 (or ::6). That is not localhost by the rules, so the hairpin rule
-sends it to the inbound port. Outbound: a uid that is not the proxy's connects to an address reserved for
+sends it to the inbound port; from 127.0.0.1 (or ::1), because from 127.0.0.6 it would be the inbound listener's own
+call. Outbound: a uid that is not the proxy's connects to an address reserved for
 documentation (RFC 5737, RFC 3849), which nobody answers, so an answer can only come from the outbound port.
 """
 
@@ -23,7 +24,10 @@ _STRANGERS = (65534, 65533, 65532, 65531)
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """One connection: `uid` and `gid` connect to `address`:`port`, and have to arrive at `expected` (a local port)."""
+    """One connection: `uid` and `gid` connect to `address`:`port`, and have to arrive at `expected` (a local port).
+
+    source: the address to connect from; "" leaves it to the kernel.
+    """
 
     direction: Literal["inbound", "outbound"]
     family: int
@@ -32,6 +36,7 @@ class Probe:
     expected: int
     uid: int
     gid: int
+    source: str = ""
 
     def __str__(self) -> str:
         host = f"[{self.address}]" if self.family == 6 else self.address
@@ -57,19 +62,20 @@ def probes(
 
 
 def _inbound(options: Options, family: int, port: int, pod: dict[int, str]) -> Probe | str:
-    address = "127.0.0.6" if family == 4 else "::6"
+    address, source = ("127.0.0.6", "127.0.0.1") if family == 4 else ("::6", "::1")
     loopback = ipaddress.ip_network(options.loopback_cidr, strict=False)
     if family == 4 and ipaddress.ip_address(address) in loopback:
         if 4 not in pod:
             return (
                 f"inbound IPv4 can't be probed: 127.0.0.6 lies in {options.loopback_cidr}, and there is no pod address"
             )
-        address = pod[4]
+        address, source = pod[4], ""
     port = _free_port(port, options)
     uid, gid = options.proxy_uids[0], options.proxy_gids[0]
     if not uid.isdigit():
         return f"inbound IPv{family} can't be probed: the proxy's uid {uid} is a name"
-    return Probe("inbound", family, address, port, options.inbound_capture_port, int(uid), _number(gid, int(uid)))
+    identity = int(uid), _number(gid, int(uid))
+    return Probe("inbound", family, address, port, options.inbound_capture_port, *identity, source)
 
 
 def _outbound(options: Options, family: int, port: int, resolve: Callable[[str, str], str]) -> Probe | str:

@@ -49,13 +49,7 @@ def remove() -> list[str]:
         for rule in netlink.mark_rules():
             if rule.protocol == OURS:
                 done += _remove_rule(netlink, rule)
-        for address in netlink.addresses():
-            ours = address.protocol == OURS or not keeps_address_protocol()
-            lo = socket.if_nametoindex("lo")
-            if (address.address, address.index) == (MAGIC_V6, lo) and ours:
-                netlink.delete_address(6, MAGIC_V6, 128, lo)
-                done.append(f"removed: address {MAGIC_V6} of lo")
-        return done
+        return done + _remove_address(netlink, socket.if_nametoindex("lo"))
 
 
 def missing(plan: Plan) -> list[str]:
@@ -84,7 +78,7 @@ def _wanted(plan: Plan) -> list[tuple[int, int, int]]:
 
 def _apply_address(netlink: Netlink, plan: Plan, lo: int) -> list[str]:
     if not plan.ipv6:
-        return []
+        return _remove_address(netlink, lo)
     try:
         netlink.add_address(6, MAGIC_V6, 128, lo)
     except FileExistsError:
@@ -95,6 +89,15 @@ def _apply_address(netlink: Netlink, plan: Plan, lo: int) -> list[str]:
             raise InterceptionError(f"can't add {MAGIC_V6} to lo: {why} ({error.strerror})") from None
         raise
     return [f"added: address {MAGIC_V6} of lo, the source of inbound IPv6 connections to the application"]
+
+
+def _remove_address(netlink: Netlink, lo: int) -> list[str]:
+    for address in netlink.addresses():
+        ours = address.protocol == OURS or not keeps_address_protocol()
+        if (address.address, address.index) == (MAGIC_V6, lo) and ours:
+            netlink.delete_address(6, MAGIC_V6, 128, lo)
+            return [f"removed: address {MAGIC_V6} of lo"]
+    return []
 
 
 def _remove_rule(netlink: Netlink, rule: MarkRule) -> list[str]:

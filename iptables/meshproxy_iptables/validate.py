@@ -154,6 +154,8 @@ def _connect_for_ever(probe: Probe, writer: int) -> None:
         with socket.socket(family, socket.SOCK_STREAM) as client:
             client.settimeout(1.0)
             try:
+                if probe.source:
+                    client.bind((probe.source, 0))
                 client.connect((probe.address, probe.port))
             except TimeoutError:
                 os.write(writer, b"ETIMEDOUT\n")

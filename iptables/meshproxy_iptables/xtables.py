@@ -22,7 +22,6 @@ from .xtables_state import Saved
 LOCK_FILE = "/run/xtables.lock"
 LOCK_SECONDS = 30
 FAMILIES: tuple[Family, Family] = (4, 6)
-_GUARD = [f"INPUT {p}" for p in ("tcp", "udp")] + [f"{c} {p}" for c in ("FORWARD", "OUTPUT") for p in ("tcp", "udp")]
 
 
 class Xtables:
@@ -47,18 +46,19 @@ class Xtables:
         return any(self.save(family).residue for family in FAMILIES)
 
     def apply(self, plan: Plan, *, guard: bool) -> None:
-        families = FAMILIES if plan.ipv6 else (FAMILIES[0],)
         self._locked_by_someone()
-        if guard:
-            self._guarded(families, on=True)
-        try:
-            for family in families:
-                self._restore(family, xtables_state.repair_text(plan, family, self.save(family), resolve))
-            if not plan.ipv6:
-                self._remove_family(6)
-        finally:
+        for family in FAMILIES if plan.ipv6 else FAMILIES[:1]:
+            before = self.save(family)
             if guard:
-                self._guarded(families, on=False)
+                self._restore(family, xtables_state.guard_text(before, on=True))
+            try:
+                self._restore(family, xtables_state.repair_text(plan, family, before, resolve, leave="filter" * guard))
+            finally:
+                if guard:
+                    self._restore(family, xtables_state.guard_text(self.save(family), on=False))
+            self._tidy(family, before)
+        if not plan.ipv6:
+            self._remove_family(6)
 
     def remove(self) -> None:
         self._locked_by_someone()
@@ -80,15 +80,19 @@ class Xtables:
         return xtables_state.drift(plan, family, saved, resolve)
 
     def _remove_family(self, family: Family) -> None:
-        saved = self.save(family)
-        if not saved.residue:
+        before = self.save(family)
+        if before.residue:
+            self._restore(family, xtables_state.repair_text(None, family, before, resolve))
+            self._tidy(family, before)
+
+    def _tidy(self, family: Family, before: Saved) -> None:
+        """Takes away tables of iptables-nft that we made and that are empty now."""
+        if self._legacy or not before.residue or not shutil.which("nft"):
             return
-        self._restore(family, xtables_state.repair_text(None, family, saved, resolve))
-        if not self._legacy and shutil.which("nft"):
-            after = self.save(family)
-            for table in saved.tables:
-                if saved.created_by_us(table) and after.empty(table):
-                    _delete_table(family, table, after)
+        after = self.save(family)
+        for table in after.tables:
+            if after.empty(table) and (before.created_by_us(table) or table not in before.tables):
+                _delete_table(family, table, after)
 
     def _restore(self, family: Family, text: str) -> None:
         argv = [self._binary(family, "-restore"), "--noflush"]
@@ -105,16 +109,6 @@ class Xtables:
         if self._lock_file:
             return os.devnull if _same_file(self._lock_file, "/proc/self/ns/net") else self._lock_file
         return "" if os.access(os.path.dirname(LOCK_FILE), os.W_OK) else os.devnull
-
-    def _guarded(self, families: tuple[Family, ...], on: bool) -> None:
-        flag = "-I {} 1" if on else "-D {}"
-        rules = []
-        for entry in _GUARD:
-            chain, protocol = entry.split()
-            match = f"-p {protocol} -m comment --comment {xtables_state.COMMENT}-guard"
-            rules.append(f"{flag.format(chain)} {match} -j DROP")
-        for family in families:
-            self._restore(family, "\n".join(["*filter", *rules, "COMMIT", ""]))
 
     def _binary(self, family: Family, tool: str) -> str:
         return f"{'ip6tables' if family == 6 else 'iptables'}{self._suffix}{tool}"

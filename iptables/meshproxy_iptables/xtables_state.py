@@ -17,6 +17,8 @@ from .iptables_text import chains_of, rule_line, rule_words
 from .rules import BUILTIN_CHAINS, OWN_CHAINS, Family, Jump, Plan, Rule, final_order
 
 COMMENT = "meshproxy"
+GUARD = "meshproxy-guard"
+"""The comment of rules that drop new traffic while others are being repaired."""
 NEW_TABLE = "meshproxy-table"
 """The comment where the table did not exist before us: nftables keeps a table once it was used, even empty, and
 cleanup takes it away again."""
@@ -160,18 +162,35 @@ def _jumped_to(rules: tuple[Rule, ...]) -> set[tuple[str, str]]:
     return {(rule.table, rule.verdict.chain) for rule in rules if isinstance(rule.verdict, Jump)}
 
 
-def repair_text(plan: Plan | None, family: Family, saved: Saved, resolve: Resolve) -> str:
+def repair_text(plan: Plan | None, family: Family, saved: Saved, resolve: Resolve, leave: str = "") -> str:
     """Text for `iptables-restore --noflush` that turns what is in place into the plan; None removes everything.
 
     `:CHAIN - [0:0]` creates a chain or empties it; our rules in built-in chains are taken out by their text and put
-    back in order. Each table changes at once.
+    back in order. Each table changes at once. leave: a table that is not touched.
     """
     rules = plan.of(family) if plan else ()
     adopt = adoptable(plan, family, saved, resolve) if plan else frozenset()
-    tables = sorted({*(rule.table for rule in rules), *saved.tables})
+    tables = sorted({*(rule.table for rule in rules), *saved.tables} - {leave})
     return "".join(
-        _repair_table(table, [r for r in rules if r.table == table], saved, adopt, resolve) for table in tables
+        _repair_table(table, [rule for rule in rules if rule.table == table], saved, adopt, resolve) for table in tables
     )
+
+
+def guard_text(saved: Saved, on: bool) -> str:
+    """Text that drops all TCP and UDP, or stops doing so; rules of a run that was interrupted go in either case."""
+    lines = [
+        f"-D {chain} {line}"
+        for chain, rules in saved.tables.get("filter", {}).items()
+        for line in rules
+        if GUARD in iptables_words(line)
+    ]
+    if on:
+        lines += [
+            f"-I {chain} 1 -p {protocol} -m comment --comment {GUARD} -j DROP"
+            for chain in ("INPUT", "FORWARD", "OUTPUT")
+            for protocol in ("tcp", "udp")
+        ]
+    return "\n".join(["*filter", *lines, "COMMIT", ""])
 
 
 def _repair_table(table: str, rules: list[Rule], saved: Saved, adopt: frozenset[Key], resolve: Resolve) -> str:
