@@ -1,6 +1,7 @@
 """Every format that we take, the real Envoy takes; of those that we refuse as malformed a third is tried on it.
 
-It tells of one fault at a time, so each refusal costs a start of it. Envoy only validates a configuration here; it opens no port.
+It tells of one fault at a time, so each refusal costs a start of it. Envoy only validates a configuration here and
+opens no port.
 """
 
 from __future__ import annotations
