@@ -20,6 +20,7 @@ class HealthFlag(IntFlag):
     FAILED_EDS_HEALTH = 4
     DEGRADED_ACTIVE_HC = 8
     DEGRADED_EDS_HEALTH = 16
+    EDS_STATUS_DRAINING = 32
 
 
 class Health(Enum):
@@ -30,13 +31,18 @@ class Health(Enum):
     UNHEALTHY = 2
 
 
-_UNHEALTHY = HealthFlag.FAILED_ACTIVE_HC | HealthFlag.FAILED_OUTLIER_CHECK | HealthFlag.FAILED_EDS_HEALTH
+_UNHEALTHY = (
+    HealthFlag.FAILED_ACTIVE_HC
+    | HealthFlag.FAILED_OUTLIER_CHECK
+    | HealthFlag.FAILED_EDS_HEALTH
+    | HealthFlag.EDS_STATUS_DRAINING
+)
 _DEGRADED = HealthFlag.DEGRADED_ACTIVE_HC | HealthFlag.DEGRADED_EDS_HEALTH
-_FROM_EDS = HealthFlag.FAILED_EDS_HEALTH | HealthFlag.DEGRADED_EDS_HEALTH
+_FROM_EDS = HealthFlag.FAILED_EDS_HEALTH | HealthFlag.DEGRADED_EDS_HEALTH | HealthFlag.EDS_STATUS_DRAINING
 
 _EDS_FLAGS = {
     HealthStatus.UNHEALTHY: HealthFlag.FAILED_EDS_HEALTH,
-    HealthStatus.DRAINING: HealthFlag.FAILED_EDS_HEALTH,
+    HealthStatus.DRAINING: HealthFlag.EDS_STATUS_DRAINING,
     HealthStatus.TIMEOUT: HealthFlag.FAILED_EDS_HEALTH,
     HealthStatus.DEGRADED: HealthFlag.DEGRADED_EDS_HEALTH,
 }

@@ -10,7 +10,7 @@ from meshproxy.balance.host import Health, Host
 from meshproxy.balance.priority import HostCounts
 from meshproxy.model.endpoint import Endpoint, Locality
 
-_Key = tuple[int, Locality, Address]
+_Key = tuple[int, Locality, Address, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +62,16 @@ def _degraded(hosts: Iterable[Host]) -> tuple[Host, ...]:
 
 
 class PrioritySet:
-    """All hosts of a cluster. `sets[p]` are those of priority p; a priority without hosts has an empty set."""
+    """All hosts of a cluster. `sets[p]` are those of priority p; a priority without hosts has an empty set.
 
-    __slots__ = ("_hosts", "sets")
+    unique: whether an address that stands twice in one place counts once. Envoy does so for what discovery and DNS
+    give, and makes two hosts of it in a STATIC cluster.
+    """
 
-    def __init__(self, endpoints: Iterable[Endpoint] = ()) -> None:
+    __slots__ = ("_hosts", "_unique", "sets")
+
+    def __init__(self, endpoints: Iterable[Endpoint] = (), *, unique: bool = False) -> None:
+        self._unique = unique
         self._hosts: dict[_Key, Host] = {}
         self.sets: tuple[HostSet, ...] = (group_hosts(()),)
         self.update(endpoints)
@@ -79,12 +84,14 @@ class PrioritySet:
     def update(self, endpoints: Iterable[Endpoint]) -> tuple[list[Host], list[Host]]:
         """Take over a new list of endpoints; gives the hosts that are new and those that are gone.
 
-        A host whose address, locality and priority stay is kept. An address that stands twice in one place counts once.
+        A host whose address, locality and priority stay is kept.
         """
         before, self._hosts = self._hosts, {}
         added = []
         for endpoint in endpoints:
-            key = (endpoint.priority, endpoint.locality, endpoint.address)
+            key = (endpoint.priority, endpoint.locality, endpoint.address, 0)
+            while key in self._hosts and not self._unique:
+                key = (*key[:3], key[3] + 1)
             if key in self._hosts:
                 continue
             host = before.pop(key, None)

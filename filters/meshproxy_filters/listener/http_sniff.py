@@ -18,6 +18,7 @@ _PREFACE = b"PRI * HTTP/2"
 _SEPARATORS = bytes(range(33))
 
 # Each is one pass over the line: no part of it can match in two ways.
+_common_line = re.compile(rb"[A-Z]+ /[\x21-\x7e]* HTTP/1\.1\r\n").match
 _method_so_far = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").match
 _separators = re.compile(rb"[\x00-\x20]+").match
 _path = re.compile(rb"[/*][\x21-\x7e]*\Z").match
@@ -38,6 +39,8 @@ class HttpVerdict(Enum):
 
 def sniff_http(data: bytes) -> HttpVerdict:
     """The verdict on the first bytes of a connection; `data` is all of them so far."""
+    if _common_line(data, 0, MAX_FIRST_LINE) is not None:
+        return HttpVerdict.HTTP_1_1
     preface = data[: len(_PREFACE)]
     if _PREFACE.startswith(preface):
         return HttpVerdict.H2C if len(preface) == len(_PREFACE) else HttpVerdict.NEED_MORE

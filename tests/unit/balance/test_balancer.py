@@ -148,7 +148,7 @@ def test_locality_weights_without_any_weight_are_as_if_off() -> None:
 
 
 def test_an_update_keeps_what_stays() -> None:
-    priorities = PrioritySet([_endpoint(1), _endpoint(2, weight=2), _endpoint(1)])
+    priorities = PrioritySet([_endpoint(1), _endpoint(2, weight=2), _endpoint(1)], unique=True)
     one, two = priorities.hosts
     two.rq_active = 7
     two.set_flag(HealthFlag.FAILED_OUTLIER_CHECK, True)
@@ -162,6 +162,14 @@ def test_an_update_keeps_what_stays() -> None:
     priorities.update([_endpoint(2)])
     assert two.health_flags == "/failed_outlier_check"
     assert len(priorities.sets) == 1
+
+
+def test_an_address_that_stands_twice_is_two_hosts_unless_unique() -> None:
+    priorities = PrioritySet([_endpoint(1), _endpoint(1), _endpoint(2)])
+    first, second, other = priorities.hosts
+    assert priorities.update([_endpoint(1), _endpoint(2), _endpoint(1)]) == ([], [])
+    assert priorities.hosts == (first, other, second)
+    assert priorities.update([_endpoint(1), _endpoint(2)]) == ([], [second])
 
 
 def test_a_host_that_moves_to_another_priority_is_a_new_one() -> None:
@@ -185,7 +193,8 @@ def test_a_host_that_moves_to_another_priority_is_a_new_one() -> None:
 def test_health_from_discovery(status: HealthStatus, health: Health) -> None:
     host = Host(_endpoint(1, health_status=status))
     assert host.health is health
-    assert (host.health_flags == "healthy") is (health is Health.HEALTHY)
+    flags = {Health.HEALTHY: "healthy", Health.DEGRADED: "/degraded_eds_health", Health.UNHEALTHY: "/failed_eds_health"}
+    assert host.health_flags == ("/eds_status_draining" if status is HealthStatus.DRAINING else flags[health])
 
 
 def test_pick_avoiding_draws_again_and_gives_in_at_last() -> None:
