@@ -8,6 +8,11 @@ costs nothing for the forty facts that most streams never learn, a fact that isn
 sees its default without a test. The price is that a default must be immutable: a dictionary is `None` until its
 first key is set.
 
+That holds for up to 29 attributes set on an instance, a subclass's own among them. With the 30th CPython 3.11 gives up
+the compact form: measured, an instance then takes 1640 bytes instead of 330, and stores and loads are slower. So a
+subclass puts what *every* stream of it has into `__slots__`, which don't count, and leaves to the dictionary what is
+rare.
+
 Invariants:
 - times are seconds of the monotonic clock, and 0.0 means that the point wasn't reached; only `start_wall` is
   seconds since 1970;
