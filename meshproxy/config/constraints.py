@@ -11,7 +11,7 @@ Beside these, fields that Envoy marks as disallowed by default are refused, and 
 from __future__ import annotations
 
 import functools
-from collections.abc import Container, Iterator
+from collections.abc import Container
 from typing import Any
 
 from envoy.annotations import deprecation_pb2
@@ -19,9 +19,11 @@ from google.protobuf.message import DecodeError, Message
 from validate import validate_pb2
 
 from meshproxy.config.constraint_rules import Check, check_for_field
-from meshproxy.errors import Problem
-from meshproxy.plugin.message_types import VALUE_MESSAGES, message_class, name_of_type_url
+from meshproxy.errors import ConfigError, Problem
+from meshproxy.plugin.message_types import TYPED_STRUCTS, VALUE_MESSAGES, message_class, name_of_type_url
 from meshproxy.plugin.place import Place, field_path, problem_at
+from meshproxy.plugin.struct_message import read_message
+from meshproxy.plugin.struct_view import StructView, plain_struct
 
 _ANY = "google.protobuf.Any"
 _MAX_DEPTH = 100
@@ -191,13 +193,23 @@ class _Walk:
         try:
             packed.ParseFromString(value.value)
         except DecodeError:
-            self._refuse(place, path, f"the packed message is no valid {name}")
+            self._refuse(place, path, f"the packed message is no valid {name}, or nested too deeply")
             return
-        self.message(packed, path, place)
+        if name in TYPED_STRUCTS:
+            self._typed_struct(packed, path, place)
+        else:
+            self.message(packed, path, place)
 
-
-def supported_rules() -> Iterator[str]:
-    """The names of the rules that are enforced, as `string.min_len`; a rule beyond these is none of Envoy's API."""
-    from meshproxy.config.constraint_rules import SUPPORTED
-
-    yield from SUPPORTED
+    def _typed_struct(self, typed: Any, path: str, place: Place | None) -> None:
+        """One that stands for a message of the API is held to that message's rules."""
+        wrapped_type = message_class(name_of_type_url(typed.type_url))
+        if wrapped_type is None:
+            return
+        value_place = (place.field("value") if place else None) or place
+        struct = StructView(plain_struct(typed.value), path, value_place, self.source)
+        try:
+            wrapped = read_message(struct, wrapped_type)
+        except ConfigError as error:
+            self.problems += error.problems
+        else:
+            self.message(wrapped, path, value_place)

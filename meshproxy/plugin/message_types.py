@@ -24,6 +24,7 @@ from google.protobuf.message import Message
 from meshproxy.plugin.suggest import nearest
 
 ROOTS = frozenset({"envoy", "xds", "udpa", "google"})
+TYPED_STRUCTS = frozenset({"xds.type.v3.TypedStruct", "udpa.type.v1.TypedStruct"})
 # Messages that are read as one value, so that their presence alone says nothing. They have no rules of their own.
 VALUE_MESSAGES = frozenset(
     f"google.protobuf.{name}"

@@ -20,10 +20,10 @@ import typing
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin
 
-from google.protobuf import json_format
 from google.protobuf.message import Message
 
 from meshproxy.errors import ConfigError, Problem
+from meshproxy.plugin.struct_message import read_message
 from meshproxy.plugin.struct_view import Key, StructView
 from meshproxy.plugin.suggest import did_you_mean
 
@@ -32,7 +32,6 @@ T = TypeVar("T")
 _INTEGER = re.compile(r"[+-]?[0-9]{1,30}\Z")
 _FLOAT = re.compile(r"[+-]?(?:[0-9]{1,30}\.?[0-9]{0,30}|\.[0-9]{1,30})(?:[eE][+-]?[0-9]{1,3})?\Z")
 _DURATION = re.compile(r"(-?[0-9]{1,15}(?:\.[0-9]{1,9})?)s\Z")
-_FIELD_IN_ERROR = re.compile(r'no field named "([^"]+)"')
 
 
 def read_struct(struct: StructView, target: type[T]) -> T:
@@ -46,7 +45,7 @@ def read_struct(struct: StructView, target: type[T]) -> T:
             raise ConfigError(reader.problems)
         return cast(T, made)
     if isinstance(target, type) and issubclass(target, Message):
-        return cast(T, _read_message(struct, target))
+        return cast(T, read_message(struct, target))
     if hasattr(target, "model_validate"):
         return _read_model(struct, target)
     raise TypeError(f"a configuration can't be read into {target!r}: it is no dataclass, pydantic model or message")
@@ -266,18 +265,3 @@ def _model_problem(struct: StructView, fault: dict[str, Any], target: type) -> P
         known = did_you_mean(str(keys[0]), cast(Any, target).model_fields)
         return struct.unknown_key(f"no field '{keys[0]}' in {target.__name__}{known}", *keys)
     return struct.error(str(fault["msg"]), *keys)
-
-
-def _read_message(struct: StructView, target: type[Message]) -> Message:
-    message = target()
-    try:
-        json_format.ParseDict(struct.value, message)
-    except json_format.ParseError as error:
-        match = _FIELD_IN_ERROR.search(str(error))
-        if match and match[1] in struct.value:
-            hint = did_you_mean(match[1], [field.name for field in target.DESCRIPTOR.fields])
-            raise ConfigError(
-                struct.unknown_key(f"no field '{match[1]}' in {target.DESCRIPTOR.name}{hint}", match[1])
-            ) from None
-        raise ConfigError(struct.error(str(error))) from None
-    return message

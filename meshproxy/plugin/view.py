@@ -20,13 +20,12 @@ from typing import Any, NoReturn
 from google.protobuf.message import DecodeError, Message
 
 from meshproxy.errors import ConfigError, Problem
-from meshproxy.plugin.message_types import VALUE_MESSAGES, message_class, name_of_type_url
+from meshproxy.plugin.message_types import TYPED_STRUCTS, VALUE_MESSAGES, message_class, name_of_type_url
 from meshproxy.plugin.place import Place, field_path, problem_at
 from meshproxy.plugin.reading_record import note_reading
+from meshproxy.plugin.struct_message import read_message
 from meshproxy.plugin.struct_view import StructView, plain_struct
 from meshproxy.plugin.view_record import ViewRecord
-
-_TYPED_STRUCTS = frozenset({"xds.type.v3.TypedStruct", "udpa.type.v1.TypedStruct"})
 
 
 class ConfigView(ViewRecord):
@@ -234,7 +233,8 @@ class TypedView:
     """What an `Any` holds: the configuration of an extension.
 
     type_url: as given. full_name: of the message; for a `TypedStruct` of the type that it stands for.
-    Exactly one of `view` (a message of a known type) and `struct` (a `TypedStruct`) is set.
+    Exactly one of `view` and `struct` is set: the latter for a `TypedStruct` that stands for no protobuf message. One
+    that does (Istio wraps Envoy's own messages that way) is unwrapped to it.
     """
 
     __slots__ = ("full_name", "path", "place", "source", "struct", "type_url", "view")
@@ -255,7 +255,7 @@ class TypedView:
             message.ParseFromString(packed.value)
         except DecodeError:
             self.fail(f"the packed message is no valid {self.full_name}")
-        if self.full_name not in _TYPED_STRUCTS:
+        if self.full_name not in TYPED_STRUCTS:
             self.view = ConfigView(message, path=path, place=place, source=source)
             return
         note_reading(self.full_name, "*")
@@ -263,6 +263,10 @@ class TypedView:
         self.full_name = name_of_type_url(inner) or inner
         value_place = place.field("value") if place else None
         self.struct = StructView(plain_struct(message.value), path, value_place or place, source)
+        wrapped_type = message_class(self.full_name)
+        if wrapped_type is not None:
+            self.view = ConfigView(read_message(self.struct, wrapped_type), path=path, place=value_place, source=source)
+            self.struct = None
 
     @property
     def value(self) -> dict[str, Any] | None:

@@ -143,7 +143,7 @@ def test_a_resource_without_places_names_its_source() -> None:
             "cds: web: connect_timeout: value must be greater than 0s",
             "cds: web: transport_socket.name: value length must be at least 1 characters",
             "cds: web: transport_socket: the packed message is no valid "
-            "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+            "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext, or nested too deeply",
             "cds: web: name: value length must be at least 1 characters",
         ]
         or faults(cluster)[0]

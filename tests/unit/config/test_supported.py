@@ -17,7 +17,7 @@ def test_what_was_asked_for_is_read_set_or_not() -> None:
     found = {message.full_name: message for message in collect_support(compile_view, [SAMPLE])}
     listener = found["envoy.config.listener.v3.Listener"]
     assert listener.read == ("name", "listener_filters_timeout")
-    assert [name for name, _ in listener.ignored] == ["max_connections_to_accept_per_socket_event"]
+    assert "max_connections_to_accept_per_socket_event" in dict(listener.ignored)
     assert "address" in listener.refused
     assert not {"name", "max_connections_to_accept_per_socket_event"} & set(listener.refused)
     assert found["envoy.config.core.v3.Node"].refused == ()

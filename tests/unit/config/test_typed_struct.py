@@ -147,6 +147,12 @@ def test_a_message_is_read_with_protobufs_rules() -> None:
     assert fault is not None
     made: Any = read_struct(struct("abort: {http_status: 503}\n"), fault)
     assert made.abort.http_status == 503
+    text = "headers:\n- name: a\n- nme: b\n"
+    assert problems(text, fault) == ["x.yaml:7:7: headers[1]: no field 'nme' in HeaderMatcher; did you mean 'name'?"]
+    text = "abort:\n  percentage:\n    denominator: X\n"
+    assert [line.partition(": Inv")[0] for line in problems(text, fault)] == [
+        "x.yaml:7:9: abort.percentage.denominator"
+    ]
     assert problems("abrt: {}\n", fault) == ["x.yaml:5:5: no field 'abrt' in HTTPFault; did you mean 'abort'?"]
 
 

@@ -145,6 +145,28 @@ def test_a_typed_struct_has_the_name_inside_and_places(wrapper: str) -> None:
     assert view.unread_problems() == []  # the name stands in the table of ignorable fields
 
 
+def test_a_typed_struct_of_envoys_own_message_is_unwrapped() -> None:
+    text = """\
+        name: fault
+        typed_config:
+          "@type": type.googleapis.com/udpa.type.v1.TypedStruct
+          type_url: type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault
+          value:
+            max_active_faults: 5
+            abort: {http_status: 503}
+        """
+    view = view_of("envoy.config.core.v3.TypedExtensionConfig", text)
+    typed = view.any("typed_config")
+    assert typed is not None
+    fault = typed.message("envoy.extensions.filters.http.fault.v3.HTTPFault")
+    assert fault.integer("max_active_faults") == 5
+    assert unread(view) == ["x.yaml:7:5: field 'abort' in HTTPFault isn't supported by meshproxy"]
+    with pytest.raises(ConfigError, match=r"x\.yaml:7:13: abort.http_status: value must be inside range \[200, 600\)"):
+        view_of("envoy.config.core.v3.TypedExtensionConfig", text.replace("503", "42"))
+    with pytest.raises(ConfigError, match=r"x\.yaml:7:13: abort: no field 'status' in FaultAbort"):
+        view_of("envoy.config.core.v3.TypedExtensionConfig", text.replace("http_status", "status"))
+
+
 def test_maps_of_messages_and_extensions() -> None:
     view = view_of(
         "envoy.config.route.v3.VirtualHost",
