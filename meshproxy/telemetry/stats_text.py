@@ -11,8 +11,6 @@ from meshproxy.telemetry.operator_values import latin
 from meshproxy.telemetry.stats import HistogramData, StatsSnapshot
 from meshproxy.telemetry.stats_query import StatsQuery, select
 
-_EMPTY = "No recorded values"
-
 
 def render_text(snapshot: StatsSnapshot, query: StatsQuery | None = None) -> str:
     """`name: value` lines; text readouts first, then counters and gauges, then histograms. Latin-1 text."""
@@ -22,22 +20,24 @@ def render_text(snapshot: StatsSnapshot, query: StatsQuery | None = None) -> str
     numbers = {name: stat[0] for table in (chosen.counters, chosen.gauges) for name, stat in table.items()}
     lines += [f"{name}: {value}" for name, value in sorted(numbers.items())]
     for name, data in sorted(chosen.histograms.items()):
-        lines.append(f"{name}: {_histogram_text(data, query.buckets)}")
+        lines.append(f"{name}:{_histogram_text(data, query.buckets)}")
     return latin("".join([f"{line}\n" for line in lines]))
 
 
 def _histogram_text(data: HistogramData, mode: str) -> str:
+    """What follows the name and its colon."""
     if mode in ("cumulative", "disjoint"):
         interval, cumulative = _bucket_counts(data, mode == "disjoint")
-        return " ".join([f"B{b:g}({i},{c})" for b, i, c in zip(data.bounds, interval, cumulative, strict=True)])
+        pairs = zip(data.bounds, interval, cumulative, strict=True)
+        return "".join([f" B{bound:g}({i},{c})" for bound, i, c in pairs])
     if not data.cumulative:
-        return _EMPTY
+        return " No recorded values"
     if mode == "detailed":
         return (
             f"\n  totals={_bins_text(data.cumulative)}\n  intervals={_bins_text(data.interval)}"
             f"\n  summary={_summary_text(data)}"
         )
-    return _summary_text(data)
+    return f" {_summary_text(data)}"
 
 
 def _summary_text(data: HistogramData) -> str:

@@ -61,6 +61,17 @@ def test_buckets(snapshot: StatsSnapshot, mode: str, expected: str) -> None:
     assert line.endswith(" B1.8e+06(2,2) B3.6e+06(2,2)\n" if mode == "cumulative" else " B3.6e+06(0,0)\n")
 
 
+def test_detailed_buckets(snapshot: StatsSnapshot) -> None:
+    query = StatsQuery(buckets="detailed", type="Histograms", used_only=True)
+    assert render_text(snapshot, query).splitlines()[:4] == [
+        "cluster.up.upstream_rq_time:",
+        "  totals=0,0:1, 1,0.1:1",
+        "  intervals=0,0:1, 1,0.1:1",
+        "  summary=P0(0,0) P25(0,0) P50(0,0) P75(1.05,1.05) P90(1.05,1.05) P95(1.05,1.05) "
+        "P99(1.05,1.05) P99.5(1.05,1.05) P99.9(1.05,1.05) P100(1.05,1.05)",
+    ]
+
+
 def test_used_only_keeps_a_gauge_that_went_back_to_zero(snapshot: StatsSnapshot) -> None:
     shown = render_text(snapshot, StatsQuery(used_only=True))
     assert "upstream_rq_active: 0" in shown
