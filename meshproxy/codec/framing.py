@@ -8,7 +8,6 @@ writes the message decides anew; Content-Length stays.
 
 from __future__ import annotations
 
-import re
 from functools import lru_cache
 
 from meshproxy.errors import ProtocolError
@@ -18,12 +17,19 @@ from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
 CHUNKED = -1
 UNTIL_CLOSE = -2
 
+#: Values of Connection that say what HTTP/1.1 assumes anyway.
+PERSISTENT = frozenset({"keep-alive", "Keep-Alive"})
+
 MAX_NOMINATIONS = 9
 MAX_NOMINATED_TE = 256
 
-_length = re.compile(r"[0-9]{1,18}").fullmatch
 _NEVER_NOMINATED = frozenset({"x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"})
 _WITHOUT_BODY = frozenset({"GET", "HEAD", "DELETE", "TRACE", "CONNECT"})
+
+
+def _is_length(text: str) -> bool:
+    """1 to 18 digits. isdigit() alone would take a superscript two, but not from ASCII."""
+    return len(text) <= 18 and text.isascii() and text.isdigit()
 
 
 def bad_request(message: str, details: str = "http1.codec_error") -> ProtocolError:
@@ -53,7 +59,7 @@ def body_length(headers: Headers, allow_chunked_length: bool) -> int:
     if length is not None:
         if headers.repeated and len(headers.get_all("content-length")) > 1:
             raise bad_request("repeated Content-Length")
-        if _length(length) is None:
+        if not _is_length(length):
             raise bad_request("Content-Length is not a number")
         return int(length)
     if coding is None:
@@ -62,6 +68,14 @@ def body_length(headers: Headers, allow_chunked_length: bool) -> int:
         raise ProtocolError(501, "http1.invalid_transfer_encoding", f"Transfer-Encoding {coding[:64]!r}")
     del fields["transfer-encoding"]
     return CHUNKED
+
+
+def plain_length(fields: dict[str, str]) -> int | None:
+    """The length, in the commonest case: a single well-formed Content-Length and no Transfer-Encoding. Else None."""
+    length = fields.get("content-length")
+    if length is None or "transfer-encoding" in fields or not _is_length(length):
+        return None
+    return int(length)
 
 
 def request_framing(request: RequestHeaders, allow_chunked_length: bool) -> int:

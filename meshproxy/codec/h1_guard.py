@@ -129,15 +129,17 @@ def _refuse_version() -> None:
     raise ProtocolError(426, "low_version")
 
 
-class OddRequest(NamedTuple):
-    """A request of unusual shape: its head, the framing of `request_framing`, and whether it's HTTP/1.0."""
+class FramedRequest(NamedTuple):
+    """A request with all that its head decides: the framing of `request_framing`, whether it's HTTP/1.0, and the scheme
+    of an absolute-form ("" for the other forms)."""
 
     request: RequestHeaders
     length: int
     http10: bool
+    uri_scheme: str
 
 
-def parse_odd_request(head: bytes, options: Http1Options) -> OddRequest:
+def parse_odd_request(head: bytes, options: Http1Options) -> FramedRequest:
     """Judge a complete head (with its empty line) whose lines have passed one by one.
 
     Raises ProtocolError, in the order in which Envoy looks: framing, Connection, target, authority, version, Host.
@@ -155,7 +157,7 @@ def parse_odd_request(head: bytes, options: Http1Options) -> OddRequest:
         check_nominations(request, connection_options(request["connection"]))
     hosts = request.get_all("host")
     request.remove("host")
-    _apply_target(request, hosts, options)
+    uri_scheme = _apply_target(request, hosts, options)
     http10 = version != "1.1"
     if http10 and not (version in ("0.9", "1.0") and options.accept_http_10):
         _refuse_version()
@@ -167,12 +169,16 @@ def parse_odd_request(head: bytes, options: Http1Options) -> OddRequest:
     if http10 and not request.authority and not hosts:
         raise bad_request("no Host and no default", "missing_host_header")
     _second_opinion(h11.Connection(h11.SERVER, max_incomplete_event_size=len(head)), head, fields)
-    return OddRequest(request, length, http10)
+    return FramedRequest(request, length, http10, uri_scheme)
 
 
-def _apply_target(request: RequestHeaders, hosts: list[str], options: Http1Options) -> None:
-    """Make the target what the rest of the proxy sees: a path, "*", or the authority of CONNECT."""
+def _apply_target(request: RequestHeaders, hosts: list[str], options: Http1Options) -> str:
+    """Make the target what the rest of the proxy sees: a path, "*", or the authority of CONNECT.
+
+    Returns the scheme of an absolute-form. It's only what the client claims, so it doesn't become `request.scheme`.
+    """
     target = request.path
+    scheme = ""
     if request.method == "CONNECT":
         if not is_connect_target(target):
             raise bad_request("CONNECT needs host:port", "http1.invalid_url")
@@ -189,9 +195,10 @@ def _apply_target(request: RequestHeaders, hosts: list[str], options: Http1Optio
         scheme, authority, path = parts
         if not is_url_authority(authority):
             raise bad_request("authority of the target", "http1.invalid_url")
-        request.scheme, request.authority, request.path = scheme, authority, path
+        request.authority, request.path = authority, path
     if not all(map(is_host, hosts)):
         raise bad_request("malformed Host", "http.invalid_authority")
+    return scheme
 
 
 def _check_hosts(hosts: list[str], http10: bool) -> None:

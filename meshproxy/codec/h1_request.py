@@ -20,6 +20,7 @@ from meshproxy.codec.chunked import ChunkedBody
 from meshproxy.codec.field_lines import NotPlain, names_as_written, parse_field_line, parse_fields
 from meshproxy.codec.framing import (
     CHUNKED,
+    PERSISTENT,
     bad_request,
     check_nominations,
     connection_options,
@@ -73,6 +74,7 @@ class RequestParser:
     http10: it's HTTP/1.0 (or 0.9, which counts as 1.0).
     keep_alive: the client lets the connection live on.
     upgrade: the Upgrade field in lower case when Connection nominates it, else "".
+    uri_scheme: "http" or "https" as an absolute-form claims it, else "".
     expect_continue: the client waits for 100 (Continue).
     head_bytes: size of the head on the wire, its empty line included.
     original_names: with `preserve_case`, lower-case name -> name as written; else None.
@@ -100,6 +102,7 @@ class RequestParser:
         "keep_alive",
         "original_names",
         "upgrade",
+        "uri_scheme",
     )
 
     def __init__(self, sink: RequestSink, options: Http1Options) -> None:
@@ -123,6 +126,7 @@ class RequestParser:
         self.http10 = False
         self.keep_alive = True
         self.upgrade = ""
+        self.uri_scheme = ""
         self.expect_continue = False
         self.head_bytes = 0
         self.original_names: dict[str, str] | None = None
@@ -286,8 +290,9 @@ class RequestParser:
         rest = self._recognise(data, end)
         if rest is not None:
             return rest
-        request, length, http10 = parse_odd_request(data[:end], self._options)
-        return self._begin(request, length, http10, data[: end - 4].decode("latin-1").split("\r\n")[1:], data, end)
+        odd = parse_odd_request(data[:end], self._options)
+        lines = data[: end - 4].decode("latin-1").split("\r\n")[1:]
+        return self._begin(*odd, lines, data, end)
 
     def _skip_blank_lines(self, data: bytes) -> bytes:
         while data.startswith(b"\r\n"):
@@ -312,12 +317,19 @@ class RequestParser:
         """The rest of the fast road for a request with something to decide."""
         try:
             length = request_framing(request, self._options.allow_chunked_length)
-            return self._begin(request, length, False, lines, data, end)
+            return self._begin(request, length, False, "", lines, data, end)
         except ProtocolError as error:
             return self._fail(error)
 
     def _begin(
-        self, request: RequestHeaders, length: int, http10: bool, lines: list[str], data: bytes, end: int
+        self,
+        request: RequestHeaders,
+        length: int,
+        http10: bool,
+        uri_scheme: str,
+        lines: list[str],
+        data: bytes,
+        end: int,
     ) -> bytes:
         """Put the facts and the framing of a request into effect, and announce it; return what follows the head.
 
@@ -328,11 +340,18 @@ class RequestParser:
         fields = request.fields
         self.http10 = http10
         self.keep_alive = not http10
+        self.uri_scheme = uri_scheme
         self.upgrade = ""
         self.expect_continue = "expect" in fields and fields["expect"].lower() == "100-continue"
-        if "connection" in fields:
+        if "connection" in fields and (http10 or request.repeated or fields["connection"] not in PERSISTENT):
             self._treat_connection(request)
-        self._careful = not (self._plain and self.keep_alive) or http10 or self.expect_continue or self.upgrade != ""
+        self._careful = (
+            not (self._plain and self.keep_alive)
+            or http10
+            or self.expect_continue
+            or self.upgrade != ""
+            or uri_scheme != ""
+        )
         self.head_bytes = end
         if length == 0:
             self._state = _DONE

@@ -13,7 +13,14 @@ from typing import Protocol
 
 from meshproxy.codec.chunked import ChunkedBody
 from meshproxy.codec.field_lines import NotPlain, names_as_written, parse_field_line, parse_fields
-from meshproxy.codec.framing import CHUNKED, UNTIL_CLOSE, bad_request, connection_options, response_framing
+from meshproxy.codec.framing import (
+    CHUNKED,
+    UNTIL_CLOSE,
+    bad_request,
+    connection_options,
+    plain_length,
+    response_framing,
+)
 from meshproxy.codec.h1_guard import (
     HeadLimits,
     LineScanner,
@@ -99,6 +106,8 @@ class ResponseParser:
         "_informational",
         "_left",
         "_limits",
+        "_max_bytes",
+        "_max_fields",
         "_may_upgrade",
         "_method",
         "_options",
@@ -106,8 +115,8 @@ class ResponseParser:
         "_scanned",
         "_scanner",
         "_sink",
-        "_started",
         "_state",
+        "_usual_method",
         "head_bytes",
         "http10",
         "keep_alive",
@@ -118,12 +127,14 @@ class ResponseParser:
     def __init__(self, sink: ResponseSink, options: Http1Options) -> None:
         self._sink = sink
         self._options = options
-        self._limits = HeadLimits(options.max_headers_kb * 1024, options.max_headers_count)
+        self._max_bytes = options.max_headers_kb * 1024
+        self._max_fields = options.max_headers_count
+        self._limits = HeadLimits(self._max_bytes, self._max_fields)
         self._preserve_case = options.header_key_format == "preserve_case"
         self._state = _IDLE
         self._method = "GET"
+        self._usual_method = True
         self._may_upgrade = False
-        self._started = False
         self._informational = 0
         self._buffer = b""
         self._scanned = 0
@@ -144,9 +155,10 @@ class ResponseParser:
         """
         if self._state == _IDLE:
             self._state = _HEAD
-            self._method = method
+            if method != self._method:
+                self._method = method
+                self._usual_method = method != "HEAD" and method != "CONNECT"
             self._may_upgrade = upgrade
-            self._started = False
             self._informational = 0
             self.keep_alive = True
 
@@ -162,7 +174,18 @@ class ResponseParser:
 
     def receive(self, data: bytes) -> None:
         """Take bytes from the upstream."""
-        if self._buffer:
+        if self._state == _HEAD and not self._buffer:
+            # The plainest case first: a head in one piece.
+            end = data.find(b"\r\n\r\n") + 4
+            if 4 <= end <= self._max_bytes:
+                rest = self._recognise(data, end)
+                if rest is not None:
+                    if self._state == _LENGTH and len(rest) == self._left:
+                        self._state = _IDLE
+                        self._sink.on_response_body(rest, True)
+                        return
+                    data = rest
+        elif self._buffer:
             data = self._buffer + data
             self._buffer = b""
         while data:
@@ -202,23 +225,26 @@ class ResponseParser:
     # -- heads
 
     def _read_head(self, data: bytes) -> bytes:
+        if self._scanner is None:
+            end = data.find(b"\r\n\r\n") + 4
+            if 4 <= end <= self._max_bytes:
+                rest = self._recognise(data, end)
+                if rest is not None:
+                    return rest
         try:
-            if self._scanner is None:
-                end = data.find(b"\r\n\r\n") + 4
-                if 4 <= end <= self._limits.max_bytes:
-                    rest = self._recognise(data, end)
-                    if rest is not None:
-                        return rest
             return self._read_odd_head(data)
         except ProtocolError as error:
             return self._fail(error)
 
     def _recognise(self, data: bytes, end: int) -> bytes | None:
-        """The fast road. None when the head isn't plain; otherwise what follows it. Raises ProtocolError."""
+        """The fast road: parse and announce a plain head of `end` bytes.
+
+        Returns what follows the head; None, without any effect, when it isn't plain.
+        """
         try:
             lines = data[: end - 4].decode("latin-1").split("\r\n")
             status = _parse_status_line(lines.pop(0))
-            if len(lines) > self._limits.max_fields:
+            if len(lines) > self._max_fields:
                 return None
             fields = parse_fields(lines)
             response = _new_response(ResponseHeaders)
@@ -232,7 +258,10 @@ class ResponseParser:
         self.http10 = False
         if self._preserve_case:
             self.original_names = names_as_written(lines)
-        return self._begin(response, data, end)
+        try:
+            return self._begin(response, data, end)
+        except ProtocolError as error:
+            return self._fail(error)
 
     def _read_odd_head(self, data: bytes) -> bytes:
         """The slow road: line by line, from where the last attempt stopped. Raises ProtocolError."""
@@ -276,15 +305,15 @@ class ResponseParser:
 
     def _begin(self, response: ResponseHeaders, data: bytes, end: int) -> bytes:
         """Put the framing of a response into effect and announce it; return what follows the head."""
-        status = response.status
-        length = response_framing(response, self._method, self._options.allow_chunked_length)
-        if status < 200:
-            return self._announce_informational(response, data, end)
         fields = response.fields
-        self._started = True
+        status = response.status
+        length = plain_length(fields) if self._usual_method and not response.repeated else None
+        if length is None or status == 204 or status == 304 or status < 200:
+            length = response_framing(response, self._method, self._options.allow_chunked_length)
+            if status < 200:
+                return self._announce_informational(response, data, end)
         self.head_bytes = end
-        self.upgrade = ""
-        if "connection" in fields or self.http10:
+        if self.http10 or ("connection" in fields and (fields["connection"] not in PERSISTENT or response.repeated)):
             options = connection_options(response.get("connection", "") or "")
             self.keep_alive = "close" not in options and (not self.http10 or "keep-alive" in options)
         rest = data[end:] if len(data) != end else b""
@@ -316,7 +345,6 @@ class ResponseParser:
             return rest
         if not self._may_upgrade:
             raise bad_request("101 without a request for it")
-        self._started = True
         self.head_bytes = end
         self.upgrade = (response.get("upgrade", "") or "").lower()
         self.keep_alive = False
@@ -369,10 +397,10 @@ class ResponseParser:
 
     def _fail(self, error: ProtocolError) -> bytes:
         if self._state != _FAILED:
+            details = (BEFORE_STARTED if self._state == _HEAD else AFTER_STARTED) % "protocol_error"
             self._state = _FAILED
             self._buffer = b""
             self.keep_alive = False
-            details = (AFTER_STARTED if self._started else BEFORE_STARTED) % "protocol_error"
             self._sink.on_response_error(ProtocolError(502, details, str(error)))
         return b""
 

@@ -141,14 +141,16 @@ def test_hosts(host: str) -> None:
         (b"GET http://b.example?x HTTP/1.1", "b.example", "/?x", "http"),
         (b"GET http://[::1]:80/ HTTP/1.1", "[::1]:80", "/", "http"),
         (b"GET http://b.example/#f HTTP/1.1", "b.example", "/#f", "http"),
-        (b"GET /q#f HTTP/1.1", "a.example", "/q#f", "http"),
-        (b"OPTIONS * HTTP/1.1", "a.example", "*", "http"),
-        (b"CONNECT b.example:80 HTTP/1.1", "b.example:80", "", "http"),
+        (b"GET /q#f HTTP/1.1", "a.example", "/q#f", ""),
+        (b"OPTIONS * HTTP/1.1", "a.example", "*", ""),
+        (b"CONNECT b.example:80 HTTP/1.1", "b.example:80", "", ""),
     ],
 )
 def test_targets(line: bytes, authority: str, path: str, scheme: str) -> None:
-    request = head(line + b"\r\n" + HOST + b"X: 1\r\n\r\n")
-    assert (request.authority, request.path, request.scheme) == (authority, path, scheme)
+    data = line + b"\r\n" + HOST + b"X: 1\r\n\r\n"
+    request = head(data)
+    assert (request.authority, request.path, request.scheme) == (authority, path, "http")
+    assert parse(data).parser.uri_scheme == scheme
     assert list(request.items()) == [("x", "1")]
 
 
