@@ -15,6 +15,7 @@ from meshproxy.codec.chunked import ChunkedBody
 from meshproxy.codec.field_lines import NotPlain, names_as_written, parse_field_line, parse_fields
 from meshproxy.codec.framing import (
     CHUNKED,
+    PERSISTENT,
     UNTIL_CLOSE,
     bad_request,
     connection_options,
