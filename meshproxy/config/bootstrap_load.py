@@ -27,6 +27,7 @@ from meshproxy.plugin.view import ConfigView
 
 BOOTSTRAP = "envoy.config.bootstrap.v3.Bootstrap"
 _YAML_SUFFIXES = (".yaml", ".yml")
+_PROTOBUF_SUFFIXES = (".pb", ".pb_text")
 _MAX_BYTES = 256 * 1024 * 1024
 _INDICES = re.compile(r'(?:\["[^"]*"\]|\[[0-9]+\])*\Z')
 
@@ -50,10 +51,13 @@ class Loaded:
 
 
 def read_source(path: str | Path) -> Source:
-    """Read a configuration file (.yaml, .yml or .json, UTF-8). Raises ConfigError."""
+    """Read a configuration file in UTF-8. As for Envoy, .yaml and .yml are YAML and all else is JSON.
+
+    Raises ConfigError for what can't be read, and for protobuf's own formats.
+    """
     path = Path(path)
-    if path.suffix not in (*_YAML_SUFFIXES, ".json"):
-        raise ConfigError(Problem("", "the name of a configuration ends in .yaml, .yml or .json", str(path)))
+    if path.suffix in _PROTOBUF_SUFFIXES:
+        raise ConfigError(Problem("", "a configuration is YAML or JSON; protobuf's own formats aren't read", str(path)))
     try:
         with path.open("rb") as file:
             content = file.read(_MAX_BYTES + 1)
@@ -67,7 +71,7 @@ def read_source(path: str | Path) -> Source:
         line = content.count(b"\n", 0, error.start) + 1
         column = error.start - content.rfind(b"\n", 0, error.start)
         raise ConfigError(Problem("", "not UTF-8", str(path), line, column)) from None
-    return Source(str(path), text, path.suffix == ".json")
+    return Source(str(path), text, path.suffix not in _YAML_SUFFIXES)
 
 
 def load_bootstrap(sources: Iterable[Source], *, allow_unknown_fields: bool = False) -> Loaded:
@@ -93,7 +97,7 @@ def load_message(full_name: str, sources: Iterable[Source], *, allow_unknown_fie
                 source.name, size=len(source.text), json=source.json, allow_unknown=allow_unknown_fields
             )
             try:
-                node = compose(source.text, source.name)
+                node = compose(source.text, source.name, json=source.json)
             except ConfigError as error:
                 problems += error.problems
                 continue

@@ -90,8 +90,11 @@ class _Composer(CParser):  # type: ignore[misc, unused-ignore]
         self._depth -= 1
 
 
-def compose(text: str, source: str) -> MappingNode:
-    """The tree of one document. Raises ConfigError, with the place, for what isn't YAML or no mapping."""
+def compose(text: str, source: str, *, json: bool = False) -> MappingNode:
+    """The tree of one document. Raises ConfigError, with the place, for what isn't YAML or no mapping.
+
+    json: only the brackets of JSON are accepted around it, not YAML's indentation.
+    """
     if "\\u" in text:
         # JSON writes characters beyond the first plane as two escapes, which libyaml doesn't put together.
         text = _SURROGATES.sub(_join_surrogates, text)
@@ -115,6 +118,8 @@ def compose(text: str, source: str) -> MappingNode:
         raise ConfigError(Problem("", "the file is empty", source))
     if type(node) is not MappingNode:
         raise ConfigError(Problem("", f"a mapping is expected, not {kind_of(node)}", source, *place_of(node)))
+    if json and not node.flow_style:
+        raise ConfigError(Problem("", "not JSON: '{' is expected (YAML is in files .yaml)", source, *place_of(node)))
     return node
 
 

@@ -70,6 +70,15 @@ def test_json_is_read_as_json() -> None:
     ]
 
 
+def test_files_of_other_names_are_json(tmp_path: Path) -> None:
+    path = tmp_path / "envoy-rev"
+    path.write_text('{"node":{"id":"n"}}')
+    assert read_source(path).json
+    assert load_bootstrap([read_source(path)]).view.required("node").text("id") == "n"
+    path.write_text('node:\n  id: "n"\n')
+    assert problems(read_source(path)) == [f"{path}:1:1: not JSON: '{{' is expected (YAML is in files .yaml)"]
+
+
 def test_yaml_numbers_beyond_32_bits_are_strings_in_a_struct() -> None:
     source = Source("x.yaml", "node: {metadata: {a: 1.5, b: 4294967296, c: 5, d: no, e: [~, x]}}\n")
     metadata = load_bootstrap([source]).view.required("node").struct("metadata")
@@ -122,7 +131,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         return str(caught.value)
 
     assert "No such file" in refused(tmp_path / "none.yaml")
-    assert ".yaml, .yml or .json" in refused(tmp_path / "none.txt")
+    assert "protobuf's own formats" in refused(tmp_path / "none.pb")
     path = tmp_path / "latin.yaml"
     path.write_bytes(b"node:\n  id: caf\xe9\n")
     assert refused(path) == f"{path}:2:10: not UTF-8"
