@@ -15,6 +15,7 @@ import re
 from sys import intern
 
 from meshproxy.codec.target import is_host
+from meshproxy.headers import Headers
 
 LINES_REMEMBERED = 4096
 NAMES_REMEMBERED = 1024
@@ -40,6 +41,7 @@ _VARYING = frozenset(
     {"x-request-id", "traceparent", "b3", "x-b3-traceid", "x-b3-spanid", "x-b3-parentspanid", "x-amzn-trace-id"}
     | {"date", "etag", "last-modified", "expires", "age", "x-envoy-upstream-service-time", "x-correlation-id"}
 )
+_MUST_BE_SINGLE = frozenset({"host", "content-length", "transfer-encoding"})
 _NEVER_REMEMBERED = _SECRET | _VARYING
 
 
@@ -121,6 +123,19 @@ def _check_name(written: str) -> tuple[str, bool]:
             _names.clear()
         _names[written] = rule
     return rule
+
+
+def refill(headers: Headers, lines: list[str]) -> None:
+    """Fill the fields of a head anew, keeping names that occur more than once.
+
+    Raises NotPlain for those that must not: then two values would be an ambiguity about the message itself.
+    """
+    headers.fields = {}
+    for line in lines:
+        name, value = parse_field_line(line)
+        if name in headers.fields and name in _MUST_BE_SINGLE:
+            raise NotPlain
+        headers.append_checked(name, value)
 
 
 def names_as_written(lines: list[str]) -> dict[str, str]:

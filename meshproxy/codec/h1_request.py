@@ -14,10 +14,8 @@ Invariants:
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from meshproxy.codec.chunked import ChunkedBody
-from meshproxy.codec.field_lines import NotPlain, names_as_written, parse_field_line, parse_fields
+from meshproxy.codec.field_lines import NotPlain, names_as_written, parse_fields, refill
 from meshproxy.codec.framing import (
     CHUNKED,
     PERSISTENT,
@@ -35,8 +33,9 @@ from meshproxy.codec.h1_guard import (
     check_request_start,
     parse_odd_request,
 )
+from meshproxy.codec.sinks import RequestSink
 from meshproxy.errors import ProtocolError
-from meshproxy.headers import Headers, RequestHeaders
+from meshproxy.headers import RequestHeaders
 from meshproxy.model.codec import Http1Options
 
 _HEAD, _LENGTH, _CHUNKED, _RAW, _DONE, _FAILED = range(6)
@@ -45,25 +44,8 @@ _HEAD, _LENGTH, _CHUNKED, _RAW, _DONE, _FAILED = range(6)
 MAX_BLANK = 1024
 
 _PLAIN_METHODS = METHODS - {"CONNECT"}
-_MUST_BE_SINGLE = frozenset({"host", "content-length", "transfer-encoding"})
 
 _new_request = RequestHeaders.__new__
-
-
-class RequestSink(Protocol):
-    """What becomes of a request; the server side of a connection implements it. The hooks must not raise."""
-
-    def on_request(self, request: RequestHeaders, end: bool) -> None:
-        """The head is complete. end: no body follows."""
-
-    def on_request_body(self, data: bytes, end: bool) -> None:
-        """Body bytes: all that one `receive` found. end: these (perhaps none) are the last."""
-
-    def on_request_trailers(self, trailers: Headers) -> None:
-        """The message ends with these trailers; called only with `enable_trailers` and if there are any."""
-
-    def on_request_error(self, error: ProtocolError) -> None:
-        """The client broke the protocol. Nothing follows."""
 
 
 class RequestParser:
@@ -243,7 +225,7 @@ class RequestParser:
             request.repeated = False
             request.fields = fields
             if len(fields) != len(lines):
-                _keep_repeated(request, lines)
+                refill(request, lines)
                 fields = request.fields
             request.authority = fields.pop("host")
         except (NotPlain, ValueError, LookupError):
@@ -433,13 +415,3 @@ class RequestParser:
             self._buffer = b""
             self._sink.on_request_error(error)
         return b""
-
-
-def _keep_repeated(request: RequestHeaders, lines: list[str]) -> None:
-    """Fill the fields anew, keeping names that occur more than once. Raises NotPlain for those that must not."""
-    request.fields = {}
-    for line in lines:
-        name, value = parse_field_line(line)
-        if name in request.fields and name in _MUST_BE_SINGLE:
-            raise NotPlain
-        request.append_checked(name, value)

@@ -9,10 +9,8 @@ when the end is announced, and bytes that come while nothing is expected are an 
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from meshproxy.codec.chunked import ChunkedBody
-from meshproxy.codec.field_lines import NotPlain, names_as_written, parse_field_line, parse_fields
+from meshproxy.codec.field_lines import NotPlain, names_as_written, parse_fields, refill
 from meshproxy.codec.framing import (
     CHUNKED,
     PERSISTENT,
@@ -31,8 +29,9 @@ from meshproxy.codec.h1_guard import (
     parse_odd_response,
     unfold,
 )
+from meshproxy.codec.sinks import ResponseSink
 from meshproxy.errors import ProtocolError
-from meshproxy.headers import Headers, ResponseHeaders
+from meshproxy.headers import ResponseHeaders
 from meshproxy.model.codec import Http1Options
 
 _IDLE, _HEAD, _LENGTH, _CHUNKED, _UNTIL_CLOSE, _FAILED = range(6)
@@ -43,29 +42,9 @@ MAX_INFORMATIONAL = 100
 BEFORE_STARTED = "upstream_reset_before_response_started{%s}"
 AFTER_STARTED = "upstream_reset_after_response_started{%s}"
 
-_MUST_BE_SINGLE = frozenset({"content-length", "transfer-encoding"})
 _STATUS_LINES_REMEMBERED = 256
 
 _new_response = ResponseHeaders.__new__
-
-
-class ResponseSink(Protocol):
-    """What becomes of a response; the client side of a connection implements it. The hooks must not raise."""
-
-    def on_response(self, response: ResponseHeaders, end: bool) -> None:
-        """The head of the final response, or of 101. end: no body follows."""
-
-    def on_response_informational(self, response: ResponseHeaders) -> None:
-        """A 1xx other than 101; the final response follows."""
-
-    def on_response_body(self, data: bytes, end: bool) -> None:
-        """Body bytes: all that one `receive` found. end: these (perhaps none) are the last."""
-
-    def on_response_trailers(self, trailers: Headers) -> None:
-        """The message ends with these trailers; called only with `enable_trailers` and if there are any."""
-
-    def on_response_error(self, error: ProtocolError) -> None:
-        """The upstream broke the protocol, or its connection did. Nothing follows; the connection is not to be used."""
 
 
 class _StatusLines(dict[str, int]):
@@ -252,7 +231,7 @@ class ResponseParser:
             response.repeated = False
             response.fields = fields
             if len(fields) != len(lines):
-                _keep_repeated(response, lines)
+                refill(response, lines)
         except NotPlain:
             return None
         response.status = status
@@ -404,13 +383,3 @@ class ResponseParser:
             self.keep_alive = False
             self._sink.on_response_error(ProtocolError(502, details, str(error)))
         return b""
-
-
-def _keep_repeated(response: ResponseHeaders, lines: list[str]) -> None:
-    """Fill the fields anew, keeping names that occur more than once. Raises NotPlain for those that must not."""
-    response.fields = {}
-    for line in lines:
-        name, value = parse_field_line(line)
-        if name in response.fields and name in _MUST_BE_SINGLE:
-            raise NotPlain
-        response.append_checked(name, value)
