@@ -12,7 +12,7 @@ Nothing here decides anything about a request; `docs/life-of-a-request.md` follo
 from __future__ import annotations
 
 import asyncio
-import os
+import gc
 import random
 import socket
 from collections.abc import Mapping, Sequence
@@ -38,6 +38,16 @@ from meshproxy.runtime.worker import Worker
 from meshproxy.telemetry.formatter import compile_header, compile_json, compile_text
 from meshproxy.telemetry.operand import FormatContext
 from meshproxy.telemetry.stats import StatsStore
+
+
+def tune_collector() -> None:
+    """Let the garbage collector alone with what lives as long as the configuration does.
+
+    A request leaves no reference cycles, so a collection every few hundred allocations finds nothing and costs time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
 
 
 class Formats:
@@ -196,8 +206,3 @@ def addresses(listener: Listener) -> list[Any]:
     """Every address a listener binds."""
     return [listener.address, *listener.additional_addresses]
 
-
-def cgroup_path() -> str:
-    """Where this process's CPU quota stands (cgroup v2), "" if nowhere."""
-    path = "/sys/fs/cgroup/cpu.max"
-    return path if os.path.exists(path) else ""

@@ -6,6 +6,7 @@ Names are Envoy's: words joined by "."; the scope of a filter already carries it
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 
@@ -59,6 +60,9 @@ class StatsScope(Protocol):
     def histogram(self, name: str) -> Histogram: ...
 
     def text_readout(self, name: str) -> TextReadout: ...
+
+    def before_read(self, fold: Callable[[], None]) -> None:
+        """Call `fold` before anybody looks: for what is counted in one plain number on the path of a request."""
 
     def scope(self, prefix: str) -> StatsScope:
         """The scope whose prefix is this one's and `prefix`, which ends with "."."""

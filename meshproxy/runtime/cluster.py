@@ -49,7 +49,19 @@ class ActiveCluster(Cluster):
             worker.rng,
             config.overprovisioning_factor,
         )
+        self._retired_requests = 0
+        self._folded_requests = 0
+        worker.stats.before_read(self.fold)
         self.start()
+
+    def fold(self) -> None:
+        """Bring the statistics up to date that are counted elsewhere on the path of a request."""
+        total = self._retired_requests + sum(host.rq_total for host in self.hosts())
+        if total != self._folded_requests:
+            self.stats.upstream_rq_total.value += total - self._folded_requests
+            self._folded_requests = total
+        self.stats.upstream_rq_active.set(sum(breaker.requests.active for breaker in self._breakers.values()))
+        self.stats.fold()
 
     def start(self) -> None:
         """Find the hosts; those of a STATIC cluster are in the configuration."""
@@ -74,6 +86,7 @@ class ActiveCluster(Cluster):
         return [host for host_set in self.priorities.sets for host in host_set.hosts]
 
     def _drop(self, host: Host) -> None:
+        self._retired_requests += host.rq_total
         for priority in self._breakers:
             pool = self._pools.pop((host, priority), None)
             if pool is not None:

@@ -6,6 +6,8 @@ is an ordinary attribute.
 
 from __future__ import annotations
 
+from collections import defaultdict
+
 from meshproxy.plugin.stats import Counter, Gauge, Histogram, StatsScope
 
 _GAUGES = frozenset(
@@ -86,6 +88,9 @@ class LiveClusterStats:
 
     def __init__(self, scope: StatsScope) -> None:
         self._scope = scope
+        self._external: defaultdict[int, int] = defaultdict(int)
+        self._internal: defaultdict[int, int] = defaultdict(int)
+        self._retried: defaultdict[int, int] = defaultdict(int)
         self._responses: dict[tuple[int, str], tuple[Counter, ...]] = {}
 
     def __getattr__(self, name: str) -> Counter | Gauge | Histogram:
@@ -108,21 +113,33 @@ class LiveClusterStats:
 
     def count_response(self, status: int, *, internal: bool) -> None:
         """`upstream_rq_completed`, `_<code>`, `_<class>xx`, and the same under `external.` or `internal.`."""
-        key = (status, "internal." if internal else "external.")
-        counters = self._responses.get(key)
-        if counters is None:
-            counters = self._responses[key] = self._make_counters(status, ("", key[1]))
-        for counter in counters:
-            counter.value += 1
+        if internal:
+            self._internal[status] += 1
+        else:
+            self._external[status] += 1
 
     def count_retry_response(self, status: int) -> None:
         """The same under `retry.`, for an attempt whose response was thrown away."""
-        key = (status, "retry.")
+        self._retried[status] += 1
+
+    def fold(self) -> None:
+        """Spread what was counted by status over the statistics that it belongs to."""
+        for counts, prefixes in (
+            (self._external, ("", "external.")),
+            (self._internal, ("", "internal.")),
+            (self._retried, ("retry.",)),
+        ):
+            for status, count in counts.items():
+                for counter in self._counters(status, prefixes):
+                    counter.value += count
+            counts.clear()
+
+    def _counters(self, status: int, prefixes: tuple[str, ...]) -> tuple[Counter, ...]:
+        key = (status, prefixes[-1])
         counters = self._responses.get(key)
         if counters is None:
-            counters = self._responses[key] = self._make_counters(status, ("retry.",))
-        for counter in counters:
-            counter.value += 1
+            counters = self._responses[key] = self._make_counters(status, prefixes)
+        return counters
 
     def _make_counters(self, status: int, prefixes: tuple[str, ...]) -> tuple[Counter, ...]:
         names = ("upstream_rq_completed", f"upstream_rq_{status}", f"upstream_rq_{status // 100}xx")

@@ -94,6 +94,9 @@ class Http1Pool:
         self._idle_timer: Timer | None = None
         self._loop = cluster.worker.loop
         self._closed = False
+        self._requests = self.limits.requests
+        self._max_duration = cluster.config.max_connection_duration
+        self._idle_timeout = cluster.config.idle_timeout
 
     def request(self, request: RequestHeaders, end: bool, sink: HttpUpstreamSink) -> HttpUpstream:
         """Send a request, now or as soon as there is a connection. Failures are told to `sink`."""
@@ -101,10 +104,12 @@ class Http1Pool:
             upstream = self._idle.pop()
             if upstream.transport.is_closing():
                 continue
-            if not self.limits.requests.try_acquire():
+            if not self._requests.try_acquire():
                 self._idle.append(upstream)
                 return self._overflow(request, end, sink)
-            self._count_start()
+            host = self.host
+            host.rq_total += 1
+            host.rq_active += 1
             upstream.start(request, end, sink)
             return upstream
         pending = PendingRequest(self, request, end, sink, self.priority)
@@ -121,17 +126,8 @@ class Http1Pool:
         sink.on_upstream_reset(ResetReason.OVERFLOW, "")
         return PendingRequest(self, request, end, sink, self.priority)
 
-    def _count_start(self) -> None:
-        stats = self.stats
-        stats.upstream_rq_total.value += 1
-        stats.upstream_rq_active.value += 1
-        host = self.host
-        host.rq_total += 1
-        host.rq_active += 1
-
     def _count_end(self) -> None:
-        self.limits.requests.release()
-        self.stats.upstream_rq_active.value -= 1
+        self._requests.active -= 1
         self.host.rq_active -= 1
 
     # Opening.
@@ -169,7 +165,7 @@ class Http1Pool:
             raise
         else:
             self._opening.discard(task)
-            self.stats.upstream_cx_connect_ms.record((self._loop.time() - began) * 1000)
+            self.stats.upstream_cx_connect_ms.record(int((self._loop.time() - began) * 1000))
 
     def _failed(self, task: asyncio.Task[None], reason: ResetReason, detail: str) -> None:
         self._opening.discard(task)
@@ -221,23 +217,25 @@ class Http1Pool:
                 continue
             waiting = self._pending.popleft()
             self._leave_queue()
-            self._count_start()
+            self.host.rq_total += 1
+            self.host.rq_active += 1
             waiting.upstream = upstream
             waiting.attach(upstream)
             return
         upstream.idle_since = self._loop.time()
         self._idle.append(upstream)
-        if self._idle_timer is None and self.cluster.config.idle_timeout > 0:
-            self._idle_timer = self.cluster.worker.schedule(self.cluster.config.idle_timeout, self._close_idle)
+        if self._idle_timer is None and self._idle_timeout > 0:
+            self._idle_timer = self.cluster.worker.schedule(self._idle_timeout, self._close_idle)
 
     def release(self, upstream: Http1Upstream) -> None:
         """A connection has served its request and can serve another."""
-        self._count_end()
-        limit = self.cluster.config.max_connection_duration
+        limit = self._max_duration
         if self._closed or (limit and self._loop.time() - upstream.opened >= limit):
             upstream.close()
-        else:
-            self._serve_or_keep(upstream)
+            return
+        self._requests.active -= 1
+        self.host.rq_active -= 1
+        self._serve_or_keep(upstream)
 
     def forget(self, upstream: Http1Upstream) -> None:
         """A connection is gone; called again it does nothing."""
@@ -253,7 +251,7 @@ class Http1Pool:
         stats.upstream_cx_active.value -= 1
         self.host.cx_active -= 1
         stats.upstream_cx_destroy.value += 1
-        stats.upstream_cx_length_ms.record((self._loop.time() - upstream.opened) * 1000)
+        stats.upstream_cx_length_ms.record(int((self._loop.time() - upstream.opened) * 1000))
         if self._pending and not self._closed:
             self._open_if_needed()
 

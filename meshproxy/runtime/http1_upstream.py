@@ -53,15 +53,19 @@ class Http1Upstream(HttpUpstream):
         self._complete = False
         self._paused = False
         self._closed = False
+        self._rx_bytes = pool.stats.upstream_cx_rx_bytes_total
+        self._tx_bytes = pool.stats.upstream_cx_tx_bytes_total
 
     # Requests.
 
     def start(self, request: RequestHeaders, end: bool, sink: HttpUpstreamSink) -> None:
         """Send a request head; the connection is connected and free."""
         self._sink = sink
-        upgrade = "upgrade" in request.fields and request.method != "CONNECT"
-        self._parser.expect(request.method, upgrade)
-        self._raw = upgrade or request.method == "CONNECT"
+        method = request.method
+        connect = method == "CONNECT"
+        upgrade = "upgrade" in request.fields and not connect
+        self._parser.expect(method, upgrade)
+        self._raw = upgrade or connect
         head, self._chunked = encode_request_head(request, end or upgrade, self._names, self._fully_qualified)
         self._complete = False
         self._request_sent = end
@@ -108,7 +112,7 @@ class Http1Upstream(HttpUpstream):
         transport = self.transport
         if not transport.is_closing():
             transport.write(data)
-            self.pool.stats.upstream_cx_tx_bytes_total.value += len(data)
+            self._tx_bytes.value += len(data)
 
     def read_disable(self, disable: bool) -> None:
         if disable != self._paused and not self._closed:
@@ -137,7 +141,7 @@ class Http1Upstream(HttpUpstream):
         self.pool.connected(self)
 
     def data_received(self, data: bytes) -> None:
-        self.pool.stats.upstream_cx_rx_bytes_total.value += len(data)
+        self._rx_bytes.value += len(data)
         self._parser.receive(data)
         if self._complete:
             self._finish()

@@ -67,6 +67,8 @@ class HttpConnection(NetworkFilter[HttpManager]):
         self._last_end = connection.stream.start
         if config.idle_timeout:
             self._idle_timer = connection.schedule(config.idle_timeout, self._check_idle)
+        if config.stream_idle_timeout:
+            self._watch_streams(config.stream_idle_timeout)
         if config.max_connection_duration:
             connection.schedule(config.max_connection_duration, self._duration_reached)
 
@@ -74,7 +76,7 @@ class HttpConnection(NetworkFilter[HttpManager]):
         if end:
             self._client_ended()
             return
-        self.manager.stats.cx_rx_bytes_total.value += len(data)
+        self.manager.stats.rx_bytes += len(data)
         parser = self.parser
         parser.receive(data)
         if self.stream is None:
@@ -129,7 +131,7 @@ class HttpConnection(NetworkFilter[HttpManager]):
 
     def write(self, data: bytes) -> None:
         """Send bytes of a response."""
-        self.manager.stats.cx_tx_bytes_total.value += len(data)
+        self.manager.stats.tx_bytes += len(data)
         self.connection.write(data)
 
     # What the parser calls.
@@ -138,9 +140,7 @@ class HttpConnection(NetworkFilter[HttpManager]):
         manager = self.manager
         config = manager.config
         stats = manager.stats
-        stats.rq_total.value += 1
-        stats.rq_active.value += 1
-        stats.rq_http1_total.value += 1
+        stats.started += 1
         if self._headers_timer is not None:
             self._headers_timer.cancel()
             self._headers_timer = None
@@ -174,8 +174,11 @@ class HttpConnection(NetworkFilter[HttpManager]):
             return
         if parser.expect_continue:
             self._treat_expectation(stream, request)
-        stream.plan = manager.plan(stream.route, stream.weighted, upgrade)
-        stream.arm()
+        route = stream.route
+        if manager.plans_differ:
+            stream.plan = manager.plan(route, stream.weighted, upgrade)
+        if manager.stream_timers or route in manager.timed_routes:
+            stream.arm()
         stream.begin()
 
     def _identify(self, stream: HttpServerStream, request: RequestHeaders) -> None:
@@ -240,9 +243,7 @@ class HttpConnection(NetworkFilter[HttpManager]):
         if stream is None or stream.done:
             if stream is not None and stream.close_after:
                 return
-            stats.rq_total.value += 1
-            stats.rq_active.value += 1
-            stats.rq_http1_total.value += 1
+            stats.started += 1
             request = RequestHeaders("", "", "")
             stream = HttpServerStream(self, request, False, self.worker.loop.time())
             stream.protocol = "HTTP/1.1"
@@ -257,17 +258,18 @@ class HttpConnection(NetworkFilter[HttpManager]):
 
     def stream_finished(self, stream: HttpServerStream, cut: bool) -> None:
         """A response has been written whole, or was cut off."""
-        self._last_end = self.worker.loop.time()
-        delay = self.manager.config.delayed_close_timeout
-        if stream.raw:
-            self.stream = None
-            self._close(0.0)
-        elif not stream.close_after:
+        self._last_end = stream.end
+        if not stream.close_after and not stream.raw:
             self.stream = None
             if self._stalled:
                 self._stalled = False
                 self.connection.read_disable(False)
             self.parser.next_message()
+            return
+        delay = self.manager.config.delayed_close_timeout
+        if stream.raw:
+            self.stream = None
+            self._close(0.0)
         elif cut or not stream.request_received or self.parser.keep_alive:
             self._close(delay)
         else:
@@ -279,21 +281,17 @@ class HttpConnection(NetworkFilter[HttpManager]):
 
     # Timers of the connection.
 
-    def watch_idle(self, timeout: float) -> None:
+    def _watch_streams(self, timeout: float) -> None:
         """Keep an eye on the current stream's activity; one timer serves all streams of the connection."""
-        if self._stream_idle_timer is None:
-            self._stream_idle_timer = self.connection.schedule(timeout, partial(self._check_stream, timeout))
-
-    def _check_stream(self, timeout: float) -> None:
-        self._stream_idle_timer = None
         stream = self.stream
-        if stream is not None and not stream.done:
+        left = timeout
+        if stream is not None and not stream.done and not stream.idle_timeout_of_route:
             stream.check_idle(timeout)
             if not stream.done:
-                left = stream.last_activity + timeout - self.worker.loop.time()
-                self._stream_idle_timer = self.connection.schedule(
-                    max(left, 0.01), partial(self._check_stream, timeout)
-                )
+                left = max(stream.last_activity + timeout - self.worker.loop.time(), 0.01)
+        if not self.connection.closed:
+            # A stream that begins between two looks is looked at early, and then again when its own time is up.
+            self._stream_idle_timer = self.connection.schedule(left, partial(self._watch_streams, timeout))
 
     def _check_idle(self) -> None:
         config = self.manager.config

@@ -217,7 +217,12 @@ def _nth_from_end(forwarded: str | None, position: int) -> str:
 def strip_response(response: ResponseHeaders, *, upgraded: bool) -> None:
     """Take the upstream connection's own fields out of a response."""
     fields = response.fields
-    if not _RESPONSE_SPECIAL.isdisjoint(fields):
+    if not upgraded and not response.repeated:
+        fields.pop("connection", None)
+        fields.pop("keep-alive", None)
+        fields.pop("proxy-connection", None)
+        fields.pop("upgrade", None)
+    elif not _RESPONSE_SPECIAL.isdisjoint(fields):
         response.remove("keep-alive")
         response.remove("proxy-connection")
         if not upgraded:

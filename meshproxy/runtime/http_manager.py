@@ -23,11 +23,15 @@ class HttpManager:
         self.config = config
         self.rng: random.Random = context.rng
         self.stats = HttpStats(context.stats.scope(f"http.{config.stat_prefix}."))
+        context.stats.before_read(self.stats.fold)
         self.edge = RequestEdge(config, node_ip())
         self.routes = RouteIndex(config.route_table or RouteTable(name=""))
         self.requires_tls = self.routes.has_tls_requirement
         self.new_request_id = id_source(context.rng.getrandbits)
         self.default_plan = plan_filters(config.http_filters, {})
+        self.plans_differ = False
+        self.stream_timers = bool(config.max_stream_duration or config.request_timeout)
+        self.timed_routes: set[Route] = set()
         self._plans: dict[Route | WeightedCluster, HttpPlan] = {}
         self._upgrade_plans = {
             name: plan_filters(upgrade.filters, {})
@@ -37,6 +41,15 @@ class HttpManager:
         for virtual_host in self.routes.table.virtual_hosts:
             for route in virtual_host.routes:
                 self._plan_route(route)
+                self._note_timers(route)
+        self.plans_differ = bool(self._plans or self._upgrade_plans)
+
+    def _note_timers(self, route: Route) -> None:
+        action = route.action
+        if isinstance(action, ForwardAction) and (
+            action.idle_timeout is not None or action.max_stream_duration is not None
+        ):
+            self.timed_routes.add(route)
 
     def _plan_route(self, route: Route) -> None:
         if route.per_filter_config:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+
 from meshproxy.plugin.stats import Counter, StatsScope
 
 _CLASSES = ("1xx", "2xx", "3xx", "4xx", "5xx")
 
 
 class HttpStats:
-    """Handles, made once per configuration."""
+    """Handles, made once per configuration.
+
+    What every request moves is counted in plain numbers (`started`, `finished`, `codes`, bytes) and spread over the
+    handles by `fold` when somebody looks.
+    """
 
     def __init__(self, scope: StatsScope) -> None:
         counter, gauge, histogram = scope.counter, scope.gauge, scope.histogram
@@ -59,9 +65,26 @@ class HttpStats:
         self.by_class: list[Counter] = [counter(f"downstream_rq_{name}") for name in _CLASSES]
         self._scope = scope
 
-    def count_response(self, status: int) -> None:
-        """A response head was sent."""
-        self.rq_completed.value += 1
-        index = status // 100 - 1
-        if 0 <= index < 5:
-            self.by_class[index].value += 1
+        self.started = 0
+        self.finished = 0
+        self.rx_bytes = 0
+        self.tx_bytes = 0
+        self.codes: defaultdict[int, int] = defaultdict(int)
+        self._folded = 0
+
+    def fold(self) -> None:
+        """Spread what was counted in one place over the statistics that it belongs to."""
+        fresh = self.started - self._folded
+        self._folded = self.started
+        self.rq_total.value += fresh
+        self.rq_http1_total.value += fresh
+        self.rq_active.set(self.started - self.finished)
+        self.cx_rx_bytes_total.value += self.rx_bytes
+        self.cx_tx_bytes_total.value += self.tx_bytes
+        self.rx_bytes = self.tx_bytes = 0
+        for status, count in self.codes.items():
+            self.rq_completed.value += count
+            index = status // 100 - 1
+            if 0 <= index < 5:
+                self.by_class[index].value += count
+        self.codes.clear()

@@ -38,19 +38,50 @@ if TYPE_CHECKING:
     from meshproxy.runtime.http_connection import HttpConnection
 
 _JOIN_BELOW = 65536
+_NO_FILTERS: list[HttpFilter[Any]] = []  # replaced, never changed
 
 
 class HttpServerStream(FilterStream):
-    """See the module. `owner` is the connection's codec side."""
+    """See the module. `owner` is the connection's codec side.
+
+    The facts that every request sets are slots: CPython keeps at most 30 attributes of an instance in its compact form,
+    and a stream has more. A slot hides the default of the base class, so `__init__` sets each of them.
+    """
+
+    __slots__ = (
+        "_head",
+        "answered",
+        "attempt_count",
+        "bytes_sent",
+        "clusters",
+        "connection",
+        "details",
+        "done",
+        "end",
+        "filters",
+        "last_activity",
+        "on_wire",
+        "original_path",
+        "owner",
+        "plan",
+        "protocol",
+        "request",
+        "request_end",
+        "request_received",
+        "response",
+        "response_code",
+        "route",
+        "server",
+        "start",
+        "start_wall",
+    )
 
     internal: bool = False
     raw_wanted: str = ""
     raw: bool = False
     close_after: bool = False
     weighted: WeightedCluster | None = None
-    request_received: bool = False
-    last_activity: float = 0.0
-    _head: bytes = b""
+    idle_timeout_of_route: bool = False
     _chunked: bool = False
     _until_close: bool = False
     _timers: list[Timer] | None = None
@@ -66,6 +97,13 @@ class HttpServerStream(FilterStream):
         self.request_end = self.request_received = end
         self.start = self.last_activity = now
         self.start_wall = time.time()
+        self.filters = _NO_FILTERS
+        self.route = self.response = None
+        self.answered = self.on_wire = self.done = False
+        self.details = self.original_path = ""
+        self.response_code = self.bytes_sent = self.attempt_count = 0
+        self.end = 0.0
+        self._head = b""
         if end:
             self.request_complete = now
 
@@ -109,17 +147,14 @@ class HttpServerStream(FilterStream):
             if route.action.max_stream_duration is not None:
                 duration = route.action.max_stream_duration
             if route.action.idle_timeout is not None:
-                self._arm_idle(route.action.idle_timeout)
-            elif config.stream_idle_timeout:
-                self.owner.watch_idle(config.stream_idle_timeout)
-        elif config.stream_idle_timeout:
-            self.owner.watch_idle(config.stream_idle_timeout)
+                self.idle_timeout_of_route = True
+                if route.action.idle_timeout > 0:
+                    self._arm_idle(route.action.idle_timeout)
         if duration:
             self.schedule(duration, self._duration_reached)
 
     def _arm_idle(self, timeout: float) -> None:
-        if timeout > 0:
-            self.schedule(timeout, partial(self.check_idle, timeout, True))
+        self.schedule(timeout, partial(self.check_idle, timeout, True))
 
     def check_idle(self, timeout: float, again: bool = False) -> None:
         """End the stream if nothing has moved for `timeout` seconds."""
@@ -266,7 +301,7 @@ class HttpServerStream(FilterStream):
         self.downstream_header_bytes_sent = len(head)
         if not keep_alive or (parser.http10 and b"\r\nconnection: close\r\n" in head):
             self.close_after = True
-        owner.manager.stats.count_response(response.status)
+        owner.manager.stats.codes[response.status] += 1
         if end:
             owner.write(head)
             self._finish(now)
@@ -296,17 +331,21 @@ class HttpServerStream(FilterStream):
             data = (encode_chunk(data) if data else b"") + (LAST_CHUNK if end else b"")
         owner = self.owner
         if self._head:
+            # Head and body came in one turn, so the head's time is the body's too.
+            now = self.first_downstream_tx
             head, self._head = self._head, b""
             if len(data) < _JOIN_BELOW:
                 data = head + data
             else:
                 owner.write(head)
+        else:
+            now = owner.worker.loop.time()
         if data:
             owner.write(data)
         if end:
-            self._finish(owner.worker.loop.time())
+            self._finish(now)
         else:
-            self.last_activity = owner.worker.loop.time()
+            self.last_activity = now
 
     def encode_trailers(self, trailers: Headers) -> None:
         if not self._chunked or not self.owner.manager.config.http1.enable_trailers:
@@ -364,13 +403,13 @@ class HttpServerStream(FilterStream):
                 timer.cancel()
             self._timers = None
         stats = self.owner.manager.stats
-        stats.rq_active.value -= 1
+        stats.finished += 1
         if self.raw:
             stats.cx_upgrades_active.value -= 1
-        stats.rq_time.record((now - self.start) * 1000)
+        stats.rq_time.record(int((now - self.start) * 1000))
         if self.plan.complete and self.filters:
             self.complete()
         config = self.owner.manager.config
         if config.access_logs:
             self.owner.worker.access_logs.log(config.access_logs, self)
-        self.filters = []
+        self.filters = _NO_FILTERS

@@ -131,6 +131,7 @@ class StatsStore:
         self._texts: dict[str, TextReadout] = {}
         self._holders: dict[str, int] = {}
         self._root = Scope(self, "")
+        self._folds: list[Callable[[], None]] = []
 
     def counter(self, name: str) -> Counter:
         return self._root.counter(name)
@@ -147,6 +148,18 @@ class StatsStore:
     def scope(self, prefix: str) -> Scope:
         return self._root.scope(prefix)
 
+    def before_read(self, fold: Callable[[], None]) -> None:
+        """Call `fold` before anything is read or reset.
+
+        For whoever counts in one place on the path of a request what is spread over several statistics when looked at.
+        """
+        self._folds.append(fold)
+
+    def fold(self) -> None:
+        """Bring every statistic up to date."""
+        for fold in self._folds:
+            fold()
+
     def latch(self) -> None:
         """End an interval of every histogram."""
         for histogram in self._histograms.values():
@@ -154,6 +167,7 @@ class StatsStore:
 
     def reset_counters(self) -> None:
         """Set every counter to 0 and forget what the histograms hold, as `/reset_counters` does."""
+        self.fold()
         for counter in self._counters.values():
             counter.used = counter.used or counter.value != 0
             counter.value = 0
@@ -163,6 +177,7 @@ class StatsStore:
 
     def snapshot(self) -> StatsSnapshot:
         """Plain data of everything; names in order."""
+        self.fold()
         return StatsSnapshot(
             {name: (c.value, c.used or c.value != 0) for name, c in sorted(self._counters.items())},
             {name: (g.value, g.used or g.value != 0, g.mode) for name, g in sorted(self._gauges.items())},
@@ -228,6 +243,10 @@ class Scope:
         stat = self._store._find("_texts", self.prefix + name, TextReadout, self._held)
         assert isinstance(stat, TextReadout)
         return stat
+
+    def before_read(self, fold: Callable[[], None]) -> None:
+        """See `StatsStore.before_read`."""
+        self._store.before_read(fold)
 
     def scope(self, prefix: str) -> Scope:
         child = Scope(self._store, self.prefix + prefix)

@@ -151,6 +151,8 @@ class Router(TerminalHttpFilter[RouterConfig]):
         elif isinstance(action, DirectResponseAction):
             self.config.rq_direct_response.value += 1
             stream.finalize_request()
+            if action.location is not None:
+                shaped["location"] = action.location(request)
             stream.finalize_response(shaped)
             stream.reply(
                 LocalReply(action.status, action.body, headers=tuple(shaped.items()), details="direct_response")
@@ -316,7 +318,7 @@ class Router(TerminalHttpFilter[RouterConfig]):
         if self._whole_timer is not None:
             self._whole_timer.cancel()
             self._whole_timer = None
-        cluster.stats.upstream_rq_time.record((self.context.clock.now() - self._began) * 1000)
+        cluster.stats.upstream_rq_time.record(int((self.context.clock.now() - self._began) * 1000))
 
     def on_upstream_body(self, data: bytes, end: bool) -> None:
         if end:
