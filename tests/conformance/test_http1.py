@@ -21,7 +21,8 @@ def run(program: str) -> dict[str, Transcript]:
     cases = [corpus.request_case(entry) for entry in REQUESTS.values()]
     cases += [corpus.response_case(entry) for entry in RESPONSES.values()]
     with ThreadPoolExecutor(1) as thread:
-        return thread.submit(asyncio.run, suite.run(program, cases, asyncio.Semaphore(3))).result()
+        (results,) = thread.submit(asyncio.run, suite.run([program], cases)).result()
+        return results
 
 
 @pytest.fixture(scope="module")

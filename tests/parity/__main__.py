@@ -38,7 +38,7 @@ def main() -> int:
         print(len(cases), "cases")
         return 0
     if options.only:
-        results = asyncio.run(suite.run(options.only, cases, asyncio.Semaphore(suite.PROCESSES_AT_ONCE)))
+        (results,) = asyncio.run(suite.run([options.only], cases))
         for name, transcript in results.items():
             print(f"=== {name}\n{transcript.text()}\n")
         return 0
@@ -53,10 +53,8 @@ def main() -> int:
 
 def report(outcome: Outcome, quiet: bool) -> bool:
     """Print one line, and the differences. Returns whether the case fails."""
-    found, missing, known = outcome.differences, outcome.missing(), outcome.case.differs
-    expected = set(known.sections) if known else set()
-    failed = bool(missing) or set(found) != expected
-    verdict = "FAIL" if failed else "known" if known else "ok"
+    found, failed = outcome.differences, outcome.unexpected()
+    verdict = "FAIL" if failed else "known" if outcome.case.differs else "again" if outcome.again else "ok"
     print(f"{verdict:6}{outcome.case.area:20} {outcome.case.name:45} {', '.join(found)}")
     if failed and not quiet:
         print(work_item(outcome))

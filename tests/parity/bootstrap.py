@@ -5,6 +5,7 @@ So the cases of one process can't see one another, and a few processes serve the
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -239,12 +240,6 @@ def build(cases: Sequence[Case], names: Mapping[str, Names], admin_port: int) ->
     return result
 
 
-class _Quoting(yaml.SafeDumper):
-    """Quotes every string: what YAML 1.1 takes for a boolean (`y`, `no`) differs from reader to reader."""
-
-
-_Quoting.add_representer(str, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"'))
-
-
 def write(bootstrap: Mapping[str, Any], path: Path) -> None:
-    path.write_text(yaml.dump(dict(bootstrap), Dumper=_Quoting, sort_keys=False, width=200))
+    """As JSON: what YAML takes for a boolean (`y`, `no`) differs from reader to reader."""
+    path.write_text(json.dumps(dict(bootstrap), indent=1))

@@ -13,8 +13,8 @@ from urllib.parse import quote
 
 from . import bootstrap
 from .bootstrap import Names
-from .case import Act, Case, Client, Signal, Upstream, WaitExit
-from .subject import StartFailed, Subject
+from .case import Case, Client, Signal, WaitExit
+from .subject import Refused, StartFailed, Subject
 from .transcript import Normaliser, Transcript, show_body, show_message, show_wire
 from .upstream import Peer, Recorder
 from .wire import WireReader
@@ -163,7 +163,10 @@ class Placed:
     async def collect_stats(self, admin_port: int) -> None:
         if self.case.stats:
             query = quote(self.names.fill(self.case.stats), safe="")
-            text = await fetch(admin_port, f"/stats?filter={query}")
+            try:
+                text = await fetch(admin_port, f"/stats?filter={query}")
+            except (OSError, TimeoutError) as error:
+                text = f"no statistics: {type(error).__name__}"
             self.transcript.sections["stats"] = [self.normalise(line) for line in text.splitlines()]
 
 
@@ -178,63 +181,81 @@ async def fetch(port: int, path: str) -> str:
     return wire.messages[0].body.decode("latin-1") if wire.messages else ""
 
 
-async def run_group(program: str, cases: Sequence[Case]) -> dict[str, Transcript]:
-    """Run `cases` in one process of `program`; cases whose configuration is refused get the message as their error."""
-    refused: dict[str, Transcript] = {}
-    pending = [list(cases)]
-    results: dict[str, Transcript] = {}
-    while pending:
-        group = pending.pop(0)
+class Session:
+    """One process of `program` with the cases it serves: started, run and ended in three separate steps.
+
+    Starting takes CPU and running takes patience, so the caller lets no session start while another one runs: times
+    would tell how busy the machine was.
+    """
+
+    def __init__(self, program: str, cases: Sequence[Case]) -> None:
+        self.program, self.cases = program, cases
+        self.results: dict[str, Transcript] = {}
+        self._placed: list[Placed] = []
+        self._subject: Subject | None = None
+        self._directory = tempfile.TemporaryDirectory(prefix="parity-")
+
+    async def start(self) -> list[Session]:
+        """Start the program. Returns the sessions that take over the cases when their configuration is refused."""
         try:
-            results |= await _run_process(program, group)
+            await self._start()
         except StartFailed as failure:
-            if len(group) == 1:
-                refused[group[0].name] = Transcript(error=str(failure))
-                continue
-            culprits = _blamed(str(failure), group)
-            if culprits:
-                pending.append([case for case in group if case not in culprits])
-                refused |= {case.name: Transcript(error=str(failure)) for case in culprits}
-            else:
-                half = len(group) // 2
-                pending += [group[:half], group[half:]]
-    return {case.name: (refused | results)[case.name] for case in cases}
+            await self.finish()
+            self.results = {}
+            if len(self.cases) == 1 or not isinstance(failure, Refused):
+                self.results = {case.name: Transcript(error=str(failure)) for case in self.cases}
+                return []
+            culprits = _blamed(str(failure), self.cases)
+            self.results = {case.name: Transcript(error=str(failure)) for case in culprits}
+            rest = [case for case in self.cases if case not in culprits]
+            half = len(rest) if culprits else len(rest) // 2
+            return [Session(self.program, part) for part in (rest[:half], rest[half:]) if part]
+        return []
+
+    async def _start(self) -> None:
+        directory = Path(self._directory.name)
+        admin_port = free_port()
+        self._placed = [Placed(case, directory, admin_port) for case in self.cases]
+        for each in self._placed:
+            await each.start()
+        path = directory / "config.json"
+        names = {each.case.name: each.names for each in self._placed}
+        bootstrap.write(bootstrap.build(self.cases, names, admin_port), path)
+        self._subject = Subject(self.program, directory, admin_port)
+        await self._subject.start(path, self.cases[0].args)
+
+    async def run(self) -> None:
+        """Run all the cases at once."""
+        subject = self._subject
+        if subject is None or not subject.running:
+            return
+        await _run_cases(subject, self._placed)
+        if not subject.running and not any(_ends_program(case) for case in self.cases):
+            for each in self._placed:
+                each.transcript.error = f"{self.program} died:\n{subject.output()}"
+        await asyncio.sleep(0.25)  # the access log is flushed each 50 ms
+        if subject.running:
+            for each in self._placed:
+                await each.collect_stats(subject.admin_port)
+
+    async def finish(self) -> None:
+        if self._subject is not None:
+            await self._subject.stop()
+        for each in self._placed:
+            each.collect()
+            self.results[each.case.name] = each.transcript
+            for recorder in each.recorders.values():
+                await recorder.stop()
+        self._placed = []
+        self._directory.cleanup()
 
 
 def _blamed(message: str, group: Sequence[Case]) -> list[Case]:
     """The cases that an error message names through an index, as `listeners[3].filter_chains...`."""
     indices = {int(found) for found in re.findall(r"listeners\[(\d+)\]", message)}
     owners = [case for case in group for _ in range(1 + len(re.findall(r"(?m)^- name:", case.listeners)))]
-    blamed = [owners[index] for index in indices if index < len(owners)]
-    return blamed if len(blamed) < len(group) else []
-
-
-async def _run_process(program: str, cases: Sequence[Case]) -> dict[str, Transcript]:
-    with tempfile.TemporaryDirectory(prefix="parity-") as name:
-        directory = Path(name)
-        admin_port = free_port()
-        placed = [Placed(case, directory, admin_port) for case in cases]
-        for each in placed:
-            await each.start()
-        path = directory / "config.yaml"
-        bootstrap.write(bootstrap.build(cases, {p.case.name: p.names for p in placed}, admin_port), path)
-        subject = Subject(program, directory, admin_port)
-        try:
-            await subject.start(path, cases[0].args)
-            await _run_cases(subject, placed)
-            if not subject.running and not any(_ends_program(case) for case in cases):
-                raise StartFailed(f"{program} died:\n{subject.output()}")
-            await asyncio.sleep(0.25)  # the access log is flushed each 50 ms
-            if subject.running:
-                for each in placed:
-                    await each.collect_stats(admin_port)
-        finally:
-            await subject.stop()
-            for each in placed:
-                each.collect()
-                for recorder in each.recorders.values():
-                    await recorder.stop()
-        return {each.case.name: each.transcript for each in placed}
+    blamed = {owners[index].name: owners[index] for index in sorted(indices) if index < len(owners)}
+    return list(blamed.values()) if len(blamed) < len(group) else []
 
 
 def _ends_program(case: Case) -> bool:
@@ -252,6 +273,3 @@ async def _run_cases(subject: Subject, placed: Sequence[Placed]) -> None:
                 each.transcript.error = f"{type(error).__name__}: {error}"
 
     await asyncio.gather(*(run(each) for each in placed))
-
-
-__all__ = ["Act", "Upstream", "fetch", "free_port", "run_group"]

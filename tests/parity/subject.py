@@ -13,7 +13,11 @@ _FLAGS = ("--concurrency", "1", "--use-dynamic-base-id", "--file-flush-interval-
 
 
 class StartFailed(Exception):
-    """The program refused its configuration or never became ready; the message is what it printed."""
+    """The program never became ready; the message is what it printed."""
+
+
+class Refused(StartFailed):
+    """The program ended instead of starting: it refused its configuration."""
 
 
 def command(program: str) -> tuple[str, ...]:
@@ -47,7 +51,7 @@ class Subject:
         deadline = loop.time() + seconds
         while not await self._ready():
             if self._process.returncode is not None:
-                raise StartFailed(f"{self.program} ended with {self._process.returncode}:\n{self.output()}")
+                raise Refused(f"{self.program} ended with {self._process.returncode}:\n{self.output()}")
             if loop.time() > deadline:
                 await self.stop()
                 raise StartFailed(f"{self.program} was not ready after {seconds} s:\n{self.output()}")

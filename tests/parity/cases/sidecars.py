@@ -58,7 +58,6 @@ CASES = [
         "http",
         "outbound.yaml",
         to("80", get("/a", host="a.default"), address="10.96.0.1"),
-        to("80", get("/a", host="a"), address="10.96.0.1", start=0.3),
         to("80", get("/b", host="b"), address="10.96.0.2", start=0.6),
         to("80", get("/api", "end-user: jason", host="b"), address="10.96.0.2", start=0.9),
         to("80", get("/api", "end-user: other", host="b"), address="10.96.0.2", start=1.2),
