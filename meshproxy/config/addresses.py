@@ -54,9 +54,11 @@ def compile_ranges(view: ConfigView, field: str) -> tuple[CidrRange, ...]:
     """A repeated `core.v3.CidrRange`. Raises ConfigError for all that are malformed."""
     ranges, problems = [], []
     for entry in view.views(field):
-        # Without `prefix_len` Envoy takes 0: the whole family.
+        address = entry.text("address_prefix")
+        # Without `prefix_len` Envoy takes 0, the whole family; one that is too long it cuts to the family's width.
+        length = min(entry.integer("prefix_len"), 128 if ":" in address else 32)
         try:
-            ranges.append(CidrRange.parse(entry.text("address_prefix"), entry.integer("prefix_len")))
+            ranges.append(CidrRange.parse(address, length))
         except ValueError as error:
             problems.append(entry.error(f"malformed address range: {error}"))
     if problems:

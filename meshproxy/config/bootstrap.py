@@ -1,7 +1,8 @@
 """A whole bootstrap to one snapshot (envoy.config.bootstrap.v3.Bootstrap).
 
-The order matters: node and runtime first, which others read; then the names of clusters, which routes are checked
-against; then clusters and listeners. At the end every field that is set and that nothing has read is a problem too.
+The order matters: node and runtime first, which others read, and what statistics are kept; then the names of clusters,
+which routes are checked against; then clusters and listeners. At the end every field that is set and that nothing has
+read is a problem too.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ def _place(problem: Problem) -> tuple[str, int, int]:
 def _compile(view: ConfigView, context: CompileContext) -> Snapshot:
     context.node = _compile_node(view.view("node"), context.node)
     context.runtime = compile_runtime(view.view("layered_runtime"), context)
+    stats = compile_stats_config(view.view("stats_config"), view.seconds("stats_flush_interval", 5.0), context)
+    context.configure_stats(stats)
     _check_dynamic(view, context)
     _check_regex_engine(view, context)
     static = view.view("static_resources")
@@ -56,7 +59,7 @@ def _compile(view: ConfigView, context: CompileContext) -> Snapshot:
         admin=admin,
         listeners=listeners,
         clusters=clusters,
-        stats=compile_stats_config(view.view("stats_config"), view.seconds("stats_flush_interval", 5.0), context),
+        stats=stats,
         runtime=context.runtime,
         flags_path=view.text("flags_path"),
     )

@@ -18,7 +18,7 @@ from meshproxy.clock import Clock
 from meshproxy.errors import Problem
 from meshproxy.model.listener import LineFormatter, TransportSocket
 from meshproxy.model.route import ValueFormatter
-from meshproxy.model.snapshot import Node
+from meshproxy.model.snapshot import Node, StatsConfig
 from meshproxy.plugin.context import Logger
 from meshproxy.plugin.registry import FilterRegistry
 from meshproxy.plugin.stats import StatsScope
@@ -47,6 +47,7 @@ class CompileContext:
 
     stats: the root scope. make_logger: name -> logger. formats: see `FormatCompiler`.
     transport_sockets: full message name -> compiler, for sockets other than raw.
+    configure_stats: called with the bootstrap's `stats_config` before the first statistic is made.
     node, runtime, cluster_names: found in the bootstrap itself, before anything that needs them is compiled.
     """
 
@@ -57,6 +58,7 @@ class CompileContext:
     rng: random.Random
     formats: FormatCompiler
     transport_sockets: Mapping[str, TransportSocketCompiler] = field(default_factory=dict)
+    configure_stats: Callable[[StatsConfig], object] = lambda config: None
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
     node: Node = field(default_factory=Node)
     runtime: Mapping[str, Any] = field(default_factory=dict)

@@ -30,12 +30,16 @@ def prefix_rewriter(match: PathMatch, replacement: str) -> PathRewrite:
     return lambda path: replacement + split_path(path)[1]
 
 
-def regex_rewriter(replace: Callable[[str], str]) -> PathRewrite:
-    """Runs `replace` over the path without its query, whatever part of it the route matched."""
+def regex_rewriter(replace: Callable[[str], str], *, keep_if_empty: bool = False) -> PathRewrite:
+    """Runs `replace` over the path without its query, whatever part of it the route matched.
+
+    keep_if_empty: a path of which nothing is left stays as it was; so it is in redirects.
+    """
 
     def rewrite(path: str) -> str:
         alone, rest = split_path(path)
-        return replace(alone) + rest
+        replaced = replace(alone)
+        return (replaced or alone if keep_if_empty else replaced) + rest
 
     return rewrite
 
@@ -65,7 +69,9 @@ class Redirect:
         scheme = self.scheme or request.scheme
         port = f":{self.port}" if self.port else ""
         host = self.host or _kept_authority(request, scheme, port)
-        return f"{scheme}://{host}{port}{self._target(request.path)}"
+        target = self._target(request.path)
+        slash = "" if target.startswith("/") else "/"
+        return f"{scheme}://{host}{port}{slash}{target}"
 
     def _target(self, path: str) -> str:
         if self.path:

@@ -214,7 +214,7 @@ def _redirect_scheme(view: ConfigView) -> str:
 def _redirect_rewrite(view: ConfigView, match: PathMatch) -> Callable[[str], str] | None:
     kind = view.which("path_rewrite_specifier")
     if kind == "regex_rewrite":
-        return regex_rewriter(compile_regex_replacer(view.required("regex_rewrite")))
+        return regex_rewriter(compile_regex_replacer(view.required("regex_rewrite")), keep_if_empty=True)
     if kind == "prefix_rewrite" and (prefix := view.text("prefix_rewrite")):
         return prefix_rewriter(match, wire_text(prefix))
     return None
@@ -225,4 +225,7 @@ def _compile_direct_response(view: ConfigView, around: Surroundings) -> DirectRe
     data = b""
     if body is not None:
         data = read_data_source(body, around.context, limit=around.max_direct_response_body)
-    return DirectResponseAction(view.integer("status"), data)
+    status = view.integer("status")
+    # Envoy sends the client to the very place it asked for.
+    location = Redirect().location if status == 201 or 300 <= status <= 399 else None
+    return DirectResponseAction(status, data, location)

@@ -131,10 +131,11 @@ class RedirectAction:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DirectResponseAction:
-    """`direct_response`."""
+    """`direct_response`. location: for a status of 201 or 3xx, what its `Location` is made of the request with."""
 
     status: int
     body: bytes = b""
+    location: Callable[[RequestHeaders], str] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
