@@ -11,17 +11,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from meshproxy.config.bootstrap_load import Source, load_bootstrap
+from meshproxy.config.bootstrap_load import Source
 from meshproxy.plugin.ignorable import IGNORABLE
 from meshproxy.plugin.message_types import message_class
 from meshproxy.plugin.reading_record import recording
-from meshproxy.plugin.view import ConfigView
 
 _HEAD = """\
 # Supported fields
 
 Made by compiling {count} sample configurations and noting each field that the code asked for; not edited by hand.
-A field that isn't listed as read or ignored is refused when it is set, with its file, line and column.
+A field that isn't listed as read or ignored is refused when it is set, with its file, line and column; of a field
+that is read single values may be refused too, and the message then says which.
 Names are those of Envoy's v3 API.
 """
 
@@ -36,12 +36,11 @@ class MessageSupport:
     refused: tuple[str, ...]
 
 
-def collect_support(compile_view: Callable[[ConfigView], object], samples: Iterable[Source]) -> list[MessageSupport]:
-    """Compile each sample and say what was read, by message name. Raises what `compile_view` raises, or ConfigError."""
-    views = [load_bootstrap([sample]).view for sample in samples]
+def collect_support(compile_source: Callable[[Source], object], samples: Iterable[Source]) -> list[MessageSupport]:
+    """Load and compile each sample and say what was read, by message name. Raises what `compile_source` raises."""
     with recording() as record:
-        for view in views:
-            compile_view(view)
+        for sample in samples:
+            compile_source(sample)
     fields_read: dict[str, set[str]] = {}
     for full_name, field in record:
         fields_read.setdefault(full_name, set()).add(field)

@@ -1,11 +1,11 @@
-from meshproxy.config.bootstrap_load import Source
+from meshproxy.config.bootstrap_load import Source, load_bootstrap
 from meshproxy.config.supported import collect_support, render_support
-from meshproxy.plugin.view import ConfigView
 
 SAMPLE = Source("x.yaml", "node: {id: a}\nstatic_resources: {listeners: [{name: a, address: {pipe: {path: /a}}}]}\n")
 
 
-def compile_view(view: ConfigView) -> None:
+def compile_source(source: Source) -> None:
+    view = load_bootstrap([source]).view
     view.required("node").raw()
     (listener,) = view.required("static_resources").views("listeners")
     listener.text("name")
@@ -14,7 +14,7 @@ def compile_view(view: ConfigView) -> None:
 
 
 def test_what_was_asked_for_is_read_set_or_not() -> None:
-    found = {message.full_name: message for message in collect_support(compile_view, [SAMPLE])}
+    found = {message.full_name: message for message in collect_support(compile_source, [SAMPLE])}
     listener = found["envoy.config.listener.v3.Listener"]
     assert listener.read == ("name", "listener_filters_timeout")
     assert "max_connections_to_accept_per_socket_event" in dict(listener.ignored)
@@ -25,7 +25,7 @@ def test_what_was_asked_for_is_read_set_or_not() -> None:
 
 
 def test_the_page() -> None:
-    page = render_support(collect_support(compile_view, [SAMPLE]), 1)
+    page = render_support(collect_support(compile_source, [SAMPLE]), 1)
     assert page.startswith("# Supported fields\n")
     assert "## envoy.config.listener.v3.Listener\n\nRead: `name`, `listener_filters_timeout`\n" in page
     assert "\n- `max_connections_to_accept_per_socket_event`: tunes" in page
