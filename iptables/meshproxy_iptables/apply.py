@@ -15,7 +15,7 @@ from . import routing
 from .backend import Backend
 from .choice import Candidate, candidates, everywhere
 from .errors import BackendError, InterceptionError
-from .processes import Say
+from .log import Say
 from .rules import Plan
 from .settings import Settings
 

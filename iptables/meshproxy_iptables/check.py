@@ -13,8 +13,8 @@ from pathlib import Path
 from . import routing
 from .choice import everywhere
 from .errors import BackendError
+from .log import Say
 from .options import Options
-from .processes import Say
 from .rules import Plan
 from .settings import Settings
 

@@ -16,8 +16,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .errors import BackendError
+from .log import Say
 from .nftables import Nftables
-from .processes import Say, run
+from .processes import run
 from .settings import Settings
 from .xtables import Xtables, legacy_tables
 

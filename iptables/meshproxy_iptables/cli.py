@@ -10,31 +10,39 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from . import apply, check, explain, flags, iptables_text, namespaces, nft_text, settings, surroundings, validate
+from . import apply, explain, flags, iptables_text, namespaces, nft_text, settings, surroundings
 from .backend import resolve
 from .errors import InterceptionError
+from .flags import Value
+from .log import Log, Say, parse_level
 from .options import Options
 from .plan import build
-from .probes import probes
-from .processes import Say, to_stderr
 from .rules import Plan
 from .settings import Settings
 
 
 def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
+    action, values = flags.parse(sys.argv[1:] if argv is None else argv, os.environ if environ is None else environ)
+    say = Log()
     try:
-        return _run(sys.argv[1:] if argv is None else argv, os.environ if environ is None else environ, to_stderr)
+        level = values["log_output_level"]
+        say = Log(parse_level(level.text, level.source), flags.boolean(values["log_as_json"]))
+        return _run(action, values, say)
     except InterceptionError as error:
-        to_stderr(f"error: {error}")
+        say(f"error: {error}")
         return error.exit_code
     except OSError as error:
-        to_stderr(f"error: {error}")
+        say(f"error: {error}")
         return 1
 
 
-def _run(argv: Sequence[str], environ: Mapping[str, str], say: Say) -> int:
-    command, values = flags.parse(argv, environ)
+def command() -> None:
+    """The entry of a zipapp, which ignores what `main` returns."""
+    sys.exit(main())
+
+
+def _run(action: str, values: Mapping[str, Value], say: Say) -> int:
     _enter(values["network-namespace"].text)
     options, how, warnings = settings.read(values, surroundings.of_this_host())
     for warning in warnings:
@@ -45,7 +53,7 @@ def _run(argv: Sequence[str], environ: Mapping[str, str], say: Say) -> int:
         return 0
     if how.cni_mode:
         namespaces.hide_name_service()
-    if command == "check":
+    if action == "check":
         return _check(plan, options, how, say)
     if how.cleanup_only:
         apply.uninstall(how, say)
@@ -65,6 +73,8 @@ def _enter(network_namespace: str) -> None:
 
 
 def _check(plan: Plan, options: Options, how: Settings, say: Say) -> int:
+    from . import check  # the init container's usual run is spared its import
+
     lines, well = check.report(plan, options, how, say)
     sys.stdout.write("\n".join(lines) + "\n")
     return 0 if well else 1
@@ -76,8 +86,10 @@ def _warn_of_ipv6(options: Options, say: Say) -> None:
 
 
 def _validate(options: Options, how: Settings, say: Say) -> None:
+    from . import probes, validate  # the init container's usual run is spared their import
+
     pod = surroundings.pod_addresses(surroundings.addresses())
-    found, notes = probes(options, how.probe_port, pod, resolve)
+    found, notes = probes.probes(options, how.probe_port, pod, resolve)
     validate.run(options, found, notes, how.probe_timeout, say)
 
 

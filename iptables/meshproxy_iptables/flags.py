@@ -117,6 +117,14 @@ RUN = (
     Flag("iptables-probe-port", "PORT", "15002", "the port that validation asks for"),
     Flag("probe-timeout", "DURATION", "5s", "how long validation tries"),
     Flag("network-namespace", "PATH", "", "work in this network namespace; also the lock file of iptables-legacy"),
+    Flag(
+        "log_output_level",
+        "LEVEL",
+        "info",
+        "none, error, warn, info or debug; Istio's `default:info` too",
+        has_env=False,
+    ),
+    Flag("log_as_json", "", "false", "write messages as JSON", has_env=False),
     Flag("cni-mode", "", "false", "run on the host's files for a pod: names are not looked up over the network"),
 )
 """Flags that decide how the run goes."""
@@ -129,7 +137,7 @@ _FALSE = frozenset({"0", "f", "F", "false", "FALSE", "False"})
 
 _EPILOG = """\
 Each flag can be given by an environment variable: its name in upper case with underscores (PROXY_UID for
---proxy-uid; a flag wins). Only --envoy-port and --format have none. By variable alone:
+--proxy-uid; a flag wins), but for --envoy-port, --format and the --log_ flags. By variable alone:
 """
 
 _DESCRIPTION = """\

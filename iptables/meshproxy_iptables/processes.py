@@ -1,24 +1,15 @@
-"""Running the kernel's tools, and saying what happens."""
+"""Running the kernel's tools."""
 
 from __future__ import annotations
 
 import os
 import subprocess
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from .errors import BackendError
 
-Say = Callable[[str], None]
-"""Takes one line for whoever watches the run."""
-
 TIMEOUT = 60.0
 """Seconds; longer than the tools wait for their lock."""
-
-
-def to_stderr(line: str) -> None:
-    """Standard output belongs to --dry-run."""
-    sys.stderr.write(f"meshproxy-iptables: {line}\n")
 
 
 def run(argv: Sequence[str], text: str = "", environ: dict[str, str] | None = None) -> str:

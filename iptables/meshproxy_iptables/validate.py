@@ -20,9 +20,9 @@ import struct
 import time
 
 from .errors import ValidationError
+from .log import Say
 from .options import Options
 from .probes import Probe
-from .processes import Say
 
 SO_ORIGINAL_DST = 80
 _NOT_PERMITTED = "not permitted"

@@ -15,7 +15,8 @@ from pathlib import Path
 from . import xtables_state
 from .backend import resolve
 from .errors import BackendError
-from .processes import Say, run
+from .log import Say
+from .processes import run
 from .rules import Family, Plan
 from .xtables_state import Saved
 
