@@ -89,16 +89,23 @@ def encode_request_head(
 
     end: no body follows. names: how to write field names (`NameWriter`); None writes lower case.
     fully_qualified: write the absolute-form (`send_fully_qualified_url`).
-    CONNECT is written with its authority as target. A request that asks for an upgrade has no body of its own unless
-    its fields or `end` say so; what follows the 101 isn't chunked.
+    CONNECT is written with its authority as target. What goes through a tunnel after CONNECT or an upgrade isn't a
+    body: such a request has `end` set. Raises ValueError when a filter has made a start line of it that would be
+    another one, or several, to its reader.
     """
     fields = request.fields
+    if "transfer-encoding" in fields:
+        request.remove("transfer-encoding")
     method = request.method
     target = request.path
     if method == "CONNECT":
         target = request.authority
-    elif fully_qualified:
+    elif fully_qualified and target != "*":
         target = f"{request.scheme}://{request.authority}{target}"
+    authority = request.authority
+    start = f"{method}{target}{authority}"
+    if " " in start or not start.isprintable():
+        raise ValueError(f"not a request line and a host: {method!r} {target!r} {authority!r}")
     framing = ""
     chunked = False
     if "content-length" not in fields:
@@ -110,9 +117,10 @@ def encode_request_head(
     if names is None:
         # One join of joins is the quickest way to write the lines.
         lines = "\r\n".join(map(_line, request.items() if request.repeated else fields.items()))
-        start = f"{method} {target} HTTP/1.1\r\nhost: {request.authority}\r\n"
-        return (f"{start}{lines}\r\n{framing}\r\n" if lines else f"{start}{framing}\r\n").encode("latin-1"), chunked
-    host = names.line("host", request.authority)
+        end_of_lines = "\r\n" if lines else ""
+        head = f"{method} {target} HTTP/1.1\r\nhost: {authority}\r\n{lines}{end_of_lines}{framing}\r\n"
+        return head.encode("latin-1"), chunked
+    host = names.line("host", authority)
     lines = _field_lines(request, names)
     return f"{method} {target} HTTP/1.1\r\n{host}{lines}{names.lines(framing)}\r\n".encode("latin-1"), chunked
 
@@ -132,6 +140,8 @@ def encode_response_head(
     already (that of a 101) is left alone.
     """
     fields = response.fields
+    if "transfer-encoding" in fields:
+        response.remove("transfer-encoding")
     status = response.status
     framing = ""
     chunked = False

@@ -56,9 +56,31 @@ def test_fully_qualified_url() -> None:
     assert head == b"GET https://a:81/p?q HTTP/1.1\r\nhost: a:81\r\n\r\n"
 
 
+def test_options_of_the_whole_server_has_no_url() -> None:
+    head = encode_request_head(RequestHeaders("OPTIONS", "*", "a"), True, fully_qualified=True)[0]
+    assert head.startswith(b"OPTIONS * HTTP/1.1\r\n")
+
+
 def test_obs_text_goes_through_unchanged() -> None:
     request = RequestHeaders("GET", "/", "a", fields=[("x", "\x80\xff")])
     assert b"x: \x80\xff\r\n" in encode_request_head(request, True)[0]
+
+
+@pytest.mark.parametrize(
+    ("path", "authority"),
+    [("/a b", "a"), ("/\r\nx: y", "a"), ("/a\x00", "a"), ("/", "a\r\nx: y"), ("/\u20ac", "a")],
+)
+def test_a_start_line_that_a_filter_spoilt_is_not_written(path: str, authority: str) -> None:
+    with pytest.raises(ValueError):
+        encode_request_head(RequestHeaders("GET", path, authority), True)
+
+
+def test_transfer_encoding_of_a_filter_is_not_written() -> None:
+    fields = [("transfer-encoding", "gzip"), ("content-length", "2")]
+    head, chunked = encode_request_head(RequestHeaders("POST", "/", "a", fields=fields), False)
+    assert (head, chunked) == (b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\n", False)
+    head, chunked = encode_response_head(ResponseHeaders(200, fields), False)
+    assert (head, chunked) == (b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n", False)
 
 
 CLOSE = "connection: close\r\n"

@@ -191,6 +191,13 @@ def test_empty_lines_before_a_request_are_skipped_up_to_a_limit() -> None:
     assert refused(b"\r\n" * 600 + GET + HOST + b"\r\n")[0] == 400
 
 
+def test_the_limit_of_empty_lines_is_per_request() -> None:
+    got = RequestRecorder()
+    for _ in range(600):
+        got.feed([b"\r\n", GET + HOST + b"\r\n"])
+    assert got.complete == 600
+
+
 # -- bodies
 
 
