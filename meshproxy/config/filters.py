@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from meshproxy.config.access_logs import compile_access_logs
+from meshproxy.config.constraints import check_constraints
 from meshproxy.config.context import CompileContext
 from meshproxy.config.data_sources import read_data_source
 from meshproxy.config.header_mutations import compile_mutations
@@ -24,6 +25,7 @@ from meshproxy.errors import ConfigError, Problem
 from meshproxy.model.listener import FilterSpec
 from meshproxy.model.route import FILTER_DISABLED, FILTER_ENABLED
 from meshproxy.plugin.context import FactoryContext
+from meshproxy.plugin.message_types import message_class
 from meshproxy.plugin.registry import FilterClass, UnknownFilter
 from meshproxy.plugin.stats import StatsScope
 from meshproxy.plugin.typed_struct import read_struct
@@ -97,12 +99,24 @@ def compile_filter(
 def _compile_config(
     filter_class: FilterClass, typed: TypedView, factory: FactoryContext, compile_message: CompileMessage
 ) -> Any:
+    if typed.struct is not None and filter_class.config_type is not None:
+        return read_struct(typed.struct, filter_class.config_type)
+    return compile_message(filter_class, _as_message(typed), factory)
+
+
+def _as_message(typed: TypedView) -> ConfigView:
+    """The message of a configuration; a `TypedStruct` that stands for one of Envoy's messages is made into it."""
     if typed.view is not None:
-        return compile_message(filter_class, typed.view, factory)
-    assert typed.struct is not None
-    if filter_class.config_type is None:
-        typed.fail(f"{filter_class.__name__} takes its configuration as a message, not as a TypedStruct")
-    return read_struct(typed.struct, filter_class.config_type)
+        return typed.view
+    message_type = message_class(typed.full_name)
+    if message_type is None or typed.struct is None:
+        typed.fail(f"'{typed.full_name}' takes its configuration as a message, not as a TypedStruct")
+    message = read_struct(typed.struct, message_type)
+    problems, _ = check_constraints(message, typed.struct.place, source=typed.source, path=typed.path)
+    if problems:
+        raise ConfigError(problems)
+    typed.view = ConfigView(message, path=typed.path, place=typed.struct.place, source=typed.source)
+    return typed.view
 
 
 def compile_chain(
@@ -172,11 +186,11 @@ def _compile_route_config(spec: FilterSpec, typed: TypedView) -> Any:
     return _compile_config(spec.filter_class, typed, spec.context, compile_route)
 
 
-def merge_levels(levels: Sequence[Level]) -> Level:
+def merge_levels(levels: Sequence[Level], filters: Mapping[str, FilterSpec]) -> Level:
     """What holds for a route. levels: the most specific first.
 
-    Whether a filter runs, the most specific level that names it decides; which configuration it has, the most
-    specific level that has one.
+    Whether a filter runs, the most specific level that names it decides; which configuration it has, the filter's
+    class: nearly always the one of the most specific level that has one.
     """
     merged: dict[str, Any] = {}
     for name in {name for level in levels for name in level}:
@@ -185,7 +199,7 @@ def merge_levels(levels: Sequence[Level]) -> Level:
             merged[name] = FILTER_DISABLED
         else:
             configs = [config for config in said if config is not FILTER_DISABLED and config is not FILTER_ENABLED]
-            merged[name] = configs[0] if configs else FILTER_ENABLED
+            merged[name] = filters[name].filter_class.merge_levels(configs) if configs else FILTER_ENABLED
     return merged
 
 

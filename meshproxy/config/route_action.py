@@ -152,7 +152,7 @@ def _compile_weight(view: ConfigView, runtime_prefix: str, around: Surroundings)
         response_mutations=compile_level(view, "response", context),
         host_rewrite=view.text("host_rewrite_literal"),
         metadata_match=compile_subset_metadata(view, "metadata_match"),
-        per_filter_config=merge_levels((own, *around.levels)) if own else {},
+        per_filter_config=merge_levels((own, *around.levels), around.filters) if own else {},
     )
 
 

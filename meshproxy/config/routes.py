@@ -138,7 +138,7 @@ class _TableCompiler:
             response_mutations=self._joined(
                 self.response, shared.response_mutations, compile_level(view, "response", context)
             ),
-            per_filter_config=merge_levels(levels),
+            per_filter_config=merge_levels(levels, around.filters),
             metadata=compile_metadata(view, "metadata"),
             decorator=decorator.text("operation") if decorator is not None else "",
             decorator_propagate=decorator.boolean("propagate", True) if decorator is not None else True,

@@ -16,7 +16,7 @@ Rules that the chain keeps:
 from __future__ import annotations
 
 import enum
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
@@ -105,6 +105,14 @@ class HttpFilter(Generic[C]):
     def compile_route(cls, view: ConfigView, context: FactoryContext) -> C:
         """The same for `typed_per_filter_config`; the most specific one replaces the filter's own."""
         return cls.compile(view, context)
+
+    @classmethod
+    def merge_levels(cls, configs: Sequence[C]) -> C:
+        """What the configurations of a route, its virtual host and its table make together, the most specific first.
+
+        Envoy's rule for most filters: the most specific one stands alone.
+        """
+        return configs[0]
 
     @classmethod
     def merge_route(cls, base: C, route: C) -> C:

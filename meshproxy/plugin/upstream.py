@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
 from meshproxy.model.cluster import ClusterConfig
 from meshproxy.plugin.replies import ResetReason
-from meshproxy.plugin.stats import Counter, Gauge, Histogram
+from meshproxy.plugin.stats import Counter, Gauge, Histogram, StatsScope
 from meshproxy.plugin.stream_info import StreamInfo
 
 
@@ -113,7 +113,13 @@ class TcpUpstream(ABC):
 
 
 class ClusterStats(Protocol):
-    """The counters of a cluster that terminal filters move; names as in Envoy's `cluster.<name>.`."""
+    """The counters of a cluster that terminal filters move; names as in Envoy's `cluster.<name>.`.
+
+    scope: for what other filters count there.
+    """
+
+    @property
+    def scope(self) -> StatsScope: ...
 
     upstream_rq_total: Counter
     upstream_rq_active: Gauge

@@ -87,7 +87,7 @@ class LiveClusterStats:
     upstream_rq_tx_reset: Counter
 
     def __init__(self, scope: StatsScope) -> None:
-        self._scope = scope
+        self._scope = self.scope = scope
         self._external: defaultdict[int, int] = defaultdict(int)
         self._internal: defaultdict[int, int] = defaultdict(int)
         self._retried: defaultdict[int, int] = defaultdict(int)

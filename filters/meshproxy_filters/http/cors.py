@@ -1,0 +1,124 @@
+"""`envoy.filters.http.cors`: cross-origin requests, by the policy that a route carries.
+
+The filter's own configuration is empty: without a policy on the route it isn't in the plan. A policy acts on requests
+that are forwarded to a cluster, and on no others (as in Envoy, a redirect or direct response is left alone).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from meshproxy.headers import RequestHeaders, ResponseHeaders
+from meshproxy.matching import StringMatcher
+from meshproxy.model.route import ForwardAction
+from meshproxy.plugin.context import FactoryContext, Stream
+from meshproxy.plugin.http import HttpFilter
+from meshproxy.plugin.replies import LocalReply
+from meshproxy.plugin.stats import Counter
+
+if TYPE_CHECKING:
+    from meshproxy.plugin.view import ConfigView
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CorsConfig:
+    """`CorsPolicy`. enforce, shadow: whether the policy is to be applied, or only counted, for this request."""
+
+    origin_valid: Counter
+    origin_invalid: Counter
+    enforce: Callable[[], bool]
+    shadow: Callable[[], bool]
+    origins: tuple[StringMatcher, ...]
+    allow_methods: str
+    allow_headers: str
+    expose_headers: str
+    max_age: str
+    allow_credentials: bool
+    allow_private_network: bool
+    forward_others: bool
+
+    def allows(self, origin: str) -> bool:
+        """Whether an origin matches, or the policy is one for any origin (`*`)."""
+        return any(matches("*") or matches(origin) for matches in self.origins)
+
+
+class Cors(HttpFilter[CorsConfig | None]):
+    """Answers preflights, and tells browsers who may read the response."""
+
+    _origin: str = ""
+
+    @classmethod
+    def compile(cls, view: ConfigView, context: FactoryContext) -> None:
+        """It has no fields."""
+
+    @classmethod
+    def compile_route(cls, view: ConfigView, context: FactoryContext) -> CorsConfig:
+        """`CorsPolicy`."""
+        enabled, shadow = view.view("filter_enabled"), view.view("shadow_enabled")
+        return CorsConfig(
+            origin_valid=context.stats.counter("cors.origin_valid"),
+            origin_invalid=context.stats.counter("cors.origin_invalid"),
+            enforce=context.compile_runtime_fraction(enabled).sampler(context.rng) if enabled else lambda: True,
+            shadow=context.compile_runtime_fraction(shadow).sampler(context.rng) if shadow else lambda: False,
+            origins=tuple(context.compile_string_matcher(entry) for entry in view.views("allow_origin_string_match")),
+            allow_methods=view.text("allow_methods"),
+            allow_headers=view.text("allow_headers"),
+            expose_headers=view.text("expose_headers"),
+            max_age=view.text("max_age"),
+            allow_credentials=view.boolean("allow_credentials"),
+            allow_private_network=view.boolean("allow_private_network_access"),
+            forward_others=view.boolean("forward_not_matching_preflights", True),
+        )
+
+    @classmethod
+    def is_active(cls, config: CorsConfig | None) -> bool:
+        return config is not None
+
+    def on_request_headers(self, request: RequestHeaders, stream: Stream) -> LocalReply | None:
+        policy = self.config
+        assert policy is not None
+        origin = request.get("origin")
+        if not origin or stream.route is None or type(stream.route.action) is not ForwardAction:
+            return None
+        enforced = policy.enforce()
+        if not enforced and not policy.shadow():
+            return None
+        allowed = policy.allows(origin)
+        (policy.origin_valid if allowed else policy.origin_invalid).value += 1
+        if not enforced:
+            return None
+        if allowed:
+            self._origin = origin
+        if request.method != "OPTIONS" or not request.get("access-control-request-method"):
+            return None
+        if not allowed and policy.forward_others:
+            return None
+        return self._answer_preflight(policy, request)
+
+    def _answer_preflight(self, policy: CorsConfig, request: RequestHeaders) -> LocalReply:
+        headers = []
+        if self._origin:
+            headers.append(("access-control-allow-origin", self._origin))
+        if policy.allow_credentials:
+            headers.append(("access-control-allow-credentials", "true"))
+        if policy.allow_methods:
+            headers.append(("access-control-allow-methods", policy.allow_methods))
+        if policy.allow_headers:
+            headers.append(("access-control-allow-headers", policy.allow_headers))
+        if policy.max_age:
+            headers.append(("access-control-max-age", policy.max_age))
+        if policy.allow_private_network and request.get("access-control-request-private-network") == "true":
+            headers.append(("access-control-allow-private-network", "true"))
+        return LocalReply(200, headers=headers, details="cors_response")
+
+    def on_response_headers(self, response: ResponseHeaders, stream: Stream) -> None:
+        policy = self.config
+        if not self._origin or policy is None:
+            return
+        response["access-control-allow-origin"] = self._origin
+        if policy.allow_credentials:
+            response["access-control-allow-credentials"] = "true"
+        if policy.expose_headers:
+            response["access-control-expose-headers"] = policy.expose_headers

@@ -1,0 +1,133 @@
+"""`envoy.filters.http.fault`: delays, aborts and slow responses on purpose, to see what a system makes of them.
+
+A configuration that can hit no request isn't in the plan (`is_active`), so a mesh that carries the filter
+everywhere, as Istio does, pays nothing for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING
+
+from meshproxy.headers import RequestHeaders
+from meshproxy.plugin.context import FactoryContext, Stream
+from meshproxy.plugin.http import HttpFilter
+from meshproxy.plugin.replies import LocalReply
+from meshproxy_filters.http.fault_config import ABORT_GRPC_HEADER, FaultConfig
+from meshproxy_filters.http.fault_config import Fault as FaultKind
+
+if TYPE_CHECKING:
+    from meshproxy.plugin.view import ConfigView
+
+_BODY = b"fault filter abort"
+
+
+class Fault(HttpFilter[FaultConfig]):
+    """First the delay, then the abort; the response's speed last."""
+
+    _counted: bool = False
+    _bytes_per_second: float = 0.0
+    _free_at: float = 0.0
+
+    @classmethod
+    def compile(cls, view: ConfigView, context: FactoryContext) -> FaultConfig:
+        return FaultConfig.compile(view, context)
+
+    @classmethod
+    def is_active(cls, config: FaultConfig) -> bool:
+        return config.is_active
+
+    def on_request_headers(
+        self, request: RequestHeaders, stream: Stream
+    ) -> LocalReply | Awaitable[LocalReply | None] | None:
+        config = self.config
+        if not self._concerns(request, stream):
+            return None
+        if config.stats.active_faults.value >= config.max_active:
+            config.stats.faults_overflow.value += 1
+            return None
+        if config.limit is not None:
+            self._set_limit(config.limit, request)
+        if config.delay is not None:
+            delay = self._delay(config.delay, request)
+            if delay > 0:
+                stream.add_flag("DI")
+                config.stats.delays_injected.value += 1
+                self._count()
+                return self._wait(delay, request, stream)
+        return self._abort(request)
+
+    def on_response_body(self, data: bytes, end: bool, stream: Stream) -> Awaitable[None] | None:
+        if not self._bytes_per_second:
+            return None
+        return self._pass_slowly(len(data), stream)
+
+    def on_stream_complete(self, stream: Stream) -> None:
+        if self._counted:
+            self.config.stats.active_faults.value -= 1
+
+    def _concerns(self, request: RequestHeaders, stream: Stream) -> bool:
+        config = self.config
+        if config.upstream_cluster and stream.cluster_name != config.upstream_cluster:
+            return False
+        if config.nodes and request.get("x-envoy-downstream-service-node") not in config.nodes:
+            return False
+        return all(matches(request) for matches in config.headers)
+
+    def _count(self) -> None:
+        """This stream has an active fault until it is over."""
+        if not self._counted:
+            self._counted = True
+            self.config.stats.active_faults.value += 1
+
+    def _hits(self, fault: FaultKind, request: RequestHeaders) -> bool:
+        return fault.hits(request, self.context.rng.getrandbits(32))
+
+    def _delay(self, fault: FaultKind, request: RequestHeaders) -> float:
+        """Seconds to wait; 0 for none."""
+        seconds = fault.value
+        if fault.header:
+            seconds = (fault.number_in(request) or 0) / 1000
+        return seconds if seconds > 0 and self._hits(fault, request) else 0.0
+
+    async def _wait(self, delay: float, request: RequestHeaders, stream: Stream) -> LocalReply | None:
+        await stream.sleep(delay)
+        return self._abort(request)
+
+    def _abort(self, request: RequestHeaders) -> LocalReply | None:
+        fault = self.config.abort
+        if fault is None:
+            return None
+        status, grpc_status = int(fault.value), None
+        if fault.grpc:
+            status, grpc_status = 200, status
+        elif fault.header:
+            asked = fault.number_in(request)
+            if asked is not None and 200 <= asked < 600:
+                status = asked
+            else:
+                grpc_status = FaultKind(fault.share, header=ABORT_GRPC_HEADER).number_in(request)
+                if grpc_status is None:
+                    return None
+                status = 200
+        if not self._hits(fault, request):
+            return None
+        self.config.stats.aborts_injected.value += 1
+        self._count()
+        return LocalReply(status, _BODY, details="fault_filter_abort", flags="FI", grpc_status=grpc_status)
+
+    def _set_limit(self, fault: FaultKind, request: RequestHeaders) -> None:
+        rate = fault.value
+        if fault.header:
+            rate = (fault.number_in(request) or 0) * 1024
+        if rate > 0 and self._hits(fault, request):
+            self._bytes_per_second = rate
+            self.config.stats.response_rl_injected.value += 1
+            self._count()
+
+    async def _pass_slowly(self, size: int, stream: Stream) -> None:
+        """Let a piece go on when the line, at its set speed, would have carried it."""
+        now = self.context.clock.now()
+        self._free_at = max(self._free_at, now) + size / self._bytes_per_second
+        if self._free_at > now:
+            await stream.sleep(self._free_at - now)

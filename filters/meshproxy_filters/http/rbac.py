@@ -1,0 +1,107 @@
+"""`envoy.filters.http.rbac`: lets a request pass by the rules of role-based access control.
+
+Shadow rules are decided and counted, and told to the metadata, but never enforced. Without `rules` (as opposed to
+empty ones) nothing is enforced.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from meshproxy.headers import RequestHeaders
+from meshproxy.plugin.context import FactoryContext, Stream
+from meshproxy.plugin.http import HttpFilter
+from meshproxy.plugin.replies import LocalReply
+from meshproxy.plugin.stats import Counter
+from meshproxy_filters.http.rbac_rules import RuleSet, compile_rules
+
+if TYPE_CHECKING:
+    from meshproxy.plugin.view import ConfigView
+
+_NAMESPACE = "envoy.filters.http.rbac"
+_BODY = b"RBAC: access denied"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Verdicts:
+    """A rule set with where its verdicts are told: two counters, two keys of the metadata."""
+
+    rules: RuleSet
+    allowed: Counter
+    denied: Counter
+    policy_key: str
+    result_key: str
+
+    def decide(self, stream: Stream) -> tuple[bool, str]:
+        """Decide, count, and note it."""
+        passes, policy = self.rules.decide(stream)
+        (self.allowed if passes else self.denied).value += 1
+        noted = stream.metadata(_NAMESPACE)
+        if policy:
+            noted[self.policy_key] = policy
+        noted[self.result_key] = "allowed" if passes else "denied"
+        return passes, policy
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RbacConfig:
+    """enforced, shadow: None where nothing is configured."""
+
+    enforced: Verdicts | None = None
+    shadow: Verdicts | None = None
+
+
+class Rbac(HttpFilter[RbacConfig]):
+    """See the module."""
+
+    @classmethod
+    def compile(cls, view: ConfigView, context: FactoryContext) -> RbacConfig:
+        for name in ("matcher", "shadow_matcher", "track_per_rule_stats"):
+            if view.has(name):
+                view.fail("it isn't supported by meshproxy", name)
+        return RbacConfig(
+            _read(view, "rules", "rules_stat_prefix", "enforced", context),
+            _read(view, "shadow_rules", "shadow_rules_stat_prefix", "shadow", context),
+        )
+
+    @classmethod
+    def compile_route(cls, view: ConfigView, context: FactoryContext) -> RbacConfig:
+        """`RBACPerRoute`; without rules in it the filter is off."""
+        rbac = view.view("rbac")
+        return cls.compile(rbac, context) if rbac is not None else RbacConfig()
+
+    @classmethod
+    def is_active(cls, config: RbacConfig) -> bool:
+        return config.enforced is not None or config.shadow is not None
+
+    def on_request_headers(self, request: RequestHeaders, stream: Stream) -> LocalReply | None:
+        config = self.config
+        if config.shadow is not None:
+            config.shadow.decide(stream)
+        if config.enforced is None:
+            return None
+        passes, policy = config.enforced.decide(stream)
+        if config.enforced.rules.action == "LOG":
+            stream.set_metadata("envoy.common", "access_log_hint", bool(policy))
+        if passes:
+            return None
+        return LocalReply(403, _BODY, details=f"rbac_access_denied_matched_policy[{policy or 'none'}]")
+
+
+def _read(view: ConfigView, field: str, prefix_field: str, kind: str, context: FactoryContext) -> Verdicts | None:
+    prefix = view.text(prefix_field)
+    rules = view.view(field)
+    if rules is None:
+        return None
+    scope = context.stats.scope("rbac.")
+    if prefix:
+        scope = scope.scope(prefix if prefix.endswith(".") else f"{prefix}.")
+    names = "shadow_" if kind == "shadow" else ""
+    return Verdicts(
+        rules=compile_rules(rules, context),
+        allowed=scope.counter(f"{names}allowed"),
+        denied=scope.counter(f"{names}denied"),
+        policy_key=f"{prefix}{kind}_effective_policy_id",
+        result_key=f"{prefix}{kind}_engine_result",
+    )

@@ -1,0 +1,244 @@
+"""The rules of role-based access control, compiled to closures (envoy.config.rbac.v3).
+
+A policy holds for a request when one of its permissions and one of its principals do. Policies are asked in the order
+of their names, as in Envoy, because the name of the first that holds goes into logs and metadata.
+
+What can't be decided must not be decided: a rule of a kind that isn't known here is a fault of the configuration,
+never one that matches nothing (in a DENY policy that would let everybody in).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from meshproxy.address import CidrRange
+from meshproxy.plugin.context import FactoryContext, Stream
+from meshproxy.plugin.stream_info import TlsInfo, split_address
+
+if TYPE_CHECKING:
+    from meshproxy.plugin.view import ConfigView
+
+Rule = Callable[[Stream], bool]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RuleSet:
+    """action: "ALLOW", "DENY" or "LOG". policies: (name, rule), in order of name."""
+
+    action: str
+    policies: tuple[tuple[str, Rule], ...]
+
+    def decide(self, stream: Stream) -> tuple[bool, str]:
+        """Whether the request may pass, and the name of the policy that held, "" if none did."""
+        for name, holds in self.policies:
+            if holds(stream):
+                return self.action != "DENY", name
+        return self.action != "ALLOW", ""
+
+
+def compile_rules(view: ConfigView, context: FactoryContext) -> RuleSet:
+    """`config.rbac.v3.RBAC`. Raises ConfigError."""
+    policies = []
+    for name, policy in sorted(view.view_map("policies").items()):
+        permissions = [_permission(entry, context) for entry in policy.views("permissions")]
+        principals = [_principal(entry, context) for entry in policy.views("principals")]
+        policies.append((name, _all((_any(permissions), _any(principals)))))
+    return RuleSet(view.enum("action"), tuple(policies))
+
+
+def _all(rules: Sequence[Rule]) -> Rule:
+    if len(rules) == 1:
+        return rules[0]
+    if len(rules) == 2:
+        first, second = rules
+        return lambda stream: first(stream) and second(stream)
+    return lambda stream: all(rule(stream) for rule in rules)
+
+
+def _any(rules: Sequence[Rule]) -> Rule:
+    if len(rules) == 1:
+        return rules[0]
+    return lambda stream: any(rule(stream) for rule in rules)
+
+
+def _not(rule: Rule) -> Rule:
+    return lambda stream: not rule(stream)
+
+
+def _always(stream: Stream) -> bool:
+    return True
+
+
+def _permission(view: ConfigView, context: FactoryContext) -> Rule:
+    match view.which("rule"):
+        case "any":
+            view.boolean("any")
+            return _always
+        case "and_rules":
+            return _all([_permission(entry, context) for entry in view.required("and_rules").views("rules")])
+        case "or_rules":
+            return _any([_permission(entry, context) for entry in view.required("or_rules").views("rules")])
+        case "not_rule":
+            return _not(_permission(view.required("not_rule"), context))
+        case "destination_ip":
+            return _address_rule(view, "destination_ip", lambda stream: stream.connection.local_ip)
+        case "destination_port":
+            port = view.integer("destination_port")
+            return lambda stream: stream.connection.local_port == port
+        case "destination_port_range":
+            bounds = view.required("destination_port_range")
+            start, end = bounds.integer("start"), bounds.integer("end")
+            return lambda stream: start <= stream.connection.local_port < end
+        case "requested_server_name":
+            matches = context.compile_string_matcher(view.required("requested_server_name"))
+            return lambda stream: matches(stream.connection.requested_server_name)
+        case "header" | "url_path" | "metadata" as kind:
+            return _shared_rule(view, kind, context)
+        case other:
+            view.fail(f"a permission of the kind '{other}' isn't supported by meshproxy", other or "")
+
+
+def _principal(view: ConfigView, context: FactoryContext) -> Rule:
+    match view.which("identifier"):
+        case "any":
+            view.boolean("any")
+            return _always
+        case "and_ids":
+            return _all([_principal(entry, context) for entry in view.required("and_ids").views("ids")])
+        case "or_ids":
+            return _any([_principal(entry, context) for entry in view.required("or_ids").views("ids")])
+        case "not_id":
+            return _not(_principal(view.required("not_id"), context))
+        case "authenticated":
+            return _authenticated_rule(view.required("authenticated"), context)
+        case "source_ip":
+            return _address_rule(view, "source_ip", lambda stream: stream.connection.remote_ip)
+        case "direct_remote_ip":
+            return _address_rule(view, "direct_remote_ip", lambda stream: stream.connection.direct_remote_ip)
+        case "remote_ip":
+            return _address_rule(view, "remote_ip", _remote_ip)
+        case "filter_state":
+            return _filter_state_rule(view.required("filter_state"), context)
+        case "header" | "url_path" | "metadata" as kind:
+            return _shared_rule(view, kind, context)
+        case other:
+            view.fail(f"a principal of the kind '{other}' isn't supported by meshproxy", other or "")
+
+
+def _remote_ip(stream: Stream) -> str:
+    return split_address(stream.remote_address)[0] if stream.remote_address else stream.connection.remote_ip
+
+
+def _address_rule(view: ConfigView, field: str, read: Callable[[Stream], str]) -> Rule:
+    range_view = view.required(field)
+    try:
+        cidr = CidrRange.parse(range_view.text("address_prefix"), range_view.integer("prefix_len"))
+    except ValueError as error:
+        range_view.fail(str(error))
+
+    def holds(stream: Stream) -> bool:
+        ip = read(stream)
+        return bool(ip) and cidr.contains(ip)
+
+    return holds
+
+
+def _shared_rule(view: ConfigView, kind: str, context: FactoryContext) -> Rule:
+    """The kinds that permissions and principals have in common."""
+    if kind == "header":
+        matches_header = context.compile_header_matcher(view.required("header"))
+        return lambda stream: matches_header(stream.request)
+    if kind == "url_path":
+        path = view.required("url_path").view("path")
+        if path is None:
+            view.fail("field 'path' is required", "url_path")
+        matches = context.compile_string_matcher(path)
+        return lambda stream: matches(stream.request.path.partition("?")[0].partition("#")[0])
+    return _metadata_rule(view.required("metadata"), context)
+
+
+def _authenticated_rule(view: ConfigView, context: FactoryContext) -> Rule:
+    """The peer has proven who it is; as in Envoy its URI names are asked, then its DNS names, then its subject."""
+    name = view.view("principal_name")
+    if name is None:
+        return lambda stream: stream.connection.tls is not None
+    matches = context.compile_string_matcher(name)
+
+    def holds(stream: Stream) -> bool:
+        tls: TlsInfo | None = stream.connection.tls
+        if tls is None:
+            return False
+        return any(map(matches, (*tls.peer_uri_sans, *tls.peer_dns_sans))) or matches(tls.peer_subject)
+
+    return holds
+
+
+def _filter_state_rule(view: ConfigView, context: FactoryContext) -> Rule:
+    key = view.text("key")
+    if view.which("matcher") != "string_match":
+        view.fail("of filter state only 'string_match' is supported by meshproxy")
+    matches = context.compile_string_matcher(view.required("string_match"))
+
+    def holds(stream: Stream) -> bool:
+        value = (stream.filter_state or {}).get(key)
+        return isinstance(value, str) and matches(value)
+
+    return holds
+
+
+def _metadata_rule(view: ConfigView, context: FactoryContext) -> Rule:
+    """`type.matcher.v3.MetadataMatcher`, on the stream's dynamic metadata."""
+    namespace = view.text("filter")
+    keys = tuple(segment.text("key") for segment in view.views("path"))
+    matches = compile_value_matcher(view.required("value"), context)
+    wanted = not view.boolean("invert")
+
+    def holds(stream: Stream) -> bool:
+        value: Any = (stream.dynamic_metadata or {}).get(namespace, {})
+        for key in keys:
+            value = value.get(key) if isinstance(value, dict) else None
+            if value is None:
+                break
+        return matches(value) is wanted
+
+    return holds
+
+
+def compile_value_matcher(view: ConfigView, context: FactoryContext) -> Callable[[Any], bool]:
+    """`type.matcher.v3.ValueMatcher`, for a plain value; an absent one is None. Raises ConfigError."""
+    match view.which("match_pattern"):
+        case "string_match":
+            matches = context.compile_string_matcher(view.required("string_match"))
+            return lambda value: isinstance(value, str) and matches(value)
+        case "bool_match":
+            expected = view.boolean("bool_match")
+            return lambda value: value is expected
+        case "present_match":
+            present = view.boolean("present_match")
+            return lambda value: present and value is not None
+        case "double_match":
+            return _number_matcher(view.required("double_match"))
+        case "list_match":
+            one_of = compile_value_matcher(view.required("list_match").required("one_of"), context)
+            return lambda value: isinstance(value, list) and any(map(one_of, value))
+        case "or_match":
+            either = [
+                compile_value_matcher(entry, context) for entry in view.required("or_match").views("value_matchers")
+            ]
+            return lambda value: any(matches(value) for matches in either)
+        case other:
+            view.fail(f"a value matcher of the kind '{other}' isn't supported by meshproxy", other or "")
+
+
+def _number_matcher(view: ConfigView) -> Callable[[Any], bool]:
+    def is_number(value: Any) -> bool:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+
+    if view.which("match_pattern") == "range":
+        bounds = view.required("range")
+        start, end = bounds.number("start"), bounds.number("end")
+        return lambda value: is_number(value) and start <= value < end
+    exact = view.number("exact")
+    return lambda value: is_number(value) and value == exact
