@@ -57,8 +57,8 @@ def compile_cluster(view: ConfigView, context: CompileContext) -> ClusterConfig:
         lb=balancing.options,
         dns=_compile_dns(view),
         original_dst=_compile_original_dst(view),
-        thresholds=_compile_thresholds(view, "DEFAULT"),
-        thresholds_high=_compile_thresholds(view, "HIGH"),
+        thresholds=_compile_thresholds(view, "DEFAULT", context),
+        thresholds_high=_compile_thresholds(view, "HIGH", context),
         http1=http.http1,
         protocol=http.protocol,
         idle_timeout=http.common.idle_timeout,
@@ -131,13 +131,20 @@ def _compile_original_dst(view: ConfigView) -> OriginalDstOptions:
     )
 
 
-def _compile_thresholds(view: ConfigView, priority: str) -> CircuitBreakerThresholds:
+def _compile_thresholds(view: ConfigView, priority: str, context: CompileContext) -> CircuitBreakerThresholds:
     breakers = view.view("circuit_breakers")
-    entries = breakers.views("thresholds") if breakers is not None else []
-    for entry in entries:
-        if entry.enum("priority") == priority:
-            return _compile_threshold(entry)
-    return CircuitBreakerThresholds()
+    found = None
+    for entry in breakers.views("thresholds") if breakers is not None else ():
+        if entry.enum("priority") != priority:
+            continue
+        if found is not None:
+            entry.raw()
+            context.warnings.append(
+                entry.error(f"priority {priority} has its thresholds already: these have no effect")
+            )
+        else:
+            found = _compile_threshold(entry)
+    return found or CircuitBreakerThresholds()
 
 
 def _compile_threshold(view: ConfigView) -> CircuitBreakerThresholds:

@@ -10,6 +10,7 @@ from meshproxy.config.addresses import compile_ranges
 from meshproxy.config.context import CompileContext
 from meshproxy.config.filters import compile_chain, compile_filter
 from meshproxy.config.http import HTTP_CONNECTION_MANAGER, compile_http_connection_manager
+from meshproxy.config.metadata import compile_metadata
 from meshproxy.config.transport_sockets import compile_transport_socket
 from meshproxy.model.filter_chain import FilterChainMatch, SourceType
 from meshproxy.model.listener import FilterChain, FilterSpec
@@ -29,6 +30,7 @@ def compile_filter_chain(view: ConfigView, context: CompileContext) -> FilterCha
         name=view.text("name"),
         transport_socket=compile_transport_socket(view.view("transport_socket"), context),
         transport_socket_connect_timeout=view.seconds("transport_socket_connect_timeout", 0.0),
+        metadata=compile_metadata(view, "metadata"),
     )
 
 

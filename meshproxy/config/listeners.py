@@ -11,6 +11,7 @@ from meshproxy.config.addresses import compile_address
 from meshproxy.config.context import CompileContext
 from meshproxy.config.filter_chains import check_distinct, compile_filter_chain
 from meshproxy.config.filters import compile_filter
+from meshproxy.config.metadata import compile_metadata
 from meshproxy.model.listener import FilterChain, FilterSpec, Listener
 from meshproxy.plugin.view import ConfigView
 
@@ -61,6 +62,7 @@ def _compile_listener(view: ConfigView, context: CompileContext) -> Listener:
         listener_filters=_compile_listener_filters(view, context),
         ipv4_compat=_ipv4_compat(address_view, context),
         access_logs=compile_access_logs(view.views("access_log"), context),
+        metadata=compile_metadata(view, "metadata"),
         **_compile_socket(view),
         **_compile_behaviour(view),
     )

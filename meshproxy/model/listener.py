@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from meshproxy.address import PipeAddress, SocketAddress
@@ -67,6 +67,7 @@ class FilterChain:
     name: str = ""
     transport_socket: TransportSocket | None = None
     transport_socket_connect_timeout: float = 0.0
+    metadata: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,6 +103,7 @@ class Listener:
     traffic_direction: str = "UNSPECIFIED"
     stat_prefix: str = ""
     access_logs: tuple[AccessLog, ...] = ()
+    metadata: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def stat_name(self) -> str:
