@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import fnmatch
+import re
 import sys
 import time
 from pathlib import Path
@@ -47,7 +48,7 @@ def main() -> int:
     failed = [outcome for outcome in outcomes.values() if report(outcome, options.quiet)]
     print(f"{len(outcomes) - len(failed)} of {len(outcomes)} cases agree, {time.monotonic() - began:.0f} s")
     if options.work_list:
-        options.work_list.write_text("\n".join(work_item(outcome) for outcome in failed))
+        options.work_list.write_text(work_list(failed))
     return 1 if failed else 0
 
 
@@ -67,6 +68,36 @@ def work_item(outcome: Outcome) -> str:
     for section, diff in outcome.differences.items():
         lines += [f"{section}:", *("    " + line for line in diff)]
     return "\n".join(lines) + "\n"
+
+
+def short(changed: list[str]) -> list[str]:
+    """Of a line and the line that stands for it only the words that differ."""
+    result: list[str] = []
+    for line in changed:
+        before = result[-1].split(" ") if result and result[-1][0] == "-" and line[0] == "+" else []
+        after = line.split(" ")
+        if len(before) == len(after) > 8:
+            differs = [i for i, (left, right) in enumerate(zip(before, after, strict=True)) if left[1:] != right[1:]]
+            result[-1] = "-" + " ".join(before[i].removeprefix("-") for i in differs)
+            line = "+" + " ".join(after[i].removeprefix("+") for i in differs)
+        result.append(line)
+    return result
+
+
+def work_list(failed: list[Outcome]) -> str:
+    """What differs, with the cases that differ alike under one heading; the most common first."""
+    alike: dict[str, list[str]] = {}
+    for outcome in failed:
+        lines = [f"Envoy does not show: {each!r}" for each in outcome.missing()]
+        for section, diff in outcome.differences.items():
+            changed = short([line[:400] for line in diff if line[:1] in "+-"])
+            lines += [f"{section}:", *changed[:12], *(["..."] if len(changed) > 12 else [])]
+        text = re.sub(r"\d+\.\d{3,}", lambda found: f"{float(found[0]):.1f}", "\n".join(lines))
+        alike.setdefault(text.replace(outcome.case.name, "CASE"), []).append(outcome.case.name)
+    parts = [f"{len(failed)} cases differ: - is Envoy, + is meshproxy. See one: python -m tests.parity NAME\n"]
+    for text, names in sorted(alike.items(), key=lambda item: -len(item[1])):
+        parts.append(f"## {len(names)}: {' '.join(names)}\n{text}\n")
+    return "\n".join(parts)
 
 
 if __name__ == "__main__":

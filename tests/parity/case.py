@@ -141,8 +141,9 @@ REFUSE = {"up": Upstream(mode="refuse")}
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A known difference: why it is so, in which sections of the transcript, and what a client sees instead."""
+    """A known difference. title: as in docs/differences.md. sections: the parts of the transcript that differ."""
 
+    title: str
     reason: str
     sections: tuple[str, ...]
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import re
-import socket
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +12,7 @@ from urllib.parse import quote
 from . import bootstrap
 from .bootstrap import Names
 from .case import Case, Client, Signal, WaitExit
+from .ports import PortBlock
 from .subject import Refused, StartFailed, Subject
 from .transcript import Normaliser, Transcript, show_body, show_message, show_wire
 from .upstream import Peer, Recorder
@@ -21,31 +20,16 @@ from .wire import WireReader
 
 AT_ONCE = 48
 _REQUEST = re.compile(rb"(?m)^([A-Z-]+) [^\r\n]* HTTP/\d")
-_taken: set[int] = set()
-
-
-def free_port() -> int:
-    """A port below the ephemeral range, which nobody listens on and which was not given out before."""
-    while True:
-        port = random.SystemRandom().randrange(11000, 32000)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("0.0.0.0", port))
-            except OSError:
-                continue
-        if port not in _taken:
-            _taken.add(port)
-            return port
 
 
 class Placed:
     """A case with its ports, its upstreams and the transcript that is being made."""
 
-    def __init__(self, case: Case, directory: Path, admin_port: int) -> None:
+    def __init__(self, case: Case, directory: Path, block: PortBlock, admin_port: int) -> None:
         self.case = case
         self.directory = directory
         self.transcript = Transcript()
-        ports = {"port": free_port(), "port2": free_port(), "port3": free_port(), "admin_port": admin_port}
+        ports = {name: block.take() for name in ("port", "port2", "port3")} | {"admin_port": admin_port}
         self.values = {"case": case.name, "dir": str(directory), **{key: str(port) for key, port in ports.items()}}
         self.names = Names(self.values)
         self.recorders = {key: Recorder(script, self.names.fill) for key, script in case.upstreams.items()}
@@ -73,6 +57,9 @@ class Placed:
         loop = asyncio.get_running_loop()
         try:
             reader, writer = await asyncio.open_connection(client.host, int(self.values[client.to]))
+        except ConnectionResetError:
+            lines += ["[raw] ''", "end: fin"] if client.raw else ["end: fin"]  # accepted and at once reset
+            return
         except OSError as error:
             lines.append(f"connect: {type(error).__name__}")
             return
@@ -193,6 +180,7 @@ class Session:
         self.results: dict[str, Transcript] = {}
         self._placed: list[Placed] = []
         self._subject: Subject | None = None
+        self._block: PortBlock | None = None
         self._directory = tempfile.TemporaryDirectory(prefix="parity-")
 
     async def start(self) -> list[Session]:
@@ -214,8 +202,9 @@ class Session:
 
     async def _start(self) -> None:
         directory = Path(self._directory.name)
-        admin_port = free_port()
-        self._placed = [Placed(case, directory, admin_port) for case in self.cases]
+        self._block = PortBlock()
+        admin_port = self._block.take()
+        self._placed = [Placed(case, directory, self._block, admin_port) for case in self.cases]
         for each in self._placed:
             await each.start()
         path = directory / "config.json"
@@ -247,6 +236,8 @@ class Session:
             for recorder in each.recorders.values():
                 await recorder.stop()
         self._placed = []
+        if self._block is not None:
+            self._block.release()
         self._directory.cleanup()
 
 

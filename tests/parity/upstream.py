@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import struct
 from collections.abc import Callable
@@ -100,8 +101,9 @@ class Peer:
                 needle = fill(op.text).encode("latin-1")
                 await self.until(lambda: self.received.count(needle) >= op.times, op.seconds)
             case Act.HALF_CLOSE:
-                if self.writer.can_write_eof() and not self.writer.is_closing():
-                    self.writer.write_eof()
+                if not self.writer.is_closing():
+                    with contextlib.suppress(OSError):  # the peer may have reset the connection already
+                        self.writer.write_eof()
             case Act.CLOSE:
                 self.left = True
                 self.writer.close()

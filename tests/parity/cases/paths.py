@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from ..case import Case, get
+from .. import known
+from ..case import Case, client, get
 
 PATHS = {
     "dots": "/b/../b//c/%2e%2e/d",
     "encoded": "/x/../b/c/%2e%2e/d%7Ee/.",
     "above-root": "/../../etc",
-    "backslash": "/a\\b\\..\\c",
     "slashes": "//a///b//",
     "encoded-slash": "/b%2Fc?q=%2F",
     "encoded-slash-lower": "/b%2fc",
@@ -40,13 +40,17 @@ ESCAPED = {
 
 
 def all_paths(mode: str, hcm: str, paths: dict[str, str]) -> Case:
-    """One connection, one request for each path: what was made of each stands in what the upstream saw."""
-    ops = tuple(op for path in paths.values() for op in (get(path), 0.15))
-    return Case(f"paths-{mode}", ops, hcm=f"{hcm}\n" if hcm else "", timing=False)
+    """One connection for each path: what was made of each stands in what the upstream saw."""
+    clients = tuple(client(get(path), start=0.12 * i, timing=False, quiet=0.5) for i, path in enumerate(paths.values()))
+    return Case(f"paths-{mode}", clients=clients, hcm=hcm)
 
 
 CASES = [
     *(all_paths(mode, hcm, PATHS) for mode, hcm in MODES.items()),
+    *(
+        Case(f"path-character-{ord(character):02x}", get(f"/a{character}b?c{character}d"), quiet=0.5, timing=False)
+        for character in "\"'<>^`{}|[]!*~\x7f"
+    ),
     *(
         Case(
             f"escaped-slashes-{mode}-{name}",
@@ -73,6 +77,10 @@ CASES = [
 - {match: {prefix: /}, route: {cluster: $up}}
 """,
         shows="403",
+    ),
+    Case("backslash", get("/a\\b\\..\\c"), timing=False, differs=known.BACKSLASH),
+    Case(
+        "backslash-normalized", get("/a\\b\\..\\c"), hcm="normalize_path: true", timing=False, differs=known.BACKSLASH
     ),
     Case("normalized-absolute-form", get("http://o.test/a/../b"), hcm="normalize_path: true"),
     Case("normalized-shows-in-log", get("/a/./b"), hcm="normalize_path: true"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .. import known
 from ..case import OK, Act, Case, Upstream, answer, answers, get
 
 EMPTY = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
@@ -154,7 +155,12 @@ CASES = [
         upstreams=answer("HTTP/1.1 200 OK\r\n\r\nhello", 0.1, " world", Act.CLOSE),
         shows="[chunked] 'hello world'",
     ),
-    Case("response-until-reset", get(), upstreams=answer("HTTP/1.1 200 OK\r\n\r\nhello", 0.2, Act.RESET)),
+    Case(
+        "response-until-reset",
+        get(),
+        upstreams=answer("HTTP/1.1 200 OK\r\n\r\nhello", 0.2, Act.RESET),
+        differs=known.RESET_IN_CLOSE_DELIMITED,
+    ),
     Case("response-http-1.0", get(), upstreams=answer("HTTP/1.0 200 OK\r\ncontent-length: 2\r\n\r\nok")),
     Case("response-http-1.0-until-close", get(), upstreams=answer("HTTP/1.0 200 OK\r\n\r\nok", Act.CLOSE)),
     Case(
@@ -193,6 +199,7 @@ typed_extension_protocol_options:
         "response-101-unasked",
         get(),
         upstreams=answer("HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\nabc"),
+        differs=known.UNASKED_101,
     ),
     Case(
         "early-response-to-upload",
@@ -316,9 +323,12 @@ typed_extension_protocol_options:
         hcm="http_protocol_options: {accept_http_10: true}",
         shows="400",
     ),
-    Case("http-0.9", "GET /a\r\n\r\n", hcm=ACCEPT_10),
+    Case("http-0.9", "GET /a\r\n\r\n", hcm=ACCEPT_10, differs=known.HTTP_09),
     Case(
-        "http-1.0-chunked", "POST /a HTTP/1.0\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", hcm=ACCEPT_10
+        "http-1.0-chunked",
+        "POST /a HTTP/1.0\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        hcm=ACCEPT_10,
+        differs=known.CODING_IN_10,
     ),
     Case("big-response", get(), upstreams=answer("HTTP/1.1 200 OK\r\ncontent-length: 3000000\r\n\r\n" + "z" * 3000000)),
     Case(

@@ -1,0 +1,59 @@
+"""Known differences: where meshproxy does not do what Envoy does, on purpose, and why.
+
+docs/differences.md says the same in prose; a test holds the two together.
+"""
+
+from __future__ import annotations
+
+from .case import Difference
+
+_REFUSED = ("client 1", "upstream up", "access log", "client 1 end after last byte")
+_REFUSED_CLOSING_ANYWAY = ("client 1", "upstream up", "access log", "client 1 end after last byte")
+
+FOLDED_REQUEST = Difference(
+    "obs-fold in a request",
+    "RFC 9112 section 5.2 lets a server refuse it, and peers that unfold differently are a way to smuggle",
+    _REFUSED,
+)
+BARE_LF = Difference(
+    "bare LF as the end of a line",
+    "RFC 9112 section 2.2 lets a recipient accept it; two recipients that disagree are a way to smuggle",
+    _REFUSED,
+)
+TWO_HOSTS = Difference(
+    "two Host lines",
+    "RFC 9112 section 3.2 asks for 400; Envoy joins them with a comma and forwards",
+    _REFUSED,
+)
+BACKSLASH = Difference(
+    "backslash in a request target",
+    "not allowed by RFC 3986; servers that take it for a slash see another path than the one that was authorised",
+    ("client 1", "upstream up", "access log"),
+)
+HTTP_09 = Difference(
+    "HTTP/0.9 with accept_http_10",
+    "nothing in a mesh speaks it, and a line without version is more likely an attack or a mistake",
+    _REFUSED_CLOSING_ANYWAY,
+)
+CODING_IN_10 = Difference(
+    "Transfer-Encoding in an HTTP/1.0 request",
+    "RFC 9112 section 6.1: its framing is to be treated as faulty",
+    _REFUSED_CLOSING_ANYWAY,
+)
+UNASKED_101 = Difference(
+    "101 that nobody asked for",
+    "RFC 9110 section 15.2.2; Envoy passes it on, and client and proxy then disagree about what follows",
+    ("client 1", "access log"),
+)
+RESET_IN_CLOSE_DELIMITED = Difference(
+    "reset in a body that ends with the connection",
+    "only a FIN ends such a body; after a reset Envoy ends the answer as if it were whole, meshproxy cuts it off",
+    ("client 1", "access log", "client 1 end after last byte"),
+)
+TOO_MANY_QUEUED = Difference(
+    "pipelined requests with local replies among them",
+    "Envoy counts queued local replies as a flood and ends the connection; meshproxy answers one request at a time, so"
+    " nothing queues",
+    ("client 1", "upstream up", "access log", "client 1 end after last byte"),
+)
+ALL = [value for value in list(globals().values()) if isinstance(value, Difference)]

@@ -1,0 +1,52 @@
+"""Ports to listen on, below the ephemeral range, that no other run of these tests uses at the same time.
+
+A program binds its ports only a while after they were chosen, and with SO_REUSEPORT, so a second run could choose and
+even bind the same. Therefore a session takes a whole block, and holds it by the name of an abstract Unix socket.
+"""
+
+from __future__ import annotations
+
+import random
+import socket
+from collections.abc import Iterator
+
+_FIRST, _LAST, _SIZE = 11_000, 32_000, 128
+
+
+class PortBlock:
+    """A block of free ports, ours until `release`."""
+
+    def __init__(self) -> None:
+        starts = list(range(_FIRST, _LAST - _SIZE, _SIZE))
+        random.SystemRandom().shuffle(starts)
+        for start in starts:
+            lock = socket.socket(socket.AF_UNIX)
+            try:
+                lock.bind(f"\0proxy-parity-{start}")
+            except OSError:
+                lock.close()
+                continue
+            self._lock = lock
+            self._ports = _free(start)
+            return
+        raise OSError("no block of ports is free")
+
+    def take(self) -> int:
+        """The next port of the block on which nobody listens. Raises StopIteration when all are taken."""
+        return next(self._ports)
+
+    def release(self) -> None:
+        self._lock.close()
+
+
+def _free(start: int) -> Iterator[int]:
+    for port in range(start, start + _SIZE):
+        if port % 500 == 0:
+            continue  # round numbers occur in what is compared, as 15000 ms
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("0.0.0.0", port))
+            except OSError:
+                continue
+        yield port
