@@ -37,13 +37,18 @@ def check_value(value: str) -> str:
 
 
 class Headers:
-    """An ordered multimap of header fields. Names are case-insensitive here and lower-case inside."""
+    """An ordered multimap of header fields. Names are case-insensitive here and lower-case inside.
 
-    __slots__ = ("fields", "repeated")
+    written: lower-case name -> name as the peer wrote it, where the configuration wants that kept
+    (`preserve_case`); else None.
+    """
+
+    __slots__ = ("fields", "repeated", "written")
 
     def __init__(self, fields: Iterable[tuple[str, str]] = ()) -> None:
         self.fields: dict[str, str] = {}
         self.repeated = False
+        self.written: dict[str, str] | None = None
         for name, value in fields:
             self.add(name, value)
 

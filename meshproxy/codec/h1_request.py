@@ -60,7 +60,6 @@ class RequestParser:
     uri_scheme: "http" or "https" as an absolute-form claims it, else "".
     expect_continue: the client waits for 100 (Continue).
     head_bytes: size of the head on the wire, its empty line included.
-    original_names: with `preserve_case`, lower-case name -> name as written; else None.
     """
 
     __slots__ = (
@@ -83,7 +82,6 @@ class RequestParser:
         "head_bytes",
         "http10",
         "keep_alive",
-        "original_names",
         "upgrade",
         "uri_scheme",
     )
@@ -112,7 +110,6 @@ class RequestParser:
         self.uri_scheme = ""
         self.expect_continue = False
         self.head_bytes = 0
-        self.original_names: dict[str, str] | None = None
 
     @property
     def idle(self) -> bool:
@@ -230,6 +227,7 @@ class RequestParser:
                 return None
             fields = parse_fields(lines)
             request = _new_request(RequestHeaders)
+            request.written = None
             request.repeated = False
             request.fields = fields
             if len(fields) != len(lines):
@@ -301,7 +299,7 @@ class RequestParser:
                     raise bad_request(f"underscore in {name!r}", "http1.unexpected_underscore")
                 request.remove(name)
         if self._options.header_key_format == "preserve_case":
-            self.original_names = names_as_written(lines)
+            request.written = names_as_written(lines)
 
     def _begin_framed(self, request: RequestHeaders, lines: list[str], data: bytes, end: int) -> bytes:
         """The rest of the fast road for a request with something to decide."""

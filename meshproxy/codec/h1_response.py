@@ -77,7 +77,6 @@ class ResponseParser:
     keep_alive: the connection may serve another request once this message is complete.
     upgrade: the Upgrade field of a 101 in lower case, else "".
     head_bytes: size of the head on the wire, its empty line included.
-    original_names: with `preserve_case`, lower-case name -> name as written; else None.
     """
 
     __slots__ = (
@@ -100,7 +99,6 @@ class ResponseParser:
         "head_bytes",
         "http10",
         "keep_alive",
-        "original_names",
         "upgrade",
     )
 
@@ -125,7 +123,6 @@ class ResponseParser:
         self.keep_alive = True
         self.upgrade = ""
         self.head_bytes = 0
-        self.original_names: dict[str, str] | None = None
 
     def expect(self, method: str, upgrade: bool = False) -> None:
         """A request is being sent: parse its response next.
@@ -228,6 +225,7 @@ class ResponseParser:
                 return None
             fields = parse_fields(lines)
             response = _new_response(ResponseHeaders)
+            response.written = None
             response.repeated = False
             response.fields = fields
             if len(fields) != len(lines):
@@ -237,7 +235,7 @@ class ResponseParser:
         response.status = status
         self.http10 = False
         if self._preserve_case:
-            self.original_names = names_as_written(lines)
+            response.written = names_as_written(lines)
         try:
             return self._begin(response, data, end)
         except ProtocolError as error:
@@ -274,7 +272,7 @@ class ResponseParser:
         response.fields = headers.fields
         response.repeated = headers.repeated
         if self._preserve_case:
-            self.original_names = names_as_written(head[:-4].decode("latin-1").split("\r\n")[1:])
+            response.written = names_as_written(head[:-4].decode("latin-1").split("\r\n")[1:])
         return self._begin(response, data, end)
 
     def _check_fold(self, data: bytes, line: bytes) -> None:

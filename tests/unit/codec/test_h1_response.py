@@ -206,4 +206,4 @@ def test_trailers() -> None:
 def test_preserve_case() -> None:
     options = Http1Options(header_key_format="preserve_case")
     got = parse(OK + b"X-FOO: 1\r\nContent-LENGTH: 0\r\n\r\n", options=options)
-    assert got.parser.original_names == {"x-foo": "X-FOO", "content-length": "Content-LENGTH"}
+    assert got.heads[0].written == {"x-foo": "X-FOO", "content-length": "Content-LENGTH"}
