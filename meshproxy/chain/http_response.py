@@ -11,7 +11,7 @@ from meshproxy.chain.http_plan import HttpPlan
 from meshproxy.headers import Headers, ResponseHeaders
 from meshproxy.plugin.context import Stream
 from meshproxy.plugin.http import HttpFilter
-from meshproxy.plugin.replies import RESPONSE_TOO_LARGE, LocalReply
+from meshproxy.plugin.replies import FILTER_FAILED, RESPONSE_TOO_LARGE, LocalReply
 
 Piece = bytes | Headers
 """A piece of body, or the trailers."""
@@ -23,16 +23,17 @@ PENDING: Any = object()
 class ResponsePipeline(Stream):
     """Takes a response from whoever answers, passes it through the hooks, and gives it to the wire.
 
-    done: the stream is over. answered: a response head has entered the pipeline. on_wire: it has reached the wire.
-    skip_response_hooks: set after a response hook failed, so that the reply about it can't fail in the same way.
+    answered: a response head has entered the pipeline. on_wire: it has reached the wire.
+    replied: it is a local reply, so the request goes no further.
+    skip_response_hooks: set when the reply is about a response that failed in the hooks, so that it can't fail too.
     """
 
     plan: HttpPlan
     filters: list[HttpFilter[Any]] = []  # replaced, never changed
     body_limit: int = 1 << 20
-    done: bool = False
     answered: bool = False
     on_wire: bool = False
+    replied: bool = False
     skip_response_hooks: bool = False
 
     _response_waits: bool = False
@@ -40,8 +41,11 @@ class ResponsePipeline(Stream):
     _response_buffering: int = -1
     _response_buffered: list[bytes] | None = None
     _response_buffered_size: int = 0
+    _response_whole_ends: bool = True
     _response_resume_at: int = 0
     _response_end: bool = False
+
+    # The head.
 
     def send_headers(self, response: ResponseHeaders, end: bool) -> None:
         """See `Stream`."""
@@ -67,8 +71,8 @@ class ResponsePipeline(Stream):
             try:
                 result = self.filters[position].on_response_headers(response, self)
                 if result is not None:
-                    waiting = self.run_hook(result, partial(self._response_headers_resumed, position, at))
-                    if waiting is PENDING:
+                    resume = partial(self._response_headers_resumed, position, at)
+                    if self.run_hook(result, resume) is PENDING:
                         self._hold_response()
                         return
             except Exception as error:  # a filter is foreign code: its fault must stay its stream's
@@ -77,26 +81,18 @@ class ResponsePipeline(Stream):
             if self.done:
                 return
             if position in plan.response_buffered and not self._response_end:
-                self._response_buffering = position
-                self._response_resume_at = at
-                self._response_buffered = []
-                self._response_buffered_size = 0
-                self._work_off_response()
+                self._start_response_buffering(position, at)
                 return
         self.on_wire = True
-        queue = self._response_queue
         self.encode_headers(response, self._response_end)
-        if queue is not None:
+        if self._response_queue:
             self._work_off_response()
 
     def _response_headers_resumed(self, position: int, at: int, _: Any, error: BaseException | None) -> None:
         if not self._release_response(position, error):
             return
         if position in self.plan.response_buffered and not self._response_end:
-            self._response_buffering = position
-            self._response_resume_at = at
-            self._response_buffered = []
-            self._work_off_response()
+            self._start_response_buffering(position, at)
         else:
             self._pass_response_headers(at)
         self.flush()
@@ -106,6 +102,7 @@ class ResponsePipeline(Stream):
         self.block_response(True)
 
     def _release_response(self, position: int, error: BaseException | None) -> bool:
+        """Undo `_hold_response`; say whether the response may go on."""
         self._response_waits = False
         if self.done:
             return False
@@ -114,6 +111,8 @@ class ResponsePipeline(Stream):
             return not self.done
         self.flush()
         return False
+
+    # Body and trailers.
 
     def send_body(self, data: bytes, end: bool) -> None:
         """See `Stream`."""
@@ -139,12 +138,9 @@ class ResponsePipeline(Stream):
             self._pass_response_piece(piece, end, 0)
 
     def _work_off_response(self) -> None:
-        queue = self._response_queue
-        while queue and not self._response_waits and not self.done:
+        while (queue := self._response_queue) and not self._response_waits and not self.done:
             piece, end, at = queue.pop(0)
             self._pass_response_piece(piece, end, at)
-        if not queue:
-            self._response_queue = None
 
     def _pass_response_piece(self, piece: Piece, end: bool, at: int) -> None:
         if isinstance(piece, Headers):
@@ -169,35 +165,53 @@ class ResponsePipeline(Stream):
             self.encode_body(data, end)
 
     def _call_response_body_hook(self, position: int, at: int, data: bytes, end: bool) -> tuple[bool, bytes]:
+        """Run one body hook. Returns whether to go on now, and the data to go on with."""
         try:
             result = self.filters[position].on_response_body(data, end, self)
-            if isinstance(result, LocalReply):
-                raise TypeError("a response body hook can't answer with a LocalReply")
             if result is not None and not isinstance(result, bytes):
-                resume = partial(self._response_body_resumed, position, at, data, end)
-                result = self.run_hook(result, resume)
+                result = self.run_hook(result, partial(self._response_body_resumed, position, at, data, end))
                 if result is PENDING:
                     self._hold_response()
                     return False, data
+            data = self._changed(data, result)
         except Exception as error:  # a filter is foreign code: its fault must stay its stream's
             return self._contain_response(position, error), data
-        if result is not None:
-            data = bytes(result)
         return (bool(data) or end) and not self.done, data
+
+    @staticmethod
+    def _changed(data: bytes, result: Any) -> bytes:
+        """What a response body hook made of `data`. Raises TypeError for a result that it can't have."""
+        if result is None:
+            return data
+        if not isinstance(result, bytes):
+            raise TypeError(f"a response body hook returned {type(result).__name__}, not bytes or None")
+        return result
 
     def _response_body_resumed(
         self, position: int, at: int, data: bytes, end: bool, result: Any, error: BaseException | None
     ) -> None:
         if not self._release_response(position, error):
             return
-        data = data if result is None else result
+        try:
+            data = self._changed(data, result)
+        except TypeError as fault:
+            if not self._contain_response(position, fault):
+                return
         if position == self._response_buffering:
-            self._end_response_buffering(at, data, end)
-        else:
-            if data or end:
-                self._pass_response_body(data, end, at)
-            self._work_off_response()
+            self._end_response_buffering(at, data)
+        elif data or end:
+            self._pass_response_body(data, end, at)
+        self._work_off_response()
         self.flush()
+
+    # Filters that want the whole body.
+
+    def _start_response_buffering(self, position: int, at: int) -> None:
+        self._response_buffering = position
+        self._response_resume_at = at
+        self._response_buffered = []
+        self._response_buffered_size = 0
+        self._work_off_response()
 
     def _collect_response(self, data: bytes, end: bool, at: int) -> None:
         assert self._response_buffered is not None
@@ -210,27 +224,36 @@ class ResponsePipeline(Stream):
         if end:
             self._finish_response_buffering(position, at + 1, True)
 
-    def _finish_response_buffering(self, position: int, at: int, end: bool) -> None:
+    def _finish_response_buffering(self, position: int, at: int, ends: bool) -> None:
+        """The body is whole: give it to the filter. `ends` is false when trailers follow."""
         assert self._response_buffered is not None
         whole = b"".join(self._response_buffered)
         self._response_buffered = None
+        self._response_whole_ends = ends
         proceed, data = self._call_response_body_hook(position, at, whole, True)
         if proceed:
-            self._end_response_buffering(at, data, end)
+            self._end_response_buffering(at, data)
 
-    def _end_response_buffering(self, at: int, data: bytes, end: bool) -> None:
+    def _end_response_buffering(self, at: int, data: bytes) -> None:
         """Let the head go on behind a filter that has had the body, then the body after it."""
         assert self.response is not None
         self._response_buffering = -1
         fields = self.response.fields
-        if "content-length" in fields and fields["content-length"] != str(len(data)):
+        if "content-length" in fields:
             fields["content-length"] = str(len(data))
-        self._response_queue = [(data, end, at), *(self._response_queue or [])]
+        if data or self._response_whole_ends:
+            if self._response_queue is None:
+                self._response_queue = []
+            self._response_queue.insert(0, (data, self._response_whole_ends, at))
         self._pass_response_headers(self._response_resume_at)
+
+    # Trailers.
 
     def _pass_response_trailers(self, trailers: Headers, at: int) -> None:
         if self._response_buffering >= 0:
-            self._response_queue = [*(self._response_queue or []), (trailers, True, at)]
+            if self._response_queue is None:
+                self._response_queue = []
+            self._response_queue.append((trailers, True, at))
             position = self._response_buffering
             self._finish_response_buffering(position, self.plan.response_body.index(position) + 1, False)
             return
@@ -248,6 +271,8 @@ class ResponsePipeline(Stream):
             except Exception as error:  # a filter is foreign code: its fault must stay its stream's
                 if not self._contain_response(position, error):
                     return
+            if self.done:
+                return
         if not self.done:
             self.encode_trailers(trailers)
 
@@ -270,34 +295,41 @@ class ResponsePipeline(Stream):
         if self.answered:
             self.reset(reply.details)
             return
+        self.replied = True
         self.details = reply.details.replace(" ", "_")
         response, body = self.shape_reply(reply)
-        self.local_reply_body = body.decode("latin-1")
         self.send_headers(response, not body)
         if body and not self.done:
             self.send_body(body, True)
 
     def _replace_response(self, reply: LocalReply) -> None:
-        """Send `reply` in place of a response that has entered the pipeline but not left it."""
+        """Send `reply` in place of a response that has entered the pipeline; cut the stream if it has left it."""
         if self.on_wire:
             self.reset(reply.details)
             return
         self.answered = False
         self.skip_response_hooks = True
         self._response_buffering = -1
+        self._response_buffered = None
         self._response_queue = None
         self.reply(reply)
 
+    def failure_reply(self, position: int) -> LocalReply:
+        """The answer when the filter at `position` raised."""
+        details = f"filter_failed{{{self.plan.names[position]}}}"
+        return LocalReply(FILTER_FAILED.status, FILTER_FAILED.body, details=details)
+
     def _contain_response(self, position: int, error: BaseException) -> bool:
         """`contain` for a response hook: the response that failed gives way to the reply about it."""
-        if not self.on_wire:
-            self.answered = False
-            self._response_buffering = -1
-            self._response_queue = None
-        go_on = self.contain(position, error)
-        if go_on and not self.on_wire:
-            self.answered = True
-        return go_on
+        if self.note_failure(position, error):
+            return True
+        if not self.done:
+            self._replace_response(self.failure_reply(position))
+        return False
+
+    @abstractmethod
+    def note_failure(self, position: int, error: BaseException) -> bool:
+        """Count and log that a filter raised. Returns whether the stream goes on without it."""
 
     # The wire; implemented by the runtime and by the harness.
 
@@ -317,9 +349,6 @@ class ResponsePipeline(Stream):
     @abstractmethod
     def shape_reply(self, reply: LocalReply) -> tuple[ResponseHeaders, bytes]:
         """The head and body of a local reply, gRPC and `local_reply_config` considered."""
-
-    @abstractmethod
-    def contain(self, position: int, error: BaseException) -> bool: ...
 
     @abstractmethod
     def run_hook(self, hook: Awaitable[Any], resume: Callable[[Any, BaseException | None], None]) -> Any: ...

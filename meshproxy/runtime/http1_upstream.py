@@ -60,13 +60,19 @@ class Http1Upstream(HttpUpstream):
 
     def start(self, request: RequestHeaders, end: bool, sink: HttpUpstreamSink) -> None:
         """Send a request head; the connection is connected and free."""
-        self._sink = sink
         method = request.method
         connect = method == "CONNECT"
         upgrade = "upgrade" in request.fields and not connect
+        names = self._names if request.written is None else NameWriter(request.written)
+        try:
+            head, self._chunked = encode_request_head(request, end or upgrade, names, self._fully_qualified)
+        except ValueError:
+            # A filter has made a path or authority that can't be written. Nothing was sent: the connection stays good.
+            self.pool.release(self)
+            raise
+        self._sink = sink
         self._parser.expect(method, upgrade)
         self._raw = upgrade or connect
-        head, self._chunked = encode_request_head(request, end or upgrade, self._names, self._fully_qualified)
         self._complete = False
         self._request_sent = end
         self.requests_left -= 1

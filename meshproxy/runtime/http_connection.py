@@ -110,7 +110,8 @@ class HttpConnection(NetworkFilter[HttpManager]):
             self.stream.tell_blocked(blocked)
 
     def is_busy(self) -> bool:
-        return self.stream is not None and not self.stream.done
+        stream = self.stream
+        return not stream.done if stream is not None else self.parser.buffered > 0
 
     def on_close(self, connection: Connection) -> None:
         stats = self.manager.stats
@@ -138,7 +139,6 @@ class HttpConnection(NetworkFilter[HttpManager]):
 
     def on_request(self, request: RequestHeaders, end: bool) -> None:
         manager = self.manager
-        config = manager.config
         stats = manager.stats
         stats.started += 1
         if self._headers_timer is not None:
@@ -147,14 +147,14 @@ class HttpConnection(NetworkFilter[HttpManager]):
         parser = self.parser
         stream = HttpServerStream(self, request, end, self.worker.loop.time())
         self.stream = stream
-        stream.protocol = "HTTP/1.0" if parser.http10 else "HTTP/1.1"
+        if parser.http10:
+            stream.protocol = "HTTP/1.0"
         stream.downstream_header_bytes_received = parser.head_bytes
-        stream.body_limit = self.connection.listener.per_connection_buffer_limit
-        stream.plan = manager.default_plan
-        self._requests += 1
-        if config.max_requests_per_connection and self._requests >= config.max_requests_per_connection:
-            stats.cx_max_requests_reached.value += 1
-            stream.close_after = True
+        if manager.max_requests:
+            self._requests += 1
+            if self._requests >= manager.max_requests:
+                stats.cx_max_requests_reached.value += 1
+                stream.close_after = True
         refusal = manager.edge.check_target(request)
         if refusal is not None:
             if refusal.status == 404:
@@ -163,9 +163,14 @@ class HttpConnection(NetworkFilter[HttpManager]):
             stream.reply(refusal)
             return
         upgrade = "connect" if request.method == "CONNECT" else parser.upgrade
-        stream.original_path = request.path
-        stream.internal, stream.remote_address = manager.edge.mutate(request, self.connection.info, bool(upgrade))
-        self._identify(stream, request)
+        trust = manager.edge.mutate(request, stream.connection, upgrade != "")
+        if trust is not None:
+            stream.internal, stream.remote_address = trust
+        given = request.fields.get("x-request-id")
+        if given is None or manager.replaces_ids:
+            self._identify(stream, request, given)
+        else:
+            stream.request_id = given
         if manager.requires_tls and manager.routes.requires_tls(request):
             stream.reply(_to_https(request))
             return
@@ -181,19 +186,14 @@ class HttpConnection(NetworkFilter[HttpManager]):
             stream.arm()
         stream.begin()
 
-    def _identify(self, stream: HttpServerStream, request: RequestHeaders) -> None:
+    def _identify(self, stream: HttpServerStream, request: RequestHeaders, given: str | None) -> None:
         """X-Request-ID: kept from whom we trust, else made (Envoy: uuid request id extension)."""
-        config = self.manager.config
-        fields = request.fields
-        given = fields.get("x-request-id")
-        if config.generate_request_id:
-            edge = config.use_remote_address and not stream.internal
-            if given is None or (edge and not config.preserve_external_request_id):
-                given = self.manager.new_request_id()
-                if request.repeated:
-                    request["x-request-id"] = given
-                else:
-                    fields["x-request-id"] = given
+        if self.manager.config.generate_request_id and (given is None or not stream.internal):
+            given = self.manager.new_request_id()
+            if request.repeated:
+                request["x-request-id"] = given
+            else:
+                request.fields["x-request-id"] = given
         stream.request_id = given or ""
 
     def _may_upgrade(self, stream: HttpServerStream, upgrade: str) -> bool:
@@ -246,8 +246,6 @@ class HttpConnection(NetworkFilter[HttpManager]):
             stats.started += 1
             request = RequestHeaders("", "", "")
             stream = HttpServerStream(self, request, False, self.worker.loop.time())
-            stream.protocol = "HTTP/1.1"
-            stream.plan = self.manager.default_plan
             self.stream = stream
         stream.close_after = True
         flags = "" if error.details == "missing_host_header" else "DPE"

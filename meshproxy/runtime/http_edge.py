@@ -9,7 +9,7 @@ Most requests carry none of the fields concerned, so one set comparison settles 
 
 from __future__ import annotations
 
-from meshproxy.address import canonical_ip
+from meshproxy.address import SocketAddress, canonical_ip
 from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
 from meshproxy.model.http import HttpConnectionManagerConfig
 from meshproxy.plugin.replies import (
@@ -104,9 +104,9 @@ class RequestEdge:
                 host = f"{host}:{port}"
         request.authority = host
 
-    def mutate(self, request: RequestHeaders, info: ConnectionInfo, upgrading: bool) -> tuple[bool, str]:
+    def mutate(self, request: RequestHeaders, info: ConnectionInfo, upgrading: bool) -> tuple[bool, str] | None:
         """Clean and complete the head. Returns whether the request is internal, and the client's address if
-        X-Forwarded-For makes it another than the connection's, else "".
+        X-Forwarded-For makes it another than the connection's, else ""; None when there is nothing of both.
 
         upgrading: the request asks for an upgrade that may be granted, so `connection` and `upgrade` stay.
         """
@@ -123,13 +123,13 @@ class RequestEdge:
                 self._strip_control(request, edge=False)
             if "x-forwarded-proto" not in fields:
                 fields["x-forwarded-proto"] = "https" if info.transport == "tls" else "http"
-            internal, remote = False, ""
+            trust = None
         else:
-            internal, remote = self._establish_client(request, info)
+            trust = self._establish_client(request, info)
         if config.via:
             via = request.get("via")
             request["via"] = f"{via}, {config.via}" if via else config.via
-        return internal, remote
+        return trust
 
     def _strip_hop_by_hop(self, request: RequestHeaders, upgrading: bool) -> None:
         fields = request.fields
@@ -189,7 +189,9 @@ class RequestEdge:
         internal = (
             single and bool(client) and config.internal_addresses is not None and client in config.internal_addresses
         )
-        remote = "" if not client or client == split_address(info.remote_address)[0] else client
+        remote = ""
+        if client and client != split_address(info.remote_address)[0]:
+            remote = SocketAddress(client, 0).text
         edge = config.use_remote_address and not internal
         if internal:
             fields["x-envoy-internal"] = "true"

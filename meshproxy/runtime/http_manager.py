@@ -30,6 +30,8 @@ class HttpManager:
         self.new_request_id = id_source(context.rng.getrandbits)
         self.default_plan = plan_filters(config.http_filters, {})
         self.plans_differ = False
+        self.max_requests = config.max_requests_per_connection
+        self.replaces_ids = config.use_remote_address and not config.preserve_external_request_id
         self.stream_timers = bool(config.max_stream_duration or config.request_timeout)
         self.timed_routes: set[Route] = set()
         self._plans: dict[Route | WeightedCluster, HttpPlan] = {}

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from meshproxy.chain.http_stream import FilterStream
-from meshproxy.codec.h1_encode import LAST_CHUNK, encode_chunk, encode_response_head, encode_trailers
+from meshproxy.codec.h1_encode import LAST_CHUNK, NameWriter, encode_chunk, encode_response_head, encode_trailers
 from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
 from meshproxy.model.route import ForwardAction, WeightedCluster
-from meshproxy.plugin.context import FetchReply, Timer
-from meshproxy.plugin.http import HttpFilter, TerminalHttpFilter
+from meshproxy.plugin.context import FactoryContext, FetchReply, Timer
+from meshproxy.plugin.http import TerminalHttpFilter
 from meshproxy.plugin.replies import (
     MAX_DURATION_TIMEOUT,
     REQUEST_IDLE_TIMEOUT,
@@ -61,7 +61,6 @@ class HttpServerStream(FilterStream):
         "filters",
         "last_activity",
         "on_wire",
-        "original_path",
         "owner",
         "plan",
         "protocol",
@@ -89,9 +88,14 @@ class HttpServerStream(FilterStream):
 
     def __init__(self, owner: HttpConnection, request: RequestHeaders, end: bool, now: float) -> None:
         self.owner = owner
-        self.connection = owner.connection.info
-        self.clusters = owner.worker.clusters
-        self.server = owner.worker
+        connection = owner.connection
+        self.connection = connection.info
+        if connection.listener.per_connection_buffer_limit != self.body_limit:
+            self.body_limit = connection.listener.per_connection_buffer_limit
+        self.server = worker = owner.worker
+        self.clusters = worker.clusters
+        self.plan = owner.manager.default_plan
+        self.protocol = "HTTP/1.1"
         self.server = owner.worker
         self.request = request
         self.request_end = self.request_received = end
@@ -100,7 +104,7 @@ class HttpServerStream(FilterStream):
         self.filters = _NO_FILTERS
         self.route = self.response = None
         self.answered = self.on_wire = self.done = False
-        self.details = self.original_path = ""
+        self.details = ""
         self.response_code = self.bytes_sent = self.attempt_count = 0
         self.end = 0.0
         self._head = b""
@@ -117,7 +121,10 @@ class HttpServerStream(FilterStream):
         self.cluster_name = ""
         if route is None:
             return
-        self.route_name = route.name
+        if route.name:
+            self.route_name = route.name
+        if route.metadata:
+            self.route_metadata = route.metadata
         if type(route.action) is ForwardAction:
             self.cluster_name, self.weighted = choose_cluster(route.action, self.request, manager.rng)
 
@@ -239,9 +246,9 @@ class HttpServerStream(FilterStream):
     def run_hook(self, hook: Awaitable[Any], resume: Callable[[Any, BaseException | None], None]) -> Any:
         return run_hook(self.owner.worker.loop, hook, resume)
 
-    def report_failure(self, name: str, failed: HttpFilter[Any], error: Exception) -> None:
-        failed.context.stats.counter(f"filter.{name}.exceptions").inc()
-        failed.log.error("filter raised", filter=name, exc_info=error, request_id=self.request_id)
+    def report_failure(self, name: str, context: FactoryContext, error: Exception) -> None:
+        context.stats.counter(f"filter.{name}.exceptions").inc()
+        context.log.error("filter raised", filter=name, exc_info=error, request_id=self.request_id)
 
     def shape_reply(self, reply: LocalReply) -> tuple[ResponseHeaders, bytes]:
         self.close_after = self.close_after or reply.close
@@ -295,8 +302,9 @@ class HttpServerStream(FilterStream):
         method = self.request.method
         parser = owner.parser
         keep_alive = not self._must_close(end)
+        names = owner.names if response.written is None else NameWriter(response.written)
         head, self._chunked = encode_response_head(
-            response, end, method, parser.http10, keep_alive or upgraded, owner.names
+            response, end, method, parser.http10, keep_alive or upgraded, names
         )
         self.downstream_header_bytes_sent = len(head)
         if not keep_alive or (parser.http10 and b"\r\nconnection: close\r\n" in head):
@@ -317,7 +325,7 @@ class HttpServerStream(FilterStream):
             owner.manager.stats.rq_response_before_rq_complete.value += 1
             self.close_after = True
             return True
-        if owner.draining or owner.worker.closes_connections():
+        if owner.draining or owner.worker.closes_connections(owner.connection.listener.traffic_direction):
             owner.manager.stats.cx_drain_close.value += 1
             self.close_after = True
             return True

@@ -31,4 +31,5 @@ def shape_by_config(config: LocalReplyConfig, response: ResponseHeaders, body: b
             break
     if format_body is not None:
         body = format_body(stream).encode("latin-1", "replace")
+    stream.local_reply_body = ""  # known only while a reply is formatted, as in Envoy
     return body, content_type or "text/plain"

@@ -119,6 +119,10 @@ class Router(TerminalHttpFilter[RouterConfig]):
         self._action = action
         self._cluster = cluster
         stream.upstream_cluster = cluster.name
+        if cluster.config.alt_stat_name:
+            stream.upstream_cluster_alt = cluster.config.alt_stat_name
+        if cluster.config.metadata:
+            stream.upstream_cluster_metadata = cluster.config.metadata
         self._internal = request.fields.get("x-envoy-internal") == "true"
         policy = action.retry_policy
         if "x-envoy-upstream-rq-timeout-alt-response" in request.fields:
@@ -175,6 +179,10 @@ class Router(TerminalHttpFilter[RouterConfig]):
             return
         self._host = host
         stream.upstream_host = host.text
+        if host.metadata:
+            stream.upstream_host_metadata = host.metadata
+        if host.hostname:
+            stream.upstream_host_name = host.hostname
         stream.attempt_count += 1
         action = self._action
         if action.auto_host_rewrite and host.hostname:
@@ -202,6 +210,7 @@ class Router(TerminalHttpFilter[RouterConfig]):
         stream = self._stream
         stream.upstream_local_address = upstream.local_address
         stream.upstream_connection_id = upstream.connection_id
+        stream.upstream_remote_address = stream.upstream_host
         stream.upstream_protocol = upstream.protocol
 
     def on_upstream_ready(self, upstream: HttpUpstream) -> None:
@@ -295,6 +304,7 @@ class Router(TerminalHttpFilter[RouterConfig]):
             self._try_timer = None
         now = self.context.clock.now()
         milliseconds = (now - self._began) * 1000
+        stream.first_upstream_rx = now
         if self._retrying:
             cluster.stats.upstream_rq_retry_success.inc()
             self._end_retry()

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from meshproxy.headers import RequestHeaders
 from meshproxy.model.route import ForwardAction
 
+_ASKING = frozenset(("x-envoy-upstream-rq-timeout-ms", "x-envoy-upstream-rq-per-try-timeout-ms"))
 _GRPC_UNITS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 
 
@@ -47,6 +48,9 @@ def find_timeouts(action: ForwardAction, request: RequestHeaders, per_try: float
     """
     fields = request.fields
     timeouts = Timeouts(action.timeout, per_try)
+    if action.grpc_timeout_header_max is None and _ASKING.isdisjoint(fields):
+        _tell(timeouts, fields, tell)
+        return timeouts
     if action.grpc_timeout_header_max is not None and "grpc-timeout" in fields:
         asked = grpc_timeout(fields["grpc-timeout"])
         if asked is not None:
@@ -63,7 +67,11 @@ def find_timeouts(action: ForwardAction, request: RequestHeaders, per_try: float
             timeouts.per_try = asked
     if timeouts.whole and timeouts.per_try >= timeouts.whole:
         timeouts.per_try = 0.0
+    _tell(timeouts, fields, tell)
+    return timeouts
+
+
+def _tell(timeouts: Timeouts, fields: dict[str, str], tell: bool) -> None:
     expected = timeouts.per_try or timeouts.whole
     if tell and expected > 0:
         fields["x-envoy-expected-rq-timeout-ms"] = str(int(expected * 1000 + 0.5))
-    return timeouts
