@@ -167,7 +167,7 @@ class ResponsePipeline(Stream):
     def _call_response_body_hook(self, position: int, at: int, data: bytes, end: bool) -> tuple[bool, bytes]:
         """Run one body hook. Returns whether to go on now, and the data to go on with."""
         try:
-            result = self.filters[position].on_response_body(data, end, self)
+            result: Any = self.filters[position].on_response_body(data, end, self)
             if result is not None and not isinstance(result, bytes):
                 result = self.run_hook(result, partial(self._response_body_resumed, position, at, data, end))
                 if result is PENDING:

@@ -7,12 +7,14 @@ it stop, and both stop one direction only:
 - a hook *waits* (its coroutine suspended): what arrives meanwhile is queued at the entry and the source is paused;
 - a filter *buffers*: the head stands behind it until the body is whole.
 
-When the reason is gone the loop goes on at the index it stopped at, then the queue is worked off. `_Direction` holds
-this state; a stream that never stops never makes one for its response and costs nothing for it.
+When the reason is gone the loop goes on at the index it stopped at, then the queue is worked off. A piece in the queue
+carries the index it goes on at, and whoever takes pieces off looks at the queue anew each time, because passing one
+piece on may put another before the rest.
 
 Invariants:
 - hooks see head, body and trailers of one direction in this order, and nothing after the end;
-- once `done` is set no hook but `on_stream_complete` runs, and that one runs once for each instance;
+- once a local reply was given no request hook runs; once `done` is set no hook but `on_stream_complete` runs, and that
+  one runs once for each instance;
 - a response head reaches the wire at most once; a local reply after it becomes a reset.
 
 This module does no input or output: what touches the wire, the loop or the program's log is abstract here.
@@ -28,15 +30,15 @@ from typing import Any
 from meshproxy.chain.http_plan import HttpPlan
 from meshproxy.chain.http_response import PENDING, Piece, ResponsePipeline
 from meshproxy.headers import Headers
-from meshproxy.plugin.http import FAIL_OPEN, HttpFilter
-from meshproxy.plugin.replies import FILTER_FAILED, PAYLOAD_TOO_LARGE, LocalReply
+from meshproxy.plugin.context import FactoryContext
+from meshproxy.plugin.http import FAIL_OPEN, TerminalHttpFilter
+from meshproxy.plugin.replies import PAYLOAD_TOO_LARGE, LocalReply
 
 
 class FilterStream(ResponsePipeline):
     """The request half; the response half is `ResponsePipeline`."""
 
     plan: HttpPlan
-    body_limit: int = 1 << 20
 
     _headers_passed: bool = False
     _request_waits: bool = False
@@ -44,11 +46,22 @@ class FilterStream(ResponsePipeline):
     _buffering: int = -1
     _buffered: list[bytes] | None = None
     _buffered_size: int = 0
+    _whole_ends: bool = True
     _resume_at: int = 0
 
     def begin(self) -> None:
         """Start the request through the chain; `request` and `request_end` are set."""
-        self.filters = [make(config, context) for make, config, context in self.plan.makers]
+        self.filters = filters = []
+        try:
+            for make, config, context in self.plan.makers:
+                filters.append(make(config, context))
+        except Exception as error:  # a filter is foreign code: its fault must stay its stream's
+            position = len(filters)
+            self.filters = []
+            self.report_failure(self.plan.names[position], self.plan.makers[position][2], error)
+            self.skip_response_hooks = True
+            self.reply(self.failure_reply(position))
+            return
         self._pass_request_headers(0)
 
     # The head.
@@ -68,6 +81,7 @@ class FilterStream(ResponsePipeline):
                     if result is PENDING:
                         self._hold_request()
                         return
+                    _check_reply(result)
             except Exception as error:  # a filter is foreign code: its fault must stay its stream's
                 if not self.contain(position, error):
                     return
@@ -75,11 +89,11 @@ class FilterStream(ResponsePipeline):
             if result is not None:
                 self.reply(result)
                 return
+            if self.done or self.replied:
+                return
             if position in plan.request_buffered and not self.request_end:
                 self._start_buffering(position, at)
                 return
-        if self.done:
-            return
         self._headers_passed = True
         terminal = len(filters) - 1
         try:
@@ -87,19 +101,19 @@ class FilterStream(ResponsePipeline):
         except Exception as error:  # as above
             self.contain(terminal, error)
             return
-        if self._request_queue is not None:
+        if self._request_queue:
             self._work_off()
 
     def _request_headers_resumed(self, position: int, at: int, result: Any, error: BaseException | None) -> None:
-        if not self._release_request(position, error):
+        if not self._release_request(position, error) or self._took_reply(position, result):
             return
-        if result is not None:
-            self.reply(result)
-        elif position in self.plan.request_buffered and not self.request_end:
+        if position in self.plan.request_buffered and not self.request_end:
             self._start_buffering(position, at)
         else:
             self._pass_request_headers(at)
-        self.flush()
+        self._write_out()
+
+    # Waiting.
 
     def _hold_request(self) -> None:
         self._request_waits = True
@@ -111,10 +125,34 @@ class FilterStream(ResponsePipeline):
         if self.done:
             return False
         self.read_disable(False)
+        if self.replied:
+            return False
         if error is None or self.contain(position, error):
             return not self.done
-        self.flush()
+        self._write_out()
         return False
+
+    def _took_reply(self, position: int, result: Any) -> bool:
+        """Whether a hook that waited for a head or trailers has ended the request."""
+        if result is None:
+            return False
+        try:
+            _check_reply(result)
+        except TypeError as error:
+            if self.contain(position, error):
+                return False
+        else:
+            self.reply(result)
+        self._write_out()
+        return True
+
+    def _write_out(self) -> None:
+        """What was joined up has to be written: after a wait no read of a socket stands below that would do it."""
+        self.flush()
+        if self._headers_passed and not self.done:
+            terminal = self.filters[-1]
+            if isinstance(terminal, TerminalHttpFilter):
+                terminal.on_request_read_done(self)
 
     # Body and trailers.
 
@@ -122,11 +160,8 @@ class FilterStream(ResponsePipeline):
         """A piece of the request's body has come; `end`: the request is complete."""
         self.bytes_received += len(data)
         if self._headers_passed and not self.plan.request_body and not self._request_waits:
-            terminal = len(self.filters) - 1
-            try:
-                self.filters[terminal].on_request_body(data, end, self)
-            except Exception as error:  # a filter is foreign code: its fault must stay its stream's
-                self.contain(terminal, error)
+            if not self.done and not self.replied:
+                self._give_body(data, end)
             return
         self._receive(data, end)
 
@@ -135,27 +170,31 @@ class FilterStream(ResponsePipeline):
         self.request_trailers = trailers
         self._receive(trailers, True)
 
+    def _give_body(self, data: bytes, end: bool) -> None:
+        terminal = len(self.filters) - 1
+        try:
+            self.filters[terminal].on_request_body(data, end, self)
+        except Exception as error:  # a filter is foreign code: its fault must stay its stream's
+            self.contain(terminal, error)
+
     def _receive(self, piece: Piece, end: bool) -> None:
-        if self.done:
+        if self.done or self.replied:
             return
         if self._request_waits or (not self._headers_passed and self._buffering < 0):
-            self._enqueue(piece, end, 0)
+            self._queue().append((piece, end, 0))
         else:
             self._pass_piece(piece, end, 0)
 
-    def _enqueue(self, piece: Piece, end: bool, at: int) -> None:
+    def _queue(self) -> list[tuple[Piece, bool, int]]:
         if self._request_queue is None:
             self._request_queue = []
-        self._request_queue.append((piece, end, at))
+        return self._request_queue
 
     def _work_off(self) -> None:
         """Pass on what was queued, until the chain stops again."""
-        queue = self._request_queue
-        while queue and not self._request_waits and not self.done:
+        while (queue := self._request_queue) and not self._request_waits and not self.done and not self.replied:
             piece, end, at = queue.pop(0)
             self._pass_piece(piece, end, at)
-        if not queue:
-            self._request_queue = None
 
     def _pass_piece(self, piece: Piece, end: bool, at: int) -> None:
         if isinstance(piece, Headers):
@@ -176,46 +215,42 @@ class FilterStream(ResponsePipeline):
             proceed, data = self._call_body_hook(position, at, data, end)
             if not proceed:
                 return
-        terminal = len(self.filters) - 1
-        try:
-            self.filters[terminal].on_request_body(data, end, self)
-        except Exception as error:  # as in receive_body
-            self.contain(terminal, error)
+        self._give_body(data, end)
 
     def _call_body_hook(self, position: int, at: int, data: bytes, end: bool) -> tuple[bool, bytes]:
         """Run one body hook. Returns whether to go on now, and the data to go on with."""
         try:
             result = self.filters[position].on_request_body(data, end, self)
-            if result is not None and not isinstance(result, bytes) and not isinstance(result, LocalReply):
-                resume = partial(self._request_body_resumed, position, at, data, end)
-                result = self.run_hook(result, resume)
+            if result is not None and not isinstance(result, bytes | LocalReply):
+                result = self.run_hook(result, partial(self._request_body_resumed, position, at, data, end))
                 if result is PENDING:
                     self._hold_request()
                     return False, data
+                _check_body_result(result)
         except Exception as error:  # a filter is foreign code: its fault must stay its stream's
             return self.contain(position, error), data
         if isinstance(result, LocalReply):
             self.reply(result)
             return False, data
         if result is not None:
-            data = bytes(result)
-        return (bool(data) or end) and not self.done, data
+            data = result
+        return (bool(data) or end) and not self.done and not self.replied, data
 
     def _request_body_resumed(
         self, position: int, at: int, data: bytes, end: bool, result: Any, error: BaseException | None
     ) -> None:
         if not self._release_request(position, error):
             return
-        if isinstance(result, LocalReply):
-            self.reply(result)
-        elif position == self._buffering:
-            self._end_buffering(position, at, data if result is None else result, end)
-        else:
-            data = data if result is None else result
-            if data or end:
-                self._pass_request_body(data, end, at)
-            self._work_off()
-        self.flush()
+        if isinstance(result, bytes):
+            data = result
+        elif self._took_reply(position, result):
+            return
+        if position == self._buffering:
+            self._end_buffering(at, data)
+        elif data or end:
+            self._pass_request_body(data, end, at)
+        self._work_off()
+        self._write_out()
 
     # Filters that want the whole body.
 
@@ -232,35 +267,37 @@ class FilterStream(ResponsePipeline):
         self._buffered_size += len(data)
         position = self._buffering
         if self._buffered_size > (self.filters[position].body_limit or self.body_limit):
+            self._buffered = None
             self.reply(PAYLOAD_TOO_LARGE)
             return
         if end:
             self._finish_buffering(position, at + 1, True)
 
-    def _finish_buffering(self, position: int, at: int, end: bool) -> None:
-        """The body is whole: give it to the filter. `end` is false when trailers follow."""
+    def _finish_buffering(self, position: int, at: int, ends: bool) -> None:
+        """The body is whole: give it to the filter. `ends` is false when trailers follow."""
         assert self._buffered is not None
         whole = b"".join(self._buffered)
         self._buffered = None
+        self._whole_ends = ends
         proceed, data = self._call_body_hook(position, at, whole, True)
         if proceed:
-            self._end_buffering(position, at, data, end)
+            self._end_buffering(at, data)
 
-    def _end_buffering(self, position: int, at: int, data: bytes, end: bool) -> None:
+    def _end_buffering(self, at: int, data: bytes) -> None:
         """Let the head go on behind a filter that has had the body, then the body after it."""
         self._buffering = -1
         fields = self.request.fields
-        if "content-length" in fields and fields["content-length"] != str(len(data)):
+        if "content-length" in fields:
             fields["content-length"] = str(len(data))
-        queue = self._request_queue or []
-        self._request_queue = [(data, end, at), *queue]
+        if data or self._whole_ends:
+            self._queue().insert(0, (data, self._whole_ends, at))
         self._pass_request_headers(self._resume_at)
 
     # Trailers.
 
     def _pass_request_trailers(self, trailers: Headers, at: int) -> None:
         if self._buffering >= 0:
-            self._enqueue(trailers, True, at)
+            self._queue().append((trailers, True, at))
             position = self._buffering
             self._finish_buffering(position, self.plan.request_body.index(position) + 1, False)
             return
@@ -276,6 +313,7 @@ class FilterStream(ResponsePipeline):
                     if result is PENDING:
                         self._hold_request()
                         return
+                    _check_reply(result)
             except Exception as error:  # a filter is foreign code: its fault must stay its stream's
                 if not self.contain(position, error):
                     return
@@ -283,34 +321,37 @@ class FilterStream(ResponsePipeline):
             if result is not None:
                 self.reply(result)
                 return
-        if not self.done:
-            self.filters[-1].on_request_trailers(trailers, self)
+            if self.done or self.replied:
+                return
+        terminal = len(self.filters) - 1
+        try:
+            self.filters[terminal].on_request_trailers(trailers, self)
+        except Exception as error:  # as above
+            self.contain(terminal, error)
 
     def _request_trailers_resumed(
         self, position: int, at: int, trailers: Headers, result: Any, error: BaseException | None
     ) -> None:
-        if not self._release_request(position, error):
+        if not self._release_request(position, error) or self._took_reply(position, result):
             return
-        if result is not None:
-            self.reply(result)
-        else:
-            self._pass_request_trailers(trailers, at)
-        self.flush()
+        self._pass_request_trailers(trailers, at)
+        self._write_out()
 
     # The end, and faults.
 
-    def contain(self, position: int, error: BaseException) -> bool:
-        """A filter raised: count and log it, and fail the stream. True: the filter says to go on without it."""
+    def note_failure(self, position: int, error: BaseException) -> bool:
+        """See `ResponsePipeline`. Nothing goes on without a terminal filter."""
         if not isinstance(error, Exception):
             raise error
-        failed = self.filters[position]
-        self.report_failure(self.plan.names[position], failed, error)
-        if failed.on_error is FAIL_OPEN:
+        self.report_failure(self.plan.names[position], self.plan.makers[position][2], error)
+        return self.filters[position].on_error is FAIL_OPEN and position < len(self.filters) - 1
+
+    def contain(self, position: int, error: BaseException) -> bool:
+        """A filter raised: count and log it, and fail the stream. True: the filter says to go on without it."""
+        if self.note_failure(position, error):
             return True
         if not self.done:
-            self.skip_response_hooks = True
-            details = f"filter_failed{{{self.plan.names[position]}}}"
-            self.reply(LocalReply(FILTER_FAILED.status, FILTER_FAILED.body, details=details))
+            self.reply(self.failure_reply(position))
         return False
 
     def complete(self) -> None:
@@ -319,16 +360,26 @@ class FilterStream(ResponsePipeline):
             try:
                 self.filters[position].on_stream_complete(self)
             except Exception as error:  # a filter is foreign code, and the access log must be written
-                self.report_failure(self.plan.names[position], self.filters[position], error)
+                self.report_failure(self.plan.names[position], self.plan.makers[position][2], error)
 
     @abstractmethod
     def run_hook(self, hook: Awaitable[Any], resume: Callable[[Any, BaseException | None], None]) -> Any:
         """Run an `async` hook as far as it goes without waiting.
 
         Returns its value, or PENDING when it suspended; then `resume(value, error)` is called once it is through.
-        Raises what the hook raised before it suspended.
+        Raises what the hook raised before it suspended. A hook that still waits when the stream is over is cancelled.
         """
 
     @abstractmethod
-    def report_failure(self, name: str, failed: HttpFilter[Any], error: Exception) -> None:
-        """Count and log that a filter raised."""
+    def report_failure(self, name: str, context: FactoryContext, error: Exception) -> None:
+        """Count and log that the filter `name`, made with `context`, raised."""
+
+
+def _check_reply(result: Any) -> None:
+    if result is not None and not isinstance(result, LocalReply):
+        raise TypeError(f"a hook returned {type(result).__name__}, not LocalReply or None")
+
+
+def _check_body_result(result: Any) -> None:
+    if result is not None and not isinstance(result, bytes | LocalReply):
+        raise TypeError(f"a body hook returned {type(result).__name__}, not bytes, LocalReply or None")

@@ -19,34 +19,48 @@ from typing import Any
 
 from meshproxy.chain.http_response import PENDING
 
-__all__ = ["PENDING", "Resume", "run_hook"]
+__all__ = ["PENDING", "HookCancelled", "Keep", "Resume", "run_hook"]
 
 Resume = Callable[[Any, BaseException | None], None]
+Keep = Callable[["asyncio.Task[Any]"], None]
+"""Told of the task of a hook that suspended, so that it can be cancelled when nobody wants its result any more."""
+
+
+class HookCancelled(Exception):
+    """What a hook waited for was cancelled: a fault like any other, where CancelledError would end our caller."""
 
 
 async def _as_coroutine(awaitable: Awaitable[Any]) -> Any:
     return await awaitable
 
 
-def _watch(task: asyncio.Task[Any], resume: Resume) -> Any:
+def _watch(task: asyncio.Task[Any], resume: Resume, keep: Keep | None) -> Any:
     def finished(task: asyncio.Task[Any]) -> None:
         if task.cancelled():
-            resume(None, asyncio.CancelledError())
+            resume(None, HookCancelled())
             return
         error = task.exception()
         resume(None if error else task.result(), error)
 
     task.add_done_callback(finished)
+    if keep is not None:
+        keep(task)
     return PENDING
 
 
 if sys.version_info >= (3, 12):
 
-    def run_hook(loop: asyncio.AbstractEventLoop, hook: Awaitable[Any], resume: Resume) -> Any:
+    def run_hook(
+        loop: asyncio.AbstractEventLoop, hook: Awaitable[Any], resume: Resume, keep: Keep | None = None
+    ) -> Any:
         """Run `hook` as far as it goes. Returns its value, or PENDING; then `resume(value, error)` follows."""
         coroutine = hook if isinstance(hook, types.CoroutineType) else _as_coroutine(hook)
         task: asyncio.Task[Any] = asyncio.Task(coroutine, loop=loop, eager_start=True)
-        return task.result() if task.done() else _watch(task, resume)
+        if not task.done():
+            return _watch(task, resume, keep)
+        if task.cancelled():
+            raise HookCancelled
+        return task.result()
 
 else:
 
@@ -92,7 +106,9 @@ else:
 
     _current = asyncio.tasks._current_tasks  # type: ignore[attr-defined]  # no public way on 3.11 to step a coroutine
 
-    def run_hook(loop: asyncio.AbstractEventLoop, hook: Awaitable[Any], resume: Resume) -> Any:
+    def run_hook(
+        loop: asyncio.AbstractEventLoop, hook: Awaitable[Any], resume: Resume, keep: Keep | None = None
+    ) -> Any:
         """Run `hook` as far as it goes. Returns its value, or PENDING; then `resume(value, error)` follows."""
         coroutine: Coroutine[Any, Any, Any] = hook if isinstance(hook, types.CoroutineType) else _as_coroutine(hook)
         outer = _current.get(loop)
@@ -102,6 +118,8 @@ else:
             awaited = coroutine.send(None)
         except StopIteration as stop:
             return stop.value
+        except asyncio.CancelledError as error:
+            raise HookCancelled from error
         finally:
             if outer is None:
                 del _current[loop]
@@ -109,4 +127,4 @@ else:
                 _current[loop] = outer
         task = loop.create_task(_go_on(coroutine, awaited))
         stand_in.task = task
-        return _watch(task, resume)
+        return _watch(task, resume, keep)

@@ -7,6 +7,7 @@ the access log.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -18,7 +19,7 @@ from meshproxy.codec.h1_encode import LAST_CHUNK, NameWriter, encode_chunk, enco
 from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
 from meshproxy.model.route import ForwardAction, WeightedCluster
 from meshproxy.plugin.context import FactoryContext, FetchReply, Timer
-from meshproxy.plugin.http import TerminalHttpFilter
+from meshproxy.plugin.http import HttpFilter, TerminalHttpFilter
 from meshproxy.plugin.replies import (
     MAX_DURATION_TIMEOUT,
     REQUEST_IDLE_TIMEOUT,
@@ -84,6 +85,7 @@ class HttpServerStream(FilterStream):
     _chunked: bool = False
     _until_close: bool = False
     _timers: list[Timer] | None = None
+    _hooks: set[asyncio.Task[Any]] | None = None
     _read_disabled: int = 0
 
     def __init__(self, owner: HttpConnection, request: RequestHeaders, end: bool, now: float) -> None:
@@ -244,7 +246,13 @@ class HttpServerStream(FilterStream):
     # The chain's needs.
 
     def run_hook(self, hook: Awaitable[Any], resume: Callable[[Any, BaseException | None], None]) -> Any:
-        return run_hook(self.owner.worker.loop, hook, resume)
+        return run_hook(self.owner.worker.loop, hook, resume, self._keep_hook)
+
+    def _keep_hook(self, task: asyncio.Task[Any]) -> None:
+        if self._hooks is None:
+            self._hooks = set()
+        self._hooks.add(task)
+        task.add_done_callback(self._hooks.discard)
 
     def report_failure(self, name: str, context: FactoryContext, error: Exception) -> None:
         context.stats.counter(f"filter.{name}.exceptions").inc()
@@ -410,6 +418,9 @@ class HttpServerStream(FilterStream):
             for timer in self._timers:
                 timer.cancel()
             self._timers = None
+        if self._hooks is not None:
+            for task in tuple(self._hooks):
+                task.cancel()
         stats = self.owner.manager.stats
         stats.finished += 1
         if self.raw:
