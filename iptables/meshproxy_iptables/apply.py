@@ -40,8 +40,7 @@ def exclusive(say: Say) -> Iterator[None]:
 def install(plan: Plan, settings: Settings, say: Say) -> str:
     """Makes the rules in place those of the plan; returns the backend's name. Raises InterceptionError."""
     with exclusive(say):
-        for line in routing.apply(plan):
-            say(line)
+        _add_routes(plan, say)
         try:
             used = _install_with_any(candidates(settings, say), plan, settings, say)
         except InterceptionError:
@@ -51,6 +50,14 @@ def install(plan: Plan, settings: Settings, say: Say) -> str:
             raise
         _remove_elsewhere(used, settings, say)
         return used.backend.name
+
+
+def _add_routes(plan: Plan, say: Say) -> None:
+    try:
+        for line in routing.apply(plan):
+            say(line)
+    except PermissionError as error:
+        raise InterceptionError(f"can't change addresses and routes: {error.strerror}: CAP_NET_ADMIN?") from None
 
 
 def uninstall(settings: Settings, say: Say) -> None:

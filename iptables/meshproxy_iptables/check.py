@@ -8,13 +8,13 @@ the one mistake that no rule can show.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 
 from . import routing
 from .choice import everywhere
 from .errors import BackendError
 from .log import Say
 from .options import Options
+from .processes import read_file
 from .rules import Plan
 from .settings import Settings
 
@@ -67,8 +67,5 @@ def collisions(options: Options, sockets: Iterable[str]) -> list[str]:
 def _sockets() -> list[str]:
     lines: list[str] = []
     for name in ("tcp", "tcp6"):
-        try:
-            lines += Path(f"/proc/net/{name}").read_text().splitlines()[1:]
-        except OSError:
-            continue
+        lines += read_file(f"/proc/net/{name}").splitlines()[1:]
     return lines

@@ -8,9 +8,8 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
-from . import apply, explain, flags, iptables_text, namespaces, nft_text, settings, surroundings
+from . import apply, flags, iptables_text, namespaces, nft_text, settings, surroundings
 from .backend import resolve
 from .errors import InterceptionError
 from .flags import Value
@@ -100,7 +99,10 @@ def _print(plan: Plan, how: Settings) -> None:
         case "nft":
             text = nft_text.render(plan)
         case "explain":
+            from . import explain  # only --dry-run needs it
+
             text = explain.render(plan, how.native_nftables)
     sys.stdout.write(text)
     if how.dry_run_file:
-        Path(how.dry_run_file).write_text(text)
+        with open(how.dry_run_file, "w", encoding="utf-8") as file:
+            file.write(text)

@@ -6,7 +6,6 @@ understood: the level of the default scope decides, scopes of other components d
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Callable
@@ -31,6 +30,8 @@ class Log:
         if LEVELS.index(level) > self._level:
             return
         if self._as_json:
+            import json  # most runs write plain lines
+
             stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
             sys.stderr.write(json.dumps({"level": level, "time": stamp, "msg": line}) + "\n")
         else:

@@ -7,6 +7,7 @@ Matches come in the order that `_rank` gives; in the raw table the port stands f
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from .rules import (
@@ -55,6 +56,64 @@ _CHAIN_ORDER: dict[Table, tuple[str, ...]] = {
     "mangle": ("istio-divert", "istio-tproxy", "istio-inbound", "istio-drop"),
     "raw": ("istio-inbound", "istio-output-dns"),
 }
+
+
+_BARE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*\*?")
+_KEYWORDS = frozenset(
+    [
+        "accept",
+        "arp",
+        "at",
+        "bridge",
+        "chain",
+        "counter",
+        "ct",
+        "day",
+        "drop",
+        "ether",
+        "exthdr",
+        "fib",
+        "flow",
+        "hour",
+        "icmp",
+        "ip",
+        "ip6",
+        "ipsec",
+        "jhash",
+        "limit",
+        "log",
+        "map",
+        "mark",
+        "masquerade",
+        "meta",
+        "nat",
+        "netdev",
+        "oif",
+        "iif",
+        "or",
+        "queue",
+        "quota",
+        "redirect",
+        "reject",
+        "return",
+        "rt",
+        "rule",
+        "set",
+        "snat",
+        "dnat",
+        "socket",
+        "synproxy",
+        "table",
+        "tcp",
+        "th",
+        "time",
+        "tproxy",
+        "udp",
+        "vlan",
+        "xor",
+        "and",
+    ]
+)
 
 
 def render(plan: Plan) -> str:
@@ -145,7 +204,7 @@ def _rank(match: Match, table: Table) -> int:
 def _match(match: Match, rule: Rule) -> str:
     match match:
         case Interface(direction, name):
-            return f"{'iifname' if direction == 'in' else 'oifname'} {name.replace('+', '*')}"
+            return f"{'iifname' if direction == 'in' else 'oifname'} {_name(name)}"
         case Proto(name):
             return f"meta l4proto {name}"
         case Address(side, cidr, negate):
@@ -159,6 +218,12 @@ def _match(match: Match, rule: Rule) -> str:
             return f"{'ct mark' if of_connection else 'mark'} {_not(negate)}{value}"
         case Owner(kind, id_, negate):
             return f"{'meta ' if rule.table == 'raw' else ''}sk{kind} {_not(negate)}{id_}"
+
+
+def _name(name: str) -> str:
+    """An interface: bare where nft reads it as a name, else quoted; a final `+` of iptables is `*` here."""
+    name = f"{name[:-1]}*" if name.endswith("+") else name
+    return name if _BARE.fullmatch(name) and name not in _KEYWORDS else f'"{name}"'
 
 
 def _ip(rule: Rule) -> str:

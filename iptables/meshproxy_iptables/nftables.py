@@ -8,12 +8,10 @@ for TPROXY what `nft_text.render_installed` adds to it.
 
 from __future__ import annotations
 
-import shutil
-
 from . import nft_text
 from .backend import resolve
 from .canonical import Key, nft_key
-from .processes import run
+from .processes import installed, run
 from .rules import Plan
 
 NFT = "nft"
@@ -26,7 +24,7 @@ class Nftables:
     name = "native nftables"
 
     def installed(self) -> bool:
-        return shutil.which(NFT) is not None
+        return installed(NFT)
 
     def drift(self, plan: Plan) -> list[str]:
         return compare(expected_tables(nft_text.render_installed(plan)), listed_tables(self._list()))

@@ -12,6 +12,21 @@ TIMEOUT = 60.0
 """Seconds; longer than the tools wait for their lock."""
 
 
+def installed(tool: str) -> bool:
+    """Whether a tool is in the PATH. (`shutil.which` does the same, and its import costs what a fork costs.)"""
+    places = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    return any(os.access(os.path.join(place, tool), os.X_OK) for place in places)
+
+
+def read_file(path: str) -> str:
+    """A small file as text, "" if it can't be read."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
 def run(argv: Sequence[str], text: str = "", environ: dict[str, str] | None = None) -> str:
     """Runs a tool with `text` as its input and returns what it printed.
 

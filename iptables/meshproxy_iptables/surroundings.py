@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import ipaddress
 import pwd
-from pathlib import Path
 
 from .netlink import InterfaceAddress, Netlink
+from .processes import read_file
 from .settings import Surroundings
 
-RESOLV_CONF = Path("/etc/resolv.conf")
+RESOLV_CONF = "/etc/resolv.conf"
 MAGIC_V6 = "::6"
 """Added to lo by an earlier run; no address of the pod."""
 
 
 def of_this_host() -> Surroundings:
     """Asks the kernel and the files of this host."""
-    return Surroundings(has_ipv6=_has_ipv6, resolvers=lambda: resolvers(_read(RESOLV_CONF)), user_id=_user_id)
+    return Surroundings(has_ipv6=_has_ipv6, resolvers=lambda: resolvers(read_file(RESOLV_CONF)), user_id=_user_id)
 
 
 def speaks_ipv6(addresses: list[InterfaceAddress], dual_stack: bool) -> bool:
@@ -69,13 +69,6 @@ def addresses() -> list[InterfaceAddress]:
 
 def _has_ipv6(dual_stack: bool) -> bool:
     return speaks_ipv6(addresses(), dual_stack)
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(errors="replace")
-    except OSError:
-        return ""
 
 
 def _user_id(name: str) -> int | None:

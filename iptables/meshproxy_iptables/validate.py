@@ -87,7 +87,11 @@ def _try(probe: Probe, listeners: list[socket.socket], timeout: float, say: Say)
     child = os.fork()
     if child == 0:
         os.close(reader)
-        _connect_for_ever(probe, writer)
+        try:
+            _connect_for_ever(probe, writer)
+        finally:
+            # Whatever happens: the child must not go on with the parent's work.
+            os._exit(1)
     os.close(writer)
     try:
         arrived, last = _wait(probe, listeners, reader, time.monotonic() + timeout)
@@ -143,12 +147,12 @@ def _wait(probe: Probe, listeners: list[socket.socket], reader: int, deadline: f
 
 
 def _connect_for_ever(probe: Probe, writer: int) -> None:
-    """The child: becomes the uid and connects again and again; reports each error by name. Never returns."""
+    """The child: becomes the uid and connects again and again; reports each error by name. Returns if it may not."""
     try:
         _become(probe.uid, probe.gid)
     except PermissionError:
         os.write(writer, f"{_NOT_PERMITTED}\n".encode())
-        os._exit(0)
+        return
     family = socket.AF_INET6 if probe.family == 6 else socket.AF_INET
     while True:
         with socket.socket(family, socket.SOCK_STREAM) as client:
@@ -165,7 +169,10 @@ def _connect_for_ever(probe: Probe, writer: int) -> None:
 
 
 def _become(uid: int, gid: int) -> None:
-    """Takes an identity for good. Raises PermissionError if this process may not."""
+    """Takes an identity. Raises PermissionError if this process may not.
+
+    The saved uid stays the parent's: without CAP_KILL, that is what lets the parent end the child.
+    """
     if (os.geteuid(), os.getegid()) == (uid, gid):
         return
     if os.geteuid() == 0:
@@ -173,4 +180,4 @@ def _become(uid: int, gid: int) -> None:
     if os.getegid() != gid:
         os.setresgid(gid, gid, gid)
     if os.geteuid() != uid:
-        os.setresuid(uid, uid, uid)
+        os.setresuid(uid, uid, os.getuid())

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import fcntl
 import os
-import shutil
 from functools import cached_property
-from pathlib import Path
 
 from . import xtables_state
 from .backend import resolve
 from .errors import BackendError
 from .log import Say
-from .processes import run
+from .processes import installed, read_file, run
 from .rules import Family, Plan
 from .xtables_state import Saved
 
@@ -36,7 +34,7 @@ class Xtables:
         self.name = f"iptables{self._suffix}"
 
     def installed(self) -> bool:
-        return shutil.which(self._binary(4, "-restore")) is not None
+        return installed(self._binary(4, "-restore"))
 
     def drift(self, plan: Plan) -> list[str]:
         return [line for family in FAMILIES for line in self._family_drift(plan, family, self.save(family))]
@@ -88,7 +86,7 @@ class Xtables:
 
     def _tidy(self, family: Family, before: Saved) -> None:
         """Takes away tables of iptables-nft that we made and that are empty now."""
-        if self._legacy or not before.residue or not shutil.which("nft"):
+        if self._legacy or not before.residue or not installed("nft"):
             return
         after = self.save(family)
         for table in after.tables:
@@ -128,7 +126,7 @@ class Xtables:
         """Says that there will be a wait, if the lock of iptables-legacy is taken."""
         if not self._legacy or self._lock_for_tools() == os.devnull:
             return
-        path = Path(self._lock_file or LOCK_FILE)
+        path = self._lock_file or LOCK_FILE
         try:
             descriptor = os.open(path, os.O_RDONLY)
         except OSError:
@@ -165,8 +163,5 @@ def legacy_tables() -> list[str]:
     """The tables of iptables-legacy that exist in this network namespace; asking creates none."""
     names: list[str] = []
     for path in ("/proc/net/ip_tables_names", "/proc/net/ip6_tables_names"):
-        try:
-            names += Path(path).read_text().split()
-        except OSError:
-            continue
+        names += read_file(path).split()
     return names

@@ -102,9 +102,13 @@ class Namespace:
         """Lines for `ip -batch`."""
         subprocess.run(["ip", "-n", self.name, "-batch", "-"], input=script, text=True, check=True)
 
-    def intercept(self, *flags: str, uid: int = 0, **environ: str) -> subprocess.CompletedProcess[str]:
-        """Runs meshproxy-iptables; the environment holds nothing but `environ`."""
+    def intercept(
+        self, *flags: str, uid: int = 0, bounding: str = "", **environ: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Runs meshproxy-iptables; the environment holds nothing but `environ`. bounding: the capabilities it has."""
         identity = [] if uid == 0 else ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups"]
+        if bounding:
+            identity = ["setpriv", f"--bounding-set={bounding}", "--inh-caps=-all"]
         return self.run(
             *identity, "env", "-i", f"PYTHONPATH={PACKAGE}", f"PATH={os.environ['PATH']}",
             *(f"{name}={value}" for name, value in environ.items()),

@@ -61,8 +61,8 @@ def foreign(pod: Namespace, backend: str) -> None:
         pod.output(f"{tool}-{kind}-restore", "--noflush", text=text)
 
 
-def installed(pod: Namespace, *flags: str) -> str:
-    done = pod.intercept(*flags)
+def installed(pod: Namespace, *flags: str, **environ: str) -> str:
+    done = pod.intercept(*flags, **environ)
     assert done.returncode == 0, done.stderr
     return done.stderr
 
@@ -191,6 +191,14 @@ def test_11_rules_of_istio_iptables_are_taken_over(pods: Pods) -> None:
     assert state(pods.a)["rules4"] == before["rules4"]
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_odd_names_are_understood(pods: Pods, backend: str) -> None:
+    flags = (*TYPICAL, "-c=eth0.100,4g,ip,veth+,mark,a-b_c")
+    installed(pods.a, backend, *flags, ISTIO_OUTBOUND_OWNER_GROUPS="root,777")
+    done = pods.a.intercept("check", backend, *flags, ISTIO_OUTBOUND_OWNER_GROUPS="root,777")
+    assert done.returncode == 0, done.stdout
+
+
 def test_two_hundred_times(pods: Pods) -> None:
     """In one process, as 200 starts of Python would take a minute without telling more."""
     before = state(pods.a)
@@ -273,3 +281,33 @@ def test_from_outside_by_the_path_of_the_namespace(pods: Pods) -> None:
         assert done.returncode == 0, done.stderr
         assert pods.a.intercept("check", backend, *TYPICAL).returncode == 0
     assert pods.b.output("nft", "list", "ruleset") == ""
+
+
+@pytest.mark.parametrize(
+    ("backend", "capabilities"),
+    [(NATIVE, "+net_admin"), (NFT, "+net_admin"), (LEGACY, "+net_admin,+net_raw")],
+)
+def test_with_no_more_privilege_than_the_manifests_give(pods: Pods, backend: str, capabilities: str) -> None:
+    done = pods.a.intercept(backend, *EVERYTHING, bounding=f"-all,{capabilities}")
+    assert done.returncode == 0, done.stderr
+    assert pods.a.intercept("check", backend, *EVERYTHING).returncode == 0
+
+
+def test_validation_with_the_privilege_of_the_manifest(pods: Pods) -> None:
+    done = pods.a.intercept(*TYPICAL, "--run-validation", bounding="-all,+net_admin,+setuid,+setgid")
+    assert done.returncode == 0, done.stderr
+    assert "outbound IPv4: uid 65534 to 192.0.2.1:15002 arrives" in done.stderr
+    lacking = pods.a.intercept(*TYPICAL, "--run-validation", "--skip-rule-apply", bounding="-all,+net_admin")
+    assert lacking.returncode == 126
+    assert "CAP_SETUID" in lacking.stderr
+
+
+def test_without_privilege_nothing_happens_and_it_is_said(pods: Pods) -> None:
+    before = state(pods.a)
+    done = pods.a.intercept(*EVERYTHING, bounding="-all")
+    assert done.returncode == 1
+    assert "CAP_NET_ADMIN" in done.stderr
+    done = pods.a.intercept(*TYPICAL, bounding="-all")
+    assert done.returncode == 1
+    assert "no backend could install the rules" in done.stderr
+    assert state(pods.a) == before

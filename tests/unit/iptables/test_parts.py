@@ -132,6 +132,13 @@ def test_an_insertion_into_an_empty_chain_is_an_addition() -> None:
     assert len(order) == 3
 
 
+@pytest.mark.parametrize(
+    ("name", "text"), [("eth0.100", "eth0.100"), ("vnet+", "vnet*"), ("4g", '"4g"'), ("ip", '"ip"'), ("a:1", '"a:1"')]
+)
+def test_names_that_nft_would_misread_are_quoted(name: str, text: str) -> None:
+    assert f"oifname {text} counter return" in nft_text.render(build(options(exclude_interfaces=(name,))))
+
+
 def test_native_tproxy_drops_where_no_proxy_listens() -> None:
     plan = build(options(tproxy=True, inbound_all=True))
     added = nft_text.render_installed(plan).removeprefix(nft_text.render(plan))
