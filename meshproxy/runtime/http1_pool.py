@@ -65,7 +65,11 @@ class PendingRequest(HttpUpstream):
 
     def attach(self, upstream: Http1Upstream) -> None:
         """A connection is there: send what has come so far."""
-        upstream.start(self.request, self.end, self.sink)
+        try:
+            upstream.start(self.request, self.end, self.sink)
+        except ValueError as error:
+            self.sink.on_upstream_reset(ResetReason.LOCAL_RESET, str(error))
+            return
         self.sink.on_upstream_ready(upstream)
         for piece, end in self._pieces:
             if isinstance(piece, Headers):
