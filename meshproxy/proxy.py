@@ -56,11 +56,13 @@ class Formats:
     def __init__(self, context: FormatContext) -> None:
         self._context = context
 
-    def text(self, text: str, *, omit_empty_values: bool = False) -> LineFormatter:
-        return compile_text(text, self._context, omit_empty_values).render
+    def text(self, text: str, *, omit_empty_values: bool = False, extensions: Sequence[str] = ()) -> LineFormatter:
+        return compile_text(text, self._context, omit_empty_values, extensions).render
 
-    def json(self, value: Mapping[str, Any], *, omit_empty_values: bool = False) -> LineFormatter:
-        return compile_json(value, self._context, omit_empty_values).render
+    def json(
+        self, value: Mapping[str, Any], *, omit_empty_values: bool = False, extensions: Sequence[str] = ()
+    ) -> LineFormatter:
+        return compile_json(value, self._context, omit_empty_values, extensions).render
 
     def header(self, text: str) -> str | ValueFormatter:
         formatter = compile_header(text, self._context)
@@ -117,6 +119,7 @@ def load_configuration(
     context = CompileContext(
         registry=registry or FilterRegistry.discover(),
         stats=stats.store.scope(""),
+        configure_stats=stats.settle,
         make_logger=make_logger,
         clock=SystemClock(),
         rng=rng,
@@ -124,7 +127,6 @@ def load_configuration(
         node=node or Node(),
     )
     snapshot = compile_bootstrap(loaded.view, context)
-    stats.settle(snapshot.stats)
     return Configuration(snapshot, loaded, stats.store, (*loaded.warnings, *context.warnings), rng)
 
 
@@ -205,4 +207,3 @@ class Proxy:
 def addresses(listener: Listener) -> list[Any]:
     """Every address a listener binds."""
     return [listener.address, *listener.additional_addresses]
-

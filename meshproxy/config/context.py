@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -28,10 +28,12 @@ from meshproxy.plugin.view import ConfigView
 class FormatCompiler(Protocol):
     """Envoy's substitution format strings, compiled. All methods raise ValueError for a bad format."""
 
-    def text(self, text: str, *, omit_empty_values: bool = False) -> LineFormatter:
-        """A line (or body) from a text with operators."""
+    def text(self, text: str, *, omit_empty_values: bool = False, extensions: Sequence[str] = ()) -> LineFormatter:
+        """A line (or body) from a text with operators. extensions: operators that aren't there by themselves."""
 
-    def json(self, value: Mapping[str, Any], *, omit_empty_values: bool = False) -> LineFormatter:
+    def json(
+        self, value: Mapping[str, Any], *, omit_empty_values: bool = False, extensions: Sequence[str] = ()
+    ) -> LineFormatter:
         """One line of JSON, its newline included, from nested mappings, lists and texts with operators."""
 
     def header(self, text: str) -> str | ValueFormatter:

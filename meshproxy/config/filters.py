@@ -7,7 +7,8 @@ message (`compile`), or gives the dataclass that a `TypedStruct` is read into (`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from meshproxy.config.access_logs import compile_access_logs
@@ -203,17 +204,10 @@ def merge_levels(levels: Sequence[Level], filters: Mapping[str, FilterSpec]) -> 
     return merged
 
 
-class _noting:
-    """Adds the problems of a ConfigError raised inside to a list and goes on."""
-
-    def __init__(self, problems: list[Problem]) -> None:
-        self.problems = problems
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> bool:
-        if isinstance(error, ConfigError):
-            self.problems += error.problems
-            return True
-        return False
+@contextmanager
+def _noting(problems: list[Problem]) -> Iterator[None]:
+    """Add the problems of a ConfigError raised inside to `problems` and go on."""
+    try:
+        yield
+    except ConfigError as error:
+        problems += error.problems

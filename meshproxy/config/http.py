@@ -13,7 +13,7 @@ from meshproxy.config.http_options import CommonOptions, compile_common_options,
 from meshproxy.config.local_replies import compile_local_replies
 from meshproxy.config.routes import compile_route_table
 from meshproxy.errors import ConfigError
-from meshproxy.model.http import HttpConnectionManagerConfig, UpgradeConfig
+from meshproxy.model.http import HttpConnectionManagerConfig, LocalReplyConfig, UpgradeConfig
 from meshproxy.model.listener import AccessLog, FilterSpec
 from meshproxy.model.route import RouteTable
 from meshproxy.plugin.registry import UnknownFilter
@@ -48,7 +48,8 @@ def compile_http_connection_manager(view: ConfigView, context: CompileContext) -
         **_compile_request_id(view),
         **_compile_paths_and_hosts(view, context),
         **_compile_limits(view, common),
-        **_compile_local_reply(view, context),
+        local_reply=_compile_local_reply(view, context),
+        flush_access_log_on_new_request=_logs_new_requests(view),
     )
 
 
@@ -194,14 +195,15 @@ def _compile_limits(view: ConfigView, common: CommonOptions) -> dict[str, Any]:
     }
 
 
-def _compile_local_reply(view: ConfigView, context: CompileContext) -> dict[str, Any]:
+def _compile_local_reply(view: ConfigView, context: CompileContext) -> LocalReplyConfig | None:
     local_reply = view.view("local_reply_config")
+    return compile_local_replies(local_reply, context) if local_reply is not None else None
+
+
+def _logs_new_requests(view: ConfigView) -> bool:
     options = view.view("access_log_options")
-    on_new = options.boolean("flush_access_log_on_new_request") if options is not None else False
-    return {
-        "local_reply": compile_local_replies(local_reply, context) if local_reply is not None else None,
-        "flush_access_log_on_new_request": on_new or view.boolean("flush_access_log_on_new_request"),
-    }
+    newer = options is not None and options.boolean("flush_access_log_on_new_request")
+    return newer or view.boolean("flush_access_log_on_new_request")
 
 
 def _check_tracing(view: ConfigView, context: CompileContext) -> None:

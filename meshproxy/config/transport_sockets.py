@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from meshproxy.config.context import CompileContext
 from meshproxy.model.listener import TransportSocket
-from meshproxy.plugin.suggest import unsupported_extension
 from meshproxy.plugin.view import ConfigView
 
 _RAW = "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer"
@@ -21,5 +20,6 @@ def compile_transport_socket(view: ConfigView | None, context: CompileContext) -
         return None
     compile_socket = context.transport_sockets.get(typed.full_name)
     if compile_socket is None or typed.view is None:
-        typed.fail(unsupported_extension(typed.full_name, (_RAW, *context.transport_sockets)))
+        # No nearest name is proposed: that of `RawBuffer` would take the encryption away.
+        typed.fail(f"transport socket '{typed.full_name}' isn't supported by meshproxy")
     return compile_socket(typed.view, context)

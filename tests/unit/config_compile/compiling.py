@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from meshproxy.clock import FakeClock
@@ -77,10 +77,12 @@ STAND_INS = FilterRegistry().with_classes(
 class Formats:
     """Formats without operators' values: a text stands for itself, `%` makes it depend on the stream."""
 
-    def text(self, text: str, *, omit_empty_values: bool = False) -> LineFormatter:
+    def text(self, text: str, *, omit_empty_values: bool = False, extensions: Sequence[str] = ()) -> LineFormatter:
         return lambda stream: text
 
-    def json(self, value: Mapping[str, Any], *, omit_empty_values: bool = False) -> LineFormatter:
+    def json(
+        self, value: Mapping[str, Any], *, omit_empty_values: bool = False, extensions: Sequence[str] = ()
+    ) -> LineFormatter:
         return lambda stream: repr(value)
 
     def header(self, text: str) -> str | ValueFormatter:

@@ -303,6 +303,6 @@ def test_a_transport_socket_that_nobody_compiles_is_named() -> None:
     """
     assert compile_text(text).clusters["d"].transport_socket is None
     with pytest.raises(
-        ConfigError, match=r"envoy\.yaml:6:.*unknown extension 'envoy\.extensions\.transport_sockets\.tls"
+        ConfigError, match=r"envoy\.yaml:6:.*transport socket 'envoy\.extensions\.transport_sockets\.tls"
     ):
         compile_text(text, make_context(transport_sockets={}))

@@ -199,7 +199,7 @@ def test_local_replies_are_mapped_by_the_first_that_holds() -> None:
 
 def test_a_bad_format_is_told_with_its_place() -> None:
     class Picky(Formats):
-        def text(self, text: str, *, omit_empty_values: bool = False) -> Any:
+        def text(self, text: str, **settings: Any) -> Any:
             raise ValueError(f"bad: {text}")
 
     log = "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog"
