@@ -5,10 +5,12 @@ docs/differences.md says the same in prose; a test holds the two together.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from .case import Difference
 
 _REFUSED = ("client 1", "upstream up", "access log", "client 1 end after last byte")
-_REFUSED_CLOSING_ANYWAY = ("client 1", "upstream up", "access log", "client 1 end after last byte")
+_HEAD = ("client 1", "upstream up", "access log")
 
 FOLDED_REQUEST = Difference(
     "obs-fold in a request",
@@ -28,17 +30,39 @@ TWO_HOSTS = Difference(
 BACKSLASH = Difference(
     "backslash in a request target",
     "not allowed by RFC 3986; servers that take it for a slash see another path than the one that was authorised",
-    ("client 1", "upstream up", "access log"),
+    _HEAD,
 )
 HTTP_09 = Difference(
     "HTTP/0.9 with accept_http_10",
     "nothing in a mesh speaks it, and a line without version is more likely an attack or a mistake",
-    _REFUSED_CLOSING_ANYWAY,
+    _REFUSED,
 )
 CODING_IN_10 = Difference(
     "Transfer-Encoding in an HTTP/1.0 request",
     "RFC 9112 section 6.1: its framing is to be treated as faulty",
-    _REFUSED_CLOSING_ANYWAY,
+    _REFUSED,
+)
+BARE_LF_SHORT = replace(BARE_LF, sections=_HEAD)
+BARE_CR = Difference(
+    "bare CR in a head",
+    "RFC 9112 section 2.2 asks to refuse or replace it; Envoy deletes it, so that two names or values may run together",
+    _HEAD,
+)
+ODD_HOST = Difference(
+    "Host that is empty or has user information or no valid port",
+    "RFC 9110 sections 4.2.1 and 4.2.4; it is what routes and policies decide on",
+    _HEAD,
+)
+ODD_SPACES = Difference(
+    "more or other white space in the request line than one space between words",
+    "RFC 9112 section 3: a lenient reading is a way to smuggle",
+    _HEAD,
+)
+LOOSE_CHUNKS = Difference(
+    "chunk lines and trailers beyond the grammar or beyond any use",
+    "junk after a size, NUL, thousands of zeros, more than 4 KiB of extensions, folded, bare-LF or 200 trailers: Envoy"
+    " drops them unread, others have been smuggled or exhausted with them",
+    _HEAD,
 )
 UNASKED_101 = Difference(
     "101 that nobody asked for",
@@ -56,4 +80,4 @@ TOO_MANY_QUEUED = Difference(
     " nothing queues",
     ("client 1", "upstream up", "access log", "client 1 end after last byte"),
 )
-ALL = [value for value in list(globals().values()) if isinstance(value, Difference)]
+ALL = {value.title: value for value in list(globals().values()) if isinstance(value, Difference)}
