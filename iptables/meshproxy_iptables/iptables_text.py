@@ -79,8 +79,8 @@ def _match(match: Match) -> list[str]:
     match match:
         case Interface(direction, name):
             return ["-i" if direction == "in" else "-o", name]
-        case Proto(name):
-            return ["-p", name]
+        case Proto(name, nft_only):
+            return [] if nft_only else ["-p", name]
         case Address(side, cidr, negate):
             return [*_not(negate), "-s" if side == "source" else "-d", cidr]
         case Owner(kind, id_, negate):

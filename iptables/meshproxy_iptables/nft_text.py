@@ -205,7 +205,7 @@ def _match(match: Match, rule: Rule) -> str:
     match match:
         case Interface(direction, name):
             return f"{'iifname' if direction == 'in' else 'oifname'} {_name(name)}"
-        case Proto(name):
+        case Proto(name, _):
             return f"meta l4proto {name}"
         case Address(side, cidr, negate):
             return f"{_ip(rule)} {'saddr' if side == 'source' else 'daddr'} {_not(negate)}{cidr}"

@@ -102,7 +102,8 @@ def _interfaces(options: Options) -> Iterator[Rule]:
 
 def _drop_invalid() -> Iterator[Rule]:
     why = "a packet outside its window is not translated back, and the kernel would answer it with a reset"
-    yield Rule("mangle", PREROUTING, (ConnState(("INVALID",)),), Jump(DROP_CHAIN), why)
+    invalid = (Proto("tcp", nft_only=True), ConnState(("INVALID",)))
+    yield Rule("mangle", PREROUTING, invalid, Jump(DROP_CHAIN), why)
     yield Rule("mangle", DROP_CHAIN, (), Drop(), why)
 
 

@@ -43,9 +43,14 @@ class Interface:
 
 @dataclass(frozen=True, slots=True)
 class Proto:
-    """The transport protocol."""
+    """The transport protocol.
+
+    nft_only: iptables does without it. Istio's two backends differ in one rule: iptables drops invalid packets of any
+    protocol, nftables those of TCP.
+    """
 
     name: Protocol
+    nft_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
