@@ -26,8 +26,7 @@ from meshproxy.config.bootstrap import compile_bootstrap
 from meshproxy.config.bootstrap_load import Loaded, Source, load_bootstrap
 from meshproxy.config.context import CompileContext
 from meshproxy.errors import Problem
-from meshproxy.model.listener import LineFormatter, Listener
-from meshproxy.model.route import ValueFormatter
+from meshproxy.model.listener import Listener
 from meshproxy.model.snapshot import Node, Snapshot, StatsConfig
 from meshproxy.plugin.context import Logger
 from meshproxy.plugin.registry import FilterRegistry
@@ -35,7 +34,7 @@ from meshproxy.runtime.access_log_files import AccessLogFiles
 from meshproxy.runtime.clusters import Clusters
 from meshproxy.runtime.listener import Listeners, open_socket
 from meshproxy.runtime.worker import Worker
-from meshproxy.telemetry.formatter import compile_header, compile_json, compile_text
+from meshproxy.telemetry.formats import Formats
 from meshproxy.telemetry.operand import FormatContext
 from meshproxy.telemetry.stats import StatsStore
 
@@ -48,25 +47,6 @@ def tune_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
-
-
-class Formats:
-    """The format compiler of `telemetry`, as `config` asks for it."""
-
-    def __init__(self, context: FormatContext) -> None:
-        self._context = context
-
-    def text(self, text: str, *, omit_empty_values: bool = False, extensions: Sequence[str] = ()) -> LineFormatter:
-        return compile_text(text, self._context, omit_empty_values, extensions).render
-
-    def json(
-        self, value: Mapping[str, Any], *, omit_empty_values: bool = False, extensions: Sequence[str] = ()
-    ) -> LineFormatter:
-        return compile_json(value, self._context, omit_empty_values, extensions).render
-
-    def header(self, text: str) -> str | ValueFormatter:
-        formatter = compile_header(text, self._context)
-        return formatter.render if formatter.constant is None else formatter.constant
 
 
 class DeferredStats:

@@ -1,0 +1,30 @@
+"""The format compiler of this package in the shape in which `config` asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from meshproxy.model.listener import LineFormatter
+from meshproxy.model.route import ValueFormatter
+from meshproxy.telemetry.formatter import compile_header, compile_json, compile_text
+from meshproxy.telemetry.operand import FormatContext
+
+
+class Formats:
+    """Compiles Envoy's substitution formats. All methods raise ValueError for a bad format."""
+
+    def __init__(self, context: FormatContext) -> None:
+        self._context = context
+
+    def text(self, text: str, *, omit_empty_values: bool = False, extensions: Sequence[str] = ()) -> LineFormatter:
+        return compile_text(text, self._context, omit_empty_values, extensions).render
+
+    def json(
+        self, value: Mapping[str, Any], *, omit_empty_values: bool = False, extensions: Sequence[str] = ()
+    ) -> LineFormatter:
+        return compile_json(value, self._context, omit_empty_values, extensions).render
+
+    def header(self, text: str) -> str | ValueFormatter:
+        formatter = compile_header(text, self._context)
+        return formatter.render if formatter.constant is None else formatter.constant
