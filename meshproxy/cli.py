@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
-import signal
 import sys
 
 from meshproxy.config.bootstrap_load import Source, read_source
 from meshproxy.errors import ConfigError
-from meshproxy.proxy import Proxy, load_configuration
+from meshproxy.proxy import load_configuration
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -35,18 +33,19 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     import uvloop
 
-    async def serve() -> None:
-        loop = asyncio.get_running_loop()
-        proxy = Proxy(loop, configuration, log_flush_interval=options.file_flush_interval_msec / 1000)
-        proxy.start(proxy.open_sockets())
-        stop = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
-        await stop.wait()
-        await proxy.drain(1.0)
-        proxy.close()
+    from meshproxy.proxy import BindError, serve
+    from meshproxy.runtime.options import Options
 
-    uvloop.run(serve())
+    try:
+        uvloop.run(
+            serve(
+                configuration,
+                Options(config_path=options.config_path, file_flush_interval=options.file_flush_interval_msec / 1000),
+            )
+        )
+    except BindError as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        return 3
     return 0
 
 

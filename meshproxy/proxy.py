@@ -15,28 +15,42 @@ import asyncio
 import gc
 import random
 import socket
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import chain
 
-import structlog
-
+from meshproxy.address import Address, PipeAddress
 from meshproxy.clock import SystemClock
 from meshproxy.config.bootstrap import compile_bootstrap
 from meshproxy.config.bootstrap_load import Loaded, Source, load_bootstrap
 from meshproxy.config.context import CompileContext
+from meshproxy.config.filters import factory_context
 from meshproxy.errors import Problem
 from meshproxy.model.listener import Listener
 from meshproxy.model.snapshot import Node, Snapshot, StatsConfig
 from meshproxy.plugin.context import Logger
 from meshproxy.plugin.registry import FilterRegistry
 from meshproxy.runtime.access_log_files import AccessLogFiles
+from meshproxy.runtime.admin.pages import make_handlers
+from meshproxy.runtime.admin.program import Program
+from meshproxy.runtime.admin.server import AdminServer, host_of
+from meshproxy.runtime.admin.server_info import version
+from meshproxy.runtime.admin.stats_page import StatsPage
 from meshproxy.runtime.clusters import Clusters
+from meshproxy.runtime.drain import finish
+from meshproxy.runtime.fleet import LocalFleet, WorkerFleet
+from meshproxy.runtime.lifecycle import Lifecycle
 from meshproxy.runtime.listener import Listeners, open_socket
+from meshproxy.runtime.options import Options
+from meshproxy.runtime.program_log import PROGRAM_LOG
+from meshproxy.runtime.server_stats import ServerStats
 from meshproxy.runtime.worker import Worker
+from meshproxy.runtime.worker_control import WorkerControl
 from meshproxy.telemetry.formats import Formats
 from meshproxy.telemetry.operand import FormatContext
 from meshproxy.telemetry.stats import StatsStore
+from meshproxy.telemetry.tags import TagExtractor, TagProducer, custom_extractor, default_extractors
 
 
 def tune_collector() -> None:
@@ -73,6 +87,21 @@ class DeferredStats:
         self._config = config
 
 
+def make_logger(name: str) -> Logger:
+    """The program's log for a component or filter."""
+    return PROGRAM_LOG.logger(name)
+
+
+class BindError(Exception):
+    """An address that can't be had."""
+
+    def __init__(self, owner: str, address: str, cause: OSError) -> None:
+        reason = cause.strerror or str(cause)
+        if isinstance(cause, PermissionError):
+            reason += " (a port below 1024 needs CAP_NET_BIND_SERVICE)"
+        super().__init__(f"cannot bind '{address}' for {owner}: {reason}")
+
+
 @dataclass(frozen=True, slots=True)
 class Configuration:
     """A bootstrap that can be run: loaded, compiled, nothing opened yet."""
@@ -82,6 +111,7 @@ class Configuration:
     stats: StatsStore
     warnings: tuple[Problem, ...]
     rng: random.Random
+    context: CompileContext
 
 
 def load_configuration(
@@ -107,76 +137,42 @@ def load_configuration(
         node=node or Node(),
     )
     snapshot = compile_bootstrap(loaded.view, context)
-    return Configuration(snapshot, loaded, stats.store, (*loaded.warnings, *context.warnings), rng)
-
-
-def make_logger(name: str) -> Logger:
-    """The program's log with a name bound."""
-    logger: Logger = structlog.get_logger(logger_name=name)
-    return logger
+    return Configuration(snapshot, loaded, stats.store, (*loaded.warnings, *context.warnings), rng, context)
 
 
 class Proxy:
-    """One worker's proxy over a compiled configuration."""
+    """One worker: what carries traffic, in one process with one loop."""
 
     def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        configuration: Configuration,
-        *,
-        log_flush_interval: float = 10.0,
-        log_flush_size: int = 65536,
+        self, loop: asyncio.AbstractEventLoop, configuration: Configuration, options: Options, name: str = "worker_0"
     ) -> None:
         snapshot = configuration.snapshot
         self.configuration = configuration
         self.snapshot = snapshot
-        stats = configuration.stats
-        self.worker = Worker(
-            loop,
-            stats=stats,
-            access_logs=AccessLogFiles(loop, stats.scope(""), log_flush_interval, log_flush_size),
-            log=make_logger("main"),
-            rng=configuration.rng,
-            node=snapshot.node,
-        )
+        self.worker = make_worker(loop, configuration, options, name)
         self.worker.clusters = Clusters(self.worker, snapshot.clusters)
         self.listeners = Listeners(self.worker)
-
-    def open_sockets(self) -> dict[str, list[socket.socket]]:
-        """Bind the sockets of all listeners, by listener name. Raises OSError; then none stays open."""
-        opened: dict[str, list[socket.socket]] = {}
-        try:
-            for listener in self.snapshot.listeners:
-                if listener.bind_to_port:
-                    opened[listener.name] = [open_socket(listener, address) for address in addresses(listener)]
-        except OSError:
-            for sockets in opened.values():
-                for sock in sockets:
-                    sock.close()
-            raise
-        return opened
+        self.control = WorkerControl(self.worker, self.listeners, self.worker.access_logs, PROGRAM_LOG)
 
     def start(self, sockets: Mapping[str, list[socket.socket]]) -> None:
-        """Begin to serve."""
+        """Begin to serve on sockets that are bound already, by the name of the listener."""
         for listener in self.snapshot.listeners:
             self.listeners.add(listener, sockets.get(listener.name, ()))
+        self._latch()
+
+    def _latch(self) -> None:
+        """End an interval of the histograms, again and again."""
+        self.worker.stats.latch()
+        self.worker.loop.call_later(self.snapshot.stats.flush_interval, self._latch)
 
     async def drain(self, timeout: float) -> int:
         """Stop accepting and let what is in flight finish, for at most `timeout` seconds.
 
         Returns how many connections were still open at the end.
         """
-        self.worker.draining = True
-        self.worker.drain_probability = 1.0
+        self.worker.drain.begin(timeout, immediate=True)
         self.listeners.stop()
-        deadline = self.worker.loop.time() + timeout
-        while (busy := self.busy_connections()) and self.worker.loop.time() < deadline:
-            await asyncio.sleep(0.02)
-        return len(busy)
-
-    def busy_connections(self) -> list[Any]:
-        """Connections that a drain waits for: those with a request in flight, and all raw ones."""
-        return [connection for connection in self.listeners.connections() if connection.busy]
+        return await finish(self.worker.loop, self.listeners.connections, timeout)
 
     def close(self) -> None:
         """Write the logs out and let go of everything."""
@@ -184,6 +180,144 @@ class Proxy:
         self.worker.access_logs.close()
 
 
-def addresses(listener: Listener) -> list[Any]:
+def make_worker(loop: asyncio.AbstractEventLoop, configuration: Configuration, options: Options, name: str) -> Worker:
+    """What the connections of one loop share."""
+    stats = configuration.stats
+    return Worker(
+        loop,
+        stats=stats,
+        access_logs=AccessLogFiles(loop, stats.scope(""), options.file_flush_interval, options.file_flush_min_size),
+        log=make_logger("main"),
+        rng=configuration.rng,
+        node=configuration.snapshot.node,
+        name=name,
+    )
+
+
+def open_listeners(snapshot: Snapshot, copies: int = 1) -> list[dict[str, list[socket.socket]]]:
+    """Bind the listeners' sockets: for each of `copies` workers, by listener name, one for each address.
+
+    Workers of a listener without `enable_reuse_port` (and those on a path) share one socket. Raises BindError;
+    then none stays open.
+    """
+    opened: list[dict[str, list[socket.socket]]] = [{} for _ in range(copies)]
+    try:
+        for listener in snapshot.listeners:
+            if listener.bind_to_port:
+                for address in listening_addresses(listener):
+                    _open_address(listener, address, opened)
+    except BindError:
+        for sockets in opened:
+            for sock in chain.from_iterable(sockets.values()):
+                sock.close()
+        raise
+    return opened
+
+
+def _open_address(listener: Listener, address: Address, opened: list[dict[str, list[socket.socket]]]) -> None:
+    first: socket.socket | None = None
+    for sockets in opened:
+        shared = first is not None and (isinstance(address, PipeAddress) or not listener.reuse_port)
+        try:
+            sock = first.dup() if first is not None and shared else open_socket(listener, address)
+        except OSError as error:
+            raise BindError(listener.name, address.text, error) from None
+        if first is None:
+            first = sock
+            if not isinstance(address, PipeAddress) and address.port == 0:
+                address = address.with_port(sock.getsockname()[1])
+        sockets.setdefault(listener.name, []).append(sock)
+
+
+def listening_addresses(listener: Listener) -> list[Address]:
     """Every address a listener binds."""
     return [listener.address, *listener.additional_addresses]
+
+
+def make_program(configuration: Configuration, options: Options, fleet: WorkerFleet) -> Program:
+    """What the admin interface shows and does."""
+    return Program(
+        options=options,
+        snapshot=configuration.snapshot,
+        message=configuration.loaded.message,
+        fleet=fleet,
+        loggers=PROGRAM_LOG,
+        started=time.time(),
+        wall=time.time,
+        rng=configuration.rng,
+        registry_names=configuration.context.registry.names,
+    )
+
+
+def open_admin(
+    loop: asyncio.AbstractEventLoop, configuration: Configuration, options: Options, program: Program
+) -> AdminServer | None:
+    """Start the admin interface, if the configuration has one. Raises BindError."""
+    admin = configuration.snapshot.admin
+    if admin.address is None:
+        return None
+    server = AdminServer(
+        make_worker(loop, configuration, options, "main_thread"),
+        admin.address,
+        make_handlers(program, StatsPage(program.fleet, lambda: tag_producer(configuration.snapshot.stats, options))),
+        factory_context("admin", configuration.context.stats, configuration.context),
+        admin.access_logs,
+        host_of(admin.address),
+    )
+    try:
+        sock = server.open()
+    except OSError as error:
+        raise BindError("admin", admin.address.text, error) from None
+    server.start(sock)
+    return server
+
+
+def tag_producer(config: StatsConfig, options: Options) -> TagProducer:
+    """How names of statistics are taken apart: the configuration's tags, the command line's, and Envoy's own."""
+    extractors: list[TagExtractor] = []
+    fixed = [*options.stats_tags]
+    for tag in config.tags:
+        if tag.fixed_value is not None:
+            fixed.append((tag.name, tag.fixed_value))
+        elif tag.regex is not None:
+            extractors.append(custom_extractor(tag.name, tag.regex))
+        else:
+            extractors += default_extractors(tag.name)
+    if config.use_all_default_tags:
+        extractors += default_extractors()
+    return TagProducer(extractors, tuple(fixed))
+
+
+async def serve(configuration: Configuration, options: Options) -> int:
+    """Run as one process until told to end. Returns how many connections were cut. Raises BindError."""
+    loop = asyncio.get_running_loop()
+    log = make_logger("main")
+    lifecycle = Lifecycle(loop, log)
+    proxy = Proxy(loop, configuration, options)
+    fleet = LocalFleet(loop, options, lifecycle.end_now, proxy.control, configuration.stats)
+    program = make_program(configuration, options, fleet)
+    server_stats = ServerStats(configuration.stats, configuration.snapshot, 1, version(), program.visible_state)
+    admin = open_admin(loop, configuration, options, program)
+    lifecycle.watch_signals(lambda: proxy.control.perform("reopen_logs"))
+    sockets = open_listeners(configuration.snapshot)[0]
+    program.listening = list(sockets.items())
+    proxy.start(sockets)
+    server_stats.workers_started.set(1)
+    program.state = "LIVE"
+    tune_collector()
+    log.info("serving", listeners=len(configuration.snapshot.listeners), clusters=len(configuration.snapshot.clusters))
+    await lifecycle.drain.wait()
+    program.state = "DRAINING"
+    left = 0
+    if not lifecycle.now.is_set():
+        left = await drained(lifecycle, proxy, options.drain_time)
+    if admin is not None:
+        admin.stop()
+    proxy.close()
+    return left
+
+
+async def drained(lifecycle: Lifecycle, proxy: Proxy, timeout: float) -> int:
+    """Drain, unless told not to wait any longer. Returns how many connections are still open."""
+    await lifecycle.unless_now(proxy.drain(timeout))
+    return len(proxy.listeners.connections())

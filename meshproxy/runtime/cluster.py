@@ -17,6 +17,7 @@ from meshproxy.model.endpoint import Endpoint
 from meshproxy.plugin.stream_info import StreamInfo
 from meshproxy.plugin.upstream import Cluster, HttpUpstream, HttpUpstreamSink, TcpUpstream, TcpUpstreamSink
 from meshproxy.plugin.upstream import Host as PluginHost
+from meshproxy.runtime.breaker_stats import BreakerStats
 from meshproxy.runtime.cluster_stats import LiveClusterStats
 from meshproxy.runtime.http1_pool import Http1Pool
 from meshproxy.runtime.tcp_upstream import RawUpstream
@@ -49,6 +50,7 @@ class ActiveCluster(Cluster):
             worker.rng,
             config.overprovisioning_factor,
         )
+        self._breaker_stats = self._make_breaker_stats()
         self._retired_requests = 0
         self._folded_requests = 0
         worker.stats.before_read(self.fold)
@@ -61,7 +63,17 @@ class ActiveCluster(Cluster):
             self.stats.upstream_rq_total.value += total - self._folded_requests
             self._folded_requests = total
         self.stats.upstream_rq_active.set(sum(breaker.requests.active for breaker in self._breakers.values()))
+        for breaker_stats in self._breaker_stats:
+            breaker_stats.fold()
         self.stats.fold()
+
+    def _make_breaker_stats(self) -> list[BreakerStats]:
+        config = self.config
+        scope = self.worker.stats.scope(f"cluster.{config.alt_stat_name or config.name}.circuit_breakers.")
+        return [
+            BreakerStats(scope.scope("default."), self._breakers["DEFAULT"], config.thresholds),
+            BreakerStats(scope.scope("high."), self._breakers["HIGH"], config.thresholds_high),
+        ]
 
     def start(self) -> None:
         """Find the hosts; those of a STATIC cluster are in the configuration."""

@@ -28,12 +28,6 @@ class Clusters:
         make_tls: Callable[[ClusterConfig], Any] = lambda _: None,
     ) -> None:
         self._active = {name: _KINDS[config.type](worker, config, make_tls(config)) for name, config in configs.items()}
-        scope = worker.stats.scope("cluster_manager.")
-        scope.gauge("active_clusters").set(len(self._active))
-        scope.gauge("warming_clusters").set(0)
-        scope.counter("cluster_added").add(len(self._active))
-        for name in ("cluster_modified", "cluster_removed", "cluster_updated"):
-            scope.counter(name)
         self.get = self._active.get
 
     def __iter__(self) -> Any:

@@ -207,6 +207,17 @@ class ServerConnection(Connection):
         """Whether something is in flight: a drain waits for it."""
         return any(network_filter.is_busy() for network_filter in self._filters)
 
+    @property
+    def started(self) -> float:
+        """When it was accepted, in monotonic seconds."""
+        return self.stream.start
+
+    @property
+    def descriptor(self) -> int:
+        """Of its socket; -1 before there is a transport."""
+        raw = self.transport.get_extra_info("socket") if self.transport is not None else None
+        return raw.fileno() if raw is not None else -1
+
     def original_destination(self) -> tuple[str, int] | None:
         return self.facts.local if self.facts.local_restored else None
 

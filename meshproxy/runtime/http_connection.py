@@ -7,6 +7,7 @@ and nothing is answered that wasn't asked. After a request that broke the protoc
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar
 
@@ -16,7 +17,7 @@ from meshproxy.errors import ProtocolError
 from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
 from meshproxy.plugin.context import Connection, FactoryContext, Timer
 from meshproxy.plugin.network import NetworkFilter
-from meshproxy.plugin.replies import REQUEST_HEADERS_TIMEOUT, UPGRADE_FAILED, LocalReply
+from meshproxy.plugin.replies import MISSING_HOST, REQUEST_HEADERS_TIMEOUT, UPGRADE_FAILED, LocalReply
 from meshproxy.runtime.connection import ServerConnection
 from meshproxy.runtime.http_manager import HttpManager
 from meshproxy.runtime.http_stream import HttpServerStream
@@ -95,7 +96,6 @@ class HttpConnection(NetworkFilter[HttpManager]):
     def _client_ended(self) -> None:
         stream = self.stream
         if stream is None:
-            self._local_close = True
             self.connection.close()
         elif stream.raw:
             self.parser.receive_eof()
@@ -155,17 +155,20 @@ class HttpConnection(NetworkFilter[HttpManager]):
             if self._requests >= manager.max_requests:
                 stats.cx_max_requests_reached.value += 1
                 stream.close_after = True
-        refusal = manager.edge.check_target(request)
+        refusal = manager.edge.check_target(request, stream.connection)
         if refusal is not None:
             if refusal.status == 404:
                 stats.rq_non_relative_path.value += 1
-            stream.close_after = stream.close_after or refusal.close
+            if refusal.close and manager.config.stream_error_on_invalid_http_message:
+                refusal = replace(refusal, close=False)
             stream.reply(refusal)
             return
         upgrade = "connect" if request.method == "CONNECT" else parser.upgrade
         trust = manager.edge.mutate(request, stream.connection, upgrade != "")
         if trust is not None:
             stream.internal, stream.remote_address = trust
+            if stream.internal and "x-envoy-force-trace" in request.fields:
+                stream.tells_request_id = True
         given = request.fields.get("x-request-id")
         if given is None or manager.replaces_ids:
             self._identify(stream, request, given)
@@ -244,13 +247,15 @@ class HttpConnection(NetworkFilter[HttpManager]):
             if stream is not None and stream.close_after:
                 return
             stats.started += 1
-            request = RequestHeaders("", "", "")
+            request = error.request or RequestHeaders("", "", "")
             stream = HttpServerStream(self, request, False, self.worker.loop.time())
             self.stream = stream
         stream.close_after = True
-        flags = "" if error.details == "missing_host_header" else "DPE"
-        body = b"" if error.details == "missing_host_header" else _BODIES.get(error.status, b"Bad Request")
-        stream.reply(LocalReply(error.status, body, details=error.details, flags=flags, close=True))
+        if error.details == "missing_host_header":
+            stream.reply(MISSING_HOST)
+            return
+        body = _BODIES.get(error.status, b"Bad Request")
+        stream.reply(LocalReply(error.status, body, details=error.details, flags="DPE", close=True))
 
     # What streams call.
 
@@ -268,10 +273,10 @@ class HttpConnection(NetworkFilter[HttpManager]):
         if stream.raw:
             self.stream = None
             self._close(0.0)
-        elif cut or not stream.request_received or self.parser.keep_alive:
+        elif cut or stream.local or not stream.request_received:
             self._close(delay)
         else:
-            self._close(0.0)
+            self._close(0.0)  # nothing of the client's can be on its way, so no RST can wipe the answer out
 
     def _close(self, delay: float) -> None:
         self._local_close = True
@@ -298,7 +303,10 @@ class HttpConnection(NetworkFilter[HttpManager]):
             left = self._last_end + config.idle_timeout - self.worker.loop.time()
             if left <= 0.001:
                 self.manager.stats.cx_idle_timeout.value += 1
-                self._drain_then_close()
+                if self._last_end == self.connection.stream.start and not self.parser.buffered:
+                    self._close(0.0)  # it never sent anything, so there is no last request to wait for
+                else:
+                    self._drain_then_close()
                 return
         self._idle_timer = self.connection.schedule(left, self._check_idle)
 
@@ -319,7 +327,9 @@ class HttpConnection(NetworkFilter[HttpManager]):
         self._headers_timer = None
         if self.stream is None:
             self.manager.stats.rq_header_timeout.value += 1
-            self.on_request_error(ProtocolError(408, REQUEST_HEADERS_TIMEOUT.details))
+            self.manager.stats.started += 1
+            self.stream = HttpServerStream(self, RequestHeaders("", "", ""), False, self.worker.loop.time())
+            self.stream.reply(REQUEST_HEADERS_TIMEOUT)
 
 
 def _to_https(request: RequestHeaders) -> LocalReply:

@@ -311,9 +311,7 @@ class HttpServerStream(FilterStream):
         parser = owner.parser
         keep_alive = not self._must_close(end)
         names = owner.names if response.written is None else NameWriter(response.written)
-        head, self._chunked = encode_response_head(
-            response, end, method, parser.http10, keep_alive or upgraded, names
-        )
+        head, self._chunked = encode_response_head(response, end, method, parser.http10, keep_alive or upgraded, names)
         self.downstream_header_bytes_sent = len(head)
         if not keep_alive or (parser.http10 and b"\r\nconnection: close\r\n" in head):
             self.close_after = True

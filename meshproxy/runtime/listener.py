@@ -101,7 +101,7 @@ class ListenerStats:
         self.pre_cx_timeout = scope.counter("downstream_pre_cx_timeout")
         self.no_filter_chain_match = scope.counter("no_filter_chain_match")
         self.cx_length = scope.histogram("downstream_cx_length_ms")
-        worker_scope = worker.stats.scope(f"listener.{prefix}.worker_0.")
+        worker_scope = worker.stats.scope(f"listener.{prefix}.{worker.name}.")
         self.worker_cx_total = worker_scope.counter("downstream_cx_total")
         self.worker_cx_active = worker_scope.gauge("downstream_cx_active")
 
@@ -149,6 +149,8 @@ class ActiveListener:
         """Stop accepting. What was accepted lives on."""
         for sock in self.sockets:
             self.worker.loop.remove_reader(sock.fileno())
+            while self._accept(sock):
+                pass  # whoever is in the backlog thinks to be connected already
             sock.close()
         self.sockets.clear()
 
@@ -156,22 +158,24 @@ class ActiveListener:
     def listening(self) -> bool:
         return bool(self.sockets)
 
-    def _accept(self, sock: socket.socket) -> None:
+    def _accept(self, sock: socket.socket) -> bool:
+        """Accept what waits. Returns whether more may wait."""
         for _ in range(_ACCEPT_BATCH):
             try:
                 accepted, peer = sock.accept()
             except BlockingIOError:
-                return
+                return False
             except OSError as error:
                 if error.errno in _OUT_OF_DESCRIPTORS:
                     self._pause(sock, error)
-                    return
+                    return False
                 continue  # the client was gone before we came (ECONNABORTED and its like)
             try:
                 self._accepted(accepted, peer)
             except Exception as error:  # one connection's bad luck must not end the accept loop
                 accepted.close()
                 self.worker.log.error("accept failed", listener=self.config.name, error=repr(error))
+        return True
 
     def _pause(self, sock: socket.socket, error: OSError) -> None:
         if sock.fileno() in self._paused:
@@ -232,7 +236,7 @@ class ActiveListener:
 
     @staticmethod
     def _refuse(accepted: socket.socket) -> None:
-        accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        # With bytes unread the kernel sends RST, without any FIN; Envoy leaves it at that too.
         accepted.close()
 
     def _to_chain(self, accepted: socket.socket, facts: Socket) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from meshproxy.clock import SystemClock
 from meshproxy.model.snapshot import Node
 from meshproxy.plugin.context import Logger
+from meshproxy.runtime.drain import Drain
 from meshproxy.runtime.timers import TimerWheel
 
 if TYPE_CHECKING:
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 class Worker:
     """One event loop and what its connections share.
 
-    draining: responses carry `connection: close` and connections end when idle.
-    health_failed: `/healthcheck/fail` was asked for.
+    name: `worker_0` and so on, as it stands in the names of statistics; `main_thread` for the admin interface.
+    drain: whether responses announce that we are going away. health_failed: `/healthcheck/fail` was asked for.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class Worker:
         log: Logger,
         rng: random.Random,
         node: Node,
+        name: str = "worker_0",
     ) -> None:
         self.loop = loop
         self.clock = SystemClock()
@@ -45,10 +47,10 @@ class Worker:
         self.log = log
         self.rng = rng
         self.node = node
+        self.name = name
         self.clusters: Clusters
         self.health_failed = False
-        self.draining = False
-        self.drain_probability = 0.0
+        self.drain = Drain(loop.time, rng)
         self._connection_ids = 0
         self._date = ""
         self._date_valid_until = 0.0
@@ -66,8 +68,11 @@ class Worker:
             self._date_valid_until = now + 1.0 - wall % 1.0
         return self._date
 
-    def closes_connections(self) -> bool:
+    @property
+    def draining(self) -> bool:
+        """Whether a drain has begun (`ServerState`)."""
+        return self.drain.active
+
+    def closes_connections(self, traffic_direction: str) -> bool:
         """Whether a response now should carry `connection: close` because we are going away."""
-        if self.health_failed:
-            return True
-        return self.draining and (self.drain_probability >= 1.0 or self.rng.random() < self.drain_probability)
+        return self.health_failed or self.drain.closes(traffic_direction)

@@ -1,0 +1,154 @@
+"""`/clusters`: what each cluster may have under way, and how each of its hosts fares."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from meshproxy.address import PipeAddress, parse_address
+from meshproxy.balance.host import Host
+from meshproxy.model.cluster import CircuitBreakerThresholds
+from meshproxy.runtime.cluster import ActiveCluster
+
+_COUNTERS = ("cx_connect_fail", "cx_total", "rq_error", "rq_success", "rq_timeout", "rq_total")
+_GAUGES = ("cx_active", "rq_active", "rq_pending_active")
+_NUMBERS = ("cx_active", "cx_connect_fail", "cx_total", "rq_active", "rq_error", "rq_pending_active", "rq_success",
+            "rq_timeout", "rq_total")  # fmt: skip
+_LIMITS = ("max_connections", "max_pending_requests", "max_requests", "max_retries")
+_JSON_FLAGS = ("failed_active_health_check", "failed_outlier_check", "failed_active_degraded_check",
+               "pending_dynamic_removal", "pending_active_hc", "excluded_via_immediate_hc_fail",
+               "active_hc_timeout")  # fmt: skip
+_FLAG_NAMES = {
+    "failed_active_hc": "failed_active_health_check",
+    "failed_outlier_check": "failed_outlier_check",
+    "degraded_active_hc": "failed_active_degraded_check",
+}
+
+Status = dict[str, Any]
+
+
+def cluster_status(cluster: ActiveCluster) -> Status:
+    """One cluster of one worker as plain data."""
+    config = cluster.config
+    return {
+        "name": config.name,
+        "observability_name": config.alt_stat_name or config.name,
+        "default": _limits(config.thresholds),
+        "high": _limits(config.thresholds_high),
+        "hosts": [_host_status(host) for host in cluster.hosts()],
+    }
+
+
+def _limits(thresholds: CircuitBreakerThresholds) -> dict[str, int]:
+    return {name: getattr(thresholds, name) for name in _LIMITS}
+
+
+def _host_status(host: Host) -> Status:
+    status: Status = {name: getattr(host, name, 0) for name in _NUMBERS}
+    status.update(
+        address=host.text,
+        hostname=host.hostname,
+        health_flags=host.health_flags,
+        weight=host.weight,
+        region=host.locality.region,
+        zone=host.locality.zone,
+        sub_zone=host.locality.sub_zone,
+        canary=host.metadata.get("envoy.lb", {}).get("canary") is True,
+        priority=host.priority,
+        path=isinstance(host.address, PipeAddress),
+    )
+    return status
+
+
+def merge_statuses(workers: Sequence[list[Status]]) -> list[Status]:
+    """The clusters of several workers as those of one: numbers are added, and a host is as ill as any worker finds."""
+    if len(workers) == 1:
+        return workers[0]
+    merged: dict[str, Status] = {}
+    for statuses in workers:
+        for status in statuses:
+            known = merged.setdefault(status["name"], {**status, "hosts": []})
+            by_address = {host["address"]: host for host in known["hosts"]}
+            for host in status["hosts"]:
+                other = by_address.get(host["address"])
+                if other is None:
+                    known["hosts"].append(dict(host))
+                    continue
+                for name in _NUMBERS:
+                    other[name] += host[name]
+                if other["health_flags"] == "healthy":
+                    other["health_flags"] = host["health_flags"]
+    return list(merged.values())
+
+
+def render_text(statuses: Iterable[Status], wanted: Callable[[str], bool]) -> str:
+    """As `/clusters` prints them."""
+    lines = []
+    for status in statuses:
+        name = status["name"]
+        if not wanted(name):
+            continue
+        lines.append(f"{name}::observability_name::{status['observability_name']}")
+        for priority in ("default", "high"):
+            lines += [f"{name}::{priority}_priority::{limit}::{value}" for limit, value in status[priority].items()]
+        lines.append(f"{name}::added_via_api::false")
+        for host in status["hosts"]:
+            lines += [f"{name}::{host['address']}::{key}::{value}" for key, value in _host_lines(host)]
+    return "".join([f"{line}\n" for line in lines])
+
+
+def _host_lines(host: Status) -> list[tuple[str, Any]]:
+    return [
+        *((name, host[name]) for name in _NUMBERS),
+        *((name, host[name]) for name in ("hostname", "health_flags", "weight", "region", "zone", "sub_zone")),
+        ("canary", str(host["canary"]).lower()),
+        ("priority", host["priority"]),
+        ("success_rate", -1),
+        ("local_origin_success_rate", -1),
+    ]
+
+
+def render_json(statuses: Iterable[Status], wanted: Callable[[str], bool]) -> str:
+    """As `/clusters?format=json` prints them (envoy.admin.v3.Clusters; what is empty is left out)."""
+    return json.dumps({"cluster_statuses": [_cluster_json(s) for s in statuses if wanted(s["name"])]}, indent=1) + "\n"
+
+
+def _cluster_json(status: Status) -> Status:
+    shown: Status = {"name": status["name"]}
+    if status["hosts"]:
+        shown["host_statuses"] = [_host_json(host) for host in status["hosts"]]
+    shown["circuit_breakers"] = {"thresholds": [status["default"], {"priority": "HIGH", **status["high"]}]}
+    shown["observability_name"] = status["observability_name"]
+    return shown
+
+
+def address_json(text: str, path: bool = False) -> Status:
+    """envoy.config.core.v3.Address."""
+    if path:
+        return {"pipe": {"path": text}}
+    address = parse_address(text)
+    return {"socket_address": {"address": address.ip, "port_value": address.port}}
+
+
+def _host_json(host: Status) -> Status:
+    stats = [{"value": str(host[name]), "name": name} if host[name] else {"name": name} for name in _COUNTERS]
+    for name in _GAUGES:
+        value = {"value": str(host[name])} if host[name] else {}
+        stats.append({"type": "GAUGE", **value, "name": name})
+    flags = host["health_flags"].strip("/").split("/")
+    health: Status = {_FLAG_NAMES[flag]: True for flag in flags if flag in _FLAG_NAMES}
+    eds = {"failed_eds_health": "UNHEALTHY", "degraded_eds_health": "DEGRADED", "eds_status_draining": "DRAINING"}
+    health["eds_health_status"] = next((eds[flag] for flag in flags if flag in eds), "HEALTHY")
+    shown: Status = {
+        "address": address_json(host["address"], host["path"]),
+        "stats": stats,
+        "health_status": health,
+        "weight": host["weight"],
+    }
+    if host["hostname"]:
+        shown["hostname"] = host["hostname"]
+    if host["priority"]:
+        shown["priority"] = host["priority"]
+    shown["locality"] = {name: host[name] for name in ("region", "zone", "sub_zone") if host[name]}
+    return shown

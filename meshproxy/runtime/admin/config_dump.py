@@ -1,0 +1,224 @@
+"""`/config_dump`: the configuration in force, as the messages it was read from (envoy.admin.v3.ConfigDump).
+
+The dump is assembled as plain data in the shape of the messages' JSON. Secrets are taken out first (see `redact`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from google.protobuf import json_format
+from google.protobuf.message import Message
+
+from meshproxy.plugin.message_types import message_class, name_of_type_url
+from meshproxy.runtime.admin.clusters import Status, address_json
+from meshproxy.runtime.admin.redact import redact
+
+_TYPE = "type.googleapis.com/"
+_ADMIN = f"{_TYPE}envoy.admin.v3."
+_HCM = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+
+# The dumps in Envoy's order and their fields; for a list: the kind of its entries and their field with the resource.
+_DUMPS: dict[str, dict[str, tuple[str, str] | None]] = {
+    "BootstrapConfigDump": {"bootstrap": None, "last_updated": None},
+    "ClustersConfigDump": {
+        "version_info": None,
+        "static_clusters": ("StaticCluster", "cluster"),
+        "dynamic_active_clusters": ("DynamicCluster", "cluster"),
+        "dynamic_warming_clusters": ("DynamicCluster", "cluster"),
+    },
+    "EndpointsConfigDump": {
+        "static_endpoint_configs": ("StaticEndpointConfig", "endpoint_config"),
+        "dynamic_endpoint_configs": ("DynamicEndpointConfig", "endpoint_config"),
+    },
+    "ListenersConfigDump": {
+        "version_info": None,
+        "static_listeners": ("StaticListener", "listener"),
+        "dynamic_listeners": ("DynamicListener", "listener"),
+    },
+    "ScopedRoutesConfigDump": {
+        "inline_scoped_route_configs": ("InlineScopedRouteConfigs", "scoped_route_configs"),
+        "dynamic_scoped_route_configs": ("DynamicScopedRouteConfigs", "scoped_route_configs"),
+    },
+    "RoutesConfigDump": {
+        "static_route_configs": ("StaticRouteConfig", "route_config"),
+        "dynamic_route_configs": ("DynamicRouteConfig", "route_config"),
+    },
+    "SecretsConfigDump": {
+        "static_secrets": ("StaticSecret", "secret"),
+        "dynamic_active_secrets": ("DynamicSecret", "secret"),
+        "dynamic_warming_secrets": ("DynamicSecret", "secret"),
+    },
+}
+
+_ENTRY_FIELDS = frozenset(("last_updated", "version_info", "error_state", "client_status", "name"))
+
+
+class BadRequest(Exception):
+    """The query makes no sense; the text is the answer, `status` its status."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+class ConfigDump:
+    """One dump. loaded: when the configuration was loaded, wall clock in seconds. clusters: with `include_eds`."""
+
+    def __init__(self, bootstrap: Message, loaded: float, clusters: list[Status] | None = None) -> None:
+        self._bootstrap: Any = type(bootstrap)()
+        self._bootstrap.CopyFrom(bootstrap)
+        redact(self._bootstrap)
+        self._updated = f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(loaded))}.{int(loaded % 1 * 1000):03d}Z"
+        self._clusters = clusters
+
+    def select(self, resource: str, mask: str, wanted: Callable[[str], bool]) -> dict[str, Any]:
+        """What `?resource=&mask=&name_regex=` asks for. Raises BadRequest."""
+        paths = [path.split(".") for path in mask.split(",") if path]
+        if resource:
+            shown = self._resource(resource, wanted)
+            if paths:
+                shown = [_trim(entry, paths) for entry in shown]
+        else:
+            shown = self._all(wanted)
+            if paths:
+                shown = self._masked(shown, mask, paths)
+        return {"configs": shown} if shown else {}
+
+    def _masked(self, dumps: list[dict[str, Any]], mask: str, paths: list[list[str]]) -> list[dict[str, Any]]:
+        fitting = []
+        for dump in dumps:
+            fields = _DUMPS[dump["@type"].rpartition(".")[2]]
+            if all(path[0] in fields for path in paths):
+                fitting.append(_trim(dump, paths))
+        if not fitting:
+            raise BadRequest(400, f"FieldMask {mask} could not be successfully applied to any configs.")
+        return fitting
+
+    def _all(self, wanted: Callable[[str], bool]) -> list[dict[str, Any]]:
+        shown = []
+        for name, fields in _DUMPS.items():
+            if name == "EndpointsConfigDump" and self._clusters is None:
+                continue
+            dump: dict[str, Any] = {"@type": _ADMIN + name}
+            if name == "BootstrapConfigDump":
+                dump.update(bootstrap=_json(self._bootstrap), last_updated=self._updated)
+            for field in fields:
+                entries = self._entries(field, wanted)
+                if entries:
+                    dump[field] = entries
+            shown.append(dump)
+        return shown
+
+    def _resource(self, resource: str, wanted: Callable[[str], bool]) -> list[dict[str, Any]]:
+        for name, fields in _DUMPS.items():
+            if resource not in fields or (name == "EndpointsConfigDump" and self._clusters is None):
+                continue
+            kind = fields[resource]
+            if kind is None:
+                text = f"{resource} is not a repeated field. Use ?mask={resource} to get only this field"
+                raise BadRequest(400, text)
+            return [{"@type": f"{_ADMIN}{name}.{kind[0]}", **entry} for entry in self._entries(resource, wanted)]
+        raise BadRequest(404, f"{resource} not found in config dump")
+
+    def _entries(self, field: str, wanted: Callable[[str], bool]) -> list[dict[str, Any]]:
+        static = self._bootstrap.static_resources
+        if field == "static_clusters":
+            return self._wrap("cluster", (c for c in static.clusters if wanted(c.name)))
+        if field == "static_listeners":
+            return self._wrap("listener", (listener for listener in static.listeners if wanted(listener.name)))
+        if field == "static_route_configs":
+            return self._wrap("route_config", (r for r in _route_configs(static.listeners) if wanted(r.name)))
+        if field == "static_secrets":
+            return [
+                {"name": secret.name, "last_updated": self._updated, "secret": _typed_json(secret)}
+                for secret in static.secrets
+                if wanted(secret.name)
+            ]
+        if field == "static_endpoint_configs" and self._clusters is not None:
+            return [{"endpoint_config": _assignment(c)} for c in self._clusters if wanted(c["name"])]
+        return []
+
+    def _wrap(self, name: str, messages: Iterable[Message]) -> list[dict[str, Any]]:
+        return [{name: _typed_json(message), "last_updated": self._updated} for message in messages]
+
+
+def _json(message: Message) -> dict[str, Any]:
+    shown: dict[str, Any] = json_format.MessageToDict(message, preserving_proto_field_name=True)
+    return shown
+
+
+def _typed_json(message: Message) -> dict[str, Any]:
+    return {"@type": _TYPE + message.DESCRIPTOR.full_name, **_json(message)}
+
+
+def _route_configs(listeners: Iterable[Any]) -> Iterable[Any]:
+    """The route tables that stand in connection managers."""
+    for listener in listeners:
+        chains = [*listener.filter_chains]
+        if listener.HasField("default_filter_chain"):
+            chains.append(listener.default_filter_chain)
+        for chain in chains:
+            for network_filter in chain.filters:
+                config = network_filter.typed_config
+                if name_of_type_url(config.type_url) != _HCM:
+                    continue
+                message_type = message_class(_HCM)
+                assert message_type is not None  # it was read with the bootstrap
+                manager: Any = message_type()
+                manager.ParseFromString(config.value)
+                if manager.HasField("route_config"):
+                    yield manager.route_config
+
+
+def _assignment(status: Status) -> dict[str, Any]:
+    """The hosts of a cluster as an envoy.config.endpoint.v3.ClusterLoadAssignment."""
+    groups: dict[tuple[str, str, str, int], list[Any]] = {}
+    for host in status["hosts"]:
+        endpoint: dict[str, Any] = {
+            "address": address_json(host["address"], host["path"]),
+            "health_check_config": {},
+        }
+        if host["hostname"]:
+            endpoint["hostname"] = host["hostname"]
+        key = host["region"], host["zone"], host["sub_zone"], host["priority"]
+        groups.setdefault(key, []).append(
+            {
+                "endpoint": endpoint,
+                "health_status": "HEALTHY" if host["health_flags"] == "healthy" else "UNHEALTHY",
+                "load_balancing_weight": host["weight"],
+            }
+        )
+    endpoints = []
+    for (region, zone, sub_zone, priority), hosts in groups.items():
+        locality = {"region": region, "zone": zone, "sub_zone": sub_zone}
+        entry: dict[str, Any] = {
+            "locality": {name: value for name, value in locality.items() if value},
+            "lb_endpoints": hosts,
+            "load_balancing_weight": 0,
+        }
+        if priority:
+            entry["priority"] = priority
+        endpoints.append(entry)
+    return {
+        "@type": f"{_TYPE}envoy.config.endpoint.v3.ClusterLoadAssignment",
+        "cluster_name": status["name"],
+        "endpoints": endpoints,
+        "policy": {"overprovisioning_factor": 140},
+    }
+
+
+def _trim(value: Any, paths: list[list[str]]) -> Any:
+    """What a field mask leaves of a message's JSON; lists are trimmed element by element."""
+    if isinstance(value, list):
+        return [_trim(item, paths) for item in value]
+    if not isinstance(value, dict):
+        return value
+    kept = {"@type": value["@type"]} if "@type" in value else {}
+    for name, inner in value.items():
+        below = [path[1:] for path in paths if path and path[0] == name]
+        if below:
+            kept[name] = inner if [] in below else _trim(inner, below)
+    return kept

@@ -1,0 +1,47 @@
+"""A request to the admin interface and its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from urllib.parse import unquote
+
+TEXT = "text/plain; charset=UTF-8"
+JSON = "application/json"
+HTML = "text/html; charset=UTF-8"
+
+
+@dataclass(frozen=True, slots=True)
+class AdminRequest:
+    """path: without its query. parameters: of the query; of a name that stands twice the first counts."""
+
+    method: str
+    path: str
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class AdminResponse:
+    """status: HTTP status. then: called once the answer has been written."""
+
+    body: str | bytes
+    status: int = 200
+    content_type: str = TEXT
+    then: Callable[[], object] | None = None
+
+
+Handler = Callable[[AdminRequest], AdminResponse | Awaitable[AdminResponse]]
+
+
+def parse_parameters(query: str) -> dict[str, str]:
+    """`a=b&c` to a dictionary; percent-encoding is undone, "+" is left alone (as Envoy does)."""
+    parameters: dict[str, str] = {}
+    for pair in query.split("&"):
+        if pair:
+            name, _, value = pair.partition("=")
+            parameters.setdefault(unquote(name), unquote(value))
+    return parameters
+
+
+OK = AdminResponse("OK\n")

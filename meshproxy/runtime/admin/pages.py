@@ -1,0 +1,196 @@
+"""The handlers of the admin interface, by path. What a page says is made by its own module; here it is put together."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from meshproxy.runtime.admin import clusters, config_dump, listeners, logging_page, runtime_values, server_info
+from meshproxy.runtime.admin.commands import render_help, render_home
+from meshproxy.runtime.admin.memory import process_memory
+from meshproxy.runtime.admin.message import HTML, JSON, OK, AdminRequest, AdminResponse, Handler
+from meshproxy.runtime.admin.program import Program
+from meshproxy.runtime.admin.stats_page import StatsPage
+
+_RECENT_OFF = "Lookup tracking is not enabled. Use /stats/recentlookups/enable to enable.\n\ntotal: 0\n"
+
+
+def make_handlers(program: Program, stats: StatsPage) -> Mapping[str, Handler]:
+    """All handlers."""
+    pages = Pages(program)
+    return {
+        "/": lambda request: AdminResponse(render_home(), content_type=HTML),
+        "/help": lambda request: AdminResponse(render_help()),
+        "/ready": pages.ready,
+        "/server_info": lambda request: AdminResponse(server_info.render(program), content_type=JSON),
+        "/listeners": pages.listeners,
+        "/clusters": pages.clusters,
+        "/config_dump": pages.config_dump,
+        "/stats": stats.page,
+        "/stats/prometheus": stats.prometheus,
+        "/stats/recentlookups": lambda request: AdminResponse(_RECENT_OFF),
+        "/stats/recentlookups/clear": lambda request: OK,
+        "/stats/recentlookups/disable": lambda request: OK,
+        "/stats/recentlookups/enable": lambda request: _unsupported("recording of stat-name lookups"),
+        "/logging": pages.logging,
+        "/reopen_logs": pages.reopen_logs,
+        "/reset_counters": pages.reset_counters,
+        "/healthcheck/fail": pages.health_fail,
+        "/healthcheck/ok": pages.health_ok,
+        "/drain_listeners": pages.drain_listeners,
+        "/quitquitquit": pages.quit,
+        "/memory": pages.memory,
+        "/memory/tcmalloc": lambda request: _unsupported("tcmalloc"),
+        "/certs": lambda request: AdminResponse(json.dumps({"certificates": []}, indent=1) + "\n", content_type=JSON),
+        "/runtime": lambda request: AdminResponse(runtime_values.render(program.message), content_type=JSON),
+        "/runtime_modify": pages.runtime_modify,
+        "/init_dump": lambda request: AdminResponse("{}\n", content_type=JSON),
+        "/hot_restart_version": lambda request: AdminResponse(server_info.HOT_RESTART_VERSION),
+        "/contention": lambda request: AdminResponse(
+            "Mutex contention tracing is not enabled. To enable, run Envoy with flag --enable-mutex-tracing."
+        ),
+        "/cpuprofiler": pages.cpu_profiler,
+        "/allocprofiler": lambda request: _unsupported("allocation profiler"),
+        "/heapprofiler": lambda request: _unsupported("heap profiler"),
+        "/heap_dump": lambda request: _unsupported("heap dump"),
+        "/peak_heap_dump": lambda request: _unsupported("peak heap dump"),
+    }
+
+
+def _unsupported(what: str) -> AdminResponse:
+    """Envoy's answer when it was built without something."""
+    return AdminResponse(f"The current build does not support {what}", 501)
+
+
+def name_filter(pattern: str) -> Callable[[str], bool]:
+    """Whether a name contains a match of an RE2 expression; "" lets all pass. Raises ValueError."""
+    if not pattern:
+        return lambda name: True
+    import re2
+
+    options = re2.Options()
+    options.log_errors = False
+    try:
+        search = re2.compile(pattern, options).search
+    except re2.error as error:
+        reason = error.args[0] if error.args else error
+        raise ValueError(reason.decode() if isinstance(reason, bytes) else str(reason)) from None
+    return lambda name: search(name) is not None
+
+
+class Pages:
+    """The pages that ask the program or change it."""
+
+    def __init__(self, program: Program) -> None:
+        self._program = program
+
+    def ready(self, request: AdminRequest) -> AdminResponse:
+        state = self._program.visible_state()
+        return AdminResponse(f"{state}\n", 200 if state == "LIVE" else 503)
+
+    def listeners(self, request: AdminRequest) -> AdminResponse:
+        program = self._program
+        bound = dict(program.listening)
+        shown = [
+            (listener.name, listeners.bound_addresses(listener, bound.get(listener.name, ())))
+            for listener in program.snapshot.listeners
+        ]
+        if request.parameters.get("format") == "json":
+            return AdminResponse(listeners.render_json(shown), content_type=JSON)
+        return AdminResponse(listeners.render_text(shown))
+
+    async def clusters(self, request: AdminRequest) -> AdminResponse:
+        try:
+            wanted = name_filter(request.parameters.get("filter", ""))
+        except ValueError:
+            return AdminResponse("Invalid re2 regex", 400)
+        statuses = clusters.merge_statuses(await self._program.fleet.ask("clusters"))
+        if request.parameters.get("format") == "json":
+            return AdminResponse(clusters.render_json(statuses, wanted), content_type=JSON)
+        return AdminResponse(clusters.render_text(statuses, wanted))
+
+    async def config_dump(self, request: AdminRequest) -> AdminResponse:
+        parameters = request.parameters
+        try:
+            wanted = name_filter(parameters.get("name_regex", ""))
+        except ValueError as error:
+            pattern = parameters["name_regex"]
+            text = f"INVALID_ARGUMENT: Error while parsing name_regex from {pattern}: {error}"
+            return AdminResponse(text, 400, "text/plain")
+        statuses = None
+        if "include_eds" in parameters:
+            statuses = clusters.merge_statuses(await self._program.fleet.ask("clusters"))
+        dump = config_dump.ConfigDump(self._program.message, self._program.started, statuses)
+        try:
+            shown = dump.select(parameters.get("resource", ""), parameters.get("mask", ""), wanted)
+        except config_dump.BadRequest as error:
+            return AdminResponse(str(error), error.status, "text/plain")
+        return AdminResponse(json.dumps(shown, indent=1, ensure_ascii=False) + "\n", content_type=JSON)
+
+    async def logging(self, request: AdminRequest) -> AdminResponse:
+        levels = self._program.loggers.levels
+        error = logging_page.change_levels(levels, request.parameters)
+        if error:
+            return AdminResponse(logging_page.render(levels, error), 400)
+        await self._program.fleet.ask("logging", dict(levels.by_component))
+        return AdminResponse(logging_page.render(levels))
+
+    async def reopen_logs(self, request: AdminRequest) -> AdminResponse:
+        await self._program.fleet.ask("reopen_logs")
+        return OK
+
+    async def reset_counters(self, request: AdminRequest) -> AdminResponse:
+        await self._program.fleet.ask("reset_counters")
+        return OK
+
+    async def health_fail(self, request: AdminRequest) -> AdminResponse:
+        self._program.health_failed = True
+        await self._program.fleet.ask("health_failed", True)
+        return OK
+
+    async def health_ok(self, request: AdminRequest) -> AdminResponse:
+        self._program.health_failed = False
+        await self._program.fleet.ask("health_failed", False)
+        return OK
+
+    async def drain_listeners(self, request: AdminRequest) -> AdminResponse:
+        parameters = request.parameters
+        await self._program.fleet.drain_listeners(
+            graceful="graceful" in parameters,
+            skip_exit="skip_exit" in parameters,
+            inbound_only="inboundonly" in parameters,
+        )
+        return OK
+
+    def quit(self, request: AdminRequest) -> AdminResponse:
+        return AdminResponse("OK\n", then=self._program.fleet.quit)
+
+    async def memory(self, request: AdminRequest) -> AdminResponse:
+        pids: set[int] = {os.getpid(), *(await self._program.fleet.ask("pid"))}
+        allocated, resident = (sum(numbers) for numbers in zip(*map(process_memory, pids), strict=True))
+        shown: dict[str, Any] = {
+            "allocated": str(allocated),
+            "heap_size": str(resident),
+            "pageheap_unmapped": "0",
+            "pageheap_free": "0",
+            "total_thread_cache": "0",
+            "total_physical_bytes": str(resident),
+        }
+        return AdminResponse(json.dumps(shown, indent=1) + "\n", content_type=JSON)
+
+    def runtime_modify(self, request: AdminRequest) -> AdminResponse:
+        if not request.parameters and not request.body:
+            return AdminResponse(
+                "usage: /runtime_modify?key1=value1&key2=value2&keyN=valueN\n"
+                "       or send the parameters as form values\n"
+                "use an empty value to remove a previously added override",
+                400,
+            )
+        return AdminResponse("No admin layer specified", 503)
+
+    def cpu_profiler(self, request: AdminRequest) -> AdminResponse:
+        if request.parameters.get("enable") not in ("y", "n"):
+            return AdminResponse("?enable=<y|n>\n", 400)
+        return _unsupported("CPU profiler")

@@ -1,0 +1,60 @@
+"""What the admin interface knows of the running program: its parts, and how to ask the workers."""
+
+from __future__ import annotations
+
+import random
+import socket
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from google.protobuf.message import Message
+
+from meshproxy.model.snapshot import Snapshot
+from meshproxy.runtime.options import Options
+from meshproxy.telemetry.stats import StatsSnapshot
+
+
+class Fleet(Protocol):
+    """The worker processes, one or more."""
+
+    async def ask(self, command: str, argument: Any = None) -> list[Any]:
+        """What each worker answers to a command (see `WorkerControl`); one that died meanwhile is left out."""
+
+    async def statistics(self) -> StatsSnapshot:
+        """The statistics of all processes as one."""
+
+    async def drain_listeners(self, *, graceful: bool, skip_exit: bool, inbound_only: bool) -> None:
+        """See `/drain_listeners`."""
+
+    def quit(self) -> None:
+        """End the program now, as Envoy does."""
+
+
+@dataclass(slots=True)
+class Program:
+    """One running program.
+
+    message: the bootstrap as it was read, kept for `/config_dump`. started: wall clock, in seconds. wall, now: clocks.
+    overrides: runtime values set through `/runtime_modify`. extensions: (name of the message, category).
+    """
+
+    options: Options
+    snapshot: Snapshot
+    message: Message
+    fleet: Fleet
+    loggers: Any
+    started: float
+    wall: Callable[[], float]
+    rng: random.Random
+    registry_names: Sequence[str] = ()
+    state: str = "PRE_INITIALIZING"
+    health_failed: bool = False
+    listening: list[tuple[str, list[socket.socket]]] = field(default_factory=list)
+
+    def visible_state(self) -> str:
+        """As `/ready` prints it."""
+        return "DRAINING" if self.health_failed and self.state == "LIVE" else self.state
+
+
+Answer = Awaitable[Any]

@@ -1,0 +1,177 @@
+"""The admin interface as a listener like any other: the connection manager with one filter that answers.
+
+So limits, keep-alive, broken requests and the access log are those of the data path. Its connections belong to a
+worker object of their own (`main_thread` in the names of statistics), which never drains: an operator must be able to
+watch a drain.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from meshproxy.address import Address, PipeAddress
+from meshproxy.headers import RequestHeaders, ResponseHeaders
+from meshproxy.model.filter_chain import FilterChainMatch
+from meshproxy.model.http import HttpConnectionManagerConfig
+from meshproxy.model.listener import AccessLog, FilterChain, FilterSpec, Listener
+from meshproxy.model.route import RouteTable
+from meshproxy.plugin.context import FactoryContext, Stream
+from meshproxy.plugin.http import TerminalHttpFilter
+from meshproxy.runtime.admin.commands import COMMANDS, render_help
+from meshproxy.runtime.admin.guard import refusal, split_host
+from meshproxy.runtime.admin.message import AdminRequest, AdminResponse, Handler, parse_parameters
+from meshproxy.runtime.clusters import Clusters
+from meshproxy.runtime.http_connection import HttpConnection
+from meshproxy.runtime.listener import ActiveListener, Listeners, open_socket
+from meshproxy.runtime.worker import Worker
+
+_MAX_BODY = 64 * 1024
+_MUTATING = frozenset(command.path for command in COMMANDS if command.mutates)
+
+
+@dataclass(frozen=True, slots=True)
+class AdminConfig:
+    """handlers: by path. allowed_hosts: host names accepted beside localhost and IP addresses."""
+
+    worker: Worker
+    handlers: Mapping[str, Handler]
+    allowed_hosts: frozenset[str] = frozenset()
+
+
+class AdminFilter(TerminalHttpFilter[AdminConfig]):
+    """Answers one request."""
+
+    _request: RequestHeaders
+    _body: bytes = b""
+    _task: asyncio.Task[None] | None = None
+
+    def on_request_headers(self, request: RequestHeaders, stream: Stream) -> None:
+        self._request = request
+        if stream.request_end:
+            self._answer(stream)
+
+    def on_request_body(self, data: bytes, end: bool, stream: Stream) -> None:
+        if self._task is not None or stream.done:
+            return
+        self._body += data
+        if len(self._body) > _MAX_BODY:
+            _send(stream, AdminResponse("the body of a request to the admin interface is too large\n", 413))
+        elif end:
+            self._answer(stream)
+
+    def on_request_trailers(self, trailers: Any, stream: Stream) -> None:
+        self._answer(stream)
+
+    def on_stream_complete(self, stream: Stream) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    def _answer(self, stream: Stream) -> None:
+        request = self._request
+        path, _, query = request.path.partition("?")
+        # The path has been normalised; Envoy also undoes percent-encoding of what needs none.
+        mutates = path in _MUTATING
+        reason = refusal(request.authority, request.fields, mutates, self.config.allowed_hosts)
+        if reason is not None:
+            _send(stream, AdminResponse(reason, 403))
+            return
+        handler = self.config.handlers.get(path)
+        if handler is None:
+            _send(stream, AdminResponse("invalid path. " + render_help(), 404))
+            return
+        if mutates and request.method != "POST":
+            _send(stream, AdminResponse(f"Method {request.method} not allowed, POST required.", 405))
+            return
+        answer = handler(AdminRequest(request.method, path, parse_parameters(query), self._body))
+        if isinstance(answer, AdminResponse):
+            _send(stream, answer)
+        else:
+            self._task = self.config.worker.loop.create_task(self._wait(answer, stream))
+
+    async def _wait(self, answer: Any, stream: Stream) -> None:
+        try:
+            response = await answer
+        except Exception as error:  # a page that fails must not leave its reader waiting
+            self.config.worker.log.error("admin request failed", path=self._request.path, error=repr(error))
+            response = AdminResponse(f"internal error: {type(error).__name__}\n", 500)
+        self._task = None
+        if not stream.done:
+            _send(stream, response)
+
+
+def _send(stream: Stream, response: AdminResponse) -> None:
+    headers = ResponseHeaders(
+        response.status,
+        [
+            ("content-type", response.content_type),
+            ("cache-control", "no-cache, max-age=0"),
+            ("x-content-type-options", "nosniff"),
+        ],
+    )
+    body = response.body.encode("utf-8", "surrogateescape") if isinstance(response.body, str) else response.body
+    stream.send_headers(headers, False)
+    stream.send_body(body, True)
+    if response.then is not None:
+        response.then()
+
+
+class AdminServer:
+    """The listener of the admin interface."""
+
+    def __init__(
+        self,
+        worker: Worker,
+        address: Address,
+        handlers: Mapping[str, Handler],
+        context: FactoryContext,
+        access_logs: tuple[AccessLog, ...] = (),
+        allowed_hosts: frozenset[str] = frozenset(),
+    ) -> None:
+        """worker: one of its own, named `main_thread`."""
+        self.worker = worker
+        worker.clusters = Clusters(worker, {})
+        self.address = address
+        manager = HttpConnectionManagerConfig(
+            stat_prefix="admin",
+            route_table=RouteTable(name="admin"),
+            http_filters=(FilterSpec("admin", AdminFilter, AdminConfig(worker, handlers, allowed_hosts), context),),
+            access_logs=access_logs,
+            use_remote_address=True,
+            generate_request_id=False,
+            normalize_path=True,
+            merge_slashes=True,
+        )
+        self._listener = Listener(
+            name="admin",
+            address=address,
+            default_filter_chain=FilterChain(
+                FilterChainMatch(), (FilterSpec("admin", HttpConnection, manager, context),)
+            ),
+            reuse_port=False,
+            stat_prefix="admin",
+        )
+        self._active: ActiveListener | None = None
+
+    def open(self) -> socket.socket:
+        """Bind. Raises OSError."""
+        return open_socket(self._listener, self.address)
+
+    def start(self, sock: socket.socket) -> None:
+        """Begin to answer."""
+        self._active = Listeners(self.worker).add(self._listener, (sock,))
+        if not isinstance(self.address, PipeAddress):
+            self.address = self.address.with_port(sock.getsockname()[1])
+
+    def stop(self) -> None:
+        """Accept no more."""
+        if self._active is not None:
+            self._active.stop()
+
+
+def host_of(address: Address) -> frozenset[str]:
+    """The host name that the interface is configured with, as one that it is served under."""
+    return frozenset() if isinstance(address, PipeAddress) else frozenset((split_host(address.text),))

@@ -1,0 +1,65 @@
+"""`/stats` in all its forms, and `/stats/prometheus`."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any
+
+from meshproxy.runtime.admin.message import HTML, JSON, TEXT, AdminRequest, AdminResponse
+from meshproxy.runtime.admin.program import Fleet
+from meshproxy.telemetry.prometheus import render_prometheus
+from meshproxy.telemetry.stats_query import parse_stats_query
+from meshproxy.telemetry.stats_text import render_json, render_text
+from meshproxy.telemetry.tags import TagProducer
+
+_HTML_FORMATS = ("html", "active-html")
+
+
+class StatsPage:
+    """make_tags: makes the tag producer, when Prometheus' format is first asked for (it compiles some forty
+    expressions)."""
+
+    def __init__(self, fleet: Fleet, make_tags: Any) -> None:
+        self._fleet = fleet
+        self._make_tags = make_tags
+        self._tags: TagProducer | None = None
+
+    async def page(self, request: AdminRequest) -> AdminResponse:
+        """`/stats`."""
+        return await self._render(request, "text")
+
+    async def prometheus(self, request: AdminRequest) -> AdminResponse:
+        """`/stats/prometheus`."""
+        return await self._render(request, "prometheus")
+
+    async def _render(self, request: AdminRequest, path_format: str) -> AdminResponse:
+        parameters = dict(request.parameters)
+        html = parameters.get("format") if parameters.get("format") in _HTML_FORMATS else None
+        if html:
+            parameters["format"] = "text"
+        try:
+            query = parse_stats_query(parameters, path_format)
+        except ValueError as error:
+            return AdminResponse(str(error), 400)
+        snapshot = await self._fleet.statistics()
+        if query.format == "prometheus":
+            if self._tags is None:
+                self._tags = self._make_tags()
+            return AdminResponse(_bytes(render_prometheus(snapshot, self._tags, query)))
+        if query.format == "json":
+            return AdminResponse(_bytes(render_json(snapshot, query)), content_type=JSON)
+        text = render_text(snapshot, query)
+        if html:
+            return AdminResponse(_page(text, active=html == "active-html"), content_type=HTML)
+        return AdminResponse(_bytes(text), content_type=TEXT)
+
+
+def _bytes(text: str) -> bytes:
+    """The renderers give one character per byte."""
+    return text.encode("latin-1", "replace")
+
+
+def _page(text: str, *, active: bool) -> bytes:
+    refresh = "<meta http-equiv='refresh' content='5'>" if active else ""
+    head = f"<!DOCTYPE html>\n<html lang='en'>\n<head><meta charset='utf-8'>{refresh}<title>stats</title></head>\n"
+    return _bytes(f"{head}<body><pre>{escape(text)}</pre></body>\n</html>\n")

@@ -1,0 +1,110 @@
+"""Going away without losing a request: which responses say so, and when a connection may be closed.
+
+Two things are told apart, as in Envoy. *Announcing*: responses carry `connection: close`, so that clients come back
+somewhere else; with the strategy `gradual` the chance of it rises from 0 to 1 over the drain time, so that they don't
+all come at once. *Ending*: nothing is accepted any more, and a connection is closed as soon as nothing is in flight on
+it.
+
+A client may have sent a request that hasn't arrived when its idle connection is closed; HTTP/1 can't rule that out.
+What can be seen is spared: a connection with unread bytes, and one so young that its first request may be on the way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import select
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
+
+_LOOK_EVERY = 0.025
+_YOUNG = 1.0
+
+
+class Drain:
+    """Whether a response should announce the end of its connection. Times in seconds of the monotonic clock."""
+
+    __slots__ = ("_duration", "_immediate", "_inbound_only", "_now", "_rng", "_since")
+
+    def __init__(self, now: Callable[[], float], rng: random.Random) -> None:
+        self._now = now
+        self._rng = rng
+        self._since: float | None = None
+        self._duration = 0.0
+        self._immediate = False
+        self._inbound_only = False
+
+    @property
+    def active(self) -> bool:
+        """Whether a drain has begun."""
+        return self._since is not None
+
+    def begin(self, duration: float, *, immediate: bool, inbound_only: bool = False) -> None:
+        """Announce from now on. A later call can only widen or hasten what is under way."""
+        if self._since is None:
+            self._since = self._now()
+            self._duration = duration
+            self._immediate = immediate
+            self._inbound_only = inbound_only
+            return
+        self._immediate = self._immediate or immediate
+        self._inbound_only = self._inbound_only and inbound_only
+
+    def closes(self, traffic_direction: str) -> bool:
+        """Whether a response of a listener with this direction says `connection: close` now."""
+        since = self._since
+        if since is None or (self._inbound_only and traffic_direction != "INBOUND"):
+            return False
+        if self._immediate:
+            return True
+        elapsed = self._now() - since
+        return elapsed >= self._duration or self._rng.random() * self._duration < elapsed
+
+
+class Drainable(Protocol):
+    """What of a `ServerConnection` is looked at here."""
+
+    @property
+    def busy(self) -> bool: ...
+    @property
+    def closed(self) -> bool: ...
+    @property
+    def started(self) -> float: ...
+    @property
+    def descriptor(self) -> int: ...
+    def close(self) -> None: ...
+
+
+def close_idle(connections: Iterable[Drainable], now: float) -> None:
+    """Close the connections on which nothing is in flight."""
+    for connection in connections:
+        if connection.closed or connection.busy or now - connection.started < _YOUNG:
+            continue
+        if not _has_input(connection.descriptor):
+            connection.close()
+
+
+def _has_input(descriptor: int) -> bool:
+    """Whether bytes, or an end, wait to be read."""
+    if descriptor < 0:
+        return False
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+async def finish(
+    loop: asyncio.AbstractEventLoop, connections: Callable[[], Sequence[Drainable]], timeout: float
+) -> int:
+    """Let what is in flight end, for at most `timeout` seconds. Returns how many connections were still open then.
+
+    A connection that is closing counts as open until its last byte has left.
+    """
+    deadline = loop.time() + timeout
+    while left := connections():
+        now = loop.time()
+        if now >= deadline:
+            return len(left)
+        close_idle(left, now)
+        await asyncio.sleep(min(_LOOK_EVERY, deadline - now))
+    return 0

@@ -1,0 +1,56 @@
+"""How the program is told to end: by signals, by `/quitquitquit`, or by the death of its parent.
+
+The first SIGTERM or SIGINT asks for a drain, a second one for the end at once. (Envoy ends at once on the first; its
+drain is asked for over the admin interface. See `docs/running.md`.)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable
+
+from meshproxy.plugin.context import Logger
+
+
+class Lifecycle:
+    """drain: set once the program shall drain and end; now: set once it shall end without waiting any longer."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, log: Logger) -> None:
+        self.drain = asyncio.Event()
+        self.now = asyncio.Event()
+        self._loop = loop
+        self._log = log
+
+    def watch_signals(self, reopen_logs: Callable[[], object]) -> None:
+        """SIGTERM, SIGINT, SIGUSR1 (reopen logs) and SIGHUP (does nothing, as in Envoy)."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, self._told_to_end, number)
+        self._loop.add_signal_handler(signal.SIGUSR1, reopen_logs)
+        self._loop.add_signal_handler(signal.SIGHUP, self._log.debug, "SIGHUP does nothing")
+
+    def _told_to_end(self, number: int) -> None:
+        name = signal.Signals(number).name
+        if self.drain.is_set():
+            self._log.warning("ending without waiting", signal=name)
+            self.end_now()
+        else:
+            self._log.info("draining", signal=name)
+            self.drain.set()
+
+    def end_now(self) -> None:
+        """End at once."""
+        self.now.set()
+        self.drain.set()
+
+    async def unless_now(self, work: Awaitable[object]) -> bool:
+        """Wait for `work`; give it up when the end is to come now. Returns whether it was finished."""
+        task = asyncio.ensure_future(work)
+        hurry = self._loop.create_task(self.now.wait())
+        await asyncio.wait((task, hurry), return_when=asyncio.FIRST_COMPLETED)
+        hurry.cancel()
+        if task.done():
+            task.result()
+            return True
+        task.cancel()
+        return False

@@ -1,0 +1,96 @@
+"""What a worker does when the process that owns it asks: a handful of commands, whose answers are plain data.
+
+Plain, because with several workers question and answer cross a socket (see `supervisor`); with one worker the same
+commands are calls.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from meshproxy.model.listener import Listener
+from meshproxy.runtime.access_log_files import AccessLogFiles
+from meshproxy.runtime.admin.clusters import cluster_status
+from meshproxy.runtime.listener import Listeners
+from meshproxy.runtime.program_log import ProgramLog
+from meshproxy.runtime.worker import Worker
+from meshproxy.telemetry.stats import HistogramData, StatsSnapshot
+
+
+def pack_snapshot(snapshot: StatsSnapshot) -> tuple[Any, ...]:
+    """Statistics as nothing but built-in types."""
+    histograms = {name: (data.interval, data.cumulative, data.bounds) for name, data in snapshot.histograms.items()}
+    return snapshot.counters, snapshot.gauges, histograms, snapshot.texts
+
+
+def unpack_snapshot(packed: tuple[Any, ...]) -> StatsSnapshot:
+    """The reverse of `pack_snapshot`."""
+    counters, gauges, histograms, texts = packed
+    return StatsSnapshot(counters, gauges, {name: HistogramData(*data) for name, data in histograms.items()}, texts)
+
+
+class WorkerControl:
+    """The commands, by name."""
+
+    def __init__(
+        self,
+        worker: Worker,
+        listeners: Listeners,
+        access_logs: AccessLogFiles,
+        program_log: ProgramLog,
+    ) -> None:
+        self._worker = worker
+        self._listeners = listeners
+        self._access_logs = access_logs
+        self._program_log = program_log
+        self._commands: dict[str, Callable[[Any], Any]] = {
+            "clusters": lambda _: [cluster_status(cluster) for cluster in worker.clusters],
+            "drain": self._drain,
+            "health_failed": self._set_health_failed,
+            "latch": lambda _: worker.stats.latch(),
+            "logging": self._set_levels,
+            "pid": lambda _: os.getpid(),
+            "reopen_logs": self._reopen_logs,
+            "reset_counters": lambda _: worker.stats.reset_counters(),
+            "statistics": lambda _: pack_snapshot(worker.stats.snapshot()),
+            "stop_listeners": self._stop_listeners,
+        }
+
+    def perform(self, command: str, argument: Any = None) -> Any:
+        """Carry out a command and return its answer. Raises KeyError for an unknown one."""
+        return self._commands[command](argument)
+
+    def _set_health_failed(self, failed: bool) -> None:
+        self._worker.health_failed = failed
+
+    def _set_levels(self, levels: Mapping[str, str]) -> None:
+        self._program_log.levels.by_component = dict(levels)
+
+    def _reopen_logs(self, _: Any) -> None:
+        self._access_logs.reopen()
+        try:
+            self._program_log.reopen()
+        except OSError as error:
+            self._worker.log.error("the log can't be reopened", error=error.strerror)
+
+    def _drain(self, argument: Mapping[str, Any]) -> None:
+        """argument: duration (seconds), immediate, inbound_only."""
+        self._worker.drain.begin(
+            argument["duration"], immediate=argument["immediate"], inbound_only=argument["inbound_only"]
+        )
+
+    def _stop_listeners(self, inbound_only: bool) -> int:
+        """Accept no more; returns how many listeners that stopped."""
+        before = sum(listener.listening for listener in self._listeners.active)
+        self._listeners.stop(_inbound if inbound_only else _every)
+        return before - sum(listener.listening for listener in self._listeners.active)
+
+
+def _inbound(listener: Listener) -> bool:
+    return listener.traffic_direction == "INBOUND"
+
+
+def _every(listener: Listener) -> bool:
+    return True
