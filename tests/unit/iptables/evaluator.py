@@ -161,6 +161,7 @@ def from_nft(text: str) -> Chains:
         table, chain = words[1].removeprefix("istio-proxy-"), words[2].upper().replace("-", "_")
         rules = chains.setdefault((table, chain), [])
         if verb == "insert":
+            assert int(words[4]) < len(rules), "the kernel refuses to insert before a rule that is not there"
             rules.insert(int(words[4]), _nft_rule(words[5:]))
         else:
             rules.append(_nft_rule(words[3:]))

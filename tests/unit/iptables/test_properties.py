@@ -93,6 +93,7 @@ def rules_of(options: Options) -> Rules:
 
 
 with_rules = all_options().map(rules_of)
+with_dns = all_options().map(lambda options: rules_of(replace(options, dns=True)))
 with_virtual_machines = all_options().map(
     lambda options: rules_of(
         replace(options, virtual_interfaces=("vnet0",), outbound_all=True, outbound_cidrs=(), tproxy=False)
@@ -210,6 +211,21 @@ def test_what_is_named_outbound_is_captured(rules: Rules, packet: Packet) -> Non
     else:
         expected = ("pass", 0)
     assert rules(packet) == expected
+
+
+@everything
+@given(with_dns, st.sampled_from((4, 6)), st.sampled_from(("tcp", "udp")))
+def test_dns(rules: Rules, family: int, protocol: str) -> None:
+    options = rules.options
+    packet = Packet(family=family, source=POD[family], destination=RESOLVER[family], protocol=protocol, dport=53)
+    packet = replace(packet, gid=captured_group(rules))
+    named = options.dns_all or (options.dns_servers_v4 if family == 4 else options.dns_servers_v6)
+    if named:
+        assert rules(packet) == ("redirect", 15053)
+        assert rules(replace(packet, interface="lo")) == ("redirect", 15053), "a resolver of this host"
+    assert rules(replace(packet, uid=options.proxy_uids[-1])) == ("pass", 0), "the agent asks the resolver itself"
+    if options.owner_groups is not None:
+        assert rules(replace(packet, gid="6000")) == ("pass", 0)
 
 
 @everything

@@ -162,3 +162,12 @@ def test_ipv6_values_appear_only_with_ipv6() -> None:
     iptables, nft = texts(outbound_cidrs=(net("fd00::/8"),), ipv6=True)
     assert iptables.count("-A ISTIO_OUTPUT -d fd00::/8 -j ISTIO_REDIRECT") == 1
     assert f"{NAT}istio-output ip6 daddr fd00::/8 counter jump istio-redirect" in nft
+
+
+def test_each_family_jumps_to_dns_only_if_it_has_a_resolver() -> None:
+    jump = "-A ISTIO_OUTPUT -j ISTIO_OUTPUT_DNS"
+    for v4, v6 in (((), ("fd00::1",)), (("10.0.0.1",), ())):
+        iptables, nft = texts(dns=True, ipv6=True, dns_servers_v4=v4, dns_servers_v6=v6)
+        second = iptables.index("* nat", 1)
+        assert (jump in iptables[:second], jump in iptables[second:]) == (bool(v4), bool(v6))
+        assert nft.count(f"{NAT}istio-output counter jump istio-output-dns") == 1
