@@ -12,7 +12,6 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from meshproxy.chain.http_stream import FilterStream
 from meshproxy.codec.h1_encode import LAST_CHUNK, NameWriter, encode_chunk, encode_response_head, encode_trailers
@@ -31,8 +30,8 @@ from meshproxy.routing.finalize import choose_cluster, finalize_request
 from meshproxy.routing.mutations import apply_mutations
 from meshproxy.runtime.fetch import fetch
 from meshproxy.runtime.hooks import run_hook
-from meshproxy.runtime.http_edge import grpc_status_of, is_grpc, strip_response
-from meshproxy.runtime.local_reply import shape_by_config
+from meshproxy.runtime.http_edge import strip_response
+from meshproxy.runtime.local_reply import shape_reply
 from meshproxy.runtime.sleeping import sleep
 
 if TYPE_CHECKING:
@@ -260,32 +259,7 @@ class HttpServerStream(FilterStream):
 
     def shape_reply(self, reply: LocalReply) -> tuple[ResponseHeaders, bytes]:
         self.close_after = self.close_after or reply.close
-        response = ResponseHeaders(reply.status)
-        for name, value in reply.headers:
-            response.append_checked(name, value)
-        self.response = response
-        self.response_code = reply.status
-        body = reply.body
-        fields = response.fields
-        local = self.owner.manager.config.local_reply
-        content_type = "text/plain"
-        if local is not None:
-            body, content_type = shape_by_config(local, response, body, self)
-        if is_grpc(self.request):
-            status = reply.grpc_status if reply.grpc_status is not None else grpc_status_of(response.status)
-            response.status = 200
-            fields["content-type"] = "application/grpc"
-            fields["grpc-status"] = str(status)
-            if body:
-                fields["grpc-message"] = quote(body.decode("latin-1"), safe=" !\"#$&'()*+,/:;<=>?@[\\]^_`{|}~")
-            return response, b""
-        if body:
-            fields["content-length"] = str(len(body))
-            if "content-type" not in fields:
-                fields["content-type"] = content_type
-        if self.request.method == "HEAD":
-            body = b""
-        return response, body
+        return shape_reply(reply, self.owner.manager.config.local_reply, self)
 
     # The wire.
 

@@ -1,16 +1,50 @@
-"""`local_reply_config`: what the configuration makes of the proxy's own answers.
+"""The head and body of the proxy's own answers, and what `local_reply_config` makes of them.
 
 Envoy: "Local reply modification". The first mapper whose filter matches may change status, headers and body; then the
-body goes through the mapper's format, or the general one.
+body goes through the mapper's format, or the general one. A gRPC client is answered in its own terms, whatever the
+reply: status 200, with the outcome in `grpc-status` and the body in `grpc-message`.
 """
 
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote
 
 from meshproxy.headers import ResponseHeaders
 from meshproxy.model.http import LocalReplyConfig
+from meshproxy.plugin.replies import LocalReply
 from meshproxy.routing.mutations import apply_addition
+from meshproxy.runtime.http_edge import grpc_status_of, is_grpc
+
+_PLAIN_IN_GRPC_MESSAGE = " !\"#$&'()*+,/:;<=>?@[\\]^_`{|}~"
+
+
+def shape_reply(reply: LocalReply, config: LocalReplyConfig | None, stream: Any) -> tuple[ResponseHeaders, bytes]:
+    """What is sent for `reply`. The stream's `response` and `response_code` are set, for formats read them."""
+    response = ResponseHeaders(reply.status)
+    for name, value in reply.headers:
+        response.append_checked(name, value)
+    stream.response = response
+    stream.response_code = reply.status
+    body, content_type = reply.body, "text/plain"
+    fields = response.fields
+    if config is not None:
+        body, content_type = shape_by_config(config, response, body, stream)
+    if is_grpc(stream.request):
+        status = reply.grpc_status if reply.grpc_status is not None else grpc_status_of(response.status)
+        response.status = 200
+        fields["content-type"] = "application/grpc"
+        fields["grpc-status"] = str(status)
+        if body:
+            fields["grpc-message"] = quote(body.decode("latin-1"), safe=_PLAIN_IN_GRPC_MESSAGE)
+        return response, b""
+    if body:
+        fields["content-length"] = str(len(body))
+        if "content-type" not in fields:
+            fields["content-type"] = content_type
+    if stream.request.method == "HEAD":
+        body = b""
+    return response, body
 
 
 def shape_by_config(config: LocalReplyConfig, response: ResponseHeaders, body: bytes, stream: Any) -> tuple[bytes, str]:
