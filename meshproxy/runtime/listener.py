@@ -281,6 +281,7 @@ class ActiveListener:
             info.direct_remote_address = info.remote_address if same else text(facts.direct_remote)
             same = facts.local == facts.direct_local
             info.direct_local_address = info.local_address if same else text(facts.direct_local)
+        info.listener_name = self.config.name
         info.requested_server_name = facts.server_name
         info.started = self.worker.loop.time()
         return info
