@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from . import routing
+from .backend import resolve
 from .choice import everywhere
 from .errors import BackendError
 from .log import Say
@@ -43,17 +44,21 @@ def report(plan: Plan, options: Options, settings: Settings, say: Say) -> tuple[
     faults += routing.missing(plan)
     if not faults:
         lines.append(f"rules: {len(plan.rules)} in place, as planned")
-    faults += collisions(options, _sockets())
+    uids = {resolve("uid", uid) for uid in options.proxy_uids}
+    faults += collisions(options, uids, _sockets())
     return lines + [f"fault: {line}" for line in faults], not faults
 
 
-def collisions(options: Options, sockets: Iterable[str]) -> list[str]:
-    """Ports served under a uid of the proxy that are none of the proxy's. sockets: lines of /proc/net/tcp."""
+def collisions(options: Options, uids: set[str], sockets: Iterable[str]) -> list[str]:
+    """Ports served under a uid of the proxy that are none of the proxy's.
+
+    uids: the proxy's, as numbers. sockets: lines of /proc/net/tcp.
+    """
     ours = PROXY_PORTS | {options.proxy_port, options.inbound_capture_port, options.inbound_tunnel_port}
     found = set()
     for line in sockets:
         fields = line.split()
-        if len(fields) < 8 or fields[3] != _LISTEN or fields[7] not in options.proxy_uids:
+        if len(fields) < 8 or fields[3] != _LISTEN or fields[7] not in uids:
             continue
         port = int(fields[1].rpartition(":")[2], 16)
         if port not in ours:

@@ -72,8 +72,8 @@ CAPTURE = (
         more_env=("ISTIO_META_DNS_CAPTURE",),
     ),
     Flag("capture-all-dns", "", "false", "capture DNS to any resolver (with --redirect-dns)"),
-    Flag("dns-servers-v4", "ADDRESSES", "", "IPv4 resolvers to capture, instead of /etc/resolv.conf"),
-    Flag("dns-servers-v6", "ADDRESSES", "", "IPv6 resolvers to capture, instead of /etc/resolv.conf"),
+    Flag("dns-servers-v4", "ADDRESSES", "", "IPv4 resolvers to capture, instead of /etc/resolv.conf", has_env=False),
+    Flag("dns-servers-v6", "ADDRESSES", "", "IPv6 resolvers to capture, instead of /etc/resolv.conf", has_env=False),
     Flag(
         "drop-invalid", "", "false", "drop packets that connection tracking finds invalid", more_env=("INVALID_DROP",)
     ),
@@ -84,7 +84,7 @@ CAPTURE = (
         "install IPv6 rules if the pod has any IPv6 address",
         more_env=("ISTIO_DUAL_STACK",),
     ),
-    Flag("ipv6", "auto|on|off", "auto", "install IPv6 rules; auto: if the pod's first address is IPv6"),
+    Flag("ipv6", "auto|on|off", "auto", "install IPv6 rules; auto: if the pod's first address is IPv6", has_env=False),
 )
 """Flags that decide which traffic is captured."""
 
@@ -137,7 +137,8 @@ _FALSE = frozenset({"0", "f", "F", "false", "FALSE", "False"})
 
 _EPILOG = """\
 Each flag can be given by an environment variable: its name in upper case with underscores (PROXY_UID for
---proxy-uid; a flag wins), but for --envoy-port, --format and the --log_ flags. By variable alone:
+--proxy-uid; a flag wins), but for --envoy-port, --ipv6, --dns-servers-v4, --dns-servers-v6, --format and --log_….
+By variable alone:
 """
 
 _DESCRIPTION = """\

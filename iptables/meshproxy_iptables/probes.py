@@ -53,7 +53,10 @@ def probes(
     found: list[Probe] = []
     notes: list[str] = []
     for family in (4, 6) if options.ipv6 else (4,):
-        for probe in (_inbound(options, family, port, pod_addresses), _outbound(options, family, port, resolve)):
+        for probe in (
+            _inbound(options, family, port, pod_addresses, resolve),
+            _outbound(options, family, port, resolve),
+        ):
             if isinstance(probe, Probe):
                 found.append(probe)
             else:
@@ -61,7 +64,9 @@ def probes(
     return found, notes
 
 
-def _inbound(options: Options, family: int, port: int, pod: dict[int, str]) -> Probe | str:
+def _inbound(
+    options: Options, family: int, port: int, pod: dict[int, str], resolve: Callable[[str, str], str]
+) -> Probe | str:
     address, source = ("127.0.0.6", "127.0.0.1") if family == 4 else ("::6", "::1")
     loopback = ipaddress.ip_network(options.loopback_cidr, strict=False)
     if family == 4 and ipaddress.ip_address(address) in loopback:
@@ -71,9 +76,9 @@ def _inbound(options: Options, family: int, port: int, pod: dict[int, str]) -> P
             )
         address, source = pod[4], ""
     port = _free_port(port, options)
-    uid, gid = options.proxy_uids[0], options.proxy_gids[0]
+    uid, gid = resolve("uid", options.proxy_uids[0]), resolve("gid", options.proxy_gids[0])
     if not uid.isdigit():
-        return f"inbound IPv{family} can't be probed: the proxy's uid {uid} is a name"
+        return f"inbound IPv{family} can't be probed: nobody here knows the proxy's user {uid}"
     identity = int(uid), _number(gid, int(uid))
     return Probe("inbound", family, address, port, options.inbound_capture_port, *identity, source)
 
@@ -83,7 +88,8 @@ def _outbound(options: Options, family: int, port: int, resolve: Callable[[str, 
     if target is None:
         return f"outbound IPv{family} can't be probed: no destination is captured"
     address, port = target
-    uid = next(uid for uid in _STRANGERS if str(uid) not in options.proxy_uids)
+    proxy = {resolve("uid", name) for name in options.proxy_uids}
+    uid = next(uid for uid in _STRANGERS if str(uid) not in proxy)
     gid = _captured_gid(options, resolve)
     if gid is None:
         return f"outbound IPv{family} can't be probed: no group of istio-outbound-owner-groups is known here"
@@ -125,10 +131,11 @@ def _free_port(port: int, options: Options) -> int:
 
 
 def _captured_gid(options: Options, resolve: Callable[[str, str], str]) -> int | None:
+    proxy = {resolve("gid", name) for name in options.proxy_gids}
     if options.owner_groups is not None:
         known = (resolve("gid", group) for group in options.owner_groups)
-        return next((int(group) for group in known if group.isdigit() and group not in options.proxy_gids), None)
-    taken = {*options.proxy_gids, *(resolve("gid", group) for group in options.owner_groups_exclude)}
+        return next((int(group) for group in known if group.isdigit() and group not in proxy), None)
+    taken = {*proxy, *(resolve("gid", group) for group in options.owner_groups_exclude)}
     return next(gid for gid in _STRANGERS if str(gid) not in taken)
 
 

@@ -263,6 +263,19 @@ def test_without_nft_iptables_is_next(pods: Pods, tmp_path: Path) -> None:
     assert "backend: iptables-nft (the next choice" in done.stderr
 
 
+def test_binaries_without_a_suffix_are_the_last_choice(pods: Pods, tmp_path: Path) -> None:
+    for name in ("iptables", "ip6tables"):
+        for tool in ("", "-save", "-restore"):
+            (tmp_path / f"{name}{tool}").symlink_to("/usr/sbin/xtables-nft-multi")
+    done = pods.a.intercept(*TYPICAL, PATH=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert "backend: iptables (the last choice" in done.stderr
+    assert "nothing to do" in installed(pods.a, *TYPICAL, PATH=str(tmp_path))
+    assert "ISTIO_OUTPUT" in pods.a.output("iptables-nft-save")
+    installed(pods.a, "--cleanup-only")
+    assert pods.a.output("nft", "list", "ruleset") == ""
+
+
 def test_a_broken_backend_is_passed_over(pods: Pods, tmp_path: Path) -> None:
     broken = tmp_path / "nft"
     broken.write_text("#!/bin/sh\necho 'no such protocol' >&2\nexit 1\n")

@@ -70,7 +70,9 @@ def test_what_can_not_be_probed_is_said() -> None:
     _, notes = probed(outbound_all=True, owner_groups=("nobody-knows",))
     assert "no group" in notes[0]
     _, notes = probed(outbound_all=True, proxy_uids=("envoy",))
-    assert "is a name" in notes[0]
+    assert "nobody here knows the proxy's user envoy" in notes[0]
+    (inbound, _), _ = probes(options(outbound_all=True, proxy_uids=("envoy",)), 1, {}, lambda kind, name: "77")
+    assert inbound.uid == 77
 
 
 def test_with_all_of_loopback_exempt_the_pod_address_is_probed() -> None:
@@ -105,7 +107,7 @@ def test_a_program_under_the_proxys_uid_is_a_collision() -> None:
         return f"0: 00000000:{port:04X} 00000000:0000 {state} 00000000:00000000 00:00000000 00000000 {uid} 0 1"
 
     sockets = [line(15001, "0A", 1337), line(8080, "0A", 1337), line(8081, "0A", 1000), line(8082, "01", 1337), "bad"]
-    assert [text.split(":")[0] for text in check.collisions(options(), sockets)] == [
+    assert [text.split(":")[0] for text in check.collisions(options(), {"1337"}, sockets)] == [
         "port 8080 is served by uid 1337, the proxy's"
     ]
 

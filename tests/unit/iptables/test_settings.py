@@ -75,8 +75,11 @@ def test_each_flag_has_its_variable(name: str) -> None:
     assert (values[name].text, values[name].source) == ("x", variable)
 
 
-def test_the_outbound_port_has_no_variable() -> None:
+def test_what_is_not_istios_has_no_variable() -> None:
+    """Nor has --envoy-port. Names such as IPV6 or FORMAT may mean anything in a container."""
     assert read(environ={"ENVOY_PORT": "1"})[0].proxy_port == 15001
+    for name in ("IPV6", "FORMAT", "DNS_SERVERS_V4", "LOG_AS_JSON", "LOG_OUTPUT_LEVEL"):
+        assert read(environ={name: "anything"})[0] == Options()
 
 
 @pytest.mark.parametrize("variable", ["REDIRECT_DNS", "ISTIO_META_DNS_CAPTURE"])
