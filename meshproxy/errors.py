@@ -8,6 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from meshproxy.headers import RequestHeaders
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +46,11 @@ class ProtocolError(Exception):
 
     status: the HTTP status Envoy answers to it (400, 426, 431, 501; 502 for an upstream).
     details: Envoy's name of the fault (`%RESPONSE_CODE_DETAILS%`), such as `http1.codec_error`.
+    request: the request's head, where as much of it was understood; for the access log.
     """
 
     def __init__(self, status: int, details: str, message: str = "") -> None:
         super().__init__(message or details)
         self.status = status
         self.details = details
+        self.request: RequestHeaders | None = None

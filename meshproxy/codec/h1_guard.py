@@ -31,7 +31,7 @@ _METHOD_STARTS = frozenset(f"{method} "[:n].encode() for method in METHODS for n
 _LONGEST_METHOD = max(map(len, METHODS))
 _VERSION_START = b"HTTP/1."
 
-_request_line = re.compile(r"([A-Z]+) ([\x21-\x5b\x5d-\x7e]+) HTTP/([0-9]\.[0-9])").fullmatch
+_request_line = re.compile(r"([A-Z]+) ([\x21-\x7e]+) HTTP/([0-9]\.[0-9])").fullmatch
 _simple_request_line = re.compile(r"[A-Z]+ /[\x21-\x7e]*").fullmatch
 _status_line = re.compile(r"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: [\t\x20-\x7e\x80-\xff]*)?").fullmatch
 _control_but_line_end = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]").search
@@ -153,6 +153,18 @@ def parse_odd_request(head: bytes, options: Http1Options) -> FramedRequest:
     for name, value in fields:
         request.append_checked(name, value)
     length = request_framing(request, options.allow_chunked_length)
+    http10 = version != "1.1"
+    try:
+        uri_scheme = _judge_meaning(request, length, version, options)
+    except ProtocolError as error:
+        error.request = request
+        raise
+    _second_opinion(h11.Connection(h11.SERVER, max_incomplete_event_size=len(head)), head, fields)
+    return FramedRequest(request, length, http10, uri_scheme)
+
+
+def _judge_meaning(request: RequestHeaders, length: int, version: str, options: Http1Options) -> str:
+    """What the lines say together; returns the scheme of an absolute-form. Raises ProtocolError."""
     if "connection" in request.fields:
         check_nominations(request, connection_options(request["connection"]))
     hosts = request.get_all("host")
@@ -168,8 +180,7 @@ def parse_odd_request(head: bytes, options: Http1Options) -> FramedRequest:
         request.authority = hosts[0] if hosts else options.default_host_for_http_10
     if http10 and not request.authority and not hosts:
         raise bad_request("no Host and no default", "missing_host_header")
-    _second_opinion(h11.Connection(h11.SERVER, max_incomplete_event_size=len(head)), head, fields)
-    return FramedRequest(request, length, http10, uri_scheme)
+    return uri_scheme
 
 
 def _apply_target(request: RequestHeaders, hosts: list[str], options: Http1Options) -> str:
@@ -187,8 +198,10 @@ def _apply_target(request: RequestHeaders, hosts: list[str], options: Http1Optio
         if request.method != "OPTIONS":
             raise bad_request("target * is for OPTIONS", "http1.invalid_url")
     elif not target.startswith("/"):
-        if not options.allow_absolute_url or not has_scheme(target):
+        if not has_scheme(target):
             raise bad_request("target is not a path")
+        if not options.allow_absolute_url:
+            return scheme  # the connection manager refuses what isn't a path
         parts = split_absolute(target)
         if parts is None:
             raise bad_request("scheme of the target", "http1.invalid_scheme")

@@ -221,7 +221,6 @@ class RequestParser:
                 or path[0] != "/"
                 or not path.isascii()
                 or not path.isprintable()
-                or "\\" in path
                 or len(lines) > self._max_fields
             ):
                 return None

@@ -48,26 +48,25 @@ def finalize_request(
     """Apply everything the route does to the head. tell_original: add `x-envoy-original-path` and `-host`."""
     if weighted is not None and weighted.request_mutations:
         apply_mutations(weighted.request_mutations, request, stream)
+    if route.request_mutations:
+        apply_mutations(route.request_mutations, request, stream)
     action = route.action
     if isinstance(action, ForwardAction):
         _rewrite_host(action, weighted, request, tell_original)
         if action.rewrite_path is not None:
             old = request.path
-            new = action.rewrite_path(old)
-            if new != old:
-                request.path = new
-                if tell_original:
-                    request.fields["x-envoy-original-path"] = old
-    if route.request_mutations:
-        apply_mutations(route.request_mutations, request, stream)
+            request.path = action.rewrite_path(old)
+            if tell_original:
+                request.fields["x-envoy-original-path"] = old
 
 
 def _rewrite_host(
     action: ForwardAction, weighted: WeightedCluster | None, request: RequestHeaders, tell_original: bool
 ) -> None:
-    new = weighted.host_rewrite if weighted is not None else ""
-    if not new:
-        new = action.host_rewrite
+    if weighted is not None and weighted.host_rewrite:
+        request.authority = weighted.host_rewrite
+        return
+    new = action.host_rewrite
     if not new and action.host_rewrite_header:
         new = request.get(action.host_rewrite_header, "") or ""
     if not new and action.host_rewrite_path is not None:
@@ -79,10 +78,10 @@ def _rewrite_host(
 def set_authority(request: RequestHeaders, new: str, *, append_forwarded: bool, tell_original: bool) -> None:
     """Change the authority, leaving the old one where Envoy leaves it."""
     old = request.authority
+    if tell_original and old:
+        request.fields["x-envoy-original-host"] = old
     if append_forwarded:
         before = request.get("x-forwarded-host")
         if before != old and not (before or "").endswith("," + old):
             request["x-forwarded-host"] = f"{before},{old}" if before else old
-    if tell_original and old:
-        request.fields["x-envoy-original-host"] = old
     request.authority = new

@@ -31,7 +31,8 @@ def apply_addition(addition: HeaderAddition, headers: Headers, stream: Any) -> N
     if value is None:
         assert addition.format_value is not None
         try:
-            value = check_value(addition.format_value(stream))
+            value = addition.format_value(stream)
+            check_value(value)
         except ValueError:
             return
     if not value and not addition.keep_empty_value:
@@ -48,7 +49,6 @@ def apply_addition(addition: HeaderAddition, headers: Headers, stream: Any) -> N
         if not present:
             headers.fields[name] = value
     elif present or action == "OVERWRITE_IF_EXISTS_OR_ADD":
-        if headers.repeated:
-            headers[name] = value
-        else:
-            headers.fields[name] = value
+        # As in Envoy the field goes to the end, also when it was there.
+        headers.remove(name)
+        headers.fields[name] = value

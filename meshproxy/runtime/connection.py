@@ -109,6 +109,8 @@ class ServerConnection(Connection):
         self._feed(0, data, False)
 
     def eof_received(self) -> bool:
+        if self._closing:
+            return False  # we only waited for this
         if not self._ended:
             self._ended = True
             self._feed(0, b"", True)

@@ -49,6 +49,7 @@ class Http1Upstream(HttpUpstream):
         self._head = b""
         self._chunked = False
         self._raw = False
+        self._switched = False
         self._request_sent = True
         self._complete = False
         self._paused = False
@@ -73,6 +74,7 @@ class Http1Upstream(HttpUpstream):
         self._sink = sink
         self._parser.expect(method, upgrade)
         self._raw = upgrade or connect
+        self._switched = False
         self._complete = False
         self._request_sent = end
         self.requests_left -= 1
@@ -157,12 +159,16 @@ class Http1Upstream(HttpUpstream):
             self.close()  # bytes on an idle connection, or behind a reset
 
     def eof_received(self) -> bool:
-        if self._sink is not None:
+        sink = self._sink
+        if sink is not None:
+            if self._raw and self._switched:
+                # The end of a tunnel: as in Envoy a reset, for nothing says that it was the intended end.
+                self._sink = None
+                sink.on_upstream_reset(ResetReason.CONNECTION_TERMINATION, "")
+                return False
             self._parser.receive_eof()
             if self._complete:
                 self._finish()
-            elif self._raw and self._sink is not None:
-                return True
         return False
 
     def pause_writing(self) -> None:
@@ -176,6 +182,9 @@ class Http1Upstream(HttpUpstream):
     def connection_lost(self, error: Exception | None) -> None:
         self._closed = True
         self.pool.forget(self)
+        if self._sink is not None:
+            # An RST may stand behind a response that only the end of the connection delimits.
+            self._parser.receive_eof()
         sink = self._sink
         if sink is not None:
             self._sink = None
@@ -211,8 +220,9 @@ class Http1Upstream(HttpUpstream):
         if end:
             self._sink = None
             self._complete = True
-        if self._raw and response.status != 101 and response.status >= 300:
-            self._raw = False
+        if self._raw:
+            self._switched = response.status == 101
+            self._raw = self._switched or response.status < 300
         sink.on_upstream_response(response, end)
 
     def on_response_informational(self, response: ResponseHeaders) -> None:

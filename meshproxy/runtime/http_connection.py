@@ -214,7 +214,9 @@ class HttpConnection(NetworkFilter[HttpManager]):
         if self.manager.config.proxy_100_continue:
             return
         request.remove("expect")
+        stream.expected_here = True
         stream.send_informational(ResponseHeaders(100))
+        stream.expected_here = False
 
     def on_request_body(self, data: bytes, end: bool) -> None:
         stream = self.stream
@@ -273,7 +275,7 @@ class HttpConnection(NetworkFilter[HttpManager]):
         if stream.raw:
             self.stream = None
             self._close(0.0)
-        elif cut or stream.local or not stream.request_received:
+        elif cut or stream.replied or not stream.request_received:
             self._close(delay)
         else:
             self._close(0.0)  # nothing of the client's can be on its way, so no RST can wipe the answer out

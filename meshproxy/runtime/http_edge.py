@@ -12,14 +12,14 @@ from __future__ import annotations
 from meshproxy.address import SocketAddress, canonical_ip
 from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
 from meshproxy.model.http import HttpConnectionManagerConfig
+from meshproxy.model.snapshot import Node
 from meshproxy.plugin.replies import (
     ABSOLUTE_PATH_REJECTED,
-    MISSING_HOST,
     PATH_NORMALIZATION_FAILED,
     LocalReply,
 )
 from meshproxy.plugin.stream_info import ConnectionInfo, split_address
-from meshproxy.routing.path import PathRedirect, path_sanitizer
+from meshproxy.routing.path import PathRedirect, path_sanitizer, unescape_slashes
 
 _CONTROL = (
     "x-envoy-retriable-status-codes",
@@ -41,6 +41,7 @@ _EDGE_ONLY = (
     "x-envoy-downstream-service-cluster",
     "x-envoy-downstream-service-node",
     "x-envoy-original-path",
+    "x-envoy-original-host",
 )
 _HOP_BY_HOP = ("connection", "keep-alive", "proxy-connection", "upgrade", "te", "http2-settings")
 _REQUEST_SPECIAL = frozenset((*_CONTROL, *_EDGE_ONLY, *_HOP_BY_HOP, "x-envoy-internal", "x-forwarded-client-cert"))
@@ -50,8 +51,9 @@ _RESPONSE_SPECIAL = frozenset(("connection", "keep-alive", "proxy-connection", "
 class RequestEdge:
     """The request half, compiled for one connection manager."""
 
-    def __init__(self, config: HttpConnectionManagerConfig, node_ip: str) -> None:
+    def __init__(self, config: HttpConnectionManagerConfig, node: Node, node_ip: str) -> None:
         self._config = config
+        self._node = node
         self._node_ip = node_ip
         self._sanitize_path = path_sanitizer(
             normalize=config.normalize_path,
@@ -65,13 +67,14 @@ class RequestEdge:
         table = config.route_table
         self._internal_only = table.internal_only_headers if table is not None else ()
         self._plain_trust = (
-            not config.use_remote_address and config.internal_addresses is None and not self._internal_only
+            not config.use_remote_address
+            and config.internal_addresses is None
+            and not self._internal_only
+            and not config.add_user_agent
         )
 
-    def check_target(self, request: RequestHeaders) -> LocalReply | None:
+    def check_target(self, request: RequestHeaders, info: ConnectionInfo) -> LocalReply | None:
         """Authority and path: refuse, or bring them into the one form that rules are written for."""
-        if not request.authority and request.method != "CONNECT":
-            return MISSING_HOST
         if request.method == "CONNECT":
             return None
         path = request.path
@@ -80,15 +83,18 @@ class RequestEdge:
         clean = self._sanitize_path(path)
         if clean is not path:
             if clean is None:
+                if self._config.path_with_escaped_slashes_action == "REJECT_REQUEST":
+                    request.path = unescape_slashes(path)  # what Envoy's access log shows
                 return PATH_NORMALIZATION_FAILED
             if isinstance(clean, PathRedirect):
+                request.path = clean.path
                 return LocalReply(307, headers=(("location", clean.path),), details=PATH_NORMALIZATION_FAILED.details)
             request.path = clean
         if self._strips_host:
-            self._strip_host(request)
+            self._strip_host(request, info.local_port)
         return None
 
-    def _strip_host(self, request: RequestHeaders) -> None:
+    def _strip_host(self, request: RequestHeaders, local_port: int) -> None:
         config = self._config
         host = request.authority
         port = ""
@@ -99,8 +105,7 @@ class RequestEdge:
         if config.strip_trailing_host_dot and host.endswith("."):
             host = host[:-1]
         if port and not config.strip_any_host_port:
-            matching = config.strip_matching_host_port and port == ("443" if request.scheme == "https" else "80")
-            if not matching:
+            if not config.strip_matching_host_port or int(port) != local_port:
                 host = f"{host}:{port}"
         request.authority = host
 
@@ -126,10 +131,21 @@ class RequestEdge:
             trust = None
         else:
             trust = self._establish_client(request, info)
+        self._set_scheme(request)
         if config.via:
             via = request.get("via")
             request["via"] = f"{via}, {config.via}" if via else config.via
         return trust
+
+    def _set_scheme(self, request: RequestHeaders) -> None:
+        """The request's scheme is what X-Forwarded-Proto says, unless the configuration says it."""
+        fields = request.fields
+        if self._config.scheme_to_overwrite:
+            request.scheme = fields["x-forwarded-proto"] = self._config.scheme_to_overwrite
+        else:
+            proto = fields["x-forwarded-proto"]
+            if proto in ("http", "https"):
+                request.scheme = proto
 
     def _strip_hop_by_hop(self, request: RequestHeaders, upgrading: bool) -> None:
         fields = request.fields
@@ -159,6 +175,14 @@ class RequestEdge:
         for name in self._internal_only:
             request.remove(name)
 
+    def _add_user_agent(self, request: RequestHeaders) -> None:
+        """`add_user_agent`: say who we are (Envoy's "Config HTTP conn man header manipulation", `user-agent`)."""
+        request["x-envoy-downstream-service-cluster"] = self._node.cluster
+        if not request.get("user-agent"):
+            request["user-agent"] = self._node.cluster
+        if self._node.id:
+            request["x-envoy-downstream-service-node"] = self._node.id
+
     def _establish_client(self, request: RequestHeaders, info: ConnectionInfo) -> tuple[bool, str]:
         """X-Forwarded-For, X-Forwarded-Proto, and whether the client is internal."""
         config = self._config
@@ -186,6 +210,8 @@ class RequestEdge:
             single = forwarded is not None and "," not in forwarded
         if "x-forwarded-proto" not in fields:
             fields["x-forwarded-proto"] = transport_scheme
+        if config.add_user_agent:
+            self._add_user_agent(request)
         internal = (
             single and bool(client) and config.internal_addresses is not None and client in config.internal_addresses
         )
@@ -240,4 +266,4 @@ def grpc_status_of(http_status: int) -> int:
 def is_grpc(headers: Headers) -> bool:
     """Whether a message is gRPC, by its content type."""
     content_type = headers.fields.get("content-type", "")
-    return content_type.startswith("application/grpc") and content_type[16:17] in ("", "+", ";")
+    return content_type.startswith("application/grpc") and content_type[16:17] in ("", "+")

@@ -24,7 +24,7 @@ class HttpManager:
         self.rng: random.Random = context.rng
         self.stats = HttpStats(context.stats.scope(f"http.{config.stat_prefix}."))
         context.stats.before_read(self.stats.fold)
-        self.edge = RequestEdge(config, node_ip())
+        self.edge = RequestEdge(config, context.node, node_ip())
         self.routes = RouteIndex(config.route_table or RouteTable(name=""))
         self.requires_tls = self.routes.has_tls_requirement
         self.new_request_id = id_source(context.rng.getrandbits)
@@ -49,7 +49,9 @@ class HttpManager:
     def _note_timers(self, route: Route) -> None:
         action = route.action
         if isinstance(action, ForwardAction) and (
-            action.idle_timeout is not None or action.max_stream_duration is not None
+            action.idle_timeout is not None
+            or action.max_stream_duration is not None
+            or action.grpc_timeout_header_max is not None
         ):
             self.timed_routes.add(route)
 

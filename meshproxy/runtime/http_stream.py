@@ -29,6 +29,7 @@ from meshproxy.plugin.replies import (
 from meshproxy.routing.finalize import choose_cluster, finalize_request
 from meshproxy.routing.mutations import apply_mutations
 from meshproxy.runtime.fetch import fetch
+from meshproxy.runtime.grpc_timeout import grpc_duration
 from meshproxy.runtime.hooks import run_hook
 from meshproxy.runtime.http_edge import strip_response
 from meshproxy.runtime.local_reply import shape_reply
@@ -78,6 +79,8 @@ class HttpServerStream(FilterStream):
     internal: bool = False
     raw_wanted: str = ""
     raw: bool = False
+    tells_request_id: bool = False
+    expected_here: bool = False
     close_after: bool = False
     weighted: WeightedCluster | None = None
     idle_timeout_of_route: bool = False
@@ -119,7 +122,7 @@ class HttpServerStream(FilterStream):
         manager = self.owner.manager
         self.route = route = manager.routes.find(self.request, self)
         self.weighted = None
-        self.cluster_name = ""
+        self.cluster_name = self.upstream_cluster = ""
         if route is None:
             return
         if route.name:
@@ -128,6 +131,7 @@ class HttpServerStream(FilterStream):
             self.route_metadata = route.metadata
         if type(route.action) is ForwardAction:
             self.cluster_name, self.weighted = choose_cluster(route.action, self.request, manager.rng)
+            self.upstream_cluster = self.cluster_name
 
     def clear_route(self) -> None:
         self.choose_route()
@@ -154,6 +158,7 @@ class HttpServerStream(FilterStream):
         if route is not None and isinstance(route.action, ForwardAction):
             if route.action.max_stream_duration is not None:
                 duration = route.action.max_stream_duration
+            duration = grpc_duration(route.action, self.request, duration)
             if route.action.idle_timeout is not None:
                 self.idle_timeout_of_route = True
                 if route.action.idle_timeout > 0:
@@ -222,7 +227,9 @@ class HttpServerStream(FilterStream):
             self.owner.connection.read_disable(disable)
 
     def send_informational(self, response: ResponseHeaders) -> None:
-        if not self.done and not self.on_wire:
+        if not self.owner.manager.config.proxy_100_continue and not self.expected_here:
+            return  # as Envoy: a 1xx of the upstream ends here unless it was asked for
+        if not self.done and not self.on_wire and response.status != 102:
             head, _ = encode_response_head(response, True, self.request.method, self.owner.parser.http10)
             self.owner.write(head)
 
@@ -269,16 +276,16 @@ class HttpServerStream(FilterStream):
         fields = response.fields
         upgraded = self.raw and response.status == 101
         strip_response(response, upgraded=upgraded)
-        if config.always_set_request_id_in_response and self.request_id:
-            fields["x-request-id"] = self.request_id
-        if config.via:
-            fields["via"] = f"{fields['via']}, {config.via}" if "via" in fields else config.via
         now = owner.worker.loop.time()
         if "date" not in fields:
             fields["date"] = owner.worker.date(now)
         transformation = config.server_header_transformation
         if transformation == "OVERWRITE" or (transformation == "APPEND_IF_ABSENT" and "server" not in fields):
             fields["server"] = config.server_name
+        if (config.always_set_request_id_in_response or self.tells_request_id) and self.request_id:
+            fields["x-request-id"] = self.request_id
+        if config.via:
+            fields["via"] = f"{fields['via']}, {config.via}" if "via" in fields else config.via
         self.response_code = response.status
         self.first_downstream_tx = self.last_activity = now
         method = self.request.method
@@ -300,6 +307,9 @@ class HttpServerStream(FilterStream):
         """Whether this response is the connection's last, so that its head must say so."""
         owner = self.owner
         if self.close_after or not owner.parser.keep_alive:
+            return True
+        if self.raw_wanted and not self.raw:
+            self.close_after = True
             return True
         if not self.request_received and not self.raw:
             owner.manager.stats.rq_response_before_rq_complete.value += 1

@@ -86,7 +86,10 @@ class FilterRun:
         except OSError as error:
             self._finish(f"peek: {error.strerror}")
             return False
-        end = not data or len(data) >= current.max_peek or (len(data) == self._seen and self._peer_ended())
+        if not data or (len(data) == self._seen and self._peer_ended()):
+            self._finish("closed before the listener filters had enough")
+            return False
+        end = len(data) >= current.max_peek
         try:
             verdict = current.on_peek(data, end, self._facts)
         except RefuseConnection as refusal:
@@ -94,7 +97,7 @@ class FilterRun:
             return False
         if verdict is NEED_MORE:
             if end:
-                self._finish("closed before the listener filters had enough")
+                self._finish("the listener filters found no end")
                 return False
             self._seen = len(data)
             self._watch(len(data) + 1)

@@ -114,11 +114,11 @@ class Router(TerminalHttpFilter[RouterConfig]):
         cluster = stream.clusters.get(stream.cluster_name) if stream.cluster_name else None
         if cluster is None:
             config.no_cluster.value += 1
+            stream.upstream_cluster = ""
             stream.reply(cluster_not_found(action.cluster_not_found_status))
             return
         self._action = action
         self._cluster = cluster
-        stream.upstream_cluster = cluster.name
         if cluster.config.alt_stat_name:
             stream.upstream_cluster_alt = cluster.config.alt_stat_name
         if cluster.config.metadata:
@@ -138,6 +138,9 @@ class Router(TerminalHttpFilter[RouterConfig]):
         if route.include_request_attempt_count:
             request.fields["x-envoy-attempt-count"] = "1"
         self._upgrade = request.method if request.method == "CONNECT" else request.fields.get("upgrade", "")
+        if "x-envoy-upstream-alt-stat-name" in request.fields:
+            request.remove("x-envoy-upstream-alt-stat-name")
+        stream.attempt_count = 1
         stream.finalize_request()
         self._attempt()
         if stream.request_end and not stream.done:
@@ -178,12 +181,11 @@ class Router(TerminalHttpFilter[RouterConfig]):
             self._fail(NO_HEALTHY_UPSTREAM)
             return
         self._host = host
-        stream.upstream_host = host.text
+        stream.upstream_host = stream.upstream_remote_address = host.text
         if host.metadata:
             stream.upstream_host_metadata = host.metadata
         if host.hostname:
             stream.upstream_host_name = host.hostname
-        stream.attempt_count += 1
         action = self._action
         if action.auto_host_rewrite and host.hostname:
             stream.request.authority = host.hostname
@@ -210,7 +212,6 @@ class Router(TerminalHttpFilter[RouterConfig]):
         stream = self._stream
         stream.upstream_local_address = upstream.local_address
         stream.upstream_connection_id = upstream.connection_id
-        stream.upstream_remote_address = stream.upstream_host
         stream.upstream_protocol = upstream.protocol
 
     def on_upstream_ready(self, upstream: HttpUpstream) -> None:
@@ -311,9 +312,11 @@ class Router(TerminalHttpFilter[RouterConfig]):
         fields = response.fields
         if self._upgrade and (status == 101 or (status < 300 and self._upgrade == "CONNECT")):
             stream.accept_upgrade()
-        elif self.config.envoy_headers:
+        elif self.config.envoy_headers and not self._upgrade:
             fields["x-envoy-upstream-service-time"] = str(int(milliseconds))
         stream.details = "via_upstream"
+        stream.response = response
+        stream.response_code = status
         cluster.stats.count_response(status, internal=self._internal)
         stream.finalize_response(response)
         route = stream.route
@@ -466,9 +469,11 @@ class Router(TerminalHttpFilter[RouterConfig]):
     def _try_again(self) -> None:
         self._retry_timer = None
         stream = self._stream
+        stream.attempt_count += 1
         route = stream.route
         if route is not None and route.include_request_attempt_count:
-            stream.request.fields["x-envoy-attempt-count"] = str(stream.attempt_count + 1)
+            stream.request.fields["x-envoy-attempt-count"] = str(stream.attempt_count)
+        self._tell_time_left(stream)
         self._attempt()
         upstream = self._upstream
         if upstream is None or not self._kept:
@@ -481,6 +486,16 @@ class Router(TerminalHttpFilter[RouterConfig]):
             else:
                 upstream.send_body(piece, last)
         upstream.flush()
+
+    def _tell_time_left(self, stream: Stream) -> None:
+        """What the next attempt may take, of the time that the whole request has."""
+        fields = stream.request.fields
+        timeouts = self._timeouts
+        if timeouts is None or not timeouts.whole or "x-envoy-expected-rq-timeout-ms" not in fields:
+            return
+        left = max(timeouts.whole - (self.context.clock.now() - self._began), 0.001)
+        expected = min(timeouts.per_try, left) if timeouts.per_try else left
+        fields["x-envoy-expected-rq-timeout-ms"] = str(int(expected * 1000))
 
     def on_stream_complete(self, stream: Stream) -> None:
         for timer in (self._whole_timer, self._try_timer, self._retry_timer):

@@ -121,7 +121,7 @@ def make_retry_state(policy: RetryPolicy | None, request: RequestHeaders, rng: r
         names = tuple(item.strip().lower() for item in listed if item.strip())
         for name in _FIELDS:
             request.remove(name)
-    if not conditions or left <= 0:
+    if not conditions:
         return None
     policy = policy or RetryPolicy()
     if policy.retriable_request_headers and not any(

@@ -42,7 +42,6 @@ REQUESTS = {
     "host-07": ("rejected 400", "userinfo in Host (RFC 9110 section 7.2)"),
     "host-13": ("rejected 400", "port 99999 in Host"),
     "target-12": ("forwarded", "CONNECT is legal; the route table decides that it's 404"),
-    "target-24": ("rejected 400", "a backslash in the target (RFC 3986 section 2)"),
     "line-11": ("rejected 400", "two spaces in the request line (RFC 9112 section 3)"),
     "line-13": ("rejected 400", "a space behind the version"),
     "line-33": ("rejected 426", "Envoy logs 426 too, but the client has closed"),
