@@ -80,4 +80,9 @@ TOO_MANY_QUEUED = Difference(
     " nothing queues",
     ("client 1", "upstream up", "access log", "client 1 end after last byte"),
 )
+USAGE = Difference(
+    "exit code of a wrong command line",
+    "2 says that the call was wrong and 1 that the configuration was; Envoy's 1 says both",
+    (),
+)
 ALL = {value.title: value for value in list(globals().values()) if isinstance(value, Difference)}

@@ -21,4 +21,5 @@ def test_the_page_lists_each_known_difference_once() -> None:
 
 def test_each_known_difference_has_a_case_that_shows_it() -> None:
     shown = {case.differs.title for case in suite.load().values() if case.differs}
+    shown.add(known.USAGE.title)  # test_command_line.py
     assert shown == set(known.ALL)

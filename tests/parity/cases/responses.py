@@ -269,7 +269,7 @@ typed_extension_protocol_options:
     ),
     Case(
         "websocket-with-length",
-        get("/", "connection: upgrade", "upgrade: websocket", body="abc"),
+        (get("/", "connection: upgrade", "upgrade: websocket", "content-length: 3"), 0.4, "abc"),
         hcm="upgrade_configs: [{upgrade_type: websocket}]",
         upstreams=answer(SWITCH, Act.RAW, Act.ECHO, at="head"),
     ),

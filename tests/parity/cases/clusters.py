@@ -1,0 +1,174 @@
+"""Clusters: how endpoints are found, which of them is chosen, and how connections to them are made."""
+
+from __future__ import annotations
+
+from ..case import OK, Case, Upstream, answer, client, get
+
+NAMED = "HTTP/1.1 200 OK\r\nx-up: %s\r\ncontent-length: 0\r\n\r\n"
+TWO = {"up": Upstream(((NAMED % "one",),)), "up2": Upstream(((NAMED % "two",),))}
+DEAD_AND_ALIVE = {"up": Upstream(mode="refuse"), "up2": Upstream()}
+DNS = """
+type: %s
+dns_lookup_family: V4_ONLY
+load_assignment:
+  cluster_name: $up
+  endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: localhost, port_value: $up_port}}}}]}]
+"""
+
+
+def endpoint(port: str, more: str = "") -> str:
+    return f"{{endpoint: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {port}}}}}}}{more}}}"
+
+
+def endpoints(*each: str) -> str:
+    return f"load_assignment: {{cluster_name: $up, endpoints: [{{lb_endpoints: [{', '.join(each)}]}}]}}\n"
+
+
+def balanced(name: str, cluster: str, requests: int = 4, **more: object) -> Case:
+    """`requests` one after the other; how many each endpoint got is compared, not which was first."""
+    clients = tuple(client(get(), start=0.15 * i, quiet=0.5, timing=False) for i in range(requests))
+    more = {"upstreams": TWO, "masks": (("<up2_port>", "<up_port>"),), **more}
+    return Case(f"cluster-{name}", clients=clients, cluster=cluster, sort_log=True, **more)  # type: ignore[arg-type]
+
+
+def alternating(name: str, policy: str) -> Case:
+    ops = tuple(op for _ in range(6) for op in (get(), 0.1))
+    return Case(
+        f"cluster-{name}",
+        ops,
+        cluster=f"lb_policy: {policy}\n" + endpoints(endpoint("$up_port"), endpoint("$up2_port")),
+        upstreams={"up": Upstream(), "up2": Upstream()},
+        merge_upstreams=True,
+        masks=(("<up2_port>", "<up_port>"),),
+    )
+
+
+CASES = [
+    Case("cluster-strict-dns", get(), cluster=DNS % "STRICT_DNS", shows="200 OK"),
+    Case("cluster-logical-dns", get(), cluster=DNS % "LOGICAL_DNS", shows="200 OK"),
+    Case(
+        "cluster-strict-dns-host-rewrite",
+        get(),
+        cluster=DNS % "STRICT_DNS",
+        routes="- {match: {prefix: /}, route: {cluster: $up, auto_host_rewrite: true}}",
+        shows="host: localhost",
+    ),
+    Case(
+        "cluster-logical-dns-host-rewrite",
+        get(),
+        cluster=DNS % "LOGICAL_DNS",
+        routes="- {match: {prefix: /}, route: {cluster: $up, auto_host_rewrite: true}}",
+        shows="host: localhost",
+    ),
+    Case(
+        "cluster-hostname-host-rewrite",
+        get(),
+        cluster="load_assignment: {cluster_name: $up, endpoints: [{lb_endpoints: [{endpoint: {hostname: named.test, address: {socket_address: {address: 127.0.0.1, port_value: $up_port}}}}]}]}",
+        routes="- {match: {prefix: /}, route: {cluster: $up, auto_host_rewrite: true}}",
+        shows="host: named.test",
+    ),
+    alternating("round-robin", "ROUND_ROBIN"),
+    balanced(
+        "unhealthy-left-out",
+        endpoints(endpoint("$up_port", ", health_status: UNHEALTHY"), endpoint("$up2_port"))
+        + "common_lb_config: {healthy_panic_threshold: {value: 0}}",
+        shows="x-up: two",
+    ),
+    balanced(
+        "draining-left-out",
+        endpoints(endpoint("$up_port", ", health_status: DRAINING"), endpoint("$up2_port"))
+        + "common_lb_config: {healthy_panic_threshold: {value: 0}}",
+        shows="x-up: two",
+    ),
+    balanced(
+        "all-unhealthy-no-panic",
+        endpoints(endpoint("$up_port", ", health_status: UNHEALTHY"))
+        + "common_lb_config: {healthy_panic_threshold: {value: 0}}",
+        1,
+        shows="UH",
+    ),
+    balanced("all-unhealthy-panic", endpoints(endpoint("$up_port", ", health_status: UNHEALTHY")), 1, shows="200"),
+    balanced(
+        "second-priority",
+        "load_assignment: {cluster_name: $up, endpoints: [{priority: 0, lb_endpoints: [%s]}, {priority: 1, lb_endpoints: [%s]}]}"
+        % (endpoint("$up_port", ", health_status: UNHEALTHY"), endpoint("$up2_port")),
+        shows="x-up: two",
+    ),
+    balanced(
+        "first-priority",
+        "load_assignment: {cluster_name: $up, endpoints: [{priority: 0, lb_endpoints: [%s]}, {priority: 1, lb_endpoints: [%s]}]}"
+        % (endpoint("$up_port"), endpoint("$up2_port")),
+        shows="x-up: one",
+    ),
+    balanced(
+        "weights",
+        "lb_policy: ROUND_ROBIN\n"
+        + endpoints(
+            endpoint("$up_port", ", load_balancing_weight: 3"), endpoint("$up2_port", ", load_balancing_weight: 1")
+        ),
+        4,
+        upstreams={"up": Upstream(), "up2": Upstream()},
+        merge_upstreams=True,
+    ),
+    Case(
+        "cluster-retry-finds-the-living",
+        get(),
+        cluster="lb_policy: ROUND_ROBIN\n" + endpoints(endpoint("$up_port"), endpoint("$up2_port")),
+        upstreams=DEAD_AND_ALIVE,
+        routes="- {match: {prefix: /}, route: {cluster: $up, retry_policy: {retry_on: connect-failure, num_retries: 3, retry_host_predicate: [{name: envoy.retry_host_predicates.previous_hosts, typed_config: {'@type': PreviousHostsPredicate}}], host_selection_retry_max_attempts: 5}}}",
+        masks=((r"rq-timeout-ms: 1\d+$", "<left>"),),
+        shows="200 OK",
+    ),
+    Case(
+        "cluster-no-endpoints-in-assignment",
+        get(),
+        cluster="load_assignment: {cluster_name: $up, endpoints: []}",
+        shows="UH",
+    ),
+    Case(
+        "cluster-connect-timeout-default",
+        get(),
+        cluster="connect_timeout: 1s",
+        upstreams={"up": Upstream(mode="unanswered")},
+        quiet=3.0,
+    ),
+    Case(
+        "cluster-http-options-explicit",
+        get(),
+        cluster="typed_extension_protocol_options: {http: {'@type': HttpProtocolOptions, explicit_http_config: {http_protocol_options: {}}}}",
+    ),
+    Case(
+        "cluster-http-options-downstream",
+        get(),
+        cluster="typed_extension_protocol_options: {http: {'@type': HttpProtocolOptions, use_downstream_protocol_config: {http_protocol_options: {}, http2_protocol_options: {}}}}",
+    ),
+    Case(
+        "cluster-allow-chunked-length-response",
+        get(),
+        upstreams=answer(
+            "HTTP/1.1 200 OK\r\ncontent-length: 9\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"
+        ),
+        cluster="typed_extension_protocol_options: {http: {'@type': HttpProtocolOptions, explicit_http_config: {http_protocol_options: {allow_chunked_length: true}}}}",
+    ),
+    Case(
+        "cluster-max-response-headers",
+        get(),
+        upstreams=answer("HTTP/1.1 200 OK\r\na: 1\r\nb: 2\r\nc: 3\r\ncontent-length: 0\r\n\r\n"),
+        cluster="typed_extension_protocol_options: {http: {'@type': HttpProtocolOptions, common_http_protocol_options: {max_headers_count: 3}, explicit_http_config: {http_protocol_options: {}}}}",
+    ),
+    Case("cluster-tcp-keepalive", get(), cluster="upstream_connection_options: {tcp_keepalive: {keepalive_time: 300}}"),
+    Case(
+        "cluster-metadata-in-header",
+        get(),
+        cluster="metadata: {filter_metadata: {a: {b: c}}}",
+        routes="- {match: {prefix: /}, route: {cluster: $up}, request_headers_to_add: [{header: {key: x-m, value: '%CLUSTER_METADATA(a:b)%'}}]}",
+    ),
+    Case(
+        "cluster-pool-parallel",
+        clients=tuple(client(get(f"/{i}"), start=0.02 * i) for i in range(4)),
+        upstreams=answer(0.7, OK),
+        sort_upstream=True,
+        sort_log=True,
+        stats=r"^cluster\.$case\.up\.upstream_cx_(total|active|http1_total)$",
+    ),
+]
