@@ -154,7 +154,10 @@ class TerminalHttpFilter(HttpFilter[C]):
     terminal: ClassVar[bool] = True
 
     def on_request_read_done(self, stream: Stream) -> None:
-        """All that one read of the client's socket held has been handed over: write what was joined up."""
+        """All that one read of the client's socket held has been handed over: write what was joined up.
+
+        Also called for a stream whose request hasn't got here yet, and once more when a filter that waited goes on.
+        """
 
     def on_response_blocked(self, blocked: bool, stream: Stream) -> None:
-        """The client reads slower than we answer (True), or has caught up (False)."""
+        """The client reads slower than we answer (True), or has caught up (False). Told only once the head is here."""

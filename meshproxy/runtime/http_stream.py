@@ -245,7 +245,7 @@ class HttpServerStream(FilterStream):
 
     def tell_blocked(self, blocked: bool) -> None:
         """Tell whoever answers that the client can't take more (True), or can again (False)."""
-        terminal = self.filters[-1] if self.filters else None
+        terminal = self.filters[-1] if self._headers_passed else None
         if isinstance(terminal, TerminalHttpFilter) and not self.done:
             terminal.on_response_blocked(blocked, self)
 

@@ -190,7 +190,7 @@ class HarnessStream(FilterStream):
         """A record joins nothing up."""
 
     def block_response(self, blocked: bool) -> None:
-        terminal = self.filters[-1] if self.filters else None
+        terminal = self.filters[-1] if self._headers_passed else None
         if isinstance(terminal, TerminalHttpFilter) and not self.done:
             terminal.on_response_blocked(blocked, self)
 
