@@ -15,6 +15,7 @@ from meshproxy.config.endpoints import compile_locality
 from meshproxy.config.listeners import compile_listeners
 from meshproxy.config.runtime_layers import compile_runtime
 from meshproxy.config.stats import compile_stats_config
+from meshproxy.config.tls_secrets import compile_static_secrets
 from meshproxy.errors import ConfigError, Problem
 from meshproxy.model.snapshot import AdminConfig, Node, Snapshot
 from meshproxy.plugin.view import ConfigView
@@ -45,8 +46,8 @@ def _compile(view: ConfigView, context: CompileContext) -> Snapshot:
     static = view.view("static_resources")
     cluster_views = static.views("clusters") if static is not None else []
     context.cluster_names = frozenset(cluster.text("name") for cluster in cluster_views)
-    if static is not None and static.has("secrets"):
-        context.problems.append(static.error("static secrets aren't supported by meshproxy yet", "secrets"))
+    if static is not None:
+        context.secrets = compile_static_secrets(static.views("secrets"), context)
     clusters = compile_clusters(cluster_views, context)
     listeners = compile_listeners(static.views("listeners") if static is not None else [], context)
     admin = AdminConfig()

@@ -50,7 +50,7 @@ class CompileContext:
     stats: the root scope. make_logger: name -> logger. formats: see `FormatCompiler`.
     transport_sockets: full message name -> compiler, for sockets other than raw.
     configure_stats: called with the bootstrap's `stats_config` before the first statistic is made.
-    node, runtime, cluster_names: found in the bootstrap itself, before anything that needs them is compiled.
+    node, runtime, cluster_names, secrets (name -> `config.tls_secrets.Secret`): found in the bootstrap itself, before anything that needs them is compiled.
     """
 
     registry: FilterRegistry
@@ -65,5 +65,6 @@ class CompileContext:
     node: Node = field(default_factory=Node)
     runtime: Mapping[str, Any] = field(default_factory=dict)
     cluster_names: frozenset[str] = frozenset()
+    secrets: Mapping[str, Any] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)

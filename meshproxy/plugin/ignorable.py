@@ -14,6 +14,7 @@ _IDENTITY = "says to a management server what the client is; meshproxy sends its
 _HTTP2 = "only HTTP/1 is served, so that nothing that it could change ever happens"
 _LABEL = "a label; the extension is found by the type of its configuration, as in Envoy"
 _ZONES = "routing by zone needs `cluster_manager.local_cluster_name`, which is refused: Envoy doesn't route so either"
+_DNS = "tunes c-ares' sockets; here each question has a socket of its own"
 _SHUTDOWN = "steers Envoy's own watchdog and crash handling, of which meshproxy has none"
 
 IGNORABLE: Final[dict[str, dict[str, str]]] = {
@@ -66,6 +67,15 @@ IGNORABLE: Final[dict[str, dict[str, str]]] = {
     "envoy.config.route.v3.RetryPolicy.RetryHostPredicate": {
         "name": _LABEL,
     },
+    "envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig": {
+        "udp_max_queries": _DNS,
+        "max_udp_channel_duration": _DNS,
+        "reinit_channel_on_timeout": _DNS,
+        "edns0_max_payload_size": "tunes c-ares; a longer answer comes over TCP",
+    },
+    "envoy.extensions.network.dns_resolver.getaddrinfo.v3.GetAddrInfoDnsResolverConfig": {
+        "num_resolver_threads": "names are resolved without threads",
+    },
     "envoy.config.cluster.v3.Cluster": {
         "wait_for_warm_on_init": "about the order of warming; what is served in the end is the same",
     },
@@ -91,6 +101,13 @@ IGNORABLE: Final[dict[str, dict[str, str]]] = {
     },
     "envoy.config.core.v3.TypedExtensionConfig": {
         "name": "a label; the extension is found by the type of its configuration, as in Envoy",
+    },
+    "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext": {
+        "session_ticket_keys": "tickets are sealed with a key of each worker; elsewhere a full handshake is made",
+        "session_ticket_keys_sds_secret_config": "as session_ticket_keys",
+    },
+    "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext": {
+        "max_session_keys": "sessions with hosts aren't resumed: every handshake is a full one",
     },
     "envoy.config.core.v3.TransportSocket": {
         "name": "a label; the transport socket is found by the type of its configuration, as in Envoy",

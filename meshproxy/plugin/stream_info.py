@@ -46,7 +46,8 @@ class TlsInfo:
     peer_presented: the peer sent a certificate; peer_validated: and it was verified against the trusted authorities.
     peer_fingerprint_256, peer_fingerprint_1: lower-case hex digests of the DER form.
     peer_serial: lower-case hex. peer_not_before, peer_not_after: seconds since 1970, 0.0 without a certificate.
-    peer_certificate: PEM, URL-encoded. The `*_chain_*` facts go from the leaf to the last one sent.
+    peer_certificate, peer_certificate_chain: PEM, URL-encoded. The `*_chain_*` facts go from the leaf to the last one
+    sent.
     """
 
     peer_presented: bool = False
@@ -68,6 +69,7 @@ class TlsInfo:
     peer_chain_fingerprints_1: tuple[str, ...] = ()
     peer_chain_serials: tuple[str, ...] = ()
     peer_certificate: str = ""
+    peer_certificate_chain: str = ""
     peer_not_before: float = 0.0
     peer_not_after: float = 0.0
     local_uri_sans: tuple[str, ...] = ()

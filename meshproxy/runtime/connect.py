@@ -14,8 +14,21 @@ if TYPE_CHECKING:
     from meshproxy.runtime.cluster import ActiveCluster
 
 
+class TransportFailure(OSError):
+    """What a transport socket has against a connection. text: Envoy's transport failure reason."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+    def __str__(self) -> str:
+        return self.text
+
+
 def describe_failure(error: OSError) -> str:
     """What Envoy says of a connect that failed (`%UPSTREAM_TRANSPORT_FAILURE_REASON%`)."""
+    if isinstance(error, TransportFailure):
+        return error.text
     cause = os.strerror(error.errno) if error.errno else str(error)
     return f"delayed connect error: {cause}"
 

@@ -1,0 +1,153 @@
+"""TLS as configured (envoy.extensions.transport_sockets.tls.v3): what a handshake offers, and whom it accepts.
+
+Nothing is loaded here: certificates stay files or bytes until the runtime makes its contexts of them, and does so again
+when a file changes. Key material is never part of a `repr`, so that no log and no traceback shows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class DataSource:
+    """A file's content, or bytes that the configuration holds itself. `filename` "" means the bytes."""
+
+    filename: str = ""
+    data: bytes = field(default=b"", repr=False)
+
+    @property
+    def label(self) -> str:
+        """What Envoy calls it in messages: the file's name, or `<inline>`."""
+        return self.filename or "<inline>"
+
+
+@dataclass(frozen=True, slots=True)
+class SecretReference:
+    """A secret that a file names (SDS by `path_config_source`): the resource `name` in the file `path`."""
+
+    name: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class TlsCertificate:
+    """A certificate chain in PEM, leaf first, and its key; or both in one PKCS#12 file."""
+
+    chain: DataSource | None = None
+    key: DataSource | None = field(default=None, repr=False)
+    password: DataSource | None = field(default=None, repr=False)
+    pkcs12: DataSource | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SanMatcher:
+    """One `match_typed_subject_alt_names` entry.
+
+    kind: "URI", "DNS", "IP_ADDRESS" or "EMAIL". exact_name: for DNS names that are compared as a whole: then a
+    certificate's `*.` stands for one label.
+    """
+
+    kind: str
+    matches: Callable[[str], bool]
+    exact_name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TrustDomain:
+    """A SPIFFE trust domain and the authorities that speak for it."""
+
+    name: str
+    bundle: DataSource
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateValidation:
+    """Whom to accept. All that is set must hold; of hashes and SPKIs together one must match, of SANs one.
+
+    hashes: SHA-256 of the certificate; spkis: SHA-256 of its public key info.
+    accept_untrusted: let peers through whose chain doesn't verify (`ACCEPT_UNTRUSTED`).
+    max_depth: CA certificates between leaf and root at most, None for the library's own limit.
+    trust_domains: the SPIFFE validator; then `trusted_ca` is None.
+    """
+
+    trusted_ca: DataSource | None = None
+    system_roots: bool = False
+    crl: DataSource | None = None
+    only_leaf_crl: bool = False
+    sans: tuple[SanMatcher, ...] = ()
+    hashes: frozenset[bytes] = frozenset()
+    spkis: frozenset[bytes] = frozenset()
+    allow_expired: bool = False
+    accept_untrusted: bool = False
+    max_depth: int | None = None
+    trust_domains: tuple[TrustDomain, ...] = ()
+
+    def merged(self, other: CertificateValidation) -> CertificateValidation:
+        """This with `other` merged over it, as `combined_validation_context` wants it (protobuf's MergeFrom)."""
+        return CertificateValidation(
+            trusted_ca=other.trusted_ca or self.trusted_ca,
+            system_roots=other.system_roots or self.system_roots,
+            crl=other.crl or self.crl,
+            only_leaf_crl=other.only_leaf_crl or self.only_leaf_crl,
+            sans=self.sans + other.sans,
+            hashes=self.hashes | other.hashes,
+            spkis=self.spkis | other.spkis,
+            allow_expired=other.allow_expired or self.allow_expired,
+            accept_untrusted=other.accept_untrusted or self.accept_untrusted,
+            max_depth=self.max_depth if other.max_depth is None else other.max_depth,
+            trust_domains=other.trust_domains or self.trust_domains,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TlsParameters:
+    """Versions "TLSv1_2" or "TLSv1_3"; suites of TLS 1.2 by OpenSSL's names, best first; groups by OpenSSL's names."""
+
+    minimum: str
+    maximum: str
+    ciphers: tuple[str, ...]
+    groups: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CommonTls:
+    """What both directions configure. A reference is resolved by the runtime, and again when its file changes.
+
+    validation_reference: for `combined_validation_context` merged over `validation`.
+    """
+
+    parameters: TlsParameters
+    certificates: tuple[TlsCertificate | SecretReference, ...] = ()
+    validation: CertificateValidation | None = None
+    validation_reference: SecretReference | None = None
+    alpn: tuple[str, ...] = ()
+
+    @property
+    def validates(self) -> bool:
+        """Whether the peer's certificate is asked for by this configuration."""
+        return self.validation is not None or self.validation_reference is not None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DownstreamTls:
+    """`DownstreamTlsContext`. tickets: session tickets may be given to clients whose certificate isn't asked for."""
+
+    common: CommonTls
+    require_client_certificate: bool = False
+    require_sni: bool = False
+    tickets: bool = True
+    full_scan_certs_on_sni_mismatch: bool = False
+    prefer_client_ciphers: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class UpstreamTls:
+    """`UpstreamTlsContext`. auto_host_sni: the endpoint's `hostname` is the server name."""
+
+    common: CommonTls
+    sni: str = ""
+    auto_host_sni: bool = False
+    auto_sni_san_validation: bool = False
+    enforce_rsa_key_usage: bool = False

@@ -1,0 +1,138 @@
+"""TLS to hosts: a cluster's transport socket, or the one that a host's metadata selects."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from meshproxy.model.cluster import ClusterConfig, TransportSocketMatch
+from meshproxy.model.listener import TransportSocket
+from meshproxy.plugin.stream_info import TlsInfo
+from meshproxy.runtime.tls.contexts import ClientContext
+from meshproxy.runtime.tls.failures import TlsFailure, not_ready
+from meshproxy.runtime.tls.info import tls_info
+from meshproxy.runtime.tls.slots import ClientSlot
+from meshproxy.runtime.tls.stats import TlsStats
+from meshproxy.runtime.tls.transport import TlsTransport
+from meshproxy.runtime.tls.watch import Watcher
+
+if TYPE_CHECKING:
+    from meshproxy.balance.host import Host
+    from meshproxy.runtime.worker import Worker
+
+_MATCH = "envoy.transport_socket_match"
+
+
+class ClusterTls:
+    """How connections to the hosts of one cluster are wrapped."""
+
+    def __init__(self, worker: Worker, config: ClusterConfig, watcher: Watcher) -> None:
+        self._config = config
+        scope = worker.stats.scope(f"cluster.{config.alt_stat_name or config.name}.")
+        self._stats = TlsStats(scope)
+        self._not_ready = scope.counter("client_ssl_socket_factory.upstream_context_secrets_not_ready")
+        self._matched = {
+            match.name: scope.counter(f"{match.name}.total_match_count") for match in config.transport_socket_matches
+        }
+        for entry in (config.transport_socket, *(match.socket for match in config.transport_socket_matches)):
+            if entry is not None:
+                watcher.add(entry.config)
+
+    def socket_for(self, host: Host) -> TransportSocket | None:
+        """The first match whose every entry the host's metadata has, else the cluster's own; None is raw."""
+        for match in self._config.transport_socket_matches:
+            if _matches(match, host):
+                self._matched[match.name].value += 1
+                return match.socket
+        return self._config.transport_socket
+
+    async def connect(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        sock: socket.socket,
+        host: Host,
+        protocol: Callable[[], Any],
+        server_name: str = "",
+        required_name: str = "",
+    ) -> Any:
+        """Wrap a connected socket and shake hands. Returns the protocol. Raises OSError (TlsFailure).
+
+        server_name: SNI that the request asks for (`auto_sni`), "" for the configured one. required_name: what the
+        host's certificate must be for (`auto_san_validation`), "" for what is configured.
+        """
+        wanted = self.socket_for(host)
+        if wanted is None:
+            _, made = await loop.create_connection(protocol, sock=sock)
+            return made
+        slot: ClientSlot = wanted.config
+        generation = slot.generation
+        if generation is None:
+            self._not_ready.value += 1
+            raise not_ready()
+        config = slot.config
+        name = server_name or config.sni
+        if config.auto_host_sni and host.hostname:
+            name = host.hostname
+        if config.auto_sni_san_validation:
+            required_name = required_name or name
+        app = protocol()
+        handshake = _Handshake(loop, self._stats, generation, app, required_name)
+        transport = TlsTransport(
+            loop, generation.context, app, handshake, server_side=False, server_hostname=name or None
+        )
+        await loop.create_connection(lambda: transport, sock=sock)
+        try:
+            await handshake.done
+        except asyncio.CancelledError:
+            transport.give_up(None)
+            raise
+        return app
+
+
+def _matches(match: TransportSocketMatch, host: Host) -> bool:
+    given = host.metadata.get(_MATCH, {})
+    return all(name in given and given[name] == value for name, value in match.match.items())
+
+
+class _Handshake:
+    """One handshake (a `HandshakeOwner`). done: set when the host is accepted, or failed."""
+
+    __slots__ = ("_app", "_generation", "_required_name", "_stats", "done")
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        stats: TlsStats,
+        generation: ClientContext,
+        app: Any,
+        required_name: str,
+    ) -> None:
+        self.done: asyncio.Future[None] = loop.create_future()
+        self._stats = stats
+        self._generation = generation
+        self._app = app
+        self._required_name = required_name
+
+    def accept_peer(self, transport: TlsTransport) -> None:
+        tls = transport.object
+        generation = self._generation
+        chain = generation.policy.check(tls, self._required_name)
+        local = generation.certificates[0].leaf if generation.certificates else None
+        info: TlsInfo = tls_info(tls, chain, local, validated=generation.policy.verifies_chain)
+        self._app.tls = info
+        self._stats.success(
+            info.version, info.cipher, reused=bool(tls.session_reused), peer_has_certificate=bool(chain)
+        )
+        if not self.done.done():
+            self.done.set_result(None)
+
+    def failed(self, transport: TlsTransport, failure: TlsFailure | None) -> None:
+        if failure is not None:
+            self._stats.failure(failure.counter)
+        if not self.done.done():
+            self.done.set_exception(failure or TlsFailure("", ""))
+
+    def broken(self, transport: TlsTransport, failure: TlsFailure) -> None:
+        self._stats.failure(failure.counter)

@@ -1,0 +1,186 @@
+"""OpenSSL contexts from loaded material: one generation of what handshakes use.
+
+A generation is never changed: when a file does, a new one is made and takes the place of the old one for the
+handshakes that follow; connections keep the objects that they began with.
+
+One context holds at most one certificate of each key type, among which OpenSSL chooses by what the client can do. So
+certificates are grouped by the names that clients ask for, and the server name callback changes to the group's context
+(Envoy: "Certificate selection").
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Sequence
+
+from meshproxy.model.tls import CertificateValidation, CommonTls, DownstreamTls, TlsParameters, UpstreamTls
+from meshproxy.runtime.tls.material import LoadedAuthorities, LoadedCertificate, MaterialError
+from meshproxy.runtime.tls.verify import PeerPolicy
+
+_NO_CHECK_TIME = 0x200000  # X509_V_FLAG_NO_CHECK_TIME of openssl/x509_vfy.h
+_VERSIONS = {"TLSv1_2": ssl.TLSVersion.TLSv1_2, "TLSv1_3": ssl.TLSVersion.TLSv1_3}
+
+
+class Generation:
+    """What both directions have: certificates, authorities, rules for the peer."""
+
+    def __init__(
+        self,
+        common: CommonTls,
+        certificates: Sequence[LoadedCertificate],
+        validation: CertificateValidation | None,
+        *,
+        verifies_chain: bool,
+        check_key_usage: bool = False,
+    ) -> None:
+        self.common = common
+        self.certificates = tuple(certificates)
+        self.authorities = LoadedAuthorities(validation) if validation is not None else None
+        self.policy = PeerPolicy(
+            validation,
+            self.authorities.domains if self.authorities is not None else {},
+            verifies_chain=verifies_chain,
+            check_key_usage=check_key_usage,
+        )
+        self._validation = validation
+
+    def _configure(self, context: ssl.SSLContext, verify_mode: ssl.VerifyMode) -> None:
+        context.verify_mode = verify_mode
+        context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
+        _apply_parameters(context, self.common.parameters)
+        if self.common.alpn:
+            context.set_alpn_protocols(list(self.common.alpn))
+        validation, authorities = self._validation, self.authorities
+        if validation is not None and authorities is not None and authorities.authorities:
+            authorities.load_into(context)
+            flags = context.verify_flags | ssl.VERIFY_X509_PARTIAL_CHAIN
+            if authorities.crl_pem:
+                flags |= ssl.VERIFY_CRL_CHECK_LEAF if validation.only_leaf_crl else ssl.VERIFY_CRL_CHECK_CHAIN
+            if validation.allow_expired:
+                flags |= _NO_CHECK_TIME
+            context.verify_flags = ssl.VerifyFlags(flags)
+
+
+def _apply_parameters(context: ssl.SSLContext, parameters: TlsParameters) -> None:
+    context.minimum_version = _VERSIONS[parameters.minimum]
+    context.maximum_version = _VERSIONS[parameters.maximum]
+    context.set_ciphers(":".join(parameters.ciphers))
+    for group in parameters.groups:
+        context.set_ecdh_curve(group)
+
+
+def _has_authorities(validation: CertificateValidation | None) -> bool:
+    return validation is not None and bool(
+        validation.trusted_ca is not None or validation.system_roots or validation.trust_domains
+    )
+
+
+class ServerContexts(Generation):
+    """`DownstreamTlsContext`. context: what a handshake begins with."""
+
+    def __init__(
+        self,
+        config: DownstreamTls,
+        certificates: Sequence[LoadedCertificate],
+        validation: CertificateValidation | None,
+    ) -> None:
+        """Raises MaterialError."""
+        self._config = config
+        self._mode = _client_certificate_mode(config, validation)
+        super().__init__(config.common, certificates, validation, verifies_chain=self._mode is not ssl.CERT_NONE)
+        self.certificate_of: dict[ssl.SSLContext, LoadedCertificate] = {}
+        self._by_name: dict[str, ssl.SSLContext] = {}
+        groups: dict[str, list[LoadedCertificate]] = {}
+        for certificate in self.certificates:
+            for name in certificate.server_names:
+                groups.setdefault(name, []).append(certificate)
+        made: dict[tuple[LoadedCertificate, ...], ssl.SSLContext] = {}
+
+        def context_for(candidates: Sequence[LoadedCertificate]) -> ssl.SSLContext:
+            chosen = _one_of_each_type(candidates)
+            if chosen not in made:
+                made[chosen] = self._make(chosen)
+            return made[chosen]
+
+        self.context = context_for(self.certificates)
+        everything = config.full_scan_certs_on_sni_mismatch or len(self.certificates) == 1
+        self._otherwise = self.context if everything else context_for(self.certificates[:1])
+        if len(self.certificates) > 1:
+            self._by_name = {name: context_for(group) for name, group in groups.items()}
+        if self._by_name or config.require_sni:
+            self.context.sni_callback = self._on_server_name
+
+    def _make(self, certificates: tuple[LoadedCertificate, ...]) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._configure(context, self._mode)
+        for certificate in certificates:
+            certificate.load_into(context)
+        if not self._config.tickets or self._mode is not ssl.CERT_NONE:
+            # With client certificates each ticket would carry the client's chain: a third of a handshake's cost.
+            context.num_tickets = 0
+            context.options |= ssl.OP_NO_TICKET
+        if self._config.prefer_client_ciphers:
+            context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
+        self.certificate_of[context] = certificates[0]
+        return context
+
+    def _on_server_name(
+        self, tls: ssl.SSLObject | ssl.SSLSocket, name: str | None, context: ssl.SSLContext
+    ) -> int | None:
+        if not name:
+            return ssl.ALERT_DESCRIPTION_HANDSHAKE_FAILURE if self._config.require_sni else None
+        found = self._by_name.get(name.lower())
+        if found is None:
+            _, dot, rest = name.lower().partition(".")
+            found = self._by_name.get(f"*.{rest}", self._otherwise) if dot else self._otherwise
+        if found is not context:
+            tls.context = found
+        return None
+
+
+def _one_of_each_type(certificates: Sequence[LoadedCertificate]) -> tuple[LoadedCertificate, ...]:
+    """The first for each key type, ECDSA first, as Envoy prefers it."""
+    first: dict[bool, LoadedCertificate] = {}
+    for certificate in certificates:
+        first.setdefault(certificate.ec, certificate)
+    return tuple(first[kind] for kind in (True, False) if kind in first)
+
+
+def _client_certificate_mode(config: DownstreamTls, validation: CertificateValidation | None) -> ssl.VerifyMode:
+    """Whether clients are asked for a certificate. Names or hashes to match make it a must, as in Envoy."""
+    if not _has_authorities(validation):
+        if config.require_client_certificate or (
+            validation is not None and (validation.sans or validation.hashes or validation.spkis)
+        ):
+            raise MaterialError("client certificates can't be verified by meshproxy without a trusted CA")
+        return ssl.CERT_NONE
+    assert validation is not None
+    if validation.accept_untrusted:
+        raise MaterialError("ACCEPT_UNTRUSTED isn't supported by meshproxy for client certificates")
+    required = config.require_client_certificate or validation.sans or validation.hashes or validation.spkis
+    return ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
+
+
+class ClientContext(Generation):
+    """`UpstreamTlsContext`."""
+
+    def __init__(
+        self,
+        config: UpstreamTls,
+        certificates: Sequence[LoadedCertificate],
+        validation: CertificateValidation | None,
+    ) -> None:
+        """Raises MaterialError."""
+        verifies = _has_authorities(validation) and not (validation is not None and validation.accept_untrusted)
+        super().__init__(
+            config.common,
+            certificates,
+            validation,
+            verifies_chain=verifies,
+            check_key_usage=config.enforce_rsa_key_usage,
+        )
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        self.context.check_hostname = False
+        self._configure(self.context, ssl.CERT_REQUIRED if verifies else ssl.CERT_NONE)
+        for certificate in self.certificates:
+            certificate.load_into(self.context)

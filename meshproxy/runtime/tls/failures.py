@@ -1,0 +1,108 @@
+"""What a failed handshake is called: in Envoy's words, which are BoringSSL's, made from OpenSSL's.
+
+Envoy puts BoringSSL's error queue into logs and replies: `TLS_error:|268435581:SSL routines:OPENSSL_internal:
+CERTIFICATE_VERIFY_FAILED:<why>:TLS_error_end`. The number is 16 << 24 (the library) plus the reason. Reasons that
+OpenSSL names otherwise, or that BoringSSL doesn't have, keep OpenSSL's name and the number 0 for the reason.
+"""
+
+from __future__ import annotations
+
+import ssl
+
+from meshproxy.runtime.connect import TransportFailure
+
+_LIBRARY = 16 << 24
+_ALERTS = 1000
+_REASONS = {
+    "BAD_SIGNATURE": 111,
+    "CERTIFICATE_VERIFY_FAILED": 125,
+    "DECRYPTION_FAILED_OR_BAD_RECORD_MAC": 130,
+    "DIGEST_CHECK_FAILED": 134,
+    "HTTPS_PROXY_REQUEST": 155,
+    "HTTP_REQUEST": 156,
+    "NO_SHARED_CIPHER": 184,
+    "NO_SHARED_GROUP": 266,
+    "NO_COMMON_SIGNATURE_ALGORITHMS": 253,
+    "PEER_DID_NOT_RETURN_A_CERTIFICATE": 192,
+    "UNEXPECTED_MESSAGE": 236,
+    "UNSUPPORTED_PROTOCOL": 240,
+    "WRONG_VERSION_NUMBER": 247,
+}
+# OpenSSL's names of what BoringSSL calls otherwise.
+_RENAMED = {
+    "NO_SUITABLE_KEY_SHARE": "NO_SHARED_GROUP",
+    "NO_SUITABLE_SIGNATURE_ALGORITHM": "NO_COMMON_SIGNATURE_ALGORITHMS",
+    "NO_SUITABLE_GROUPS": "NO_SHARED_GROUP",
+    "VERSION_TOO_LOW": "UNSUPPORTED_PROTOCOL",
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": "TLSV1_ALERT_CERTIFICATE_REQUIRED",
+    "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE": "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE",
+}
+_ALERT_NUMBERS = {
+    "UNEXPECTED_MESSAGE": 10,
+    "BAD_RECORD_MAC": 20,
+    "DECRYPTION_FAILED": 21,
+    "RECORD_OVERFLOW": 22,
+    "DECOMPRESSION_FAILURE": 30,
+    "HANDSHAKE_FAILURE": 40,
+    "NO_CERTIFICATE": 41,
+    "BAD_CERTIFICATE": 42,
+    "UNSUPPORTED_CERTIFICATE": 43,
+    "CERTIFICATE_REVOKED": 44,
+    "CERTIFICATE_EXPIRED": 45,
+    "CERTIFICATE_UNKNOWN": 46,
+    "ILLEGAL_PARAMETER": 47,
+    "UNKNOWN_CA": 48,
+    "ACCESS_DENIED": 49,
+    "DECODE_ERROR": 50,
+    "DECRYPT_ERROR": 51,
+    "PROTOCOL_VERSION": 70,
+    "INSUFFICIENT_SECURITY": 71,
+    "INTERNAL_ERROR": 80,
+    "INAPPROPRIATE_FALLBACK": 86,
+    "USER_CANCELLED": 90,
+    "NO_RENEGOTIATION": 100,
+    "UNSUPPORTED_EXTENSION": 110,
+    "UNRECOGNIZED_NAME": 112,
+    "BAD_CERTIFICATE_STATUS_RESPONSE": 113,
+    "UNKNOWN_PSK_IDENTITY": 115,
+    "CERTIFICATE_REQUIRED": 116,
+    "NO_APPLICATION_PROTOCOL": 120,
+}
+
+
+class TlsFailure(TransportFailure):
+    """A handshake that failed, or a peer that isn't accepted. The text is Envoy's transport failure reason.
+
+    counter: which of the `ssl.` statistics counts it.
+    """
+
+    def __init__(self, text: str, counter: str = "connection_error") -> None:
+        super().__init__(text)
+        self.counter = counter
+
+
+def verify_failure(why: str, counter: str) -> TlsFailure:
+    """A certificate that isn't accepted; `why` as Envoy says it."""
+    return TlsFailure(_queue("CERTIFICATE_VERIFY_FAILED", f"verify cert failed: {why}"), counter)
+
+
+def not_ready() -> TlsFailure:
+    """There is no certificate yet."""
+    return TlsFailure("TLS error: Secret is not supplied by SDS", "")
+
+
+def describe(error: ssl.SSLError) -> TlsFailure:
+    """What OpenSSL raised from a handshake."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return verify_failure(f"X509_verify_cert: certificate verification error: {error.verify_message}",
+                              "fail_verify_error")  # fmt: skip
+    reason = error.reason or "UNKNOWN"
+    reason = _RENAMED.get(reason, reason)
+    counter = "fail_verify_no_cert" if reason == "PEER_DID_NOT_RETURN_A_CERTIFICATE" else "connection_error"
+    return TlsFailure(_queue(reason), counter)
+
+
+def _queue(reason: str, data: str = "") -> str:
+    alert = reason.rpartition("_ALERT_")[2] if "_ALERT_" in reason else ""
+    number = _ALERTS + _ALERT_NUMBERS[alert] if alert in _ALERT_NUMBERS else _REASONS.get(reason, 0)
+    return f"TLS_error:|{_LIBRARY + number}:SSL routines:OPENSSL_internal:{reason}:{data}:TLS_error_end"

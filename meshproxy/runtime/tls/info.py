@@ -1,0 +1,43 @@
+"""What a completed handshake told, as the `TlsInfo` that logs, headers and rules read."""
+
+from __future__ import annotations
+
+import ssl
+from collections import OrderedDict
+from typing import Any
+
+from meshproxy.plugin.stream_info import TlsInfo
+from meshproxy.runtime.tls.facts import CertificateFacts, local_facts, peer_facts
+
+_REMEMBERED = 1024
+_peers: OrderedDict[tuple[CertificateFacts, ...], dict[str, Any]] = OrderedDict()
+
+
+def tls_info(
+    tls: ssl.SSLObject, chain: list[CertificateFacts], local: CertificateFacts | None, *, validated: bool
+) -> TlsInfo:
+    """The facts of one connection. chain: of the peer, empty if it has none. local: the certificate that we showed."""
+    info = TlsInfo()
+    known = info.__dict__
+    if chain:
+        known.update(_peer(tuple(chain)))
+        if validated:
+            info.peer_validated = True
+    if local is not None:
+        known.update(local_facts(local))
+    cipher = tls.cipher()
+    info.cipher = cipher[0] if cipher is not None else ""
+    info.version = tls.version() or ""
+    session = tls.session
+    if session is not None and session.id and info.version == "TLSv1.2":
+        info.session_id = session.id.hex()
+    return info
+
+
+def _peer(chain: tuple[CertificateFacts, ...]) -> dict[str, Any]:
+    found = _peers.get(chain)
+    if found is None:
+        found = _peers[chain] = peer_facts(chain)
+        if len(_peers) > _REMEMBERED:
+            _peers.popitem(last=False)
+    return found

@@ -1,0 +1,155 @@
+"""Where a transport socket's current generation of contexts stands, and how it becomes the next one.
+
+A slot is made when the configuration is compiled, which is also when bad certificates are refused. From then on it is
+its own master: the watcher tells it that a file has changed, it loads everything anew, and either takes the result or,
+if anything is wrong with it (a certificate written before its key), keeps what it has and waits for the next change.
+Connections aren't touched: they hold the objects that they were made with.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from typing import Generic, TypeVar
+
+from meshproxy.config.tls_secrets import Secret, load_secrets
+from meshproxy.errors import ConfigError
+from meshproxy.model.tls import (
+    CertificateValidation,
+    DataSource,
+    DownstreamTls,
+    SecretReference,
+    TlsCertificate,
+    UpstreamTls,
+)
+from meshproxy.runtime.tls.contexts import ClientContext, Generation, ServerContexts
+from meshproxy.runtime.tls.material import LoadedCertificate, MaterialError
+
+G = TypeVar("G", bound=Generation)
+C = TypeVar("C", DownstreamTls, UpstreamTls)
+Signature = tuple[tuple[int, ...] | None, ...]
+
+
+class Slot(Generic[C, G]):
+    """One transport socket. generation: None as long as a secret that it needs hasn't come."""
+
+    def __init__(self, config: C, make: Callable[..., G], environ: Mapping[str, str]) -> None:
+        """Raises MaterialError or ConfigError if what is there can't be used."""
+        self.config: C = config
+        self.updates = 0
+        self._make = make
+        self._environ = environ
+        self._files: tuple[str, ...] = ()
+        self._signature: Signature = ()
+        self.generation: G | None = self._load()
+
+    def _load(self) -> G | None:
+        common = self.config.common
+        files = _Files(self._environ)
+        try:
+            certificates = [files.certificate(entry) for entry in common.certificates]
+            validation = common.validation
+            missing = None in certificates
+            if common.validation_reference is not None:
+                found = files.secret(common.validation_reference)
+                if isinstance(found, CertificateValidation):
+                    validation = found if validation is None else validation.merged(found)
+                else:
+                    missing = True
+            if validation is not None:
+                files.note_validation(validation)
+        finally:
+            # Noted before it is read, so that a change in between is seen as one; also after a fault, to be mended.
+            self._files, self._signature = files.names, signature(files.names)
+        if missing:
+            return None
+        loaded = [LoadedCertificate(certificate) for certificate in certificates if certificate is not None]
+        return self._make(self.config, loaded, validation)
+
+    def changed(self) -> bool:
+        """Whether one of the files is another than when it was read. Costs one stat() per file."""
+        return bool(self._files) and signature(self._files) != self._signature
+
+    def reload(self) -> str:
+        """Load everything anew. Returns what is wrong with it, and then nothing has changed; else ""."""
+        try:
+            generation = self._load()
+        except (MaterialError, ConfigError) as error:
+            return str(error)
+        if generation is None and self.generation is not None:
+            return "a secret is missing"
+        self.generation = generation
+        self.updates += 1
+        return ""
+
+    @property
+    def watches(self) -> bool:
+        return bool(self._files)
+
+
+class _Files:
+    """Resolves references and notes every file on the way."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        self._noted: dict[str, None] = {}
+        self._secrets: dict[str, dict[str, Secret]] = {}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self._noted)
+
+    def secret(self, reference: SecretReference) -> Secret | None:
+        self._noted[reference.path] = None
+        if reference.path not in self._secrets:
+            self._secrets[reference.path] = load_secrets(reference.path, self._environ)
+        return self._secrets[reference.path].get(reference.name)
+
+    def certificate(self, entry: TlsCertificate | SecretReference) -> TlsCertificate | None:
+        if isinstance(entry, SecretReference):
+            found = self.secret(entry)
+            if not isinstance(found, TlsCertificate):
+                return None
+            entry = found
+        self._note(entry.chain, entry.key, entry.password, entry.pkcs12)
+        return entry
+
+    def note_validation(self, validation: CertificateValidation) -> None:
+        self._note(validation.trusted_ca, validation.crl, *(domain.bundle for domain in validation.trust_domains))
+
+    def _note(self, *sources: DataSource | None) -> None:
+        for source in sources:
+            if source is not None and source.filename:
+                self._noted[source.filename] = None
+
+
+def signature(names: tuple[str, ...]) -> Signature:
+    """What tells a changed file, through any symbolic link on its way (Kubernetes' `..data`)."""
+    return tuple(_stat(name) for name in names)
+
+
+def _stat(name: str) -> tuple[int, ...] | None:
+    try:
+        found = os.stat(name)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
+
+
+ServerSlot = Slot[DownstreamTls, ServerContexts]
+ClientSlot = Slot[UpstreamTls, ClientContext]
+
+
+def server_slot(config: DownstreamTls, environ: Mapping[str, str]) -> ServerSlot:
+    """Raises MaterialError or ConfigError."""
+    return Slot(config, ServerContexts, environ)
+
+
+def client_slot(config: UpstreamTls, environ: Mapping[str, str]) -> ClientSlot:
+    """Raises MaterialError or ConfigError."""
+    return Slot(config, ClientContext, environ)
+
+
+def leaves(generation: Generation) -> Iterator[LoadedCertificate]:
+    """The certificates that a generation shows to peers."""
+    yield from generation.certificates

@@ -1,0 +1,132 @@
+"""Whether a peer is the one that the configuration wants: what OpenSSL can't be asked through `ssl`.
+
+OpenSSL verifies chain, validity, purpose (EKU) and CRL within the handshake. Names, pinned hashes, trust domains and
+depth are looked at here, on the parsed certificate, when the handshake is complete and before any byte goes on.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import ssl
+from collections.abc import Mapping
+from typing import Any
+
+from meshproxy.model.tls import CertificateValidation, SanMatcher
+from meshproxy.runtime.tls.facts import CertificateFacts, facts_of
+from meshproxy.runtime.tls.failures import TlsFailure, verify_failure
+
+_SPIFFE = "spiffe://"
+
+
+def dns_name_matches(name: str, pattern: str) -> bool:
+    """Whether a certificate's DNS name `pattern` is for `name`; "*." stands for exactly one label (RFC 6125 6.4.3)."""
+    name, pattern = name.lower(), pattern.lower()
+    if name == pattern:
+        return True
+    if not pattern.startswith("*.") or "*" in pattern[2:]:
+        return False
+    label, dot, rest = name.partition(".")
+    return bool(label and dot) and rest == pattern[2:]
+
+
+def san_matches(matcher: SanMatcher, facts: CertificateFacts) -> bool:
+    """Whether one of the names of the right kind is wanted."""
+    if matcher.kind == "DNS":
+        if matcher.exact_name:
+            return any(dns_name_matches(matcher.exact_name, name) for name in facts.dns)
+        return any(map(matcher.matches, facts.dns))
+    names = {"URI": facts.uri, "IP_ADDRESS": facts.ip, "EMAIL": facts.email}[matcher.kind]
+    return any(map(matcher.matches, names))
+
+
+def server_name_matches(server_name: str, facts: CertificateFacts) -> bool:
+    """Whether a certificate is for the server name that was asked for (`auto_sni_san_validation`)."""
+    try:
+        return str(ipaddress.ip_address(server_name)) in facts.ip
+    except ValueError:
+        return any(dns_name_matches(server_name, name) for name in facts.dns)
+
+
+def trust_domain_of(facts: CertificateFacts) -> str | None:
+    """The trust domain of a SPIFFE id; None unless the certificate has exactly one URI and that is one."""
+    if len(facts.uri) != 1 or not facts.uri[0].startswith(_SPIFFE):
+        return None
+    return facts.uri[0][len(_SPIFFE) :].partition("/")[0] or None
+
+
+def sent_chain(tls: ssl.SSLObject) -> list[CertificateFacts]:
+    """What the peer sent, leaf first; empty if it has no certificate. Raises ValueError for unreadable ones."""
+    return [facts_of(der) for der in _chain(tls, "get_unverified_chain")]
+
+
+def _chain(tls: ssl.SSLObject, method: str) -> list[bytes]:
+    public = getattr(tls, method, None)
+    if public is not None:  # Python 3.13
+        return list(public())
+    inner: Any = getattr(tls, "_sslobj")  # noqa: B009  # the same, before it was made public
+    return [certificate.public_bytes(2) for certificate in getattr(inner, method)() or ()]  # 2: DER
+
+
+class PeerPolicy:
+    """The rules of one validation context. domains: name -> DER of its authorities, for SPIFFE's validator."""
+
+    __slots__ = ("_check_key_usage", "_domains", "_max_depth", "_pinned", "_sans", "_spkis", "verifies_chain")
+
+    def __init__(
+        self,
+        validation: CertificateValidation | None,
+        domains: Mapping[str, frozenset[bytes]],
+        *,
+        verifies_chain: bool,
+        check_key_usage: bool = False,
+    ) -> None:
+        rules = validation or CertificateValidation()
+        self._sans = rules.sans
+        self._pinned = frozenset(digest.hex() for digest in rules.hashes)
+        self._spkis = rules.spkis
+        self._max_depth = rules.max_depth
+        self._domains = domains
+        self._check_key_usage = check_key_usage
+        self.verifies_chain = verifies_chain
+
+    def check(self, tls: ssl.SSLObject, server_name: str = "") -> list[CertificateFacts]:
+        """The peer's chain as sent. Raises TlsFailure for one that isn't wanted.
+
+        server_name: the certificate must be for this name; "": for none in particular.
+        A peer without a certificate comes this far only where one is optional.
+        """
+        try:
+            chain = sent_chain(tls)
+        except ValueError:
+            raise verify_failure("the certificate can't be read", "fail_verify_error") from None
+        if not chain:
+            return chain
+        leaf = chain[0]
+        self._check_chain(tls, leaf)
+        if self._sans and not any(san_matches(matcher, leaf) for matcher in self._sans):
+            raise verify_failure("SAN matcher", "fail_verify_san")
+        if server_name and not server_name_matches(server_name, leaf):
+            raise verify_failure("SAN matcher", "fail_verify_san")
+        if (self._pinned or self._spkis) and not (leaf.fingerprint_256 in self._pinned or leaf.spki_256 in self._spkis):
+            raise verify_failure("cert hash and spki", "fail_verify_cert_hash")
+        if self._check_key_usage and leaf.is_rsa and not leaf.signs:
+            raise TlsFailure("TLS_error:|0:key usage doesn't allow signatures:TLS_error_end", "was_key_usage_invalid")
+        return chain
+
+    def _check_chain(self, tls: ssl.SSLObject, leaf: CertificateFacts) -> None:
+        """Depth, and that a SPIFFE id is vouched for by its own domain."""
+        if (self._max_depth is None and not self._domains) or tls.session_reused:
+            return  # a session is resumed only with the context that has verified it
+        verified = _chain(tls, "get_verified_chain")
+        if self._max_depth is not None and len(verified) - 2 > self._max_depth:
+            raise verify_failure(
+                "X509_verify_cert: certificate verification error at depth 0: certificate chain too long",
+                "fail_verify_error",
+            )
+        if self._domains:
+            domain = trust_domain_of(leaf)
+            trusted = self._domains.get(domain) if domain is not None else None
+            if trusted is None:
+                raise verify_failure("no trust bundle for the peer's trust domain", "fail_verify_error")
+            if trusted.isdisjoint(verified[1:] or verified):
+                raise verify_failure("the peer's trust domain isn't vouched for by its authority", "fail_verify_error")
