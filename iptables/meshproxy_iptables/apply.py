@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -20,6 +21,7 @@ from .rules import Plan
 from .settings import Settings
 
 NAMESPACE = "/proc/self/ns/net"
+_FORBIDDEN = re.compile(r"not permitted|denied|must be root", re.IGNORECASE)
 
 
 @contextmanager
@@ -61,14 +63,30 @@ def _add_routes(plan: Plan, say: Say) -> None:
 
 
 def uninstall(settings: Settings, say: Say) -> None:
-    """Removes rules, routes and addresses of ours, whichever backend they are in."""
+    """Removes rules, routes and addresses of ours, whichever backend they are in.
+
+    A backend that this kernel does not have holds no rules. Raises InterceptionError if one may not be asked, or holds
+    rules and won't let them go; the others are cleaned first.
+    """
+    failures = []
     with exclusive(say):
         for backend in everywhere(settings, say):
-            if _present(backend):
-                backend.remove()
-                say(f"removed: the rules of {backend.name}")
+            try:
+                present = backend.present()
+            except BackendError as error:
+                if _FORBIDDEN.search(str(error)):
+                    failures.append(str(error))
+                continue
+            try:
+                if present:
+                    backend.remove()
+                    say(f"removed: the rules of {backend.name}")
+            except BackendError as error:
+                failures.append(str(error))
         for line in routing.remove():
             say(line)
+    if failures:
+        raise InterceptionError("cleanup failed: " + "; ".join(failures))
 
 
 def _install_with_any(tried: list[Candidate], plan: Plan, settings: Settings, say: Say) -> Candidate:

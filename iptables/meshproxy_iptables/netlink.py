@@ -86,12 +86,12 @@ class Netlink:
         found = []
         for body in self._dump(_GETADDR, _IFADDRMSG.pack(0, 0, 0, 0, 0)):
             family, prefix, _, scope, index = _IFADDRMSG.unpack_from(body)
-            attributes = _attributes(body[_IFADDRMSG.size :])
-            raw = attributes.get(_IFA_LOCAL) or attributes.get(_IFA_ADDRESS)
+            fields = attributes(body[_IFADDRMSG.size :])
+            raw = fields.get(_IFA_LOCAL) or fields.get(_IFA_ADDRESS)
             if raw is None or family not in (socket.AF_INET, socket.AF_INET6):
                 continue
             version = 4 if family == socket.AF_INET else 6
-            protocol = attributes.get(_IFA_PROTO, b"\0")[0]
+            protocol = fields.get(_IFA_PROTO, b"\0")[0]
             found.append(InterfaceAddress(version, index, socket.inet_ntop(family, raw), prefix, scope, protocol))
         return found
 
@@ -109,16 +109,16 @@ class Netlink:
         for version, family in FAMILY.items():
             for body in self._dump(_GETRULE, _RTMSG.pack(family, *[0] * 8)):
                 table = _RTMSG.unpack_from(body)[4]
-                attributes = _attributes(body[_RTMSG.size :])
-                if _FRA_FWMARK not in attributes:
+                fields = attributes(body[_RTMSG.size :])
+                if _FRA_FWMARK not in fields:
                     continue
                 found.append(
                     MarkRule(
                         version,
-                        _u32(attributes[_FRA_FWMARK]),
-                        _u32(attributes.get(_FRA_TABLE, struct.pack("=I", table))),
-                        _u32(attributes.get(_FRA_PRIORITY, b"\0" * 4)),
-                        attributes.get(_FRA_PROTOCOL, b"\0")[0],
+                        _u32(fields[_FRA_FWMARK]),
+                        _u32(fields.get(_FRA_TABLE, struct.pack("=I", table))),
+                        _u32(fields.get(_FRA_PRIORITY, b"\0" * 4)),
+                        fields.get(_FRA_PROTOCOL, b"\0")[0],
                     )
                 )
         return found
@@ -138,8 +138,8 @@ class Netlink:
         for version, family in FAMILY.items():
             for body in self._dump(_GETROUTE, _RTMSG.pack(family, *[0] * 8)):
                 _, length, _, _, table, protocol, _, kind, _ = _RTMSG.unpack_from(body)
-                attributes = _attributes(body[_RTMSG.size :])
-                table = _u32(attributes.get(_RTA_TABLE, struct.pack("=I", table)))
+                fields = attributes(body[_RTMSG.size :])
+                table = _u32(fields.get(_RTA_TABLE, struct.pack("=I", table)))
                 if kind == _LOCAL and length == 0 and table in tables:
                     found.append(LocalRoute(version, table, protocol))
         return found
@@ -196,7 +196,8 @@ def keeps_address_protocol() -> bool:
     return (int(major), int(minor or 0)) >= (5, 18)
 
 
-def _attributes(data: bytes) -> dict[int, bytes]:
+def attributes(data: bytes) -> dict[int, bytes]:
+    """The attributes of a message by their number, the last of each."""
     found = {}
     while len(data) >= _ATTRIBUTE.size:
         length, kind = _ATTRIBUTE.unpack_from(data)
@@ -207,16 +208,17 @@ def _attributes(data: bytes) -> dict[int, bytes]:
     return found
 
 
-def _attribute(kind: int, value: bytes) -> bytes:
+def attribute(kind: int, value: bytes) -> bytes:
+    """One attribute, padded."""
     return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), kind) + value + b"\0" * (-len(value) % 4)
 
 
 def _word(kind: int, value: int) -> bytes:
-    return _attribute(kind, struct.pack("=I", value))
+    return attribute(kind, struct.pack("=I", value))
 
 
 def _byte(kind: int, value: int) -> bytes:
-    return _attribute(kind, bytes([value]))
+    return attribute(kind, bytes([value]))
 
 
 def _u32(value: bytes) -> int:
@@ -227,7 +229,7 @@ def _address(version: int, address: str, prefix: int, index: int) -> bytes:
     family = FAMILY[version]
     raw = socket.inet_pton(family, address)
     head = _IFADDRMSG.pack(family, prefix, 0, 0, index)
-    return head + _attribute(_IFA_LOCAL, raw) + _attribute(_IFA_ADDRESS, raw) + _byte(_IFA_PROTO, OURS)
+    return head + attribute(_IFA_LOCAL, raw) + attribute(_IFA_ADDRESS, raw) + _byte(_IFA_PROTO, OURS)
 
 
 def _mark_rule(version: int, mark: int, table: int) -> bytes:

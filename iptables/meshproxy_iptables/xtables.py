@@ -10,7 +10,7 @@ import fcntl
 import os
 from functools import cached_property
 
-from . import xtables_state
+from . import nfnetlink, xtables_state
 from .backend import resolve
 from .errors import BackendError
 from .log import Say
@@ -86,12 +86,11 @@ class Xtables:
 
     def _tidy(self, family: Family, before: Saved) -> None:
         """Takes away tables of iptables-nft that we made and that are empty now."""
-        if self._legacy or not before.residue or not installed("nft"):
+        if self._legacy or not before.residue:
             return
-        after = self.save(family)
-        for table in after.tables:
-            if after.empty(table) and (before.created_by_us(table) or table not in before.tables):
-                _delete_table(family, table, after)
+        for table in self.save(family).tables:
+            if before.created_by_us(table) or table not in before.tables:
+                nfnetlink.delete_empty_table(family, table)
 
     def _restore(self, family: Family, text: str) -> None:
         argv = [self._binary(family, "-restore"), "--noflush"]
@@ -137,19 +136,6 @@ class Xtables:
             self._say(f"waiting up to {LOCK_SECONDS} s for the xtables lock {path}, which another program holds")
         finally:
             os.close(descriptor)
-
-
-def _delete_table(family: Family, table: str, empty: Saved) -> None:
-    """Takes an empty table of iptables-nft away. A rule that somebody adds meanwhile makes the kernel refuse."""
-    name = f"{'ip6' if family == 6 else 'ip'} {table}"
-    # iptables-nft makes only the built-in chains it needs, and lists all of them: adding first makes deleting safe.
-    chains = "".join(f"add chain {name} {chain}\ndelete chain {name} {chain}\n" for chain in empty.tables[table])
-    text = f"{chains}delete table {name}\n"
-    try:
-        run(["nft", "-f", "-"], text)
-    except BackendError:
-        # It is in use after all, so it stays.
-        return
 
 
 def _same_file(a: str, b: str) -> bool:

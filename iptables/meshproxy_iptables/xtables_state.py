@@ -24,9 +24,6 @@ NEW_TABLE = "meshproxy-table"
 cleanup takes it away again."""
 
 
-_BASE_CHAINS = frozenset({"PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"})
-
-
 @dataclass(slots=True)
 class Saved:
     """The rules of one family: table, chain, lines without `-A CHAIN`."""
@@ -59,11 +56,6 @@ class Saved:
     def created_by_us(self, table: str) -> bool:
         """Whether the table was not there before us."""
         return any(NEW_TABLE in line for lines in self.tables.get(table, {}).values() for line in lines)
-
-    def empty(self, table: str) -> bool:
-        """Whether the table has neither rules nor chains beside its built-in ones."""
-        chains = self.tables.get(table, {})
-        return not any(chains.values()) and all(chain in _BASE_CHAINS for chain in chains)
 
     @property
     def commented(self) -> bool:

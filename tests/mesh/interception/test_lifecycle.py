@@ -324,3 +324,19 @@ def test_without_privilege_nothing_happens_and_it_is_said(pods: Pods) -> None:
     assert done.returncode == 1
     assert "no backend could install the rules" in done.stderr
     assert state(pods.a) == before
+    installed(pods.a, *TYPICAL)
+    done = pods.a.intercept("--cleanup-only", bounding="-all")
+    assert done.returncode == 1
+    assert "cleanup failed" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "keeps", [("-A", "OUTPUT", "-p", "tcp", "-j", "ACCEPT"), ("-N", "THEIRS")], ids=["rule", "chain"]
+)
+def test_a_table_that_others_have_come_to_use_stays(pods: Pods, keeps: tuple[str, ...]) -> None:
+    installed(pods.a, NFT, *TYPICAL)
+    pods.a.output("iptables-nft", "-t", "nat", *keeps)
+    installed(pods.a, "--cleanup-only")
+    saved = pods.a.output("iptables-nft-save", "-t", "nat")
+    assert ("THEIRS" if "-N" in keeps else "-A OUTPUT -p tcp -j ACCEPT") in saved
+    assert "ISTIO" not in saved
