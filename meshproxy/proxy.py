@@ -14,11 +14,14 @@ from __future__ import annotations
 import asyncio
 import gc
 import random
+import signal
 import socket
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
+from pathlib import Path
 
 from meshproxy.address import Address, PipeAddress
 from meshproxy.clock import SystemClock
@@ -32,11 +35,12 @@ from meshproxy.model.snapshot import Node, Snapshot, StatsConfig
 from meshproxy.plugin.context import Logger
 from meshproxy.plugin.registry import FilterRegistry
 from meshproxy.runtime.access_log_files import AccessLogFiles
+from meshproxy.runtime.admin.listeners import bound_addresses
 from meshproxy.runtime.admin.pages import make_handlers
 from meshproxy.runtime.admin.program import Program
 from meshproxy.runtime.admin.server import AdminServer, host_of
-from meshproxy.runtime.admin.server_info import version
 from meshproxy.runtime.admin.stats_page import StatsPage
+from meshproxy.runtime.channel import AnsweringEnd, open_end
 from meshproxy.runtime.clusters import Clusters
 from meshproxy.runtime.drain import finish
 from meshproxy.runtime.fleet import LocalFleet, WorkerFleet
@@ -45,6 +49,10 @@ from meshproxy.runtime.listener import Listeners, open_socket
 from meshproxy.runtime.options import Options
 from meshproxy.runtime.program_log import PROGRAM_LOG
 from meshproxy.runtime.server_stats import ServerStats
+from meshproxy.runtime.supervisor import Supervisor
+from meshproxy.runtime.tls.sockets import COMPILERS as TLS_SOCKETS
+from meshproxy.runtime.tls.sockets import WorkerTls
+from meshproxy.runtime.version import version
 from meshproxy.runtime.worker import Worker
 from meshproxy.runtime.worker_control import WorkerControl
 from meshproxy.telemetry.formats import Formats
@@ -120,6 +128,7 @@ def load_configuration(
     node: Node | None = None,
     registry: FilterRegistry | None = None,
     allow_unknown_fields: bool = False,
+    disabled_extensions: Sequence[str] = (),
     seed: int | None = None,
 ) -> Configuration:
     """Read and compile a bootstrap. Raises ConfigError with every problem found."""
@@ -127,13 +136,14 @@ def load_configuration(
     stats = DeferredStats()
     rng = random.Random(seed)
     context = CompileContext(
-        registry=registry or FilterRegistry.discover(),
+        registry=(registry or FilterRegistry.discover()).without(disabled_extensions),
         stats=stats.store.scope(""),
         configure_stats=stats.settle,
         make_logger=make_logger,
         clock=SystemClock(),
         rng=rng,
         formats=Formats(FormatContext(hostname=socket.gethostname())),
+        transport_sockets=TLS_SOCKETS,
         node=node or Node(),
     )
     snapshot = compile_bootstrap(loaded.view, context)
@@ -144,15 +154,22 @@ class Proxy:
     """One worker: what carries traffic, in one process with one loop."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, configuration: Configuration, options: Options, name: str = "worker_0"
+        self,
+        loop: asyncio.AbstractEventLoop,
+        configuration: Configuration,
+        options: Options,
+        lifecycle: Lifecycle,
+        index: int = 0,
     ) -> None:
         snapshot = configuration.snapshot
         self.configuration = configuration
         self.snapshot = snapshot
-        self.worker = make_worker(loop, configuration, options, name)
-        self.worker.clusters = Clusters(self.worker, snapshot.clusters)
-        self.listeners = Listeners(self.worker)
-        self.control = WorkerControl(self.worker, self.listeners, self.worker.access_logs, PROGRAM_LOG)
+        self.worker = make_worker(loop, configuration, options, f"worker_{index}", index)
+        self.tls = WorkerTls(self.worker)
+        self.worker.clusters = Clusters(self.worker, snapshot.clusters, self.tls.cluster_tls)
+        self.listeners = Listeners(self.worker, self.tls)
+        self.tls.add_listeners(snapshot)
+        self.control = WorkerControl(self.worker, self.listeners, self.worker.access_logs, PROGRAM_LOG, lifecycle)
 
     def start(self, sockets: Mapping[str, list[socket.socket]]) -> None:
         """Begin to serve on sockets that are bound already, by the name of the listener."""
@@ -177,10 +194,13 @@ class Proxy:
     def close(self) -> None:
         """Write the logs out and let go of everything."""
         self.worker.clusters.close()
+        self.tls.close()
         self.worker.access_logs.close()
 
 
-def make_worker(loop: asyncio.AbstractEventLoop, configuration: Configuration, options: Options, name: str) -> Worker:
+def make_worker(
+    loop: asyncio.AbstractEventLoop, configuration: Configuration, options: Options, name: str, index: int = 0
+) -> Worker:
     """What the connections of one loop share."""
     stats = configuration.stats
     return Worker(
@@ -191,6 +211,8 @@ def make_worker(loop: asyncio.AbstractEventLoop, configuration: Configuration, o
         rng=configuration.rng,
         node=configuration.snapshot.node,
         name=name,
+        index=index,
+        count=options.concurrency,
     )
 
 
@@ -234,6 +256,13 @@ def listening_addresses(listener: Listener) -> list[Address]:
     return [listener.address, *listener.additional_addresses]
 
 
+def bound_listeners(snapshot: Snapshot, sockets: Mapping[str, list[socket.socket]]) -> list[tuple[str, list[Address]]]:
+    """Where each listener is, for `/listeners`."""
+    return [
+        (listener.name, bound_addresses(listener, sockets.get(listener.name, ()))) for listener in snapshot.listeners
+    ]
+
+
 def make_program(configuration: Configuration, options: Options, fleet: WorkerFleet) -> Program:
     """What the admin interface shows and does."""
     return Program(
@@ -249,7 +278,7 @@ def make_program(configuration: Configuration, options: Options, fleet: WorkerFl
     )
 
 
-def open_admin(
+def start_admin(
     loop: asyncio.AbstractEventLoop, configuration: Configuration, options: Options, program: Program
 ) -> AdminServer | None:
     """Start the admin interface, if the configuration has one. Raises BindError."""
@@ -269,6 +298,8 @@ def open_admin(
     except OSError as error:
         raise BindError("admin", admin.address.text, error) from None
     server.start(sock)
+    if options.admin_address_path:
+        Path(options.admin_address_path).write_text(server.address.text)
     return server
 
 
@@ -293,24 +324,21 @@ async def serve(configuration: Configuration, options: Options) -> int:
     loop = asyncio.get_running_loop()
     log = make_logger("main")
     lifecycle = Lifecycle(loop, log)
-    proxy = Proxy(loop, configuration, options)
+    proxy = Proxy(loop, configuration, options, lifecycle)
     fleet = LocalFleet(loop, options, lifecycle.end_now, proxy.control, configuration.stats)
     program = make_program(configuration, options, fleet)
     server_stats = ServerStats(configuration.stats, configuration.snapshot, 1, version(), program.visible_state)
-    admin = open_admin(loop, configuration, options, program)
+    admin = start_admin(loop, configuration, options, program)
     lifecycle.watch_signals(lambda: proxy.control.perform("reopen_logs"))
     sockets = open_listeners(configuration.snapshot)[0]
-    program.listening = list(sockets.items())
+    program.listening = bound_listeners(configuration.snapshot, sockets)
     proxy.start(sockets)
     server_stats.workers_started.set(1)
-    program.state = "LIVE"
+    announce(program, log)
     tune_collector()
-    log.info("serving", listeners=len(configuration.snapshot.listeners), clusters=len(configuration.snapshot.clusters))
     await lifecycle.drain.wait()
     program.state = "DRAINING"
-    left = 0
-    if not lifecycle.now.is_set():
-        left = await drained(lifecycle, proxy, options.drain_time)
+    left = await drained(lifecycle, proxy, options.drain_time)
     if admin is not None:
         admin.stop()
     proxy.close()
@@ -318,6 +346,96 @@ async def serve(configuration: Configuration, options: Options) -> int:
 
 
 async def drained(lifecycle: Lifecycle, proxy: Proxy, timeout: float) -> int:
-    """Drain, unless told not to wait any longer. Returns how many connections are still open."""
-    await lifecycle.unless_now(proxy.drain(timeout))
+    """Drain, unless told not to wait. Returns how many connections are still open."""
+    if not lifecycle.now.is_set():
+        await lifecycle.unless_now(proxy.drain(timeout))
     return len(proxy.listeners.connections())
+
+
+def announce(program: Program, log: Logger) -> None:
+    """The program is up."""
+    program.state = "LIVE"
+    snapshot, options = program.snapshot, program.options
+    log.info(
+        "serving",
+        version=version(),
+        listeners=len(snapshot.listeners),
+        clusters=len(snapshot.clusters),
+        workers=options.concurrency,
+        workers_from=options.concurrency_reason,
+    )
+
+
+def serve_fleet(configuration: Configuration, options: Options) -> int:
+    """Run as a parent with `options.concurrency` workers until told to end; returns the exit code. Raises BindError."""
+    import uvloop  # noqa: F401  # loaded once, before the workers are forked
+
+    snapshot = configuration.snapshot
+    sockets = open_listeners(snapshot, options.concurrency)
+    loop = asyncio.SelectorEventLoop()
+    log = make_logger("main")
+    lifecycle = Lifecycle(loop, log)
+    supervisor = Supervisor(
+        loop,
+        options,
+        lifecycle,
+        sockets,
+        snapshot.listeners,
+        configuration.stats,
+        partial(run_worker, configuration, options),
+        log,
+    )
+    program = make_program(configuration, options, supervisor)
+    program.listening = bound_listeners(snapshot, sockets[0])
+    server_stats = ServerStats(
+        configuration.stats, snapshot, options.concurrency, version(), program.visible_state, supervisor.pids
+    )
+    tune_collector()
+    supervisor.spawn_due()
+    lifecycle.watch_signals(lambda: loop.create_task(supervisor.ask("reopen_logs")))
+    admin = start_admin(loop, configuration, options, program)
+    keeping = loop.create_task(supervisor.keep_statistics(snapshot.stats.flush_interval))
+    server_stats.workers_started.set(options.concurrency)
+    loop.call_soon(announce, program, log)
+    while loop.run_until_complete(supervisor.run()):
+        supervisor.spawn_due()
+    program.state = "DRAINING"
+    loop.run_until_complete(supervisor.end())
+    keeping.cancel()
+    if admin is not None:
+        admin.stop()
+    return 0
+
+
+def run_worker(
+    configuration: Configuration,
+    options: Options,
+    index: int,
+    control: socket.socket,
+    sockets: dict[str, list[socket.socket]],
+) -> int:
+    """One worker of a fleet; returns the exit code."""
+    import uvloop
+
+    configuration.rng.seed()  # a fork draws the same numbers as its siblings otherwise
+    uvloop.run(serve_worker(configuration, options, index, control, sockets))
+    return 0
+
+
+async def serve_worker(
+    configuration: Configuration,
+    options: Options,
+    index: int,
+    control: socket.socket,
+    sockets: dict[str, list[socket.socket]],
+) -> None:
+    """Carry traffic until the parent says to end, or is gone."""
+    loop = asyncio.get_running_loop()
+    lifecycle = Lifecycle(loop, make_logger("main"))
+    loop.add_signal_handler(signal.SIGTERM, lifecycle.drain.set)
+    proxy = Proxy(loop, configuration, options, lifecycle, index)
+    proxy.start(sockets)
+    await open_end(AnsweringEnd(proxy.control.perform, lifecycle.drain.set), control)
+    await lifecycle.drain.wait()
+    await drained(lifecycle, proxy, options.drain_time)
+    proxy.close()

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 
 from meshproxy.config.addresses import compile_socket_address
 from meshproxy.config.context import CompileContext
+from meshproxy.config.dns import compile_dns
 from meshproxy.config.endpoints import Assignment, compile_assignment
 from meshproxy.config.load_balancing import compile_load_balancing
 from meshproxy.config.metadata import compile_metadata
-from meshproxy.config.transport_sockets import compile_transport_socket
+from meshproxy.config.transport_sockets import compile_transport_socket, compile_transport_socket_matches
 from meshproxy.config.upstream_http import compile_upstream_http
 from meshproxy.model.cluster import (
     CircuitBreakerThresholds,
     ClusterConfig,
-    DnsOptions,
     OriginalDstOptions,
     UpstreamBind,
 )
@@ -55,7 +55,7 @@ def compile_cluster(view: ConfigView, context: CompileContext) -> ClusterConfig:
         alt_stat_name=view.text("alt_stat_name"),
         overprovisioning_factor=assignment.overprovisioning_factor,
         lb=balancing.options,
-        dns=_compile_dns(view),
+        dns=compile_dns(view),
         original_dst=_compile_original_dst(view),
         thresholds=_compile_thresholds(view, "DEFAULT", context),
         thresholds_high=_compile_thresholds(view, "HIGH", context),
@@ -68,6 +68,7 @@ def compile_cluster(view: ConfigView, context: CompileContext) -> ClusterConfig:
         bind=_compile_bind(view.view("upstream_bind_config")),
         tcp_keepalive=_compile_keepalive(view.view("upstream_connection_options")),
         transport_socket=compile_transport_socket(view.view("transport_socket"), context),
+        transport_socket_matches=compile_transport_socket_matches(view, context),
         metadata=compile_metadata(view, "metadata"),
     )
 
@@ -95,27 +96,6 @@ def _compile_endpoints(view: ConfigView, kind: str, context: CompileContext) -> 
     if kind == "LOGICAL_DNS" and not single and len(context.problems) == count:
         load_assignment.fail("LOGICAL_DNS clusters must have a single locality_lb_endpoint and a single lb_endpoint")
     return assignment
-
-
-def _compile_dns(view: ConfigView) -> DnsOptions:
-    refresh = view.seconds("dns_refresh_rate", 5.0)
-    failure = view.view("dns_failure_refresh_rate")
-    base = maximum = None
-    if failure is not None:
-        base = failure.duration("base_interval")
-        maximum = failure.duration("max_interval")
-        if base is not None and maximum is None:
-            maximum = base * 10
-        if base is not None and maximum is not None and maximum < base:
-            failure.fail("dns_failure_refresh_rate must have base_interval less than max_interval", "max_interval")
-    return DnsOptions(
-        refresh_rate=refresh,
-        respect_ttl=view.boolean("respect_dns_ttl"),
-        lookup_family=view.enum("dns_lookup_family"),
-        jitter=view.seconds("dns_jitter", 0.0),
-        failure_base=base,
-        failure_max=maximum,
-    )
 
 
 def _compile_original_dst(view: ConfigView) -> OriginalDstOptions:

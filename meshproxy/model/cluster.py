@@ -28,6 +28,21 @@ class CircuitBreakerThresholds:
 
 
 @dataclass(frozen=True, slots=True)
+class DnsResolverOptions:
+    """Who is asked for addresses. servers: (ip, port); none: those of the system. search: try its search domains.
+
+    timeout: seconds for each server's first answer, doubled with each further try.
+    """
+
+    servers: tuple[tuple[str, int], ...] = ()
+    use_tcp: bool = False
+    search: bool = True
+    timeout: float = 5.0
+    tries: int = 4
+    rotate: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class DnsOptions:
     """How STRICT_DNS and LOGICAL_DNS resolve; times in seconds.
 
@@ -40,6 +55,7 @@ class DnsOptions:
     jitter: float = 0.0
     failure_base: float | None = None
     failure_max: float | None = None
+    resolver: DnsResolverOptions = DnsResolverOptions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +85,16 @@ class LbOptions:
     active_request_bias: float = 1.0
     locality_weighted: bool = False
     fail_traffic_on_panic: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TransportSocketMatch:
+    """One `transport_socket_matches` entry: the socket (None: raw) for hosts whose metadata under
+    `envoy.transport_socket_match` has all of `match`."""
+
+    name: str
+    match: Mapping[str, Any]
+    socket: TransportSocket | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,4 +129,5 @@ class ClusterConfig:
     bind: UpstreamBind | None = None
     tcp_keepalive: tuple[int, int, int] | None = None
     transport_socket: TransportSocket | None = None
+    transport_socket_matches: tuple[TransportSocketMatch, ...] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)

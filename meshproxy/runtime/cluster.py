@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from meshproxy.address import SocketAddress, parse_address
@@ -78,6 +78,10 @@ class ActiveCluster(Cluster):
     def start(self) -> None:
         """Find the hosts; those of a STATIC cluster are in the configuration."""
         self.update(self.config.endpoints)
+
+    def warm(self, when_warm: Callable[[], None]) -> None:
+        """Call back, maybe at once, when this cluster knows its hosts as well as it can before there is traffic."""
+        when_warm()
 
     def update(self, endpoints: Sequence[Endpoint]) -> None:
         """Replace the hosts; those that stay keep their connections and counters."""

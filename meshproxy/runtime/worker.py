@@ -15,8 +15,10 @@ from meshproxy.runtime.drain import Drain
 from meshproxy.runtime.timers import TimerWheel
 
 if TYPE_CHECKING:
+    from meshproxy.model.cluster import DnsResolverOptions
     from meshproxy.runtime.access_log_files import AccessLogFiles
     from meshproxy.runtime.clusters import Clusters
+    from meshproxy.runtime.resolver import Resolver
     from meshproxy.telemetry.stats import StatsStore
 
 
@@ -24,6 +26,7 @@ class Worker:
     """One event loop and what its connections share.
 
     name: `worker_0` and so on, as it stands in the names of statistics; `main_thread` for the admin interface.
+    index, count: which of how many workers this is.
     drain: whether responses announce that we are going away. health_failed: `/healthcheck/fail` was asked for.
     """
 
@@ -37,6 +40,8 @@ class Worker:
         rng: random.Random,
         node: Node,
         name: str = "worker_0",
+        index: int = 0,
+        count: int = 1,
     ) -> None:
         self.loop = loop
         self.clock = SystemClock()
@@ -51,14 +56,25 @@ class Worker:
         self.clusters: Clusters
         self.health_failed = False
         self.drain = Drain(loop.time, rng)
-        self._connection_ids = 0
+        self._connection_ids = index
+        self._connection_step = count
+        self._resolvers: dict[DnsResolverOptions, Resolver] = {}
         self._date = ""
         self._date_valid_until = 0.0
 
     def next_connection_id(self) -> int:
-        """A number that no other connection of this worker has."""
-        self._connection_ids += 1
+        """A number that no other connection of the program has."""
+        self._connection_ids += self._connection_step
         return self._connection_ids
+
+    def resolver(self, options: DnsResolverOptions) -> Resolver:
+        """The resolver with these options; one for all clusters that have the same."""
+        resolver = self._resolvers.get(options)
+        if resolver is None:
+            from meshproxy.runtime.resolver import Resolver  # most sidecars resolve nothing
+
+            resolver = self._resolvers[options] = Resolver(options)
+        return resolver
 
     def date(self, now: float) -> str:
         """The value of a Date field (RFC 9110 section 5.6.7), at monotonic time `now`."""

@@ -1,0 +1,78 @@
+"""How the clusters of type STRICT_DNS and LOGICAL_DNS resolve names (envoy.config.cluster.v3.Cluster,
+envoy.extensions.network.dns_resolver)."""
+
+from __future__ import annotations
+
+from meshproxy.config.addresses import compile_socket_address
+from meshproxy.errors import ConfigError
+from meshproxy.model.cluster import DnsOptions, DnsResolverOptions
+from meshproxy.plugin.view import ConfigView
+
+_CARES = "envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig"
+_GETADDRINFO = "envoy.extensions.network.dns_resolver.getaddrinfo.v3.GetAddrInfoDnsResolverConfig"
+
+
+def compile_dns(view: ConfigView) -> DnsOptions:
+    """The DNS options of a `Cluster`. Raises ConfigError."""
+    refresh = view.seconds("dns_refresh_rate", 5.0)
+    failure = view.view("dns_failure_refresh_rate")
+    base = maximum = None
+    if failure is not None:
+        base = failure.duration("base_interval")
+        maximum = failure.duration("max_interval")
+        if base is not None and maximum is None:
+            maximum = base * 10
+        if base is not None and maximum is not None and maximum < base:
+            failure.fail("dns_failure_refresh_rate must have base_interval less than max_interval", "max_interval")
+    return DnsOptions(
+        refresh_rate=refresh,
+        respect_ttl=view.boolean("respect_dns_ttl"),
+        lookup_family=view.enum("dns_lookup_family"),
+        jitter=view.seconds("dns_jitter", 0.0),
+        failure_base=base,
+        failure_max=maximum,
+        resolver=_compile_resolver(view),
+    )
+
+
+def _compile_resolver(view: ConfigView) -> DnsResolverOptions:
+    """The newer field wins over the older one, as in Envoy."""
+    extension = view.view("typed_dns_resolver_config")
+    older = view.view("dns_resolution_config")
+    if extension is None:
+        return _compile_servers(older) if older is not None else DnsResolverOptions()
+    if older is not None:
+        older.raw()
+    typed = extension.any("typed_config")
+    if typed is None or typed.view is None or typed.full_name not in (_CARES, _GETADDRINFO):
+        extension.fail(f"the only resolvers are {_CARES} and {_GETADDRINFO}", "typed_config")
+    if typed.full_name == _GETADDRINFO:
+        return DnsResolverOptions(tries=1 + typed.view.integer("num_retries", 3))
+    return _compile_cares(typed.view)
+
+
+def _compile_cares(view: ConfigView) -> DnsResolverOptions:
+    options = _compile_servers(view)
+    if problems := view.unsupported("use_resolvers_as_fallback", "filter_unroutable_families"):
+        raise ConfigError(problems)
+    return DnsResolverOptions(
+        servers=options.servers,
+        use_tcp=options.use_tcp,
+        search=options.search,
+        timeout=float(view.integer("query_timeout_seconds", 5)),
+        tries=view.integer("query_tries", 4),
+        rotate=view.boolean("rotate_nameservers"),
+    )
+
+
+def _compile_servers(view: ConfigView) -> DnsResolverOptions:
+    servers = []
+    for entry in view.views("resolvers"):
+        address = compile_socket_address(entry.required("socket_address"))
+        servers.append((address.ip, address.port or 53))
+    options = view.view("dns_resolver_options")
+    return DnsResolverOptions(
+        servers=tuple(servers),
+        use_tcp=options.boolean("use_tcp_for_dns_lookups") if options is not None else False,
+        search=not options.boolean("no_default_search_domain") if options is not None else True,
+    )
