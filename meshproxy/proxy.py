@@ -164,7 +164,7 @@ class Proxy:
         snapshot = configuration.snapshot
         self.configuration = configuration
         self.snapshot = snapshot
-        self.worker = make_worker(loop, configuration, options, f"worker_{index}", index)
+        self.worker = make_worker(loop, configuration, options, configuration.stats, f"worker_{index}", index)
         self.tls = WorkerTls(self.worker)
         self.worker.clusters = Clusters(self.worker, snapshot.clusters, self.tls.cluster_tls)
         self.listeners = Listeners(self.worker, self.tls)
@@ -199,10 +199,14 @@ class Proxy:
 
 
 def make_worker(
-    loop: asyncio.AbstractEventLoop, configuration: Configuration, options: Options, name: str, index: int = 0
+    loop: asyncio.AbstractEventLoop,
+    configuration: Configuration,
+    options: Options,
+    stats: StatsStore,
+    name: str,
+    index: int = 0,
 ) -> Worker:
     """What the connections of one loop share."""
-    stats = configuration.stats
     return Worker(
         loop,
         stats=stats,
@@ -279,17 +283,21 @@ def make_program(configuration: Configuration, options: Options, fleet: WorkerFl
 
 
 def start_admin(
-    loop: asyncio.AbstractEventLoop, configuration: Configuration, options: Options, program: Program
+    loop: asyncio.AbstractEventLoop,
+    configuration: Configuration,
+    options: Options,
+    stats: StatsStore,
+    program: Program,
 ) -> AdminServer | None:
     """Start the admin interface, if the configuration has one. Raises BindError."""
     admin = configuration.snapshot.admin
     if admin.address is None:
         return None
     server = AdminServer(
-        make_worker(loop, configuration, options, "main_thread"),
+        make_worker(loop, configuration, options, stats, "main_thread"),
         admin.address,
         make_handlers(program, StatsPage(program.fleet, lambda: tag_producer(configuration.snapshot.stats, options))),
-        factory_context("admin", configuration.context.stats, configuration.context),
+        factory_context("admin", stats.scope(""), configuration.context),
         admin.access_logs,
         host_of(admin.address),
     )
@@ -328,7 +336,7 @@ async def serve(configuration: Configuration, options: Options) -> int:
     fleet = LocalFleet(loop, options, lifecycle.end_now, proxy.control, configuration.stats)
     program = make_program(configuration, options, fleet)
     server_stats = ServerStats(configuration.stats, configuration.snapshot, 1, version(), program.visible_state)
-    admin = start_admin(loop, configuration, options, program)
+    admin = start_admin(loop, configuration, options, configuration.stats, program)
     lifecycle.watch_signals(lambda: proxy.control.perform("reopen_logs"))
     sockets = open_listeners(configuration.snapshot)[0]
     program.listening = bound_listeners(configuration.snapshot, sockets)
@@ -372,6 +380,7 @@ def serve_fleet(configuration: Configuration, options: Options) -> int:
 
     snapshot = configuration.snapshot
     sockets = open_listeners(snapshot, options.concurrency)
+    stats = configuration.stats.sibling()  # workers inherit the other one, which therefore stays at zero
     loop = asyncio.SelectorEventLoop()
     log = make_logger("main")
     lifecycle = Lifecycle(loop, log)
@@ -381,19 +390,17 @@ def serve_fleet(configuration: Configuration, options: Options) -> int:
         lifecycle,
         sockets,
         snapshot.listeners,
-        configuration.stats,
+        stats,
         partial(run_worker, configuration, options),
         log,
     )
     program = make_program(configuration, options, supervisor)
     program.listening = bound_listeners(snapshot, sockets[0])
-    server_stats = ServerStats(
-        configuration.stats, snapshot, options.concurrency, version(), program.visible_state, supervisor.pids
-    )
+    server_stats = ServerStats(stats, snapshot, options.concurrency, version(), program.visible_state, supervisor.pids)
     tune_collector()
     supervisor.spawn_due()
     lifecycle.watch_signals(lambda: loop.create_task(supervisor.ask("reopen_logs")))
-    admin = start_admin(loop, configuration, options, program)
+    admin = start_admin(loop, configuration, options, stats, program)
     keeping = loop.create_task(supervisor.keep_statistics(snapshot.stats.flush_interval))
     server_stats.workers_started.set(options.concurrency)
     loop.call_soon(announce, program, log)

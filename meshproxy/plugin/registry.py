@@ -61,6 +61,19 @@ class FilterRegistry:
         """This registry and these classes. Raises ConfigError for duplicates."""
         return FilterRegistry([*self._entries.items(), *classes.items()])
 
+    def without(self, names: Iterable[str]) -> FilterRegistry:
+        """This registry without the named filters (`--disable-extensions`).
+
+        names: full names of messages, or Envoy's names with their category or without it, such as
+        `envoy.filters.http/envoy.filters.http.fault`. Names of nothing installed are passed over.
+        """
+        gone = {name.rpartition("/")[2] for name in names}
+        if not gone:
+            return self
+        return FilterRegistry(
+            (name, entry) for name, entry in self._entries.items() if name not in gone and short_name(name) not in gone
+        )
+
     @property
     def names(self) -> tuple[str, ...]:
         """All names, sorted."""
@@ -99,6 +112,15 @@ class FilterRegistry:
 def kind_of(filter_class: type[Any]) -> str:
     """Where a filter belongs: "HTTP", "network" or "listener"."""
     return next(kind for kind, base in KINDS.items() if issubclass(filter_class, base))
+
+
+def short_name(full_name: str) -> str:
+    """Envoy's name of an extension by its message: `envoy.extensions.filters.http.fault.v3.HTTPFault` is
+    `envoy.filters.http.fault`."""
+    parts = full_name.split(".")
+    if parts[:3] != ["envoy", "extensions", "filters"] or len(parts) < 6:
+        return full_name
+    return ".".join(["envoy", *parts[2:-2]])
 
 
 def _described(entry: EntryPoint | FilterClass) -> str:

@@ -92,11 +92,7 @@ class ServerStats:
         self._uptime.set(int(time.monotonic() - self._started))
         self._live.set(int(state == "LIVE"))
         self._state_gauge.set(STATES[state])
-        allocated = resident = 0
-        for pid in self._pids():
-            private, whole = process_memory(pid)
-            allocated += private
-            resident += whole
+        allocated, resident = process_memory(self._pids())
         self._allocated.set(allocated)
         self._heap.set(resident)
         self._physical.set(resident)

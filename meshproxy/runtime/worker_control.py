@@ -13,6 +13,7 @@ from typing import Any
 from meshproxy.model.listener import Listener
 from meshproxy.runtime.access_log_files import AccessLogFiles
 from meshproxy.runtime.admin.clusters import cluster_status
+from meshproxy.runtime.lifecycle import Lifecycle
 from meshproxy.runtime.listener import Listeners
 from meshproxy.runtime.program_log import ProgramLog
 from meshproxy.runtime.worker import Worker
@@ -40,6 +41,7 @@ class WorkerControl:
         listeners: Listeners,
         access_logs: AccessLogFiles,
         program_log: ProgramLog,
+        lifecycle: Lifecycle,
     ) -> None:
         self._worker = worker
         self._listeners = listeners
@@ -48,6 +50,7 @@ class WorkerControl:
         self._commands: dict[str, Callable[[Any], Any]] = {
             "clusters": lambda _: [cluster_status(cluster) for cluster in worker.clusters],
             "drain": self._drain,
+            "end_now": lambda _: lifecycle.end_now(),
             "health_failed": self._set_health_failed,
             "latch": lambda _: worker.stats.latch(),
             "logging": self._set_levels,

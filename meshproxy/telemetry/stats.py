@@ -133,6 +133,10 @@ class StatsStore:
         self._root = Scope(self, "")
         self._folds: list[Callable[[], None]] = []
 
+    def sibling(self) -> StatsStore:
+        """An empty store that keeps the same names and bounds: for a process beside this one."""
+        return StatsStore(self._accepts, self._bounds_for)
+
     def counter(self, name: str) -> Counter:
         return self._root.counter(name)
 

@@ -13,6 +13,7 @@ from meshproxy.runtime.admin.memory import process_memory
 from meshproxy.runtime.admin.message import HTML, JSON, OK, AdminRequest, AdminResponse, Handler
 from meshproxy.runtime.admin.program import Program
 from meshproxy.runtime.admin.stats_page import StatsPage
+from meshproxy.runtime.version import HOT_RESTART_VERSION
 
 _RECENT_OFF = "Lookup tracking is not enabled. Use /stats/recentlookups/enable to enable.\n\ntotal: 0\n"
 
@@ -47,7 +48,7 @@ def make_handlers(program: Program, stats: StatsPage) -> Mapping[str, Handler]:
         "/runtime": lambda request: AdminResponse(runtime_values.render(program.message), content_type=JSON),
         "/runtime_modify": pages.runtime_modify,
         "/init_dump": lambda request: AdminResponse("{}\n", content_type=JSON),
-        "/hot_restart_version": lambda request: AdminResponse(server_info.HOT_RESTART_VERSION),
+        "/hot_restart_version": lambda request: AdminResponse(HOT_RESTART_VERSION),
         "/contention": lambda request: AdminResponse(
             "Mutex contention tracing is not enabled. To enable, run Envoy with flag --enable-mutex-tracing."
         ),
@@ -91,12 +92,7 @@ class Pages:
         return AdminResponse(f"{state}\n", 200 if state == "LIVE" else 503)
 
     def listeners(self, request: AdminRequest) -> AdminResponse:
-        program = self._program
-        bound = dict(program.listening)
-        shown = [
-            (listener.name, listeners.bound_addresses(listener, bound.get(listener.name, ())))
-            for listener in program.snapshot.listeners
-        ]
+        shown = self._program.listening
         if request.parameters.get("format") == "json":
             return AdminResponse(listeners.render_json(shown), content_type=JSON)
         return AdminResponse(listeners.render_text(shown))
@@ -168,8 +164,8 @@ class Pages:
         return AdminResponse("OK\n", then=self._program.fleet.quit)
 
     async def memory(self, request: AdminRequest) -> AdminResponse:
-        pids: set[int] = {os.getpid(), *(await self._program.fleet.ask("pid"))}
-        allocated, resident = (sum(numbers) for numbers in zip(*map(process_memory, pids), strict=True))
+        pids = sorted({os.getpid(), *(await self._program.fleet.ask("pid"))})
+        allocated, resident = process_memory(pids)
         shown: dict[str, Any] = {
             "allocated": str(allocated),
             "heap_size": str(resident),

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import random
-import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from google.protobuf.message import Message
 
+from meshproxy.address import Address
 from meshproxy.model.snapshot import Snapshot
 from meshproxy.runtime.options import Options
+from meshproxy.runtime.program_log import ProgramLog
 from meshproxy.telemetry.stats import StatsSnapshot
 
 
@@ -36,25 +37,23 @@ class Program:
     """One running program.
 
     message: the bootstrap as it was read, kept for `/config_dump`. started: wall clock, in seconds. wall, now: clocks.
-    overrides: runtime values set through `/runtime_modify`. extensions: (name of the message, category).
+    loggers: the program's log, for its levels. registry_names: the messages of all installed filters.
+    listening: the addresses that each listener is bound to.
     """
 
     options: Options
     snapshot: Snapshot
     message: Message
     fleet: Fleet
-    loggers: Any
+    loggers: ProgramLog
     started: float
     wall: Callable[[], float]
     rng: random.Random
     registry_names: Sequence[str] = ()
     state: str = "PRE_INITIALIZING"
     health_failed: bool = False
-    listening: list[tuple[str, list[socket.socket]]] = field(default_factory=list)
+    listening: list[tuple[str, list[Address]]] = field(default_factory=list)
 
     def visible_state(self) -> str:
         """As `/ready` prints it."""
         return "DRAINING" if self.health_failed and self.state == "LIVE" else self.state
-
-
-Answer = Awaitable[Any]

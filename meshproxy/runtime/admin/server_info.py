@@ -2,33 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 import json
-import ssl
 from typing import Any
 
+from meshproxy.plugin.registry import short_name
 from meshproxy.runtime.admin.program import Program
 from meshproxy.runtime.options import Options
+from meshproxy.runtime.version import HOT_RESTART_VERSION, full_version, tls_library, version
 
-HOT_RESTART_VERSION = "disabled"
 _DEFAULT_LOG_FORMAT = "[%Y-%m-%d %T.%e][%t][%l][%n] [%g:%#] %v"
-
-
-@functools.cache
-def version() -> str:
-    """The version of the installed distribution."""
-    from importlib.metadata import PackageNotFoundError
-    from importlib.metadata import version as of
-
-    try:
-        return of("meshproxy")
-    except PackageNotFoundError:
-        return "0.0.0"
-
-
-def full_version() -> str:
-    """As Envoy writes its own: who, version, state of the source, kind of build, TLS library."""
-    return f"meshproxy/{version()}/Clean/RELEASE/{ssl.OPENSSL_VERSION.split()[0]}"
 
 
 def _seconds(value: float) -> str:
@@ -86,7 +68,7 @@ def _node_json(program: Program) -> dict[str, Any]:
     numbers = [*version().split("."), "0", "0"][:3]
     build = {
         "version": dict(zip(("major_number", "minor_number", "patch"), map(_number, numbers), strict=True)),
-        "metadata": {"build.type": "RELEASE", "ssl.version": ssl.OPENSSL_VERSION.split()[0]},
+        "metadata": {"build.type": "RELEASE", "ssl.version": tls_library()},
     }
     shown: dict[str, Any] = {"id": node.id, "cluster": node.cluster}
     if node.metadata:
@@ -105,16 +87,9 @@ def _number(text: str) -> int:
 
 def _extension_json(name: str) -> dict[str, Any]:
     """A filter by the name of its configuration message; its category is that of the message's package."""
-    parts = name.split(".")
-    kind = parts[3] if name.startswith("envoy.extensions.filters.") and len(parts) > 4 else "http"
-    short = f"envoy.filters.{kind}.{parts[4]}" if len(parts) > 4 else name
-    return {
-        "name": short,
-        "category": f"envoy.filters.{kind}",
-        "type_descriptor": "",
-        "disabled": False,
-        "type_urls": [name],
-    }
+    short = short_name(name)
+    category = ".".join(short.split(".")[:3]) if short != name else "envoy.filters.http"
+    return {"name": short, "category": category, "type_descriptor": "", "disabled": False, "type_urls": [name]}
 
 
 def render(program: Program) -> str:

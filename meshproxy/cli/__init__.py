@@ -1,0 +1,27 @@
+"""The command line: `meshproxy -c envoy.yaml`.
+
+Exit codes: 0 ended as asked, 1 the configuration is bad, 2 the command line is, 3 an address or privilege can't be had.
+Data goes to standard output, everything else to standard error. What only a part of the program needs is imported by
+that part, so that `--help` and `--version` are immediate.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+EXIT_USAGE = 2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program; returns the exit code. argv: without the program's name."""
+    from meshproxy.cli.flags import parse_flags
+
+    try:
+        options = parse_flags(sys.argv[1:] if argv is None else argv, os.environ)
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else EXIT_USAGE
+    from meshproxy.cli.run import run
+
+    return run(options)

@@ -1,0 +1,36 @@
+"""Problems of a configuration for people: the place, the line itself, and a mark under the spot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from meshproxy.errors import Problem
+
+_BOLD, _RED, _CYAN, _PLAIN = "\x1b[1m", "\x1b[31m", "\x1b[36m", "\x1b[0m"
+_WIDTH = 160
+
+
+def render_problems(problems: Sequence[Problem], texts: Mapping[str, str], *, color: bool) -> str:
+    """All problems, one after the other. texts: the sources by name."""
+    lines: list[str] = []
+    split = {name: text.splitlines() for name, text in texts.items()}
+    for problem in problems:
+        lines.append(f"{_BOLD}{_RED}error:{_PLAIN} {problem}" if color else f"error: {problem}")
+        source = split.get(problem.source, [])
+        if 0 < problem.line <= len(source):
+            lines += _excerpt(source[problem.line - 1], problem.line, problem.column, color)
+    if len(problems) > 1:
+        lines.append(f"{len(problems)} problems")
+    return "\n".join(lines) + "\n"
+
+
+def _excerpt(text: str, line: int, column: int, color: bool) -> list[str]:
+    """The line with a caret below; a long line is cut round the spot."""
+    start = max(column - 1 - _WIDTH // 2, 0)
+    shown = "".join([char if char.isprintable() else " " for char in text[start : start + _WIDTH]])
+    number = str(line)
+    margin = " " * len(number)
+    caret = " " * max(column - 1 - start, 0) + "^"
+    if color:
+        return [f"{_CYAN}{number} |{_PLAIN} {shown}", f"{_CYAN}{margin} |{_PLAIN} {_BOLD}{_RED}{caret}{_PLAIN}"]
+    return [f"{number} | {shown}", f"{margin} | {caret}"]

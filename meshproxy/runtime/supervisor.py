@@ -1,0 +1,301 @@
+"""One parent and its workers: `--concurrency` above 1.
+
+The parent owns the configuration, the listening sockets, the admin interface and the merged statistics; it carries no
+traffic. Each worker is a fork of it with one listening socket of its own for each address (SO_REUSEPORT), between which
+the kernel spreads connections.
+
+Invariants:
+- the parent keeps every listening socket open as long as the listener lives: while a worker is dead its connections
+  wait in the backlog for the worker that takes its place;
+- a fork happens between two runs of the parent's loop, never inside a callback, so the child starts from a clean stack;
+- a child never returns into the parent's code: it leaves with `os._exit`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from meshproxy.model.listener import Listener
+from meshproxy.plugin.context import Logger
+from meshproxy.runtime.channel import AskingEnd, ChannelClosed, open_end
+from meshproxy.runtime.fleet import WorkerFleet
+from meshproxy.runtime.lifecycle import Lifecycle
+from meshproxy.runtime.merged_stats import Retired
+from meshproxy.runtime.options import Options
+from meshproxy.runtime.worker_control import unpack_snapshot
+from meshproxy.telemetry.stats import StatsSnapshot, StatsStore
+
+Sockets = dict[str, list[socket.socket]]
+"""Listening sockets by listener name."""
+
+WorkerMain = Callable[[int, socket.socket, Sockets], int]
+"""What a worker does: (index, its end of the channel, its sockets) -> exit code."""
+
+_ANSWER_WITHIN = 5.0
+_STABLE_AFTER = 10.0
+_LONGEST_PAUSE = 5.0
+_LAST_WORDS = 3.0
+
+
+class WorkerSlot:
+    """The place of one worker, whoever fills it. pid 0: nobody does."""
+
+    def __init__(self, index: int, sockets: Sockets) -> None:
+        self.index = index
+        self.sockets = sockets
+        self.pid = 0
+        self.started = 0.0
+        self.quick_deaths = 0
+        self.control: socket.socket | None = None
+        self.channel: AskingEnd | None = None
+        self.last: StatsSnapshot | None = None
+
+
+class Supervisor(WorkerFleet):
+    """See the module."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        options: Options,
+        lifecycle: Lifecycle,
+        sockets: list[Sockets],
+        listeners: tuple[Listener, ...],
+        stats: StatsStore,
+        worker_main: WorkerMain,
+        log: Logger,
+    ) -> None:
+        super().__init__(loop, options, lifecycle.end_now)
+        self.slots = [WorkerSlot(index, own) for index, own in enumerate(sockets)]
+        self.retired = Retired()
+        self._lifecycle = lifecycle
+        self._listeners = listeners
+        self._stats = stats
+        self._worker_main = worker_main
+        self._log = log
+        self._due: list[WorkerSlot] = list(self.slots)
+        self._attention = asyncio.Event()
+        self._ending = False
+        self._kept: dict[str, Any] = {}
+
+    # Forking; called while the loop stands still.
+
+    def spawn_due(self) -> None:
+        """Fork the workers that are missing."""
+        due, self._due = self._due, []
+        for slot in due:
+            self._spawn(slot)
+
+    def _spawn(self, slot: WorkerSlot) -> None:
+        ours, theirs = socket.socketpair()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        pid = os.fork()
+        if pid == 0:
+            self._become_worker(slot, theirs)
+        theirs.close()
+        slot.pid = pid
+        slot.started = time.monotonic()
+        slot.control = ours
+
+    def _become_worker(self, slot: WorkerSlot, theirs: socket.socket) -> None:
+        code = 70  # EX_SOFTWARE
+        try:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGHUP):
+                signal.signal(number, signal.SIG_IGN)  # the parent gets them too and passes on what they mean
+            own = {sock.fileno() for sockets in slot.sockets.values() for sock in sockets}
+            _close_descriptors_except({theirs.fileno(), *own})
+            code = self._worker_main(slot.index, theirs, slot.sockets)
+        except BaseException:  # this process isn't the parent: nothing may get out of here
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+
+    # Supervision.
+
+    async def run(self) -> bool:
+        """Supervise until something must be forked (True) or all is over (False)."""
+        self.loop.add_signal_handler(signal.SIGCHLD, self._reap)
+        for slot in self.slots:
+            if slot.pid and slot.channel is None:
+                await self._connect(slot)
+        self._reap()
+        ending = self.loop.create_task(self._lifecycle.drain.wait())
+        while not self._due and not self._lifecycle.drain.is_set():
+            attention = self.loop.create_task(self._attention.wait())
+            await asyncio.wait((attention, ending), return_when=asyncio.FIRST_COMPLETED)
+            attention.cancel()
+            self._attention.clear()
+        ending.cancel()
+        return not self._lifecycle.drain.is_set()
+
+    async def _connect(self, slot: WorkerSlot) -> None:
+        assert slot.control is not None
+        slot.channel = AskingEnd()
+        await open_end(slot.channel, slot.control)
+        slot.control = None
+        for command, argument in self._kept.items():
+            await self._ask_one(slot, command, argument)
+
+    def _reap(self) -> None:
+        by_pid = {slot.pid: slot for slot in self.slots if slot.pid}
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            if pid in by_pid:
+                self._died(by_pid[pid], status)
+
+    def _died(self, slot: WorkerSlot, status: int) -> None:
+        if slot.channel is not None:
+            slot.channel.close()
+        slot.pid = 0
+        slot.channel = None
+        if slot.last is not None:
+            self.retired.add(slot.last)
+            slot.last = None
+        self._attention.set()
+        if self._ending:
+            return
+        lived = time.monotonic() - slot.started
+        slot.quick_deaths = slot.quick_deaths + 1 if lived < _STABLE_AFTER else 0
+        pause = min(0.1 * 2**slot.quick_deaths, _LONGEST_PAUSE) if slot.quick_deaths > 1 else 0.0
+        reason = describe_status(status)
+        self._log.error("a worker ended and is replaced", worker=slot.index, reason=reason, pause=round(pause, 1))
+        self.loop.call_later(pause, self._replace, slot)
+
+    def _replace(self, slot: WorkerSlot) -> None:
+        if not self._ending:
+            self._due.append(slot)
+            self._attention.set()
+
+    def pids(self) -> list[int]:
+        """This process and its workers."""
+        return [os.getpid(), *(slot.pid for slot in self.slots if slot.pid)]
+
+    # What the admin interface asks.
+
+    async def ask(self, command: str, argument: Any = None) -> list[Any]:
+        if command in ("health_failed", "logging", "drain"):
+            self._kept[command] = argument  # a worker that comes later must know it too
+        if command == "reset_counters":
+            self._stats.reset_counters()
+            self.retired.clear()
+        answers = await asyncio.gather(*(self._ask_one(slot, command, argument) for slot in self.slots))
+        return [answer for good, answer in answers if good]
+
+    async def _ask_one(self, slot: WorkerSlot, command: str, argument: Any = None) -> tuple[bool, Any]:
+        if slot.channel is None:
+            return False, None
+        try:
+            return True, await slot.channel.ask(command, argument, _ANSWER_WITHIN)
+        except (ChannelClosed, TimeoutError):
+            return False, None
+        except RuntimeError as error:
+            self._log.error("a worker failed to answer", worker=slot.index, command=command, error=str(error))
+            return False, None
+
+    async def statistics(self) -> StatsSnapshot:
+        await asyncio.gather(*(self._refresh(slot) for slot in self.slots))
+        return self.retired.merged(self._stats.snapshot(), [slot.last for slot in self.slots if slot.last is not None])
+
+    async def _refresh(self, slot: WorkerSlot) -> None:
+        """Remember a worker's statistics, so that they outlive it."""
+        good, packed = await self._ask_one(slot, "statistics")
+        if good and slot.pid:
+            slot.last = unpack_snapshot(packed)
+
+    async def keep_statistics(self, interval: float) -> None:
+        """Refresh them again and again."""
+        while True:
+            await asyncio.sleep(interval)
+            await asyncio.gather(*(self._refresh(slot) for slot in self.slots))
+
+    async def stop_listeners(self, *, inbound_only: bool) -> None:
+        # Our copies go first: a socket then dies with the worker's own, right after its last accept.
+        for listener in self._listeners:
+            if not inbound_only or listener.traffic_direction == "INBOUND":
+                for slot in self.slots:
+                    for sock in slot.sockets.pop(listener.name, ()):
+                        sock.close()
+        await self.ask("stop_listeners", inbound_only)
+
+    # The end.
+
+    async def end(self) -> None:
+        """Let the workers drain and end, for at most the drain time; at once when the program shall end now."""
+        self._ending = True
+        for slot in self.slots:
+            for sockets in slot.sockets.values():
+                for sock in sockets:
+                    sock.close()
+        if not self._lifecycle.now.is_set():
+            self._signal_all(signal.SIGTERM)
+            await self._lifecycle.unless_now(self._all_gone(self._options.drain_time + _LAST_WORDS))
+        if self._alive():
+            await self.ask("end_now")
+            await self._all_gone(_LAST_WORDS)
+        self._signal_all(signal.SIGKILL)
+        await self._all_gone(_LAST_WORDS)
+
+    def _signal_all(self, number: int) -> None:
+        for slot in self.slots:
+            if slot.pid:
+                os.kill(slot.pid, number)
+
+    def _alive(self) -> bool:
+        return any(slot.pid for slot in self.slots)
+
+    async def _all_gone(self, timeout: float) -> None:
+        deadline = self.loop.time() + timeout
+        while self._alive() and self.loop.time() < deadline:
+            try:
+                await asyncio.wait_for(self._attention.wait(), deadline - self.loop.time())
+            except TimeoutError:
+                return
+            self._attention.clear()
+
+
+def describe_status(status: int) -> str:
+    """A wait status for people."""
+    if os.WIFSIGNALED(status):
+        return f"signal {signal.Signals(os.WTERMSIG(status)).name}"
+    return f"exit code {os.waitstatus_to_exitcode(status)}"
+
+
+def _close_descriptors_except(kept: set[int]) -> None:
+    """Close what was inherited and isn't ours: the parent's loop, admin connections, other workers' sockets.
+
+    The Python objects that owned these descriptors stay referenced from the parent's frames below us and are never
+    finalised, because a worker ends with `os._exit`.
+    """
+    for name in os.listdir("/proc/self/fd"):
+        descriptor = int(name)
+        if descriptor > 2 and descriptor not in kept and not _is_log(descriptor):
+            try:
+                os.close(descriptor)
+            except OSError:
+                pass  # the listing's own descriptor
+
+
+def _is_log(descriptor: int) -> bool:
+    """Whether a regular file is open there: the program's log is the only one that may be."""
+    try:
+        return os.path.isfile(f"/proc/self/fd/{descriptor}") and os.get_inheritable(descriptor) is False
+    except OSError:
+        return False

@@ -1,0 +1,32 @@
+"""Which program this is."""
+
+from __future__ import annotations
+
+import functools
+
+HOT_RESTART_VERSION = "disabled"
+
+
+@functools.cache
+def version() -> str:
+    """The version of the installed distribution."""
+    from importlib.metadata import PackageNotFoundError
+    from importlib.metadata import version as of
+
+    try:
+        return of("meshproxy")
+    except PackageNotFoundError:
+        return "0.0.0"
+
+
+@functools.cache
+def tls_library() -> str:
+    """Such as `OpenSSL`. Importing `ssl` takes a while, so only who asks does."""
+    import ssl
+
+    return ssl.OPENSSL_VERSION.split()[0]
+
+
+def full_version() -> str:
+    """As Envoy writes its own: who, version, state of the source, kind of build, TLS library."""
+    return f"meshproxy/{version()}/Clean/RELEASE/{tls_library()}"
