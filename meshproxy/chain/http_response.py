@@ -53,6 +53,7 @@ class ResponsePipeline(Stream):
             return
         self.answered = True
         self.response = response
+        self.response_code = response.status
         self._response_end = end
         if self.plan.response_headers and not self.skip_response_hooks:
             self._pass_response_headers(0)

@@ -77,7 +77,12 @@ class ServerConnection(Connection):
         transport.set_write_buffer_limits(high=self.listener.per_connection_buffer_limit)
         self._start(0)
         if self._read_disabled and not self._closing:
-            self._apply_reading()
+            # uvloop begins to read when this returns, whatever was said in here; nothing is read before its next turn.
+            self.worker.loop.call_soon(self._pause_if_still_wanted)
+
+    def _pause_if_still_wanted(self) -> None:
+        if self._read_disabled > 0 and not self._closing:
+            self.transport.pause_reading()
 
     def _start(self, at: int) -> None:
         for position in range(at, len(self._filters)):

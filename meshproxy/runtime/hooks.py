@@ -93,6 +93,9 @@ else:
         while True:
             try:
                 sent = yield awaited
+            except GeneratorExit:  # nobody waits for us any more: the coroutine may be gone already
+                coroutine.close()
+                raise
             except BaseException as error:  # whatever is thrown in belongs to the coroutine
                 try:
                     awaited = coroutine.throw(error)

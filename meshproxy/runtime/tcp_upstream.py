@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from typing import TYPE_CHECKING, Any
 
 from meshproxy.balance.host import Host
@@ -12,6 +14,9 @@ from meshproxy.runtime.connect import describe_failure, local_text, open_connect
 
 if TYPE_CHECKING:
     from meshproxy.runtime.cluster import ActiveCluster
+
+_RESET = struct.pack("ii", 1, 0)
+"""SO_LINGER with a time of zero: close() sends RST instead of FIN."""
 
 
 class RawUpstream(TcpUpstream):
@@ -56,6 +61,8 @@ class RawUpstream(TcpUpstream):
 
     def _failed(self, reason: ResetReason, detail: str) -> None:
         self.cluster.stats.upstream_cx_connect_fail.inc()
+        self.cluster.stats.upstream_cx_destroy.inc()
+        self.cluster.stats.upstream_rq_pending_failure_eject.inc()
         self.host.cx_connect_fail += 1
         self._end(reason, detail)
 
@@ -84,7 +91,12 @@ class RawUpstream(TcpUpstream):
         for data, end in waiting:
             self.write(data, end)
         if self._paused:
-            transport.pause_reading()
+            # uvloop begins to read when this returns, whatever was said in here; nothing is read before its next turn.
+            self.cluster.worker.loop.call_soon(self._pause_if_still_wanted)
+
+    def _pause_if_still_wanted(self) -> None:
+        if self._paused and not self.transport.is_closing():
+            self.transport.pause_reading()
 
     def data_received(self, data: bytes) -> None:
         self._rx.value += len(data)
@@ -139,6 +151,9 @@ class RawUpstream(TcpUpstream):
         self._sink = None
         if self.transport is not None:
             if reset:
+                raw = self.transport.get_extra_info("socket")
+                if raw is not None:
+                    raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
                 self.transport.abort()
             else:
                 self.transport.close()
