@@ -47,7 +47,7 @@ class TlsInfo:
     peer_fingerprint_256, peer_fingerprint_1: lower-case hex digests of the DER form.
     peer_serial: lower-case hex. peer_not_before, peer_not_after: seconds since 1970, 0.0 without a certificate.
     peer_certificate, peer_certificate_chain: PEM, URL-encoded. The `*_chain_*` facts go from the leaf to the last one
-    sent.
+    sent. forwarded_element: what `x-forwarded-client-cert` says of this peer, once it was made.
     """
 
     peer_presented: bool = False
@@ -79,6 +79,7 @@ class TlsInfo:
     local_othername_sans: tuple[str, ...] = ()
     local_oids: tuple[str, ...] = ()
     local_subject: str = ""
+    forwarded_element: str = ""
     session_id: str = ""
     cipher: str = ""
     group: str = ""

@@ -196,7 +196,8 @@ class ServerConnection(Connection):
         self._closing = True
         if isinstance(error, ConnectionResetError):
             self.info.detected_close_type = "RemoteReset"
-        for network_filter in self._filters:
+        # Filters that haven't heard of a beginning (no handshake) don't hear of the end either.
+        for network_filter in self._filters if self.transport is not None else ():
             try:
                 network_filter.on_close(self)
             except Exception as failure:  # a filter is foreign code; the others must hear of the end all the same

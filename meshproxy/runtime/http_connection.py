@@ -125,9 +125,7 @@ class HttpConnection(NetworkFilter[HttpManager]):
                 timer.cancel()
         stream, self.stream = self.stream, None
         if stream is not None and not stream.done:
-            stats.cx_destroy_active_rq.value += 1
-            stats.cx_destroy_remote_active_rq.value += 1
-            stats.rq_rx_reset.value += 1
+            self._count_left()
             stream.abandon("downstream_remote_disconnect", "DC")
 
     def write(self, data: bytes) -> None:
@@ -174,6 +172,8 @@ class HttpConnection(NetworkFilter[HttpManager]):
             self._identify(stream, request, given)
         else:
             stream.request_id = given
+        if manager.client_certificate is not None:
+            manager.client_certificate.apply(request, stream.connection)
         if manager.requires_tls and manager.routes.requires_tls(request):
             stream.reply(_to_https(request))
             return
@@ -249,7 +249,7 @@ class HttpConnection(NetworkFilter[HttpManager]):
             if stream is not None and stream.close_after:
                 return
             stats.started += 1
-            request = error.request or RequestHeaders("", "", "")
+            request = error.request if error.request is not None else RequestHeaders("", "", "")
             stream = HttpServerStream(self, request, False, self.worker.loop.time())
             self.stream = stream
         stream.close_after = True
@@ -269,16 +269,25 @@ class HttpConnection(NetworkFilter[HttpManager]):
             if self._stalled:
                 self._stalled = False
                 self.connection.read_disable(False)
-            self.parser.next_message()
+            if self.parser.buffered:
+                # Not from here: the upstream connection that has just answered isn't free yet.
+                self.worker.loop.call_soon(self._next_request)
+            else:
+                self.parser.next_message()
             return
         delay = self.manager.config.delayed_close_timeout
         if stream.raw:
             self.stream = None
-            self._close(0.0)
-        elif cut or stream.replied or not stream.request_received:
+            self._close(delay if cut else 0.0)
+        elif cut or stream.replied or stream.raw_wanted or not stream.request_received:
             self._close(delay)
         else:
             self._close(0.0)  # nothing of the client's can be on its way, so no RST can wipe the answer out
+
+    def _next_request(self) -> None:
+        if not self.connection.closed and self.stream is None:
+            self.parser.next_message()
+            self.on_read_done(self.connection)
 
     def _close(self, delay: float) -> None:
         self._local_close = True
@@ -316,9 +325,16 @@ class HttpConnection(NetworkFilter[HttpManager]):
         self.manager.stats.cx_max_duration_reached.value += 1
         self._drain_then_close()
 
+    def begin_drain(self) -> None:
+        """A response has said that the connection goes away: give the client the drain time to leave by itself."""
+        if not self.draining:
+            self._drain_then_close()
+
     def _drain_then_close(self) -> None:
         """As Envoy: a last request may come within the drain time, then the connection closes."""
         self.draining = True
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
         self._idle_timer = self.connection.schedule(self.manager.config.drain_timeout, self._drained)
 
     def _drained(self) -> None:

@@ -20,6 +20,7 @@ from meshproxy.plugin.replies import (
 )
 from meshproxy.plugin.stream_info import ConnectionInfo, split_address
 from meshproxy.routing.path import PathRedirect, path_sanitizer, unescape_slashes
+from meshproxy.runtime.http_client_certificate import keeps_forwarded
 
 _CONTROL = (
     "x-envoy-retriable-status-codes",
@@ -71,6 +72,7 @@ class RequestEdge:
             and config.internal_addresses is None
             and not self._internal_only
             and not config.add_user_agent
+            and not config.append_x_forwarded_port
         )
 
     def check_target(self, request: RequestHeaders, info: ConnectionInfo) -> LocalReply | None:
@@ -121,7 +123,7 @@ class RequestEdge:
         if special:
             fields.pop("x-envoy-internal", None)
             self._strip_hop_by_hop(request, upgrading)
-            if info.transport != "tls" or config.forward_client_cert_details == "SANITIZE":
+            if not keeps_forwarded(config.forward_client_cert_details, info):
                 request.remove("x-forwarded-client-cert")
         if self._plain_trust and "x-forwarded-for" not in fields:
             if special:
@@ -158,7 +160,7 @@ class RequestEdge:
         te = request.get("te")
         if te is not None and not upgrading:
             request.remove("te")
-            if any(part.strip(" \t").lower().partition(";")[0] == "trailers" for part in te.split(",")):
+            if any(part.strip(" \t").lower() == "trailers" for part in te.split(",")):
                 fields["te"] = "trailers"
         request.remove("keep-alive")
         request.remove("proxy-connection")
@@ -201,15 +203,13 @@ class RequestEdge:
                 request["x-forwarded-for"] = f"{forwarded},{entry}" if forwarded else entry
             if config.xff_num_trusted_hops == 0 or "x-forwarded-proto" not in fields:
                 request["x-forwarded-proto"] = transport_scheme
-            if config.append_x_forwarded_port and (
-                config.xff_num_trusted_hops == 0 or "x-forwarded-port" not in fields
-            ):
-                request["x-forwarded-port"] = str(info.local_port)
         else:
             client = _nth_from_end(forwarded, config.xff_num_trusted_hops)
             single = forwarded is not None and "," not in forwarded
         if "x-forwarded-proto" not in fields:
             fields["x-forwarded-proto"] = transport_scheme
+        if config.append_x_forwarded_port and (config.xff_num_trusted_hops == 0 or "x-forwarded-port" not in fields):
+            request["x-forwarded-port"] = str(info.local_port)
         if config.add_user_agent:
             self._add_user_agent(request)
         internal = (

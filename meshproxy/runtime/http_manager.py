@@ -10,6 +10,7 @@ from meshproxy.model.http import HttpConnectionManagerConfig
 from meshproxy.model.route import ForwardAction, Route, RouteTable, WeightedCluster
 from meshproxy.plugin.context import FactoryContext
 from meshproxy.routing.table import RouteIndex
+from meshproxy.runtime.http_client_certificate import client_certificate_header
 from meshproxy.runtime.http_edge import RequestEdge
 from meshproxy.runtime.http_stats import HttpStats
 from meshproxy.runtime.node_address import node_ip
@@ -25,6 +26,9 @@ class HttpManager:
         self.stats = HttpStats(context.stats.scope(f"http.{config.stat_prefix}."))
         context.stats.before_read(self.stats.fold)
         self.edge = RequestEdge(config, context.node, node_ip())
+        self.client_certificate = client_certificate_header(
+            config.forward_client_cert_details, config.set_current_client_cert_details
+        )
         self.routes = RouteIndex(config.route_table or RouteTable(name=""))
         self.requires_tls = self.routes.has_tls_requirement
         self.new_request_id = id_source(context.rng.getrandbits)
