@@ -156,6 +156,7 @@ class Case:
     network, chains, listeners: instead of one chain with one HTTP connection manager.
     config: a whole configuration instead of all the fragments. args: further arguments of the program.
     alone: needs a process of its own. refused: both programs must refuse the configuration.
+    flat_upstream: compare the requests, whatever connections they came on and in whatever order.
     merge_upstreams: don't tell the upstreams from one another, because chance chooses among them.
     upstream_end: compare how the upstreams' connections stood at the end. exact_end: tell RST from FIN.
     stats: a regular expression; the statistics with such names are compared.
@@ -191,6 +192,7 @@ class Case:
     compare_log: bool = True
     sort_log: bool = False
     sort_upstream: bool = False
+    flat_upstream: bool = False
     merge_upstreams: bool = False
     upstream_end: bool = False
     exact_end: bool = False

@@ -27,11 +27,6 @@ TWO_HOSTS = Difference(
     "RFC 9112 section 3.2 asks for 400; Envoy joins them with a comma and forwards",
     _REFUSED,
 )
-BACKSLASH = Difference(
-    "backslash in a request target",
-    "not allowed by RFC 3986; servers that take it for a slash see another path than the one that was authorised",
-    _HEAD,
-)
 HTTP_09 = Difference(
     "HTTP/0.9 with accept_http_10",
     "nothing in a mesh speaks it, and a line without version is more likely an attack or a mistake",
@@ -49,7 +44,7 @@ BARE_CR = Difference(
     _HEAD,
 )
 ODD_HOST = Difference(
-    "Host that is empty or has user information or no valid port",
+    "Host with user information or without a valid port",
     "RFC 9110 sections 4.2.1 and 4.2.4; it is what routes and policies decide on",
     _HEAD,
 )
@@ -68,11 +63,6 @@ UNASKED_101 = Difference(
     "101 that nobody asked for",
     "RFC 9110 section 15.2.2; Envoy passes it on, and client and proxy then disagree about what follows",
     ("client 1", "access log"),
-)
-RESET_IN_CLOSE_DELIMITED = Difference(
-    "reset in a body that ends with the connection",
-    "only a FIN ends such a body; after a reset Envoy ends the answer as if it were whole, meshproxy cuts it off",
-    ("client 1", "access log", "client 1 end after last byte"),
 )
 TOO_MANY_QUEUED = Difference(
     "pipelined requests with local replies among them",

@@ -135,7 +135,10 @@ class Placed:
             for seen, end in zip(recorder.seen, recorder.freeze_ends(), strict=False):
                 lines = ["connection", *("  " + normalise(line) for line in show_wire(seen.reader))]
                 connections.append([*lines, f"  end: {end}"] if self.case.upstream_end else lines)
-            if self.case.sort_upstream:
+            if self.case.flat_upstream:
+                messages = [show_message(message) for seen in recorder.seen for message in seen.reader.messages]
+                connections = [[normalise(line) for line in message] for message in messages]
+            if self.case.sort_upstream or self.case.flat_upstream:
                 connections.sort()
             if self.case.merge_upstreams:
                 everywhere = sorted(everywhere + connections)

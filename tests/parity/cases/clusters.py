@@ -24,11 +24,17 @@ def endpoints(*each: str) -> str:
     return f"load_assignment: {{cluster_name: $up, endpoints: [{{lb_endpoints: [{', '.join(each)}]}}]}}\n"
 
 
+def priorities(*each: str) -> str:
+    """One locality of one endpoint for each priority."""
+    localities = (f"{{priority: {i}, lb_endpoints: [{one}]}}" for i, one in enumerate(each))
+    return f"load_assignment: {{cluster_name: $up, endpoints: [{', '.join(localities)}]}}"
+
+
 def balanced(name: str, cluster: str, requests: int = 4, **more: object) -> Case:
     """`requests` one after the other; how many each endpoint got is compared, not which was first."""
     clients = tuple(client(get(), start=0.15 * i, quiet=0.5, timing=False) for i in range(requests))
     more = {"upstreams": TWO, "masks": (("<up2_port>", "<up_port>"),), **more}
-    return Case(f"cluster-{name}", clients=clients, cluster=cluster, sort_log=True, **more)  # type: ignore[arg-type]
+    return Case(f"cluster-{name}", clients=clients, cluster=cluster, sort_log=True, flat_upstream=True, **more)  # type: ignore[arg-type]
 
 
 def alternating(name: str, policy: str) -> Case:
@@ -39,6 +45,7 @@ def alternating(name: str, policy: str) -> Case:
         cluster=f"lb_policy: {policy}\n" + endpoints(endpoint("$up_port"), endpoint("$up2_port")),
         upstreams={"up": Upstream(), "up2": Upstream()},
         merge_upstreams=True,
+        flat_upstream=True,
         masks=(("<up2_port>", "<up_port>"),),
     )
 
@@ -90,14 +97,12 @@ CASES = [
     balanced("all-unhealthy-panic", endpoints(endpoint("$up_port", ", health_status: UNHEALTHY")), 1, shows="200"),
     balanced(
         "second-priority",
-        "load_assignment: {cluster_name: $up, endpoints: [{priority: 0, lb_endpoints: [%s]}, {priority: 1, lb_endpoints: [%s]}]}"
-        % (endpoint("$up_port", ", health_status: UNHEALTHY"), endpoint("$up2_port")),
+        priorities(endpoint("$up_port", ", health_status: UNHEALTHY"), endpoint("$up2_port")),
         shows="x-up: two",
     ),
     balanced(
         "first-priority",
-        "load_assignment: {cluster_name: $up, endpoints: [{priority: 0, lb_endpoints: [%s]}, {priority: 1, lb_endpoints: [%s]}]}"
-        % (endpoint("$up_port"), endpoint("$up2_port")),
+        priorities(endpoint("$up_port"), endpoint("$up2_port")),
         shows="x-up: one",
     ),
     balanced(

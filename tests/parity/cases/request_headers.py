@@ -113,6 +113,7 @@ typed_extension_protocol_options:
     Case("absolute-form-upper-case", get("HTTP://Other.Test/X")),
     Case("host-upper-case", get(host="H.Test")),
     Case("host-with-port", get(host="h.test:8080")),
+    Case("empty-host", "GET / HTTP/1.1\r\nhost:\r\n\r\n"),
     Case("two-hosts", get("/", "host: h2.test"), differs=known.TWO_HOSTS),
     Case("query-forms", get("/a/b;c=d?x=%20y&z=/?&&=#"[:-1])),
     Case("path-odd-characters", get("/a'()*!$,:@~+-._&;=")),

@@ -19,7 +19,6 @@ CASES = [
     head("bare-cr-in-value", get("/", "x-a: b\rc"), known.BARE_CR),
     head("bare-cr-before-end", get("/", "x-a: b\r"), known.BARE_CR),
     head("bare-lf-before-request", "\n" + get(), known.BARE_LF_SHORT),
-    head("empty-host", "GET / HTTP/1.1\r\nhost:\r\n\r\n", known.ODD_HOST),
     head("host-with-user", get(host="u:p@a.test"), known.ODD_HOST),
     head("host-port-too-large", get(host="a.test:99999"), known.ODD_HOST),
     head("two-spaces-in-request-line", "GET  / HTTP/1.1\r\nhost: h.test\r\n\r\n", known.ODD_SPACES),
