@@ -205,7 +205,9 @@ class ActiveListener:
             self._to_chain(accepted, facts)
             return
         if accepted.family != socket.AF_UNIX:
-            facts.kernel_destination = local if config.transparent else kernel_destination(accepted, remote[0])
+            facts.kernel_destination = kernel_destination(accepted, remote[0])
+            if facts.kernel_destination is None and config.transparent:
+                facts.kernel_destination = local  # last: under TPROXY too, the proxy's calls of its own pod are redirected
             facts.listening_port = config.address.port if isinstance(config.address, SocketAddress) else 0
         self._filter(accepted, facts)
 
