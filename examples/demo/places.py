@@ -64,7 +64,7 @@ class Sidecar:
         """The log line with this value. Raises DemoError if none comes within five seconds."""
         deadline = time.monotonic() + 5
         while time.monotonic() < deadline:
-            for line in reversed(self._lines):
+            for line in self._lines[::-1]:
                 if line.get(field) == value:
                     return line
             time.sleep(0.02)

@@ -60,8 +60,8 @@ def run(command: list[str]) -> str:
     return done.stdout
 
 
-def readable_python() -> tuple[str, list[str]]:
-    """A Python that uid 1337 can run, and where its modules are: bound or copied to where everyone may look."""
+def readable_python() -> tuple[str, dict[str, str]]:
+    """A Python that uid 1337 can run, and its environment; what it needs is bound or copied to where all may look."""
     os.umask(0o022)
     source = _WORK / "source"
     for package in ("meshproxy", "filters/meshproxy_filters", "iptables/meshproxy_iptables"):
@@ -77,7 +77,12 @@ def readable_python() -> tuple[str, list[str]]:
         prefix.mkdir()
         run(["mount", "--bind", sys.base_prefix, str(prefix)])
         program = prefix / program.relative_to(sys.base_prefix)
-    return str(program), [str(source), str(site)]
+    environment = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": f"{source}:{site}",
+        "LD_LIBRARY_PATH": str(program.parent.parent / "lib"),  # for a Python that has a shared library of its own
+    }
+    return str(program), environment
 
 
 def identity(uid: int) -> list[str]:
@@ -95,8 +100,7 @@ class Pods(Surroundings):
         hosts = _WORK / "hosts"
         hosts.write_text(f"127.0.0.1 localhost\n{_SERVICE} shop shop.default shop.default.svc.cluster.local\n")
         run(["mount", "--bind", str(hosts), "/etc/hosts"])
-        self._python, path = readable_python()
-        self._environment = {"PATH": os.environ["PATH"], "PYTHONPATH": ":".join(path)}
+        self._python, self._environment = readable_python()
         self._doors: dict[str, Relay] = {}
         self._make_pods()
         self._start_apps()
