@@ -207,7 +207,8 @@ class ActiveListener:
         if accepted.family != socket.AF_UNIX:
             facts.kernel_destination = kernel_destination(accepted, remote[0])
             if facts.kernel_destination is None and config.transparent:
-                facts.kernel_destination = local  # last: under TPROXY too, the proxy's calls of its own pod are redirected
+                # Asked last: under TPROXY too, the proxy's calls of its own pod arrive redirected.
+                facts.kernel_destination = local
             facts.listening_port = config.address.port if isinstance(config.address, SocketAddress) else 0
         self._filter(accepted, facts)
 
