@@ -68,6 +68,7 @@ def compile_cluster(view: ConfigView, context: CompileContext) -> ClusterConfig:
         bind=_compile_bind(view.view("upstream_bind_config")),
         tcp_keepalive=_compile_keepalive(view.view("upstream_connection_options")),
         transport_socket=compile_transport_socket(view.view("transport_socket"), context),
+        auto_sni=http.auto_sni,
         transport_socket_matches=compile_transport_socket_matches(view, context),
         metadata=compile_metadata(view, "metadata"),
     )

@@ -9,6 +9,7 @@ from meshproxy.config.context import CompileContext
 from meshproxy.config.tls_ciphers import compile_parameters
 from meshproxy.config.tls_secrets import compile_certificate, compile_reference, compile_validation
 from meshproxy.errors import ConfigError
+from meshproxy.model.cluster import AutoSni
 from meshproxy.model.tls import (
     CertificateValidation,
     CommonTls,
@@ -85,6 +86,18 @@ def compile_upstream_tls(view: ConfigView, context: CompileContext) -> UpstreamT
         auto_sni_san_validation=san_validation,
         enforce_rsa_key_usage=view.boolean("enforce_rsa_key_usage"),
     )
+
+
+def compile_auto_sni(view: ConfigView | None) -> AutoSni | None:
+    """`UpstreamHttpProtocolOptions`; None when nothing of it is asked for."""
+    if view is None:
+        return None
+    options = AutoSni(
+        header=view.text("override_auto_sni_header").lower(),
+        sni=view.boolean("auto_sni"),
+        san_validation=view.boolean("auto_san_validation"),
+    )
+    return options if options.sni or options.san_validation else None
 
 
 def refuse_start_tls(view: ConfigView, context: CompileContext) -> None:

@@ -6,6 +6,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from meshproxy.config.http_options import CommonOptions, compile_common_options, compile_http1_options
+from meshproxy.config.tls import compile_auto_sni
+from meshproxy.model.cluster import AutoSni
 from meshproxy.model.codec import Http1Options
 from meshproxy.plugin.view import ConfigView
 
@@ -20,6 +22,7 @@ class UpstreamHttp:
     common: CommonOptions
     http1: Http1Options
     protocol: str = "HTTP1"
+    auto_sni: AutoSni | None = None
 
 
 def compile_upstream_http(cluster: ConfigView) -> UpstreamHttp:
@@ -34,7 +37,8 @@ def compile_upstream_http(cluster: ConfigView) -> UpstreamHttp:
     view = typed_options.view
     common = compile_common_options(view.view("common_http_protocol_options"), upstream=True)
     protocol, http1 = _compile_protocol(view)
-    return UpstreamHttp(common, _http1_options(http1, common), protocol)
+    auto_sni = compile_auto_sni(view.view("upstream_http_protocol_options"))
+    return UpstreamHttp(common, _http1_options(http1, common), protocol, auto_sni)
 
 
 def _http1_options(view: ConfigView | None, common: CommonOptions) -> Http1Options:

@@ -97,6 +97,18 @@ class TransportSocketMatch:
     socket: TransportSocket | None
 
 
+@dataclass(frozen=True, slots=True)
+class AutoSni:
+    """The server name for TLS comes from the request: from `header`, "" for the authority. Ports and IPs don't count.
+
+    sni: send it; san_validation: the host's certificate must be for it.
+    """
+
+    header: str = ""
+    sni: bool = False
+    san_validation: bool = False
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class ClusterConfig:
     """One cluster. Times in seconds.
@@ -130,4 +142,5 @@ class ClusterConfig:
     tcp_keepalive: tuple[int, int, int] | None = None
     transport_socket: TransportSocket | None = None
     transport_socket_matches: tuple[TransportSocketMatch, ...] = ()
+    auto_sni: AutoSni | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)

@@ -15,7 +15,7 @@ from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
 from meshproxy.model.cluster import ClusterConfig
 from meshproxy.plugin.replies import ResetReason
 from meshproxy.plugin.stats import Counter, Gauge, Histogram, StatsScope
-from meshproxy.plugin.stream_info import StreamInfo
+from meshproxy.plugin.stream_info import StreamInfo, TlsInfo
 
 
 class Host(Protocol):
@@ -55,13 +55,14 @@ class HttpUpstreamSink(Protocol):
 class HttpUpstream(ABC):
     """One request to one host, from `Cluster.request` until its response has ended.
 
-    host: where it goes. local_address: our end, "ip:port"; "" while there is no connection.
+    host: where it goes. local_address: our end, "ip:port"; "" while there is no connection. tls: of its handshake.
     """
 
     host: Host
     local_address: str = ""
     connection_id: int = 0
     protocol: str = ""
+    tls: TlsInfo | None = None
 
     @abstractmethod
     def send_body(self, data: bytes, end: bool) -> None: ...
@@ -99,6 +100,7 @@ class TcpUpstream(ABC):
     host: Host
     local_address: str = ""
     connection_id: int = 0
+    tls: TlsInfo | None = None
 
     @abstractmethod
     def write(self, data: bytes, end: bool) -> None:

@@ -17,6 +17,7 @@ from meshproxy.model.endpoint import Endpoint
 from meshproxy.plugin.stream_info import StreamInfo
 from meshproxy.plugin.upstream import Cluster, HttpUpstream, HttpUpstreamSink, TcpUpstream, TcpUpstreamSink
 from meshproxy.plugin.upstream import Host as PluginHost
+from meshproxy.runtime.auto_sni import NO_NAME, ServerName, server_name
 from meshproxy.runtime.breaker_stats import BreakerStats
 from meshproxy.runtime.cluster_stats import LiveClusterStats
 from meshproxy.runtime.http1_pool import Http1Pool
@@ -39,7 +40,8 @@ class ActiveCluster(Cluster):
             "DEFAULT": CircuitBreaker(config.thresholds),
             "HIGH": CircuitBreaker(config.thresholds_high),
         }
-        self._pools: dict[tuple[Host, str], Http1Pool] = {}
+        self._pools: dict[tuple[Host, str, ServerName], Http1Pool] = {}
+        self._auto_sni = config.auto_sni if tls is not None else None
         self.priorities = PrioritySet()
         self.balancer = LoadBalancer(
             self.priorities,
@@ -103,10 +105,8 @@ class ActiveCluster(Cluster):
 
     def _drop(self, host: Host) -> None:
         self._retired_requests += host.rq_total
-        for priority in self._breakers:
-            pool = self._pools.pop((host, priority), None)
-            if pool is not None:
-                pool.close()
+        for key in [key for key in self._pools if key[0] is host]:
+            self._pools.pop(key).close()
 
     def limits(self, priority: str = "DEFAULT") -> CircuitBreaker:
         """The circuit breaker of a routing priority."""
@@ -131,9 +131,10 @@ class ActiveCluster(Cluster):
         priority: str = "DEFAULT",
     ) -> HttpUpstream:
         assert isinstance(host, Host)
-        pool = self._pools.get((host, priority))
+        name = NO_NAME if self._auto_sni is None else server_name(self._auto_sni, request)
+        pool = self._pools.get((host, priority, name))
         if pool is None:
-            pool = self._pools[host, priority] = Http1Pool(self, host, priority)
+            pool = self._pools[host, priority, name] = Http1Pool(self, host, priority, name)
         return pool.request(request, end, sink)
 
     def connect(self, host: PluginHost, sink: TcpUpstreamSink) -> TcpUpstream:

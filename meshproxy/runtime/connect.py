@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from meshproxy.address import PipeAddress
+from meshproxy.runtime.auto_sni import NO_NAME, ServerName
 
 if TYPE_CHECKING:
     from meshproxy.balance.host import Host
@@ -41,13 +43,17 @@ def local_text(transport: Any) -> str:
     return f"[{name[0]}]:{name[1]}" if ":" in name[0] else f"{name[0]}:{name[1]}"
 
 
-async def open_connection(cluster: ActiveCluster, host: Host, protocol: Callable[[], Any]) -> Any:
-    """Connect to `host`. Raises OSError."""
+async def open_connection(
+    cluster: ActiveCluster, host: Host, protocol: Callable[[], Any], name: ServerName = NO_NAME
+) -> Any:
+    """Connect to `host`. Raises OSError. name: what TLS is to ask for and to check, if not what is configured."""
     loop = cluster.worker.loop
     config = cluster.config
     address = host.address
     tls = cluster.tls
     if isinstance(address, PipeAddress):
+        if tls is not None:
+            return await tls.connect(loop, await _connect_unix(loop, address.path), host, protocol, name)
         _, made = await loop.create_unix_connection(protocol, address.path)
         return made
     family = socket.AF_INET6 if address.is_v6 else socket.AF_INET
@@ -71,12 +77,22 @@ async def open_connection(cluster: ActiveCluster, host: Host, protocol: Callable
                 sock.bind(source)
         await loop.sock_connect(sock, (address.ip, address.port))
         if tls is not None:
-            return await tls.connect(loop, sock, host, protocol)
+            return await tls.connect(loop, sock, host, protocol, name)
         _, made = await loop.create_connection(protocol, sock=sock)
     except BaseException:
         sock.close()
         raise
     return made
+
+
+async def _connect_unix(loop: asyncio.AbstractEventLoop, path: str) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    try:
+        await loop.sock_connect(sock, path)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 _IP_BIND_ADDRESS_NO_PORT = 24  # linux/in.h: the port is chosen at connect(), by the whole four-tuple

@@ -19,6 +19,7 @@ from meshproxy.headers import Headers, RequestHeaders
 from meshproxy.plugin.context import Timer
 from meshproxy.plugin.replies import ResetReason
 from meshproxy.plugin.upstream import HttpUpstream, HttpUpstreamSink
+from meshproxy.runtime.auto_sni import NO_NAME, ServerName
 from meshproxy.runtime.connect import describe_failure, local_text, open_connection
 from meshproxy.runtime.http1_upstream import Http1Upstream
 
@@ -83,10 +84,11 @@ class PendingRequest(HttpUpstream):
 
 
 class Http1Pool:
-    """See the module. One pool for each host and routing priority."""
+    """See the module. One pool for each host, routing priority and server name that the requests ask for."""
 
-    def __init__(self, cluster: ActiveCluster, host: Host, priority: str) -> None:
+    def __init__(self, cluster: ActiveCluster, host: Host, priority: str, name: ServerName = NO_NAME) -> None:
         self.cluster = cluster
+        self._name = name
         self.host = host
         self.stats = cluster.stats
         self.limits = cluster.limits(priority)
@@ -157,7 +159,7 @@ class Http1Pool:
         began = self._loop.time()
         try:
             async with asyncio.timeout(self.cluster.config.connect_timeout):
-                await open_connection(self.cluster, self.host, partial(Http1Upstream, self))
+                await open_connection(self.cluster, self.host, partial(Http1Upstream, self), self._name)
         except TimeoutError:
             self.stats.upstream_cx_connect_timeout.value += 1
             self._failed(task, ResetReason.CONNECT_TIMEOUT, "")

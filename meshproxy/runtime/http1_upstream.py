@@ -21,6 +21,7 @@ from meshproxy.errors import ProtocolError
 from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
 from meshproxy.plugin.replies import ResetReason
 from meshproxy.plugin.upstream import HttpUpstream, HttpUpstreamSink
+from meshproxy.runtime.connect import TransportFailure
 
 if TYPE_CHECKING:
     from meshproxy.runtime.http1_pool import Http1Pool
@@ -189,7 +190,8 @@ class Http1Upstream(HttpUpstream):
         if sink is not None:
             self._sink = None
             self.pool.stats.upstream_cx_destroy_remote_with_active_rq.value += 1
-            sink.on_upstream_reset(ResetReason.CONNECTION_TERMINATION, "")
+            detail = error.text if isinstance(error, TransportFailure) else ""
+            sink.on_upstream_reset(ResetReason.CONNECTION_TERMINATION, detail)
 
     def _finish(self) -> None:
         """The response is complete: keep the connection, or close it."""

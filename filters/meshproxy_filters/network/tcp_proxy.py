@@ -124,6 +124,7 @@ class TcpProxy(NetworkFilter[TcpProxyConfig]):
         info.upstream_local_address = upstream.local_address
         info.upstream_remote_address = upstream.host.text
         info.upstream_connection_id = upstream.connection_id
+        info.upstream_tls = upstream.tls
         info.upstream_connect_complete = self._last = self._now()
         info.pool_ready = self._last - info.upstream_connect_start
         config = self.config

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from meshproxy.model.cluster import ClusterConfig, TransportSocketMatch
 from meshproxy.model.listener import TransportSocket
 from meshproxy.plugin.stream_info import TlsInfo
+from meshproxy.runtime.auto_sni import NO_NAME, ServerName
 from meshproxy.runtime.tls.contexts import ClientContext
 from meshproxy.runtime.tls.failures import TlsFailure, not_ready
 from meshproxy.runtime.tls.info import tls_info
@@ -54,13 +55,11 @@ class ClusterTls:
         sock: socket.socket,
         host: Host,
         protocol: Callable[[], Any],
-        server_name: str = "",
-        required_name: str = "",
+        asked: ServerName = NO_NAME,
     ) -> Any:
         """Wrap a connected socket and shake hands. Returns the protocol. Raises OSError (TlsFailure).
 
-        server_name: SNI that the request asks for (`auto_sni`), "" for the configured one. required_name: what the
-        host's certificate must be for (`auto_san_validation`), "" for what is configured.
+        asked: the names that the request makes of it, in place of what is configured.
         """
         wanted = self.socket_for(host)
         if wanted is None:
@@ -72,11 +71,10 @@ class ClusterTls:
             self._not_ready.value += 1
             raise not_ready()
         config = slot.config
-        name = server_name or config.sni
+        name = asked.sni or config.sni
         if config.auto_host_sni and host.hostname:
             name = host.hostname
-        if config.auto_sni_san_validation:
-            required_name = required_name or name
+        required_name = asked.san or (name if config.auto_sni_san_validation else "")
         app = protocol()
         handshake = _Handshake(loop, self._stats, generation, app, required_name)
         transport = TlsTransport(

@@ -1,0 +1,42 @@
+"""The server name that a request asks a host for (Envoy: `auto_sni`, `auto_san_validation`).
+
+Connections for different names can't be shared, so it is part of what a connection pool is found by.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from meshproxy.address import is_ip
+from meshproxy.headers import RequestHeaders
+from meshproxy.model.cluster import AutoSni
+
+
+class ServerName(NamedTuple):
+    """sni: to send; san: what the certificate must be for. "": as configured."""
+
+    sni: str = ""
+    san: str = ""
+
+
+NO_NAME = ServerName()
+
+
+def server_name(options: AutoSni, request: RequestHeaders) -> ServerName:
+    """From the authority, or the header that is configured instead of it. An IP address is no server name."""
+    given = (request.get(options.header) if options.header else None) or request.authority
+    name = host_of(given)
+    if not name:
+        return NO_NAME
+    return ServerName(
+        name if options.sni and not is_ip(name) else "",
+        name if options.san_validation else "",
+    )
+
+
+def host_of(authority: str) -> str:
+    """An authority without its port and brackets."""
+    if authority.startswith("["):
+        return authority[1:].partition("]")[0]
+    host, colon, port = authority.rpartition(":")
+    return host if colon and port.isdecimal() and ":" not in host else authority
