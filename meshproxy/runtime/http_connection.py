@@ -95,15 +95,18 @@ class HttpConnection(NetworkFilter[HttpManager]):
 
     def _client_ended(self) -> None:
         stream = self.stream
-        if stream is None:
-            self.connection.close()
-        elif stream.raw:
-            self.parser.receive_eof()
-        else:
+        if stream is not None:
             # As Envoy: a client that half-closes is taken to have left.
+            self._count_left()
             stream.abandon("downstream_remote_disconnect", "DC")
             self.stream = None
-            self.connection.close()
+        self.connection.close()
+
+    def _count_left(self) -> None:
+        stats = self.manager.stats
+        stats.cx_destroy_active_rq.value += 1
+        stats.cx_destroy_remote_active_rq.value += 1
+        stats.rq_rx_reset.value += 1
 
     def on_write_blocked(self, blocked: bool, connection: Connection) -> None:
         if self.stream is not None:

@@ -294,7 +294,7 @@ class HttpServerStream(FilterStream):
         names = owner.names if response.written is None else NameWriter(response.written)
         head, self._chunked = encode_response_head(response, end, method, parser.http10, keep_alive or upgraded, names)
         self.downstream_header_bytes_sent = len(head)
-        if not keep_alive or (parser.http10 and b"\r\nconnection: close\r\n" in head):
+        if not parser.keep_alive or (parser.http10 and b"\r\nconnection: close\r\n" in head):
             self.close_after = True
         owner.manager.stats.codes[response.status] += 1
         if end:
@@ -316,8 +316,9 @@ class HttpServerStream(FilterStream):
             self.close_after = True
             return True
         if owner.draining or owner.worker.closes_connections(owner.connection.listener.traffic_direction):
+            # The connection stays for the drain time, for what the client has sent already.
             owner.manager.stats.cx_drain_close.value += 1
-            self.close_after = True
+            owner.begin_drain()
             return True
         return False
 

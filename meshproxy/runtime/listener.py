@@ -21,9 +21,11 @@ from meshproxy.address import PipeAddress, SocketAddress
 from meshproxy.chain.match import FilterChainMatcher
 from meshproxy.model.listener import FilterChain, Listener
 from meshproxy.plugin.listener import Socket
+from meshproxy.plugin.stats import StatsScope
 from meshproxy.plugin.stream_info import ConnectionInfo, StreamInfo
 from meshproxy.runtime.connection import Maker, ServerConnection
 from meshproxy.runtime.hooks import run_hook
+from meshproxy.runtime.http_manager import HttpManager
 from meshproxy.runtime.listener_filters import FilterRun
 from meshproxy.runtime.original_destination import kernel_destination, plain_ip
 from meshproxy.runtime.worker import Worker
@@ -111,12 +113,16 @@ class ActiveChain:
 
     __slots__ = ("config", "makers")
 
-    def __init__(self, config: FilterChain) -> None:
+    def __init__(self, config: FilterChain, scope: StatsScope) -> None:
+        """scope: the listener's."""
         self.config = config
         self.makers: tuple[Maker, ...] = tuple(
             (spec.filter_class, spec.filter_class.prepare(spec.config, spec.context), spec.context)
             for spec in config.filters
         )
+        for _, shared, _ in self.makers:
+            if isinstance(shared, HttpManager):
+                shared.attach_to_listener(scope)
 
 
 class ActiveListener:
@@ -133,9 +139,10 @@ class ActiveListener:
         self._listeners = listeners
         self._transport_sockets = transport_sockets
         default = config.default_filter_chain
+        scope = worker.stats.scope(f"listener.{config.stat_name}.")
         self._matcher = FilterChainMatcher.build(
-            [(chain.match, ActiveChain(chain)) for chain in config.filter_chains],
-            ActiveChain(default) if default is not None else None,
+            [(chain.match, ActiveChain(chain, scope)) for chain in config.filter_chains],
+            ActiveChain(default, scope) if default is not None else None,
         )
         self._paused: set[int] = set()
 
@@ -244,13 +251,13 @@ class ActiveListener:
 
     def _to_chain(self, accepted: socket.socket, facts: Socket) -> None:
         stats = self.stats
-        stats.cx_total.value += 1
-        stats.worker_cx_total.value += 1
         info = self._connection_info(facts)
         chain = self._matcher.find(facts)
         if chain is None or not chain.makers:
             self._no_chain(accepted, info, matched=chain is not None)
             return
+        stats.cx_total.value += 1
+        stats.worker_cx_total.value += 1
         stats.cx_active.value += 1
         stats.worker_cx_active.value += 1
         info.filter_chain_name = chain.config.name
@@ -292,7 +299,6 @@ class ActiveListener:
     def _no_chain(self, accepted: socket.socket, info: ConnectionInfo, *, matched: bool) -> None:
         if not matched:
             self.stats.no_filter_chain_match.value += 1
-        self.stats.cx_destroy.value += 1
         stream = StreamInfo()
         stream.connection = info
         stream.start_wall = time.time()

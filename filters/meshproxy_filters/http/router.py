@@ -188,7 +188,7 @@ class Router(TerminalHttpFilter[RouterConfig]):
             stream.upstream_host_name = host.hostname
         action = self._action
         if action.auto_host_rewrite and host.hostname:
-            stream.request.authority = host.hostname
+            self._rewrite_host(host.hostname)
         if self._began == 0.0:
             self._began = self.context.clock.now()
         self._request_sent = False
@@ -208,10 +208,23 @@ class Router(TerminalHttpFilter[RouterConfig]):
     def _ended_or_whole(self) -> bool:
         return self._ended or self._stream.request_end
 
+    def _rewrite_host(self, hostname: str) -> None:
+        """`auto_host_rewrite`: the endpoint is asked for by its own name."""
+        request = self._stream.request
+        if request.authority != hostname:
+            old, request.authority = request.authority, hostname
+            if self.config.envoy_headers and self._stream.attempt_count == 1:
+                request.fields["x-envoy-original-host"] = old
+                if self._action.append_x_forwarded_host:
+                    forwarded = request.get("x-forwarded-host")
+                    request["x-forwarded-host"] = f"{forwarded},{old}" if forwarded else old
+
     def _note_upstream(self, upstream: HttpUpstream) -> None:
         stream = self._stream
         stream.upstream_local_address = upstream.local_address
         stream.upstream_connection_id = upstream.connection_id
+        if upstream.tls is not None:
+            stream.upstream_tls = upstream.tls
         stream.upstream_protocol = upstream.protocol
 
     def on_upstream_ready(self, upstream: HttpUpstream) -> None:
@@ -310,11 +323,11 @@ class Router(TerminalHttpFilter[RouterConfig]):
             cluster.stats.upstream_rq_retry_success.inc()
             self._end_retry()
         fields = response.fields
-        if self._upgrade and (status == 101 or (status < 300 and self._upgrade == "CONNECT")):
-            stream.accept_upgrade()
-        elif self.config.envoy_headers and not self._upgrade:
-            fields["x-envoy-upstream-service-time"] = str(int(milliseconds))
         stream.details = "via_upstream"
+        if self._upgrade:
+            end = self._end_handshake(response, end)
+        elif self.config.envoy_headers and (self._ended or stream.request_end):
+            fields["x-envoy-upstream-service-time"] = str(int(milliseconds))
         stream.response = response
         stream.response_code = status
         cluster.stats.count_response(status, internal=self._internal)
@@ -325,6 +338,21 @@ class Router(TerminalHttpFilter[RouterConfig]):
         if end:
             self._response_ended(cluster)
         stream.send_headers(response, end)
+
+    def _end_handshake(self, response: ResponseHeaders, end: bool) -> bool:
+        """The answer to a request for an upgrade. Returns whether it is the whole response."""
+        stream = self._stream
+        status = response.status
+        if status == 101 or (status < 300 and self._upgrade == "CONNECT"):
+            stream.accept_upgrade()
+        elif status == 200:
+            # A 200 isn't an upgrade, and what follows it must not be taken for the tunnel's bytes.
+            if self._upstream is not None:
+                self._upstream.reset()
+            response.remove("content-length")
+            stream.details = "websocket_handshake_unsuccessful"
+            return True
+        return end
 
     def _response_ended(self, cluster: Cluster) -> None:
         self._upstream = None
@@ -357,7 +385,9 @@ class Router(TerminalHttpFilter[RouterConfig]):
         assert cluster is not None
         if detail:
             stream.upstream_transport_failure_reason = detail
-        if host is not None and reason is not ResetReason.OVERFLOW:
+        if reason is ResetReason.OVERFLOW:
+            stream.upstream_host = stream.upstream_remote_address = ""
+        elif host is not None:
             host.rq_error += 1
         if self._response_started:
             cause = reason.text.replace(" ", "_")
@@ -449,6 +479,7 @@ class Router(TerminalHttpFilter[RouterConfig]):
             cluster.stats.upstream_rq_retry_overflow.inc()
             return False
         self._retrying = True
+        self._stream.upstream_transport_failure_reason = ""
         if host is not None:
             self._tried = (*self._tried, host)
         self._host = None
