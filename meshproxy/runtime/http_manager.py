@@ -9,6 +9,7 @@ from meshproxy.chain.http_plan import HttpPlan, plan_filters
 from meshproxy.model.http import HttpConnectionManagerConfig
 from meshproxy.model.route import ForwardAction, Route, RouteTable, WeightedCluster
 from meshproxy.plugin.context import FactoryContext
+from meshproxy.plugin.stats import StatsScope
 from meshproxy.routing.table import RouteIndex
 from meshproxy.runtime.http_client_certificate import client_certificate_header
 from meshproxy.runtime.http_edge import RequestEdge
@@ -49,6 +50,10 @@ class HttpManager:
                 self._plan_route(route)
                 self._note_timers(route)
         self.plans_differ = bool(self._plans or self._upgrade_plans)
+
+    def attach_to_listener(self, scope: StatsScope) -> None:
+        """The listener that the connections come from; `scope` is that of its statistics."""
+        self.stats.count_for_listener(scope.scope(f"http.{self.config.stat_prefix}."))
 
     def _note_timers(self, route: Route) -> None:
         action = route.action

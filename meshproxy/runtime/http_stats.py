@@ -8,6 +8,17 @@ from meshproxy.plugin.stats import Counter, StatsScope
 
 _CLASSES = ("1xx", "2xx", "3xx", "4xx", "5xx")
 
+# What Envoy has and what can't happen here, so that dashboards find it at zero.
+_ALWAYS_ZERO = (
+    "downstream_cx_http2_total", "downstream_cx_http3_total", "downstream_cx_overload_disable_keepalive",
+    "downstream_cx_ssl_total", "downstream_rq_http2_total", "downstream_rq_http3_total", "downstream_rq_overload_close",
+    "downstream_rq_too_many_premature_resets", "rq_overload_local_reply", "tracing.client_enabled",
+    "tracing.health_check", "tracing.not_traceable", "tracing.random_sampling", "tracing.service_forced",
+    "passthrough_internal_redirect_bad_location", "passthrough_internal_redirect_no_route",
+    "passthrough_internal_redirect_predicate", "passthrough_internal_redirect_too_many_redirects",
+    "passthrough_internal_redirect_unsafe_scheme",
+)  # fmt: skip
+
 
 class HttpStats:
     """Handles, made once per configuration.
@@ -64,6 +75,9 @@ class HttpStats:
         self.rs_too_large = counter("rs_too_large")
         self.by_class: list[Counter] = [counter(f"downstream_rq_{name}") for name in _CLASSES]
         self._scope = scope
+        self._of_listener: tuple[Counter, list[Counter]] | None = None
+        for name in _ALWAYS_ZERO:
+            counter(name)
 
         self.started = 0
         self.finished = 0
@@ -71,6 +85,11 @@ class HttpStats:
         self.tx_bytes = 0
         self.codes: defaultdict[int, int] = defaultdict(int)
         self._folded = 0
+
+    def count_for_listener(self, scope: StatsScope) -> None:
+        """Count responses under the listener too: `listener.<address>.http.<stat_prefix>.`; `scope` is that."""
+        classes = [scope.counter(f"downstream_rq_{name}") for name in _CLASSES]
+        self._of_listener = scope.counter("downstream_rq_completed"), classes
 
     def fold(self) -> None:
         """Spread what was counted in one place over the statistics that it belongs to."""
@@ -87,4 +106,9 @@ class HttpStats:
             index = status // 100 - 1
             if 0 <= index < 5:
                 self.by_class[index].value += count
+            if self._of_listener is not None:
+                completed, classes = self._of_listener
+                completed.value += count
+                if 0 <= index < 5:
+                    classes[index].value += count
         self.codes.clear()

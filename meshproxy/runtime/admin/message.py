@@ -23,11 +23,13 @@ class AdminRequest:
 
 @dataclass(frozen=True, slots=True)
 class AdminResponse:
-    """status: HTTP status. then: called once the answer has been written."""
+    """status: HTTP status. headers: before all others. then: called once the answer
+    has been written."""
 
     body: str | bytes
     status: int = 200
     content_type: str = TEXT
+    headers: tuple[tuple[str, str], ...] = ()
     then: Callable[[], object] | None = None
 
 

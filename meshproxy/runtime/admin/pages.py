@@ -17,6 +17,9 @@ from meshproxy.runtime.version import HOT_RESTART_VERSION
 
 _RECENT_OFF = "Lookup tracking is not enabled. Use /stats/recentlookups/enable to enable.\n\ntotal: 0\n"
 
+# Envoy sends this field twice with what it has to say against a query of /config_dump.
+_SNIFF_TWICE = (("x-content-type-options", "nosniff"),)
+
 
 def make_handlers(program: Program, stats: StatsPage) -> Mapping[str, Handler]:
     """All handlers."""
@@ -114,7 +117,7 @@ class Pages:
         except ValueError as error:
             pattern = parameters["name_regex"]
             text = f"INVALID_ARGUMENT: Error while parsing name_regex from {pattern}: {error}"
-            return AdminResponse(text, 400, "text/plain")
+            return AdminResponse(text, 400, "text/plain", _SNIFF_TWICE)
         statuses = None
         if "include_eds" in parameters:
             statuses = clusters.merge_statuses(await self._program.fleet.ask("clusters"))
@@ -122,7 +125,7 @@ class Pages:
         try:
             shown = dump.select(parameters.get("resource", ""), parameters.get("mask", ""), wanted)
         except config_dump.BadRequest as error:
-            return AdminResponse(str(error), error.status, "text/plain")
+            return AdminResponse(str(error), error.status, "text/plain", _SNIFF_TWICE)
         return AdminResponse(json.dumps(shown, indent=1, ensure_ascii=False) + "\n", content_type=JSON)
 
     async def logging(self, request: AdminRequest) -> AdminResponse:

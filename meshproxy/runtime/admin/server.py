@@ -107,6 +107,7 @@ def _send(stream: Stream, response: AdminResponse) -> None:
     headers = ResponseHeaders(
         response.status,
         [
+            *response.headers,
             ("content-type", response.content_type),
             ("cache-control", "no-cache, max-age=0"),
             ("x-content-type-options", "nosniff"),

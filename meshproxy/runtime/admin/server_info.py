@@ -78,6 +78,7 @@ def _node_json(program: Program) -> dict[str, Any]:
     shown["user_agent_name"] = "meshproxy"
     shown["user_agent_build_version"] = build
     shown["extensions"] = [_extension_json(name) for name in program.registry_names]
+    shown.update(dynamic_parameters={}, client_features=[], listening_addresses=[])
     return shown
 
 
@@ -105,6 +106,7 @@ def render(program: Program) -> str:
                 "hot_restart_version": HOT_RESTART_VERSION,
                 "command_line_options": options_json(program.options),
                 "node": _node_json(program),
+                "hot_restart_initializing": False,
             },
             indent=1,
             ensure_ascii=False,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from html import escape
-from typing import Any
 
 from meshproxy.runtime.admin.message import HTML, JSON, TEXT, AdminRequest, AdminResponse
 from meshproxy.runtime.admin.program import Fleet
 from meshproxy.telemetry.prometheus import render_prometheus
-from meshproxy.telemetry.stats_query import parse_stats_query
+from meshproxy.telemetry.stats_query import FORMATS, parse_stats_query
 from meshproxy.telemetry.stats_text import render_json, render_text
 from meshproxy.telemetry.tags import TagProducer
 
@@ -19,7 +20,7 @@ class StatsPage:
     """make_tags: makes the tag producer, when Prometheus' format is first asked for (it compiles some forty
     expressions)."""
 
-    def __init__(self, fleet: Fleet, make_tags: Any) -> None:
+    def __init__(self, fleet: Fleet, make_tags: Callable[[], TagProducer]) -> None:
         self._fleet = fleet
         self._make_tags = make_tags
         self._tags: TagProducer | None = None
@@ -34,6 +35,8 @@ class StatsPage:
 
     async def _render(self, request: AdminRequest, path_format: str) -> AdminResponse:
         parameters = dict(request.parameters)
+        if parameters.get("format", "text") not in (*FORMATS, *_HTML_FORMATS):
+            return AdminResponse("usage: /stats?format=(html|active-html|json|prometheus|text)\n\n", 400)
         html = parameters.get("format") if parameters.get("format") in _HTML_FORMATS else None
         if html:
             parameters["format"] = "text"
@@ -41,6 +44,8 @@ class StatsPage:
             query = parse_stats_query(parameters, path_format)
         except ValueError as error:
             return AdminResponse(str(error), 400)
+        if "invert_filter" in parameters and query.wanted is not None:
+            query = replace(query, wanted=_inverted(query.wanted))
         snapshot = await self._fleet.statistics()
         if query.format == "prometheus":
             if self._tags is None:
@@ -52,6 +57,10 @@ class StatsPage:
         if html:
             return AdminResponse(_page(text, active=html == "active-html"), content_type=HTML)
         return AdminResponse(_bytes(text), content_type=TEXT)
+
+
+def _inverted(wanted: Callable[[str], bool]) -> Callable[[str], bool]:
+    return lambda name: not wanted(name)
 
 
 def _bytes(text: str) -> bytes:
