@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from meshproxy.address import SocketAddress, parse_address
@@ -53,6 +54,7 @@ class ActiveCluster(Cluster):
             config.overprovisioning_factor,
         )
         self._breaker_stats = self._make_breaker_stats()
+        self._leaving: dict[Host, int] = {}
         self._retired_requests = 0
         self._folded_requests = 0
         worker.stats.before_read(self.fold)
@@ -60,7 +62,7 @@ class ActiveCluster(Cluster):
 
     def fold(self) -> None:
         """Bring the statistics up to date that are counted elsewhere on the path of a request."""
-        total = self._retired_requests + sum(host.rq_total for host in self.hosts())
+        total = self._retired_requests + sum(host.rq_total for host in (*self.hosts(), *self._leaving))
         if total != self._folded_requests:
             self.stats.upstream_rq_total.value += total - self._folded_requests
             self._folded_requests = total
@@ -104,9 +106,22 @@ class ActiveCluster(Cluster):
         return [host for host_set in self.priorities.sets for host in host_set.hosts]
 
     def _drop(self, host: Host) -> None:
+        """A host is gone. It is counted on until its last request has ended."""
+        keys = [key for key in self._pools if key[0] is host]
+        self._leaving[host] = len(keys)
+        for key in keys:
+            self._pools.pop(key).drain(partial(self._pool_drained, host))
+        if not keys:
+            self._retire(host)
+
+    def _pool_drained(self, host: Host) -> None:
+        self._leaving[host] -= 1
+        if not self._leaving[host]:
+            self._retire(host)
+
+    def _retire(self, host: Host) -> None:
+        del self._leaving[host]
         self._retired_requests += host.rq_total
-        for key in [key for key in self._pools if key[0] is host]:
-            self._pools.pop(key).close()
 
     def limits(self, priority: str = "DEFAULT") -> CircuitBreaker:
         """The circuit breaker of a routing priority."""

@@ -45,6 +45,7 @@ class LiveClusterStats:
     update_no_rebuild: Counter
     update_success: Counter
     upstream_cx_active: Gauge
+    upstream_cx_close_notify: Counter
     upstream_cx_connect_fail: Counter
     upstream_cx_connect_ms: Histogram
     upstream_cx_connect_timeout: Counter
@@ -57,6 +58,7 @@ class LiveClusterStats:
     upstream_cx_http1_total: Counter
     upstream_cx_idle_timeout: Counter
     upstream_cx_length_ms: Histogram
+    upstream_cx_max_duration_reached: Counter
     upstream_cx_max_requests: Counter
     upstream_cx_none_healthy: Counter
     upstream_cx_overflow: Counter
@@ -65,6 +67,7 @@ class LiveClusterStats:
     upstream_cx_total: Counter
     upstream_cx_tx_bytes_total: Counter
     upstream_rq_active: Gauge
+    upstream_rq_active_overflow: Counter
     upstream_rq_cancelled: Counter
     upstream_rq_completed: Counter
     upstream_rq_maintenance_mode: Counter
@@ -110,6 +113,20 @@ class LiveClusterStats:
         """Make those that a dashboard expects to find at zero."""
         for name in type(self).__annotations__:
             getattr(self, name)
+
+    def count_destroy(self, *, remote: bool, active: bool) -> None:
+        """A connection is gone. remote: the host ended it. active: with a request under way."""
+        self.upstream_cx_destroy.value += 1
+        if remote:
+            self.upstream_cx_destroy_remote.value += 1
+        else:
+            self.upstream_cx_destroy_local.value += 1
+        if active:
+            self.upstream_cx_destroy_with_active_rq.value += 1
+            if remote:
+                self.upstream_cx_destroy_remote_with_active_rq.value += 1
+            else:
+                self.upstream_cx_destroy_local_with_active_rq.value += 1
 
     def count_response(self, status: int, *, internal: bool) -> None:
         """`upstream_rq_completed`, `_<code>`, `_<class>xx`, and the same under `external.` or `internal.`."""

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from functools import partial
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from meshproxy.headers import Headers, RequestHeaders
 from meshproxy.plugin.context import Timer
 from meshproxy.plugin.replies import ResetReason
+from meshproxy.plugin.stats import Counter
 from meshproxy.plugin.upstream import HttpUpstream, HttpUpstreamSink
 from meshproxy.runtime.auto_sni import NO_NAME, ServerName
 from meshproxy.runtime.connect import describe_failure, local_text, open_connection
@@ -96,10 +97,11 @@ class Http1Pool:
         self.connections: set[Http1Upstream] = set()
         self._idle: list[Http1Upstream] = []
         self._pending: deque[PendingRequest] = deque()
-        self._opening: set[asyncio.Task[None]] = set()
+        self._opening: dict[Http1Upstream, asyncio.Task[None]] = {}
         self._idle_timer: Timer | None = None
         self._loop = cluster.worker.loop
         self._closed = False
+        self._when_drained: Callable[[], None] | None = None
         self._requests = self.limits.requests
         self._max_duration = cluster.config.max_connection_duration
         self._idle_timeout = cluster.config.idle_timeout
@@ -109,10 +111,11 @@ class Http1Pool:
         while self._idle:
             upstream = self._idle.pop()
             if upstream.transport.is_closing():
+                upstream.unusable = True  # its end is on the way to `forget`
                 continue
             if not self._requests.try_acquire():
                 self._idle.append(upstream)
-                return self._overflow(request, end, sink)
+                return self._overflow(request, end, sink, self.stats.upstream_rq_active_overflow)
             host = self.host
             host.rq_total += 1
             host.rq_active += 1
@@ -120,15 +123,15 @@ class Http1Pool:
             return upstream
         pending = PendingRequest(self, request, end, sink, self.priority)
         if not self.limits.pending_requests.try_acquire():
-            return self._overflow(request, end, sink)
+            return self._overflow(request, end, sink, self.stats.upstream_rq_pending_overflow)
         self._pending.append(pending)
         self.stats.upstream_rq_pending_total.value += 1
         self.stats.upstream_rq_pending_active.value += 1
         self._open_if_needed()
         return pending.upstream or pending
 
-    def _overflow(self, request: RequestHeaders, end: bool, sink: HttpUpstreamSink) -> HttpUpstream:
-        self.stats.upstream_rq_pending_overflow.value += 1
+    def _overflow(self, request: RequestHeaders, end: bool, sink: HttpUpstreamSink, counter: Counter) -> HttpUpstream:
+        counter.value += 1
         sink.on_upstream_reset(ResetReason.OVERFLOW, "")
         return PendingRequest(self, request, end, sink, self.priority)
 
@@ -150,52 +153,53 @@ class Http1Pool:
         self.stats.upstream_cx_total.value += 1
         self.stats.upstream_cx_http1_total.value += 1
         self.host.cx_total += 1
-        task = self._loop.create_task(self._open())
-        self._opening.add(task)
+        upstream = Http1Upstream(self)
+        self._opening[upstream] = self._loop.create_task(self._open(upstream))
 
-    async def _open(self) -> None:
-        task = asyncio.current_task()
-        assert task is not None
+    async def _open(self, upstream: Http1Upstream) -> None:
         began = self._loop.time()
         try:
             async with asyncio.timeout(self.cluster.config.connect_timeout):
-                await open_connection(self.cluster, self.host, partial(Http1Upstream, self), self._name)
+                await open_connection(self.cluster, self.host, lambda: upstream, self._name)
         except TimeoutError:
             self.stats.upstream_cx_connect_timeout.value += 1
-            self._failed(task, ResetReason.CONNECT_TIMEOUT, "")
+            self._failed(upstream, ResetReason.CONNECT_TIMEOUT, "")
         except OSError as error:
-            self._failed(task, ResetReason.CONNECT_FAILURE, describe_failure(error))
-        except asyncio.CancelledError:
-            self._opening.discard(task)
-            self.limits.connections.release()
-            raise
+            self._failed(upstream, ResetReason.CONNECT_FAILURE, describe_failure(error))
         else:
-            self._opening.discard(task)
             self.stats.upstream_cx_connect_ms.record(int((self._loop.time() - began) * 1000))
 
-    def _failed(self, task: asyncio.Task[None], reason: ResetReason, detail: str) -> None:
-        self._opening.discard(task)
+    def _failed(self, upstream: Http1Upstream, reason: ResetReason, detail: str) -> None:
+        if self._opening.pop(upstream, None) is None:
+            return  # it was connected, or given up, before this came
         self.limits.connections.release()
-        self.stats.upstream_cx_connect_fail.value += 1
+        stats = self.stats
+        stats.upstream_cx_connect_fail.value += 1
+        stats.upstream_cx_destroy.value += 1
+        remote = reason is ResetReason.CONNECT_FAILURE
+        (stats.upstream_cx_destroy_remote if remote else stats.upstream_cx_destroy_local).value += 1
         self.host.cx_connect_fail += 1
         pending, self._pending = self._pending, deque()
-        for waiting in pending:
+        for _ in pending:
             self._leave_queue()
-            self.stats.upstream_rq_pending_failure_eject.value += 1
+        for waiting in pending:
+            stats.upstream_rq_pending_failure_eject.value += 1
             waiting.sink.on_upstream_reset(reason, detail)
+        self._check_drained()
 
     def connected(self, upstream: Http1Upstream) -> None:
         """A connection is open."""
+        if self._opening.pop(upstream, None) is None and self._closed:
+            upstream.transport.abort()  # it was given up meanwhile
+            return
         self.connections.add(upstream)
         upstream.opened = self._loop.time()
         upstream.local_address = local_text(upstream.transport)
         upstream.connection_id = self.cluster.worker.next_connection_id()
         self.stats.upstream_cx_active.value += 1
         self.host.cx_active += 1
-        if self._closed:
-            self._idle.append(upstream)
-            upstream.close()
-            return
+        if self._max_duration:
+            upstream.expire(self._max_duration)
         self._serve_or_keep(upstream)
 
     # Waiting.
@@ -212,13 +216,14 @@ class Http1Pool:
             return
         self._leave_queue()
         self.stats.upstream_rq_cancelled.value += 1
+        self._check_drained()
 
     def _serve_or_keep(self, upstream: Http1Upstream) -> None:
         while self._pending:
             if not self.limits.requests.try_acquire():
                 waiting = self._pending.popleft()
                 self._leave_queue()
-                self.stats.upstream_rq_pending_overflow.value += 1
+                self.stats.upstream_rq_active_overflow.value += 1
                 waiting.sink.on_upstream_reset(ResetReason.OVERFLOW, "")
                 continue
             waiting = self._pending.popleft()
@@ -230,36 +235,40 @@ class Http1Pool:
             return
         upstream.idle_since = self._loop.time()
         self._idle.append(upstream)
+        if self._closed:
+            upstream.close()
+            return
         if self._idle_timer is None and self._idle_timeout > 0:
             self._idle_timer = self.cluster.worker.schedule(self._idle_timeout, self._close_idle)
 
     def release(self, upstream: Http1Upstream) -> None:
         """A connection has served its request and can serve another."""
-        limit = self._max_duration
-        if self._closed or (limit and self._loop.time() - upstream.opened >= limit):
-            upstream.close()
-            return
         self._requests.active -= 1
         self.host.rq_active -= 1
         self._serve_or_keep(upstream)
 
-    def forget(self, upstream: Http1Upstream) -> None:
-        """A connection is gone; called again it does nothing."""
+    def is_idle(self, upstream: Http1Upstream) -> bool:
+        """Whether it waits for a request."""
+        return upstream in self._idle
+
+    def forget(self, upstream: Http1Upstream, *, active: bool, remote: bool) -> None:
+        """A connection is gone; called again it does nothing. See `LiveClusterStats.count_destroy`."""
         if upstream not in self.connections:
             return
         self.connections.discard(upstream)
         if upstream in self._idle:
             self._idle.remove(upstream)
-        else:
+        elif not upstream.unusable:
             self._count_end()
         self.limits.connections.release()
+        self.host.cx_active -= 1
         stats = self.stats
         stats.upstream_cx_active.value -= 1
-        self.host.cx_active -= 1
-        stats.upstream_cx_destroy.value += 1
+        stats.count_destroy(remote=remote, active=active)
         stats.upstream_cx_length_ms.record(int((self._loop.time() - upstream.opened) * 1000))
-        if self._pending and not self._closed:
+        if self._pending:
             self._open_if_needed()
+        self._check_drained()
 
     def _close_idle(self) -> None:
         self._idle_timer = None
@@ -272,13 +281,28 @@ class Http1Pool:
             oldest = min(upstream.idle_since for upstream in self._idle)
             self._idle_timer = self.cluster.worker.schedule(max(oldest + timeout - now, 1.0), self._close_idle)
 
+    def drain(self, when_drained: Callable[[], None]) -> None:
+        """The host is gone: close what is idle, let what waits and what is busy finish, and say when that is done."""
+        self._closed = True
+        self._when_drained = when_drained
+        for upstream in list(self._idle):
+            upstream.close()
+        self._check_drained()
+
+    def _check_drained(self) -> None:
+        if self._when_drained is not None and not (self.connections or self._opening or self._pending):
+            when_drained, self._when_drained = self._when_drained, None
+            when_drained()
+
     def close(self) -> None:
-        """The host is gone: close what is idle; what is busy ends after its response."""
+        """The process ends: nothing is opened any more, and nothing waits."""
         self._closed = True
         for upstream in list(self._idle):
             upstream.close()
         for waiting in list(self._pending):
             self.abandon(waiting)
             waiting.sink.on_upstream_reset(ResetReason.CONNECT_FAILURE, "")
-        for task in list(self._opening):
+        opening, self._opening = self._opening, {}
+        for task in opening.values():
+            self.limits.connections.release()
             task.cancel()

@@ -19,6 +19,7 @@ from meshproxy.codec.h1_encode import LAST_CHUNK, NameWriter, encode_chunk, enco
 from meshproxy.codec.h1_response import ResponseParser
 from meshproxy.errors import ProtocolError
 from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
+from meshproxy.plugin.context import Timer
 from meshproxy.plugin.replies import ResetReason
 from meshproxy.plugin.upstream import HttpUpstream, HttpUpstreamSink
 from meshproxy.runtime.connect import TransportFailure
@@ -55,6 +56,10 @@ class Http1Upstream(HttpUpstream):
         self._complete = False
         self._paused = False
         self._closed = False
+        self._ended_by_host = False
+        self._expires: Timer | None = None
+        self.expired = False
+        self.unusable = False
         self._rx_bytes = pool.stats.upstream_cx_rx_bytes_total
         self._tx_bytes = pool.stats.upstream_cx_tx_bytes_total
 
@@ -134,13 +139,31 @@ class Http1Upstream(HttpUpstream):
     def reset(self) -> None:
         if self._sink is not None:
             self._sink = None
+            self.close(active=True)
+
+    def close(self, *, active: bool = False) -> None:
+        """Close at once; an unfinished request hears nothing. active: there is one."""
+        self._closed = True
+        self._over(active=active, remote=self._ended_by_host)
+        self.transport.abort()
+
+    def expire(self, seconds: float) -> None:
+        """Let the connection end `seconds` from now, or with the request that it then serves."""
+        self._expires = self.pool.cluster.worker.schedule(seconds, self._expire)
+
+    def _expire(self) -> None:
+        self._expires = None
+        self.expired = True
+        self.requests_left = 0
+        self.pool.stats.upstream_cx_max_duration_reached.value += 1
+        if self.pool.is_idle(self):
             self.close()
 
-    def close(self) -> None:
-        """Close at once; an unfinished request hears nothing."""
-        self._closed = True
-        self.pool.forget(self)
-        self.transport.abort()
+    def _over(self, *, active: bool, remote: bool) -> None:
+        if self._expires is not None:
+            self._expires.cancel()
+            self._expires = None
+        self.pool.forget(self, active=active, remote=remote)
 
     # What the transport calls.
 
@@ -157,14 +180,18 @@ class Http1Upstream(HttpUpstream):
         elif self._sink is not None:
             self._sink.on_upstream_read_done()
         elif not self._closed:
-            self.close()  # bytes on an idle connection, or behind a reset
+            # Bytes on an idle connection: whatever they are, they are no answer to a request that is still to come.
+            self.pool.stats.upstream_cx_protocol_error.value += 1
+            self.close()
 
     def eof_received(self) -> bool:
+        self._ended_by_host = True
         sink = self._sink
         if sink is not None:
             if self._raw and self._switched:
                 # The end of a tunnel: as in Envoy a reset, for nothing says that it was the intended end.
                 self._sink = None
+                self._over(active=True, remote=True)
                 sink.on_upstream_reset(ResetReason.CONNECTION_TERMINATION, "")
                 return False
             self._parser.receive_eof()
@@ -181,15 +208,14 @@ class Http1Upstream(HttpUpstream):
             self._sink.on_upstream_blocked(False)
 
     def connection_lost(self, error: Exception | None) -> None:
-        self._closed = True
-        self.pool.forget(self)
+        self._closed = self._ended_by_host = True
+        self._over(active=self._sink is not None, remote=True)
         if self._sink is not None:
             # An RST may stand behind a response that only the end of the connection delimits.
             self._parser.receive_eof()
         sink = self._sink
         if sink is not None:
             self._sink = None
-            self.pool.stats.upstream_cx_destroy_remote_with_active_rq.value += 1
             detail = error.text if isinstance(error, TransportFailure) else ""
             sink.on_upstream_reset(ResetReason.CONNECTION_TERMINATION, detail)
 
@@ -209,9 +235,16 @@ class Http1Upstream(HttpUpstream):
                 self.read_disable(False)
             self.pool.release(self)
         else:
-            if self.requests_left == 0:
-                self.pool.stats.upstream_cx_max_requests.value += 1
-            self.close()
+            self._count_retirement()
+            self.close(active=not self._request_sent)
+
+    def _count_retirement(self) -> None:
+        stats = self.pool.stats
+        if self.requests_left == 0:
+            if not self.expired:
+                stats.upstream_cx_max_requests.value += 1
+        elif not (self._parser.keep_alive or self._raw or self._ended_by_host):
+            stats.upstream_cx_close_notify.value += 1
 
     # What the parser calls.
 
@@ -252,9 +285,8 @@ class Http1Upstream(HttpUpstream):
         if sink is None:
             return
         self._sink = None
-        self.close()
+        self.close(active=True)
         if error.status == 503:
-            self.pool.stats.upstream_cx_destroy_remote_with_active_rq.value += 1
             sink.on_upstream_reset(ResetReason.CONNECTION_TERMINATION, "")
         else:
             self.pool.stats.upstream_cx_protocol_error.value += 1
