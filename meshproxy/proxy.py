@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from meshproxy.address import Address, PipeAddress
 from meshproxy.clock import SystemClock
@@ -36,11 +37,9 @@ from meshproxy.plugin.context import Logger
 from meshproxy.plugin.registry import FilterRegistry
 from meshproxy.runtime.access_log_files import AccessLogFiles
 from meshproxy.runtime.admin.listeners import bound_addresses
-from meshproxy.runtime.admin.pages import make_handlers
+from meshproxy.runtime.admin.message import AdminSite
 from meshproxy.runtime.admin.program import Program
 from meshproxy.runtime.admin.server import AdminServer, host_of
-from meshproxy.runtime.admin.stats_page import StatsPage
-from meshproxy.runtime.channel import AnsweringEnd, open_end
 from meshproxy.runtime.clusters import Clusters
 from meshproxy.runtime.drain import finish
 from meshproxy.runtime.fleet import LocalFleet, WorkerFleet
@@ -49,7 +48,6 @@ from meshproxy.runtime.listener import Listeners, open_socket
 from meshproxy.runtime.options import Options
 from meshproxy.runtime.program_log import PROGRAM_LOG
 from meshproxy.runtime.server_stats import ServerStats
-from meshproxy.runtime.supervisor import Supervisor
 from meshproxy.runtime.tls.sockets import COMPILERS as TLS_SOCKETS
 from meshproxy.runtime.tls.sockets import WorkerTls
 from meshproxy.runtime.version import version
@@ -58,7 +56,9 @@ from meshproxy.runtime.worker_control import WorkerControl
 from meshproxy.telemetry.formats import Formats
 from meshproxy.telemetry.operand import FormatContext
 from meshproxy.telemetry.stats import StatsStore
-from meshproxy.telemetry.tags import TagExtractor, TagProducer, custom_extractor, default_extractors
+
+if TYPE_CHECKING:
+    from meshproxy.telemetry.tags import TagProducer
 
 
 def tune_collector() -> None:
@@ -296,7 +296,7 @@ def start_admin(
     server = AdminServer(
         make_worker(loop, configuration, options, stats, "main_thread"),
         admin.address,
-        make_handlers(program, StatsPage(program.fleet, lambda: tag_producer(configuration.snapshot.stats, options))),
+        partial(make_site, configuration, options, program),
         factory_context("admin", stats.scope(""), configuration.context),
         admin.access_logs,
         host_of(admin.address),
@@ -311,8 +311,17 @@ def start_admin(
     return server
 
 
+def make_site(configuration: Configuration, options: Options, program: Program) -> AdminSite:
+    """The pages of the admin interface; imported when somebody first asks for one."""
+    from meshproxy.runtime.admin.pages import Site
+
+    return Site(program, partial(tag_producer, configuration.snapshot.stats, options))
+
+
 def tag_producer(config: StatsConfig, options: Options) -> TagProducer:
     """How names of statistics are taken apart: the configuration's tags, the command line's, and Envoy's own."""
+    from meshproxy.telemetry.tags import TagExtractor, TagProducer, custom_extractor, default_extractors
+
     extractors: list[TagExtractor] = []
     fixed = [*options.stats_tags]
     for tag in config.tags:
@@ -378,6 +387,8 @@ def serve_fleet(configuration: Configuration, options: Options) -> int:
     """Run as a parent with `options.concurrency` workers until told to end; returns the exit code. Raises BindError."""
     import uvloop  # noqa: F401  # loaded once, before the workers are forked
 
+    from meshproxy.runtime.supervisor import Supervisor
+
     snapshot = configuration.snapshot
     sockets = open_listeners(snapshot, options.concurrency)
     stats = configuration.stats.sibling()  # workers inherit the other one, which therefore stays at zero
@@ -437,6 +448,8 @@ async def serve_worker(
     sockets: dict[str, list[socket.socket]],
 ) -> None:
     """Carry traffic until the parent says to end, or is gone."""
+    from meshproxy.runtime.channel import AnsweringEnd, open_end
+
     loop = asyncio.get_running_loop()
     lifecycle = Lifecycle(loop, make_logger("main"))
     loop.add_signal_handler(signal.SIGTERM, lifecycle.drain.set)

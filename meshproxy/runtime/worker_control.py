@@ -12,7 +12,6 @@ from typing import Any
 
 from meshproxy.model.listener import Listener
 from meshproxy.runtime.access_log_files import AccessLogFiles
-from meshproxy.runtime.admin.clusters import cluster_status
 from meshproxy.runtime.lifecycle import Lifecycle
 from meshproxy.runtime.listener import Listeners
 from meshproxy.runtime.program_log import ProgramLog
@@ -48,7 +47,7 @@ class WorkerControl:
         self._access_logs = access_logs
         self._program_log = program_log
         self._commands: dict[str, Callable[[Any], Any]] = {
-            "clusters": lambda _: [cluster_status(cluster) for cluster in worker.clusters],
+            "clusters": self._clusters,
             "drain": self._drain,
             "end_now": lambda _: lifecycle.end_now(),
             "health_failed": self._set_health_failed,
@@ -64,6 +63,11 @@ class WorkerControl:
     def perform(self, command: str, argument: Any = None) -> Any:
         """Carry out a command and return its answer. Raises KeyError for an unknown one."""
         return self._commands[command](argument)
+
+    def _clusters(self, _: Any) -> list[Any]:
+        from meshproxy.runtime.admin.clusters import cluster_status  # only who looks needs it
+
+        return [cluster_status(cluster) for cluster in self._worker.clusters]
 
     def _set_health_failed(self, failed: bool) -> None:
         self._worker.health_failed = failed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 from urllib.parse import unquote
 
 TEXT = "text/plain; charset=UTF-8"
@@ -34,6 +35,16 @@ class AdminResponse:
 
 
 Handler = Callable[[AdminRequest], AdminResponse | Awaitable[AdminResponse]]
+
+
+class AdminSite(Protocol):
+    """All pages: handlers by path, the paths that change something, and what is said for any other path."""
+
+    @property
+    def handlers(self) -> Mapping[str, Handler]: ...
+    @property
+    def mutating(self) -> frozenset[str]: ...
+    def not_found(self) -> str: ...
 
 
 def parse_parameters(query: str) -> dict[str, str]:

@@ -8,17 +8,30 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from meshproxy.runtime.admin import clusters, config_dump, listeners, logging_page, runtime_values, server_info
-from meshproxy.runtime.admin.commands import render_help, render_home
+from meshproxy.runtime.admin.commands import COMMANDS, render_help, render_home
 from meshproxy.runtime.admin.memory import process_memory
 from meshproxy.runtime.admin.message import HTML, JSON, OK, AdminRequest, AdminResponse, Handler
 from meshproxy.runtime.admin.program import Program
 from meshproxy.runtime.admin.stats_page import StatsPage
 from meshproxy.runtime.version import HOT_RESTART_VERSION
+from meshproxy.telemetry.tags import TagProducer
 
 _RECENT_OFF = "Lookup tracking is not enabled. Use /stats/recentlookups/enable to enable.\n\ntotal: 0\n"
 
 # Envoy sends this field twice with what it has to say against a query of /config_dump.
 _SNIFF_TWICE = (("x-content-type-options", "nosniff"),)
+
+
+class Site:
+    """Every page of the interface."""
+
+    def __init__(self, program: Program, make_tags: Callable[[], TagProducer]) -> None:
+        """make_tags: see `StatsPage`."""
+        self.handlers = make_handlers(program, StatsPage(program.fleet, make_tags))
+        self.mutating = frozenset(command.path for command in COMMANDS if command.mutates)
+
+    def not_found(self) -> str:
+        return f"invalid path. {render_help()}"
 
 
 def make_handlers(program: Program, stats: StatsPage) -> Mapping[str, Handler]:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 from meshproxy.address import Address, PipeAddress
@@ -21,25 +21,33 @@ from meshproxy.model.listener import AccessLog, FilterChain, FilterSpec, Listene
 from meshproxy.model.route import RouteTable
 from meshproxy.plugin.context import FactoryContext, Stream
 from meshproxy.plugin.http import TerminalHttpFilter
-from meshproxy.runtime.admin.commands import COMMANDS, render_help
 from meshproxy.runtime.admin.guard import refusal, split_host
-from meshproxy.runtime.admin.message import AdminRequest, AdminResponse, Handler, parse_parameters
+from meshproxy.runtime.admin.message import AdminRequest, AdminResponse, AdminSite, parse_parameters
 from meshproxy.runtime.clusters import Clusters
 from meshproxy.runtime.http_connection import HttpConnection
 from meshproxy.runtime.listener import ActiveListener, Listeners, open_socket
 from meshproxy.runtime.worker import Worker
 
 _MAX_BODY = 64 * 1024
-_MUTATING = frozenset(command.path for command in COMMANDS if command.mutates)
 
 
-@dataclass(frozen=True, slots=True)
 class AdminConfig:
-    """handlers: by path. allowed_hosts: host names accepted beside localhost and IP addresses."""
+    """What the filter's instances share.
 
-    worker: Worker
-    handlers: Mapping[str, Handler]
-    allowed_hosts: frozenset[str] = frozenset()
+    make_site: makes the pages, when the first request comes; most of a proxy's life nobody asks for most of them, and
+    the code for them needn't be there at the start. allowed_hosts: host names accepted beside localhost and IP
+    addresses.
+    """
+
+    def __init__(self, worker: Worker, make_site: Callable[[], AdminSite], allowed_hosts: frozenset[str]) -> None:
+        self.worker = worker
+        self.allowed_hosts = allowed_hosts
+        self._make_site = make_site
+
+    @cached_property
+    def site(self) -> AdminSite:
+        """The pages."""
+        return self._make_site()
 
 
 class AdminFilter(TerminalHttpFilter[AdminConfig]):
@@ -73,15 +81,15 @@ class AdminFilter(TerminalHttpFilter[AdminConfig]):
     def _answer(self, stream: Stream) -> None:
         request = self._request
         path, _, query = request.path.partition("?")
-        # The path has been normalised; Envoy also undoes percent-encoding of what needs none.
-        mutates = path in _MUTATING
+        site = self.config.site
+        mutates = path in site.mutating
         reason = refusal(request.authority, request.fields, mutates, self.config.allowed_hosts)
         if reason is not None:
             _send(stream, AdminResponse(reason, 403))
             return
-        handler = self.config.handlers.get(path)
+        handler = site.handlers.get(path)
         if handler is None:
-            _send(stream, AdminResponse("invalid path. " + render_help(), 404))
+            _send(stream, AdminResponse(site.not_found(), 404))
             return
         if mutates and request.method != "POST":
             _send(stream, AdminResponse(f"Method {request.method} not allowed, POST required.", 405))
@@ -127,7 +135,7 @@ class AdminServer:
         self,
         worker: Worker,
         address: Address,
-        handlers: Mapping[str, Handler],
+        make_site: Callable[[], AdminSite],
         context: FactoryContext,
         access_logs: tuple[AccessLog, ...] = (),
         allowed_hosts: frozenset[str] = frozenset(),
@@ -139,7 +147,7 @@ class AdminServer:
         manager = HttpConnectionManagerConfig(
             stat_prefix="admin",
             route_table=RouteTable(name="admin"),
-            http_filters=(FilterSpec("admin", AdminFilter, AdminConfig(worker, handlers, allowed_hosts), context),),
+            http_filters=(FilterSpec("admin", AdminFilter, AdminConfig(worker, make_site, allowed_hosts), context),),
             access_logs=access_logs,
             use_remote_address=True,
             generate_request_id=False,
