@@ -20,9 +20,13 @@ import uvloop
 
 from meshproxy.config.bootstrap_load import read_source
 from meshproxy.plugin.listener import Socket
-from meshproxy.proxy import Proxy, load_configuration, tune_collector
+from meshproxy.proxy import Proxy, load_configuration, make_logger, tune_collector
+from meshproxy.runtime.auto_sni import NO_NAME
 from meshproxy.runtime.connection import ServerConnection
+from meshproxy.runtime.http1_pool import Http1Pool
 from meshproxy.runtime.http1_upstream import Http1Upstream
+from meshproxy.runtime.lifecycle import Lifecycle
+from meshproxy.runtime.options import Options
 
 ANSWER = (
     b"HTTP/1.1 200 OK\r\nServer: nginx\r\nDate: Mon, 23 Nov 2026 10:00:00 GMT\r\nContent-Type: text/plain\r\n"
@@ -87,7 +91,8 @@ def requests(count: int) -> list[bytes]:
 
 async def run(path: Path, count: int, profile: bool) -> None:
     loop = asyncio.get_running_loop()
-    proxy = Proxy(loop, load_configuration([read_source(path)]))
+    lifecycle = Lifecycle(loop, make_logger("main"))
+    proxy = Proxy(loop, load_configuration([read_source(path)]), Options(), lifecycle)
     proxy.start({})
     listener = proxy.listeners.active[0]
     facts = Socket(("127.0.0.1", 1), ("127.0.0.1", 2), ("127.0.0.1", 1), ("127.0.0.1", 2))
@@ -99,9 +104,7 @@ async def run(path: Path, count: int, profile: bool) -> None:
     upstreams: list[Http1Upstream] = []
     for cluster in proxy.worker.clusters:
         for host in cluster.hosts():
-            from meshproxy.runtime.http1_pool import Http1Pool
-
-            pool = cluster._pools[host, "DEFAULT"] = Http1Pool(cluster, host, "DEFAULT")
+            pool = cluster._pools[host, "DEFAULT", NO_NAME] = Http1Pool(cluster, host, "DEFAULT")
             pool.limits.connections.acquire()
             upstream = Http1Upstream(pool)
             upstream.connection_made(FakeTransport())
