@@ -17,6 +17,7 @@ case tests what it says: text that must occur in what Envoy did.
 from __future__ import annotations
 
 import enum
+import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -78,6 +79,7 @@ class Client:
     quiet: how long nothing must happen after the last byte before the connection counts as open.
     timing: compare when the first byte and the end came.
     view: how bodies are shown: "text", or a function of the text, such as `shape` for JSON.
+    tls: makes what the connection is wrapped in; the transcript begins with what was agreed on, or why nothing was.
     """
 
     ops: tuple[Op, ...]
@@ -88,6 +90,8 @@ class Client:
     timing: bool = True
     view: Callable[[str], str] | None = None
     raw: bool = False
+    tls: Callable[[], ssl.SSLContext] | None = None
+    server_name: str = ""
 
 
 def client(*ops: Op, **options: object) -> Client:
@@ -112,6 +116,7 @@ class Upstream:
     mode: "http"; "raw" plays `answers[0]` (then [1] ...) per connection on opaque bytes; "refuse" answers connects with
         RST; "unanswered" lets them wait for ever.
     probe: what answers a request for /probe, whatever its number.
+    tls: makes what its connections are wrapped in.
     """
 
     answers: tuple[tuple[Op, ...], ...] = ((OK,),)
@@ -119,6 +124,7 @@ class Upstream:
     mode: str = "http"
     host: str = "127.0.0.1"
     probe: tuple[Op, ...] = ()
+    tls: Callable[[], ssl.SSLContext] | None = None
 
 
 def answer(*ops: Op, at: str = "complete") -> dict[str, Upstream]:

@@ -10,7 +10,7 @@ import random
 import socket
 from collections.abc import Iterator
 
-_FIRST, _LAST, _SIZE = 11_000, 32_000, 128
+_FIRST, _LAST, _SIZE = 10_500, 32_500, 256
 
 
 class PortBlock:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import ssl
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ from .transcript import Normaliser, Transcript, show_body, show_message, show_wi
 from .upstream import Peer, Recorder
 from .wire import WireReader
 
-AT_ONCE = 48
+AT_ONCE = 64
 _REQUEST = re.compile(rb"(?m)^([A-Z-]+) [^\r\n]* HTTP/\d")
 
 
@@ -56,13 +57,21 @@ class Placed:
         lines = self.transcript.sections.setdefault(name, [])
         loop = asyncio.get_running_loop()
         try:
-            reader, writer = await asyncio.open_connection(client.host, int(self.values[client.to]))
+            reader, writer = await _open(client, int(self.values[client.to]))
+        except ssl.SSLError as error:
+            lines.append(f"no tls: {error.reason}")
+            return
         except ConnectionResetError:
             lines += ["[raw] ''", "end: fin"] if client.raw else ["end: fin"]  # accepted and at once reset
             return
         except OSError as error:
             lines.append(f"connect: {type(error).__name__}")
             return
+        agreed = writer.get_extra_info("ssl_object")
+        if agreed is not None:
+            lines.append(f"tls: {agreed.version()} {agreed.cipher()[0]} alpn={agreed.selected_alpn_protocol()}")
+            shown = agreed.getpeercert()
+            lines.append(f"certificate: {shown['subject'][-1][0][1]} {shown.get('subjectAltName', ())}")
         began = loop.time()
         first = last = 0.0
 
@@ -158,6 +167,14 @@ class Placed:
             except (OSError, TimeoutError) as error:
                 text = f"no statistics: {type(error).__name__}"
             self.transcript.sections["stats"] = [self.normalise(line) for line in text.splitlines()]
+
+
+async def _open(client: Client, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    if client.tls is None:
+        return await asyncio.open_connection(client.host, port)
+    return await asyncio.open_connection(
+        client.host, port, ssl=client.tls(), server_hostname=client.server_name, ssl_handshake_timeout=5
+    )
 
 
 async def fetch(port: int, path: str) -> str:

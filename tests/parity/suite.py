@@ -13,9 +13,9 @@ from .case import Case
 from .runner import Session
 from .transcript import Transcript, differences
 
-PER_PROCESS = 40
+PER_PROCESS = 64
 LARGE_AT_ONCE = 4
-SMALL_AT_ONCE = 12
+SMALL_AT_ONCE = 16
 STARTS_AT_ONCE = 3
 SECOND_LOOKS = 120
 
@@ -63,16 +63,21 @@ class Outcome:
 
 
 def groups(cases: Iterable[Case]) -> list[list[Case]]:
-    """Cases that may share a process, by area; those with `alone` or an own configuration have one each."""
-    together: dict[str, list[Case]] = {}
-    alone = []
-    for case in cases:
-        if case.alone or case.config or case.refused:
-            alone.append([case])
-        else:
-            together.setdefault(case.area, []).append(case)
-    pieces = [area[i : i + PER_PROCESS] for area in together.values() for i in range(0, len(area), PER_PROCESS)]
-    return sorted(pieces, key=len, reverse=True) + alone
+    """Cases that share a process, the long ones with the long; some need one of their own."""
+    ordered = sorted(cases, key=duration, reverse=True)
+    alone = [[case] for case in ordered if case.alone or case.config or case.refused]
+    together = [case for case in ordered if [case] not in alone]
+    return [together[i : i + PER_PROCESS] for i in range(0, len(together), PER_PROCESS)] + alone
+
+
+def duration(case: Case) -> float:
+    """About how many seconds a case waits."""
+    if case.refused:
+        return 0.0
+    times = ([float(op) for op in client.ops if isinstance(op, float | int)] for client in case.all_clients())
+    return max(
+        client.start + sum(waits) + client.quiet for client, waits in zip(case.all_clients(), times, strict=True)
+    )
 
 
 async def run(programs: Sequence[str], cases: Sequence[Case]) -> list[dict[str, Transcript]]:

@@ -156,7 +156,8 @@ class Recorder:
                 filler.connect_ex((self.script.host, self.port))
                 self._sockets.append(filler)
         else:
-            self._server = await asyncio.start_server(self._accept, sock=listener, backlog=512)
+            tls = self.script.tls() if self.script.tls is not None else None
+            self._server = await asyncio.start_server(self._accept, sock=listener, backlog=512, ssl=tls)
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         # A task of our own: asyncio's would report its cancellation, the normal end of a case, as an error.
