@@ -101,7 +101,11 @@ def _compile_config(
     filter_class: FilterClass, typed: TypedView, factory: FactoryContext, compile_message: CompileMessage
 ) -> Any:
     if typed.struct is not None and filter_class.config_type is not None:
-        return read_struct(typed.struct, filter_class.config_type)
+        config = read_struct(typed.struct, filter_class.config_type)
+        try:
+            return filter_class.compile_struct(config, factory)
+        except ValueError as error:
+            typed.fail(str(error))
     return compile_message(filter_class, _as_message(typed), factory)
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Awaitable, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
 
 from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
 from meshproxy.plugin.context import FactoryContext, Logger, Stream
@@ -100,6 +100,15 @@ class HttpFilter(Generic[C]):
         Raises ConfigError (see `ConfigView.fail`).
         """
         view.fail(f"{cls.__name__} takes its configuration as a TypedStruct")
+
+    @classmethod
+    def compile_struct(cls, config: Any, context: FactoryContext) -> C:
+        """`compile` for a filter with a `config_type`: `config` is one, read and checked.
+
+        What this returns all instances share: the place for counters, tables and caches. Raises ValueError for values
+        that can't be used together.
+        """
+        return cast("C", config)
 
     @classmethod
     def compile_route(cls, view: ConfigView, context: FactoryContext) -> C:

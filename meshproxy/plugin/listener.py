@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
 
 from meshproxy.plugin.context import FactoryContext
 
@@ -74,6 +74,15 @@ class ListenerFilter(Generic[C]):
     def compile(cls, view: ConfigView, context: FactoryContext) -> C:
         """Turn the filter's message into what its instances use; runs once. Raises ConfigError."""
         view.fail(f"{cls.__name__} takes its configuration as a TypedStruct")
+
+    @classmethod
+    def compile_struct(cls, config: Any, context: FactoryContext) -> C:
+        """`compile` for a filter with a `config_type`: `config` is one, read and checked.
+
+        What this returns all instances share: the place for counters, tables and caches. Raises ValueError for values
+        that can't be used together.
+        """
+        return cast("C", config)
 
     def on_accept(self, socket: Socket) -> Awaitable[None] | None:
         """The connection was accepted. Raise RefuseConnection to close it."""

@@ -8,7 +8,7 @@ is not read.
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
 
 from meshproxy.plugin.context import Connection, FactoryContext, Logger
 from meshproxy.plugin.stats import StatsScope
@@ -45,7 +45,16 @@ class NetworkFilter(Generic[C]):
         view.fail(f"{cls.__name__} takes its configuration as a TypedStruct")
 
     @classmethod
-    def prepare(cls, config: Any, context: FactoryContext) -> Any:
+    def compile_struct(cls, config: Any, context: FactoryContext) -> C:
+        """`compile` for a filter with a `config_type`: `config` is one, read and checked.
+
+        What this returns all instances share: the place for counters, tables and caches. Raises ValueError for values
+        that can't be used together.
+        """
+        return cast("C", config)
+
+    @classmethod
+    def for_worker(cls, config: Any, context: FactoryContext, listener_stats: StatsScope) -> Any:
         """Make what the instances of one worker share out of the compiled configuration; they get it as `config`."""
         return config
 

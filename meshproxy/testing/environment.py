@@ -14,6 +14,7 @@ from meshproxy.config.context import CompileContext
 from meshproxy.config.filters import compile_filter, compile_filter_level, factory_context
 from meshproxy.errors import ConfigError
 from meshproxy.model.listener import AccessLog, FilterSpec
+from meshproxy.model.route import FILTER_DISABLED
 from meshproxy.model.snapshot import Node
 from meshproxy.plugin.registry import GROUP, FilterClass, FilterRegistry, kind_of
 from meshproxy.plugin.stats import StatsScope
@@ -110,13 +111,14 @@ class Environment:
     def compile(self, filter_class: FilterClass, config: Any, scope: StatsScope, name: str = "") -> FilterSpec:
         """A filter with its configuration, compiled by the program's own code.
 
-        config: an object, taken as it is; or a dict, as it would stand in YAML. A dict is read into `config_type`, or
-        into the message that the class is registered for, or into the one that its "@type" names. Raises ConfigError,
-        also for fields that nothing read.
+        config: an object, which only `compile_struct` sees; or a dict, as it would stand in YAML. A dict is read into
+        `config_type`, or into the message that the class is registered for, or into the one that its "@type" names.
+        Raises ConfigError, also for fields that nothing read.
         """
         name = name or filter_class.__name__
         if not isinstance(config, dict):
-            return FilterSpec(name, filter_class, config, factory_context(name, scope, self._context))
+            context = factory_context(name, scope, self._context)
+            return FilterSpec(name, filter_class, filter_class.compile_struct(config, context), context)
         kind = kind_of(filter_class)
         message = str(config.get("@type") or _registered_name(filter_class) or filter_class.__name__).rpartition("/")[2]
         self._context.registry = FilterRegistry.of(filter_class, name=message)
@@ -133,7 +135,7 @@ class Environment:
         A dict needs an "@type" unless the filter is configured with a TypedStruct. Raises ConfigError.
         """
         if not isinstance(config, dict):
-            return config
+            return config if config is FILTER_DISABLED else spec.filter_class.compile_struct(config, spec.context)
         value = {key: item for key, item in config.items() if key != "@type"}
         message = str(config.get("@type", "")).rpartition("/")[2]
         typed = _typed(message or spec.filter_class.__name__, value, as_struct=not message)

@@ -40,7 +40,7 @@ class SteppedLoop(asyncio.AbstractEventLoop):
         asyncio._set_running_loop(self)
         try:
             yield
-            self._run_ready()
+            self._run_until(self._clock.now())
         finally:
             asyncio._set_running_loop(outer)
         if self._faults:
@@ -50,15 +50,18 @@ class SteppedLoop(asyncio.AbstractEventLoop):
         """Let time pass, timer by timer."""
         target = self._clock.now() + seconds
         with self.entered():
-            while True:
-                self._run_ready()
-                if not self._timers or self._timers[0][0] > target:
-                    break
-                due, _, handle = heapq.heappop(self._timers)
-                if not handle.cancelled():
-                    self._clock.advance(max(due - self._clock.now(), 0.0))
-                    self._ready.append(handle)
+            self._run_until(target)
             self._clock.advance(max(target - self._clock.now(), 0.0))
+
+    def _run_until(self, target: float) -> None:
+        """Run what is ready, and timer by timer what falls due up to `target`."""
+        self._run_ready()
+        while self._timers and self._timers[0][0] <= target:
+            due, _, handle = heapq.heappop(self._timers)
+            if not handle.cancelled():
+                self._clock.advance(max(due - self._clock.now(), 0.0))
+                self._ready.append(handle)
+                self._run_ready()
 
     def _run_ready(self) -> None:
         for _ in range(_MANY):

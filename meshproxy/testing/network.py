@@ -167,7 +167,11 @@ class NetworkHarness(Environment):
         scope = self._store.scope("")
         specs = [self.compile(each, settings, scope) for each, settings in before]
         specs.append(self.compile(filter_class, config, scope, name))
-        self._makers = [(spec.filter_class, spec.config, spec.context) for spec in specs]
+        stats = self._store.scope("listener.test.")
+        self._makers = [
+            (spec.filter_class, spec.filter_class.for_worker(spec.config, spec.context, stats), spec.context)
+            for spec in specs
+        ]
         self._listener = Listener("test", SocketAddress("192.0.2.10", 8080))
 
     def connect(self, facts: Socket | None = None) -> Client:

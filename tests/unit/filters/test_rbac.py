@@ -48,7 +48,8 @@ def test_a_denial_is_told_to_client_log_metadata_and_statistics() -> None:
 
 
 def test_what_no_policy_allows_is_denied() -> None:
-    for config in ({"rules": rules(p=policy({"not_rule": ANY}))}, {"rules": {}}):
+    configs: list[dict[str, Any]] = [{"rules": rules(p=policy({"not_rule": ANY}))}, {"rules": {}}]
+    for config in configs:
         exchange = FilterHarness(Rbac, config).request()
         assert exchange.stream.details == "rbac_access_denied_matched_policy[none]"
 

@@ -67,12 +67,12 @@ def test_each_direction_ends_by_itself(client_first: bool) -> None:
     if client_first:
         client.send(b"q", end=True)
         assert upstream.ended
-        assert not client.closed
+        assert not client.ended
         harness.upstream_sends("up", b"a", end=True)
     else:
         harness.upstream_sends("up", b"a", end=True)
         assert client.ended
-        assert not client.closed
+        assert upstream.closed_by_proxy == ""
         client.send(b"q", end=True)
     assert (upstream.received, client.received) == (b"q", b"a")
     assert (client.closed, upstream.closed_by_proxy) == ("close", "close")
@@ -142,7 +142,7 @@ def test_idle_timeout_counts_from_the_last_byte_of_either_side() -> None:
         client.send(b"x")
         harness.clock.advance(0.8)
         harness.upstream_sends("up", b"y")
-    assert not client.closed
+    assert not client.ended
     harness.clock.advance(1.1)
     assert client.closed == "close"
     assert harness.stats["tcp.t.idle_timeout"] == 1
