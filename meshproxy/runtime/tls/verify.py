@@ -56,6 +56,8 @@ def trust_domain_of(facts: CertificateFacts) -> str | None:
 
 def sent_chain(tls: ssl.SSLObject) -> list[CertificateFacts]:
     """What the peer sent, leaf first; empty if it has no certificate. Raises ValueError for unreadable ones."""
+    if tls.getpeercert(True) is None:
+        return []
     return [facts_of(der) for der in _chain(tls, "get_unverified_chain")]
 
 

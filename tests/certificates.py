@@ -1,0 +1,241 @@
+"""Certificates for tests: good ones, and ones with every fault that a peer may show."""
+
+from __future__ import annotations
+
+import atexit
+import datetime
+import ipaddress
+import ssl
+import tempfile
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+SERVER, CLIENT = ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH
+_NOW = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
+_DAY = datetime.timedelta(days=1)
+
+
+def uri(value: str) -> x509.GeneralName:
+    return x509.UniformResourceIdentifier(value)
+
+
+def dns(value: str) -> x509.GeneralName:
+    return x509.DNSName(value)
+
+
+def ip(value: str) -> x509.GeneralName:
+    return x509.IPAddress(ipaddress.ip_address(value))
+
+
+def email(value: str) -> x509.GeneralName:
+    return x509.RFC822Name(value)
+
+
+@dataclass(frozen=True)
+class Issued:
+    """A certificate with its key and those that vouch for it, leaf first."""
+
+    certificate: x509.Certificate
+    key: Any
+    chain: tuple[x509.Certificate, ...]
+
+    @property
+    def der(self) -> bytes:
+        return self.certificate.public_bytes(Encoding.DER)
+
+    @property
+    def pem(self) -> bytes:
+        return b"".join(each.public_bytes(Encoding.PEM) for each in self.chain)
+
+    @property
+    def key_pem(self) -> bytes:
+        return self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+    def encrypted_key_pem(self, password: bytes) -> bytes:
+        return self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(password))
+
+    def write(self, directory: Path, name: str) -> Issued:
+        (directory / f"{name}.pem").write_bytes(self.pem)
+        (directory / f"{name}.key").write_bytes(self.key_pem)
+        return self
+
+
+def new_key(kind: str = "ec") -> Any:
+    return rsa.generate_private_key(65537, int(kind[3:] or 2048)) if kind.startswith("rsa") else _CURVES[kind]()
+
+
+_CURVES = {
+    "ec": lambda: ec.generate_private_key(ec.SECP256R1()),
+    "p384": lambda: ec.generate_private_key(ec.SECP384R1()),
+}
+
+
+class Authority:
+    """Issues certificates; itself signed by `parent`, if there is one."""
+
+    def __init__(self, name: str, parent: Authority | None = None) -> None:
+        self.name = x509.Name(
+            [x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Mesh"), x509.NameAttribute(NameOID.COMMON_NAME, name)]
+        )
+        self.key = new_key()
+        issuer = parent or self
+        public = self.key.public_key()
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(self.name)
+            .issuer_name(issuer.name)
+            .public_key(public)
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(_NOW - _DAY)
+            .not_valid_after(_NOW + 3650 * _DAY)
+            .add_extension(x509.BasicConstraints(True, None), True)
+            .add_extension(x509.KeyUsage(False, False, False, False, False, True, True, False, False), True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), False)
+        )
+        self.certificate = builder.sign(issuer.key, hashes.SHA256())
+        self.chain: tuple[x509.Certificate, ...] = (self.certificate, *parent.chain) if parent is not None else ()
+
+    @property
+    def pem(self) -> bytes:
+        return self.certificate.public_bytes(Encoding.PEM)
+
+    def issue(
+        self,
+        common_name: str = "",
+        *names: x509.GeneralName,
+        kind: str = "ec",
+        usages: tuple[x509.ObjectIdentifier, ...] = (SERVER, CLIENT),
+        starts: int = -1,
+        ends: int = 365,
+        signs: bool = True,
+    ) -> Issued:
+        """starts, ends: days from now. usages: EKU, () for none. signs: key usage digitalSignature."""
+        key = new_key(kind)
+        subject = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Mesh")]
+        if common_name:
+            subject.append(x509.NameAttribute(NameOID.COMMON_NAME, common_name))
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(x509.Name(subject))
+            .issuer_name(self.name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(_NOW + starts * _DAY)
+            .not_valid_after(_NOW + ends * _DAY)
+            .add_extension(x509.BasicConstraints(False, None), True)
+            .add_extension(x509.KeyUsage(signs, False, True, False, False, False, False, False, False), True)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()), False)
+        )
+        if names:
+            builder = builder.add_extension(x509.SubjectAlternativeName(names), False)
+        if usages:
+            builder = builder.add_extension(x509.ExtendedKeyUsage(usages), False)
+        certificate = builder.sign(self.key, hashes.SHA256())
+        return Issued(certificate, key, (certificate, *self.chain))
+
+    def revoke(self, *revoked: Issued) -> bytes:
+        """A CRL in PEM."""
+        builder = (
+            x509.CertificateRevocationListBuilder()
+            .issuer_name(self.name)
+            .last_update(_NOW - _DAY)
+            .next_update(_NOW + 365 * _DAY)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()), False)
+        )
+        for each in revoked:
+            entry = x509.RevokedCertificateBuilder().serial_number(each.certificate.serial_number)
+            builder = builder.add_revoked_certificate(entry.revocation_date(_NOW - _DAY).build())
+        return builder.sign(self.key, hashes.SHA256()).public_bytes(Encoding.PEM)
+
+
+ID = "spiffe://cluster.local/ns/default/sa/"
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder with one mesh's certificates: `<name>.pem`, `<name>.key`."""
+
+    path: Path
+    issued: dict[str, Issued]
+
+    def client_context(
+        self,
+        name: str = "client",
+        *,
+        ca: str = "ca",
+        alpn: tuple[str, ...] = (),
+        version: ssl.TLSVersion | None = None,
+        ciphers: str = "",
+    ) -> ssl.SSLContext:
+        """A client that shows certificate `name` ("" for none) and trusts `ca`, whatever name it is for."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.load_verify_locations(self.path / f"{ca}.pem")
+        if name:
+            context.load_cert_chain(self.path / f"{name}.pem", self.path / f"{name}.key")
+        if alpn:
+            context.set_alpn_protocols(list(alpn))
+        if version is not None:
+            context.minimum_version = context.maximum_version = version
+        if ciphers:
+            context.set_ciphers(ciphers)
+        return context
+
+    def server_context(
+        self, name: str = "server", *, ca: str = "", alpn: tuple[str, ...] = (), version: ssl.TLSVersion | None = None
+    ) -> ssl.SSLContext:
+        """A server with certificate `name`; `ca` is whom its clients must be vouched for by, "" for no such wish."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.path / f"{name}.pem", self.path / f"{name}.key")
+        if ca:
+            context.verify_mode = ssl.CERT_REQUIRED
+            context.load_verify_locations(self.path / f"{ca}.pem")
+        if alpn:
+            context.set_alpn_protocols(list(alpn))
+        if version is not None:
+            context.minimum_version = context.maximum_version = version
+        return context
+
+
+@cache
+def folder() -> Folder:
+    """The certificates that most tests use; made once per process, deleted at its end."""
+    directory = tempfile.TemporaryDirectory(prefix="certificates-")
+    atexit.register(directory.cleanup)
+    path = Path(directory.name)
+    root, other = Authority("root"), Authority("other")
+    middle = Authority("middle", root)
+    sans = (dns("server.test"), dns("*.wild.test"), ip("127.0.0.1"))
+    issued = {
+        "server": root.issue("server", uri(ID + "server"), *sans),
+        "server-rsa": root.issue("server", uri(ID + "server"), *sans, kind="rsa"),
+        "two": root.issue("two", dns("two.test"), dns("*.two.test")),
+        "client": root.issue("client", uri(ID + "client"), dns("client.test"), dns("client2.test"), email("a@b.test")),
+        "middle-client": middle.issue("middle-client", uri(ID + "client")),
+        "foreign": root.issue("foreign", uri("spiffe://other.domain/ns/default/sa/client")),
+        "nameless": root.issue("nameless"),
+        "untrusted": other.issue("untrusted", uri(ID + "client")),
+        "untrusted-server": other.issue("server", uri(ID + "server"), *sans),
+        "expired": root.issue("expired", uri(ID + "client"), *sans, starts=-30, ends=-1),
+        "future": root.issue("future", uri(ID + "client"), *sans, starts=30),
+        "server-only": root.issue("server-only", uri(ID + "client"), *sans, usages=(SERVER,)),
+        "client-only": root.issue("client-only", uri(ID + "client"), *sans, usages=(CLIENT,)),
+        "revoked": root.issue("revoked", uri(ID + "client")),
+        "other-domain": other.issue("other-domain", uri("spiffe://other.domain/sa/x")),
+    }
+    for name, each in issued.items():
+        each.write(path, name)
+    for name, authority in {"ca": root, "ca2": other, "middle": middle}.items():
+        (path / f"{name}.pem").write_bytes(authority.pem)
+    (path / "both.pem").write_bytes(root.pem + other.pem)
+    (path / "crl.pem").write_bytes(root.revoke(issued["revoked"]))
+    (path / "garbage.pem").write_text("no certificate")
+    return Folder(path, issued)
