@@ -8,7 +8,6 @@ and nothing is answered that wasn't asked. After a request that broke the protoc
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from typing import Any, ClassVar
 
 from meshproxy.codec.h1_encode import NameWriter
@@ -18,6 +17,7 @@ from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
 from meshproxy.plugin.context import Connection, FactoryContext, Timer
 from meshproxy.plugin.network import NetworkFilter
 from meshproxy.plugin.replies import MISSING_HOST, REQUEST_HEADERS_TIMEOUT, UPGRADE_FAILED, LocalReply
+from meshproxy.plugin.stats import StatsScope
 from meshproxy.runtime.connection import ServerConnection
 from meshproxy.runtime.http_manager import HttpManager
 from meshproxy.runtime.http_stream import HttpServerStream
@@ -42,15 +42,16 @@ class HttpConnection(NetworkFilter[HttpManager]):
         self._requests = 0
         self._last_end = 0.0
         self._idle_timer: Timer | None = None
-        self._stream_idle_timer: Timer | None = None
         self._headers_timer: Timer | None = None
         self._stalled = False
         self._local_close = False
 
     @classmethod
-    def prepare(cls, config: Any, context: FactoryContext) -> HttpManager:
+    def for_worker(cls, config: Any, context: FactoryContext, listener_stats: StatsScope) -> HttpManager:
         """The compiled options (`HttpConnectionManagerConfig`) become what this worker's connections share."""
-        return HttpManager(config, context)
+        manager = HttpManager(config, context)
+        manager.attach_to_listener(listener_stats)
+        return manager
 
     # What the connection calls.
 
@@ -66,10 +67,8 @@ class HttpConnection(NetworkFilter[HttpManager]):
         stats.cx_http1_total.value += 1
         stats.cx_http1_active.value += 1
         self._last_end = connection.stream.start
-        if config.idle_timeout:
-            self._idle_timer = connection.schedule(config.idle_timeout, self._check_idle)
-        if config.stream_idle_timeout:
-            self._watch_streams(config.stream_idle_timeout)
+        if self.manager.look_after:
+            self._idle_timer = connection.schedule(self.manager.look_after, self._look)
         if config.max_connection_duration:
             connection.schedule(config.max_connection_duration, self._duration_reached)
 
@@ -123,7 +122,7 @@ class HttpConnection(NetworkFilter[HttpManager]):
         stats.cx_destroy.value += 1
         (stats.cx_destroy_local if self._local_close else stats.cx_destroy_remote).value += 1
         stats.cx_length_ms.record((self.worker.loop.time() - self.connection.stream.start) * 1000)
-        for timer in (self._idle_timer, self._stream_idle_timer, self._headers_timer):
+        for timer in (self._idle_timer, self._headers_timer):
             if timer is not None:
                 timer.cancel()
         stream, self.stream = self.stream, None
@@ -252,7 +251,9 @@ class HttpConnection(NetworkFilter[HttpManager]):
             if stream is not None and stream.close_after:
                 return
             stats.started += 1
-            request = error.request if error.request is not None else RequestHeaders("", "", "")
+            request = RequestHeaders("", "", "")
+            if error.request is not None and error.details == "missing_host_header":
+                request = error.request  # only this fault is found after Envoy has taken the head in
             stream = HttpServerStream(self, request, False, self.worker.loop.time())
             self.stream = stream
         stream.close_after = True
@@ -298,31 +299,38 @@ class HttpConnection(NetworkFilter[HttpManager]):
 
     # Timers of the connection.
 
-    def _watch_streams(self, timeout: float) -> None:
-        """Keep an eye on the current stream's activity; one timer serves all streams of the connection."""
-        stream = self.stream
-        left = timeout
-        if stream is not None and not stream.done and not stream.idle_timeout_of_route:
-            stream.check_idle(timeout)
-            if not stream.done:
-                left = max(stream.last_activity + timeout - self.worker.loop.time(), 0.01)
-        if not self.connection.closed:
-            # A stream that begins between two looks is looked at early, and then again when its own time is up.
-            self._stream_idle_timer = self.connection.schedule(left, partial(self._watch_streams, timeout))
+    def _look(self) -> None:
+        """Has the stream, or the connection without one, been idle for too long? One timer serves both questions.
 
-    def _check_idle(self) -> None:
+        What begins between two looks is looked at early, and then again when its own time is up.
+        """
         config = self.manager.config
-        left = config.idle_timeout
-        if self.stream is None:
-            left = self._last_end + config.idle_timeout - self.worker.loop.time()
-            if left <= 0.001:
-                self.manager.stats.cx_idle_timeout.value += 1
-                if self._last_end == self.connection.stream.start and not self.parser.buffered:
-                    self._close(0.0)  # it never sent anything, so there is no last request to wait for
-                else:
-                    self._drain_then_close()
-                return
-        self._idle_timer = self.connection.schedule(left, self._check_idle)
+        now = self.worker.loop.time()
+        stream = self.stream
+        due = []
+        if stream is not None and not stream.done:
+            if config.stream_idle_timeout and not stream.idle_timeout_of_route:
+                stream.check_idle(config.stream_idle_timeout)
+                due.append(stream.last_activity + config.stream_idle_timeout)
+            if config.idle_timeout:
+                due.append(now + config.idle_timeout)
+        else:
+            if config.stream_idle_timeout:
+                due.append(now + config.stream_idle_timeout)
+            if config.idle_timeout:
+                due.append(self._last_end + config.idle_timeout)
+                if due[-1] <= now + 0.001:
+                    self._idle_too_long()
+                    return
+        if not self.connection.closed and due:
+            self._idle_timer = self.connection.schedule(max(min(due) - now, 0.01), self._look)
+
+    def _idle_too_long(self) -> None:
+        self.manager.stats.cx_idle_timeout.value += 1
+        if self._last_end == self.connection.stream.start and not self.parser.buffered:
+            self._close(0.0)  # it never sent anything, so there is no last request to wait for
+        else:
+            self._drain_then_close()
 
     def _duration_reached(self) -> None:
         self.manager.stats.cx_max_duration_reached.value += 1

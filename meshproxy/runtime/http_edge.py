@@ -44,6 +44,7 @@ _EDGE_ONLY = (
     "x-envoy-original-path",
     "x-envoy-original-host",
 )
+_CONTROL_SET = frozenset(_CONTROL)
 _HOP_BY_HOP = ("connection", "keep-alive", "proxy-connection", "upgrade", "te", "http2-settings")
 _REQUEST_SPECIAL = frozenset((*_CONTROL, *_EDGE_ONLY, *_HOP_BY_HOP, "x-envoy-internal", "x-forwarded-client-cert"))
 _RESPONSE_SPECIAL = frozenset(("connection", "keep-alive", "proxy-connection", "upgrade"))
@@ -169,8 +170,9 @@ class RequestEdge:
             request.remove("upgrade")
 
     def _strip_control(self, request: RequestHeaders, *, edge: bool) -> None:
-        for name in _CONTROL:
-            request.remove(name)
+        if not _CONTROL_SET.isdisjoint(request.fields):
+            for name in _CONTROL:
+                request.remove(name)
         if edge:
             for name in _EDGE_ONLY:
                 request.remove(name)

@@ -35,6 +35,8 @@ class HttpManager:
         self.new_request_id = id_source(context.rng.getrandbits)
         self.default_plan = plan_filters(config.http_filters, {})
         self.plans_differ = False
+        # Seconds after which a new connection is first looked at for idleness; 0: never.
+        self.look_after = min((t for t in (config.idle_timeout, config.stream_idle_timeout) if t), default=0.0)
         self.max_requests = config.max_requests_per_connection
         self.replaces_ids = config.use_remote_address and not config.preserve_external_request_id
         self.stream_timers = bool(config.max_stream_duration or config.request_timeout)

@@ -13,7 +13,7 @@ import errno
 import os
 import socket
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
 from typing import Any, Protocol
 
@@ -24,13 +24,12 @@ from meshproxy.plugin.listener import Socket
 from meshproxy.plugin.stats import StatsScope
 from meshproxy.plugin.stream_info import ConnectionInfo, StreamInfo
 from meshproxy.runtime.connection import Maker, ServerConnection
-from meshproxy.runtime.hooks import run_hook
-from meshproxy.runtime.http_manager import HttpManager
 from meshproxy.runtime.listener_filters import FilterRun
 from meshproxy.runtime.original_destination import kernel_destination, plain_ip
 from meshproxy.runtime.worker import Worker
 
 _ACCEPT_BATCH = 64
+_STREAM = int(socket.SOCK_STREAM)
 _ACCEPT_PAUSE = 0.1
 _OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
@@ -108,6 +107,36 @@ class ListenerStats:
         self.worker_cx_active = worker_scope.gauge("downstream_cx_active")
 
 
+class OwnName:
+    """What is known of the sockets that a listening socket accepts, before it accepts them.
+
+    fixed: their local address, unless the listener is bound to a wildcard address or to others' (TPROXY).
+    """
+
+    __slots__ = ("family", "fixed", "is_unix")
+
+    def __init__(self, listening: socket.socket) -> None:
+        self.family = int(listening.family)
+        self.is_unix = listening.family == socket.AF_UNIX
+        self.fixed: tuple[str, int] | None = None
+        if not self.is_unix and not _is_transparent(listening):
+            ip, port = self.of(listening)
+            if ip not in ("0.0.0.0", "::"):
+                self.fixed = ip, port
+
+    @staticmethod
+    def of(sock: socket.socket) -> tuple[str, int]:
+        """The local address of a socket."""
+        name = sock.getsockname()
+        return plain_ip(name[0]), name[1]
+
+
+def _is_transparent(listening: socket.socket) -> bool:
+    if listening.family == socket.AF_INET6:
+        return bool(listening.getsockopt(socket.IPPROTO_IPV6, _IPV6_TRANSPARENT))
+    return bool(listening.getsockopt(socket.SOL_IP, _IP_TRANSPARENT))
+
+
 class ActiveChain:
     """A filter chain with what its filters' instances share in this worker."""
 
@@ -117,12 +146,9 @@ class ActiveChain:
         """scope: the listener's."""
         self.config = config
         self.makers: tuple[Maker, ...] = tuple(
-            (spec.filter_class, spec.filter_class.prepare(spec.config, spec.context), spec.context)
+            (spec.filter_class, spec.filter_class.for_worker(spec.config, spec.context, scope), spec.context)
             for spec in config.filters
         )
-        for _, shared, _ in self.makers:
-            if isinstance(shared, HttpManager):
-                shared.attach_to_listener(scope)
 
 
 class ActiveListener:
@@ -145,11 +171,13 @@ class ActiveListener:
             ActiveChain(default, scope) if default is not None else None,
         )
         self._paused: set[int] = set()
+        self._own_names: dict[socket.socket, OwnName] = {}
 
     def adopt(self, sockets: Iterable[socket.socket]) -> None:
         """Take listening sockets over and begin to accept."""
         for sock in sockets:
             self.sockets.append(sock)
+            self._own_names[sock] = OwnName(sock)
             self.worker.loop.add_reader(sock.fileno(), self._accept, sock)
 
     def stop(self) -> None:
@@ -160,6 +188,7 @@ class ActiveListener:
                 pass  # whoever is in the backlog thinks to be connected already
             sock.close()
         self.sockets.clear()
+        self._own_names.clear()
 
     @property
     def listening(self) -> bool:
@@ -167,9 +196,12 @@ class ActiveListener:
 
     def _accept(self, sock: socket.socket) -> bool:
         """Accept what waits. Returns whether more may wait."""
+        own = self._own_names[sock]
         for _ in range(_ACCEPT_BATCH):
             try:
-                accepted, peer = sock.accept()
+                # `accept()` would look three enumerations up for each connection, and nobody asks for them.
+                descriptor, peer = sock._accept()  # type: ignore[attr-defined]  # what accept() itself calls
+                accepted = socket.socket(own.family, _STREAM, 0, descriptor)
             except BlockingIOError:
                 return False
             except OSError as error:
@@ -178,7 +210,7 @@ class ActiveListener:
                     return False
                 continue  # the client was gone before we came (ECONNABORTED and its like)
             try:
-                self._accepted(accepted, peer)
+                self._accepted(accepted, peer, own)
             except Exception as error:  # one connection's bad luck must not end the accept loop
                 accepted.close()
                 self.worker.log.error("accept failed", listener=self.config.name, error=repr(error))
@@ -197,21 +229,19 @@ class ActiveListener:
         if sock in self.sockets:
             self.worker.loop.add_reader(sock.fileno(), self._accept, sock)
 
-    def _accepted(self, accepted: socket.socket, peer: Any) -> None:
-        accepted.setblocking(False)
-        if accepted.family == socket.AF_UNIX:
+    def _accepted(self, accepted: socket.socket, peer: Any, own: OwnName) -> None:
+        if own.is_unix:
             local = remote = ("", 0)
         else:
-            accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            name = accepted.getsockname()
-            local = (plain_ip(name[0]), name[1])
+            local = own.fixed or own.of(accepted)
             remote = (plain_ip(peer[0]), peer[1])
         facts = Socket(local=local, remote=remote, direct_local=local, direct_remote=remote)
         config = self.config
         if not config.listener_filters and not config.use_original_dst:
             self._to_chain(accepted, facts)
             return
-        if accepted.family != socket.AF_UNIX:
+        accepted.setblocking(False)
+        if not own.is_unix:
             facts.kernel_destination = kernel_destination(accepted, remote[0])
             if facts.kernel_destination is None and config.transparent:
                 # Asked last: under TPROXY too, the proxy's calls of its own pod arrive redirected.
@@ -274,11 +304,21 @@ class ActiveListener:
             opening = self._transport_sockets.accept(chain.config, accepted, connection)
         else:
             opening = loop.connect_accepted_socket(lambda: connection, accepted)
-        run_hook(loop, opening, partial(self._opened, connection))
+        self._open(opening, connection)
 
-    def _opened(self, connection: ServerConnection, _: Any, error: BaseException | None) -> None:
-        if error is not None and connection.transport is None:
-            connection.connection_lost(None)
+    def _open(self, opening: Coroutine[Any, Any, Any], connection: ServerConnection, _: Any = None) -> None:
+        """Step the coroutine that makes the transport. It waits for a future or two; a task would cost more than it."""
+        try:
+            awaited = opening.send(None)
+        except StopIteration:
+            return
+        except (OSError, RuntimeError):
+            if connection.transport is None:
+                connection.connection_lost(None)
+            return
+        # What asyncio's tasks do with a future that a coroutine waits for.
+        awaited._asyncio_future_blocking = False
+        awaited.add_done_callback(partial(self._open, opening, connection))
 
     def _connection_info(self, facts: Socket) -> ConnectionInfo:
         info = ConnectionInfo()
