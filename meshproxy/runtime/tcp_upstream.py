@@ -20,7 +20,11 @@ _RESET = struct.pack("ii", 1, 0)
 
 
 class RawUpstream(TcpUpstream):
-    """Connects when made. What is written before the connection is there waits; the sink isn't told of room then."""
+    """Connects when made. What is written before the connection is there waits; the sink isn't told of room then.
+
+    As in Envoy it counts as a waiting request until it is connected and as an active one from then on, so that circuit
+    breakers and the least-request policy see connections as they see requests.
+    """
 
     host: Host
 
@@ -30,8 +34,10 @@ class RawUpstream(TcpUpstream):
         self.transport: Any = None
         self._sink: TcpUpstreamSink | None = sink
         self._waiting: list[tuple[bytes, bool]] = []
-        self._counted = False
+        self._counted = self._pending = self._active = False
         self._paused = False
+        self._closing = self._ended_by_host = False
+        self._opened = 0.0
         self._limits = cluster.limits()
         self._opening: asyncio.Task[None] | None = None
         stats = cluster.stats
@@ -40,6 +46,13 @@ class RawUpstream(TcpUpstream):
             cluster.worker.loop.call_soon(self._end, ResetReason.OVERFLOW, "")
             return
         self._counted = True
+        if not self._limits.pending_requests.try_acquire():
+            stats.upstream_rq_pending_overflow.inc()
+            cluster.worker.loop.call_soon(self._end, ResetReason.OVERFLOW, "")
+            return
+        self._pending = True
+        stats.upstream_rq_pending_total.inc()
+        stats.upstream_rq_pending_active.inc()
         stats.upstream_cx_total.inc()
         host.cx_total += 1
         self._rx = stats.upstream_cx_rx_bytes_total
@@ -60,19 +73,34 @@ class RawUpstream(TcpUpstream):
             self._failed(ResetReason.CONNECT_FAILURE, describe_failure(error))
 
     def _failed(self, reason: ResetReason, detail: str) -> None:
-        self.cluster.stats.upstream_cx_connect_fail.inc()
-        self.cluster.stats.upstream_cx_destroy.inc()
-        self.cluster.stats.upstream_rq_pending_failure_eject.inc()
+        if self._sink is None:
+            return  # closed before this came
+        stats = self.cluster.stats
+        stats.upstream_cx_connect_fail.inc()
+        stats.count_destroy(remote=reason is ResetReason.CONNECT_FAILURE, active=False)
+        stats.upstream_rq_pending_failure_eject.inc()
         self.host.cx_connect_fail += 1
         self._end(reason, detail)
 
     def _end(self, reason: ResetReason | None, detail: str) -> None:
+        """Give back what is counted, once, and tell the sink unless it has closed us."""
         if self._counted:
             self._counted = False
             self._limits.connections.release()
+        self._leave_queue()
+        if self._active:
+            self._active = False
+            self._limits.requests.release()
+            self.host.rq_active -= 1
         sink, self._sink = self._sink, None
         if sink is not None:
             sink.on_upstream_closed(reason, detail)
+
+    def _leave_queue(self) -> None:
+        if self._pending:
+            self._pending = False
+            self._limits.pending_requests.release()
+            self.cluster.stats.upstream_rq_pending_active.dec()
 
     # What the transport calls.
 
@@ -83,9 +111,16 @@ class RawUpstream(TcpUpstream):
         transport.set_write_buffer_limits(high=self.cluster.config.per_connection_buffer_limit)
         self.cluster.stats.upstream_cx_active.inc()
         self.host.cx_active += 1
+        self._opened = self.cluster.worker.loop.time()
+        self._leave_queue()
         if self._sink is None:
+            self._closing = True
             transport.abort()
             return
+        self._active = True
+        self._limits.requests.acquire()  # counted and, as in Envoy, not limited
+        self.host.rq_total += 1
+        self.host.rq_active += 1
         self._sink.on_upstream_connected(self)
         waiting, self._waiting = self._waiting, []
         for data, end in waiting:
@@ -104,6 +139,7 @@ class RawUpstream(TcpUpstream):
             self._sink.on_upstream_data(data, False)
 
     def eof_received(self) -> bool:
+        self._ended_by_host = True
         if self._sink is not None:
             self._sink.on_upstream_data(b"", True)
         return True
@@ -117,8 +153,10 @@ class RawUpstream(TcpUpstream):
             self._sink.on_upstream_blocked(False)
 
     def connection_lost(self, error: Exception | None) -> None:
-        self.cluster.stats.upstream_cx_active.dec()
-        self.cluster.stats.upstream_cx_destroy.inc()
+        stats = self.cluster.stats
+        stats.upstream_cx_active.dec()
+        stats.count_destroy(remote=self._ended_by_host or not self._closing, active=self._active)
+        stats.upstream_cx_length_ms.record(int((self.cluster.worker.loop.time() - self._opened) * 1000))
         self.host.cx_active -= 1
         self._end(None if error is None else ResetReason.CONNECTION_TERMINATION, "")
 
@@ -149,6 +187,7 @@ class RawUpstream(TcpUpstream):
 
     def close(self, *, reset: bool = False) -> None:
         self._sink = None
+        self._closing = True
         if self.transport is not None:
             if reset:
                 raw = self.transport.get_extra_info("socket")
@@ -159,4 +198,6 @@ class RawUpstream(TcpUpstream):
                 self.transport.close()
         elif self._opening is not None:
             self._opening.cancel()
+            if self._pending:
+                self.cluster.stats.upstream_rq_cancelled.inc()
             self._end(None, "")
