@@ -42,6 +42,16 @@ def _choose_weighted(action: ForwardAction, request: RequestHeaders, rng: random
     return clusters[-1]
 
 
+def changes_request(route: Route) -> bool:
+    """Whether `finalize_request` can change anything for this route."""
+    action = route.action
+    return bool(route.request_mutations) or not isinstance(action, ForwardAction) or (
+        bool(action.weighted_clusters or action.host_rewrite or action.host_rewrite_header)
+        or action.host_rewrite_path is not None
+        or action.rewrite_path is not None
+    )
+
+
 def finalize_request(
     route: Route, weighted: WeightedCluster | None, request: RequestHeaders, stream: Any, *, tell_original: bool
 ) -> None:

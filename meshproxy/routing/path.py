@@ -29,6 +29,7 @@ _plain_end = re.compile(r"[!$&-;=@-\[\]_a-z~]*").match
 _dot_parameters = re.compile(r"/(\.\.?);[^/]*").sub
 
 _REMEMBERED_PATHS = 1024
+_REMEMBERED_LENGTH = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,10 @@ def path_sanitizer(
     unchanged: dict[str, None] = {}
 
     def sanitize(path: str) -> str | PathRedirect | None:
-        if path in unchanged:
+        # The query is never touched, so what is remembered is the path before it.
+        mark = path.find("?")
+        bare = path if mark < 0 else path[:mark]
+        if bare in unchanged and (mark < 0 or "#" not in path):
             return path
         if "#" not in path:
             result = apply(path)
@@ -71,9 +75,10 @@ def path_sanitizer(
             result = apply(path[: path.index("#")])
         if result == path:
             # Paths repeat; the table is bounded, and begins anew when a flood of different ones fills it.
-            if len(unchanged) >= _REMEMBERED_PATHS:
-                unchanged.clear()
-            unchanged[path] = None
+            if len(bare) <= _REMEMBERED_LENGTH:
+                if len(unchanged) >= _REMEMBERED_PATHS:
+                    unchanged.clear()
+                unchanged[bare] = None
             return path
         return result
 
@@ -129,7 +134,7 @@ def normalize_path(path: str) -> str | None:
     """The normal form of `path`; the very same object when it is normal. None when it must be refused (`%00`)."""
     match = _plain_end(path)
     end = match.end() if match is not None else 0
-    if end == len(path) and "/." not in path:
+    if (end == len(path) or path[end] == "?") and "/." not in path:
         return path
     path, mark, query = path.partition("?")
     if "/." in path and ";" in path:

@@ -10,6 +10,7 @@ from meshproxy.model.http import HttpConnectionManagerConfig
 from meshproxy.model.route import ForwardAction, Route, RouteTable, WeightedCluster
 from meshproxy.plugin.context import FactoryContext
 from meshproxy.plugin.stats import StatsScope
+from meshproxy.routing.finalize import changes_request
 from meshproxy.routing.table import RouteIndex
 from meshproxy.runtime.http_client_certificate import client_certificate_header
 from meshproxy.runtime.http_edge import RequestEdge
@@ -41,6 +42,7 @@ class HttpManager:
         self.replaces_ids = config.use_remote_address and not config.preserve_external_request_id
         self.stream_timers = bool(config.max_stream_duration or config.request_timeout)
         self.timed_routes: set[Route] = set()
+        self.changing_routes: set[Route] = set()
         self._plans: dict[Route | WeightedCluster, HttpPlan] = {}
         self._upgrade_plans = {
             name: plan_filters(upgrade.filters, {})
@@ -51,6 +53,8 @@ class HttpManager:
             for route in virtual_host.routes:
                 self._plan_route(route)
                 self._note_timers(route)
+                if changes_request(route):
+                    self.changing_routes.add(route)
         self.plans_differ = bool(self._plans or self._upgrade_plans)
 
     def attach_to_listener(self, scope: StatsScope) -> None:

@@ -137,7 +137,7 @@ class HttpServerStream(FilterStream):
         self.choose_route()
 
     def finalize_request(self) -> None:
-        if self.route is not None:
+        if self.route in self.owner.manager.changing_routes:
             finalize_request(self.route, self.weighted, self.request, self, tell_original=True)
 
     def finalize_response(self, response: ResponseHeaders) -> None:
