@@ -63,6 +63,7 @@ CASES = [
         to("80", get("/api", "end-user: other", host="b"), address="10.96.0.2", start=1.2),
         to("80", WEBSOCKET.replace("app", "b"), address="10.96.0.2", start=1.5),
         merge_upstreams=True,
+        flat_upstream=True,
     ),
     sidecar(
         "retry",
@@ -71,6 +72,7 @@ CASES = [
         to("80", get("/a", host="a"), address="10.96.0.1", start=0.3),
         upstreams={"up": Upstream(((ERROR,),)), "up2": Upstream(((ERROR,),)), "up3": ECHO},
         merge_upstreams=True,
+        flat_upstream=True,
     ),
     sidecar(
         "tcp",
