@@ -7,6 +7,7 @@ Names are Envoy's: words joined by "."; the scope of a filter already carries it
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 
@@ -43,11 +44,22 @@ class Histogram(Protocol):
 
     def record(self, value: float) -> None: ...
 
+    def record_many(self, value: float, count: int) -> None: ...
+
 
 class TextReadout(Protocol):
     """A text, such as the version of a configuration."""
 
     value: str
+
+
+@dataclass(frozen=True, slots=True)
+class StatNames:
+    """Names of statistics by kind, without the prefix that they are used with."""
+
+    counters: tuple[str, ...] = ()
+    gauges: tuple[str, ...] = ()
+    histograms: tuple[str, ...] = ()
 
 
 class StatsScope(Protocol):
@@ -63,6 +75,12 @@ class StatsScope(Protocol):
 
     def before_read(self, fold: Callable[[], None]) -> None:
         """Call `fold` before anybody looks: for what is counted in one plain number on the path of a request."""
+
+    def before_latch(self, fold: Callable[[], None]) -> None:
+        """Call `fold` before an interval of the histograms ends: for values noted elsewhere on the path of a request."""
+
+    def declare(self, names: StatNames) -> None:
+        """Show `names` at zero as long as nobody counts them. Costs no object for each, unlike a handle."""
 
     def scope(self, prefix: str) -> StatsScope:
         """The scope whose prefix is this one's and `prefix`, which ends with "."."""

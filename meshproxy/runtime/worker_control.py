@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from meshproxy.model.listener import Listener
+from meshproxy.plugin.stats import StatNames
 from meshproxy.runtime.access_log_files import AccessLogFiles
 from meshproxy.runtime.lifecycle import Lifecycle
 from meshproxy.runtime.listener import Listeners
@@ -22,13 +23,20 @@ from meshproxy.telemetry.stats import HistogramData, StatsSnapshot
 def pack_snapshot(snapshot: StatsSnapshot) -> tuple[Any, ...]:
     """Statistics as nothing but built-in types."""
     histograms = {name: (data.interval, data.cumulative, data.bounds) for name, data in snapshot.histograms.items()}
-    return snapshot.counters, snapshot.gauges, histograms, snapshot.texts
+    declared = [(n.counters, n.gauges, n.histograms, list(prefixes)) for n, prefixes in snapshot.declared.items()]
+    return snapshot.counters, snapshot.gauges, histograms, snapshot.texts, declared
 
 
 def unpack_snapshot(packed: tuple[Any, ...]) -> StatsSnapshot:
     """The reverse of `pack_snapshot`."""
-    counters, gauges, histograms, texts = packed
-    return StatsSnapshot(counters, gauges, {name: HistogramData(*data) for name, data in histograms.items()}, texts)
+    counters, gauges, histograms, texts, declared = packed
+    return StatsSnapshot(
+        counters,
+        gauges,
+        {name: HistogramData(*data) for name, data in histograms.items()},
+        texts,
+        {StatNames(*names): prefixes for *names, prefixes in declared},
+    )
 
 
 class WorkerControl:

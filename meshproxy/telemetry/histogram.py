@@ -81,6 +81,10 @@ class Histogram:
         """Count one value; a negative one counts as 0."""
         self._recording[value] += 1
 
+    def record_many(self, value: float, count: int) -> None:
+        """Count one value `count` times."""
+        self._recording[value] += count
+
     def latch(self) -> None:
         """End an interval."""
         self.interval = self._recording.bins()

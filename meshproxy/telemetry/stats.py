@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from meshproxy.plugin.stats import StatNames
+from meshproxy.telemetry.declared import Declarations, Declared, join
 from meshproxy.telemetry.histogram import DEFAULT_BOUNDS, Histogram
 
 ImportMode = Literal["sum", "max", "first"]
@@ -95,12 +97,16 @@ class HistogramData:
 
 @dataclass(slots=True)
 class StatsSnapshot:
-    """Every statistic at one moment, by name. counters: (value, used); gauges: (value, used, import mode)."""
+    """Every statistic at one moment, by name. counters: (value, used); gauges: (value, used, import mode).
+
+    declared: what else is there, at zero (see `declared`).
+    """
 
     counters: dict[str, tuple[int, bool]] = field(default_factory=dict)
     gauges: dict[str, tuple[int, bool, ImportMode]] = field(default_factory=dict)
     histograms: dict[str, HistogramData] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)
+    declared: Declarations = field(default_factory=dict)
 
 
 def _accept_all(name: str) -> bool:
@@ -132,6 +138,8 @@ class StatsStore:
         self._holders: dict[str, int] = {}
         self._root = Scope(self, "")
         self._folds: list[Callable[[], None]] = []
+        self._before_latch: list[Callable[[], None]] = []
+        self._declared = Declared(accepts)
 
     def sibling(self) -> StatsStore:
         """An empty store that keeps the same names and bounds: for a process beside this one."""
@@ -159,6 +167,10 @@ class StatsStore:
         """
         self._folds.append(fold)
 
+    def before_latch(self, fold: Callable[[], None]) -> None:
+        """Call `fold` before an interval of the histograms ends: for who notes values elsewhere meanwhile."""
+        self._before_latch.append(fold)
+
     def fold(self) -> None:
         """Bring every statistic up to date."""
         for fold in self._folds:
@@ -166,6 +178,8 @@ class StatsStore:
 
     def latch(self) -> None:
         """End an interval of every histogram."""
+        for fold in self._before_latch:
+            fold()
         for histogram in self._histograms.values():
             histogram.latch()
 
@@ -175,8 +189,8 @@ class StatsStore:
         for counter in self._counters.values():
             counter.used = counter.used or counter.value != 0
             counter.value = 0
+        self.latch()
         for histogram in self._histograms.values():
-            histogram.latch()
             histogram.interval, histogram.cumulative = {}, {}
 
     def snapshot(self) -> StatsSnapshot:
@@ -190,6 +204,7 @@ class StatsStore:
                 for name, h in sorted(self._histograms.items())
             },
             {name: text.value for name, text in sorted(self._texts.items())},
+            self._declared.snapshot(),
         )
 
     def _find(self, kind: str, name: str, make: Callable[[str], object], held: set[str]) -> object:
@@ -212,6 +227,13 @@ class StatsStore:
                 del self._holders[name]
                 for table in (self._counters, self._gauges, self._histograms, self._texts):
                     table.pop(name, None)
+                self._declared.remove(name)
+
+    def _declare(self, prefix: str, names: StatNames, held: set[str]) -> None:
+        self._declared.add(prefix, names)
+        if prefix not in held:
+            held.add(prefix)
+            self._holders[prefix] = self._holders.get(prefix, 0) + 1
 
 
 class Scope:
@@ -252,6 +274,14 @@ class Scope:
         """See `StatsStore.before_read`."""
         self._store.before_read(fold)
 
+    def before_latch(self, fold: Callable[[], None]) -> None:
+        """See `StatsStore.before_latch`."""
+        self._store.before_latch(fold)
+
+    def declare(self, names: StatNames) -> None:
+        """Show `names` below this scope's prefix, at zero as long as nobody counts them; costs no object for each."""
+        self._store._declare(self.prefix, names, self._held)
+
     def scope(self, prefix: str) -> Scope:
         child = Scope(self._store, self.prefix + prefix)
         self._children.append(child)
@@ -286,6 +316,7 @@ def merge(snapshots: Sequence[StatsSnapshot]) -> StatsSnapshot:
                     into[index] = into.get(index, 0) + count
         for name, text in snapshot.texts.items():
             merged.texts.setdefault(name, text)
+    merged.declared = join([snapshot.declared for snapshot in snapshots])
     for table in (merged.counters, merged.gauges, merged.histograms, merged.texts):
         ordered = sorted(table.items())
         table.clear()

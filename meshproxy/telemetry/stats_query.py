@@ -7,11 +7,14 @@ from dataclasses import dataclass
 
 import re2
 
-from meshproxy.telemetry.stats import StatsSnapshot
+from meshproxy.telemetry.stats import HistogramData, ImportMode, StatsSnapshot
 
 FORMATS = ("text", "json", "prometheus")
 BUCKET_MODES = ("cumulative", "disjoint", "detailed", "summary")
 TYPES = ("All", "Counters", "Gauges", "Histograms", "TextReadouts")
+
+_NO_COUNTER = (0, False)
+_NO_GAUGE: tuple[int, bool, ImportMode] = (0, False, "sum")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +76,27 @@ def select(snapshot: StatsSnapshot, query: StatsQuery) -> StatsSnapshot:
             return False
         return query.wanted is None or query.wanted(name)
 
-    return StatsSnapshot(
+    chosen = StatsSnapshot(
         {name: stat for name, stat in snapshot.counters.items() if keep("Counters", name, stat[1])},
         {name: stat for name, stat in snapshot.gauges.items() if keep("Gauges", name, stat[1])},
         {name: data for name, data in snapshot.histograms.items() if keep("Histograms", name, bool(data.cumulative))},
         {name: text for name, text in snapshot.texts.items() if keep("TextReadouts", name, bool(text))},
     )
+    if not query.used_only:
+        _add_declared(snapshot, chosen, lambda kind, name: keep(kind, name, False))
+    return chosen
+
+
+def _add_declared(snapshot: StatsSnapshot, chosen: StatsSnapshot, keep: Callable[[str, str], bool]) -> None:
+    """What is shown though nobody has counted it."""
+    for names, prefixes in snapshot.declared.items():
+        for prefix in prefixes:
+            for name in names.counters:
+                if (full := prefix + name) not in snapshot.counters and keep("Counters", full):
+                    chosen.counters[full] = _NO_COUNTER
+            for name in names.gauges:
+                if (full := prefix + name) not in snapshot.gauges and keep("Gauges", full):
+                    chosen.gauges[full] = _NO_GAUGE
+            for name in names.histograms:
+                if (full := prefix + name) not in snapshot.histograms and keep("Histograms", full):
+                    chosen.histograms[full] = HistogramData({}, {})

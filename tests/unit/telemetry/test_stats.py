@@ -7,6 +7,7 @@ import pickle
 
 import pytest
 
+from meshproxy.plugin.stats import StatNames
 from meshproxy.telemetry.histogram import (
     Histogram,
     approximate_sum,
@@ -16,6 +17,7 @@ from meshproxy.telemetry.histogram import (
     quantile_values,
 )
 from meshproxy.telemetry.stats import StatsStore, merge
+from meshproxy.telemetry.stats_query import StatsQuery, select
 
 
 def test_one_name_is_one_object() -> None:
@@ -162,3 +164,54 @@ def test_many_different_values_lose_nothing_and_take_bounded_room() -> None:
     assert sum(histogram.cumulative.values()) == 15_000
     assert histogram.cumulative[bin_index(1_000_000)] == 10_000
     assert histogram.cumulative[bin_index(150)] == 10
+
+
+NAMES = StatNames(counters=("lost", "seen"), gauges=("open",), histograms=("time",))
+
+
+def test_declared_names_are_shown_at_zero_and_hidden_by_real_ones() -> None:
+    store = StatsStore()
+    scope = store.scope("cluster.a.")
+    scope.declare(NAMES)
+    scope.counter("seen").inc()
+    snapshot = store.snapshot()
+    assert list(snapshot.counters) == ["cluster.a.seen"]
+    shown = select(snapshot, StatsQuery())
+    assert {name: value for name, (value, _) in shown.counters.items()} == {"cluster.a.lost": 0, "cluster.a.seen": 1}
+    assert list(shown.gauges) == ["cluster.a.open"]
+    assert list(shown.histograms) == ["cluster.a.time"]
+    assert list(select(snapshot, StatsQuery(used_only=True)).counters) == ["cluster.a.seen"]
+    assert list(select(snapshot, StatsQuery(wanted=lambda name: "open" in name)).gauges) == ["cluster.a.open"]
+
+
+def test_declared_names_follow_the_matcher_and_their_scope() -> None:
+    store = StatsStore(accepts=lambda name: not name.endswith("lost"))
+    first, second = store.scope("cluster.a."), store.scope("cluster.a.")
+    first.declare(NAMES)
+    second.declare(NAMES)
+    assert list(select(store.snapshot(), StatsQuery()).counters) == ["cluster.a.seen"]
+    first.close()
+    assert list(select(store.snapshot(), StatsQuery()).counters) == ["cluster.a.seen"]
+    second.close()
+    assert not store.snapshot().declared
+
+
+def test_processes_that_declare_the_same_are_shown_once() -> None:
+    snapshots = []
+    for _ in range(2):
+        store = StatsStore()
+        store.scope("cluster.a.").declare(NAMES)
+        snapshots.append(store.snapshot())
+    assert select(merge(snapshots), StatsQuery()).counters == {
+        "cluster.a.lost": (0, False),
+        "cluster.a.seen": (0, False),
+    }
+
+
+def test_values_noted_elsewhere_come_before_the_interval_ends() -> None:
+    store = StatsStore()
+    histogram = store.histogram("time")
+    noted = [7]
+    store.before_latch(lambda: histogram.record_many(noted.pop(), 3))
+    store.latch()
+    assert sum(histogram.interval.values()) == 3
