@@ -347,6 +347,7 @@ async def serve(configuration: Configuration, options: Options) -> int:
     server_stats = ServerStats(configuration.stats, configuration.snapshot, 1, version(), program.visible_state)
     admin = start_admin(loop, configuration, options, configuration.stats, program)
     lifecycle.watch_signals(lambda: proxy.control.perform("reopen_logs"))
+    await proxy.worker.clusters.warm()
     sockets = open_listeners(configuration.snapshot)[0]
     program.listening = bound_listeners(configuration.snapshot, sockets)
     proxy.start(sockets)
@@ -454,6 +455,7 @@ async def serve_worker(
     lifecycle = Lifecycle(loop, make_logger("main"))
     loop.add_signal_handler(signal.SIGTERM, lifecycle.drain.set)
     proxy = Proxy(loop, configuration, options, lifecycle, index)
+    await proxy.worker.clusters.warm()
     proxy.start(sockets)
     await open_end(AnsweringEnd(proxy.control.perform, lifecycle.drain.set), control)
     await lifecycle.drain.wait()
