@@ -72,7 +72,7 @@ def compile_upstream_tls(view: ConfigView, context: CompileContext) -> UpstreamT
     common_view = view.view("common_tls_context")
     if common_view is None:
         view.fail("field 'common_tls_context' of UpstreamTlsContext is required")
-    common = _compile_common(common_view, context, "TLSv1_3")
+    common = _compile_common(common_view, context, "TLSv1_2")
     sni = view.text("sni")
     if len(sni) > 255 or not sni.isascii():
         view.fail("SNI must be ASCII of at most 255 bytes", "sni")

@@ -68,7 +68,7 @@ class CertificateValidation:
 
     hashes: SHA-256 of the certificate; spkis: SHA-256 of its public key info.
     accept_untrusted: let peers through whose chain doesn't verify (`ACCEPT_UNTRUSTED`).
-    max_depth: CA certificates between leaf and root at most, None for the library's own limit.
+    max_depth: certificates behind the leaf at most, the root included; None for the library's own limit.
     trust_domains: the SPIFFE validator; then `trusted_ca` is None.
     """
 

@@ -34,6 +34,7 @@ class Http1Upstream(HttpUpstream):
     """See the module."""
 
     protocol = "HTTP/1.1"
+    alpn_fallback = "http/1.1"
 
     def __init__(self, pool: Http1Pool) -> None:
         self.pool = pool

@@ -18,10 +18,13 @@ HEADER = "x-forwarded-client-cert"
 
 
 def keeps_forwarded(mode: str, info: ConnectionInfo) -> bool:
-    """Whether what the client sent in the header may go on; `ClientCertificateHeader` may still add to it."""
+    """Whether what the client sent in the header may go on.
+
+    `ClientCertificateHeader` still adds to it, or puts its own in its place.
+    """
     if mode == "ALWAYS_FORWARD_ONLY":
         return True
-    return mode in ("FORWARD_ONLY", "APPEND_FORWARD") and info.tls is not None and info.tls.peer_presented
+    return mode != "SANITIZE" and info.tls is not None and info.tls.peer_presented
 
 
 def client_certificate_header(mode: str, details: Set[str]) -> ClientCertificateHeader | None:

@@ -76,3 +76,15 @@ USAGE = Difference(
     (),
 )
 ALL = {value.title: value for value in list(globals().values()) if isinstance(value, Difference)}
+
+NO_ALERT = Difference(
+    "alert for a certificate with other names or hashes",
+    "`ssl` can't send an alert of our choosing; the handshake fails all the same",
+    ("client 1",),
+)
+NO_ALERT_UPSTREAM = replace(NO_ALERT, sections=("upstream up",))
+SNI_IS_REQUIRED = Difference(
+    "require_sni without a server name",
+    "the field says so; Envoy has not implemented it",
+    ("client 1", "stats", "upstream up", "access log"),
+)

@@ -77,9 +77,8 @@ class ClusterTls:
         required_name = asked.san or (name if config.auto_sni_san_validation else "")
         app = protocol()
         handshake = _Handshake(loop, self._stats, generation, app, required_name)
-        transport = TlsTransport(
-            loop, generation.context, app, handshake, server_side=False, server_hostname=name or None
-        )
+        context = generation.context_for(getattr(app, "alpn_fallback", ""))
+        transport = TlsTransport(loop, context, app, handshake, server_side=False, server_hostname=name or None)
         await loop.create_connection(lambda: transport, sock=sock)
         try:
             await handshake.done

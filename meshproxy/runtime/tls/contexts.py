@@ -179,8 +179,24 @@ class ClientContext(Generation):
             verifies_chain=verifies,
             check_key_usage=config.enforce_rsa_key_usage,
         )
-        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        self.context.check_hostname = False
-        self._configure(self.context, ssl.CERT_REQUIRED if verifies else ssl.CERT_NONE)
+        self._mode = ssl.CERT_REQUIRED if verifies else ssl.CERT_NONE
+        self._contexts = {"": self._make("")}
+
+    def context_for(self, fallback: str) -> ssl.SSLContext:
+        """fallback: the protocol to offer when the configuration names none; "" for none at all."""
+        if self.common.alpn:
+            fallback = ""
+        found = self._contexts.get(fallback)
+        if found is None:
+            found = self._contexts[fallback] = self._make(fallback)
+        return found
+
+    def _make(self, fallback: str) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        self._configure(context, self._mode)
+        if fallback:
+            context.set_alpn_protocols([fallback])
         for certificate in self.certificates:
-            certificate.load_into(self.context)
+            certificate.load_into(context)
+        return context

@@ -37,6 +37,7 @@ _RENAMED = {
     "TLSV13_ALERT_CERTIFICATE_REQUIRED": "TLSV1_ALERT_CERTIFICATE_REQUIRED",
     "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE": "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE",
 }
+_VERIFY_MESSAGES = {"unsuitable certificate purpose": "unsupported certificate purpose"}
 _ALERT_NUMBERS = {
     "UNEXPECTED_MESSAGE": 10,
     "BAD_RECORD_MAC": 20,
@@ -94,8 +95,10 @@ def not_ready() -> TlsFailure:
 def describe(error: ssl.SSLError) -> TlsFailure:
     """What OpenSSL raised from a handshake."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        return verify_failure(f"X509_verify_cert: certificate verification error: {error.verify_message}",
-                              "fail_verify_error")  # fmt: skip
+        # OpenSSL knows the depth too, but `ssl` doesn't tell it; nearly always it is the leaf's.
+        why = _VERIFY_MESSAGES.get(error.verify_message, error.verify_message)
+        why = f"X509_verify_cert: certificate verification error at depth 0: {why}"
+        return verify_failure(why, "fail_verify_error")
     reason = error.reason or "UNKNOWN"
     reason = _RENAMED.get(reason, reason)
     counter = "fail_verify_no_cert" if reason == "PEER_DID_NOT_RETURN_A_CERTIFICATE" else "connection_error"
@@ -105,4 +108,5 @@ def describe(error: ssl.SSLError) -> TlsFailure:
 def _queue(reason: str, data: str = "") -> str:
     alert = reason.rpartition("_ALERT_")[2] if "_ALERT_" in reason else ""
     number = _ALERTS + _ALERT_NUMBERS[alert] if alert in _ALERT_NUMBERS else _REASONS.get(reason, 0)
-    return f"TLS_error:|{_LIBRARY + number}:SSL routines:OPENSSL_internal:{reason}:{data}:TLS_error_end"
+    text = f"{reason}:{data}" if data else reason
+    return f"TLS_error:|{_LIBRARY + number}:SSL routines:OPENSSL_internal:{text}:TLS_error_end"

@@ -197,6 +197,8 @@ class TlsTransport(asyncio.BufferedProtocol):
                         break
             except ssl.SSLWantReadError:
                 more = False
+            except ssl.SSLZeroReturnError:  # what `read` makes of the peer's close_notify once ours is sent
+                self._ended = True
             except ssl.SSLError as error:
                 self._broken(error)
                 return

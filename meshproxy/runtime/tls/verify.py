@@ -69,6 +69,10 @@ def _chain(tls: ssl.SSLObject, method: str) -> list[bytes]:
     return [certificate.public_bytes(2) for certificate in getattr(inner, method)() or ()]  # 2: DER
 
 
+def _names(facts: CertificateFacts) -> str:
+    return ", ".join((*facts.uri, *facts.dns, *facts.ip, *facts.email))
+
+
 class PeerPolicy:
     """The rules of one validation context. domains: name -> DER of its authorities, for SPIFFE's validator."""
 
@@ -106,9 +110,10 @@ class PeerPolicy:
         leaf = chain[0]
         self._check_chain(tls, leaf)
         if self._sans and not any(san_matches(matcher, leaf) for matcher in self._sans):
-            raise verify_failure("SAN matcher", "fail_verify_san")
+            raise verify_failure(f"SAN matcher, certificate SANs are [{_names(leaf)}]", "fail_verify_san")
         if server_name and not server_name_matches(server_name, leaf):
-            raise verify_failure("SAN matcher", "fail_verify_san")
+            why = f"verify SAN list, expected SANs: [{server_name}], certificate SANs: [{_names(leaf)}]"
+            raise verify_failure(why, "fail_verify_san")
         if (self._pinned or self._spkis) and not (leaf.fingerprint_256 in self._pinned or leaf.spki_256 in self._spkis):
             raise verify_failure("cert hash and spki", "fail_verify_cert_hash")
         if self._check_key_usage and leaf.is_rsa and not leaf.signs:
@@ -120,7 +125,7 @@ class PeerPolicy:
         if (self._max_depth is None and not self._domains) or tls.session_reused:
             return  # a session is resumed only with the context that has verified it
         verified = _chain(tls, "get_verified_chain")
-        if self._max_depth is not None and len(verified) - 2 > self._max_depth:
+        if self._max_depth is not None and len(verified) - 1 > self._max_depth:
             raise verify_failure(
                 "X509_verify_cert: certificate verification error at depth 0: certificate chain too long",
                 "fail_verify_error",
