@@ -74,7 +74,11 @@ async def open_connection(
             source = config.bind.ipv6 if address.is_v6 else config.bind.ipv4
             if source is not None:
                 sock.setsockopt(socket.SOL_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
-                sock.bind(source)
+                try:
+                    sock.bind(source)
+                except OSError:
+                    cluster.stats.bind_errors.inc()
+                    raise
         await loop.sock_connect(sock, (address.ip, address.port))
         if tls is not None:
             return await tls.connect(loop, sock, host, protocol, name)

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from meshproxy.config.bootstrap_load import Source
-from meshproxy.proxy import Proxy, load_configuration, open_listeners
+from meshproxy.proxy import Proxy, load_configuration, make_logger, open_listeners
 from meshproxy.runtime.cluster import ActiveCluster
+from meshproxy.runtime.lifecycle import Lifecycle
 from meshproxy.runtime.options import Options
 
 _PACKAGE = "type.googleapis.com/envoy.extensions.filters"
@@ -101,7 +102,8 @@ class Running:
 async def running(text: str) -> AsyncIterator[Running]:
     """Run a proxy with this bootstrap."""
     configuration = load_configuration([Source("test.yaml", text)], seed=1)
-    proxy = Proxy(asyncio.get_running_loop(), configuration, Options())
+    loop = asyncio.get_running_loop()
+    proxy = Proxy(loop, configuration, Options(), Lifecycle(loop, make_logger("test")))
     await proxy.worker.clusters.warm()
     sockets = open_listeners(configuration.snapshot)[0]
     proxy.start(sockets)
