@@ -1,0 +1,121 @@
+"""The demo as a newcomer meets it: it tells its story, and nothing of it is left, however it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.mesh.interception.pods import why_not
+
+ROOT = Path(__file__).resolve().parents[2]
+KINDS = [pytest.param([], id="pods", marks=pytest.mark.root), pytest.param(["--loopback"], id="loopback")]
+
+
+def need_pods(arguments: list[str]) -> None:
+    if "--loopback" not in arguments and why_not():
+        pytest.skip(why_not())
+
+
+def command(arguments: list[str]) -> list[str]:
+    return [sys.executable, "-m", "examples.demo", *arguments]
+
+
+@contextlib.contextmanager
+def staying(arguments: list[str]) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """The demo, once it has told its story and stays; with what it said."""
+    process = subprocess.Popen(command(arguments), cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        assert process.stdout is not None
+        said = ""
+        for line in process.stdout:
+            said += line
+            if "sidecar of shop" in line and "http://" in line:
+                break
+        yield process, said
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+def descendants() -> set[int]:
+    """Processes that a demo started: they carry its configurations, or are its applications."""
+    found = set()
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            words = entry.read_bytes()
+            if re.search(rb"/meshproxy-demo-\d|/run/meshproxy/|/demo/app\.py", words):
+                found.add(int(entry.parent.name))
+    return found
+
+
+def links() -> str:
+    """The network interfaces of this machine, which the demo has no business with."""
+    return subprocess.run(["ip", "-brief", "link"], capture_output=True, text=True).stdout if not why_not() else ""
+
+
+def folders() -> set[Path]:
+    return set(Path(tempfile.gettempdir()).glob("meshproxy-demo-*"))
+
+
+@pytest.mark.parametrize("arguments", KINDS)
+def test_tells_each_hop(arguments: list[str]) -> None:
+    need_pods(arguments)
+    done = subprocess.run(command([*arguments, "--once"]), cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    story = done.stdout
+    assert "\x1b" not in story
+    hops = dict(re.findall(r"\n  (\d) .*\n((?:    .*\n)*)", story))
+    assert list(hops) == ["1", "2", "3", "4", "5", "6"]
+    facts = {number: dict(re.findall(r"    (\S.*?)  +(\S.*)\n", text)) for number, text in hops.items()}
+    asked = facts["1"]["connects to"].partition(",")[0]
+    assert facts["2"]["original destination"] == asked
+    assert facts["2"]["listener"] == f"0.0.0.0_{asked.rpartition(':')[2]}"
+    assert (facts["2"]["filter chain"], facts["2"]["route"]) == ("outbound-http", "canary")
+    endpoint, source = facts["2"]["endpoint"].split(", connected from ")
+    assert facts["4"]["original destination"] == endpoint
+    assert facts["4"]["accepted on"].endswith(f" from {source}")
+    assert facts["4"]["listener"] == "virtualInbound"
+    assert facts["4"]["endpoint"].split(", connected from ")[1].startswith("127.0.0.6:")
+    assert facts["5"]["is called from"].startswith("127.0.0.6:")
+    first, second = (int(number) for number in re.findall(r"\n    v[12] +(\d+) #*", story))
+    assert first + second == 100
+    assert 60 <= first <= 99
+
+
+@pytest.mark.parametrize("arguments", KINDS)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
+def test_leaves_nothing_behind(arguments: list[str], number: signal.Signals) -> None:
+    need_pods(arguments)
+    processes, interfaces, left = descendants(), links(), folders()
+    with staying(arguments) as (process, said):
+        assert descendants() > processes
+        door = re.findall(r"http://127\.0\.0\.1:\d+/", said)[0]
+        with urllib.request.urlopen(f"{door}ready", timeout=5) as answer:
+            assert answer.read() == b"LIVE\n"
+        if number == signal.SIGINT:
+            os.killpg(process.pid, number)  # as a terminal does
+        else:
+            process.send_signal(number)
+        assert process.wait(15) == (-number if number == signal.SIGKILL else 0)
+        deadline = time.monotonic() + 5
+        while descendants() - processes:
+            assert time.monotonic() < deadline, descendants() - processes
+            time.sleep(0.05)
+    assert links() == interfaces
+    if number == signal.SIGKILL and folders() > left:  # the kernel removes no files; the next run does
+        subprocess.run(command(["--loopback", "--once"]), cwd=ROOT, capture_output=True, timeout=60, check=True)
+    assert folders() <= left
