@@ -64,7 +64,6 @@ class RequestParser:
 
     __slots__ = (
         "_blank",
-        "_buffer",
         "_busy",
         "_careful",
         "_chunked",
@@ -82,6 +81,7 @@ class RequestParser:
         "head_bytes",
         "http10",
         "keep_alive",
+        "unparsed",
         "upgrade",
         "uri_scheme",
     )
@@ -97,7 +97,7 @@ class RequestParser:
         # Whether each head needs a closer look: for its names, or because the last one left facts to be reset.
         self._careful = not self._plain
         self._state = _HEAD
-        self._buffer = b""
+        self.unparsed = b""
         self._busy = False
         self._blank = 0
         self._scanned = 0
@@ -114,12 +114,12 @@ class RequestParser:
     @property
     def idle(self) -> bool:
         """Between messages, and nothing of the next one has arrived."""
-        return self._state == _HEAD and not self._buffer
+        return self._state == _HEAD and not self.unparsed
 
     @property
     def buffered(self) -> int:
         """Bytes that wait, of an incomplete head or behind the current message; the owner bounds the latter."""
-        return len(self._buffer)
+        return len(self.unparsed)
 
     def receive(self, data: bytes) -> None:
         """Take bytes from the client. Must not be called from within a hook of the sink."""
@@ -127,7 +127,7 @@ class RequestParser:
         # parse; were there another empty line within, the fast road would not take it.
         if (
             self._state == _HEAD
-            and not self._buffer
+            and not self.unparsed
             and data.endswith(b"\r\n\r\n")
             and data[0] == _G
             and len(data) <= self._max_bytes
@@ -138,9 +138,9 @@ class RequestParser:
             elif rest:
                 self._run(rest)
             return
-        if self._buffer:
-            data = self._buffer + data
-            self._buffer = b""
+        if self.unparsed:
+            data = self.unparsed + data
+            self.unparsed = b""
         self._run(data)
 
     def _run(self, data: bytes) -> None:
@@ -160,7 +160,7 @@ class RequestParser:
                     break
                 else:
                     if state == _DONE:
-                        self._buffer = data
+                        self.unparsed = data
                     break
         finally:
             self._busy = False
@@ -170,14 +170,14 @@ class RequestParser:
         if self._state == _DONE:
             self._state = _HEAD
             self._blank = 0
-            if self._buffer and not self._busy:
+            if self.unparsed and not self._busy:
                 self.receive(b"")
 
     def switch_to_raw(self) -> None:
         """The answer to Upgrade or CONNECT was positive: all further bytes go to `on_request_body(data, False)`."""
         if self._state != _FAILED:
             self._state = _RAW
-            if self._buffer and not self._busy:
+            if self.unparsed and not self._busy:
                 self.receive(b"")
 
     def receive_eof(self) -> None:
@@ -190,7 +190,7 @@ class RequestParser:
         if self._state == _RAW:
             self._state = _DONE
             self._sink.on_request_body(b"", True)
-        elif self._state in (_LENGTH, _CHUNKED) or (self._state == _HEAD and self._buffer):
+        elif self._state in (_LENGTH, _CHUNKED) or (self._state == _HEAD and self.unparsed):
             self._fail(bad_request("the message is truncated", "downstream_remote_disconnect"))
 
     # -- heads
@@ -257,7 +257,7 @@ class RequestParser:
         if scanner is None:
             data = self._skip_blank_lines(data)
             if data in (b"", b"\r"):
-                self._buffer = data
+                self.unparsed = data
                 return b""
             check_request_start(data)
             scanner = self._scanner = LineScanner(self._limits)
@@ -271,7 +271,7 @@ class RequestParser:
                 break
             check(line)
         else:
-            self._buffer = data
+            self.unparsed = data
             return b""
         end, self._scanned, self._scanner = self._scanned, 0, None
         rest = self._recognise(data, end)
@@ -398,7 +398,7 @@ class RequestParser:
             return self._fail(error)
         rest = data[consumed:]
         if not chunked.done:
-            self._buffer = rest
+            self.unparsed = rest
             if pieces:
                 self._sink.on_request_body(b"".join(pieces), False)
             return b""
@@ -417,6 +417,6 @@ class RequestParser:
         """The end of this parser, unless the sink's hook has ended it already."""
         if self._state != _FAILED:
             self._state = _FAILED
-            self._buffer = b""
+            self.unparsed = b""
             self._sink.on_request_error(error)
         return b""

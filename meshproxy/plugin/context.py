@@ -16,6 +16,7 @@ from meshproxy.clock import Clock
 from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
 from meshproxy.matching import FractionalPercent, HeaderMatcher, StringMatcher
 from meshproxy.model.listener import AccessLog, LineFormatter
+from meshproxy.model.rate_limit import RateLimit
 from meshproxy.model.route import HeaderMutations, Route
 from meshproxy.model.snapshot import Node
 from meshproxy.plugin.replies import LocalReply
@@ -55,16 +56,19 @@ class ServerState(Protocol):
 class FactoryContext:
     """What there is when a filter's configuration is compiled, and as `self.context` in each of its instances.
 
-    name: the filter's name in its chain. stats: the scope for its statistics, such as `http.ingress.`.
+    name: the filter's name in its chain. stats: the scope for its statistics, such as `http.ingress.`; root_stats: the
+    one above all, for filters whose statistics have a prefix of their own.
     rng: every random decision is drawn from it, so that a test can seed it.
     runtime: the static runtime values (`layered_runtime`), by key.
     compile_*: the compilers of things that several filters configure; they raise ConfigError. Their arguments are the
     messages that Envoy's filters have in common: `AccessLog`, a format string, `HeaderValueOption` with names to
-    remove, `StringMatcher`, `HeaderMatcher`, `FractionalPercent`, `RuntimeFractionalPercent`, `DataSource`.
+    remove, `StringMatcher`, `HeaderMatcher`, `FractionalPercent`, `RuntimeFractionalPercent`, `DataSource`,
+    `route.v3.RateLimit`.
     """
 
     name: str
     stats: StatsScope
+    root_stats: StatsScope
     log: Logger
     clock: Clock
     rng: random.Random
@@ -78,6 +82,7 @@ class FactoryContext:
     compile_fraction: Callable[[ConfigView], FractionalPercent]
     compile_runtime_fraction: Callable[[ConfigView], FractionalPercent]
     compile_data_source: Callable[[ConfigView], bytes]
+    compile_rate_limits: Callable[[Sequence[ConfigView]], tuple[RateLimit, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,8 +182,11 @@ class Stream(StreamInfo, ABC):
         """Match the route anew, after a filter has changed what routes are matched by."""
 
     @abstractmethod
-    def finalize_request(self) -> None:
-        """Apply the route's rewrites and header changes to the request: the last thing before it goes upstream."""
+    def finalize_request(self, *, tell_original: bool = True) -> None:
+        """Apply the route's rewrites and header changes to the request: the last thing before it goes upstream.
+
+        tell_original: leave what was rewritten in `x-envoy-original-path` and `-host`.
+        """
 
     @abstractmethod
     def finalize_response(self, response: ResponseHeaders) -> None:

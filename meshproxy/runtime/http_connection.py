@@ -80,10 +80,14 @@ class HttpConnection(NetworkFilter[HttpManager]):
         parser = self.parser
         parser.receive(data)
         if self.stream is None:
-            if self.manager.config.request_headers_timeout and parser.buffered and self._headers_timer is None:
+            if self.manager.config.request_headers_timeout and parser.unparsed and self._headers_timer is None:
                 timeout = self.manager.config.request_headers_timeout
                 self._headers_timer = connection.schedule(timeout, self._headers_timed_out)
-        elif not self._stalled and parser.buffered > self.connection.listener.per_connection_buffer_limit:
+        elif (
+            parser.unparsed
+            and not self._stalled
+            and parser.buffered > self.connection.listener.per_connection_buffer_limit
+        ):
             self._stalled = True
             connection.read_disable(True)
 
@@ -273,7 +277,7 @@ class HttpConnection(NetworkFilter[HttpManager]):
             if self._stalled:
                 self._stalled = False
                 self.connection.read_disable(False)
-            if self.parser.buffered:
+            if self.parser.unparsed:
                 # Not from here: the upstream connection that has just answered isn't free yet.
                 self.worker.loop.call_soon(self._next_request)
             else:

@@ -107,9 +107,11 @@ class RequestEdge:
                 host, port = name, digits
         if config.strip_trailing_host_dot and host.endswith("."):
             host = host[:-1]
-        if port and not config.strip_any_host_port:
-            if not config.strip_matching_host_port or int(port) != local_port:
-                host = f"{host}:{port}"
+        keeps = not config.strip_any_host_port and not (
+            config.strip_matching_host_port and int(port or 0) == local_port
+        )
+        if port and keeps:
+            host = f"{host}:{port}"
         request.authority = host
 
     def mutate(self, request: RequestHeaders, info: ConnectionInfo, upgrading: bool) -> tuple[bool, str] | None:

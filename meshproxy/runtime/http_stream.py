@@ -100,7 +100,6 @@ class HttpServerStream(FilterStream):
         self.clusters = worker.clusters
         self.plan = owner.manager.default_plan
         self.protocol = "HTTP/1.1"
-        self.server = owner.worker
         self.request = request
         self.request_end = self.request_received = end
         self.start = self.last_activity = now
@@ -121,24 +120,29 @@ class HttpServerStream(FilterStream):
         """Match the request, and choose the cluster if it is to be forwarded."""
         manager = self.owner.manager
         self.route = route = manager.routes.find(self.request, self)
-        self.weighted = None
-        self.cluster_name = self.upstream_cluster = ""
         if route is None:
             return
         if route.name:
             self.route_name = route.name
         if route.metadata:
             self.route_metadata = route.metadata
-        if type(route.action) is ForwardAction:
-            self.cluster_name, self.weighted = choose_cluster(route.action, self.request, manager.rng)
-            self.upstream_cluster = self.cluster_name
+        action = route.action
+        if type(action) is ForwardAction:
+            if action.cluster:
+                self.cluster_name = self.upstream_cluster = action.cluster
+            else:
+                self.cluster_name, self.weighted = choose_cluster(action, self.request, manager.rng)
+                self.upstream_cluster = self.cluster_name
 
     def clear_route(self) -> None:
+        self.weighted = None
+        self.cluster_name = self.upstream_cluster = self.route_name = ""
+        self.route_metadata = None
         self.choose_route()
 
-    def finalize_request(self) -> None:
+    def finalize_request(self, *, tell_original: bool = True) -> None:
         if self.route in self.owner.manager.changing_routes:
-            finalize_request(self.route, self.weighted, self.request, self, tell_original=True)
+            finalize_request(self.route, self.weighted, self.request, self, tell_original=tell_original)
 
     def finalize_response(self, response: ResponseHeaders) -> None:
         if self.weighted is not None and self.weighted.response_mutations:
@@ -251,10 +255,10 @@ class HttpServerStream(FilterStream):
 
     # The chain's needs.
 
-    def run_hook(self, hook: Awaitable[Any], resume: Callable[[Any, BaseException | None], None]) -> Any:
-        return run_hook(self.owner.worker.loop, hook, resume, self._keep_hook)
+    def run_hook(self, hook: Awaitable[Any], resume: Callable[..., None], *args: Any) -> Any:
+        return run_hook(self.owner.worker.loop, hook, resume, args, self)
 
-    def _keep_hook(self, task: asyncio.Task[Any]) -> None:
+    def keep(self, task: asyncio.Task[Any]) -> None:
         if self._hooks is None:
             self._hooks = set()
         self._hooks.add(task)
@@ -395,7 +399,7 @@ class HttpServerStream(FilterStream):
         owner.stream_finished(self, cut)
 
     def _complete(self, now: float) -> None:
-        self.done = True
+        self.done = self.request_over = True
         self.end = now
         if self._timers is not None:
             for timer in self._timers:

@@ -175,7 +175,7 @@ class HarnessStream(FilterStream):
     def clear_route(self) -> None:
         self.route, self.cluster_name = self.find_route()
 
-    def finalize_request(self) -> None:
+    def finalize_request(self, *, tell_original: bool = True) -> None:
         if self.route is not None:
             finalize_request(self.route, None, self.request, self, tell_original=True)
 
@@ -196,10 +196,10 @@ class HarnessStream(FilterStream):
 
     # What the chain needs.
 
-    def run_hook(self, hook: Awaitable[Any], resume: Callable[[Any, BaseException | None], None]) -> Any:
-        return run_hook(self.harness.loop, hook, resume, self._keep_hook)
+    def run_hook(self, hook: Awaitable[Any], resume: Callable[..., None], *args: Any) -> Any:
+        return run_hook(self.harness.loop, hook, resume, args, self)
 
-    def _keep_hook(self, task: asyncio.Task[Any]) -> None:
+    def keep(self, task: asyncio.Task[Any]) -> None:
         self._hooks.add(task)
         task.add_done_callback(self._hooks.discard)
 
@@ -252,7 +252,7 @@ class HarnessStream(FilterStream):
         self._over()
 
     def _over(self) -> None:
-        self.done = True
+        self.done = self.request_over = True
         self.end = self.harness.clock.now()
         for timer in self._timers:
             timer.cancel()

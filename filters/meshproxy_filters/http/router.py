@@ -36,10 +36,23 @@ from meshproxy.plugin.replies import (
 from meshproxy.plugin.stats import Counter
 from meshproxy.plugin.upstream import Cluster, Host, HttpUpstream
 from meshproxy_filters.http.router_retry import RetryState, make_retry_state
-from meshproxy_filters.http.router_timeouts import Timeouts, find_timeouts
+from meshproxy_filters.http.router_timeouts import NO_TIMEOUTS, Timeouts, find_timeouts, route_timeouts
 
 if TYPE_CHECKING:
     from meshproxy.plugin.view import ConfigView
+
+
+_CONTROL = frozenset(
+    (
+        "x-envoy-hedge-on-per-try-timeout",
+        "x-envoy-retry-grpc-on",
+        "x-envoy-retry-on",
+        "x-envoy-upstream-alt-stat-name",
+        "x-envoy-upstream-rq-per-try-timeout-ms",
+        "x-envoy-upstream-rq-timeout-alt-response",
+        "x-envoy-upstream-rq-timeout-ms",
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +79,7 @@ class Router(TerminalHttpFilter[RouterConfig]):
     _tried: tuple[Host, ...] = ()
     _retry: RetryState | None = None
     _retrying: bool = False
-    _timeouts: Timeouts | None = None
+    _timeouts: Timeouts = NO_TIMEOUTS
     _whole_timer: Timer | None = None
     _try_timer: Timer | None = None
     _retry_timer: Timer | None = None
@@ -75,6 +88,7 @@ class Router(TerminalHttpFilter[RouterConfig]):
     _ended: bool = False
     _request_sent: bool = False
     _began: float = 0.0
+    _response_at: float = 0.0
     _internal: bool = False
     _upgrade: str = ""
     _blocked: bool = False
@@ -124,27 +138,41 @@ class Router(TerminalHttpFilter[RouterConfig]):
         if cluster.config.metadata:
             stream.upstream_cluster_metadata = cluster.config.metadata
         self._internal = request.fields.get("x-envoy-internal") == "true"
-        policy = action.retry_policy
-        if "x-envoy-upstream-rq-timeout-alt-response" in request.fields:
-            request.remove("x-envoy-upstream-rq-timeout-alt-response")
-            self._no_content_on_timeout = True
-        self._timeouts = find_timeouts(
-            action, request, policy.per_try_timeout if policy is not None else 0.0, tell=config.envoy_headers
-        )
-        if policy is not None or "x-envoy-retry-on" in request.fields or "x-envoy-retry-grpc-on" in request.fields:
-            self._retry = make_retry_state(policy, request, self.context.rng)
-            if self._retry is not None and not stream.request_end:
-                self._kept = []
+        fields = request.fields
+        if action.retry_policy is None and _CONTROL.isdisjoint(fields):
+            timeouts = self._timeouts = route_timeouts(action)
+            if timeouts.expected and config.envoy_headers:
+                fields["x-envoy-expected-rq-timeout-ms"] = timeouts.expected
+        else:
+            self._obey(action, request)
         if route.include_request_attempt_count:
-            request.fields["x-envoy-attempt-count"] = "1"
-        self._upgrade = request.method if request.method == "CONNECT" else request.fields.get("upgrade", "")
-        if "x-envoy-upstream-alt-stat-name" in request.fields:
-            request.remove("x-envoy-upstream-alt-stat-name")
+            fields["x-envoy-attempt-count"] = "1"
+        if request.method == "CONNECT":
+            self._upgrade = "CONNECT"
+        elif "upgrade" in fields:
+            self._upgrade = fields["upgrade"]
         stream.attempt_count = 1
-        stream.finalize_request()
+        stream.finalize_request(tell_original=config.envoy_headers)
         self._attempt()
         if stream.request_end and not stream.done:
             self._request_ended()
+
+    def _obey(self, action: ForwardAction, request: RequestHeaders) -> None:
+        """Timeouts and retries as the route's policy and the request's own control fields ask for them."""
+        policy = action.retry_policy
+        if request.remove("x-envoy-upstream-rq-timeout-alt-response"):
+            self._no_content_on_timeout = True
+        self._timeouts = find_timeouts(
+            action,
+            request,
+            policy.per_try_timeout if policy is not None else 0.0,
+            tell=self.config.envoy_headers,
+        )
+        if policy is not None or "x-envoy-retry-on" in request.fields or "x-envoy-retry-grpc-on" in request.fields:
+            self._retry = make_retry_state(policy, request, self.context.rng)
+            if self._retry is not None and not self._stream.request_end:
+                self._kept = []
+        request.remove("x-envoy-upstream-alt-stat-name")
 
     def _answer(self, action: object, request: RequestHeaders, stream: Stream) -> None:
         """A route that forwards nothing: redirect or direct response."""
@@ -201,12 +229,9 @@ class Router(TerminalHttpFilter[RouterConfig]):
             if upstream.local_address:
                 self._request_sent = True
                 self._note_upstream(upstream)
-        timeouts = self._timeouts
-        if timeouts is not None and timeouts.per_try and self._ended_or_whole():
-            self._try_timer = stream.schedule(timeouts.per_try, self._try_timed_out)
-
-    def _ended_or_whole(self) -> bool:
-        return self._ended or self._stream.request_end
+        per_try = self._timeouts.per_try
+        if per_try and (self._ended or stream.request_end):
+            self._try_timer = stream.schedule(per_try, self._try_timed_out)
 
     def _rewrite_host(self, hostname: str) -> None:
         """`auto_host_rewrite`: the endpoint is asked for by its own name."""
@@ -273,7 +298,7 @@ class Router(TerminalHttpFilter[RouterConfig]):
         self._ended = True
         timeouts = self._timeouts
         stream = self._stream
-        if timeouts is None or stream.done or self._cluster is None:
+        if stream.done or self._cluster is None:
             return
         if timeouts.whole > 0 and not self._upgrade:
             self._whole_timer = stream.schedule(timeouts.whole, self._timed_out)
@@ -316,8 +341,7 @@ class Router(TerminalHttpFilter[RouterConfig]):
         if self._try_timer is not None:
             self._try_timer.cancel()
             self._try_timer = None
-        now = self.context.clock.now()
-        milliseconds = (now - self._began) * 1000
+        now = self._response_at = self.context.clock.now()
         stream.first_upstream_rx = now
         if self._retrying:
             cluster.stats.upstream_rq_retry_success.inc()
@@ -327,7 +351,7 @@ class Router(TerminalHttpFilter[RouterConfig]):
         if self._upgrade:
             end = self._end_handshake(response, end)
         elif self.config.envoy_headers and (self._ended or stream.request_end):
-            fields["x-envoy-upstream-service-time"] = str(int(milliseconds))
+            fields["x-envoy-upstream-service-time"] = str(int((now - self._began) * 1000))
         stream.response = response
         stream.response_code = status
         cluster.stats.count_response(status, internal=self._internal)
@@ -359,7 +383,9 @@ class Router(TerminalHttpFilter[RouterConfig]):
         if self._whole_timer is not None:
             self._whole_timer.cancel()
             self._whole_timer = None
-        cluster.stats.upstream_rq_time.record(int((self.context.clock.now() - self._began) * 1000))
+        cluster.stats.upstream_rq_time.record(
+            int(((self._response_at or self.context.clock.now()) - self._began) * 1000)
+        )
 
     def on_upstream_body(self, data: bytes, end: bool) -> None:
         if end:
@@ -373,6 +399,7 @@ class Router(TerminalHttpFilter[RouterConfig]):
         self._stream.send_trailers(trailers)
 
     def on_upstream_read_done(self) -> None:
+        self._response_at = 0.0  # what follows comes later than the head
         self._stream.flush()
 
     # What goes wrong.
@@ -522,7 +549,7 @@ class Router(TerminalHttpFilter[RouterConfig]):
         """What the next attempt may take, of the time that the whole request has."""
         fields = stream.request.fields
         timeouts = self._timeouts
-        if timeouts is None or not timeouts.whole or "x-envoy-expected-rq-timeout-ms" not in fields:
+        if not timeouts.whole or "x-envoy-expected-rq-timeout-ms" not in fields:
             return
         left = max(timeouts.whole - (self.context.clock.now() - self._began), 0.001)
         expected = min(timeouts.per_try, left) if timeouts.per_try else left

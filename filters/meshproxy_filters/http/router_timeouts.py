@@ -7,19 +7,34 @@ Sources: envoy.config.route.v3.RouteAction (`timeout`, `max_stream_duration`), E
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from meshproxy.headers import RequestHeaders
 from meshproxy.model.route import ForwardAction
 
-_ASKING = frozenset(("x-envoy-upstream-rq-timeout-ms", "x-envoy-upstream-rq-per-try-timeout-ms"))
 
-
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds, 0 for none. whole: from the end of the request to the end of the response. per_try: of one attempt."""
+    """Seconds, 0 for none. whole: from the end of the request to the end of the response. per_try: of one attempt.
+
+    expected: the value of `x-envoy-expected-rq-timeout-ms`, "" for none.
+    """
 
     whole: float
     per_try: float
+    expected: str = ""
+
+
+NO_TIMEOUTS = Timeouts(0.0, 0.0)
+
+
+@lru_cache(maxsize=4096)
+def route_timeouts(action: ForwardAction) -> Timeouts:
+    """What a route grants to requests that ask for nothing, without a retry policy."""
+    # `max_stream_duration` takes the place of `timeout` where a route has it.
+    replaced = action.max_stream_duration is not None or action.grpc_timeout_header_max is not None
+    whole = 0.0 if replaced else action.timeout
+    return Timeouts(whole, 0.0, _milliseconds_text(whole))
 
 
 def milliseconds(text: str | None) -> float | None:
@@ -35,28 +50,23 @@ def find_timeouts(action: ForwardAction, request: RequestHeaders, per_try: float
     tell: set `x-envoy-expected-rq-timeout-ms` for the upstream (not with `suppress_envoy_headers`).
     """
     fields = request.fields
-    # `max_stream_duration` takes the place of `timeout` where a route has it.
-    replaced = action.max_stream_duration is not None or action.grpc_timeout_header_max is not None
-    timeouts = Timeouts(0.0 if replaced else action.timeout, per_try)
-    if _ASKING.isdisjoint(fields):
-        _tell(timeouts, fields, tell)
-        return timeouts
+    whole = route_timeouts(action).whole
     if "x-envoy-upstream-rq-timeout-ms" in fields:
         asked = milliseconds(fields.pop("x-envoy-upstream-rq-timeout-ms"))
         if asked is not None:
-            timeouts.whole = asked
+            whole = asked
     if "x-envoy-upstream-rq-per-try-timeout-ms" in fields:
         asked = milliseconds(fields.pop("x-envoy-upstream-rq-per-try-timeout-ms"))
         if asked is not None:
-            timeouts.per_try = asked
-    if timeouts.whole and timeouts.per_try >= timeouts.whole:
-        timeouts.per_try = 0.0
-    _tell(timeouts, fields, tell)
-    return timeouts
-
-
-def _tell(timeouts: Timeouts, fields: dict[str, str], tell: bool) -> None:
+            per_try = asked
+    if whole and per_try >= whole:
+        per_try = 0.0
     hedging = fields.pop("x-envoy-hedge-on-per-try-timeout", "") == "true"
-    expected = timeouts.whole if hedging else timeouts.per_try or timeouts.whole
-    if tell and expected > 0:
-        fields["x-envoy-expected-rq-timeout-ms"] = str(int(expected * 1000 + 0.5))
+    expected = _milliseconds_text(whole if hedging else per_try or whole)
+    if tell and expected:
+        fields["x-envoy-expected-rq-timeout-ms"] = expected
+    return Timeouts(whole, per_try, expected)
+
+
+def _milliseconds_text(seconds: float) -> str:
+    return str(int(seconds * 1000 + 0.5)) if seconds > 0 else ""
