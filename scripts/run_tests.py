@@ -22,7 +22,7 @@ from environment import ROOT, TEST_LOCK, SetupError, install_tools, prepare, say
 
 CHECKS = {
     "lint": [["ruff", "check", "--quiet"], ["ruff", "format", "--check", "--quiet"]],
-    "types": [["mypy", "--no-error-summary"], ["mypy", "--no-error-summary", "scripts"]],
+    "types": [["mypy", "--no-error-summary"], ["mypy", "--no-error-summary", "scripts", "examples/demo"]],
     "imports": [["lint-imports", "--no-cache"]],
 }
 TESTS = {

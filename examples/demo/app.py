@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import socketserver
 import sys
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -71,6 +72,11 @@ class Web(Handler):
 class Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
+
+    def server_bind(self) -> None:
+        """Without asking for the host's name, as HTTPServer does: a pod of the demo has no resolver to ask."""
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = "app", self.server_address[1]
 
 
 def main() -> None:
