@@ -75,8 +75,6 @@ USAGE = Difference(
     "2 says that the call was wrong and 1 that the configuration was; Envoy's 1 says both",
     (),
 )
-ALL = {value.title: value for value in list(globals().values()) if isinstance(value, Difference)}
-
 NO_ALERT = Difference(
     "alert for a certificate with other names or hashes",
     "`ssl` can't send an alert of our choosing; the handshake fails all the same",
@@ -88,3 +86,5 @@ SNI_IS_REQUIRED = Difference(
     "the field says so; Envoy has not implemented it",
     ("client 1", "stats", "upstream up", "access log"),
 )
+
+ALL = {value.title: value for value in list(globals().values()) if isinstance(value, Difference)}

@@ -74,9 +74,9 @@ class ClusterTls:
         name = asked.sni or config.sni
         if config.auto_host_sni and host.hostname:
             name = host.hostname
-        required_name = asked.san or (name if config.auto_sni_san_validation else "")
+        own_name = name if config.auto_sni_san_validation else ""
         app = protocol()
-        handshake = _Handshake(loop, self._stats, generation, app, required_name)
+        handshake = _Handshake(loop, self._stats, generation, app, (own_name, asked.san))
         context = generation.context_for(getattr(app, "alpn_fallback", ""))
         transport = TlsTransport(loop, context, app, handshake, server_side=False, server_hostname=name or None)
         await loop.create_connection(lambda: transport, sock=sock)
@@ -96,7 +96,7 @@ def _matches(match: TransportSocketMatch, host: Host) -> bool:
 class _Handshake:
     """One handshake (a `HandshakeOwner`). done: set when the host is accepted, or failed."""
 
-    __slots__ = ("_app", "_generation", "_required_name", "_stats", "done")
+    __slots__ = ("_app", "_generation", "_names", "_stats", "done")
 
     def __init__(
         self,
@@ -104,18 +104,18 @@ class _Handshake:
         stats: TlsStats,
         generation: ClientContext,
         app: Any,
-        required_name: str,
+        names: tuple[str, str],
     ) -> None:
         self.done: asyncio.Future[None] = loop.create_future()
         self._stats = stats
         self._generation = generation
         self._app = app
-        self._required_name = required_name
+        self._names = names
 
     def accept_peer(self, transport: TlsTransport) -> None:
         tls = transport.object
         generation = self._generation
-        chain = generation.policy.check(tls, self._required_name)
+        chain = generation.policy.check(tls, *self._names)
         local = generation.certificates[0].leaf if generation.certificates else None
         info: TlsInfo = tls_info(tls, chain, local, validated=generation.policy.verifies_chain)
         self._app.tls = info

@@ -95,10 +95,11 @@ class PeerPolicy:
         self._check_key_usage = check_key_usage
         self.verifies_chain = verifies_chain
 
-    def check(self, tls: ssl.SSLObject, server_name: str = "") -> list[CertificateFacts]:
+    def check(self, tls: ssl.SSLObject, server_name: str = "", asked_name: str = "") -> list[CertificateFacts]:
         """The peer's chain as sent. Raises TlsFailure for one that isn't wanted.
 
-        server_name: the certificate must be for this name; "": for none in particular.
+        server_name, asked_name: the certificate must be for these names, that of the configuration and that of the
+        request; "": for none in particular.
         A peer without a certificate comes this far only where one is optional.
         """
         try:
@@ -109,10 +110,11 @@ class PeerPolicy:
             return chain
         leaf = chain[0]
         self._check_chain(tls, leaf)
-        if self._sans and not any(san_matches(matcher, leaf) for matcher in self._sans):
+        wanted = not self._sans or any(san_matches(matcher, leaf) for matcher in self._sans)
+        if not wanted or (server_name and not server_name_matches(server_name, leaf)):
             raise verify_failure(f"SAN matcher, certificate SANs are [{_names(leaf)}]", "fail_verify_san")
-        if server_name and not server_name_matches(server_name, leaf):
-            why = f"verify SAN list, expected SANs: [{server_name}], certificate SANs: [{_names(leaf)}]"
+        if asked_name and not server_name_matches(asked_name, leaf):
+            why = f"verify SAN list, expected SANs: [{asked_name}], certificate SANs: [{_names(leaf)}]"
             raise verify_failure(why, "fail_verify_san")
         if (self._pinned or self._spkis) and not (leaf.fingerprint_256 in self._pinned or leaf.spki_256 in self._spkis):
             raise verify_failure("cert hash and spki", "fail_verify_cert_hash")
