@@ -383,9 +383,8 @@ class Router(TerminalHttpFilter[RouterConfig]):
         if self._whole_timer is not None:
             self._whole_timer.cancel()
             self._whole_timer = None
-        cluster.stats.upstream_rq_time.record(
-            int(((self._response_at or self.context.clock.now()) - self._began) * 1000)
-        )
+        milliseconds = int(((self._response_at or self.context.clock.now()) - self._began) * 1000)
+        cluster.stats.count_time(milliseconds, internal=self._internal)
 
     def on_upstream_body(self, data: bytes, end: bool) -> None:
         if end:
