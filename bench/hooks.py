@@ -56,8 +56,8 @@ class BenchStream(FilterStream):
 
     loop: asyncio.AbstractEventLoop
 
-    def run_hook(self, hook: Any, resume: Resume) -> Any:
-        return run_hook(self.loop, hook, resume)
+    def run_hook(self, hook: Any, resume: Resume, *args: Any) -> Any:
+        return run_hook(self.loop, hook, resume, args)
 
 
 BenchStream.__abstractmethods__ = frozenset()  # nothing here reaches the wire

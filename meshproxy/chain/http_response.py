@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import Any
 
 from meshproxy.chain.http_plan import HttpPlan
@@ -24,7 +23,9 @@ class ResponsePipeline(Stream):
     """Takes a response from whoever answers, passes it through the hooks, and gives it to the wire.
 
     answered: a response head has entered the pipeline. on_wire: it has reached the wire.
-    replied: it is a local reply, so the request goes no further.
+    replied: the response is a local reply.
+    request_over: the request goes no further: a local reply was given, or the stream is over (who sets `done` sets
+        this too; it is the one thing that is asked after every hook).
     skip_response_hooks: set when the reply is about a response that failed in the hooks, so that it can't fail too.
     """
 
@@ -34,6 +35,7 @@ class ResponsePipeline(Stream):
     answered: bool = False
     on_wire: bool = False
     replied: bool = False
+    request_over: bool = False
     skip_response_hooks: bool = False
 
     _response_waits: bool = False
@@ -70,10 +72,10 @@ class ResponsePipeline(Stream):
             position = hooks[at]
             at += 1
             try:
-                result = self.filters[position].on_response_headers(response, self)
+                result: Any = self.filters[position].on_response_headers(response, self)
                 if result is not None:
-                    resume = partial(self._response_headers_resumed, position, at)
-                    if self.run_hook(result, resume) is PENDING:
+                    result = self.run_hook(result, self._response_headers_resumed, position, at)
+                    if result is PENDING:
                         self._hold_response()
                         return
             except Exception as error:  # a filter is foreign code: its fault must stay its stream's
@@ -81,7 +83,7 @@ class ResponsePipeline(Stream):
                     return
             if self.done:
                 return
-            if position in plan.response_buffered and not self._response_end:
+            if plan.response_buffered and position in plan.response_buffered and not self._response_end:
                 self._start_response_buffering(position, at)
                 return
         self.on_wire = True
@@ -170,7 +172,7 @@ class ResponsePipeline(Stream):
         try:
             result: Any = self.filters[position].on_response_body(data, end, self)
             if result is not None and not isinstance(result, bytes):
-                result = self.run_hook(result, partial(self._response_body_resumed, position, at, data, end))
+                result = self.run_hook(result, self._response_body_resumed, position, at, data, end)
                 if result is PENDING:
                     self._hold_response()
                     return False, data
@@ -263,10 +265,10 @@ class ResponsePipeline(Stream):
             position = hooks[at]
             at += 1
             try:
-                result = self.filters[position].on_response_trailers(trailers, self)
+                result: Any = self.filters[position].on_response_trailers(trailers, self)
                 if result is not None:
-                    resume = partial(self._response_trailers_resumed, position, at, trailers)
-                    if self.run_hook(result, resume) is PENDING:
+                    result = self.run_hook(result, self._response_trailers_resumed, position, at, trailers)
+                    if result is PENDING:
                         self._hold_response()
                         return
             except Exception as error:  # a filter is foreign code: its fault must stay its stream's
@@ -296,7 +298,7 @@ class ResponsePipeline(Stream):
         if self.answered:
             self.reset(reply.details)
             return
-        self.replied = True
+        self.replied = self.request_over = True
         self.details = reply.details.replace(" ", "_")
         response, body = self.shape_reply(reply)
         self.send_headers(response, not body)
@@ -352,4 +354,4 @@ class ResponsePipeline(Stream):
         """The head and body of a local reply, gRPC and `local_reply_config` considered."""
 
     @abstractmethod
-    def run_hook(self, hook: Awaitable[Any], resume: Callable[[Any, BaseException | None], None]) -> Any: ...
+    def run_hook(self, hook: Awaitable[Any], resume: Callable[..., None], *args: Any) -> Any: ...

@@ -15,15 +15,23 @@ import asyncio
 import sys
 import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator
-from typing import Any
+from typing import Any, Protocol
 
 from meshproxy.chain.http_response import PENDING
 
-__all__ = ["PENDING", "HookCancelled", "Keep", "Resume", "run_hook"]
+__all__ = ["PENDING", "HookCancelled", "Keeper", "Resume", "run_hook"]
 
-Resume = Callable[[Any, BaseException | None], None]
-Keep = Callable[["asyncio.Task[Any]"], None]
-"""Told of the task of a hook that suspended, so that it can be cancelled when nobody wants its result any more."""
+Resume = Callable[..., None]
+"""Called as `resume(*args, value, error)`."""
+
+
+class Keeper(Protocol):
+    """Told of the task of a hook that suspended, so that it can be cancelled when nobody wants its result any more."""
+
+    def keep(self, task: asyncio.Task[Any]) -> None: ...
+
+
+_Coroutine = types.CoroutineType
 
 
 class HookCancelled(Exception):
@@ -34,30 +42,34 @@ async def _as_coroutine(awaitable: Awaitable[Any]) -> Any:
     return await awaitable
 
 
-def _watch(task: asyncio.Task[Any], resume: Resume, keep: Keep | None) -> Any:
+def _watch(task: asyncio.Task[Any], resume: Resume, args: tuple[Any, ...], keeper: Keeper | None) -> Any:
     def finished(task: asyncio.Task[Any]) -> None:
         if task.cancelled():
-            resume(None, HookCancelled())
+            resume(*args, None, HookCancelled())
             return
         error = task.exception()
-        resume(None if error else task.result(), error)
+        resume(*args, None if error else task.result(), error)
 
     task.add_done_callback(finished)
-    if keep is not None:
-        keep(task)
+    if keeper is not None:
+        keeper.keep(task)
     return PENDING
 
 
 if sys.version_info >= (3, 12):
 
     def run_hook(
-        loop: asyncio.AbstractEventLoop, hook: Awaitable[Any], resume: Resume, keep: Keep | None = None
+        loop: asyncio.AbstractEventLoop,
+        hook: Awaitable[Any],
+        resume: Resume,
+        args: tuple[Any, ...] = (),
+        keeper: Keeper | None = None,
     ) -> Any:
-        """Run `hook` as far as it goes. Returns its value, or PENDING; then `resume(value, error)` follows."""
-        coroutine = hook if isinstance(hook, types.CoroutineType) else _as_coroutine(hook)
+        """Run `hook` as far as it goes. Returns its value, or PENDING; then `resume(*args, value, error)` follows."""
+        coroutine = hook if type(hook) is _Coroutine else _as_coroutine(hook)
         task: asyncio.Task[Any] = asyncio.Task(coroutine, loop=loop, eager_start=True)
         if not task.done():
-            return _watch(task, resume, keep)
+            return _watch(task, resume, args, keeper)
         if task.cancelled():
             raise HookCancelled
         return task.result()
@@ -107,19 +119,27 @@ else:
                 except StopIteration as stop:
                     return stop.value
 
+    _spare: list[_FirstStep] = []
+    """Stand-ins of hooks that came to their end in their first step: nobody can hold on to a task that never was."""
+
     _current = asyncio.tasks._current_tasks  # type: ignore[attr-defined]  # no public way on 3.11 to step a coroutine
 
     def run_hook(
-        loop: asyncio.AbstractEventLoop, hook: Awaitable[Any], resume: Resume, keep: Keep | None = None
+        loop: asyncio.AbstractEventLoop,
+        hook: Awaitable[Any],
+        resume: Resume,
+        args: tuple[Any, ...] = (),
+        keeper: Keeper | None = None,
     ) -> Any:
-        """Run `hook` as far as it goes. Returns its value, or PENDING; then `resume(value, error)` follows."""
-        coroutine: Coroutine[Any, Any, Any] = hook if isinstance(hook, types.CoroutineType) else _as_coroutine(hook)
+        """Run `hook` as far as it goes. Returns its value, or PENDING; then `resume(*args, value, error)` follows."""
+        coroutine: Coroutine[Any, Any, Any] = hook if type(hook) is _Coroutine else _as_coroutine(hook)
         outer = _current.get(loop)
-        stand_in = _FirstStep()
+        stand_in = _spare.pop() if _spare else _FirstStep()
         _current[loop] = stand_in
         try:
             awaited = coroutine.send(None)
         except StopIteration as stop:
+            _spare.append(stand_in)
             return stop.value
         except asyncio.CancelledError as error:
             raise HookCancelled from error
@@ -130,4 +150,4 @@ else:
                 _current[loop] = outer
         task = loop.create_task(_go_on(coroutine, awaited))
         stand_in.task = task
-        return _watch(task, resume, keep)
+        return _watch(task, resume, args, keeper)
