@@ -17,7 +17,7 @@ PER_PROCESS = 64
 LARGE_AT_ONCE = 4
 SMALL_AT_ONCE = 16
 STARTS_AT_ONCE = 3
-SECOND_LOOKS = 120
+SECOND_LOOKS = 200
 
 
 def load() -> dict[str, Case]:

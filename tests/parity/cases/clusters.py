@@ -32,7 +32,7 @@ def priorities(*each: str) -> str:
 
 def balanced(name: str, cluster: str, requests: int = 4, **more: object) -> Case:
     """`requests` one after the other; how many each endpoint got is compared, not which was first."""
-    clients = tuple(client(get(), start=0.15 * i, quiet=0.5, timing=False) for i in range(requests))
+    clients = tuple(client(get(), start=0.15 * i, quiet=1.0, timing=False) for i in range(requests))
     more = {"upstreams": TWO, "masks": (("<up2_port>", "<up_port>"),), **more}
     return Case(f"cluster-{name}", clients=clients, cluster=cluster, sort_log=True, flat_upstream=True, **more)  # type: ignore[arg-type]
 
