@@ -5,6 +5,10 @@ there is none it waits, and a connection is opened for it; whichever connection 
 that waits longest. When opening fails, everything that waits fails with it, so that the router can decide about each
 (Envoy: ConnPoolImplBase).
 
+The loop reads a socket once in a turn, so a host that ends a connection right behind a response, unannounced, is found
+out a turn late, and a request that takes the connection meanwhile is lost. Looking into each socket before it is used
+would cost every request a system call; so only pools look whose host has done such a thing.
+
 Circuit breakers (`max_connections`, `max_pending_requests`, `max_requests`) are asked at the door.
 """
 
@@ -27,6 +31,10 @@ from meshproxy.runtime.http1_upstream import Http1Upstream
 if TYPE_CHECKING:
     from meshproxy.balance.host import Host
     from meshproxy.runtime.cluster import ActiveCluster
+
+
+_AT_ONCE = 0.1
+"""Seconds; a host that ends a connection within them after a response, or with a request on it, is watched."""
 
 
 class PendingRequest(HttpUpstream):
@@ -101,6 +109,7 @@ class Http1Pool:
         self._idle_timer: Timer | None = None
         self._loop = cluster.worker.loop
         self._closed = False
+        self._wary = False
         self._when_drained: Callable[[], None] | None = None
         self._requests = self.limits.requests
         self._max_duration = cluster.config.max_connection_duration
@@ -110,7 +119,7 @@ class Http1Pool:
         """Send a request, now or as soon as there is a connection. Failures are told to `sink`."""
         while self._idle:
             upstream = self._idle.pop()
-            if upstream.transport.is_closing():
+            if upstream.transport.is_closing() or (self._wary and upstream.has_input()):
                 upstream.unusable = True  # its end is on the way to `forget`
                 continue
             if not self._requests.try_acquire():
@@ -220,6 +229,9 @@ class Http1Pool:
 
     def _serve_or_keep(self, upstream: Http1Upstream) -> None:
         while self._pending:
+            if self._wary and upstream.has_input():
+                upstream.unusable = True
+                return
             if not self.limits.requests.try_acquire():
                 waiting = self._pending.popleft()
                 self._leave_queue()
@@ -256,6 +268,8 @@ class Http1Pool:
         if upstream not in self.connections:
             return
         self.connections.discard(upstream)
+        if remote and not self._wary and self._loop.time() - upstream.idle_since < _AT_ONCE:
+            self._wary = True
         if upstream in self._idle:
             self._idle.remove(upstream)
         elif not upstream.unusable:

@@ -13,6 +13,7 @@ Invariants:
 
 from __future__ import annotations
 
+import select
 from typing import TYPE_CHECKING, Any
 
 from meshproxy.codec.h1_encode import LAST_CHUNK, NameWriter, encode_chunk, encode_request_head, encode_trailers
@@ -58,6 +59,7 @@ class Http1Upstream(HttpUpstream):
         self._paused = False
         self._closed = False
         self._ended_by_host = False
+        self._poll: select.poll | None = None
         self._expires: Timer | None = None
         self.expired = False
         self.unusable = False
@@ -147,6 +149,17 @@ class Http1Upstream(HttpUpstream):
         self._closed = True
         self._over(active=active, remote=self._ended_by_host)
         self.transport.abort()
+
+    def has_input(self) -> bool:
+        """Whether something, or the end, waits to be read: then this connection is no good for a request.
+
+        Over TLS only the end counts: a ticket may come at any time.
+        """
+        if self._poll is None:
+            self._poll = select.poll()
+            events = select.POLLRDHUP if self.pool.cluster.tls is not None else select.POLLIN | select.POLLRDHUP
+            self._poll.register(self.transport.get_extra_info("socket").fileno(), events)
+        return bool(self._poll.poll(0))
 
     def expire(self, seconds: float) -> None:
         """Let the connection end `seconds` from now, or with the request that it then serves."""
