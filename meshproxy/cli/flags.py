@@ -141,8 +141,8 @@ def _add_identity(flags: _Flags) -> None:
     flags.value("--service-node", default="", metavar="ID", help="node.id, unless the bootstrap has one")
     flags.value("--service-cluster", default="", metavar="NAME", help="node.cluster, unless the bootstrap has one")
     flags.value("--service-zone", default="", metavar="ZONE", help="node.locality.zone, unless the bootstrap has one")
-    flags.value(
-        "--local-address-ip-version", choices=("v4", "v6"), default="v4", help="family of this machine's own address"
+    flags.no_effect(
+        "--local-address-ip-version", "family of this machine's own address", choices=("v4", "v6"), default="v4"
     )
 
 
@@ -245,7 +245,7 @@ def _options(given: argparse.Namespace, concurrency: int, reason: str, ignored: 
         service_cluster=given.service_cluster,
         service_zone=given.service_zone,
         local_address_ip_version=given.local_address_ip_version,
-        log_level=given.log_level,
+        log_level="warning" if given.log_level == "warn" else given.log_level,
         component_log_level=given.component_log_level,
         log_format=given.log_format,
         log_format_escaped=given.log_format_escaped,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from meshproxy.balance.breaker import CircuitBreaker
 from meshproxy.model.cluster import CircuitBreakerThresholds
 from meshproxy.plugin.stats import Gauge, StatsScope
+from meshproxy.runtime.cluster_stat_names import BREAKER
 
 _OPEN = {
     "cx_open": "connections",
@@ -27,19 +28,25 @@ _REMAINING = {
 
 
 class BreakerStats:
-    """The gauges of one cluster at one priority."""
+    """The gauges of one cluster at one priority. Those of breakers that were never open are shown without an object."""
 
     def __init__(self, scope: StatsScope, breaker: CircuitBreaker, thresholds: CircuitBreakerThresholds) -> None:
         self._breaker = breaker
-        self._open: list[tuple[Gauge, str]] = [(scope.gauge(name), resource) for name, resource in _OPEN.items()]
+        self._scope = scope
+        self._open: dict[str, Gauge] = {}
         self._remaining: list[tuple[Gauge, str]] = []
+        scope.declare(BREAKER)
         if thresholds.track_remaining:
             self._remaining = [(scope.gauge(name), resource) for name, resource in _REMAINING.items()]
 
     def fold(self) -> None:
         """Read the breaker."""
         breaker = self._breaker
-        for gauge, name in self._open:
-            gauge.set(int(getattr(breaker, name).is_open))
-        for gauge, name in self._remaining:
-            gauge.set(getattr(breaker, name).remaining)
+        for name, resource in _OPEN.items():
+            is_open = getattr(breaker, resource).is_open
+            if is_open or name in self._open:
+                if name not in self._open:
+                    self._open[name] = self._scope.gauge(name)
+                self._open[name].set(int(is_open))
+        for gauge, resource in self._remaining:
+            gauge.set(getattr(breaker, resource).remaining)

@@ -69,8 +69,10 @@ class AskingEnd(_Frames):
     async def ask(self, command: str, argument: Any, timeout: float) -> Any:
         """Ask and wait for the answer. Raises ChannelClosed, TimeoutError, or RuntimeError when the worker failed."""
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self.send((command, argument))
+        if self.transport is None or self.transport.is_closing():
+            raise ChannelClosed
         self._waiting.append(answer)
+        self.send((command, argument))
         return await asyncio.wait_for(answer, timeout)
 
     def received(self, value: Any) -> None:
