@@ -21,7 +21,7 @@ class CircuitBreakerThresholds:
     max_pending_requests: int = 1024
     max_requests: int = 1024
     max_retries: int = 3
-    max_connection_pools: int = 2**32 - 1
+    max_connection_pools: int = 2**64 - 1
     track_remaining: bool = False
     retry_budget_percent: float | None = None
     retry_budget_min_concurrency: int = 3

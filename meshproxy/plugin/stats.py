@@ -77,7 +77,7 @@ class StatsScope(Protocol):
         """Call `fold` before anybody looks: for what is counted in one plain number on the path of a request."""
 
     def before_latch(self, fold: Callable[[], None]) -> None:
-        """Call `fold` before an interval of the histograms ends: for values noted elsewhere on the path of a request."""
+        """Call `fold` before an interval of the histograms ends: for values noted elsewhere meanwhile."""
 
     def declare(self, names: StatNames) -> None:
         """Show `names` at zero as long as nobody counts them. Costs no object for each, unlike a handle."""

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
 from meshproxy.model.cluster import ClusterConfig
 from meshproxy.plugin.replies import ResetReason
-from meshproxy.plugin.stats import Counter, Gauge, Histogram, StatsScope
+from meshproxy.plugin.stats import Counter, Gauge, StatsScope
 from meshproxy.plugin.stream_info import StreamInfo, TlsInfo
 
 
@@ -140,7 +140,9 @@ class ClusterStats(Protocol):
     upstream_rq_maintenance_mode: Counter
     upstream_cx_none_healthy: Counter
     retry_or_shadow_abandoned: Counter
-    upstream_rq_time: Histogram
+
+    def count_time(self, milliseconds: int, *, internal: bool) -> None:
+        """How long a response took: `upstream_rq_time`, and the same under `external.` or `internal.`."""
 
     def count_response(self, status: int, *, internal: bool) -> None:
         """`upstream_rq_completed`, `_<code>`, `_<class>xx`, and the same under `external.` or `internal.`."""

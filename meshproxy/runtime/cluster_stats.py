@@ -1,7 +1,7 @@
 """The statistics of a cluster: `cluster.<name>.` (Envoy: "Cluster manager statistics").
 
 A proxy may know thousands of clusters and use ten, so every handle is made when it is first asked for; afterwards it
-is an ordinary attribute.
+is an ordinary attribute. What nobody has asked for is shown at zero all the same (`CLUSTER`).
 """
 
 from __future__ import annotations
@@ -9,23 +9,32 @@ from __future__ import annotations
 from collections import defaultdict
 
 from meshproxy.plugin.stats import Counter, Gauge, Histogram, StatsScope
+from meshproxy.runtime.cluster_stat_names import CLUSTER, HTTP1_CODEC
 
-_GAUGES = frozenset(
-    (
-        "upstream_cx_active",
-        "upstream_rq_active",
-        "upstream_rq_pending_active",
-        "membership_total",
-        "membership_healthy",
-        "membership_degraded",
-        "membership_excluded",
-        "max_host_weight",
-        "version",
-        "upstream_cx_rx_bytes_buffered",
-        "upstream_cx_tx_bytes_buffered",
-    )
-)
-_HISTOGRAMS = frozenset(("upstream_rq_time", "upstream_cx_connect_ms", "upstream_cx_length_ms"))
+_GAUGES = frozenset(CLUSTER.gauges)
+_HISTOGRAMS = frozenset(CLUSTER.histograms)
+
+
+class ResponseTimes:
+    """Milliseconds that responses took, each noted once and put into its two histograms at the end of an interval."""
+
+    def __init__(self, scope: StatsScope) -> None:
+        self.external: defaultdict[int, int] = defaultdict(int)
+        self.internal: defaultdict[int, int] = defaultdict(int)
+        self._scope = scope
+        scope.before_latch(self._fold)
+
+    def _fold(self) -> None:
+        for counts, prefix in ((self.external, "external."), (self.internal, "internal.")):
+            if counts:
+                histograms = (
+                    self._scope.histogram("upstream_rq_time"),
+                    self._scope.histogram(f"{prefix}upstream_rq_time"),
+                )
+                for milliseconds, count in counts.items():
+                    for histogram in histograms:
+                        histogram.record_many(milliseconds, count)
+                counts.clear()
 
 
 class LiveClusterStats:
@@ -33,6 +42,7 @@ class LiveClusterStats:
 
     bind_errors: Counter
     lb_healthy_panic: Counter
+    max_host_weight: Gauge
     membership_change: Counter
     original_dst_host_invalid: Counter
     membership_degraded: Gauge
@@ -73,6 +83,7 @@ class LiveClusterStats:
     upstream_rq_maintenance_mode: Counter
     upstream_rq_max_duration_reached: Counter
     upstream_rq_pending_active: Gauge
+    upstream_rq_per_cx: Histogram
     upstream_rq_pending_failure_eject: Counter
     upstream_rq_pending_overflow: Counter
     upstream_rq_pending_total: Counter
@@ -84,7 +95,6 @@ class LiveClusterStats:
     upstream_rq_retry_overflow: Counter
     upstream_rq_retry_success: Counter
     upstream_rq_rx_reset: Counter
-    upstream_rq_time: Histogram
     upstream_rq_timeout: Counter
     upstream_rq_total: Counter
     upstream_rq_tx_reset: Counter
@@ -95,6 +105,8 @@ class LiveClusterStats:
         self._internal: defaultdict[int, int] = defaultdict(int)
         self._retried: defaultdict[int, int] = defaultdict(int)
         self._responses: dict[tuple[int, str], tuple[Counter, ...]] = {}
+        self._times: ResponseTimes | None = None
+        scope.declare(CLUSTER)
 
     def __getattr__(self, name: str) -> Counter | Gauge | Histogram:
         if name.startswith("_") or name not in type(self).__annotations__:
@@ -109,10 +121,9 @@ class LiveClusterStats:
         setattr(self, name, made)
         return made
 
-    def make_common(self) -> None:
-        """Make those that a dashboard expects to find at zero."""
-        for name in type(self).__annotations__:
-            getattr(self, name)
+    def show_http1(self) -> None:
+        """Show what is counted of HTTP/1 connections: Envoy does so once there is one."""
+        self._scope.scope("http1.").declare(HTTP1_CODEC)
 
     def count_destroy(self, *, remote: bool, active: bool) -> None:
         """A connection is gone. remote: the host ended it. active: with a request under way."""
@@ -134,6 +145,13 @@ class LiveClusterStats:
             self._internal[status] += 1
         else:
             self._external[status] += 1
+
+    def count_time(self, milliseconds: int, *, internal: bool) -> None:
+        """How long a response took: `upstream_rq_time`, and the same under `external.` or `internal.`."""
+        times = self._times
+        if times is None:
+            times = self._times = ResponseTimes(self._scope)
+        (times.internal if internal else times.external)[milliseconds] += 1
 
     def count_retry_response(self, status: int) -> None:
         """The same under `retry.`, for an attempt whose response was thrown away."""

@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 
 from meshproxy.plugin.stats import StatNames
 
-
 Declarations = Mapping[StatNames, Sequence[str]]
 """The prefixes below which names stand."""
 

@@ -25,7 +25,7 @@ def test_defaults_are_envoys() -> None:
     breaker = CircuitBreaker(CircuitBreakerThresholds())
     assert (breaker.connections.limit, breaker.pending_requests.limit, breaker.requests.limit) == (1024, 1024, 1024)
     assert breaker.retries.limit == 3
-    assert breaker.connection_pools.limit == 2**32 - 1
+    assert breaker.connection_pools.limit == 2**64 - 1
 
 
 def test_retry_budget_is_a_share_of_what_is_active_and_waiting() -> None:
