@@ -22,6 +22,7 @@ from meshproxy.config.matchers import (
     compile_runtime_fraction,
     compile_string_matcher,
 )
+from meshproxy.config.rate_limits import compile_rate_limits
 from meshproxy.errors import ConfigError, Problem
 from meshproxy.model.listener import FilterSpec
 from meshproxy.model.route import FILTER_DISABLED, FILTER_ENABLED
@@ -45,6 +46,7 @@ def factory_context(name: str, stats: StatsScope, context: CompileContext) -> Fa
     return FactoryContext(
         name=name,
         stats=stats,
+        root_stats=context.stats,
         log=context.make_logger(name),
         clock=context.clock,
         rng=context.rng,
@@ -58,6 +60,7 @@ def factory_context(name: str, stats: StatsScope, context: CompileContext) -> Fa
         compile_fraction=compile_fraction,
         compile_runtime_fraction=lambda view: compile_runtime_fraction(view, context),
         compile_data_source=lambda view: read_data_source(view, context),
+        compile_rate_limits=lambda views: compile_rate_limits(views, context),
     )
 
 

@@ -13,12 +13,14 @@ from meshproxy.config.context import CompileContext
 from meshproxy.config.filters import compile_filter_level, merge_levels
 from meshproxy.config.header_mutations import compile_level
 from meshproxy.config.metadata import compile_metadata
+from meshproxy.config.rate_limits import compile_rate_limits
 from meshproxy.config.retries import compile_retry_policy
 from meshproxy.config.route_action import Surroundings, compile_action
 from meshproxy.config.route_match import compile_conditions, compile_path_match
 from meshproxy.headers import check_name
 from meshproxy.matching import wire_text
 from meshproxy.model.listener import FilterSpec
+from meshproxy.model.rate_limit import RateLimit
 from meshproxy.model.route import HeaderMutations, NonForwardingAction, PathMatch, Route, RouteTable, VirtualHost
 from meshproxy.plugin.view import ConfigView
 
@@ -81,6 +83,10 @@ class _TableCompiler:
                 policy = compile_retry_policy(retry, context)
         level = compile_filter_level(view, around.filters, context)
         around = replace(around, levels=(level, *around.levels), retry_policy=policy)
+        limits: list[RateLimit] = []
+        for entry in view.views("rate_limits"):
+            with entry.collect(context.problems):
+                limits += compile_rate_limits([entry], context)
         shared = Route(
             match=_NO_PATH,
             action=_NO_ACTION,
@@ -90,6 +96,7 @@ class _TableCompiler:
             include_request_attempt_count=view.boolean("include_request_attempt_count"),
             include_attempt_count_in_response=view.boolean("include_attempt_count_in_response"),
             request_buffer_limit=_buffer_limit(view),
+            virtual_host_rate_limits=tuple(limits),
         )
         routes = []
         for entry in view.views("routes"):
@@ -126,6 +133,7 @@ class _TableCompiler:
         levels = (compile_filter_level(view, around.filters, context), *around.levels)
         decorator = view.view("decorator")
         limit = _buffer_limit(view)
+        forward = view.view("route")
         return replace(
             shared,
             match=match,
@@ -144,6 +152,8 @@ class _TableCompiler:
             decorator_propagate=decorator.boolean("propagate", True) if decorator is not None else True,
             stat_prefix=view.text("stat_prefix"),
             request_buffer_limit=shared.request_buffer_limit if limit is None else limit,
+            rate_limits=compile_rate_limits(forward.views("rate_limits"), context) if forward is not None else (),
+            include_virtual_host_rate_limits=forward is not None and forward.boolean("include_vh_rate_limits"),
         )
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from meshproxy.headers import RequestHeaders
+from meshproxy.model.rate_limit import RateLimit
 
 RequestPredicate = Callable[[RequestHeaders, Any], bool]
 """A condition of a route beside its path: asked with the request and its `StreamInfo`."""
@@ -168,6 +169,9 @@ class Route:
     include_request_attempt_count: bool = False
     include_attempt_count_in_response: bool = False
     request_buffer_limit: int | None = None
+    rate_limits: tuple[RateLimit, ...] = ()
+    virtual_host_rate_limits: tuple[RateLimit, ...] = ()
+    include_virtual_host_rate_limits: bool = False
 
 
 FILTER_DISABLED = object()
