@@ -8,10 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from meshproxy.headers import RequestHeaders
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +43,11 @@ class ProtocolError(Exception):
 
     status: the HTTP status Envoy answers to it (400, 426, 431, 501; 502 for an upstream).
     details: Envoy's name of the fault (`%RESPONSE_CODE_DETAILS%`), such as `http1.codec_error`.
-    request: the request's head, where as much of it was understood; for the access log.
+    request: the request's head (`RequestHeaders`), where as much of it was understood; for the access log. Else None.
     """
 
     def __init__(self, status: int, details: str, message: str = "") -> None:
         super().__init__(message or details)
         self.status = status
         self.details = details
-        self.request: RequestHeaders | None = None
+        self.request: Any = None

@@ -53,9 +53,11 @@ class ServerConnection(Connection):
         self.facts = facts
         self.info = info
         self.transport: Any = None
+        self.give_up: Callable[[], None] | None = None  # ends a handshake that is still going on
         self._on_closed = on_closed
         self._filters = [make(config, context) for make, config, context in makers]
         self._sole = self._filters[0] if len(self._filters) == 1 else None
+        self._tells_read_done = type(self._filters[-1]).on_read_done is not NetworkFilter.on_read_done
         self._writers = [f for f in reversed(self._filters) if type(f).on_write is not NetworkFilter.on_write]
         self._read_disabled = 0
         self._paused = False
@@ -107,7 +109,8 @@ class ServerConnection(Connection):
                 return
             result = self._sole.on_data(data, False, self)
             if result is None:
-                self._sole.on_read_done(self)
+                if self._tells_read_done:
+                    self._sole.on_read_done(self)
                 return
             self._after_data(result, 0, False)
             return
@@ -258,6 +261,10 @@ class ServerConnection(Connection):
 
     def close(self, *, reset: bool = False, delay: float = 0.0) -> None:
         if self._closing:
+            return
+        if self.transport is None:
+            if self.give_up is not None:
+                self.give_up()
             return
         if reset:
             self._closing = True
