@@ -83,7 +83,7 @@ class ClusterTls:
         try:
             await handshake.done
         except asyncio.CancelledError:
-            transport.give_up(None)
+            transport.give_up()
             raise
         return app
 

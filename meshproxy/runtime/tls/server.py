@@ -66,6 +66,7 @@ class ServerTls:
         loop = self._worker.loop
         handshake = _Handshake(self._worker, listener, generation, connection)
         transport = TlsTransport(loop, generation.context, connection, handshake, server_side=True)
+        connection.give_up = transport.give_up
         if chain.transport_socket_connect_timeout:
             handshake.limit(transport, chain.transport_socket_connect_timeout)
         return loop.connect_accepted_socket(lambda: transport, sock)
@@ -98,13 +99,14 @@ class _Handshake:
     def _too_long(self, transport: TlsTransport) -> None:
         self._listener.timeouts.value += 1
         self._connection.info.termination_details = _TIMEOUT_DETAILS
-        transport.give_up(None)
+        transport.give_up()
 
     def accept_peer(self, transport: TlsTransport) -> None:
         tls = transport.object
         generation = self._generation
         chain = generation.policy.check(tls)
         self._stop()
+        self._connection.give_up = None
         local = generation.certificate_of[tls.context]
         info = self._connection.info
         info.tls = found = tls_info(tls, chain, local.leaf, validated=generation.policy.verifies_chain)
@@ -116,6 +118,7 @@ class _Handshake:
 
     def failed(self, transport: TlsTransport, failure: TlsFailure | None) -> None:
         self._stop()
+        self._connection.give_up = None
         if failure is not None:
             self._listener.stats.failure(failure.counter)
             self._connection.info.transport_failure_reason = failure.text

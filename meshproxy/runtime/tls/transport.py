@@ -94,6 +94,9 @@ class TlsTransport(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._raw = transport
+        if self._closing:
+            self._raw.abort()
+            return
         if not self.object.server_side:
             self._handshake()
 
@@ -136,6 +139,7 @@ class TlsTransport(asyncio.BufferedProtocol):
             self._app.connection_lost(self._error or error)
         else:
             self._fail(None)
+        self._app = self._owner = None  # else they'd keep one another alive until a collection
 
     # The handshake.
 
@@ -165,14 +169,15 @@ class TlsTransport(asyncio.BufferedProtocol):
         owner, self._owner = self._owner, None
         if not self._closing:
             self._closing = True
-            self._raw.close()
+            if self._raw is not None:
+                self._raw.close()
         if owner is not None:
             owner.failed(self, failure)
 
-    def give_up(self, failure: TlsFailure | None) -> None:
-        """End a handshake that takes too long."""
+    def give_up(self) -> None:
+        """End a handshake that takes too long, or that nobody wants any more."""
         if not self._established:
-            self._fail(failure)
+            self._fail(None)
 
     # Reading.
 
