@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import random
 import signal
 import socket
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -30,7 +31,7 @@ from meshproxy.config.bootstrap import compile_bootstrap
 from meshproxy.config.bootstrap_load import Loaded, Source, load_bootstrap
 from meshproxy.config.context import CompileContext
 from meshproxy.config.filters import factory_context
-from meshproxy.errors import Problem
+from meshproxy.errors import ConfigError, Problem
 from meshproxy.model.listener import Listener
 from meshproxy.model.snapshot import Node, Snapshot, StatsConfig
 from meshproxy.plugin.context import Logger
@@ -95,6 +96,18 @@ class DeferredStats:
         self._config = config
 
 
+def check_log_files(files: Mapping[str, Problem]) -> None:
+    """Open every file that an access log goes to, as it will be opened later. Raises ConfigError."""
+    problems = []
+    for path, problem in files.items():
+        try:
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644))
+        except OSError as error:
+            problems.append(replace(problem, message=f"{problem.message}: {error.strerror}"))
+    if problems:
+        raise ConfigError(problems)
+
+
 def make_logger(name: str) -> Logger:
     """The program's log for a component or filter."""
     return PROGRAM_LOG.logger(name)
@@ -147,6 +160,7 @@ def load_configuration(
         node=node or Node(),
     )
     snapshot = compile_bootstrap(loaded.view, context)
+    check_log_files(context.log_files)
     return Configuration(snapshot, loaded, stats.store, (*loaded.warnings, *context.warnings), rng, context)
 
 

@@ -47,6 +47,8 @@ def _compile_access_log(view: ConfigView, context: CompileContext) -> AccessLog:
     if typed.view is None or typed.full_name not in (_FILE, *_STREAMS):
         typed.fail(unsupported_extension(typed.full_name, (_FILE, *_STREAMS)))
     path = _STREAMS.get(typed.full_name) or typed.view.text("path")
+    if typed.full_name == _FILE:
+        context.log_files.setdefault(path, typed.view.error(f"unable to open file '{path}'", "path"))
     return AccessLog(path, _compile_format(typed.view, context), predicate)
 
 

@@ -50,7 +50,9 @@ class CompileContext:
     stats: the root scope. make_logger: name -> logger. formats: see `FormatCompiler`.
     transport_sockets: full message name -> compiler, for sockets other than raw.
     configure_stats: called with the bootstrap's `stats_config` before the first statistic is made.
-    node, runtime, cluster_names, secrets (name -> `config.tls_secrets.Secret`): found in the bootstrap itself, before anything that needs them is compiled.
+    log_files: each file that an access log goes to, and the problem that it is if it can't be opened.
+    node, runtime, cluster_names, secrets (name -> `config.tls_secrets.Secret`): found in the bootstrap itself, before
+        anything that needs them is compiled.
     """
 
     registry: FilterRegistry
@@ -68,3 +70,4 @@ class CompileContext:
     secrets: Mapping[str, Any] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
+    log_files: dict[str, Problem] = field(default_factory=dict)

@@ -48,6 +48,17 @@ async def test_a_bad_configuration_is_shown_with_its_places(config: Path) -> Non
     assert "\x1b" not in err
 
 
+async def test_an_access_log_that_cannot_be_written(config: Path) -> None:
+    log = (
+        "access_log: [{name: file, typed_config: {'@type': "
+        "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog, path: /nowhere/access.log}}]"
+    )
+    config.write_text(config.read_text().replace("admin: {", f"admin: {{{log}, "))
+    code, _, err = await _run("-c", str(config))
+    assert code == 1
+    assert "unable to open file '/nowhere/access.log': No such file or directory" in err
+
+
 async def test_configuration_on_the_command_line_is_merged_over_the_file(config: Path) -> None:
     code, _, err = await _run("-c", str(config), "--config-yaml", "node: {id: 7}", "--mode", "validate")
     assert code == 1
