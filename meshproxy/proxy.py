@@ -45,7 +45,8 @@ from meshproxy.runtime.clusters import Clusters
 from meshproxy.runtime.drain import finish
 from meshproxy.runtime.fleet import LocalFleet, WorkerFleet
 from meshproxy.runtime.lifecycle import Lifecycle
-from meshproxy.runtime.listener import Listeners, open_socket
+from meshproxy.runtime.listener import Listeners
+from meshproxy.runtime.listening_socket import open_socket
 from meshproxy.runtime.options import Options
 from meshproxy.runtime.program_log import PROGRAM_LOG
 from meshproxy.runtime.server_stats import ServerStats

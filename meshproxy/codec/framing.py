@@ -112,6 +112,9 @@ def response_framing(response: ResponseHeaders, method: str, allow_chunked_lengt
     return length if framed else UNTIL_CLOSE
 
 
+_ORDINARY = frozenset(("close", "keep-alive", "upgrade"))
+
+
 @lru_cache(maxsize=256)
 def connection_options(value: str) -> frozenset[str]:
     """The options of a Connection field, in lower case (RFC 9110 section 7.6.1)."""
@@ -123,6 +126,8 @@ def check_nominations(headers: Headers, options: frozenset[str]) -> None:
 
     Raises ProtocolError (400, `http1.connection_header_rejected`).
     """
+    if options <= _ORDINARY:
+        return
     if (
         len(options) > MAX_NOMINATIONS
         or not _NEVER_NOMINATED.isdisjoint(options)

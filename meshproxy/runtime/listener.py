@@ -10,14 +10,13 @@ descriptor left, accepting stops for a moment instead of spinning on a socket th
 from __future__ import annotations
 
 import errno
-import os
 import socket
 import time
 from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
 from typing import Any, Protocol
 
-from meshproxy.address import PipeAddress, SocketAddress
+from meshproxy.address import SocketAddress
 from meshproxy.chain.match import FilterChainMatcher
 from meshproxy.model.listener import FilterChain, Listener
 from meshproxy.plugin.listener import Socket
@@ -25,6 +24,8 @@ from meshproxy.plugin.stats import StatsScope
 from meshproxy.plugin.stream_info import ConnectionInfo, StreamInfo
 from meshproxy.runtime.connection import Maker, ServerConnection
 from meshproxy.runtime.listener_filters import FilterRun
+from meshproxy.runtime.listener_stats import ListenerStats
+from meshproxy.runtime.listening_socket import OwnName
 from meshproxy.runtime.original_destination import kernel_destination, plain_ip
 from meshproxy.runtime.worker import Worker
 
@@ -32,10 +33,6 @@ _ACCEPT_BATCH = 64
 _STREAM = int(socket.SOCK_STREAM)
 _ACCEPT_PAUSE = 0.1
 _OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-
-_IP_TRANSPARENT = 19
-_IPV6_TRANSPARENT = 75
-_IP_FREEBIND = 15
 
 
 class TransportSockets(Protocol):
@@ -47,94 +44,6 @@ class TransportSockets(Protocol):
 def text(address: tuple[str, int]) -> str:
     """`ip:port`, IPv6 in brackets."""
     return f"[{address[0]}]:{address[1]}" if ":" in address[0] else f"{address[0]}:{address[1]}"
-
-
-def open_socket(listener: Listener, address: SocketAddress | PipeAddress) -> socket.socket:
-    """A bound, listening, non-blocking socket. Raises OSError."""
-    if isinstance(address, PipeAddress):
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        try:
-            if not address.path.startswith("\0") and os.path.exists(address.path):
-                os.unlink(address.path)
-            sock.bind(address.path)
-            sock.listen(listener.tcp_backlog_size)
-        except BaseException:
-            sock.close()
-            raise
-        return sock
-    family = socket.AF_INET6 if address.is_v6 else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if listener.reuse_port:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        if address.is_v6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if listener.ipv4_compat else 1)
-        if listener.transparent:
-            if address.is_v6:
-                sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_TRANSPARENT, 1)
-            else:
-                sock.setsockopt(socket.SOL_IP, _IP_TRANSPARENT, 1)
-        if listener.freebind:
-            sock.setsockopt(socket.SOL_IP, _IP_FREEBIND, 1)
-        for level, name, value in listener.socket_options:
-            sock.setsockopt(level, name, value)
-        sock.bind((address.ip, address.port))
-        sock.listen(listener.tcp_backlog_size)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
-
-
-class ListenerStats:
-    """`listener.<address>.` (Envoy: "Listener statistics")."""
-
-    def __init__(self, worker: Worker, prefix: str) -> None:
-        scope = worker.stats.scope(f"listener.{prefix}.")
-        self.cx_total = scope.counter("downstream_cx_total")
-        self.cx_active = scope.gauge("downstream_cx_active")
-        self.cx_destroy = scope.counter("downstream_cx_destroy")
-        self.cx_overflow = scope.counter("downstream_cx_overflow")
-        self.cx_overload_reject = scope.counter("downstream_cx_overload_reject")
-        self.cx_transport_socket_connect_timeout = scope.counter("downstream_cx_transport_socket_connect_timeout")
-        self.pre_cx_active = scope.gauge("downstream_pre_cx_active")
-        self.pre_cx_timeout = scope.counter("downstream_pre_cx_timeout")
-        self.no_filter_chain_match = scope.counter("no_filter_chain_match")
-        self.cx_length = scope.histogram("downstream_cx_length_ms")
-        worker_scope = worker.stats.scope(f"listener.{prefix}.{worker.name}.")
-        self.worker_cx_total = worker_scope.counter("downstream_cx_total")
-        self.worker_cx_active = worker_scope.gauge("downstream_cx_active")
-
-
-class OwnName:
-    """What is known of the sockets that a listening socket accepts, before it accepts them.
-
-    fixed: their local address, unless the listener is bound to a wildcard address or to others' (TPROXY).
-    """
-
-    __slots__ = ("family", "fixed", "is_unix")
-
-    def __init__(self, listening: socket.socket) -> None:
-        self.family = int(listening.family)
-        self.is_unix = listening.family == socket.AF_UNIX
-        self.fixed: tuple[str, int] | None = None
-        if not self.is_unix and not _is_transparent(listening):
-            ip, port = self.of(listening)
-            if ip not in ("0.0.0.0", "::"):
-                self.fixed = ip, port
-
-    @staticmethod
-    def of(sock: socket.socket) -> tuple[str, int]:
-        """The local address of a socket."""
-        name = sock.getsockname()
-        return plain_ip(name[0]), name[1]
-
-
-def _is_transparent(listening: socket.socket) -> bool:
-    if listening.family == socket.AF_INET6:
-        return bool(listening.getsockopt(socket.IPPROTO_IPV6, _IPV6_TRANSPARENT))
-    return bool(listening.getsockopt(socket.SOL_IP, _IP_TRANSPARENT))
 
 
 class ActiveChain:

@@ -25,7 +25,8 @@ from meshproxy.runtime.admin.guard import refusal, split_host
 from meshproxy.runtime.admin.message import AdminRequest, AdminResponse, AdminSite, parse_parameters
 from meshproxy.runtime.clusters import Clusters
 from meshproxy.runtime.http_connection import HttpConnection
-from meshproxy.runtime.listener import ActiveListener, Listeners, open_socket
+from meshproxy.runtime.listener import ActiveListener, Listeners
+from meshproxy.runtime.listening_socket import open_socket
 from meshproxy.runtime.worker import Worker
 
 _MAX_BODY = 64 * 1024

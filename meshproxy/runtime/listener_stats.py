@@ -1,0 +1,25 @@
+"""The statistics of a listener (Envoy: "Listener statistics")."""
+
+from __future__ import annotations
+
+from meshproxy.runtime.worker import Worker
+
+
+class ListenerStats:
+    """`listener.<address>.` (Envoy: "Listener statistics")."""
+
+    def __init__(self, worker: Worker, prefix: str) -> None:
+        scope = worker.stats.scope(f"listener.{prefix}.")
+        self.cx_total = scope.counter("downstream_cx_total")
+        self.cx_active = scope.gauge("downstream_cx_active")
+        self.cx_destroy = scope.counter("downstream_cx_destroy")
+        self.cx_overflow = scope.counter("downstream_cx_overflow")
+        self.cx_overload_reject = scope.counter("downstream_cx_overload_reject")
+        self.cx_transport_socket_connect_timeout = scope.counter("downstream_cx_transport_socket_connect_timeout")
+        self.pre_cx_active = scope.gauge("downstream_pre_cx_active")
+        self.pre_cx_timeout = scope.counter("downstream_pre_cx_timeout")
+        self.no_filter_chain_match = scope.counter("no_filter_chain_match")
+        self.cx_length = scope.histogram("downstream_cx_length_ms")
+        worker_scope = worker.stats.scope(f"listener.{prefix}.{worker.name}.")
+        self.worker_cx_total = worker_scope.counter("downstream_cx_total")
+        self.worker_cx_active = worker_scope.gauge("downstream_cx_active")

@@ -1,0 +1,83 @@
+"""Listening sockets: opening one as the configuration has it, and what it tells of those it accepts."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+from meshproxy.address import PipeAddress, SocketAddress
+from meshproxy.model.listener import Listener
+from meshproxy.runtime.original_destination import plain_ip
+
+# linux/in.h and linux/in6.h; Python's socket module has no names for them.
+_IP_FREEBIND = 15
+_IP_TRANSPARENT = 19
+_IPV6_TRANSPARENT = 75
+
+
+def open_socket(listener: Listener, address: SocketAddress | PipeAddress) -> socket.socket:
+    """A bound, listening, non-blocking socket. Raises OSError."""
+    if isinstance(address, PipeAddress):
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        try:
+            if not address.path.startswith("\0") and os.path.exists(address.path):
+                os.unlink(address.path)
+            sock.bind(address.path)
+            sock.listen(listener.tcp_backlog_size)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+    family = socket.AF_INET6 if address.is_v6 else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if listener.reuse_port:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if address.is_v6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if listener.ipv4_compat else 1)
+        if listener.transparent:
+            if address.is_v6:
+                sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_TRANSPARENT, 1)
+            else:
+                sock.setsockopt(socket.SOL_IP, _IP_TRANSPARENT, 1)
+        if listener.freebind:
+            sock.setsockopt(socket.SOL_IP, _IP_FREEBIND, 1)
+        for level, name, value in listener.socket_options:
+            sock.setsockopt(level, name, value)
+        sock.bind((address.ip, address.port))
+        sock.listen(listener.tcp_backlog_size)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+class OwnName:
+    """What is known of the sockets that a listening socket accepts, before it accepts them.
+
+    fixed: their local address, unless the listener is bound to a wildcard address or to others' (TPROXY).
+    """
+
+    __slots__ = ("family", "fixed", "is_unix")
+
+    def __init__(self, listening: socket.socket) -> None:
+        self.family = int(listening.family)
+        self.is_unix = listening.family == socket.AF_UNIX
+        self.fixed: tuple[str, int] | None = None
+        if not self.is_unix and not _is_transparent(listening):
+            ip, port = self.of(listening)
+            if ip not in ("0.0.0.0", "::"):
+                self.fixed = ip, port
+
+    @staticmethod
+    def of(sock: socket.socket) -> tuple[str, int]:
+        """The local address of a socket."""
+        name = sock.getsockname()
+        return plain_ip(name[0]), name[1]
+
+
+def _is_transparent(listening: socket.socket) -> bool:
+    if listening.family == socket.AF_INET6:
+        return bool(listening.getsockopt(socket.IPPROTO_IPV6, _IPV6_TRANSPARENT))
+    return bool(listening.getsockopt(socket.SOL_IP, _IP_TRANSPARENT))
