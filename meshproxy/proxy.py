@@ -12,157 +12,52 @@ Nothing here decides anything about a request; `docs/life-of-a-request.md` follo
 from __future__ import annotations
 
 import asyncio
-import gc
-import os
-import random
 import signal
 import socket
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from meshproxy.address import Address, PipeAddress
-from meshproxy.clock import SystemClock
-from meshproxy.config.bootstrap import compile_bootstrap
-from meshproxy.config.bootstrap_load import Loaded, Source, load_bootstrap
-from meshproxy.config.context import CompileContext
 from meshproxy.config.filters import factory_context
-from meshproxy.errors import ConfigError, Problem
-from meshproxy.model.listener import Listener
-from meshproxy.model.snapshot import Node, Snapshot, StatsConfig
+from meshproxy.model.snapshot import StatsConfig
 from meshproxy.plugin.context import Logger
-from meshproxy.plugin.registry import FilterRegistry
 from meshproxy.runtime.access_log_files import AccessLogFiles
-from meshproxy.runtime.admin.listeners import bound_addresses
 from meshproxy.runtime.admin.message import AdminSite
 from meshproxy.runtime.admin.program import Program
 from meshproxy.runtime.admin.server import AdminServer, host_of
+from meshproxy.runtime.bind import BindError, bound_listeners, open_listeners
 from meshproxy.runtime.clusters import Clusters
+from meshproxy.runtime.configuration import Configuration, load_configuration, make_logger, tune_collector
 from meshproxy.runtime.drain import finish
 from meshproxy.runtime.fleet import LocalFleet, WorkerFleet
 from meshproxy.runtime.lifecycle import Lifecycle
 from meshproxy.runtime.listener import Listeners
-from meshproxy.runtime.listening_socket import open_socket
 from meshproxy.runtime.options import Options
 from meshproxy.runtime.program_log import PROGRAM_LOG
 from meshproxy.runtime.server_stats import ServerStats
-from meshproxy.runtime.tls.sockets import COMPILERS as TLS_SOCKETS
 from meshproxy.runtime.tls.sockets import WorkerTls
 from meshproxy.runtime.version import version
 from meshproxy.runtime.worker import Worker
 from meshproxy.runtime.worker_control import WorkerControl
-from meshproxy.telemetry.formats import Formats
-from meshproxy.telemetry.operand import FormatContext
 from meshproxy.telemetry.stats import StatsStore
 
+__all__ = [
+    "BindError",
+    "Configuration",
+    "Proxy",
+    "load_configuration",
+    "make_logger",
+    "open_listeners",
+    "serve",
+    "serve_fleet",
+    "tune_collector",
+]
+
 if TYPE_CHECKING:
+    from meshproxy.runtime.supervisor import Supervisor
     from meshproxy.telemetry.tags import TagProducer
-
-
-def tune_collector() -> None:
-    """Let the garbage collector alone with what lives as long as the configuration does.
-
-    A request leaves no reference cycles, so a collection every few hundred allocations finds nothing and costs time.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
-
-
-class DeferredStats:
-    """The store that filters make their handles in while a configuration is compiled.
-
-    What the store keeps depends on `stats_config`, which is part of the configuration being compiled; until it is
-    known everything is kept.
-    """
-
-    def __init__(self) -> None:
-        self._config: StatsConfig | None = None
-        self.store = StatsStore(self._accepts)
-
-    def _accepts(self, name: str) -> bool:
-        config = self._config
-        if config is None:
-            return True
-        if config.inclusion is not None:
-            return bool(config.inclusion(name))
-        return config.exclusion is None or not config.exclusion(name)
-
-    def settle(self, config: StatsConfig) -> None:
-        """From now on keep what `config` says."""
-        self._config = config
-
-
-def check_log_files(files: Mapping[str, Problem]) -> None:
-    """Open every file that an access log goes to, as it will be opened later. Raises ConfigError."""
-    problems = []
-    for path, problem in files.items():
-        try:
-            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644))
-        except OSError as error:
-            problems.append(replace(problem, message=f"{problem.message}: {error.strerror}"))
-    if problems:
-        raise ConfigError(problems)
-
-
-def make_logger(name: str) -> Logger:
-    """The program's log for a component or filter."""
-    return PROGRAM_LOG.logger(name)
-
-
-class BindError(Exception):
-    """An address that can't be had."""
-
-    def __init__(self, owner: str, address: str, cause: OSError) -> None:
-        reason = cause.strerror or str(cause)
-        if isinstance(cause, PermissionError):
-            reason += " (a port below 1024 needs CAP_NET_BIND_SERVICE)"
-        super().__init__(f"cannot bind '{address}' for {owner}: {reason}")
-
-
-@dataclass(frozen=True, slots=True)
-class Configuration:
-    """A bootstrap that can be run: loaded, compiled, nothing opened yet."""
-
-    snapshot: Snapshot
-    loaded: Loaded
-    stats: StatsStore
-    warnings: tuple[Problem, ...]
-    rng: random.Random
-    context: CompileContext
-
-
-def load_configuration(
-    sources: Sequence[Source],
-    *,
-    node: Node | None = None,
-    registry: FilterRegistry | None = None,
-    allow_unknown_fields: bool = False,
-    disabled_extensions: Sequence[str] = (),
-    seed: int | None = None,
-) -> Configuration:
-    """Read and compile a bootstrap. Raises ConfigError with every problem found."""
-    loaded = load_bootstrap(sources, allow_unknown_fields=allow_unknown_fields)
-    stats = DeferredStats()
-    rng = random.Random(seed)
-    context = CompileContext(
-        registry=(registry or FilterRegistry.discover()).without(disabled_extensions),
-        stats=stats.store.scope(""),
-        configure_stats=stats.settle,
-        make_logger=make_logger,
-        clock=SystemClock(),
-        rng=rng,
-        formats=Formats(FormatContext(hostname=socket.gethostname())),
-        transport_sockets=TLS_SOCKETS,
-        node=node or Node(),
-    )
-    snapshot = compile_bootstrap(loaded.view, context)
-    check_log_files(context.log_files)
-    return Configuration(snapshot, loaded, stats.store, (*loaded.warnings, *context.warnings), rng, context)
 
 
 class Proxy:
@@ -233,53 +128,6 @@ def make_worker(
         index=index,
         count=options.concurrency,
     )
-
-
-def open_listeners(snapshot: Snapshot, copies: int = 1) -> list[dict[str, list[socket.socket]]]:
-    """Bind the listeners' sockets: for each of `copies` workers, by listener name, one for each address.
-
-    Workers of a listener without `enable_reuse_port` (and those on a path) share one socket. Raises BindError;
-    then none stays open.
-    """
-    opened: list[dict[str, list[socket.socket]]] = [{} for _ in range(copies)]
-    try:
-        for listener in snapshot.listeners:
-            if listener.bind_to_port:
-                for address in listening_addresses(listener):
-                    _open_address(listener, address, opened)
-    except BindError:
-        for sockets in opened:
-            for sock in chain.from_iterable(sockets.values()):
-                sock.close()
-        raise
-    return opened
-
-
-def _open_address(listener: Listener, address: Address, opened: list[dict[str, list[socket.socket]]]) -> None:
-    first: socket.socket | None = None
-    for sockets in opened:
-        shared = first is not None and (isinstance(address, PipeAddress) or not listener.reuse_port)
-        try:
-            sock = first.dup() if first is not None and shared else open_socket(listener, address)
-        except OSError as error:
-            raise BindError(listener.name, address.text, error) from None
-        if first is None:
-            first = sock
-            if not isinstance(address, PipeAddress) and address.port == 0:
-                address = address.with_port(sock.getsockname()[1])
-        sockets.setdefault(listener.name, []).append(sock)
-
-
-def listening_addresses(listener: Listener) -> list[Address]:
-    """Every address a listener binds."""
-    return [listener.address, *listener.additional_addresses]
-
-
-def bound_listeners(snapshot: Snapshot, sockets: Mapping[str, list[socket.socket]]) -> list[tuple[str, list[Address]]]:
-    """Where each listener is, for `/listeners`."""
-    return [
-        (listener.name, bound_addresses(listener, sockets.get(listener.name, ()))) for listener in snapshot.listeners
-    ]
 
 
 def make_program(configuration: Configuration, options: Options, fleet: WorkerFleet) -> Program:
@@ -362,7 +210,8 @@ async def serve(configuration: Configuration, options: Options) -> int:
     server_stats = ServerStats(configuration.stats, configuration.snapshot, 1, version(), program.visible_state)
     admin = start_admin(loop, configuration, options, configuration.stats, program)
     lifecycle.watch_signals(lambda: proxy.control.perform("reopen_logs"))
-    await proxy.worker.clusters.warm()
+    program.state = "INITIALIZING"
+    await lifecycle.unless_now(proxy.worker.clusters.warm())
     sockets = open_listeners(configuration.snapshot)[0]
     program.listening = bound_listeners(configuration.snapshot, sockets)
     proxy.start(sockets)
@@ -399,6 +248,13 @@ def announce(program: Program, log: Logger) -> None:
     )
 
 
+async def announce_when_up(supervisor: Supervisor, program: Program, log: Logger) -> None:
+    """Wait until every worker serves."""
+    program.state = "INITIALIZING"
+    await supervisor.all_up()
+    announce(program, log)
+
+
 def serve_fleet(configuration: Configuration, options: Options) -> int:
     """Run as a parent with `options.concurrency` workers until told to end; returns the exit code. Raises BindError."""
     import uvloop  # noqa: F401  # loaded once, before the workers are forked
@@ -430,9 +286,10 @@ def serve_fleet(configuration: Configuration, options: Options) -> int:
     lifecycle.watch_signals(lambda: loop.create_task(supervisor.ask("reopen_logs")))
     keeping = loop.create_task(supervisor.keep_statistics(snapshot.stats.flush_interval))
     server_stats.workers_started.set(options.concurrency)
-    loop.call_soon(announce, program, log)
+    announcing = loop.create_task(announce_when_up(supervisor, program, log))
     while loop.run_until_complete(supervisor.run()):
         supervisor.spawn_due()
+    announcing.cancel()
     program.state = "DRAINING"
     loop.run_until_complete(supervisor.end())
     keeping.cancel()

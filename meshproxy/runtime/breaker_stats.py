@@ -43,7 +43,8 @@ class BreakerStats:
         """Read the breaker."""
         breaker = self._breaker
         for name, resource in _OPEN.items():
-            is_open = getattr(breaker, resource).is_open
+            limited = getattr(breaker, resource)
+            is_open = limited.is_open and limited.active > 0  # as Envoy, which looks when something is counted
             if is_open or name in self._open:
                 if name not in self._open:
                     self._open[name] = self._scope.gauge(name)

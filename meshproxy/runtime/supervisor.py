@@ -43,6 +43,7 @@ _ANSWER_WITHIN = 5.0
 _STABLE_AFTER = 10.0
 _LONGEST_PAUSE = 5.0
 _LAST_WORDS = 3.0
+_LOOK_EVERY = 0.02
 
 
 class WorkerSlot:
@@ -183,6 +184,11 @@ class Supervisor(WorkerFleet):
         if not self._ending:
             self._due.append(slot)
             self._attention.set()
+
+    async def all_up(self) -> None:
+        """Wait until every worker answers; it does so once it serves."""
+        while len(await self.ask("pid")) < len(self.slots):
+            await asyncio.sleep(_LOOK_EVERY)
 
     def pids(self) -> list[int]:
         """This process and its workers."""
