@@ -45,6 +45,8 @@ class Sink:
 
     on_response_trailers = on_request_trailers
 
+    def on_dropped_names(self, count: int) -> None: ...
+
     def on_request_error(self, error: ProtocolError) -> None:
         raise error
 

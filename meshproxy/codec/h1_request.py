@@ -293,10 +293,13 @@ class RequestParser:
         """What the options ask for as to names. Raises ProtocolError (400, `http1.unexpected_underscore`)."""
         action = self._options.underscores
         if action != "ALLOW":
-            for name in {name for name in request if "_" in name}:
+            found = [name for name, _ in request.items() if "_" in name]
+            for name in found:
                 if action == "REJECT_REQUEST":
                     raise bad_request(f"underscore in {name!r}", "http1.unexpected_underscore")
                 request.remove(name)
+            if found:
+                self._sink.on_dropped_names(len(found))
         if self._options.header_key_format == "preserve_case":
             request.written = names_as_written(lines)
 

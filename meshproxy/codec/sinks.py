@@ -20,6 +20,9 @@ class RequestSink(Protocol):
     def on_request_trailers(self, trailers: Headers) -> None:
         """The message ends with these trailers; called only with `enable_trailers` and if there are any."""
 
+    def on_dropped_names(self, count: int) -> None:
+        """So many names of a head were left out because of an underscore (`DROP_HEADER`)."""
+
     def on_request_error(self, error: ProtocolError) -> None:
         """The client broke the protocol. Nothing follows."""
 

@@ -17,19 +17,29 @@ from meshproxy.model.http import HttpConnectionManagerConfig, LocalReplyConfig, 
 from meshproxy.model.listener import AccessLog, FilterSpec
 from meshproxy.model.route import RouteTable
 from meshproxy.plugin.registry import UnknownFilter
-from meshproxy.plugin.stats import StatsScope
+from meshproxy.plugin.stats import StatNames, StatsScope
 from meshproxy.plugin.view import ConfigView
 
 HTTP_CONNECTION_MANAGER = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 _UUID = "envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig"
 _REJECT_FRAGMENT = "envoy.reloadable_features.http_reject_path_with_fragment"
 _DEFAULT_HEADERS_KB = 60
+_TRACING = StatNames(
+    counters=(
+        "tracing.client_enabled",
+        "tracing.health_check",
+        "tracing.not_traceable",
+        "tracing.random_sampling",
+        "tracing.service_forced",
+    )
+)
 
 
 def compile_http_connection_manager(view: ConfigView, context: CompileContext) -> HttpConnectionManagerConfig:
     """Everything of a connection manager. Problems of its parts are noted in the context."""
     stat_prefix = view.text("stat_prefix")
     stats = context.stats.scope(f"http.{stat_prefix}.")
+    stats.declare(_TRACING)
     http_filters = compile_http_filters(view, "http_filters", stats, context)
     upgrades = _compile_upgrades(view, stats, context)
     _check_tracing(view, context)

@@ -22,6 +22,7 @@ from meshproxy.matching import wire_text
 from meshproxy.model.listener import FilterSpec
 from meshproxy.model.rate_limit import RateLimit
 from meshproxy.model.route import HeaderMutations, NonForwardingAction, PathMatch, Route, RouteTable, VirtualHost
+from meshproxy.model.route_counts import RouteCounts
 from meshproxy.plugin.view import ConfigView
 
 _DEFAULT_MAX_BODY = 4096
@@ -151,6 +152,7 @@ class _TableCompiler:
             decorator=decorator.text("operation") if decorator is not None else "",
             decorator_propagate=decorator.boolean("propagate", True) if decorator is not None else True,
             stat_prefix=view.text("stat_prefix"),
+            counts=RouteCounts() if view.text("stat_prefix") else None,
             request_buffer_limit=shared.request_buffer_limit if limit is None else limit,
             rate_limits=compile_rate_limits(forward.views("rate_limits"), context) if forward is not None else (),
             include_virtual_host_rate_limits=forward is not None and forward.boolean("include_vh_rate_limits"),

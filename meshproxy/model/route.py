@@ -12,6 +12,7 @@ from typing import Any
 
 from meshproxy.headers import RequestHeaders
 from meshproxy.model.rate_limit import RateLimit
+from meshproxy.model.route_counts import RouteCounts
 
 RequestPredicate = Callable[[RequestHeaders, Any], bool]
 """A condition of a route beside its path: asked with the request and its `StreamInfo`."""
@@ -165,6 +166,7 @@ class Route:
     decorator: str = ""
     decorator_propagate: bool = True
     stat_prefix: str = ""
+    counts: RouteCounts | None = None
     virtual_host: str = ""
     include_request_attempt_count: bool = False
     include_attempt_count_in_response: bool = False

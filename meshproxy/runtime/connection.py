@@ -35,7 +35,7 @@ _RESET = struct.pack("ii", 1, 0)
 
 
 class ServerConnection(Connection):
-    """See the module. `owner` keeps count of connections and of their bytes."""
+    """See the module. outwaited: we were closing, and the peer didn't do so within the delay."""
 
     def __init__(
         self,
@@ -63,6 +63,7 @@ class ServerConnection(Connection):
         self._paused = False
         self._closing = False
         self._lost = False
+        self.outwaited = False
         self._ended = False
         self._hook_waits = False
         self._held: list[tuple[int, bytes, bool]] = []
@@ -291,7 +292,12 @@ class ServerConnection(Connection):
         if self._paused:
             self._paused = False
             self.transport.resume_reading()
-        self.worker.schedule(delay, self.transport.close)
+        self.worker.schedule(delay, self._waited_long_enough)
+
+    def _waited_long_enough(self) -> None:
+        if not self._lost:
+            self.outwaited = True
+            self.transport.close()
 
     def schedule(self, delay: float, callback: Callable[[], None]) -> Timer:
         return self.worker.schedule(delay, partial(self._fire, callback))

@@ -125,6 +125,8 @@ class HttpConnection(NetworkFilter[HttpManager]):
         stats.cx_http1_active.value -= 1
         stats.cx_destroy.value += 1
         (stats.cx_destroy_local if self._local_close else stats.cx_destroy_remote).value += 1
+        if self.connection.outwaited:
+            stats.cx_delayed_close_timeout.value += 1
         stats.cx_length_ms.record((self.worker.loop.time() - self.connection.stream.start) * 1000)
         for timer in (self._idle_timer, self._headers_timer):
             if timer is not None:
@@ -243,13 +245,16 @@ class HttpConnection(NetworkFilter[HttpManager]):
         stream.request_complete = self.worker.loop.time()
         stream.receive_trailers(trailers)
 
+    def on_dropped_names(self, count: int) -> None:
+        self.manager.stats.dropped_underscores.value += count
+
     def on_request_error(self, error: ProtocolError) -> None:
         stats = self.manager.stats
         if error.details == "downstream_remote_disconnect":
             return
         stats.cx_protocol_error.value += 1
-        if error.status == 431:
-            stats.rq_too_large.value += 1
+        if error.details == "http1.unexpected_underscore":
+            stats.rejected_underscores.value += 1
         stream = self.stream
         if stream is None or stream.done:
             if stream is not None and stream.close_after:
@@ -264,6 +269,7 @@ class HttpConnection(NetworkFilter[HttpManager]):
         if error.details == "missing_host_header":
             stream.reply(MISSING_HOST)
             return
+        stats.rq_rx_reset.value += 1  # as Envoy, whose codec resets the stream that it has just answered
         body = _BODIES.get(error.status, b"Bad Request")
         stream.reply(LocalReply(error.status, body, details=error.details, flags="DPE", close=True))
 

@@ -16,6 +16,7 @@ from meshproxy.runtime.http_client_certificate import client_certificate_header
 from meshproxy.runtime.http_edge import RequestEdge
 from meshproxy.runtime.http_stats import HttpStats
 from meshproxy.runtime.node_address import node_ip
+from meshproxy.runtime.route_stats import RouteStats
 from meshproxy.telemetry.request_id import id_source
 
 
@@ -25,7 +26,7 @@ class HttpManager:
     def __init__(self, config: HttpConnectionManagerConfig, context: FactoryContext) -> None:
         self.config = config
         self.rng: random.Random = context.rng
-        self.stats = HttpStats(context.stats.scope(f"http.{config.stat_prefix}."))
+        self.stats = HttpStats(context.stats, config.stat_prefix)
         context.stats.before_read(self.stats.fold)
         self.edge = RequestEdge(config, context.node, node_ip())
         self.client_certificate = client_certificate_header(
@@ -53,6 +54,9 @@ class HttpManager:
             for route in virtual_host.routes:
                 self._plan_route(route)
                 self._note_timers(route)
+                if route.counts is not None:
+                    prefix = f"vhost.{route.virtual_host}.route.{route.stat_prefix}."
+                    RouteStats(context.stats.scope(prefix), route.counts)
                 if changes_request(route):
                     self.changing_routes.add(route)
         self.plans_differ = bool(self._plans or self._upgrade_plans)

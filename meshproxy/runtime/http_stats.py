@@ -4,20 +4,35 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from meshproxy.plugin.stats import Counter, StatsScope
+from meshproxy.plugin.stats import Counter, StatNames, StatsScope
+from meshproxy.runtime.cluster_stat_names import HTTP1_CODEC
 
 _CLASSES = ("1xx", "2xx", "3xx", "4xx", "5xx")
 
-# What Envoy has and what can't happen here, so that dashboards find it at zero.
-_ALWAYS_ZERO = (
-    "downstream_cx_http2_total", "downstream_cx_http3_total", "downstream_cx_overload_disable_keepalive",
-    "downstream_cx_ssl_total", "downstream_rq_http2_total", "downstream_rq_http3_total", "downstream_rq_overload_close",
-    "downstream_rq_too_many_premature_resets", "rq_overload_local_reply", "tracing.client_enabled",
-    "tracing.health_check", "tracing.not_traceable", "tracing.random_sampling", "tracing.service_forced",
-    "passthrough_internal_redirect_bad_location", "passthrough_internal_redirect_no_route",
-    "passthrough_internal_redirect_predicate", "passthrough_internal_redirect_too_many_redirects",
-    "passthrough_internal_redirect_unsafe_scheme",
-)  # fmt: skip
+CONNECTION_MANAGER = StatNames(
+    counters=(
+        "downstream_cx_http2_total",
+        "downstream_cx_http3_total",
+        "downstream_cx_overload_disable_keepalive",
+        "downstream_cx_ssl_total",
+        "downstream_flow_control_paused_reading_total",
+        "downstream_flow_control_resumed_reading_total",
+        "downstream_rq_failed_path_normalization",
+        "downstream_rq_http2_total",
+        "downstream_rq_http3_total",
+        "downstream_rq_overload_close",
+        "downstream_rq_too_many_premature_resets",
+    ),
+    gauges=(
+        "downstream_cx_http1_soft_drain",
+        "downstream_cx_http2_active",
+        "downstream_cx_http3_active",
+        "downstream_cx_rx_bytes_buffered",
+        "downstream_cx_ssl_active",
+        "downstream_cx_tx_bytes_buffered",
+    ),
+)
+"""What Envoy shows besides the handles below, so that dashboards find it."""
 
 
 class HttpStats:
@@ -27,7 +42,8 @@ class HttpStats:
     handles by `fold` when somebody looks.
     """
 
-    def __init__(self, scope: StatsScope) -> None:
+    def __init__(self, root: StatsScope, stat_prefix: str) -> None:
+        scope = root.scope(f"http.{stat_prefix}.")
         counter, gauge, histogram = scope.counter, scope.gauge, scope.histogram
         self.cx_total = counter("downstream_cx_total")
         self.cx_active = gauge("downstream_cx_active")
@@ -67,17 +83,15 @@ class HttpStats:
         self.rq_rejected_via_ip_detection = counter("downstream_rq_rejected_via_ip_detection")
         self.rq_redirected_with_normalized_path = counter("downstream_rq_redirected_with_normalized_path")
         self.rq_time = histogram("downstream_rq_time")
-        self.no_route = counter("no_route")
-        self.no_cluster = counter("no_cluster")
-        self.rq_redirect = counter("rq_redirect")
-        self.rq_direct_response = counter("rq_direct_response")
-        self.rq_reset_after_downstream_response_started = counter("rq_reset_after_downstream_response_started")
+        codec = root.scope("http1.")
+        codec.declare(HTTP1_CODEC)
+        self.dropped_underscores = codec.counter("dropped_headers_with_underscores")
+        self.rejected_underscores = codec.counter("requests_rejected_with_underscores_in_headers")
         self.rs_too_large = counter("rs_too_large")
         self.by_class: list[Counter] = [counter(f"downstream_rq_{name}") for name in _CLASSES]
         self._scope = scope
         self._of_listener: tuple[Counter, list[Counter]] | None = None
-        for name in _ALWAYS_ZERO:
-            counter(name)
+        scope.declare(CONNECTION_MANAGER)
 
         self.started = 0
         self.finished = 0

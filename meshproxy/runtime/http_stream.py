@@ -21,8 +21,10 @@ from meshproxy.plugin.context import FactoryContext, FetchReply, Timer
 from meshproxy.plugin.http import HttpFilter, TerminalHttpFilter
 from meshproxy.plugin.replies import (
     MAX_DURATION_TIMEOUT,
+    PAYLOAD_TOO_LARGE,
     REQUEST_IDLE_TIMEOUT,
     REQUEST_TIMEOUT,
+    RESPONSE_TOO_LARGE,
     STREAM_IDLE_TIMEOUT,
     LocalReply,
 )
@@ -270,6 +272,10 @@ class HttpServerStream(FilterStream):
 
     def shape_reply(self, reply: LocalReply) -> tuple[ResponseHeaders, bytes]:
         self.close_after = self.close_after or reply.close
+        if reply is PAYLOAD_TOO_LARGE:
+            self.owner.manager.stats.rq_too_large.value += 1
+        elif reply is RESPONSE_TOO_LARGE:
+            self.owner.manager.stats.rs_too_large.value += 1
         return shape_reply(reply, self.owner.manager.config.local_reply, self)
 
     # The wire.
@@ -310,13 +316,13 @@ class HttpServerStream(FilterStream):
     def _must_close(self, end: bool) -> bool:
         """Whether this response is the connection's last, so that its head must say so."""
         owner = self.owner
+        if not self.request_received:
+            owner.manager.stats.rq_response_before_rq_complete.value += 1
+            if not self.raw:
+                self.close_after = True
         if self.close_after or not owner.parser.keep_alive:
             return True
         if self.raw_wanted and not self.raw:
-            self.close_after = True
-            return True
-        if not self.request_received and not self.raw:
-            owner.manager.stats.rq_response_before_rq_complete.value += 1
             self.close_after = True
             return True
         if owner.draining or owner.worker.closes_connections(owner.connection.listener.traffic_direction):
@@ -372,8 +378,6 @@ class HttpServerStream(FilterStream):
         if details:
             self.details = details.replace(" ", "_")
         self.flush()
-        if self.on_wire:
-            self.owner.manager.stats.rq_reset_after_downstream_response_started.value += 1
         self.owner.manager.stats.rq_tx_reset.value += 1
         self.close_after = True
         self._finish(self.owner.worker.loop.time(), cut=True)

@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
+from meshproxy.plugin.stats import StatNames
 from meshproxy.runtime.worker import Worker
+
+LISTENER = StatNames(
+    counters=(
+        "downstream_global_cx_overflow",
+        "downstream_listener_filter_error",
+        "downstream_listener_filter_remote_close",
+        "extension_config_missing",
+        "network_extension_config_missing",
+    ),
+    histograms=("connections_accepted_per_socket_event",),
+)
+"""What Envoy shows besides the handles below, so that dashboards find it."""
 
 
 class ListenerStats:
@@ -10,6 +23,7 @@ class ListenerStats:
 
     def __init__(self, worker: Worker, prefix: str) -> None:
         scope = worker.stats.scope(f"listener.{prefix}.")
+        scope.declare(LISTENER)
         self.cx_total = scope.counter("downstream_cx_total")
         self.cx_active = scope.gauge("downstream_cx_active")
         self.cx_destroy = scope.counter("downstream_cx_destroy")

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
 from meshproxy.model.route import DirectResponseAction, ForwardAction, RedirectAction
+from meshproxy.model.route_counts import RouteCounts
 from meshproxy.plugin.context import FactoryContext, Stream, Timer
 from meshproxy.plugin.http import TerminalHttpFilter
 from meshproxy.plugin.replies import (
@@ -33,7 +34,7 @@ from meshproxy.plugin.replies import (
     cluster_not_found,
     upstream_reset,
 )
-from meshproxy.plugin.stats import Counter
+from meshproxy.plugin.stats import Counter, StatNames
 from meshproxy.plugin.upstream import Cluster, Host, HttpUpstream
 from meshproxy_filters.http.router_retry import RetryState, make_retry_state
 from meshproxy_filters.http.router_timeouts import NO_TIMEOUTS, Timeouts, find_timeouts, route_timeouts
@@ -55,6 +56,20 @@ _CONTROL = frozenset(
 )
 
 
+ROUTER = StatNames(
+    counters=(
+        "passthrough_internal_redirect_bad_location",
+        "passthrough_internal_redirect_no_route",
+        "passthrough_internal_redirect_predicate",
+        "passthrough_internal_redirect_too_many_redirects",
+        "passthrough_internal_redirect_unsafe_scheme",
+        "rq_overload_local_reply",
+        "rq_redirect",
+    )
+)
+"""What Envoy shows besides the counters below, so that dashboards find it."""
+
+
 @dataclass(frozen=True, slots=True)
 class RouterConfig:
     """Compiled options. envoy_headers: `suppress_envoy_headers` is off."""
@@ -63,7 +78,6 @@ class RouterConfig:
     no_route: Counter
     no_cluster: Counter
     rq_total: Counter
-    rq_redirect: Counter
     rq_direct_response: Counter
     rq_reset_after_downstream_response_started: Counter
 
@@ -93,6 +107,7 @@ class Router(TerminalHttpFilter[RouterConfig]):
     _upgrade: str = ""
     _blocked: bool = False
     _response_started: bool = False
+    _counts: RouteCounts | None = None
     _no_content_on_timeout: bool = False
 
     @classmethod
@@ -100,12 +115,12 @@ class Router(TerminalHttpFilter[RouterConfig]):
         suppress = view.boolean("suppress_envoy_headers")
         view.ignore("dynamic_stats", "start_child_span")
         counter = context.stats.counter
+        context.stats.declare(ROUTER)
         return RouterConfig(
             not suppress,
             counter("no_route"),
             counter("no_cluster"),
             counter("rq_total"),
-            counter("rq_redirect"),
             counter("rq_direct_response"),
             counter("rq_reset_after_downstream_response_started"),
         )
@@ -137,6 +152,7 @@ class Router(TerminalHttpFilter[RouterConfig]):
             stream.upstream_cluster_alt = cluster.config.alt_stat_name
         if cluster.config.metadata:
             stream.upstream_cluster_metadata = cluster.config.metadata
+        self._counts = route.counts
         self._internal = request.fields.get("x-envoy-internal") == "true"
         fields = request.fields
         if action.retry_policy is None and _CONTROL.isdisjoint(fields):
@@ -178,7 +194,7 @@ class Router(TerminalHttpFilter[RouterConfig]):
         """A route that forwards nothing: redirect or direct response."""
         shaped = ResponseHeaders(200)
         if isinstance(action, RedirectAction):
-            self.config.rq_redirect.value += 1
+            self.config.rq_direct_response.value += 1  # as Envoy, whose `rq_redirect` stays at zero
             stream.finalize_request()
             shaped["location"] = action.location(request)
             stream.finalize_response(shaped)
@@ -220,6 +236,8 @@ class Router(TerminalHttpFilter[RouterConfig]):
         if self._began == 0.0:
             self._began = self.context.clock.now()
         self._request_sent = False
+        if self._counts is not None:
+            self._counts.total += 1
         end = stream.request_end or (self._ended and not self._kept)
         upstream = cluster.request(host, stream.request, end, self, priority=action.priority)
         if self._host is None or stream.done:
@@ -345,6 +363,8 @@ class Router(TerminalHttpFilter[RouterConfig]):
         stream.first_upstream_rx = now
         if self._retrying:
             cluster.stats.upstream_rq_retry_success.inc()
+            if self._counts is not None:
+                self._counts.retry_success += 1
             self._end_retry()
         fields = response.fields
         stream.details = "via_upstream"
@@ -355,6 +375,8 @@ class Router(TerminalHttpFilter[RouterConfig]):
         stream.response = response
         stream.response_code = status
         cluster.stats.count_response(status, internal=self._internal)
+        if self._counts is not None:
+            self._counts.codes[status] += 1
         stream.finalize_response(response)
         route = stream.route
         if route is not None and route.include_attempt_count_in_response:
@@ -385,6 +407,8 @@ class Router(TerminalHttpFilter[RouterConfig]):
             self._whole_timer = None
         milliseconds = int(((self._response_at or self.context.clock.now()) - self._began) * 1000)
         cluster.stats.count_time(milliseconds, internal=self._internal)
+        if self._counts is not None:
+            self._counts.times[milliseconds] += 1
 
     def on_upstream_body(self, data: bytes, end: bool) -> None:
         if end:
@@ -435,6 +459,8 @@ class Router(TerminalHttpFilter[RouterConfig]):
             self._upstream = None
         self._end_retry()
         cluster.stats.count_response(reply.status, internal=self._internal)
+        if self._counts is not None:
+            self._counts.codes[reply.status] += 1
         route = stream.route
         if route is not None and route.include_attempt_count_in_response and stream.attempt_count:
             headers = (("x-envoy-attempt-count", str(stream.attempt_count)), *reply.headers)
@@ -448,6 +474,8 @@ class Router(TerminalHttpFilter[RouterConfig]):
         cluster = self._cluster
         assert cluster is not None
         cluster.stats.upstream_rq_timeout.inc()
+        if self._counts is not None:
+            self._counts.timeout += 1
         if self._host is not None:
             self._host.rq_timeout += 1
         if self._response_started:
@@ -499,10 +527,14 @@ class Router(TerminalHttpFilter[RouterConfig]):
         self._end_retry()
         if retry.left <= 0:
             cluster.stats.upstream_rq_retry_limit_exceeded.inc()
+            if self._counts is not None:
+                self._counts.retry_limit_exceeded += 1
             self._stream.add_flag("URX")
             return False
         if not cluster.try_retry(self._action.priority):
             cluster.stats.upstream_rq_retry_overflow.inc()
+            if self._counts is not None:
+                self._counts.retry_overflow += 1
             return False
         self._retrying = True
         self._stream.upstream_transport_failure_reason = ""
@@ -513,6 +545,8 @@ class Router(TerminalHttpFilter[RouterConfig]):
             self._try_timer.cancel()
             self._try_timer = None
         cluster.stats.upstream_rq_retry.inc()
+        if self._counts is not None:
+            self._counts.retry += 1
         cluster.stats.upstream_rq_retry_backoff_exponential.inc()
         self._retry_timer = self._stream.schedule(retry.next_delay(), self._try_again)
         return True

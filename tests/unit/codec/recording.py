@@ -92,6 +92,10 @@ class RequestRecorder(Recorder):
     on_request_body = Recorder._body
     on_request_trailers = Recorder._trailers
     on_request_error = Recorder._error
+    dropped_names = 0
+
+    def on_dropped_names(self, count: int) -> None:
+        self.dropped_names += count
 
     def __init__(self, options: Http1Options = Http1Options()) -> None:  # noqa: B008  (immutable)
         super().__init__()

@@ -356,7 +356,9 @@ def test_allow_chunked_length() -> None:
 def test_underscores() -> None:
     data = GET + HOST + b"a_b: 1\r\nc: 2\r\na_b: 3\r\n\r\n"
     assert len(head(data)) == 3
-    assert list(head(data, Http1Options(underscores="DROP_HEADER")).items()) == [("c", "2")]
+    dropping = parse(data, Http1Options(underscores="DROP_HEADER"))
+    assert list(dropping.heads[0].items()) == [("c", "2")]
+    assert dropping.dropped_names == 2
     assert refused(data, Http1Options(underscores="REJECT_REQUEST")) == (400, "http1.unexpected_underscore")
 
 
@@ -437,6 +439,9 @@ def test_nothing_follows_an_error() -> None:
             raise AssertionError
 
         def on_request_trailers(self, trailers: Headers) -> None:
+            raise AssertionError
+
+        def on_dropped_names(self, count: int) -> None:
             raise AssertionError
 
         def on_request_error(self, error: ProtocolError) -> None:
