@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import Enum, IntFlag
+from typing import Protocol
 
 from meshproxy.model.endpoint import Endpoint, HealthStatus
 
@@ -48,12 +49,19 @@ _EDS_FLAGS = {
 }
 
 
+class Monitor(Protocol):
+    """See `meshproxy.runtime.outlier_monitor.HostMonitor`."""
+
+    def on_response(self, status: int) -> None: ...
+    def on_connected(self) -> None: ...
+    def on_failure(self, *, connected: bool, timeout: bool) -> None: ...
+
+
 class Host:
     """An endpoint with its state. Compared by identity.
 
     text: the address as it is logged. The counters are Envoy's per-host statistics; those that the connection pool and
-    the router move are plain ints. pool: what the worker's connection pool keeps for this host; monitor: the same for
-    outlier detection.
+    the router move are plain ints. monitor: who is told how requests fare, for outlier detection; None: nobody.
     """
 
     __slots__ = (
@@ -68,7 +76,6 @@ class Host:
         "locality",
         "metadata",
         "monitor",
-        "pool",
         "priority",
         "rq_active",
         "rq_error",
@@ -86,8 +93,7 @@ class Host:
         self.text = endpoint.address.text
         self.locality = endpoint.locality
         self.priority = endpoint.priority
-        self.pool: object = None
-        self.monitor: object = None
+        self.monitor: Monitor | None = None
         self.rq_active = self.rq_total = self.rq_error = self.rq_success = self.rq_timeout = 0
         self.cx_active = self.cx_total = self.cx_connect_fail = 0
         self.apply(endpoint)

@@ -135,7 +135,7 @@ class OutlierDetector:
         """Watch these hosts too, and those no more."""
         for host in added:
             if host not in self._monitors:
-                host.monitor = self._monitors[host] = HostMonitor()
+                self._monitors[host] = HostMonitor()
         for host in removed:
             if self._monitors.pop(host, None) is not None and host.flags & HealthFlag.FAILED_OUTLIER_CHECK:
                 self.ejected -= 1

@@ -10,6 +10,7 @@ from meshproxy.config.dns import compile_dns
 from meshproxy.config.endpoints import Assignment, compile_assignment
 from meshproxy.config.load_balancing import compile_load_balancing
 from meshproxy.config.metadata import compile_metadata
+from meshproxy.config.outlier import compile_outlier_detection
 from meshproxy.config.transport_sockets import compile_transport_socket, compile_transport_socket_matches
 from meshproxy.config.upstream_http import compile_upstream_http
 from meshproxy.model.cluster import (
@@ -67,6 +68,7 @@ def compile_cluster(view: ConfigView, context: CompileContext) -> ClusterConfig:
         per_connection_buffer_limit=view.integer("per_connection_buffer_limit_bytes", _MEBIBYTE),
         bind=_compile_bind(view.view("upstream_bind_config")),
         tcp_keepalive=_compile_keepalive(view.view("upstream_connection_options")),
+        outlier=compile_outlier_detection(view.view("outlier_detection")),
         transport_socket=compile_transport_socket(view.view("transport_socket"), context),
         auto_sni=http.auto_sni,
         transport_socket_matches=compile_transport_socket_matches(view, context),

@@ -9,6 +9,7 @@ from typing import Any
 from meshproxy.model.codec import Http1Options
 from meshproxy.model.endpoint import Endpoint
 from meshproxy.model.listener import TransportSocket
+from meshproxy.model.outlier import OutlierDetection
 
 _HTTP1 = Http1Options()
 
@@ -140,6 +141,7 @@ class ClusterConfig:
     per_connection_buffer_limit: int = 1 << 20
     bind: UpstreamBind | None = None
     tcp_keepalive: tuple[int, int, int] | None = None
+    outlier: OutlierDetection | None = None
     transport_socket: TransportSocket | None = None
     transport_socket_matches: tuple[TransportSocketMatch, ...] = ()
     auto_sni: AutoSni | None = None

@@ -18,13 +18,25 @@ from meshproxy.plugin.stats import Counter, Gauge, StatsScope
 from meshproxy.plugin.stream_info import StreamInfo, TlsInfo
 
 
+class HostMonitor(Protocol):
+    """Outlier detection of one host."""
+
+    def on_failure(self, *, connected: bool, timeout: bool) -> None: ...
+
+
 class Host(Protocol):
-    """One endpoint of a cluster. `text` is "ip:port"; the counters are Envoy's per-host statistics."""
+    """One endpoint of a cluster. `text` is "ip:port"; the counters are Envoy's per-host statistics.
+
+    monitor: who watches for outliers, None where nobody does. The connection pools report to it; a filter tells what
+    only it knows, that a request was given up waiting.
+    """
 
     rq_error: int
     rq_success: int
     rq_timeout: int
 
+    @property
+    def monitor(self) -> HostMonitor | None: ...
     @property
     def text(self) -> str: ...
     @property

@@ -22,6 +22,7 @@ from meshproxy.runtime.auto_sni import NO_NAME, ServerName, server_name
 from meshproxy.runtime.breaker_stats import BreakerStats
 from meshproxy.runtime.cluster_stats import LiveClusterStats
 from meshproxy.runtime.http1_pool import Http1Pool
+from meshproxy.runtime.outlier_monitor import OutlierMonitor
 from meshproxy.runtime.tcp_upstream import RawUpstream
 from meshproxy.runtime.worker import Worker
 
@@ -57,6 +58,10 @@ class ActiveCluster(Cluster):
         self._leaving: dict[Host, int] = {}
         self._retired_requests = 0
         self._folded_requests = 0
+        self.outlier = None
+        if config.outlier is not None and config.type != "ORIGINAL_DST":
+            scope = self.stats.scope.scope("outlier_detection.")
+            self.outlier = OutlierMonitor(worker, config.outlier, scope, self.on_health_change)
         worker.stats.before_read(self.fold)
         self.start()
 
@@ -70,6 +75,12 @@ class ActiveCluster(Cluster):
         for breaker_stats in self._breaker_stats:
             breaker_stats.fold()
         self.stats.fold()
+        if self.outlier is not None:
+            self.outlier.fold()
+        panicking = self.balancer.healthy_panic
+        if panicking:
+            self.balancer.healthy_panic = 0
+            self.stats.lb_healthy_panic.add(panicking)
 
     def _make_breaker_stats(self) -> list[BreakerStats]:
         config = self.config
@@ -90,16 +101,27 @@ class ActiveCluster(Cluster):
     def update(self, endpoints: Sequence[Endpoint]) -> None:
         """Replace the hosts; those that stay keep their connections and counters."""
         before = set(self.hosts())
-        self.priorities.update(endpoints)
+        added, removed = self.priorities.update(endpoints)
+        if self.outlier is not None:
+            self.outlier.update(added, removed)
         self.balancer.refresh()
         after = set(self.hosts())
         for host in before - after:
             self._drop(host)
         if before != after:
             self.stats.membership_change.inc()
-        self.stats.membership_total.set(len(after))
-        self.stats.membership_healthy.set(sum(host.health is Health.HEALTHY for host in after))
-        self.stats.membership_degraded.set(sum(host.health is Health.DEGRADED for host in after))
+        self._count_members()
+
+    def on_health_change(self, host: Host) -> None:
+        """A host was found ill, or well again."""
+        self.balancer.refresh()
+        self._count_members()
+
+    def _count_members(self) -> None:
+        hosts = self.hosts()
+        self.stats.membership_total.set(len(hosts))
+        self.stats.membership_healthy.set(sum(host.health is Health.HEALTHY for host in hosts))
+        self.stats.membership_degraded.set(sum(host.health is Health.DEGRADED for host in hosts))
 
     def hosts(self) -> list[Host]:
         """Every host, by priority."""
@@ -168,6 +190,8 @@ class ActiveCluster(Cluster):
 
     def close(self) -> None:
         """The cluster is gone: close what is idle, let the rest finish."""
+        if self.outlier is not None:
+            self.outlier.close()
         for pool in self._pools.values():
             pool.close()
 

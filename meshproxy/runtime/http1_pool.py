@@ -193,6 +193,8 @@ class Http1Pool:
             self._leave_queue()
         for waiting in pending:
             stats.upstream_rq_pending_failure_eject.value += 1
+            if self.host.monitor is not None:
+                self.host.monitor.on_failure(connected=False, timeout=False)
             waiting.sink.on_upstream_reset(reason, detail)
         self._check_drained()
 

@@ -26,6 +26,7 @@ from meshproxy.plugin.upstream import HttpUpstream, HttpUpstreamSink
 from meshproxy.runtime.connect import TransportFailure
 
 if TYPE_CHECKING:
+    from meshproxy.balance.host import Host
     from meshproxy.runtime.http1_pool import Http1Pool
 
 _JOIN_BELOW = 65536
@@ -35,6 +36,7 @@ class Http1Upstream(HttpUpstream):
     """See the module."""
 
     protocol = "HTTP/1.1"
+    host: Host
     alpn_fallback = "http/1.1"
 
     def __init__(self, pool: Http1Pool) -> None:
@@ -173,6 +175,10 @@ class Http1Upstream(HttpUpstream):
         if self.pool.is_idle(self):
             self.close()
 
+    def _report_failure(self) -> None:
+        if self.host.monitor is not None:
+            self.host.monitor.on_failure(connected=True, timeout=False)
+
     def _over(self, *, active: bool, remote: bool) -> None:
         if self._expires is not None:
             self._expires.cancel()
@@ -230,6 +236,7 @@ class Http1Upstream(HttpUpstream):
         sink = self._sink
         if sink is not None:
             self._sink = None
+            self._report_failure()
             detail = error.text if isinstance(error, TransportFailure) else ""
             sink.on_upstream_reset(ResetReason.CONNECTION_TERMINATION, detail)
 
@@ -266,6 +273,8 @@ class Http1Upstream(HttpUpstream):
         sink = self._sink
         if sink is None:
             return
+        if self.host.monitor is not None:
+            self.host.monitor.on_response(response.status)
         if end:
             self._sink = None
             self._complete = True
@@ -300,6 +309,7 @@ class Http1Upstream(HttpUpstream):
             return
         self._sink = None
         self.close(active=True)
+        self._report_failure()
         if error.status == 503:
             sink.on_upstream_reset(ResetReason.CONNECTION_TERMINATION, "")
         else:

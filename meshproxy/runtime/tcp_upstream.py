@@ -80,6 +80,8 @@ class RawUpstream(TcpUpstream):
         stats.count_destroy(remote=reason is ResetReason.CONNECT_FAILURE, active=False)
         stats.upstream_rq_pending_failure_eject.inc()
         self.host.cx_connect_fail += 1
+        if self.host.monitor is not None:
+            self.host.monitor.on_failure(connected=False, timeout=reason is ResetReason.CONNECT_TIMEOUT)
         self._end(reason, detail)
 
     def _end(self, reason: ResetReason | None, detail: str) -> None:
@@ -119,6 +121,8 @@ class RawUpstream(TcpUpstream):
             return
         self._active = True
         self._limits.requests.acquire()  # counted and, as in Envoy, not limited
+        if self.host.monitor is not None:
+            self.host.monitor.on_connected()
         self.host.rq_total += 1
         self.host.rq_active += 1
         self._sink.on_upstream_connected(self)

@@ -11,7 +11,15 @@ from meshproxy.model.cluster import ClusterConfig
 from meshproxy.plugin.replies import ResetReason
 from meshproxy.plugin.stats import StatsScope
 from meshproxy.plugin.stream_info import StreamInfo
-from meshproxy.plugin.upstream import Cluster, Host, HttpUpstream, HttpUpstreamSink, TcpUpstream, TcpUpstreamSink
+from meshproxy.plugin.upstream import (
+    Cluster,
+    Host,
+    HostMonitor,
+    HttpUpstream,
+    HttpUpstreamSink,
+    TcpUpstream,
+    TcpUpstreamSink,
+)
 from meshproxy.runtime.cluster_stats import LiveClusterStats
 from meshproxy.testing.loop import SteppedLoop
 
@@ -33,6 +41,7 @@ class ScriptedHost:
     rq_error: int = 0
     rq_success: int = 0
     rq_timeout: int = 0
+    monitor: HostMonitor | None = None
 
 
 @dataclass(slots=True)

@@ -478,6 +478,8 @@ class Router(TerminalHttpFilter[RouterConfig]):
             self._counts.timeout += 1
         if self._host is not None:
             self._host.rq_timeout += 1
+            if self._host.monitor is not None:
+                self._host.monitor.on_failure(connected=True, timeout=True)
         if self._response_started:
             if self._upstream is not None:
                 self._upstream.reset()
@@ -500,6 +502,8 @@ class Router(TerminalHttpFilter[RouterConfig]):
         host, self._host = self._host, None
         if host is not None:
             host.rq_timeout += 1
+            if host.monitor is not None:
+                host.monitor.on_failure(connected=True, timeout=True)
         retry = self._retry
         if retry is not None and retry.wants_timeout() and self._may_retry(retry, host):
             return

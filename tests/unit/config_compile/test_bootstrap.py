@@ -84,7 +84,7 @@ def test_all_problems_come_at_once_in_the_order_of_the_file() -> None:
           - name: a
             type: ORIGINAL_DST
           - name: b
-            outlier_detection: {{}}
+            preconnect_policy: {{}}
           - name: b
           listeners:
           - address: {{socket_address: {{address: localhost, port_value: 1}}}}

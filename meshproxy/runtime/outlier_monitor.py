@@ -1,0 +1,117 @@
+"""Outlier detection at work: what befalls requests goes into the detector of `balance.outlier`, ejections into the
+balancer, and its figures into `cluster.<name>.outlier_detection.`
+
+Connection pools feed it, one call for each answer and each failure; a cluster without outlier detection has no monitor
+on its hosts, which costs a request one look at an attribute.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from meshproxy.balance.host import Host
+from meshproxy.balance.outlier import EjectionType, OutlierDetector, OutlierEvent
+from meshproxy.model.outlier import OutlierDetection
+from meshproxy.plugin.stats import Counter, StatsScope
+
+if TYPE_CHECKING:
+    from meshproxy.runtime.worker import Worker
+
+
+class HostMonitor:
+    """Where the pools of one host report (`Host.monitor`)."""
+
+    __slots__ = ("_detector", "_host", "_now", "_split")
+
+    def __init__(self, detector: OutlierDetector, host: Host, now: Callable[[], float]) -> None:
+        self._detector = detector
+        self._host = host
+        self._now = now
+        self._split = detector.config.split_external_local_origin_errors
+
+    def on_response(self, status: int) -> None:
+        """A request got this status."""
+        now = self._now()
+        if self._split:
+            self._detector.on_event(self._host, OutlierEvent.CONNECT_SUCCESS, now)
+        self._detector.on_response(self._host, status, now)
+
+    def on_connected(self) -> None:
+        """A raw connection was opened; no answer will ever be known."""
+        self._detector.on_event(self._host, OutlierEvent.CONNECT_SUCCESS_FINAL, self._now())
+
+    def on_failure(self, *, connected: bool, timeout: bool) -> None:
+        """A request got no answer. connected: it had a connection. timeout: it was given up waiting."""
+        now = self._now()
+        if connected and self._split:
+            self._detector.on_event(self._host, OutlierEvent.CONNECT_SUCCESS, now)
+        self._detector.on_event(self._host, OutlierEvent.TIMEOUT if timeout else OutlierEvent.CONNECT_FAILED, now)
+
+
+class OutlierMonitor:
+    """The outlier detection of one cluster. on_change: the health of a host changed."""
+
+    def __init__(
+        self,
+        worker: Worker,
+        config: OutlierDetection,
+        scope: StatsScope,
+        on_change: Callable[[Host], None],
+    ) -> None:
+        self._worker = worker
+        self._now = worker.loop.time
+        self.detector = OutlierDetector(config, (), worker.rng, on_change)
+        self._active = scope.gauge("ejections_active")
+        self._figures = _Figures(scope, self.detector)
+        self._timer = worker.schedule(config.interval, self._turn)
+
+    def update(self, added: Iterable[Host], removed: Iterable[Host]) -> None:
+        """Watch these hosts too, and those no more."""
+        added = list(added)
+        self.detector.update_hosts(added, removed)
+        for host in added:
+            host.monitor = HostMonitor(self.detector, host, self._now)
+
+    def _turn(self) -> None:
+        self._timer = self._worker.schedule(self.detector.config.interval, self._turn)
+        self.detector.on_interval(self._now())
+
+    def fold(self) -> None:
+        """Bring the statistics up to date."""
+        self._active.set(self.detector.ejected)
+        self._figures.fold()
+
+    def close(self) -> None:
+        self._timer.cancel()
+
+
+class _Figures:
+    """The counters, moved by as much as the detector has counted since the last time."""
+
+    def __init__(self, scope: StatsScope, detector: OutlierDetector) -> None:
+        self._counts: list[tuple[Counter, Callable[[], int]]] = [
+            (scope.counter("ejections_overflow"), lambda: detector.overflow),
+            (scope.counter("ejections_enforced_total"), lambda: sum(detector.enforced.values())),
+            # Envoy's older names, for what there was when they were made.
+            (
+                scope.counter("ejections_total"),
+                lambda: detector.enforced[EjectionType.CONSECUTIVE_5XX] + detector.enforced[EjectionType.SUCCESS_RATE],
+            ),
+            (scope.counter("ejections_consecutive_5xx"), _reader(detector.detected, EjectionType.CONSECUTIVE_5XX)),
+            (scope.counter("ejections_success_rate"), _reader(detector.detected, EjectionType.SUCCESS_RATE)),
+        ]
+        for kind in EjectionType:
+            for word, table in (("detected", detector.detected), ("enforced", detector.enforced)):
+                self._counts.append((scope.counter(f"ejections_{word}_{kind.value}"), _reader(table, kind)))
+        self._seen = [0] * len(self._counts)
+
+    def fold(self) -> None:
+        for index, (counter, read) in enumerate(self._counts):
+            value = read()
+            counter.value += value - self._seen[index]
+            self._seen[index] = value
+
+
+def _reader(table: dict[EjectionType, int], kind: EjectionType) -> Callable[[], int]:
+    return lambda: table[kind]
