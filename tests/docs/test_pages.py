@@ -82,6 +82,10 @@ def test_no_file_of_the_page_is_left_behind() -> None:
 
 
 class TestReadme:
+    def test_leads_to_every_page(self) -> None:
+        expected = {by_name(page) for page in pages() if page.parent in (ROOT, ROOT / "docs")} - {"README.md"}
+        assert expected - set(links(README)) == set()
+
     def test_commands_exist(self) -> None:
         programs = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
         missing = []
