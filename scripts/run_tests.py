@@ -52,6 +52,7 @@ def main() -> int:
     if unknown := set(options.parts) - {*CHECKS, *TESTS}:
         parser.error(f"no part called {', '.join(sorted(unknown))}")
     parts = options.parts or [*CHECKS, *TESTS]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that `run` ends what it started
     started = time.monotonic()
     try:
         if os.geteuid() == 0 and not {"mesh", "system"}.isdisjoint(parts):
