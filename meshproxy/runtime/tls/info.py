@@ -13,11 +13,24 @@ _REMEMBERED = 1024
 _peers: OrderedDict[tuple[CertificateFacts, ...], dict[str, Any]] = OrderedDict()
 
 
+class HandshakeInfo(TlsInfo):
+    """The session's id is looked up when somebody asks: `ssl` copies the whole session for it, which takes as long as
+    half a handshake."""
+
+    def __init__(self, tls: ssl.SSLObject) -> None:
+        self._tls = tls
+
+    @property
+    def session_id(self) -> str:  # type: ignore[override]  # read only, where the base has a plain fact
+        session = self._tls.session
+        return session.id.hex() if session is not None and self.version == "TLSv1.2" else ""
+
+
 def tls_info(
     tls: ssl.SSLObject, chain: list[CertificateFacts], local: CertificateFacts | None, *, validated: bool
 ) -> TlsInfo:
     """The facts of one connection. chain: of the peer, empty if it has none. local: the certificate that we showed."""
-    info = TlsInfo()
+    info = HandshakeInfo(tls)
     known = info.__dict__
     if chain:
         known.update(_peer(tuple(chain)))
@@ -28,9 +41,6 @@ def tls_info(
     cipher = tls.cipher()
     info.cipher = cipher[0] if cipher is not None else ""
     info.version = tls.version() or ""
-    session = tls.session
-    if session is not None and session.id and info.version == "TLSv1.2":
-        info.session_id = session.id.hex()
     return info
 
 
