@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import stat
 
 from meshproxy.address import PipeAddress, SocketAddress
 from meshproxy.model.listener import Listener
@@ -18,16 +19,7 @@ _IPV6_TRANSPARENT = 75
 def open_socket(listener: Listener, address: SocketAddress | PipeAddress) -> socket.socket:
     """A bound, listening, non-blocking socket. Raises OSError."""
     if isinstance(address, PipeAddress):
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        try:
-            if not address.path.startswith("\0") and os.path.exists(address.path):
-                os.unlink(address.path)
-            sock.bind(address.path)
-            sock.listen(listener.tcp_backlog_size)
-        except BaseException:
-            sock.close()
-            raise
-        return sock
+        return _open_pipe(address, listener.tcp_backlog_size)
     family = socket.AF_INET6 if address.is_v6 else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
@@ -51,6 +43,33 @@ def open_socket(listener: Listener, address: SocketAddress | PipeAddress) -> soc
         sock.close()
         raise
     return sock
+
+
+def _open_pipe(address: PipeAddress, backlog: int) -> socket.socket:
+    """A Unix socket; what an earlier run left under its path is removed, if it is a socket."""
+    name = address.bind_name
+    named = not name.startswith("\0")
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    try:
+        if named and _is_socket(name):
+            os.unlink(name)
+        if address.mode:
+            os.fchmod(sock.fileno(), address.mode)  # so that it is never open to more than it says
+        sock.bind(name)
+        if address.mode:
+            os.chmod(name, address.mode)  # the mask of the process may have taken bits away
+        sock.listen(backlog)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _is_socket(path: str) -> bool:
+    try:
+        return stat.S_ISSOCK(os.lstat(path).st_mode)
+    except OSError:
+        return False
 
 
 class OwnName:

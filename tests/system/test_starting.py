@@ -144,6 +144,38 @@ async def test_where_the_admin_interface_is(tmp_path: Path) -> None:
         assert path.read_text() == f"127.0.0.1:{program.admin_port}"
 
 
+@pytest.mark.parametrize("path", ["{folder}/admin.sock", "@meshproxy-test-{pid}"], ids=["path", "abstract"])
+async def test_the_admin_interface_on_a_unix_socket(tmp_path: Path, path: str) -> None:
+    path = path.format(folder=tmp_path, pid=os.getpid())
+    mode = "" if path.startswith("@") else ", mode: 384"
+    process, output = await spawn(tmp_path, f"admin: {{address: {{pipe: {{path: '{path}'{mode}}}}}}}", "-l", "error")
+    try:
+        async with asyncio.timeout(10):
+            while True:
+                assert process.returncode is None, output.read_text()
+                try:
+                    reader, writer = await asyncio.open_unix_connection(path.replace("@", "\0"))
+                    break
+                except OSError:
+                    await asyncio.sleep(0.05)
+        writer.write(b"GET /ready HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+        assert (await reader.read()).startswith(b"HTTP/1.1 200 OK")
+        writer.close()
+        if mode:
+            assert os.stat(path).st_mode & 0o777 == 0o600
+    finally:
+        process.kill()
+        await process.wait()
+
+
+async def test_a_file_in_the_way_of_a_unix_socket_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("data")
+    process, output = await spawn(tmp_path, f"admin: {{address: {{pipe: {{path: '{tmp_path}/precious'}}}}}}")
+    assert await asyncio.wait_for(process.wait(), 20) == 3
+    assert "Address already in use" in output.read_text()
+    assert (tmp_path / "precious").read_text() == "data"
+
+
 async def test_logs_are_opened_anew(tmp_path: Path) -> None:
     import signal
 
