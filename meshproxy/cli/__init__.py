@@ -16,10 +16,15 @@ EXIT_USAGE = 2
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; returns the exit code. argv: without the program's name."""
+    arguments = sys.argv[1:] if argv is None else argv
+    if arguments and arguments[0] == "certs":
+        from meshproxy.cli.certs import main as make_certificates
+
+        return make_certificates(arguments[1:])
     from meshproxy.cli.flags import parse_flags
 
     try:
-        options = parse_flags(sys.argv[1:] if argv is None else argv, os.environ)
+        options = parse_flags(arguments, os.environ)
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else EXIT_USAGE
     from meshproxy.cli.run import run

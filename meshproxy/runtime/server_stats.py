@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from meshproxy.model.snapshot import Snapshot
 from meshproxy.runtime.admin.memory import process_memory
+from meshproxy.runtime.tls.listing import days_until_first_expiry
 from meshproxy.telemetry.stats import Gauge, StatsStore
 
 STATES = {"LIVE": 0, "DRAINING": 1, "PRE_INITIALIZING": 2, "INITIALIZING": 3}
@@ -70,7 +71,7 @@ class ServerStats:
         self._heap = gauge("server.memory_heap_size")
         self._physical = gauge("server.memory_physical_size")
         self._days = gauge("server.days_until_first_cert_expiring")
-        self._days.set(_NO_CERTIFICATE)
+        self._snapshot = snapshot
         gauge("server.total_connections")
         gauge("server.concurrency").set(concurrency)
         gauge("server.hot_restart_generation").set(1)
@@ -92,6 +93,8 @@ class ServerStats:
         self._uptime.set(int(time.monotonic() - self._started))
         self._live.set(int(state == "LIVE"))
         self._state_gauge.set(STATES[state])
+        days = days_until_first_expiry(self._snapshot)
+        self._days.set(_NO_CERTIFICATE if days is None else days)
         allocated, resident = process_memory(self._pids())
         self._allocated.set(allocated)
         self._heap.set(resident)

@@ -13,6 +13,7 @@ from meshproxy.runtime.admin.memory import process_memory
 from meshproxy.runtime.admin.message import HTML, JSON, OK, AdminRequest, AdminResponse, Handler
 from meshproxy.runtime.admin.program import Program
 from meshproxy.runtime.admin.stats_page import StatsPage
+from meshproxy.runtime.tls.listing import list_certificates
 from meshproxy.runtime.version import HOT_RESTART_VERSION
 from meshproxy.telemetry.tags import TagProducer
 
@@ -60,7 +61,7 @@ def make_handlers(program: Program, stats: StatsPage) -> Mapping[str, Handler]:
         "/quitquitquit": pages.quit,
         "/memory": pages.memory,
         "/memory/tcmalloc": lambda request: _unsupported("tcmalloc"),
-        "/certs": lambda request: AdminResponse(json.dumps({"certificates": []}, indent=1) + "\n", content_type=JSON),
+        "/certs": pages.certificates,
         "/runtime": lambda request: AdminResponse(runtime_values.render(program.message), content_type=JSON),
         "/runtime_modify": pages.runtime_modify,
         "/init_dump": lambda request: AdminResponse("{}\n", content_type=JSON),
@@ -102,6 +103,10 @@ class Pages:
 
     def __init__(self, program: Program) -> None:
         self._program = program
+
+    def certificates(self, request: AdminRequest) -> AdminResponse:
+        listed = {"certificates": list_certificates(self._program.snapshot)}
+        return AdminResponse(json.dumps(listed, indent=1) + "\n", content_type=JSON)
 
     def ready(self, request: AdminRequest) -> AdminResponse:
         state = self._program.visible_state()
