@@ -129,6 +129,7 @@ class ActiveCluster(Cluster):
 
     def _drop(self, host: Host) -> None:
         """A host is gone. It is counted on until its last request has ended."""
+        host.pool = None
         keys = [key for key in self._pools if key[0] is host]
         self._leaving[host] = len(keys)
         for key in keys:
@@ -168,10 +169,15 @@ class ActiveCluster(Cluster):
         priority: str = "DEFAULT",
     ) -> HttpUpstream:
         assert isinstance(host, Host)
+        pool = host.pool
+        if pool is not None and priority == "DEFAULT":
+            return pool.request(request, end, sink)  # type: ignore[attr-defined]  # it was put there below
         name = NO_NAME if self._auto_sni is None else server_name(self._auto_sni, request)
         pool = self._pools.get((host, priority, name))
         if pool is None:
             pool = self._pools[host, priority, name] = Http1Pool(self, host, priority, name)
+            if priority == "DEFAULT" and self._auto_sni is None:
+                host.pool = pool  # the only one for nearly all requests, found without a look-up
         return pool.request(request, end, sink)
 
     def connect(self, host: PluginHost, sink: TcpUpstreamSink) -> TcpUpstream:

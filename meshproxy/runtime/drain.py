@@ -22,26 +22,26 @@ _YOUNG = 1.0
 
 
 class Drain:
-    """Whether a response should announce the end of its connection. Times in seconds of the monotonic clock."""
+    """Whether a response should announce the end of its connection. Times in seconds of the monotonic clock.
 
-    __slots__ = ("_duration", "_immediate", "_inbound_only", "_now", "_rng", "_since")
+    active: a drain has begun.
+    """
+
+    __slots__ = ("_duration", "_immediate", "_inbound_only", "_now", "_rng", "_since", "active")
 
     def __init__(self, now: Callable[[], float], rng: random.Random) -> None:
         self._now = now
         self._rng = rng
+        self.active = False
         self._since: float | None = None
         self._duration = 0.0
         self._immediate = False
         self._inbound_only = False
 
-    @property
-    def active(self) -> bool:
-        """Whether a drain has begun."""
-        return self._since is not None
-
     def begin(self, duration: float, *, immediate: bool, inbound_only: bool = False) -> None:
         """Announce from now on. A later call can only widen or hasten what is under way."""
         if self._since is None:
+            self.active = True
             self._since = self._now()
             self._duration = duration
             self._immediate = immediate

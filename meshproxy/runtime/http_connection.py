@@ -93,7 +93,8 @@ class HttpConnection(NetworkFilter[HttpManager]):
 
     def on_read_done(self, connection: Connection) -> None:
         stream = self.stream
-        if stream is not None and not stream.done and stream.filters:
+        # After its end nothing of a request is kept back to be joined with what follows.
+        if stream is not None and not stream.request_received and not stream.done and stream.filters:
             stream.filters[-1].on_request_read_done(stream)  # type: ignore[attr-defined]  # the last one is terminal
 
     def _client_ended(self) -> None:

@@ -325,7 +325,11 @@ class HttpServerStream(FilterStream):
         if self.raw_wanted and not self.raw:
             self.close_after = True
             return True
-        if owner.draining or owner.worker.closes_connections(owner.connection.listener.traffic_direction):
+        worker = owner.worker
+        if owner.draining or (
+            (worker.health_failed or worker.drain.active)
+            and worker.closes_connections(owner.connection.listener.traffic_direction)
+        ):
             # The connection stays for the drain time, for what the client has sent already.
             owner.manager.stats.cx_drain_close.value += 1
             owner.begin_drain()
