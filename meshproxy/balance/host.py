@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import Enum, IntFlag
-from typing import Protocol
+from typing import Any, Protocol
 
 from meshproxy.model.endpoint import Endpoint, HealthStatus
 
@@ -21,7 +21,8 @@ class HealthFlag(IntFlag):
     FAILED_EDS_HEALTH = 4
     DEGRADED_ACTIVE_HC = 8
     DEGRADED_EDS_HEALTH = 16
-    EDS_STATUS_DRAINING = 32
+    ACTIVE_HC_TIMEOUT = 32
+    EDS_STATUS_DRAINING = 64
 
 
 class Health(Enum):
@@ -60,8 +61,9 @@ class Monitor(Protocol):
 class Host:
     """An endpoint with its state. Compared by identity.
 
+    pool: the connection pool that serves nearly every request to this host, kept by the worker; else None.
     text: the address as it is logged. The counters are Envoy's per-host statistics; those that the connection pool and
-    the router move are plain ints. monitor: who is told how requests fare, for outlier detection; None: nobody.
+    the router move are plain ints. pool: what the cluster keeps for this host; monitor: who is told how requests fare, for outlier detection; None: nobody.
     """
 
     __slots__ = (
@@ -76,6 +78,8 @@ class Host:
         "locality",
         "metadata",
         "monitor",
+        "pool",
+        "pool",
         "priority",
         "rq_active",
         "rq_error",
@@ -94,6 +98,8 @@ class Host:
         self.locality = endpoint.locality
         self.priority = endpoint.priority
         self.monitor: Monitor | None = None
+        self.pool: object = None
+        self.pool: Any = None
         self.rq_active = self.rq_total = self.rq_error = self.rq_success = self.rq_timeout = 0
         self.cx_active = self.cx_total = self.cx_connect_fail = 0
         self.apply(endpoint)

@@ -21,6 +21,7 @@ from meshproxy.plugin.upstream import Host as PluginHost
 from meshproxy.runtime.auto_sni import NO_NAME, ServerName, server_name
 from meshproxy.runtime.breaker_stats import BreakerStats
 from meshproxy.runtime.cluster_stats import LiveClusterStats
+from meshproxy.runtime.health_checker import HealthChecker
 from meshproxy.runtime.http1_pool import Http1Pool
 from meshproxy.runtime.outlier_monitor import OutlierMonitor
 from meshproxy.runtime.tcp_upstream import RawUpstream
@@ -62,6 +63,9 @@ class ActiveCluster(Cluster):
         if config.outlier is not None and config.type != "ORIGINAL_DST":
             scope = self.stats.scope.scope("outlier_detection.")
             self.outlier = OutlierMonitor(worker, config.outlier, scope, self.on_health_change)
+        self.health: HealthChecker | None = None
+        if config.health_check is not None and config.type != "ORIGINAL_DST":
+            self.health = HealthChecker(self, config.health_check)
         worker.stats.before_read(self.fold)
         self.start()
 
@@ -77,6 +81,8 @@ class ActiveCluster(Cluster):
         self.stats.fold()
         if self.outlier is not None:
             self.outlier.fold()
+        if self.health is not None:
+            self.health.fold()
         panicking = self.balancer.healthy_panic
         if panicking:
             self.balancer.healthy_panic = 0
@@ -96,7 +102,10 @@ class ActiveCluster(Cluster):
 
     def warm(self, when_warm: Callable[[], None]) -> None:
         """Call back, maybe at once, when this cluster knows its hosts as well as it can before there is traffic."""
-        when_warm()
+        if self.health is not None:
+            self.health.when_checked(when_warm)
+        else:
+            when_warm()
 
     def update(self, endpoints: Sequence[Endpoint]) -> None:
         """Replace the hosts; those that stay keep their connections and counters."""
@@ -104,12 +113,15 @@ class ActiveCluster(Cluster):
         added, removed = self.priorities.update(endpoints)
         if self.outlier is not None:
             self.outlier.update(added, removed)
+        if self.health is not None:
+            self.health.update(added, removed)
         self.balancer.refresh()
         after = set(self.hosts())
         for host in before - after:
             self._drop(host)
         if before != after:
             self.stats.membership_change.inc()
+            self.stats.count_new_hosts(len(after - before))
         self._count_members()
 
     def on_health_change(self, host: Host) -> None:
@@ -134,6 +146,7 @@ class ActiveCluster(Cluster):
         self._leaving[host] = len(keys)
         for key in keys:
             self._pools.pop(key).drain(partial(self._pool_drained, host))
+            self._breakers[key[1]].connection_pools.release()
         if not keys:
             self._retire(host)
 
@@ -169,13 +182,14 @@ class ActiveCluster(Cluster):
         priority: str = "DEFAULT",
     ) -> HttpUpstream:
         assert isinstance(host, Host)
-        pool = host.pool
+        pool: Http1Pool | None = host.pool
         if pool is not None and priority == "DEFAULT":
-            return pool.request(request, end, sink)  # type: ignore[attr-defined]  # it was put there below
+            return pool.request(request, end, sink)
         name = NO_NAME if self._auto_sni is None else server_name(self._auto_sni, request)
         pool = self._pools.get((host, priority, name))
         if pool is None:
             pool = self._pools[host, priority, name] = Http1Pool(self, host, priority, name)
+            self._breakers[priority].connection_pools.acquire()
             if priority == "DEFAULT" and self._auto_sni is None:
                 host.pool = pool  # the only one for nearly all requests, found without a look-up
         return pool.request(request, end, sink)
@@ -198,6 +212,8 @@ class ActiveCluster(Cluster):
         """The cluster is gone: close what is idle, let the rest finish."""
         if self.outlier is not None:
             self.outlier.close()
+        if self.health is not None:
+            self.health.close()
         for pool in self._pools.values():
             pool.close()
 
@@ -227,6 +243,7 @@ class OriginalDstCluster(ActiveCluster):
             self.stats.membership_total.set(len(self._by_address))
             self.stats.membership_healthy.set(len(self._by_address))
             self.stats.membership_change.inc()
+            self.stats.count_new_hosts(1)
         self._used.add(host)
         return host
 
