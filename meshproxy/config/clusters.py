@@ -139,7 +139,6 @@ def _compile_threshold(view: ConfigView) -> CircuitBreakerThresholds:
         max_pending_requests=view.integer("max_pending_requests", default.max_pending_requests),
         max_requests=view.integer("max_requests", default.max_requests),
         max_retries=view.integer("max_retries", default.max_retries),
-        max_connection_pools=view.integer("max_connection_pools", default.max_connection_pools),
         track_remaining=view.boolean("track_remaining"),
         retry_budget_percent=(percent.number("value") if percent is not None else 20.0) if budget else None,
         retry_budget_min_concurrency=budget.integer("min_retry_concurrency", 3) if budget else 3,

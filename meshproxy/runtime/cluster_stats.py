@@ -24,17 +24,21 @@ class ResponseTimes:
         self._scope = scope
         scope.before_latch(self._fold)
 
-    def _fold(self) -> None:
+    def show(self) -> None:
+        """Let the histograms be there; they get their values when the interval ends."""
         for counts, prefix in ((self.external, "external."), (self.internal, "internal.")):
             if counts:
-                histograms = (
-                    self._scope.histogram("upstream_rq_time"),
-                    self._scope.histogram(f"{prefix}upstream_rq_time"),
-                )
-                for milliseconds, count in counts.items():
-                    for histogram in histograms:
-                        histogram.record_many(milliseconds, count)
-                counts.clear()
+                self._histograms(prefix)
+
+    def _fold(self) -> None:
+        for counts, prefix in ((self.external, "external."), (self.internal, "internal.")):
+            for milliseconds, count in counts.items():
+                for histogram in self._histograms(prefix):
+                    histogram.record_many(milliseconds, count)
+            counts.clear()
+
+    def _histograms(self, prefix: str) -> tuple[Histogram, Histogram]:
+        return self._scope.histogram("upstream_rq_time"), self._scope.histogram(f"{prefix}upstream_rq_time")
 
 
 class LiveClusterStats:
@@ -106,6 +110,7 @@ class LiveClusterStats:
         self._retried: defaultdict[int, int] = defaultdict(int)
         self._responses: dict[tuple[int, str], tuple[Counter, ...]] = {}
         self._times: ResponseTimes | None = None
+        self._shows_http1 = False
         scope.declare(CLUSTER)
 
     def __getattr__(self, name: str) -> Counter | Gauge | Histogram:
@@ -123,7 +128,9 @@ class LiveClusterStats:
 
     def show_http1(self) -> None:
         """Show what is counted of HTTP/1 connections: Envoy does so once there is one."""
-        self._scope.scope("http1.").declare(HTTP1_CODEC)
+        if not self._shows_http1:
+            self._shows_http1 = True
+            self._scope.scope("http1.").declare(HTTP1_CODEC)
 
     def count_destroy(self, *, remote: bool, active: bool) -> None:
         """A connection is gone. remote: the host ended it. active: with a request under way."""
@@ -138,6 +145,10 @@ class LiveClusterStats:
                 self.upstream_cx_destroy_remote_with_active_rq.value += 1
             else:
                 self.upstream_cx_destroy_local_with_active_rq.value += 1
+
+    def count_new_hosts(self, count: int) -> None:
+        """So many hosts have been given the cluster's own transport socket."""
+        self._scope.counter("default.total_match_count").add(count)
 
     def count_response(self, status: int, *, internal: bool) -> None:
         """`upstream_rq_completed`, `_<code>`, `_<class>xx`, and the same under `external.` or `internal.`."""
@@ -159,6 +170,8 @@ class LiveClusterStats:
 
     def fold(self) -> None:
         """Spread what was counted by status over the statistics that it belongs to."""
+        if self._times is not None:
+            self._times.show()
         for counts, prefixes in (
             (self._external, ("", "external.")),
             (self._internal, ("", "internal.")),

@@ -100,6 +100,7 @@ class Http1Pool:
         self._name = name
         self.host = host
         self.stats = cluster.stats
+        self.stats.show_http1()
         self.limits = cluster.limits(priority)
         self.priority = priority
         self.connections: set[Http1Upstream] = set()
@@ -282,6 +283,7 @@ class Http1Pool:
         stats.upstream_cx_active.value -= 1
         stats.count_destroy(remote=remote, active=active)
         stats.upstream_cx_length_ms.record(int((self._loop.time() - upstream.opened) * 1000))
+        stats.upstream_rq_per_cx.record(upstream.requests)
         if self._pending:
             self._open_if_needed()
         self._check_drained()

@@ -43,7 +43,7 @@ class Http1Upstream(HttpUpstream):
         self.pool = pool
         self.host = pool.host
         self.transport: Any = None
-        self.requests_left = pool.cluster.config.max_requests_per_connection or -1
+        self.requests_left = self._allowed = pool.cluster.config.max_requests_per_connection or -1
         self.idle_since = 0.0
         self.opened = 0.0
         self.local_address = ""
@@ -167,9 +167,15 @@ class Http1Upstream(HttpUpstream):
         """Let the connection end `seconds` from now, or with the request that it then serves."""
         self._expires = self.pool.cluster.worker.schedule(seconds, self._expire)
 
+    @property
+    def requests(self) -> int:
+        """How many requests it was given."""
+        return self._allowed - self.requests_left
+
     def _expire(self) -> None:
         self._expires = None
         self.expired = True
+        self._allowed -= self.requests_left
         self.requests_left = 0
         self.pool.stats.upstream_cx_max_duration_reached.value += 1
         if self.pool.is_idle(self):

@@ -31,6 +31,8 @@ class RouteStats:
             for suffix in ("completed", str(status), f"{status // 100}xx"):
                 self._scope.counter(f"upstream_rq_{suffix}").add(count)
         counts.codes.clear()
+        if counts.times:
+            self._scope.histogram("upstream_rq_time")
 
     def _fold_times(self) -> None:
         for milliseconds, count in self._counts.times.items():

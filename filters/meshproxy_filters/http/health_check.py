@@ -6,7 +6,7 @@ A request that matches all `headers` is a health check. Who answers it (Envoy: "
   of the application is fresh;
 - else the application, whose status is then remembered for `cache_time`.
 
-Every other response of a proxy whose health has been failed tells the client not to come back
+Every response of a proxy whose health has been failed tells the client not to come back
 (`x-envoy-immediate-health-check-fail`).
 """
 
@@ -110,7 +110,7 @@ class HealthCheck(HttpFilter[HealthCheckConfig]):
                 cached.degraded = "x-envoy-degraded" in response.fields
                 cached.until = self.context.clock.now() + self.config.cache_time
             response.fields["x-envoy-upstream-healthchecked-cluster"] = self.context.node.cluster
-        elif stream.server.health_failed:
+        if stream.server.health_failed:
             response.fields["x-envoy-immediate-health-check-fail"] = "true"
 
     def _is_cached(self) -> bool:

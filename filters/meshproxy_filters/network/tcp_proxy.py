@@ -191,7 +191,10 @@ class TcpProxy(NetworkFilter[TcpProxyConfig]):
     # The end.
 
     def _give_up(self, flag: str) -> None:
+        """There is no upstream. What the client has sent meanwhile counts as not read: Envoy wouldn't have."""
         self.info.add_flag(flag)
+        self._rx_total.value -= self.info.bytes_received
+        self.info.bytes_received = 0
         self._finish()
 
     def _close(self) -> None:
