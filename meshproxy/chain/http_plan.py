@@ -20,12 +20,16 @@ class HttpPlan:
     """What `FilterStream` walks. Positions index `makers`; the terminal filter is the last and in no request tuple.
 
     makers: (class, configuration, context) of each filter that takes part.
+    shared: at each position the instance that serves all streams; where each stream has its own, a stand-in.
+    per_stream: (position, class, configuration, context) of those others.
     request_*: positions in chain order. response_*: positions in reverse order, the terminal filter left out.
     request_buffered, response_buffered: those that want the whole body.
     complete: positions of filters that want to hear of the stream's end.
     """
 
     makers: tuple[tuple[type[HttpFilter[Any]], Any, Any], ...]
+    shared: list[HttpFilter[Any]]
+    per_stream: tuple[tuple[int, type[HttpFilter[Any]], Any, Any], ...]
     names: tuple[str, ...]
     request_headers: tuple[int, ...]
     request_body: tuple[int, ...]
@@ -36,6 +40,9 @@ class HttpPlan:
     request_buffered: frozenset[int]
     response_buffered: frozenset[int]
     complete: tuple[int, ...]
+
+
+_STAND_IN: Any = None
 
 
 def _overrides(filter_class: type[HttpFilter[Any]], hook: str) -> bool:
@@ -75,6 +82,8 @@ def plan_filters(specs: Sequence[FilterSpec], route_config: Mapping[str, Any]) -
     response_buffered = frozenset(i for i in before_terminal if classes[i].response_body is BUFFER)
     return HttpPlan(
         makers=tuple(makers),
+        shared=[make(config, context) if make.stateless else _STAND_IN for make, config, context in makers],
+        per_stream=tuple((position, *maker) for position, maker in enumerate(makers) if not maker[0].stateless),
         names=tuple(names),
         request_headers=having("on_request_headers", request_buffered),
         request_body=having("on_request_body", request_buffered),

@@ -50,13 +50,14 @@ class FilterStream(ResponsePipeline):
 
     def begin(self) -> None:
         """Start the request through the chain; `request` and `request_end` are set."""
-        self.filters = filters = []
+        plan = self.plan
+        self.filters = filters = plan.shared.copy()
         self.request_over = False  # an attribute of the instance is read in a third of the time
+        position = 0
         try:
-            for make, config, context in self.plan.makers:
-                filters.append(make(config, context))
+            for position, make, config, context in plan.per_stream:
+                filters[position] = make(config, context)
         except Exception as error:  # a filter is foreign code: its fault must stay its stream's
-            position = len(filters)
             self.filters = []
             self.report_failure(self.plan.names[position], self.plan.makers[position][2], error)
             self.skip_response_hooks = True

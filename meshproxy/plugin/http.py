@@ -66,6 +66,7 @@ class HttpFilter(Generic[C]):
     body_limit: bytes; 0 takes the listener's `per_connection_buffer_limit_bytes`.
     on_error: FAIL_OPEN skips a hook that raised.
     terminal: the filter ends the chain: it answers, and no filter may stand behind it.
+    stateless: nothing of a request is kept on `self`, so one instance can serve all streams of a configuration.
     """
 
     config_type: ClassVar[type[Any] | None] = None
@@ -73,6 +74,7 @@ class HttpFilter(Generic[C]):
     response_body: ClassVar[BodyMode] = STREAM
     on_error: ClassVar[OnError] = FAIL_CLOSED
     terminal: ClassVar[bool] = False
+    stateless: ClassVar[bool] = False
 
     def __init__(self, config: C, context: FactoryContext) -> None:
         self.config = config

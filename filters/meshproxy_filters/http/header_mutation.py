@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders, check_name, check_value
 from meshproxy.matching import StringMatcher
@@ -54,6 +54,8 @@ class HeaderMutationConfig:
 
 class HeaderMutation(HttpFilter[HeaderMutationConfig]):
     """See the module."""
+
+    stateless: ClassVar[bool] = True
 
     @classmethod
     def compile(cls, view: ConfigView, context: FactoryContext) -> HeaderMutationConfig:

@@ -7,7 +7,7 @@ empty ones) nothing is enforced.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from meshproxy.headers import RequestHeaders
 from meshproxy.plugin.context import FactoryContext, Stream
@@ -54,6 +54,8 @@ class RbacConfig:
 
 class Rbac(HttpFilter[RbacConfig]):
     """See the module."""
+
+    stateless: ClassVar[bool] = True
 
     @classmethod
     def compile(cls, view: ConfigView, context: FactoryContext) -> RbacConfig:
