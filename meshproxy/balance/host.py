@@ -63,7 +63,7 @@ class Host:
 
     pool: the connection pool that serves nearly every request to this host, kept by the worker; else None.
     text: the address as it is logged. The counters are Envoy's per-host statistics; those that the connection pool and
-    the router move are plain ints. pool: what the cluster keeps for this host; monitor: who is told how requests fare, for outlier detection; None: nobody.
+    the router move are plain ints. monitor: who is told how requests fare, for outlier detection; None: nobody.
     """
 
     __slots__ = (
@@ -78,7 +78,6 @@ class Host:
         "locality",
         "metadata",
         "monitor",
-        "pool",
         "pool",
         "priority",
         "rq_active",
@@ -98,7 +97,6 @@ class Host:
         self.locality = endpoint.locality
         self.priority = endpoint.priority
         self.monitor: Monitor | None = None
-        self.pool: object = None
         self.pool: Any = None
         self.rq_active = self.rq_total = self.rq_error = self.rq_success = self.rq_timeout = 0
         self.cx_active = self.cx_total = self.cx_connect_fail = 0

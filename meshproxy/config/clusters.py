@@ -8,6 +8,7 @@ from meshproxy.config.addresses import compile_socket_address
 from meshproxy.config.context import CompileContext
 from meshproxy.config.dns import compile_dns
 from meshproxy.config.endpoints import Assignment, compile_assignment
+from meshproxy.config.health_checks import compile_health_check
 from meshproxy.config.load_balancing import compile_load_balancing
 from meshproxy.config.metadata import compile_metadata
 from meshproxy.config.outlier import compile_outlier_detection
@@ -69,6 +70,7 @@ def compile_cluster(view: ConfigView, context: CompileContext) -> ClusterConfig:
         bind=_compile_bind(view.view("upstream_bind_config")),
         tcp_keepalive=_compile_keepalive(view.view("upstream_connection_options")),
         outlier=compile_outlier_detection(view.view("outlier_detection")),
+        health_check=compile_health_check(view.views("health_checks"), context),
         transport_socket=compile_transport_socket(view.view("transport_socket"), context),
         auto_sni=http.auto_sni,
         transport_socket_matches=compile_transport_socket_matches(view, context),

@@ -70,6 +70,10 @@ def _compile_endpoint(
         health_status=HealthStatus[view.enum("health_status")],
         metadata=compile_metadata(view, "metadata"),
         health_check_port=health_check.integer("port_value") if health_check is not None else 0,
+        health_check_hostname=health_check.text("hostname") if health_check is not None else "",
+        health_check_disabled=health_check.boolean("disable_active_health_check")
+        if health_check is not None
+        else False,
     )
 
 

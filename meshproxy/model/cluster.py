@@ -8,6 +8,7 @@ from typing import Any
 
 from meshproxy.model.codec import Http1Options
 from meshproxy.model.endpoint import Endpoint
+from meshproxy.model.health_check import HealthCheck
 from meshproxy.model.listener import TransportSocket
 from meshproxy.model.outlier import OutlierDetection
 
@@ -142,6 +143,7 @@ class ClusterConfig:
     bind: UpstreamBind | None = None
     tcp_keepalive: tuple[int, int, int] | None = None
     outlier: OutlierDetection | None = None
+    health_check: HealthCheck | None = None
     transport_socket: TransportSocket | None = None
     transport_socket_matches: tuple[TransportSocketMatch, ...] = ()
     auto_sni: AutoSni | None = None

@@ -41,7 +41,7 @@ class Endpoint:
     locality_weight: the share of its whole locality among those of its priority, 0 when the configuration gives none
     (`LocalityLbEndpoints.load_balancing_weight`); the same for all endpoints of one locality and priority.
     metadata: filter name to fields, such as `envoy.lb` or `envoy.transport_socket_match`.
-    health_check_port: 0 for the port of `address`.
+    health_check_port: 0 for the port of `address`. health_check_hostname: "" for the cluster's own.
     """
 
     address: Address
@@ -53,3 +53,5 @@ class Endpoint:
     health_status: HealthStatus = HealthStatus.UNKNOWN
     metadata: Mapping[str, Mapping[str, object]] = field(default_factory=dict, hash=False)
     health_check_port: int = 0
+    health_check_hostname: str = ""
+    health_check_disabled: bool = False

@@ -122,7 +122,7 @@ class StrictDnsCluster(ActiveCluster):
         """Tell, once, when every name has been looked up."""
         if self._when_warm is not None and all(target.resolved for target in self._targets):
             when_warm, self._when_warm = self._when_warm, None
-            when_warm()
+            super().warm(when_warm)
 
     def close(self) -> None:
         for target in self._targets:

@@ -1,0 +1,113 @@
+"""Active health checks of a cluster (envoy.config.core.v3.HealthCheck)."""
+
+from __future__ import annotations
+
+from meshproxy.config.context import CompileContext
+from meshproxy.config.header_mutations import compile_mutations
+from meshproxy.model.health_check import HealthCheck, HttpCheck, TcpCheck
+from meshproxy.plugin.view import ConfigView
+
+_UNSUPPORTED = (
+    "event_log_path",
+    "event_logger",
+    "event_service",
+    "always_log_health_check_failures",
+    "always_log_health_check_success",
+    "tls_options",
+    "transport_socket_match_criteria",
+)
+
+
+def compile_health_check(views: list[ConfigView], context: CompileContext) -> HealthCheck | None:
+    """The one health check of a cluster, None without. Raises ConfigError."""
+    if not views:
+        return None
+    if len(views) > 1:
+        views[1].fail("only one health check per cluster is supported")
+    view = views[0]
+    for name in _UNSUPPORTED:
+        if view.has(name):
+            view.fail(f"'{name}' isn't supported by meshproxy", name)
+    kind = view.which("health_checker")
+    if kind == "http_health_check":
+        check: HttpCheck | TcpCheck = _compile_http(view.required(kind), context)
+    elif kind == "tcp_health_check":
+        check = _compile_tcp(view.required(kind))
+    else:
+        view.fail(f"'{kind}' isn't supported by meshproxy", kind or "")
+    interval = view.seconds("interval", 0.0)
+    no_traffic = view.seconds("no_traffic_interval", 60.0)
+    unhealthy = view.seconds("unhealthy_interval", interval)
+    return HealthCheck(
+        check=check,
+        timeout=view.seconds("timeout", 0.0),
+        interval=interval,
+        unhealthy_threshold=view.integer("unhealthy_threshold"),
+        healthy_threshold=view.integer("healthy_threshold"),
+        initial_jitter=view.seconds("initial_jitter", 0.0),
+        interval_jitter=view.seconds("interval_jitter", 0.0),
+        interval_jitter_percent=view.integer("interval_jitter_percent"),
+        no_traffic_interval=no_traffic,
+        no_traffic_healthy_interval=view.seconds("no_traffic_healthy_interval", no_traffic),
+        unhealthy_interval=unhealthy,
+        unhealthy_edge_interval=view.seconds("unhealthy_edge_interval", unhealthy),
+        healthy_edge_interval=view.seconds("healthy_edge_interval", interval),
+        reuse_connection=view.boolean("reuse_connection", True),
+        alt_port=view.integer("alt_port"),
+    )
+
+
+def _compile_http(view: ConfigView, context: CompileContext) -> HttpCheck:
+    if view.enum("codec_client_type") != "HTTP1":
+        view.fail("only HTTP/1 health checks are supported by meshproxy", "codec_client_type")
+    if view.has("service_name_matcher"):
+        view.fail("'service_name_matcher' isn't supported by meshproxy", "service_name_matcher")
+    method = view.enum("method")
+    send = view.view("send")
+    payload = _payload(send) if send is not None else b""
+    if method == "CONNECT":
+        view.fail("a health check can't use CONNECT", "method")
+    expected = _ranges(view, "expected_statuses")
+    return HttpCheck(
+        path=view.text("path"),
+        host=view.text("host"),
+        method="GET" if method == "METHOD_UNSPECIFIED" else method,
+        send=payload,
+        receive=tuple(_payload(entry) for entry in view.views("receive")),
+        expected=expected or ((200, 201),),
+        retriable=_ranges(view, "retriable_statuses"),
+        mutations=compile_mutations(
+            view.views("request_headers_to_add"), view.texts("request_headers_to_remove"), context
+        ),
+        response_buffer_size=view.integer("response_buffer_size", 1024),
+    )
+
+
+def _ranges(view: ConfigView, field: str) -> tuple[tuple[int, int], ...]:
+    ranges = []
+    for entry in view.views(field):
+        start, end = entry.integer("start"), entry.integer("end")
+        if not 100 <= start < end <= 600:
+            entry.fail(f"Invalid http status range: expecting 100 <= start < end <= 600, but found [{start}, {end})")
+        ranges.append((start, end))
+    return tuple(ranges)
+
+
+def _compile_tcp(view: ConfigView) -> TcpCheck:
+    if view.has("proxy_protocol_config"):
+        view.fail("'proxy_protocol_config' isn't supported by meshproxy", "proxy_protocol_config")
+    send = view.view("send")
+    return TcpCheck(
+        send=_payload(send) if send is not None else b"",
+        receive=tuple(_payload(entry) for entry in view.views("receive")),
+    )
+
+
+def _payload(view: ConfigView) -> bytes:
+    """A `Payload`: `text` is hexadecimal, `binary` is what it is."""
+    if view.which("payload") == "binary":
+        return view.data("binary")
+    try:
+        return bytes.fromhex(view.text("text"))
+    except ValueError:
+        view.fail(f"invalid hex string '{view.text('text')}'", "text")

@@ -1,0 +1,57 @@
+"""How a cluster asks its hosts whether they are well."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from meshproxy.model.route import HeaderMutations
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HttpCheck:
+    """Ask for a path. host: "" for the endpoint's name for checks, else the cluster's name.
+
+    expected, retriable: statuses as [start, end). receive: pieces that the body must contain, in this order.
+    """
+
+    path: str
+    host: str = ""
+    method: str = "GET"
+    send: bytes = b""
+    receive: tuple[bytes, ...] = ()
+    expected: tuple[tuple[int, int], ...] = ((200, 201),)
+    retriable: tuple[tuple[int, int], ...] = ()
+    mutations: HeaderMutations | None = None
+    response_buffer_size: int = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class TcpCheck:
+    """Connect, send, and wait for the pieces in this order; without pieces to wait for connecting is enough."""
+
+    send: bytes = b""
+    receive: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HealthCheck:
+    """`core.v3.HealthCheck`. Times in seconds; those that aren't configured have been filled in.
+
+    interval_jitter_percent: of the interval, added on top of `interval_jitter`. alt_port: 0 for the endpoint's own.
+    """
+
+    check: HttpCheck | TcpCheck
+    timeout: float
+    interval: float
+    unhealthy_threshold: int
+    healthy_threshold: int
+    initial_jitter: float = 0.0
+    interval_jitter: float = 0.0
+    interval_jitter_percent: int = 0
+    no_traffic_interval: float = 60.0
+    no_traffic_healthy_interval: float = 60.0
+    unhealthy_interval: float = 0.0
+    unhealthy_edge_interval: float = 0.0
+    healthy_edge_interval: float = 0.0
+    reuse_connection: bool = True
+    alt_port: int = 0

@@ -1,0 +1,209 @@
+"""Active health checks at work: one session for each host asks, by HTTP or TCP, and tells `balance.health_check`.
+
+A host begins ill and is given traffic after its first good answer; the cluster is warm when each of its first hosts has
+been asked once. Connections of checks are apart from those of requests and count in no pool. What a host answers is
+read by the codec that reads its other answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from meshproxy.address import PipeAddress
+from meshproxy.balance.health_check import HealthState
+from meshproxy.balance.host import HealthFlag, Host
+from meshproxy.model.health_check import HealthCheck, HttpCheck
+from meshproxy.plugin.context import Timer
+from meshproxy.runtime.connect import open_connection
+from meshproxy.runtime.health_probes import HttpProbe, Probe, TcpProbe, Verdict
+
+if TYPE_CHECKING:
+    from meshproxy.runtime.cluster import ActiveCluster
+
+
+class HealthStats:
+    """`cluster.<name>.health_check.`"""
+
+    def __init__(self, cluster: ActiveCluster) -> None:
+        scope = cluster.stats.scope.scope("health_check.")
+        self.attempt = scope.counter("attempt")
+        self.success = scope.counter("success")
+        self.failure = scope.counter("failure")
+        self.network_failure = scope.counter("network_failure")
+        self.healthy = scope.gauge("healthy")
+        self.degraded = scope.gauge("degraded")
+        scope.counter("passive_failure")
+        scope.counter("verify_cluster")
+
+
+class HealthChecker:
+    """The checks of one cluster."""
+
+    def __init__(self, cluster: ActiveCluster, config: HealthCheck) -> None:
+        self.cluster = cluster
+        self.config = config
+        self.stats = HealthStats(cluster)
+        self._sessions: dict[Host, _Session] = {}
+        self._unchecked: set[Host] = set()
+        self._when_checked: Callable[[], None] | None = None
+
+    def update(self, added: Iterable[Host], removed: Iterable[Host]) -> None:
+        """Check these hosts too, and those no more. To be called before the balancer looks at them."""
+        for host in removed:
+            session = self._sessions.pop(host, None)
+            if session is not None:
+                session.close()
+                self.checked(host)
+        for host in added:
+            if host.endpoint.health_check_disabled:
+                continue
+            host.set_flag(HealthFlag.FAILED_ACTIVE_HC, True)
+            self._unchecked.add(host)
+            self._sessions[host] = _Session(self, host)
+
+    def when_checked(self, call: Callable[[], None]) -> None:
+        """Call back, maybe at once, when every host has been checked once."""
+        self._when_checked = call
+        self._tell_if_checked()
+
+    def checked(self, host: Host) -> None:
+        """A host has been checked, or is gone."""
+        self._unchecked.discard(host)
+        self._tell_if_checked()
+
+    def _tell_if_checked(self) -> None:
+        if self._when_checked is not None and not self._unchecked:
+            call, self._when_checked = self._when_checked, None
+            call()
+
+    def fold(self) -> None:
+        """Bring the gauges up to date."""
+        flags = [host.flags for host in self._sessions]
+        self.stats.healthy.set(sum(not flag & HealthFlag.FAILED_ACTIVE_HC for flag in flags))
+        self.stats.degraded.set(sum(bool(flag & HealthFlag.DEGRADED_ACTIVE_HC) for flag in flags))
+
+    def close(self) -> None:
+        for session in self._sessions.values():
+            session.close()
+
+
+class _Target:
+    """A host as checks reach it: with `alt_port` or the endpoint's port for checks in place of its own."""
+
+    def __init__(self, host: Host, alt_port: int) -> None:
+        self.hostname = host.hostname
+        self.metadata = host.metadata
+        self.text = host.text
+        port = host.endpoint.health_check_port or alt_port
+        self.address = host.address
+        if port and not isinstance(host.address, PipeAddress):
+            self.address = host.address.with_port(port)
+
+
+class _Session:
+    """The checks of one host, one after the other. At any time either a timer runs or a check, never both."""
+
+    def __init__(self, checker: HealthChecker, host: Host) -> None:
+        self._checker = checker
+        self._host = host
+        self._worker = checker.cluster.worker
+        self._state = HealthState(checker.config)
+        self._target: Any = _Target(host, checker.config.alt_port)
+        self._probe: Probe | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._deadline: Timer | None = None
+        self._timer: Timer | None = None
+        jitter = checker.config.initial_jitter
+        self._timer = self._worker.schedule(self._worker.rng.random() * jitter, self._begin)
+
+    def close(self) -> None:
+        self._stop()
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _stop(self) -> None:
+        """Give up what is under way, its connection included."""
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+        if self._probe is not None:
+            self._probe.close()
+            self._probe = None
+
+    def _begin(self) -> None:
+        self._timer = None
+        self._checker.stats.attempt.inc()
+        self._deadline = self._worker.schedule(self._checker.config.timeout, self._timed_out)
+        probe = self._probe
+        if probe is not None and probe.reusable:
+            probe.ask()
+            return
+        self._stop_probe()
+        cluster, check = self._checker.cluster, self._checker.config.check
+        if isinstance(check, HttpCheck):
+            authority = self._host.endpoint.health_check_hostname or check.host or cluster.name
+            self._probe = HttpProbe(check, authority, cluster.config.http1, self._judged)
+        else:
+            self._probe = TcpProbe(check, self._judged)
+        self._task = self._worker.loop.create_task(self._connect(self._probe))
+
+    def _stop_probe(self) -> None:
+        probe, self._probe = self._probe, None
+        if probe is not None:
+            probe.close()
+
+    async def _connect(self, probe: Probe) -> None:
+        try:
+            await open_connection(self._checker.cluster, self._target, lambda: probe)
+        except OSError:
+            self._task = None
+            self._judged(Verdict.NETWORK)
+
+    def _timed_out(self) -> None:
+        self._deadline = None
+        self._stop()
+        self._host.set_flag(HealthFlag.ACTIVE_HC_TIMEOUT, True)
+        self._judged(Verdict.NETWORK, timeout=True)
+
+    def _judged(self, verdict: Verdict, *, timeout: bool = False) -> None:
+        """A check is over."""
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+        self._task = None
+        checker, stats, host = self._checker, self._checker.stats, self._host
+        succeeded = verdict in (Verdict.WELL, Verdict.DEGRADED)
+        probe = self._probe
+        if probe is not None and not (probe.reusable and checker.config.reuse_connection):
+            self._stop_probe()
+        if succeeded:
+            stats.success.inc()
+            transition = self._state.succeeded()
+        else:
+            stats.failure.inc()
+            if verdict is Verdict.NETWORK:
+                stats.network_failure.inc()
+            transition = self._state.did_not_succeed(believed=verdict is Verdict.ILL)
+        traffic = checker.cluster.stats.upstream_cx_total.value > 0
+        delay = self._state.interval(succeeded, transition, traffic, self._worker.rng)
+        self._timer = self._worker.schedule(delay, self._begin)
+        self._apply(verdict, succeeded, timeout)
+        checker.checked(host)
+
+    def _apply(self, verdict: Verdict, succeeded: bool, timeout: bool) -> None:
+        host = self._host
+        cluster = self._checker.cluster
+        before = host.health
+        host.set_flag(HealthFlag.FAILED_ACTIVE_HC, self._state.failed)
+        host.set_flag(HealthFlag.ACTIVE_HC_TIMEOUT, timeout and self._state.failed)
+        if succeeded:
+            host.set_flag(HealthFlag.DEGRADED_ACTIVE_HC, verdict is Verdict.DEGRADED)
+            if cluster.outlier is not None and not self._state.failed:
+                cluster.outlier.detector.on_active_health_check_success(host)
+        if host.health is not before:
+            cluster.on_health_change(host)

@@ -1,0 +1,179 @@
+"""Active health checks over real sockets. The sequences were seen with Envoy 1.40."""
+
+from __future__ import annotations
+
+import asyncio
+
+from tests.system.upstream_rig import Peer, Upstream, bootstrap, endpoints, running, until
+
+HEAD = "timeout: 0.2s, interval: 0.1s, no_traffic_interval: 0.1s, unhealthy_threshold: 2, healthy_threshold: 2"
+NO_PANIC = "common_lb_config: {healthy_panic_threshold: {value: 0}}, "
+
+
+class Checked:
+    """An upstream whose health can be set. checks: the heads of checks, by connection."""
+
+    def __init__(self) -> None:
+        self.status = 200
+        self.hang = False
+        self.checks: list[tuple[int, str]] = []
+        self.upstream = Upstream(self.serve)
+
+    async def serve(self, peer: Peer) -> None:
+        while head := await peer.head():
+            if not head.split()[1].startswith("/health"):
+                peer.answer(b"traffic")
+                continue
+            self.checks.append((peer.number, head))
+            if self.hang:
+                await peer.ended()
+                return
+            peer.send(b"HTTP/1.1 %d X\r\ncontent-length: 4\r\n\r\nbody" % self.status)
+
+
+def http(more: str = "", text: str = HEAD) -> str:
+    return NO_PANIC + f"health_checks: [{{{text}, http_health_check: {{path: /health{more}}}}}], "
+
+
+async def test_the_life_of_a_checked_host() -> None:
+    checked = Checked()
+    async with checked.upstream as upstream, running(bootstrap(http() + endpoints(upstream.address))) as proxy:
+        (host,) = proxy.cluster.hosts()
+        assert host.health_flags == "healthy"
+        assert proxy.stat("membership_healthy") == 1
+        assert checked.checks[0][1] == "GET /health HTTP/1.1\r\nhost: c\r\nuser-agent: Envoy/HC\r\n\r\n"
+        assert (await proxy.get()).body == b"traffic"
+
+        checked.status = 503
+        await until(lambda: host.health_flags == "/failed_active_hc")
+        assert (await proxy.get()).body == b"no healthy upstream"
+        assert proxy.stat("membership_healthy") == 0
+        checked.status = 200
+        count = proxy.stat("health_check.success")
+        await until(lambda: host.health_flags == "healthy")
+        assert proxy.stat("health_check.success") == count + 2
+        assert {number for number, _ in checked.checks} == {1}  # one connection for all checks so far
+
+        checked.hang = True
+        await until(lambda: host.health_flags == "/failed_active_hc/active_hc_timeout")
+        assert proxy.stat("health_check.network_failure") >= 2
+        checked.hang = False
+        await until(lambda: host.health_flags == "healthy")
+        assert (await proxy.get()).body == b"traffic"
+        assert proxy.stat("health_check.healthy") == 1
+        attempts = proxy.stat("health_check.attempt")
+        assert proxy.stat("health_check.success") + proxy.stat("health_check.failure") in (attempts, attempts - 1)
+
+
+async def test_statuses_headers_and_a_host_of_its_own() -> None:
+    checked = Checked()
+    checked.status = 418
+    more = (
+        ", host: check.test, method: HEAD, expected_statuses: [{start: 400, end: 420}], "
+        "request_headers_to_add: [{header: {key: x-a, value: b}}], request_headers_to_remove: [user-agent]"
+    )
+    async with checked.upstream as upstream, running(bootstrap(http(more) + endpoints(upstream.address))) as proxy:
+        assert proxy.stat("membership_healthy") == 1
+        assert checked.checks[0][1].split("\r\n")[:3] == ["HEAD /health HTTP/1.1", "host: check.test", "x-a: b"]
+
+
+async def test_a_retriable_status_needs_the_threshold() -> None:
+    checked = Checked()
+    more = ", retriable_statuses: [{start: 500, end: 501}]"
+    async with checked.upstream as upstream, running(bootstrap(http(more) + endpoints(upstream.address))) as proxy:
+        (host,) = proxy.cluster.hosts()
+        failures = proxy.stat("health_check.failure")
+        checked.status = 500
+        await until(lambda: host.health_flags != "healthy")
+        assert proxy.stat("health_check.failure") == failures + 2
+
+
+async def test_what_the_body_must_contain() -> None:
+    checked = Checked()
+    good = ", receive: [{text: '62'}, {text: '6479'}]"  # b ... dy
+    bad = ", receive: [{text: '6479'}, {text: '62'}]"
+    async with checked.upstream as upstream:
+        async with running(bootstrap(http(good) + endpoints(upstream.address))) as proxy:
+            assert proxy.stat("membership_healthy") == 1
+        async with running(bootstrap(http(bad) + endpoints(upstream.address))) as proxy:
+            assert proxy.stat("membership_healthy") == 0
+
+
+async def test_a_host_that_is_not_there() -> None:
+    closed = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
+    address = closed.sockets[0].getsockname()
+    closed.close()
+    async with running(bootstrap(http() + endpoints(address))) as proxy:
+        assert proxy.stat("health_check.network_failure") == 1
+        assert (await proxy.get()).body == b"no healthy upstream"
+
+
+async def test_without_reuse_each_check_has_its_connection() -> None:
+    checked = Checked()
+    text = HEAD + ", reuse_connection: false"
+    async with checked.upstream as upstream, running(bootstrap(http(text=text) + endpoints(upstream.address))):
+        await until(lambda: len(checked.checks) >= 3)
+        assert [number for number, _ in checked.checks[:3]] == [1, 2, 3]
+
+
+async def test_tcp_checks() -> None:
+    said: list[bytes] = []
+
+    async def pong(peer: Peer) -> None:
+        while data := await peer.reader.read(100):
+            said.append(data)
+            peer.send(b"po")
+            await asyncio.sleep(0.01)
+            peer.send(b"ng")
+
+    said_and_heard = "send: {text: '70696e67'}, receive: [{text: '706f6e67'}]"
+    text = f"health_checks: [{{{HEAD}, tcp_health_check: {{{said_and_heard}}}}}], "
+    async with Upstream(pong) as upstream, running(bootstrap(NO_PANIC + text + endpoints(upstream.address))) as proxy:
+        assert proxy.stat("membership_healthy") == 1
+        await until(lambda: proxy.stat("health_check.success") >= 3)
+        assert said[0] == b"ping"
+        assert len(upstream.peers) == 1
+    other = text.replace("706f6e67", "00")
+    async with Upstream(pong) as upstream, running(bootstrap(NO_PANIC + other + endpoints(upstream.address))) as proxy:
+        assert proxy.stat("membership_healthy") == 0
+        assert proxy.stat("health_check.network_failure") == 1
+    connect = f"health_checks: [{{{HEAD}, tcp_health_check: {{}}}}], "
+    async with Upstream(pong) as upstream, running(bootstrap(connect + endpoints(upstream.address))) as proxy:
+        await until(lambda: proxy.stat("health_check.success") >= 3)
+        await until(lambda: len(upstream.peers) >= 3)
+
+
+async def test_another_port_and_none_at_all() -> None:
+    checked = Checked()
+    async with checked.upstream as checks, Upstream(Checked().serve) as upstream:
+        text = http(text=HEAD + f", alt_port: {checks.address[1]}")
+        async with running(bootstrap(text + endpoints(upstream.address))) as proxy:
+            assert (await proxy.get()).body == b"traffic"
+            assert len(checked.checks) >= 1
+        off = endpoints(upstream.address).replace(
+            "{endpoint: {", "{endpoint: {health_check_config: {disable_active_health_check: true}, "
+        )
+        before = len(checked.checks)
+        async with running(bootstrap(text + off)) as proxy:
+            assert (await proxy.get()).body == b"traffic"
+            assert len(checked.checks) == before
+
+
+async def test_a_removed_host_is_not_checked_any_more() -> None:
+    checked = Checked()
+    async with checked.upstream as upstream, running(bootstrap(http() + endpoints(upstream.address))) as proxy:
+        proxy.cluster.update([])
+        count = len(checked.checks)
+        await asyncio.sleep(0.25)
+        assert len(checked.checks) <= count + 1
+
+
+async def test_a_success_brings_an_ejected_host_back() -> None:
+    checked = Checked()
+    text = "outlier_detection: {consecutive_5xx: 1, max_ejection_percent: 100}, " + http()
+    async with checked.upstream as upstream, running(bootstrap(text + endpoints(upstream.address))) as proxy:
+        (host,) = proxy.cluster.hosts()
+        assert proxy.cluster.outlier is not None
+        proxy.cluster.outlier.detector.on_response(host, 500, 0.0)
+        assert "failed_outlier_check" in host.health_flags
+        await until(lambda: host.health_flags == "healthy")
