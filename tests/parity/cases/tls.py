@@ -141,7 +141,58 @@ SPIFFE_SOCKET = downstream(validation=SPIFFE, context=REQUIRED)
 CRL = downstream(validation=f"{CA}, crl: {{filename: {DIRECTORY}/crl.pem}}", context=REQUIRED)
 DETAILS = "subject: true, dns: true, uri: true"
 
+INSPECTOR = "- tls_inspector: {}\n- http_inspector: {}"
+PERMISSIVE = f"""
+- filter_chain_match: {{transport_protocol: tls, application_protocols: [istio-http/1.1]}}
+  filters: [{{hcm: {{forward_client_cert_details: APPEND_FORWARD, set_current_client_cert_details: {{uri: true}}}}}}]
+  transport_socket: {NAMED.replace("common_tls_context: {", "common_tls_context: {alpn_protocols: [istio-http/1.1], ")}
+- filter_chain_match: {{transport_protocol: tls, application_protocols: [istio]}}
+  filters: [{{tcp_proxy: {{cluster: $up}}}}]
+  transport_socket: {NAMED.replace("common_tls_context: {", "common_tls_context: {alpn_protocols: [istio], ")}
+- filter_chain_match: {{transport_protocol: raw_buffer}}
+  filters: [{{hcm: {{forward_client_cert_details: APPEND_FORWARD}}}}]
+"""
+BY_SNI = f"""
+- filter_chain_match: {{server_names: [server.test]}}
+  filters: [{{hcm: {{}}}}]
+  transport_socket: {downstream()}
+- filter_chain_match: {{server_names: ["*.two.test"]}}
+  filters: [{{hcm: {{}}}}]
+  transport_socket: {downstream(certificates=certificate("two"))}
+"""
+
+
+def permissive(name: str, *clients: Client, chains: str = PERMISSIVE, shows: str = "", **more: object) -> Case:
+    return Case(
+        f"tls-{name}",
+        clients=clients,
+        chains=chains,
+        listener_filters=INSPECTOR,
+        log=LOG,
+        stats=STATS,
+        shows=shows,
+        timing=False,
+        **more,  # type: ignore[arg-type]
+    )
+
+
 CASES = [
+    permissive("permissive-plain", Client((get("/x", XFCC),), timing=False, quiet=0.7), shows="200 OK"),
+    permissive(
+        "permissive-mutual",
+        tls_client(name="client", alpn=("istio-http/1.1",)),
+        shows="REQUESTED_SERVER_NAME=server.test",
+    ),
+    permissive(
+        "permissive-mutual-tcp",
+        tls_client("hello", 0.3, name="client", alpn=("istio",), raw=True),
+        upstreams=raw("welcome"),
+        shows="welcome",
+    ),
+    permissive("permissive-mutual-foreign", tls_client(name="foreign", alpn=("istio-http/1.1",)), shows="san: 1"),
+    permissive("by-sni", tls_client(), chains=BY_SNI, shows="server.test"),
+    permissive("by-sni-wildcard", tls_client(server_name="x.two.test"), chains=BY_SNI, shows="two.test"),
+    permissive("by-sni-none-fits", tls_client(server_name="three.test"), chains=BY_SNI),
     # Versions, suites, ALPN.
     case("plain-13", downstream(), tls_client(version=V13), shows="TLSv1.3"),
     case("plain-12", downstream(), tls_client(version=V12), shows="TLSv1.2"),
