@@ -221,7 +221,8 @@ class Recorder:
         if self._server is not None:
             self._server.close()
         for peer in self._peers:
-            peer.writer.transport.abort()
+            with contextlib.suppress(AttributeError):  # before 3.11.4 asyncio can't abort a TLS transport closed twice
+                peer.writer.transport.abort()
         tasks = [*self._tasks, *(peer.pump for peer in self._peers)]
         for task in tasks:
             task.cancel()
