@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
@@ -149,6 +150,13 @@ def _escape(value: str) -> str:
     return "".join(escaped)
 
 
+# What `cryptography` has against certificates that are well-formed DER but no use, beside ValueError.
+_ODD = (
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+    UnsupportedAlgorithm,
+)
 _known: OrderedDict[bytes, CertificateFacts] = OrderedDict()
 
 
@@ -156,7 +164,11 @@ def facts_of(der: bytes) -> CertificateFacts:
     """The facts of a certificate, remembered for the last thousand. Raises ValueError for what is none."""
     found = _known.get(der)
     if found is None:
-        found = _known[der] = CertificateFacts(der)
+        try:
+            found = CertificateFacts(der)
+        except _ODD as error:
+            raise ValueError(f"a certificate that can't be read: {type(error).__name__}") from None
+        _known[der] = found
         if len(_known) > _REMEMBERED:
             _known.popitem(last=False)
     else:
