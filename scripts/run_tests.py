@@ -31,6 +31,12 @@ TESTS = {
     "system": ["tests/system"],
     "mesh": ["tests/mesh"],
 }
+FAILED_TESTS = 1
+"""pytest's exit code when tests ran and some failed."""
+
+FEW = 12
+"""More failures than these are no accident, and aren't run again."""
+
 LIMIT = 420
 """Seconds after which a command is ended: it hangs."""
 
@@ -42,6 +48,7 @@ class Outcome:
     lines: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     tests: Counter[str] = field(default_factory=Counter)
+    unstable: int = 0
 
 
 def main() -> int:
@@ -91,10 +98,18 @@ def test(part: str, python: Path, outcome: Outcome) -> None:
         return
     started = time.monotonic()
     say(f"--- pytest {' '.join(folders)}")
-    with tempfile.NamedTemporaryFile(suffix=".xml") as report:
-        options = ["-q", "--no-header", "-p", "no:cacheprovider", f"--junitxml={report.name}"]
+    with tempfile.TemporaryDirectory() as kept:
+        report = f"{kept}/report.xml"
+        options = ["-q", "--no-header", "-o", f"cache_dir={kept}/cache", f"--junitxml={report}"]
         code = run([str(python), "-m", "pytest", *options, *folders])
-        counted = count(report.name)
+        counted = count(report)
+        if code == FAILED_TESTS and counted["failed"] <= FEW:
+            # Tests with real programs and real time can lose against a busy machine; one that fails twice is broken.
+            say(f"--- {counted['failed']} failed: once more, those alone")
+            code = run([str(python), "-m", "pytest", *options, "--last-failed", *folders])
+            again = count(report)
+            outcome.unstable += counted["failed"] - again["failed"]
+            counted.update(passed=again["passed"], failed=again["failed"] - counted["failed"])
     outcome.tests += counted
     told = ", ".join(f"{number} {what}" for what, number in counted.items() if number)
     note(part, code != 0, time.monotonic() - started, told, outcome)
@@ -152,6 +167,8 @@ def summary(outcome: Outcome, seconds: float) -> int:
     for line in outcome.lines:
         say(line)
     say(f"failed: {', '.join(outcome.failed)}" if outcome.failed else "all is well")
+    if outcome.unstable:
+        say(f"unstable: {outcome.unstable} passed only when they were run again")
     if outcome.tests:
         tests = outcome.tests
         say(f"{tests['passed']} passed, {tests['failed']} failed, {tests['skipped']} skipped")
