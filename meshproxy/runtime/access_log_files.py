@@ -14,7 +14,9 @@ from meshproxy.model.listener import AccessLog
 from meshproxy.plugin.stats import StatsScope
 from meshproxy.plugin.stream_info import StreamInfo
 
-_STANDARD = {"/dev/stdout": 1, "/dev/stderr": 2}
+STANDARD_STREAMS = {"/dev/stdout": 1, "/dev/stderr": 2}
+"""Written through the descriptor that we have: opening the path fails where it is a pipe of another user's, as the
+standard output of a container usually is."""
 
 
 class _File:
@@ -29,7 +31,7 @@ class _File:
         self.descriptor = -1
 
     def open(self) -> None:
-        standard = _STANDARD.get(self.path)
+        standard = STANDARD_STREAMS.get(self.path)
         if standard is not None:
             self.descriptor = standard
         else:

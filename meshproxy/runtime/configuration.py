@@ -17,6 +17,7 @@ from meshproxy.errors import ConfigError, Problem
 from meshproxy.model.snapshot import Node, Snapshot, StatsConfig
 from meshproxy.plugin.context import Logger
 from meshproxy.plugin.registry import FilterRegistry
+from meshproxy.runtime.access_log_files import STANDARD_STREAMS
 from meshproxy.runtime.program_log import PROGRAM_LOG
 from meshproxy.runtime.tls.sockets import COMPILERS as TLS_SOCKETS
 from meshproxy.telemetry.formats import Formats
@@ -69,6 +70,8 @@ def check_log_files(files: Mapping[str, Problem]) -> None:
     """Open every file that an access log goes to, as it will be opened later. Raises ConfigError."""
     problems = []
     for path, problem in files.items():
+        if path in STANDARD_STREAMS:
+            continue
         try:
             os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644))
         except OSError as error:

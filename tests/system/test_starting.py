@@ -59,6 +59,23 @@ async def test_an_access_log_that_cannot_be_written(config: Path) -> None:
     assert "unable to open file '/nowhere/access.log': No such file or directory" in err
 
 
+async def test_standard_output_need_not_be_a_path_that_can_be_opened(config: Path) -> None:
+    """A pipe of another user's can't be opened by its path, nor can a socket, by anybody."""
+    log = (
+        "access_log: [{name: file, typed_config: {'@type': "
+        "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog, path: /dev/stdout}}]"
+    )
+    config.write_text(config.read_text().replace("admin: {", f"admin: {{{log}, "))
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "meshproxy.cli", "-c", str(config), "--mode", "validate", stdout=theirs,
+            stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        _, err = await asyncio.wait_for(process.communicate(), 20)
+    assert (process.returncode, err) == (0, b"")
+
+
 async def test_configuration_on_the_command_line_is_merged_over_the_file(config: Path) -> None:
     code, _, err = await _run("-c", str(config), "--config-yaml", "node: {id: 7}", "--mode", "validate")
     assert code == 1
