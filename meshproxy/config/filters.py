@@ -23,6 +23,7 @@ from meshproxy.config.matchers import (
     compile_string_matcher,
 )
 from meshproxy.config.rate_limits import compile_rate_limits
+from meshproxy.config.route_match import compile_request_match
 from meshproxy.errors import ConfigError, Problem
 from meshproxy.model.listener import FilterSpec
 from meshproxy.model.route import FILTER_DISABLED, FILTER_ENABLED
@@ -61,6 +62,7 @@ def factory_context(name: str, stats: StatsScope, context: CompileContext) -> Fa
         compile_runtime_fraction=lambda view: compile_runtime_fraction(view, context),
         compile_data_source=lambda view: read_data_source(view, context),
         compile_rate_limits=lambda views: compile_rate_limits(views, context),
+        compile_route_match=lambda view: compile_request_match(view, context),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from meshproxy.config.context import CompileContext
@@ -106,3 +107,38 @@ def _compile_tls(view: ConfigView) -> list[RequestPredicate]:
             lambda request, stream: ((tls := stream.connection.tls) is not None and tls.peer_validated) is validated
         )
     return conditions
+
+
+def compile_request_match(view: ConfigView, context: CompileContext) -> RequestPredicate:
+    """A whole `RouteMatch` as one predicate, for filters whose rules are written with it. Raises ConfigError.
+
+    A request without a path (CONNECT) matches nothing but `connect_matcher`.
+    """
+    on_path = _compile_path_test(compile_path_match(view))
+    conditions = compile_conditions(view, context)
+
+    def matches(request: RequestHeaders, stream: StreamInfo) -> bool:
+        return on_path(request) and all(condition(request, stream) for condition in conditions)
+
+    return matches
+
+
+def _compile_path_test(match: PathMatch) -> Callable[[RequestHeaders], bool]:
+    if match.kind == "connect":
+        return lambda request: request.method == "CONNECT"
+    test = match.matches or _text_test(match.kind, match.value)
+    fold = not match.case_sensitive and match.matches is None
+
+    def matches(request: RequestHeaders) -> bool:
+        path = request.path.partition("?")[0].partition("#")[0]
+        return bool(path) and test(path.lower() if fold else path)
+
+    return matches
+
+
+def _text_test(kind: str, value: str) -> Callable[[str], bool]:
+    if kind == "prefix":
+        return lambda path: path.startswith(value)
+    if kind == "path":
+        return value.__eq__
+    return lambda path: path.startswith(value) and path[len(value) : len(value) + 1] in ("", "/")

@@ -17,7 +17,7 @@ from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
 from meshproxy.matching import FractionalPercent, HeaderMatcher, StringMatcher
 from meshproxy.model.listener import AccessLog, LineFormatter
 from meshproxy.model.rate_limit import RateLimit
-from meshproxy.model.route import HeaderMutations, Route
+from meshproxy.model.route import HeaderMutations, RequestPredicate, Route
 from meshproxy.model.snapshot import Node
 from meshproxy.plugin.replies import LocalReply
 from meshproxy.plugin.stats import StatsScope
@@ -63,7 +63,7 @@ class FactoryContext:
     compile_*: the compilers of things that several filters configure; they raise ConfigError. Their arguments are the
     messages that Envoy's filters have in common: `AccessLog`, a format string, `HeaderValueOption` with names to
     remove, `StringMatcher`, `HeaderMatcher`, `FractionalPercent`, `RuntimeFractionalPercent`, `DataSource`,
-    `route.v3.RateLimit`.
+    `route.v3.RateLimit`, `RouteMatch`.
     """
 
     name: str
@@ -83,6 +83,7 @@ class FactoryContext:
     compile_runtime_fraction: Callable[[ConfigView], FractionalPercent]
     compile_data_source: Callable[[ConfigView], bytes]
     compile_rate_limits: Callable[[Sequence[ConfigView]], tuple[RateLimit, ...]]
+    compile_route_match: Callable[[ConfigView], RequestPredicate]
 
 
 @dataclass(frozen=True, slots=True)

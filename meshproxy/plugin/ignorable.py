@@ -22,6 +22,9 @@ IGNORABLE: Final[dict[str, dict[str, str]]] = {
         "dynamic_stats": "the statistics are always kept",
         "start_child_span": "matters to tracing alone, which is refused",
     },
+    "envoy.extensions.filters.http.jwt_authn.v3.JwksAsyncFetch": {
+        "fast_listener": "keys are fetched when the first request needs them, so no listener waits for them",
+    },
     "envoy.config.listener.v3.Listener": {
         "max_connections_to_accept_per_socket_event": _TUNING,
         "connection_balance_config": "spreads connections over Envoy's threads; each worker here is a process",

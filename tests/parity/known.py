@@ -86,5 +86,25 @@ SNI_IS_REQUIRED = Difference(
     "the field says so; Envoy has not implemented it",
     ("client 1", "stats", "upstream up", "access log"),
 )
+OWN_REQUESTS = Difference(
+    "headers of the requests that filters make themselves (keys of tokens, authorisation)",
+    "the service they go to is the operator's; what Envoy's own client adds tells it nothing",
+    ("upstream up2",),
+)
+CLIENTS_ORIGINAL_PATH = Difference(
+    "x-envoy-original-path of a client, in the realm of a refused token",
+    "CVE-2023-27487: what a client says of itself isn't to be repeated as ours",
+    ("client 1",),
+)
+ALL_TOKENS = Difference(
+    "several tokens where a token may be missing, one of them bad",
+    "the upstream may read the bad one; without allow_missing Envoy refuses them for that reason",
+    ("client 1", "stats", "upstream up", "access log"),
+)
+CLAIM_WITHOUT_HEADER = Difference(
+    "a claim that no header can hold",
+    "it has control bytes in it; the request itself is good",
+    ("client 1", "upstream up", "access log"),
+)
 
 ALL = {value.title: value for value in list(globals().values()) if isinstance(value, Difference)}

@@ -1,0 +1,154 @@
+"""Where tokens are looked for in a request, and how they are taken out of it again.
+
+Theory (Envoy's Extractor): of all places that the providers name, in the order of header names, then of query
+parameters, then of cookies, each one that holds something gives a token. A place belongs to the issuers of the
+providers that named it; a token of another issuer found there is not accepted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+from meshproxy.headers import RequestHeaders
+from meshproxy.matching import parse_query, wire_text
+
+if TYPE_CHECKING:
+    from meshproxy.plugin.view import ConfigView
+
+_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.")
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """What one provider names. headers: (lower-case name, prefix of the value)."""
+
+    headers: tuple[tuple[str, str], ...]
+    params: tuple[str, ...]
+    cookies: tuple[str, ...]
+
+    @classmethod
+    def read(cls, view: ConfigView) -> Places:
+        """`from_headers`, `from_params` and `from_cookies`; without any, where RFC 6750 puts tokens."""
+        headers = tuple(
+            (wire_text(entry.text("name").lower()), wire_text(entry.text("value_prefix")))
+            for entry in view.views("from_headers")
+        )
+        params = tuple(map(wire_text, view.texts("from_params")))
+        cookies = tuple(map(wire_text, view.texts("from_cookies")))
+        if not headers and not params and not cookies:
+            return cls((("authorization", "Bearer "),), ("access_token",), ())
+        return cls(headers, params, cookies)
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A token as found. issuers: those that the place is for, "" among them for any."""
+
+    text: str
+    issuers: frozenset[str]
+    remove: Callable[[RequestHeaders], None]
+
+    def may_be_of(self, issuer: str) -> bool:
+        return "" in self.issuers or issuer in self.issuers
+
+
+@dataclass(slots=True)
+class Extractor:
+    """The places of one or more providers, each with the issuers that it is for."""
+
+    headers: dict[tuple[str, str], set[str]] = field(default_factory=dict)
+    params: dict[str, set[str]] = field(default_factory=dict)
+    cookies: dict[str, set[str]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, providers: Iterable[tuple[str, Places]]) -> Extractor:
+        """providers: issuer and places of each."""
+        extractor = cls()
+        for issuer, places in providers:
+            for header in places.headers:
+                extractor.headers.setdefault(header, set()).add(issuer)
+            for param in places.params:
+                extractor.params.setdefault(param, set()).add(issuer)
+            for cookie in places.cookies:
+                extractor.cookies.setdefault(cookie, set()).add(issuer)
+        extractor.headers = dict(sorted(extractor.headers.items(), key=lambda item: "".join(item[0])))
+        extractor.params = dict(sorted(extractor.params.items()))
+        extractor.cookies = dict(sorted(extractor.cookies.items()))
+        return extractor
+
+    def extract(self, request: RequestHeaders) -> list[Token]:
+        """Every token in the request."""
+        tokens: list[Token] = []
+        for (name, prefix), issuers in self.headers.items():
+            for text in _values(request, name):
+                if (found := _behind_prefix(text, prefix)) is not None:
+                    tokens.append(Token(found, frozenset(issuers), _header_remover(name)))
+        if self.params and "?" in request.path:
+            query = parse_query(request.path)
+            for param, issuers in self.params.items():
+                if param in query:
+                    found = unquote(query[param], "latin-1")
+                    tokens.append(Token(found, frozenset(issuers), _param_remover(param)))
+        if self.cookies and "cookie" in request.fields:
+            cookies = parse_cookies(request)
+            for cookie, issuers in self.cookies.items():
+                if cookie in cookies:
+                    tokens.append(Token(cookies[cookie], frozenset(issuers), _keep))
+        return tokens
+
+
+def _behind_prefix(value: str, prefix: str) -> str | None:
+    """What stands behind a prefix, which may stand anywhere, from its first possible character; None without it."""
+    if not prefix:
+        return value
+    position = value.find(prefix)
+    if position < 0:
+        return None
+    start = position + len(prefix)
+    while start < len(value) and value[start] not in _CHARACTERS:
+        start += 1
+    return value[start:] or value
+
+
+def _values(request: RequestHeaders, name: str) -> list[str]:
+    """The values of a field. Several lines of Authorization are one value, joined: Envoy joins them as they come in."""
+    if name == "authorization":
+        value = request.get(name)
+        return [] if value is None else [value]
+    return request.get_all(name)
+
+
+def _header_remover(name: str) -> Callable[[RequestHeaders], None]:
+    def remove(request: RequestHeaders) -> None:
+        request.remove(name)
+
+    return remove
+
+
+def _param_remover(name: str) -> Callable[[RequestHeaders], None]:
+    def remove(request: RequestHeaders) -> None:
+        path, _, query = request.path.partition("?")
+        kept = [pair for pair in query.split("&") if pair.partition("=")[0] != name]
+        request.path = f"{path}?{'&'.join(kept)}" if kept else path
+
+    return remove
+
+
+def _keep(request: RequestHeaders) -> None:
+    """As in Envoy a token in a cookie stays there: it is the session of a browser, not of this hop."""
+
+
+def parse_cookies(request: RequestHeaders) -> dict[str, str]:
+    """The first value of each cookie (RFC 6265 section 4.2), without its quotes."""
+    cookies: dict[str, str] = {}
+    for line in request.get_all("cookie"):
+        for pair in line.split(";"):
+            name, equals, value = pair.strip(" \t").partition("=")
+            if equals and name not in cookies:
+                if len(value) > 1 and value[0] == value[-1] == '"':
+                    value = value[1:-1]
+                cookies[name] = value
+    return cookies
