@@ -127,6 +127,7 @@ def make_worker(
         name=name,
         index=index,
         count=options.concurrency,
+        measures=configuration.context.formats.measures,
     )
 
 

@@ -28,6 +28,9 @@ from meshproxy.plugin.view import ConfigView
 class FormatCompiler(Protocol):
     """Envoy's substitution format strings, compiled. All methods raise ValueError for a bad format."""
 
+    def measures(self) -> bool:
+        """Whether some format asks for values that are only noted then: bytes on the wire, times of the upstream."""
+
     def text(self, text: str, *, omit_empty_values: bool = False, extensions: Sequence[str] = ()) -> LineFormatter:
         """A line (or body) from a text with operators. extensions: operators that aren't there by themselves."""
 

@@ -27,6 +27,7 @@ from meshproxy.plugin.upstream import HttpUpstream, HttpUpstreamSink
 from meshproxy.runtime.auto_sni import NO_NAME, ServerName
 from meshproxy.runtime.connect import describe_failure, local_text, open_connection
 from meshproxy.runtime.http1_upstream import Http1Upstream
+from meshproxy.runtime.measuring import MeteredHttp1Upstream
 
 if TYPE_CHECKING:
     from meshproxy.balance.host import Host
@@ -163,7 +164,7 @@ class Http1Pool:
         self.stats.upstream_cx_total.value += 1
         self.stats.upstream_cx_http1_total.value += 1
         self.host.cx_total += 1
-        upstream = Http1Upstream(self)
+        upstream = MeteredHttp1Upstream(self) if self.cluster.worker.measures() else Http1Upstream(self)
         self._opening[upstream] = self._loop.create_task(self._open(upstream))
 
     async def _open(self, upstream: Http1Upstream) -> None:

@@ -21,6 +21,7 @@ from meshproxy.plugin.stats import StatsScope
 from meshproxy.runtime.connection import ServerConnection
 from meshproxy.runtime.http_manager import HttpManager
 from meshproxy.runtime.http_stream import HttpServerStream
+from meshproxy.runtime.measuring import DownstreamMeter
 
 _BODIES = {400: b"Bad Request", 426: b"Upgrade Required", 431: b"Request Header Fields Too Large"}
 _BODIES[501] = b"Not Implemented"
@@ -32,6 +33,7 @@ class HttpConnection(NetworkFilter[HttpManager]):
     terminal: ClassVar[bool] = True
     connection: ServerConnection
     parser: RequestParser
+    meter: DownstreamMeter | None = None
 
     def __init__(self, config: HttpManager, context: FactoryContext) -> None:
         super().__init__(config, context)
@@ -61,6 +63,8 @@ class HttpConnection(NetworkFilter[HttpManager]):
         self.worker = connection.worker
         config = self.manager.config
         self.parser = RequestParser(self, config.http1)
+        if self.worker.measures():
+            self.meter = DownstreamMeter()
         stats = self.manager.stats
         stats.cx_total.value += 1
         stats.cx_active.value += 1
@@ -77,6 +81,8 @@ class HttpConnection(NetworkFilter[HttpManager]):
             self._client_ended()
             return
         self.manager.stats.rx_bytes += len(data)
+        if self.meter is not None:
+            self.meter.received += len(data)
         parser = self.parser
         parser.receive(data)
         if self.stream is None:
@@ -140,6 +146,8 @@ class HttpConnection(NetworkFilter[HttpManager]):
     def write(self, data: bytes) -> None:
         """Send bytes of a response."""
         self.manager.stats.tx_bytes += len(data)
+        if self.meter is not None:
+            self.meter.sent += len(data)
         self.connection.write(data)
 
     # What the parser calls.
@@ -156,7 +164,8 @@ class HttpConnection(NetworkFilter[HttpManager]):
         self.stream = stream
         if parser.http10:
             stream.protocol = "HTTP/1.0"
-        stream.downstream_header_bytes_received = parser.head_bytes
+        if self.meter is not None:
+            self.meter.head_received(stream, request, end)
         if manager.max_requests:
             self._requests += 1
             if self._requests >= manager.max_requests:

@@ -303,7 +303,8 @@ class HttpServerStream(FilterStream):
         keep_alive = not self._must_close(end)
         names = owner.names if response.written is None else NameWriter(response.written)
         head, self._chunked = encode_response_head(response, end, method, parser.http10, keep_alive or upgraded, names)
-        self.downstream_header_bytes_sent = len(head)
+        if owner.meter is not None:
+            owner.meter.head_sent(self, head)
         if not parser.keep_alive or (parser.http10 and b"\r\nconnection: close\r\n" in head):
             self.close_after = True
         owner.manager.stats.codes[response.status] += 1
@@ -425,5 +426,7 @@ class HttpServerStream(FilterStream):
             self.complete()
         config = self.owner.manager.config
         if config.access_logs:
+            if self.owner.meter is not None:
+                self.owner.meter.share(self, self.owner.parser)
             self.owner.worker.access_logs.log(config.access_logs, self)
         self.filters = _NO_FILTERS

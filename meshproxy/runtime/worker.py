@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections.abc import Callable
 from email.utils import formatdate
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,7 @@ class Worker:
 
     name: `worker_0` and so on, as it stands in the names of statistics; `main_thread` for the admin interface.
     index, count: which of how many workers this is.
+    measures: whether some log tells bytes on the wire, or times, that are only noted for it (see `measuring`).
     drain: whether responses announce that we are going away. health_failed: `/healthcheck/fail` was asked for.
     """
 
@@ -42,6 +44,7 @@ class Worker:
         name: str = "worker_0",
         index: int = 0,
         count: int = 1,
+        measures: Callable[[], bool] = lambda: False,
     ) -> None:
         self.loop = loop
         self.clock = SystemClock()
@@ -56,6 +59,7 @@ class Worker:
         self.clusters: Clusters
         self.health_failed = False
         self.drain = Drain(loop.time, rng)
+        self.measures = measures
         self._connection_ids = index
         self._connection_step = count
         self._resolvers: dict[DnsResolverOptions, Resolver] = {}

@@ -105,7 +105,7 @@ OPTIONAL_NUMBERS = {
     "REQUEST_DURATION": "millis_between(info.start, info.request_complete)",
     "REQUEST_TX_DURATION": "millis_between(info.start, info.last_upstream_tx)",
     "RESPONSE_DURATION": "millis_between(info.start, info.first_upstream_rx)",
-    "RESPONSE_TX_DURATION": "millis_between(info.first_upstream_rx, info.last_downstream_tx)",
+    "RESPONSE_TX_DURATION": "response_time(info)",
     "UPSTREAM_CONNECTION_POOL_READY_DURATION": "millis(info.pool_ready)",
     "UPSTREAM_LOCAL_PORT": "port_of(info.upstream_local_address)",
     "UPSTREAM_REMOTE_PORT": "port_of(info.upstream_remote_address)",

@@ -10,12 +10,30 @@ from meshproxy.model.route import ValueFormatter
 from meshproxy.telemetry.formatter import compile_header, compile_json, compile_text
 from meshproxy.telemetry.operand import FormatContext
 
+MEASURED = frozenset(
+    {
+        "COMMON_DURATION",
+        "REQUEST_TX_DURATION",
+        *(
+            f"{side}_{kind}_BYTES_{way}"
+            for side in ("DOWNSTREAM", "UPSTREAM")
+            for kind in ("HEADER", "DECOMPRESSED_HEADER", "WIRE")
+            for way in ("RECEIVED", "SENT")
+        ),
+    }
+)
+"""The operators whose values are noted only when a format has one of them."""
+
 
 class Formats:
     """Compiles Envoy's substitution formats. All methods raise ValueError for a bad format."""
 
     def __init__(self, context: FormatContext) -> None:
         self._context = context
+
+    def measures(self) -> bool:
+        """Whether a format that has been compiled so far asks for one of `MEASURED`."""
+        return not MEASURED.isdisjoint(self._context.operators)
 
     def text(self, text: str, *, omit_empty_values: bool = False, extensions: Sequence[str] = ()) -> LineFormatter:
         return compile_text(text, self._context, omit_empty_values, extensions).render

@@ -116,6 +116,7 @@ def _operands(text: str, scope: Scope, extensions: frozenset[str]) -> list[Opera
 
 def _operand(command: Command, scope: Scope, extensions: frozenset[str]) -> Operand | str:
     name = command.name
+    scope.context.operators.add(name)
     if name == "COALESCE":
         return _coalesce([_operand(inner, scope, extensions) for inner in coalesce_commands(command)], command.length)
     if name in BUILDERS:

@@ -65,6 +65,7 @@ class FormatContext:
     """What operators need beside the stream. Injected, so that a test is repeatable.
 
     monotonic, wall: the two clocks; unique_id: a new UUID as text.
+    operators: the names of all operators that formats have used so far; some values are only noted if one asks for it.
     """
 
     hostname: str = ""
@@ -72,6 +73,7 @@ class FormatContext:
     monotonic: Callable[[], float] = time.monotonic
     wall: Callable[[], float] = time.time
     unique_id: Callable[[], str] = lambda: str(uuid.uuid4())
+    operators: set[str] = field(default_factory=set)
 
 
 class Scope:
@@ -113,6 +115,7 @@ HELPERS: dict[str, object] = {
             values.metadata_at,
             values.millis,
             values.millis_between,
+            values.response_time,
             values.object_or_none,
             values.query_of,
             values.query_parameter,

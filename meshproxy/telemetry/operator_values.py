@@ -73,6 +73,15 @@ def millis_between(begin: float, end: float) -> int | None:
     return int((end - begin) * 1000 + 0.0005)
 
 
+def response_time(info: StreamInfo) -> int | None:
+    """Whole milliseconds from the upstream's first byte to the last one sent on.
+
+    Within a turn of the loop, whose clock stands still meanwhile, the two may seem to be in the wrong order.
+    """
+    begin, end = info.first_upstream_rx, info.last_downstream_tx
+    return millis_between(begin, max(begin, end)) if end else None
+
+
 def millis(seconds: float) -> int | None:
     """Whole milliseconds of a duration; None for a negative one, which stands for unknown."""
     return int(seconds * 1000 + 0.0005) if seconds >= 0 else None

@@ -270,6 +270,11 @@ class Router(TerminalHttpFilter[RouterConfig]):
             stream.upstream_tls = upstream.tls
         stream.upstream_protocol = upstream.protocol
 
+    @property
+    def stream_info(self) -> Stream:
+        """Where an upstream that measures notes what it finds."""
+        return self._stream
+
     def on_upstream_ready(self, upstream: HttpUpstream) -> None:
         self._upstream = upstream
         self._request_sent = True
