@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import weakref
 from collections import OrderedDict
 from typing import Any
 
@@ -18,12 +19,13 @@ class HandshakeInfo(TlsInfo):
     half a handshake."""
 
     def __init__(self, tls: ssl.SSLObject) -> None:
-        self._tls = tls
+        self._tls = weakref.ref(tls)
 
     @property
     def session_id(self) -> str:  # type: ignore[override]  # read only, where the base has a plain fact
-        session = self._tls.session
-        return session.id.hex() if session is not None and self.version == "TLSv1.2" else ""
+        tls = self._tls()
+        session = tls.session if tls is not None and self.version == "TLSv1.2" else None
+        return session.id.hex() if session is not None else ""
 
 
 def tls_info(
