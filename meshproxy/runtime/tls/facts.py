@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import urllib.parse
+import warnings
 from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Any
@@ -17,6 +18,7 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.utils import CryptographyDeprecationWarning
 
 _REMEMBERED = 1024
 _NAME_OIDS = {
@@ -89,8 +91,8 @@ class CertificateFacts:
 
 def serial_text(number: int) -> str:
     """A serial number in lower-case hex, with whole bytes."""
-    text = f"{number:x}"
-    return text if len(text) % 2 == 0 else f"0{text}"
+    text = f"{abs(number):x}"
+    return f"{'-' if number < 0 else ''}{'0' * (len(text) % 2)}{text}"
 
 
 def _printable(name: str) -> bool:
@@ -165,7 +167,10 @@ def facts_of(der: bytes) -> CertificateFacts:
     found = _known.get(der)
     if found is None:
         try:
-            found = CertificateFacts(der)
+            with warnings.catch_warnings():
+                # Serial numbers that RFC 5280 forbids, such as an old root's 0: OpenSSL judges, we only read.
+                warnings.simplefilter("ignore", CryptographyDeprecationWarning)
+                found = CertificateFacts(der)
         except _ODD as error:
             raise ValueError(f"a certificate that can't be read: {type(error).__name__}") from None
         _known[der] = found
