@@ -12,7 +12,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Sequence
 from random import Random
-from typing import Protocol
+from typing import Any, Protocol
 
 from meshproxy.balance.edf import EdfScheduler
 from meshproxy.balance.host import Host
@@ -89,12 +89,17 @@ class LoadBalancer:
                     self._sources.append(self._source(host_set, level, kind, loads.panic[level], before))
         self.pick = self._sources[0] if len(self._sources) == 1 else self._pick_priority if self._sources else _no_host
 
-    def pick_avoiding(self, avoid: Collection[Host], attempts: int, context: object = None) -> Host | None:
+    def pick_avoiding(self, avoid: Collection[Host], attempts: int, context: Any = None) -> Host | None:
         """Pick up to `attempts` times until the host is none of `avoid`; the last one is taken in any case."""
         host = self.pick(context)
-        while attempts > 1 and host in avoid:
+        attempt = 0
+        while attempt + 1 < attempts and host in avoid:
+            attempt += 1
+            if context is not None:
+                context.lb_attempt = attempt  # for policies that would find the same host again
             host = self.pick(context)
-            attempts -= 1
+        if attempt and context is not None:
+            context.lb_attempt = 0
         return host
 
     def _source(
@@ -136,7 +141,9 @@ class LoadBalancer:
         return lambda context=None: scheduler.pick()[1](context)
 
     def _pick_priority(self, context: object = None) -> Host | None:
-        number = int(self._random.random() * self._bounds[-1])
+        found: int | None = getattr(context, "lb_hash", None)
+        # As in Envoy a request with a hash finds its priority by it, whatever the policy.
+        number = int(self._random.random() * self._bounds[-1]) if found is None else found % self._bounds[-1]
         return self._sources[bisect_right(self._bounds, number)](context)
 
     def _counting_panic(self, pick: Pick) -> Pick:

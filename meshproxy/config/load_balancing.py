@@ -17,12 +17,16 @@ _RANDOM = _PACKAGE + "random.v3.Random"
 _CLUSTER_PROVIDED = _PACKAGE + "cluster_provided.v3.ClusterProvided"
 _WRR_LOCALITY = _PACKAGE + "wrr_locality.v3.WrrLocality"
 
-_LEGACY = ("ROUND_ROBIN", "LEAST_REQUEST", "RANDOM", "CLUSTER_PROVIDED")
+_RING_HASH = _PACKAGE + "ring_hash.v3.RingHash"
+_MAGLEV = _PACKAGE + "maglev.v3.Maglev"
+
+_LEGACY = ("ROUND_ROBIN", "LEAST_REQUEST", "RANDOM", "RING_HASH", "MAGLEV", "CLUSTER_PROVIDED")
+_HASHING = ("RING_HASH", "MAGLEV")
 
 
 @dataclass(frozen=True, slots=True)
 class LoadBalancing:
-    """policy: ROUND_ROBIN, LEAST_REQUEST, RANDOM or CLUSTER_PROVIDED."""
+    """policy: ROUND_ROBIN, LEAST_REQUEST, RANDOM, RING_HASH, MAGLEV or CLUSTER_PROVIDED."""
 
     policy: str
     options: LbOptions
@@ -42,6 +46,16 @@ def compile_load_balancing(view: ConfigView, context: CompileContext) -> LoadBal
         common = _with_least_request(view.required(kind), common, context)
     elif kind == "round_robin_lb_config":
         view.required(kind)
+    elif kind == "ring_hash_lb_config":
+        common = _with_ring(view.required(kind), common)
+    elif kind == "maglev_lb_config":
+        common = _with_maglev(view.required(kind), common)
+    if policy in _HASHING:
+        consistent = view.view("common_lb_config")
+        consistent = consistent.view("consistent_hashing_lb_config") if consistent is not None else None
+        common = _with_consistent_hashing(consistent, common)
+        if common.locality_weighted:
+            view.fail(f"{policy} by weights of localities isn't supported by meshproxy", "lb_policy")
     return LoadBalancing(policy, common)
 
 
@@ -63,6 +77,30 @@ def _with_locality(view: ConfigView | None, options: LbOptions) -> LbOptions:
     zone_aware = view.required("zone_aware_lb_config")
     # Without a local cluster (`cluster_manager.local_cluster_name`) Envoy doesn't route by zone either.
     return replace(options, fail_traffic_on_panic=zone_aware.boolean("fail_traffic_on_panic"))
+
+
+def _with_ring(view: ConfigView, options: LbOptions) -> LbOptions:
+    minimum, maximum = view.integer("minimum_ring_size", 1024), view.integer("maximum_ring_size", 1 << 23)
+    if minimum > maximum:
+        view.fail(f"ring hash: minimum_ring_size ({minimum}) > maximum_ring_size ({maximum})", "minimum_ring_size")
+    if view.enum("hash_function") not in ("XX_HASH", "DEFAULT_HASH"):
+        view.fail("the only hash function of meshproxy is XX_HASH", "hash_function")
+    return replace(options, minimum_ring_size=minimum, maximum_ring_size=maximum)
+
+
+def _with_maglev(view: ConfigView, options: LbOptions) -> LbOptions:
+    size = view.integer("table_size", 65537)
+    if size < 2 or any(size % factor == 0 for factor in range(2, int(size**0.5) + 1)):
+        view.fail("The table size of maglev must be prime number", "table_size")
+    return replace(options, table_size=size)
+
+
+def _with_consistent_hashing(view: ConfigView | None, options: LbOptions) -> LbOptions:
+    if view is None:
+        return options
+    if view.has("hash_balance_factor"):
+        view.fail("'hash_balance_factor' isn't supported by meshproxy", "hash_balance_factor")
+    return replace(options, hash_by_hostname=view.boolean("use_hostname_for_hashing"))
 
 
 def _with_least_request(view: ConfigView, options: LbOptions, context: CompileContext) -> LbOptions:
@@ -108,6 +146,13 @@ def _compile_extension(typed: TypedView, common: LbOptions, context: CompileCont
         return LoadBalancing("ROUND_ROBIN", _with_locality(view.view("locality_lb_config"), common))
     if name == _RANDOM:
         return LoadBalancing("RANDOM", _with_locality(view.view("locality_lb_config"), common))
+    if name in (_RING_HASH, _MAGLEV):
+        if view.has("locality_weighted_lb_config"):
+            view.fail("hashing by weights of localities isn't supported by meshproxy", "locality_weighted_lb_config")
+        ring = name == _RING_HASH
+        options = _with_ring(view, common) if ring else _with_maglev(view, common)
+        options = _with_consistent_hashing(view.view("consistent_hashing_lb_config"), options)
+        return LoadBalancing("RING_HASH" if ring else "MAGLEV", options)
     if name == _LEAST_REQUEST:
         options = _with_least_request(view, common, context)
         return LoadBalancing("LEAST_REQUEST", _with_locality(view.view("locality_lb_config"), options))

@@ -9,6 +9,7 @@ from typing import Any
 from meshproxy.config.context import CompileContext
 from meshproxy.config.data_sources import read_data_source
 from meshproxy.config.filters import Level, compile_filter_level, merge_levels
+from meshproxy.config.hash_policies import compile_hash_policies
 from meshproxy.config.header_mutations import compile_level
 from meshproxy.config.matchers import compile_regex_replacer
 from meshproxy.config.metadata import compile_subset_metadata
@@ -88,6 +89,7 @@ def _compile_forward(view: ConfigView, match: PathMatch, around: Surroundings) -
         priority=view.enum("priority"),
         upgrades=_compile_upgrades(view),
         metadata_match=compile_subset_metadata(view, "metadata_match"),
+        hash_policy=compile_hash_policies(view.views("hash_policy")),
     )
 
 

@@ -87,6 +87,10 @@ class LbOptions:
     active_request_bias: float = 1.0
     locality_weighted: bool = False
     fail_traffic_on_panic: bool = False
+    minimum_ring_size: int = 1024
+    maximum_ring_size: int = 1 << 23
+    table_size: int = 65537
+    hash_by_hostname: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)

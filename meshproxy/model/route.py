@@ -92,6 +92,10 @@ class WeightedCluster:
     per_filter_config: Mapping[str, Any] = field(default_factory=dict)
 
 
+HashPolicy = Callable[[Any], None]
+"""Sets `lb_hash` of a stream, and `lb_cookies` where the policy makes clients remember it."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class ForwardAction:
     """`route`: forward to a cluster. Exactly one of cluster, cluster_header and weighted_clusters is set.
@@ -121,6 +125,7 @@ class ForwardAction:
     priority: str = "DEFAULT"
     upgrades: Mapping[str, bool] = field(default_factory=dict)
     metadata_match: Mapping[str, Any] | None = None
+    hash_policy: HashPolicy | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -169,6 +169,8 @@ class StreamInfo:
     upstream_cluster: its name; upstream_cluster_alt: `alt_stat_name`, "" if it has none.
     upstream_host: address of the chosen endpoint. upstream_remote_address: the other end of the upstream socket.
     pool_ready: seconds from the request for an upstream connection to having one, -1.0 if none was had.
+    lb_hash: what the route's hash policies make of the request, None for nothing; lb_attempt: how many hosts have been
+    refused in the choice under way; lb_cookies: `Set-Cookie` values by which the client is to be known again.
     hosts_attempted, host_names_attempted, connection_ids_attempted: one entry for each try, in order.
     """
 
@@ -231,6 +233,9 @@ class StreamInfo:
     upstream_detected_close_type: str = ""
     upstream_filter_state: dict[str, object] | None = None
     pool_ready: float = -1.0
+    lb_hash: int | None = None
+    lb_attempt: int = 0
+    lb_cookies: tuple[str, ...] = ()
     attempt_count: int = 0
     hosts_attempted: tuple[str, ...] = ()
     host_names_attempted: tuple[str, ...] = ()

@@ -9,9 +9,10 @@ from typing import Any
 from meshproxy.address import SocketAddress, parse_address
 from meshproxy.balance.balancer import LoadBalancer
 from meshproxy.balance.breaker import CircuitBreaker
+from meshproxy.balance.hashing_policies import hash_picker_factory
 from meshproxy.balance.host import Health, Host
 from meshproxy.balance.host_set import PrioritySet
-from meshproxy.balance.policies import picker_factory
+from meshproxy.balance.policies import PickerFactory, picker_factory
 from meshproxy.headers import RequestHeaders
 from meshproxy.model.cluster import ClusterConfig
 from meshproxy.model.endpoint import Endpoint
@@ -48,9 +49,7 @@ class ActiveCluster(Cluster):
         self.priorities = PrioritySet()
         self.balancer = LoadBalancer(
             self.priorities,
-            picker_factory(config.lb_policy, config.lb.choice_count, config.lb.active_request_bias)
-            if config.type != "ORIGINAL_DST"
-            else picker_factory("ROUND_ROBIN"),
+            _pickers(config),
             config.lb,
             worker.rng,
             config.overprovisioning_factor,
@@ -216,6 +215,13 @@ class ActiveCluster(Cluster):
             self.health.close()
         for pool in self._pools.values():
             pool.close()
+
+
+def _pickers(config: ClusterConfig) -> PickerFactory:
+    if config.lb_policy == "CLUSTER_PROVIDED":
+        return picker_factory("ROUND_ROBIN")  # never asked: the cluster itself finds the host
+    hashing = hash_picker_factory(config.lb_policy, config.lb)
+    return hashing or picker_factory(config.lb_policy, config.lb.choice_count, config.lb.active_request_bias)
 
 
 class OriginalDstCluster(ActiveCluster):

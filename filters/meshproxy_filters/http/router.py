@@ -169,6 +169,8 @@ class Router(TerminalHttpFilter[RouterConfig]):
             self._upgrade = fields["upgrade"]
         stream.attempt_count = 1
         stream.finalize_request(tell_original=config.envoy_headers)
+        if action.hash_policy is not None:
+            action.hash_policy(stream)
         self._attempt()
         if stream.request_end and not stream.done:
             self._request_ended()
@@ -383,6 +385,8 @@ class Router(TerminalHttpFilter[RouterConfig]):
         if self._counts is not None:
             self._counts.codes[status] += 1
         stream.finalize_response(response)
+        for cookie in stream.lb_cookies:
+            response.add("set-cookie", cookie)
         route = stream.route
         if route is not None and route.include_attempt_count_in_response:
             fields["x-envoy-attempt-count"] = str(stream.attempt_count)

@@ -108,7 +108,7 @@ def test_all_problems_come_at_once_in_the_order_of_the_file() -> None:
         (9, "listeners[0].address.socket_address.address"),
         (12, "listeners[1]"),
         (13, "listeners[1].filter_chains[0].filters[0]"),
-        (14, "secrets"),
+        (14, "secrets[0]"),
     ]
 
 
@@ -246,7 +246,7 @@ def test_a_cluster_with_everything() -> None:
 )
 def test_load_balancing_as_extensions(policy: str, expected: tuple[str, int, bool]) -> None:
     package = "type.googleapis.com/envoy.extensions.load_balancing_policies"
-    unknown = f"{{'@type': {package}.maglev.v3.Maglev}}"
+    unknown = f"{{'@type': {package}.pick_first.v3.PickFirst}}"
     policies = ", ".join(
         f"{{typed_extension_config: {{name: x, typed_config: {typed}}}}}"
         for typed in (unknown, policy.replace("%s", package))

@@ -1,0 +1,160 @@
+"""RING_HASH and MAGLEV: a request's hash decides on its host, by the very tables that Envoy builds.
+
+A ring has a number of points for each host, in proportion to its weight, at the hashes of "<key>_<i>"; a request goes
+to the first point at or behind its own hash (Envoy: RingHashLoadBalancer::Ring, after ketama). A Maglev table is filled
+by the hosts in turn, each with its own permutation of the places (Envoy: MaglevTable; listing 1 of the paper, with
+weights).
+
+A table is built when its hosts change, and takes some milliseconds (a ring of 1024 points) to a tenth of a second
+(65537 places), once. A request without a hash takes a host at random.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from bisect import bisect_left
+from collections.abc import Sequence
+from random import Random
+from typing import Protocol
+
+from meshproxy.balance.host import Host
+from meshproxy.balance.policies import Picker, PickerFactory
+from meshproxy.hashing import xxhash64
+
+
+class HashPicker(Picker):
+    """A policy that looks a hash up. context: has `lb_hash`, None for none, and `lb_attempt`: how many hosts were
+    refused before in this choice."""
+
+    __slots__ = ("_signature", "_use_hostname")
+
+    def __init__(self, random: Random, use_hostname: bool) -> None:
+        super().__init__(random)
+        self._use_hostname = use_hostname
+        self._signature: list[tuple[int, int]] = []
+
+    def update(self, hosts: Sequence[Host]) -> None:
+        self.hosts = hosts
+        signature = [(id(host), host.weight) for host in hosts]
+        if signature != self._signature:
+            self._signature = signature
+            self._build([(host, self._key(host)) for host in hosts])
+
+    def _key(self, host: Host) -> str:
+        """What stands for a host: its `hash_key`, its name if so configured, or its address."""
+        given = host.metadata.get("envoy.lb", {}).get("hash_key")
+        if isinstance(given, str) and given:
+            return given
+        return host.hostname if self._use_hostname else host.text
+
+    def pick(self, context: object = None) -> Host:
+        found: int | None = getattr(context, "lb_hash", None)
+        if found is None:
+            found = self.random.getrandbits(64)
+        return self._find(found, getattr(context, "lb_attempt", 0))
+
+    @abstractmethod
+    def _build(self, hosts: list[tuple[Host, str]]) -> None:
+        """Make the table. hosts: each with its key."""
+
+    @abstractmethod
+    def _find(self, number: int, attempt: int) -> Host: ...
+
+
+class RingHash(HashPicker):
+    """RING_HASH."""
+
+    __slots__ = ("_hashes", "_maximum", "_minimum", "_points")
+
+    def __init__(self, random: Random, minimum: int, maximum: int, use_hostname: bool = False) -> None:
+        super().__init__(random, use_hostname)
+        self._minimum = minimum
+        self._maximum = maximum
+        self._hashes: list[int] = []
+        self._points: list[Host] = []
+
+    def _build(self, hosts: list[tuple[Host, str]]) -> None:
+        total = sum(host.weight for host, _ in hosts)
+        least = min(host.weight for host, _ in hosts) / total
+        scale = min(math.ceil(least * self._minimum) / least, float(self._maximum))
+        ring: list[tuple[int, int]] = []
+        target = 0.0
+        for index, (host, key) in enumerate(hosts):
+            target += scale * (host.weight / total)
+            number = 0
+            while len(ring) < target:
+                ring.append((xxhash64(f"{key}_{number}".encode()), index))
+                number += 1
+        ring.sort()
+        self._hashes = [point for point, _ in ring]
+        self._points = [hosts[index][0] for _, index in ring]
+
+    def _find(self, number: int, attempt: int) -> Host:
+        return self._points[(bisect_left(self._hashes, number) % len(self._points) + attempt) % len(self._points)]
+
+
+class Maglev(HashPicker):
+    """MAGLEV. size: of the table, a prime."""
+
+    __slots__ = ("_size", "_table")
+
+    def __init__(self, random: Random, size: int, use_hostname: bool = False) -> None:
+        super().__init__(random, use_hostname)
+        self._size = size
+        self._table: list[Host] = []
+
+    def _build(self, hosts: list[tuple[Host, str]]) -> None:
+        size = self._size
+        table: list[Host | None] = [None] * size
+        total = sum(host.weight for host, _ in hosts)
+        largest = max(host.weight for host, _ in hosts) / total
+        entries = sorted(hosts, key=lambda entry: entry[1])
+        places = [xxhash64(key.encode()) % size for _, key in entries]
+        skips = [xxhash64(key.encode(), 1) % (size - 1) + 1 for _, key in entries]
+        weights = [host.weight / total for host, _ in entries]
+        targets = [0.0] * len(entries)
+        filled = turn = 0
+        while filled < size:
+            turn += 1
+            for index, (host, _) in enumerate(entries):
+                if turn * weights[index] < targets[index]:
+                    continue
+                targets[index] += largest
+                place, skip = places[index], skips[index]
+                while table[place] is not None:
+                    place = (place + skip) % size
+                table[place] = host
+                places[index] = (place + skip) % size
+                filled += 1
+                if filled == size:
+                    break
+        self._table = [host for host in table if host is not None]
+
+    def _find(self, number: int, attempt: int) -> Host:
+        if attempt:
+            number ^= 0xFFFFFFFFFFFFFFFF - attempt + 1
+        return self._table[number % self._size]
+
+
+class HashOptions(Protocol):
+    """What of `meshproxy.model.LbOptions` is read here."""
+
+    @property
+    def minimum_ring_size(self) -> int: ...
+    @property
+    def maximum_ring_size(self) -> int: ...
+    @property
+    def table_size(self) -> int: ...
+    @property
+    def hash_by_hostname(self) -> bool: ...
+
+
+def hash_picker_factory(lb_policy: str, options: HashOptions) -> PickerFactory | None:
+    """The pickers of RING_HASH or MAGLEV; None for any other policy."""
+    by_name = options.hash_by_hostname
+    if lb_policy == "RING_HASH":
+        return lambda random: RingHash(random, options.minimum_ring_size, options.maximum_ring_size, by_name)
+    if lb_policy == "MAGLEV":
+        return lambda random: Maglev(random, options.table_size, by_name)
+    return None

@@ -1,0 +1,123 @@
+"""What a request is hashed by, for RING_HASH and MAGLEV (envoy.config.route.v3.RouteAction.HashPolicy)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from meshproxy.hashing import xxhash64
+from meshproxy.model.route import HashPolicy
+from meshproxy.plugin.stream_info import StreamInfo, split_address
+from meshproxy.plugin.view import ConfigView
+
+_Part = Callable[[StreamInfo], int | None]
+
+
+def compile_hash_policies(views: Sequence[ConfigView]) -> HashPolicy | None:
+    """One function for the whole list, None for an empty one. Raises ConfigError."""
+    parts = [(_compile_part(view), view.boolean("terminal")) for view in views]
+    if not parts:
+        return None
+
+    def apply(stream: StreamInfo) -> None:
+        found: int | None = None
+        for part, terminal in parts:
+            number = part(stream)
+            if number is not None:
+                found = number if found is None else (found << 1 & 0xFFFFFFFFFFFFFFFF | found >> 63) ^ number
+            if terminal and found is not None:
+                break
+        stream.lb_hash = found
+
+    return apply
+
+
+def _compile_part(view: ConfigView) -> _Part:
+    kind = view.which("policy_specifier")
+    if kind == "header":
+        return _compile_header(view.required(kind))
+    if kind == "cookie":
+        return _compile_cookie(view.required(kind))
+    if kind == "connection_properties":
+        by_source = view.required(kind).boolean("source_ip")
+        return _source_ip if by_source else _nothing
+    if kind == "query_parameter":
+        return _compile_query(view.required(kind))
+    view.fail(f"'{kind}' isn't supported by meshproxy", kind or "")
+
+
+def _nothing(stream: StreamInfo) -> None:
+    return None
+
+
+def _source_ip(stream: StreamInfo) -> int | None:
+    ip = split_address(stream.remote_address or stream.connection.remote_address)[0]
+    return xxhash64(ip.encode("latin-1")) if ip else None
+
+
+def _compile_header(view: ConfigView) -> _Part:
+    name = view.text("header_name").lower()
+    if view.has("regex_rewrite"):
+        view.fail("'regex_rewrite' isn't supported by meshproxy", "regex_rewrite")
+    pseudo = {":path": "path", ":authority": "authority", "host": "authority", ":method": "method"}.get(name)
+
+    def by_header(stream: StreamInfo) -> int | None:
+        request = stream.request
+        if request is None:
+            return None
+        values = [getattr(request, pseudo)] if pseudo else sorted(request.get_all(name))
+        if not values:
+            return None
+        number = 0
+        for value in values:
+            number = xxhash64(value.encode("latin-1"), number)
+        return number
+
+    return by_header
+
+
+def _compile_query(view: ConfigView) -> _Part:
+    name = view.text("name")
+
+    def by_parameter(stream: StreamInfo) -> int | None:
+        query = stream.request.path.partition("?")[2].partition("#")[0] if stream.request is not None else ""
+        for pair in query.split("&"):
+            key, _, value = pair.partition("=")
+            if key == name:
+                return xxhash64(value.encode("latin-1"))
+        return None
+
+    return by_parameter
+
+
+def _compile_cookie(view: ConfigView) -> _Part:
+    name, path = view.text("name"), view.text("path")
+    ttl = view.duration("ttl")
+    attributes = "".join(
+        f"; {entry.text('name')}" + (f"={entry.text('value')}" if entry.text("value") else "")
+        for entry in view.views("attributes")
+    )
+    ending = (f"; Max-Age={int(ttl)}" if ttl else "") + (f"; Path={path}" if path else "") + attributes + "; HttpOnly"
+
+    def by_cookie(stream: StreamInfo) -> int | None:
+        value = _cookie(stream, name)
+        if not value:
+            if ttl is None:
+                return None
+            # The same for all requests of a connection: several may come before the first answer has.
+            addresses = stream.connection.remote_address + stream.connection.local_address
+            value = f"{xxhash64(addresses.encode('latin-1')):016x}"
+            stream.lb_cookies = (*stream.lb_cookies, f'{name}="{value}"{ending}')
+        return xxhash64(value.encode("latin-1"))
+
+    return by_cookie
+
+
+def _cookie(stream: StreamInfo, name: str) -> str:
+    if stream.request is None:
+        return ""
+    for line in stream.request.get_all("cookie"):
+        for pair in line.split(";"):
+            key, equals, value = pair.strip(" \t").partition("=")
+            if equals and key == name:
+                return value[1:-1] if len(value) >= 2 and value[0] == value[-1] == '"' else value
+    return ""
