@@ -81,7 +81,7 @@ def check_request_start(data: bytes) -> None:
             if start[n - 1] == 32:
                 return
             continue
-        if n > 1 and has_control(chr(start[n - 1])):
+        if n > 1 and start[n - 1] not in b"\r\n" and has_control(chr(start[n - 1])):
             raise bad_request("control byte in the method", "http1.invalid_characters")
         raise bad_request("unknown method")
 

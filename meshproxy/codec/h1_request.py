@@ -309,6 +309,7 @@ class RequestParser:
             length = request_framing(request, self._options.allow_chunked_length)
             return self._begin(request, length, False, "", lines, data, end)
         except ProtocolError as error:
+            error.request = request
             return self._fail(error)
 
     def _begin(

@@ -66,8 +66,9 @@ class ResetReason(enum.Enum):
     LOCAL_RESET = ("local reset", "LR", 503)
     PROTOCOL_ERROR = ("protocol error", "UPE", 502)
     OVERFLOW = ("overflow", "UO", 503)
+    QUEUE_OVERFLOW = ("overflow", "UO", 503, "before a connection was chosen")
 
-    def __init__(self, text: str, flag: str, status: int) -> None:
+    def __init__(self, text: str, flag: str, status: int, _: str = "") -> None:
         self.text = text
         self.flag = flag
         self.status = status
@@ -84,7 +85,7 @@ def upstream_reset(reason: ResetReason, transport_detail: str = "", *, retried: 
     return LocalReply(
         reason.status,
         text.encode(),
-        headers=(("x-envoy-overloaded", "true"),) if reason is ResetReason.OVERFLOW else (),
+        headers=(("x-envoy-overloaded", "true"),) if reason.flag == "UO" else (),
         details=f"upstream_reset_before_response_started{{{cause}}}".replace(" ", "_"),
         flags=reason.flag,
     )

@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING
 from meshproxy.headers import Headers, RequestHeaders
 from meshproxy.plugin.context import Timer
 from meshproxy.plugin.replies import ResetReason
-from meshproxy.plugin.stats import Counter
 from meshproxy.plugin.upstream import HttpUpstream, HttpUpstreamSink
 from meshproxy.runtime.auto_sni import NO_NAME, ServerName
 from meshproxy.runtime.connect import describe_failure, local_text, open_connection
@@ -126,7 +125,8 @@ class Http1Pool:
                 continue
             if not self._requests.try_acquire():
                 self._idle.append(upstream)
-                return self._overflow(request, end, sink, self.stats.upstream_rq_active_overflow)
+                self.stats.upstream_rq_active_overflow.value += 1
+                return self._refuse(request, end, sink, ResetReason.OVERFLOW)
             host = self.host
             host.rq_total += 1
             host.rq_active += 1
@@ -134,16 +134,18 @@ class Http1Pool:
             return upstream
         pending = PendingRequest(self, request, end, sink, self.priority)
         if not self.limits.pending_requests.try_acquire():
-            return self._overflow(request, end, sink, self.stats.upstream_rq_pending_overflow)
+            self.stats.upstream_rq_pending_overflow.value += 1
+            return self._refuse(request, end, sink, ResetReason.QUEUE_OVERFLOW)
         self._pending.append(pending)
         self.stats.upstream_rq_pending_total.value += 1
         self.stats.upstream_rq_pending_active.value += 1
         self._open_if_needed()
         return pending.upstream or pending
 
-    def _overflow(self, request: RequestHeaders, end: bool, sink: HttpUpstreamSink, counter: Counter) -> HttpUpstream:
-        counter.value += 1
-        sink.on_upstream_reset(ResetReason.OVERFLOW, "")
+    def _refuse(
+        self, request: RequestHeaders, end: bool, sink: HttpUpstreamSink, reason: ResetReason
+    ) -> HttpUpstream:
+        sink.on_upstream_reset(reason, "")
         return PendingRequest(self, request, end, sink, self.priority)
 
     def _count_end(self) -> None:

@@ -104,13 +104,20 @@ class HttpConnection(NetworkFilter[HttpManager]):
             stream.filters[-1].on_request_read_done(stream)  # type: ignore[attr-defined]  # the last one is terminal
 
     def _client_ended(self) -> None:
-        stream = self.stream
+        stream = self.stream or self._unread_stream()
         if stream is not None:
             # As Envoy: a client that half-closes is taken to have left.
             self._count_left()
             stream.abandon("downstream_remote_disconnect", "DC")
             self.stream = None
         self.connection.close()
+
+    def _unread_stream(self) -> HttpServerStream | None:
+        """A stream for a head that hasn't come to its end, so that the log tells of it; None when nothing has come."""
+        if not self.parser.unparsed or self.connection.closed:
+            return None
+        self.manager.stats.started += 1
+        return HttpServerStream(self, RequestHeaders("", "", ""), False, self.worker.loop.time())
 
     def _count_left(self) -> None:
         stats = self.manager.stats
@@ -273,6 +280,7 @@ class HttpConnection(NetworkFilter[HttpManager]):
             request = RequestHeaders("", "", "")
             if error.request is not None and error.details == "missing_host_header":
                 request = error.request  # only this fault is found after Envoy has taken the head in
+                request.authority = ""
             stream = HttpServerStream(self, request, False, self.worker.loop.time())
             self.stream = stream
         stream.close_after = True

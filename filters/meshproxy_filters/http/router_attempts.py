@@ -248,7 +248,7 @@ class Attempts(TerminalHttpFilter[RouterConfig]):
         assert cluster is not None
         if detail:
             stream.upstream_transport_failure_reason = detail
-        if reason is ResetReason.OVERFLOW:
+        if reason is ResetReason.QUEUE_OVERFLOW:
             stream.upstream_host = stream.upstream_remote_address = ""
         elif host is not None:
             host.rq_error += 1

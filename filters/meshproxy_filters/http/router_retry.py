@@ -79,7 +79,7 @@ class RetryState:
     def wants_reset(self, reason: ResetReason, *, sent: bool) -> bool:
         """Whether to try again after an upstream went away; `sent`: it had got the head."""
         conditions = self._conditions
-        if reason is ResetReason.OVERFLOW:
+        if reason.flag == "UO":
             return False
         if "reset" in conditions or "5xx" in conditions or "gateway-error" in conditions:
             return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .. import known
 from ..case import OK, REFUSE, Act, Case, Upstream, answer, answers, get
 
 TO_UP = "- match: {prefix: /}\n  route: {cluster: $up%s}"
@@ -249,7 +250,12 @@ CASES = [
     malformed("coding", get("/", "transfer-encoding: gzip", method="POST"), "501 Not Implemented"),
     malformed("coding-list", get("/", "transfer-encoding: gzip, chunked", method="POST") + "0\r\n\r\n", "501"),
     malformed("chunk-size", get("/", "transfer-encoding: chunked", method="POST") + "zz\r\n", "400"),
-    malformed("first-chunk-fine", get("/", "transfer-encoding: chunked", method="POST") + "3\r\nabc\r\nzz\r\n", "DPE"),
+    malformed(
+        "first-chunk-fine",
+        get("/", "transfer-encoding: chunked", method="POST") + "3\r\nabc\r\nzz\r\n",
+        "DPE",
+        differs=known.CHUNK_ERROR_BYTES,
+    ),
     malformed("http-1.0", "GET / HTTP/1.0\r\nhost: h.test\r\n\r\n", "426 Upgrade Required"),
     malformed("http-1.2", "GET / HTTP/1.2\r\nhost: h.test\r\n\r\n", "426"),
     malformed("http-0.9", "GET /\r\n\r\n", "end: "),
@@ -282,6 +288,7 @@ CASES = [
         "stream-error-keeps-connection",
         ("GET / HTTP/1.1\r\n\r\n", 0.2, get("/second")),
         hcm="stream_error_on_invalid_http_message: true",
+        differs=known.AFTER_BAD_HEAD,
         shows="GET /second",
     ),
     Case("upgrade-not-configured", get("/", "connection: upgrade", "upgrade: websocket"), shows="upgrade_failed"),

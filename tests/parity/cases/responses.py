@@ -315,6 +315,7 @@ typed_extension_protocol_options:
     Case(
         "http-1.0-no-default-host",
         "GET /a HTTP/1.0\r\n\r\n",
+        differs=known.VERSION_OF_REFUSAL,
         hcm="http_protocol_options: {accept_http_10: true}",
         shows="400",
     ),
