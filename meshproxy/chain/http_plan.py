@@ -78,7 +78,7 @@ def plan_filters(specs: Sequence[FilterSpec], route_config: Mapping[str, Any]) -
     def having(hook: str, buffered: frozenset[int] = frozenset()) -> tuple[int, ...]:
         return tuple(i for i in before_terminal if i in buffered or _overrides(classes[i], hook))
 
-    request_buffered = frozenset(i for i in before_terminal if classes[i].request_body is BUFFER)
+    request_buffered = frozenset(i for i in before_terminal if makers[i][0].buffers_request(makers[i][1]))
     response_buffered = frozenset(i for i in before_terminal if classes[i].response_body is BUFFER)
     return HttpPlan(
         makers=tuple(makers),

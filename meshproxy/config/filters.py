@@ -15,7 +15,7 @@ from meshproxy.config.access_logs import compile_access_logs
 from meshproxy.config.constraints import check_constraints
 from meshproxy.config.context import CompileContext
 from meshproxy.config.data_sources import read_data_source
-from meshproxy.config.header_mutations import compile_mutations
+from meshproxy.config.header_mutations import compile_mutations, compile_values
 from meshproxy.config.matchers import (
     compile_fraction,
     compile_header_matcher,
@@ -24,6 +24,7 @@ from meshproxy.config.matchers import (
 )
 from meshproxy.config.rate_limits import compile_rate_limits
 from meshproxy.config.route_match import compile_request_match
+from meshproxy.config.stream_matchers import compile_dynamic_metadata_matcher
 from meshproxy.errors import ConfigError, Problem
 from meshproxy.model.listener import FilterSpec
 from meshproxy.model.route import FILTER_DISABLED, FILTER_ENABLED
@@ -62,6 +63,8 @@ def factory_context(name: str, stats: StatsScope, context: CompileContext) -> Fa
         compile_runtime_fraction=lambda view: compile_runtime_fraction(view, context),
         compile_data_source=lambda view: read_data_source(view, context),
         compile_rate_limits=lambda views: compile_rate_limits(views, context),
+        compile_header_values=lambda views: compile_values(views, context),
+        compile_metadata_matcher=compile_dynamic_metadata_matcher,
         compile_route_match=lambda view: compile_request_match(view, context),
     )
 

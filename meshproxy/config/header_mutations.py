@@ -55,6 +55,19 @@ def compile_mutations(
     return HeaderMutations(tuple(remove), tuple(add)) if remove or add else None
 
 
+def compile_values(views: Sequence[ConfigView], context: CompileContext) -> HeaderMutations | None:
+    """Plain `HeaderValue`s, each of which overwrites. Raises ConfigError."""
+    additions = []
+    for view in views:
+        try:
+            name = check_name(view.text("key"))
+        except ValueError as error:
+            view.fail(str(error), "key")
+        constant, format_value = _compile_value(view, context)
+        additions.append(HeaderAddition(name, constant, format_value, "OVERWRITE_IF_EXISTS_OR_ADD"))
+    return HeaderMutations((), tuple(additions)) if additions else None
+
+
 def compile_addition(view: ConfigView, context: CompileContext) -> HeaderAddition:
     """One `HeaderValueOption`. Raises ConfigError."""
     header = view.required("header")

@@ -63,7 +63,7 @@ class FactoryContext:
     compile_*: the compilers of things that several filters configure; they raise ConfigError. Their arguments are the
     messages that Envoy's filters have in common: `AccessLog`, a format string, `HeaderValueOption` with names to
     remove, `StringMatcher`, `HeaderMatcher`, `FractionalPercent`, `RuntimeFractionalPercent`, `DataSource`,
-    `route.v3.RateLimit`, `RouteMatch`.
+    `route.v3.RateLimit`, `RouteMatch`, `HeaderValue` (each overwrites), `MetadataMatcher` of dynamic metadata.
     """
 
     name: str
@@ -84,6 +84,8 @@ class FactoryContext:
     compile_data_source: Callable[[ConfigView], bytes]
     compile_rate_limits: Callable[[Sequence[ConfigView]], tuple[RateLimit, ...]]
     compile_route_match: Callable[[ConfigView], RequestPredicate]
+    compile_header_values: Callable[[Sequence[ConfigView]], HeaderMutations | None]
+    compile_metadata_matcher: Callable[[ConfigView], Callable[[StreamInfo], bool]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,10 +131,12 @@ class Stream(StreamInfo, ABC):
         authority: str = "",
         timeout: float = 1.0,
         max_body: int = 1 << 20,
+        tell_address: bool = True,
     ) -> FetchReply:
         """Ask a service of one of our clusters; the response's body is read whole.
 
-        timeout: seconds, for everything. Raises FetchError.
+        timeout: seconds, for everything. tell_address: send this machine's address as `x-forwarded-for`.
+        Raises FetchError.
         """
 
     @abstractmethod

@@ -135,6 +135,11 @@ class HttpFilter(Generic[C]):
         """Whether this configuration can have any effect. A filter that can't is left out of the plan."""
         return True
 
+    @classmethod
+    def buffers_request(cls, config: C) -> bool:
+        """Whether a filter with this configuration wants the request's body whole; `request_body` unless overridden."""
+        return cls.request_body is BUFFER
+
     # The hooks. `data` of a body hook is never empty unless `end` is true.
 
     def on_request_headers(self, request: RequestHeaders, stream: Stream) -> HeadersResult:

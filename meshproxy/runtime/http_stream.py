@@ -223,9 +223,10 @@ class HttpServerStream(FilterStream):
         authority: str = "",
         timeout: float = 1.0,
         max_body: int = 1 << 20,
+        tell_address: bool = True,
     ) -> FetchReply:
         request = RequestHeaders(method, path, authority or cluster, fields=headers)
-        return await fetch(self.owner.worker, cluster, request, body, timeout, max_body)
+        return await fetch(self.owner.worker, cluster, request, body, timeout, max_body, tell_address)
 
     def read_disable(self, disable: bool) -> None:
         self._read_disabled += 1 if disable else -1

@@ -148,9 +148,10 @@ class HarnessStream(FilterStream):
         authority: str = "",
         timeout: float = 1.0,
         max_body: int = 1 << 20,
+        tell_address: bool = True,
     ) -> FetchReply:
         request = RequestHeaders(method, path, authority or cluster, fields=headers)
-        return await fetch(cast(Any, self.harness), cluster, request, body, timeout, max_body)
+        return await fetch(cast(Any, self.harness), cluster, request, body, timeout, max_body, tell_address)
 
     def sleep(self, seconds: float) -> Awaitable[None]:
         return sleep(self.harness.loop, seconds)

@@ -12,13 +12,12 @@ service that is down. Here the first request fetches; after a failure the follow
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
-from random import Random
 from typing import TYPE_CHECKING
 
 from meshproxy.plugin.context import FactoryContext, FetchError, FetchReply, Stream
 from meshproxy.plugin.stats import StatsScope
+from meshproxy_filters.http.asking import Service, read_retries, read_service
 from meshproxy_filters.http.jwt_keys import Jwk, read_jwks
 from meshproxy_filters.http.jwt_token import JwtError
 
@@ -30,7 +29,7 @@ Keys = tuple[Jwk, ...]
 FETCH_FAILED = "Jwks remote fetch is failed"
 _CACHE_SECONDS = 600.0
 _REFETCH_SECONDS = 1.0
-_MAX_JWKS = 1 << 20
+_HEADERS = (("user-agent", "Go-browser"),)  # Envoy's; some services give nothing to a client without one
 
 
 class JwtStats:
@@ -72,38 +71,24 @@ class LocalKeys(KeySource):
         return self.keys
 
 
-@dataclass(frozen=True, slots=True)
-class Retries:
-    """How often a fetch is tried again, and after how many seconds: by chance below a bound that doubles."""
-
-    count: int
-    base: float
-    maximum: float
-
-    def pause(self, attempt: int, rng: Random) -> float:
-        return rng.uniform(0.0, min(self.base * 2.0**attempt, self.maximum))
-
-
 class RemoteKeys(KeySource):
     """Keys of a service; the only state of the filter that outlives a request."""
 
     def __init__(
         self,
-        ask: Callable[[Stream], Request],
+        service: Service,
         keep_seconds: float,
         refetch_seconds: float | None,
-        retries: Retries,
         stats: JwtStats,
         context: FactoryContext,
     ) -> None:
         """refetch_seconds: how long after a failure nobody asks again; None: everybody does."""
-        self._ask = ask
+        self._service = service
         self._keep_seconds = keep_seconds
         self._refetch_seconds = refetch_seconds
-        self._retries = retries
         self._stats = stats
         self._clock = context.clock
-        self._rng = context.rng
+        self._context = context
         self._keys: Keys | None = None
         self._old_at = 0.0
         self._failed_until = 0.0
@@ -128,33 +113,10 @@ class RemoteKeys(KeySource):
         return keys
 
     async def _fetch(self, stream: Stream) -> Keys:
-        for attempt in range(self._retries.count + 1):
-            if attempt:
-                await stream.sleep(self._retries.pause(attempt - 1, self._rng))
-            try:
-                reply = await self._ask(stream).send()
-            except FetchError:
-                continue
-            if reply.status < 500:
-                return _keys_of(reply)
-        raise JwtError(FETCH_FAILED)
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """A request for keys, bound to the stream that it is for. timeout: seconds."""
-
-    stream: Stream
-    cluster: str
-    authority: str
-    path: str
-    timeout: float
-
-    async def send(self) -> FetchReply:
-        """Raises FetchError."""
-        return await self.stream.fetch(
-            self.cluster, "GET", self.path, authority=self.authority, timeout=self.timeout, max_body=_MAX_JWKS
-        )
+        try:
+            return _keys_of(await self._service.ask(stream, self._context, headers=_HEADERS))
+        except FetchError:
+            raise JwtError(FETCH_FAILED) from None
 
 
 def _keys_of(reply: FetchReply) -> Keys:
@@ -182,35 +144,11 @@ def read_key_source(view: ConfigView, stats: JwtStats, context: FactoryContext) 
 
 
 def _read_remote(view: ConfigView, stats: JwtStats, context: FactoryContext) -> RemoteKeys:
-    uri = view.required("http_uri")
-    cluster, timeout = uri.text("cluster"), uri.seconds("timeout", 0.0)
-    authority, path = split_uri(uri.text("uri"))
+    retries = read_retries(view.view("retry_policy"), default_on="5xx,gateway-error,connect-failure,reset")
+    service = read_service(view.required("http_uri"), retries)
     refetch = None
     ahead = view.view("async_fetch")
     if ahead is not None:
         refetch = ahead.seconds("failed_refetch_duration", _REFETCH_SECONDS)
         ahead.ignore("fast_listener")
-
-    def ask(stream: Stream) -> Request:
-        return Request(stream, cluster, authority, path, timeout)
-
-    keep = view.seconds("cache_duration", _CACHE_SECONDS)
-    return RemoteKeys(ask, keep, refetch, _read_retries(view.view("retry_policy")), stats, context)
-
-
-def _read_retries(view: ConfigView | None) -> Retries:
-    if view is None:
-        return Retries(0, 0.0, 0.0)
-    back_off = view.view("retry_back_off")
-    base = back_off.seconds("base_interval", 1.0) if back_off is not None else 1.0
-    maximum = back_off.seconds("max_interval", base * 10) if back_off is not None else base * 10
-    if maximum < base:
-        view.fail("max_interval must be greater than or equal to the base_interval", "retry_back_off")
-    return Retries(view.integer("num_retries", 1), base, maximum)
-
-
-def split_uri(uri: str) -> tuple[str, str]:
-    """Host and path of a URI, with its query: `https://a:1/b?c` gives `a:1` and `/b?c`."""
-    rest = uri.partition("://")[2] or uri
-    host, slash, path = rest.partition("/")
-    return host, f"{slash}{path}" if slash else "/"
+    return RemoteKeys(service, view.seconds("cache_duration", _CACHE_SECONDS), refetch, stats, context)

@@ -10,7 +10,7 @@ from tests import tokens
 from tests.tokens import jwk, jwks, raw_token, token
 
 from ..case import Act, Case, Upstream, get
-from ..known import ALL_TOKENS, CLAIM_WITHOUT_HEADER, CLIENTS_ORIGINAL_PATH, OWN_REQUESTS
+from ..known import ALL_TOKENS, CLAIM_WITHOUT_HEADER, CLIENTS_ORIGINAL_PATH, RETRIED_OWN_REQUESTS
 
 _TYPE = "envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication"
 _PER_ROUTE = "envoy.extensions.filters.http.jwt_authn.v3.PerRouteConfig"
@@ -19,15 +19,7 @@ _LOG = "%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %REQ(:PATH)% %D
 
 
 _DIFFER = {
-    **dict.fromkeys(
-        (
-            "remote",
-            *(f"remote-{each}" for each in ("500", "404", "no-keys", "no-json", "empty", "slow", "body", "recovers")),
-            *(f"remote-{each}" for each in ("ahead-of-use", "cached-shortly", "retried", "retried-in-vain")),
-            "remote-two-tokens-no-keys",
-        ),
-        OWN_REQUESTS,
-    ),
+    **dict.fromkeys(("remote-retried", "remote-retried-in-vain"), RETRIED_OWN_REQUESTS),
     "two-allow-missing-p-bad-q": ALL_TOKENS,
     "claim-line-feed": CLAIM_WITHOUT_HEADER,
 }

@@ -1,0 +1,304 @@
+"""`envoy.filters.http.ext_authz`: lets a request pass if an external service allows it, asked over HTTP.
+
+While the service is asked, the request waits. A service that can't be asked, or answers with a server error, refuses
+the request, unless `failure_mode_allow`. As in Envoy a request without a route isn't asked about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, cast
+
+from meshproxy.headers import RequestHeaders, ResponseHeaders
+from meshproxy.plugin.context import FactoryContext, Stream
+from meshproxy.plugin.http import HttpFilter
+from meshproxy.plugin.replies import LocalReply
+from meshproxy.plugin.stats import Counter, StatsScope
+from meshproxy.plugin.upstream import Cluster
+from meshproxy_filters.http.ext_authz_service import (
+    AuthorizationService,
+    Names,
+    Verdict,
+    or_authorization,
+    read_authorization_service,
+    read_names,
+)
+
+if TYPE_CHECKING:
+    from meshproxy.plugin.view import ConfigView
+
+_NAMESPACE = "envoy.filters.http.ext_authz"
+_FAILURE_ALLOWED = "x-envoy-auth-failure-mode-allowed"
+_OUTCOMES = ("ok", "denied", "error", "failure_mode_allowed")
+_NEVER = (
+    "filter_state_name_collision",
+    "ignored_dynamic_metadata",
+    "invalid",
+    "omitted_response_headers",
+    "request_header_limits_reached",
+    "response_header_limits_reached",
+    "shadow_denied",
+    "shadow_error",
+)
+
+
+class ExtAuthzStats:
+    """`http.<prefix>.ext_authz.`. Those that nothing here can raise are there because Envoy has them."""
+
+    def __init__(self, scope: StatsScope, infix: str) -> None:
+        self._infix = infix
+        self._of_clusters: dict[tuple[str, str], Counter] = {}
+        own = scope.scope(infix)
+        self.disabled = own.counter("disabled")
+        self._own = {outcome: own.counter(outcome) for outcome in _OUTCOMES}
+        for name in _NEVER:
+            own.counter(name)
+
+    def count(self, outcome: str, cluster: Cluster | None) -> None:
+        """Note what came of a request, for the filter and for the cluster that the request was for."""
+        self._own[outcome].value += 1
+        if cluster is None:
+            return
+        key = cluster.name, outcome
+        counter = self._of_clusters.get(key)
+        if counter is None:
+            counter = self._of_clusters[key] = cluster.stats.scope.scope(self._infix).counter(outcome)
+        counter.value += 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Override:
+    """What a route says. Fields that are None leave what the filter says."""
+
+    disabled: bool = False
+    no_body: bool = False
+    max_body: int | None = None
+    service: AuthorizationService | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ExtAuthzConfig:
+    """enabled: draws whether this request is asked about. allowed_by_metadata: and whether its metadata asks for it.
+
+    max_body: bytes of the body that the service is sent, 0 to send none. asked: fields it is told, where the filter and
+    not the service says so. max_denied_body: bytes of a refusal's body, 0 for all.
+    """
+
+    stats: ExtAuthzStats
+    service: AuthorizationService
+    enabled: Callable[[], bool]
+    wanted: Callable[[Stream], bool]
+    deny_when_disabled: bool
+    max_body: int
+    asked: Names | None
+    status_on_error: int
+    failure_allowed: bool
+    tell_failure: bool
+    clear_route: bool
+    charge_cluster: bool
+    max_denied_body: int
+    disabled: bool = False
+
+
+Settings = ExtAuthzConfig | Override
+
+
+class ExtAuthz(HttpFilter[Settings]):
+    """See the module."""
+
+    _to_client: tuple[tuple[str, str], ...] = ()
+    _asks: bool = False
+
+    @classmethod
+    def compile(cls, view: ConfigView, context: FactoryContext) -> ExtAuthzConfig:
+        return _read(view, context)
+
+    @classmethod
+    def compile_route(cls, view: ConfigView, context: FactoryContext) -> Override:
+        """`ExtAuthzPerRoute`."""
+        return _read_override(view, context)
+
+    @classmethod
+    def merge_route(cls, base: Settings, route: Settings) -> Settings:
+        said = cast(Override, route)
+        base = cast(ExtAuthzConfig, base)
+        max_body = base.max_body if said.max_body is None else said.max_body
+        return replace(
+            base,
+            disabled=said.disabled,
+            max_body=0 if said.no_body else max_body,
+            service=said.service or base.service,
+        )
+
+    @classmethod
+    def is_active(cls, config: Settings) -> bool:
+        return not config.disabled
+
+    @classmethod
+    def buffers_request(cls, config: Settings) -> bool:
+        return bool(config.max_body)
+
+    @property
+    def body_limit(self) -> int:
+        return self.config.max_body or 0
+
+    def on_request_headers(
+        self, request: RequestHeaders, stream: Stream
+    ) -> LocalReply | Awaitable[LocalReply | None] | None:
+        config = cast(ExtAuthzConfig, self.config)
+        if stream.route is None:
+            return None
+        if not config.enabled() or not config.wanted(stream):
+            config.stats.disabled.value += 1
+            return _error(config) if config.deny_when_disabled else None
+        if config.max_body and not stream.request_end:
+            self._asks = True
+            return None
+        return self._ask(b"", request, stream)
+
+    def on_request_body(self, data: bytes, end: bool, stream: Stream) -> Awaitable[LocalReply | None] | None:
+        if not self._asks:
+            return None
+        return self._ask(data, stream.request, stream)
+
+    def on_response_headers(self, response: ResponseHeaders, stream: Stream) -> None:
+        for name, value in self._to_client:
+            response.append_checked(name, value)
+
+    async def _ask(self, body: bytes, request: RequestHeaders, stream: Stream) -> LocalReply | None:
+        config = cast(ExtAuthzConfig, self.config)
+        verdict = await config.service.decide(stream, body, config.asked, self.context)
+        cluster = stream.clusters.get(stream.cluster_name)
+        if verdict.allowed is None:
+            config.stats.count("error", cluster)
+            if not config.failure_allowed:
+                return _error(config)
+            config.stats.count("failure_mode_allowed", cluster)
+            if config.tell_failure:
+                request[_FAILURE_ALLOWED] = "true"
+            return None
+        if verdict.metadata:
+            noted = stream.metadata(_NAMESPACE)
+            noted.update(verdict.metadata)
+            if verdict.allowed:
+                noted["ext_authz_duration"] = verdict.milliseconds
+        if not verdict.allowed:
+            config.stats.count("denied", cluster)
+            return _refuse(config, verdict, cluster)
+        config.stats.count("ok", cluster)
+        self._to_client = tuple(verdict.to_client)
+        _change(request, verdict)
+        if config.clear_route and (verdict.to_set or verdict.to_add or verdict.to_remove):
+            stream.clear_route()
+        return None
+
+
+def _change(request: RequestHeaders, verdict: Verdict) -> None:
+    for name, value in verdict.to_add:
+        request.append_checked(name, value)
+    for name, value in verdict.to_set:
+        request.remove(name)  # as in Envoy it goes to the end
+        request.append_checked(name, value)
+    for name in verdict.to_remove:
+        request.remove(name)
+
+
+def _error(config: ExtAuthzConfig) -> LocalReply:
+    return LocalReply(config.status_on_error, details="ext_authz_error", flags="UAEX")
+
+
+def _refuse(config: ExtAuthzConfig, verdict: Verdict, cluster: Cluster | None) -> LocalReply:
+    if cluster is not None and config.charge_cluster:
+        cluster.stats.count_response(verdict.status, internal=True)
+    body = verdict.body[: config.max_denied_body] if config.max_denied_body else verdict.body
+    return LocalReply(verdict.status, body, headers=verdict.headers, details="ext_authz_denied", flags="UAEX")
+
+
+def _read(view: ConfigView, context: FactoryContext) -> ExtAuthzConfig:
+    service = _read_service(view, "services", context)
+    if service is None:
+        view.fail("one of 'http_service' and 'grpc_service' is required")
+    if view.enum("transport_api_version") == "V2":
+        view.fail("the second version of the API is no more", "transport_api_version")
+    prefix = view.text("stat_prefix").removesuffix(".")
+    enabled, wanted = view.view("filter_enabled"), view.view("filter_enabled_metadata")
+    at_disable = view.view("deny_at_disable")
+    return ExtAuthzConfig(
+        stats=ExtAuthzStats(context.stats, f"ext_authz.{prefix}." if prefix else "ext_authz."),
+        service=service,
+        enabled=context.compile_runtime_fraction(enabled).sampler(context.rng) if enabled else lambda: True,
+        wanted=context.compile_metadata_matcher(wanted) if wanted is not None else lambda stream: True,
+        deny_when_disabled=_read_flag(at_disable, context) if at_disable is not None else False,
+        max_body=_read_max_body(view.view("with_request_body")) or 0,
+        asked=_read_asked(view, service, context),
+        status_on_error=_read_status(view),
+        failure_allowed=view.boolean("failure_mode_allow"),
+        tell_failure=view.boolean("failure_mode_allow_header_add"),
+        clear_route=_read_clear_route(view),
+        charge_cluster=view.boolean("charge_cluster_response_stats", True),
+        max_denied_body=view.integer("max_denied_response_body_bytes"),
+    )
+
+
+def _read_service(view: ConfigView, oneof: str, context: FactoryContext) -> AuthorizationService | None:
+    match view.which(oneof):
+        case "http_service":
+            return read_authorization_service(view.required("http_service"), context)
+        case "grpc_service":
+            view.fail("authorisation by a gRPC service isn't supported by meshproxy; 'http_service' is", "grpc_service")
+        case _:
+            return None
+
+
+def _read_override(view: ConfigView, context: FactoryContext) -> Override:
+    if view.which("override") == "disabled":
+        if not view.boolean("disabled"):
+            view.fail("it must be true where it is set", "disabled")
+        return Override(disabled=True)
+    settings = view.required("check_settings")
+    if settings.has("context_extensions"):
+        settings.fail("only a gRPC service is told them", "context_extensions")
+    return Override(
+        no_body=settings.boolean("disable_request_body_buffering"),
+        max_body=_read_max_body(settings.view("with_request_body")),
+        service=_read_service(settings, "service_override", context),
+    )
+
+
+def _read_max_body(view: ConfigView | None) -> int | None:
+    if view is None:
+        return None
+    view.boolean("pack_as_bytes")  # says how a gRPC service is told the body; an HTTP service is sent it as it is
+    if view.boolean("allow_partial_message"):
+        view.fail("asking with a part of the body isn't supported by meshproxy", "allow_partial_message")
+    limit = view.integer("max_request_bytes")
+    if limit <= 0:
+        view.fail("it must be greater than 0", "max_request_bytes")
+    return limit
+
+
+def _read_asked(view: ConfigView, service: AuthorizationService, context: FactoryContext) -> Names | None:
+    allowed = read_names(view, "allowed_headers", context)
+    denied = read_names(view, "disallowed_headers", context)
+    asked = or_authorization(allowed) if allowed is not None else service.asked
+    if denied is None:
+        return asked if allowed is not None else None
+    return lambda name: asked(name) and not denied(name)
+
+
+def _read_status(view: ConfigView) -> int:
+    status = view.view("status_on_error")
+    return int(status.raw().code) if status is not None else 403  # type: ignore[attr-defined]  # a generated message
+
+
+def _read_clear_route(view: ConfigView) -> bool:
+    view.boolean("validate_mutations")  # no field that isn't valid gets past the codec, so all that come are
+    return view.boolean("clear_route_cache")
+
+
+def _read_flag(view: ConfigView, context: FactoryContext) -> bool:
+    """`RuntimeFeatureFlag`: the static runtime value of its key if there is one, else the default."""
+    value = context.runtime.get(view.text("runtime_key"))
+    default = view.boolean("default_value")
+    return value if isinstance(value, bool) else default
