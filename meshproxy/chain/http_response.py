@@ -133,6 +133,8 @@ class ResponsePipeline(Stream):
     def _send_piece(self, piece: Piece, end: bool) -> None:
         if self.done:
             return
+        if not self.answered:
+            raise RuntimeError("a response begins with its head: send_headers")
         if self._response_waits or (not self.on_wire and self._response_buffering < 0):
             if self._response_queue is None:
                 self._response_queue = []
@@ -296,7 +298,7 @@ class ResponsePipeline(Stream):
             for flag in reply.flags.split(","):
                 self.add_flag(flag)
         if self.answered:
-            self.reset(reply.details)
+            self._replace_response(reply)
             return
         self.replied = self.request_over = True
         self.details = reply.details.replace(" ", "_")

@@ -90,8 +90,8 @@ def encode_request_head(
     end: no body follows. names: how to write field names (`NameWriter`); None writes lower case.
     fully_qualified: write the absolute-form (`send_fully_qualified_url`).
     CONNECT is written with its authority as target. What goes through a tunnel after CONNECT or an upgrade isn't a
-    body: such a request has `end` set. Raises ValueError when a filter has made a start line of it that would be
-    another one, or several, to its reader.
+    body: such a request has `end` set. Raises ValueError when a filter has made a head of it that would be another one,
+    or several, to its reader, or that says another length than the body has.
     """
     fields = request.fields
     if "transfer-encoding" in fields:
@@ -106,9 +106,14 @@ def encode_request_head(
     start = f"{method}{target}{authority}"
     if " " in start or not start.isprintable():
         raise ValueError(f"not a request line and a host: {method!r} {target!r} {authority!r}")
+    if "host" in fields:
+        raise ValueError("a field `host`: the host of a request is its authority")
     framing = ""
     chunked = False
-    if "content-length" not in fields:
+    if "content-length" in fields:
+        if (end or request.repeated) and _sole_length(request) and end:
+            raise ValueError("a Content-Length, and no body")
+    else:
         if not end and method != "CONNECT":
             chunked = True
             framing = "transfer-encoding: chunked\r\n"
@@ -137,7 +142,8 @@ def encode_response_head(
 
     end: no body follows. method, http10: of the request. keep_alive: the connection lives on after this response;
     otherwise the head says `connection: close`, as it does when `must_close`. A Connection field that is there
-    already (that of a 101) is left alone.
+    already (that of a 101) is left alone. Raises ValueError for a status of other than three digits and for an
+    ambiguous Content-Length.
     """
     fields = response.fields
     if "transfer-encoding" in fields:
@@ -145,7 +151,12 @@ def encode_response_head(
     status = response.status
     framing = ""
     chunked = False
-    if "content-length" not in fields and status >= 200 and status != 204 and status != 304:
+    if "content-length" in fields:
+        if status == 204:
+            response.remove("content-length")
+        elif response.repeated:
+            _sole_length(response)
+    elif status >= 200 and status != 204 and status != 304:
         if method == "CONNECT" and status < 300:
             pass
         elif end and method != "HEAD":
@@ -160,7 +171,7 @@ def encode_response_head(
         elif http10:
             connection = "connection: keep-alive\r\n"
     if not http10:
-        start = _STATUS_LINES.get(status) or f"HTTP/1.1 {status} Unknown\r\n"
+        start = _STATUS_LINES.get(status) or _odd_status_line(status)
     else:
         start = f"HTTP/1.0 {status} {REASONS.get(status, 'Unknown')}\r\n"
     if names is None:
@@ -169,6 +180,20 @@ def encode_response_head(
         return f"{start}{lines}{end_of_lines}{connection}{framing}\r\n".encode("latin-1"), chunked
     lines = _field_lines(response, names)
     return f"{start}{lines}{names.lines(connection)}{names.lines(framing)}\r\n".encode("latin-1"), chunked
+
+
+def _odd_status_line(status: int) -> str:
+    if type(status) is not int or not 100 <= status <= 999:
+        raise ValueError(f"{status!r} is no status")
+    return f"HTTP/1.1 {status} Unknown\r\n"
+
+
+def _sole_length(headers: Headers) -> int:
+    """The value of Content-Length. Raises ValueError when it isn't one number."""
+    values = headers.get_all("content-length")
+    if len(values) != 1 or not (values[0].isascii() and values[0].isdigit()):
+        raise ValueError(f"not a Content-Length: {values}")
+    return int(values[0])
 
 
 def must_close(response: ResponseHeaders, http10: bool) -> bool:

@@ -241,6 +241,7 @@ class RequestParser:
         if (
             "content-length" in fields
             or "connection" in fields
+            or "proxy-connection" in fields
             or "transfer-encoding" in fields
             or "expect" in fields
             or self._careful
@@ -336,6 +337,10 @@ class RequestParser:
         self.expect_continue = "expect" in fields and fields["expect"].lower() == "100-continue"
         if "connection" in fields and (http10 or request.repeated or fields["connection"] not in PERSISTENT):
             self._treat_connection(request)
+        if "proxy-connection" in fields and not http10 and "close" in connection_options(request["proxy-connection"]):
+            self.keep_alive = (
+                False  # no standard, but old clients mean it (Envoy: HeaderUtility::shouldCloseConnection)
+            )
         self._careful = (
             not (self._plain and self.keep_alive)
             or http10

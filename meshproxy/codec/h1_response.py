@@ -294,6 +294,8 @@ class ResponseParser:
         if self.http10 or ("connection" in fields and (fields["connection"] not in PERSISTENT or response.repeated)):
             options = connection_options(response.get("connection", "") or "")
             self.keep_alive = "close" not in options and (not self.http10 or "keep-alive" in options)
+        if "proxy-connection" in fields and "close" in connection_options(response["proxy-connection"]):
+            self.keep_alive = False
         rest = data[end:] if len(data) != end else b""
         if length == 0:
             self._state = _IDLE

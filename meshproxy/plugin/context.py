@@ -156,7 +156,7 @@ class Stream(StreamInfo, ABC):
 
     @abstractmethod
     def send_body(self, data: bytes, end: bool) -> None:
-        """Go on with the response's body."""
+        """Go on with the response's body. Raises RuntimeError when there was no head."""
 
     @abstractmethod
     def send_trailers(self, trailers: Headers) -> None:
@@ -168,7 +168,8 @@ class Stream(StreamInfo, ABC):
 
     @abstractmethod
     def reply(self, reply: LocalReply) -> None:
-        """Answer with a local reply, or cut the stream if a response has begun. For calls outside a hook."""
+        """Answer with a local reply, also in place of a response that a hook still holds; cut the stream if the client
+        has seen one begin. For calls outside a hook."""
 
     @abstractmethod
     def reset(self, details: str = "", flags: str = "") -> None:

@@ -10,6 +10,8 @@ import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from meshproxy.headers import check_name, check_value
+
 
 @dataclass(frozen=True, slots=True)
 class LocalReply:
@@ -19,6 +21,8 @@ class LocalReply:
     details: `%RESPONSE_CODE_DETAILS%`, blanks become "_". flags: short response flags, joined by ",".
     grpc_status: for gRPC requests; None derives it from `status`.
     close: close the connection after it, as for a message whose end can't be trusted.
+    Raises ValueError for what can't be sent: a status that ends no request, a malformed header, a body of other than
+    bytes.
     """
 
     status: int
@@ -28,6 +32,13 @@ class LocalReply:
     flags: str = ""
     grpc_status: int | None = None
     close: bool = False
+
+    def __post_init__(self) -> None:
+        if type(self.status) is not int or not 200 <= self.status <= 999 or not isinstance(self.body, bytes):
+            raise ValueError(f"not a status and a body: {self.status!r} {self.body!r}")
+        for name, value in self.headers:
+            check_name(name)
+            check_value(value)
 
 
 NOT_FOUND = LocalReply(404, details="route_not_found", flags="NR")

@@ -56,6 +56,8 @@ class Http1Upstream(HttpUpstream):
         self._chunked = False
         self._raw = False
         self._switched = False
+        self._connect = self._tunnel = False
+        self._left = 0
         self._request_sent = True
         self._complete = False
         self._paused = False
@@ -73,19 +75,24 @@ class Http1Upstream(HttpUpstream):
     def start(self, request: RequestHeaders, end: bool, sink: HttpUpstreamSink) -> None:
         """Send a request head; the connection is connected and free."""
         method = request.method
-        connect = method == "CONNECT"
+        connect = self._connect = method == "CONNECT"
         upgrade = "upgrade" in request.fields and not connect
         names = self._names if request.written is None else NameWriter(request.written)
         try:
-            head, self._chunked = encode_request_head(request, end or upgrade, names, self._fully_qualified)
-        except ValueError:
-            # A filter has made a path or authority that can't be written. Nothing was sent: the connection stays good.
+            # A body that comes with a request for an upgrade is framed like any other: until the host has agreed,
+            # bytes without framing would be its next request.
+            head, self._chunked = encode_request_head(request, end, names, self._fully_qualified)
+            if not end and not self._chunked and not connect:
+                self._left = int(request.fields["content-length"])
+        except (
+            Exception
+        ):  # whatever filters have made of the head, it can't be written; nothing was, so all is well here
             self.pool.release(self)
             raise
         self._sink = sink
         self._parser.expect(method, upgrade)
         self._raw = upgrade or connect
-        self._switched = False
+        self._switched = self._tunnel = False
         self._complete = False
         self._request_sent = end
         self.requests_left -= 1
@@ -99,6 +106,11 @@ class Http1Upstream(HttpUpstream):
             return
         if self._chunked:
             data = (encode_chunk(data) if data else b"") + (LAST_CHUNK if end else b"")
+        elif not self._tunnel:
+            self._left -= len(data)
+            if self._left < 0 or (end and self._left):
+                self._refuse_body()
+                return
         if self._head:
             head, self._head = self._head, b""
             if len(data) < _JOIN_BELOW:
@@ -109,8 +121,16 @@ class Http1Upstream(HttpUpstream):
             self._write(data)
         if end:
             self._request_sent = True
-            if self._raw and self.transport.can_write_eof():
+            if self._tunnel and self.transport.can_write_eof():
                 self.transport.write_eof()
+
+    def _refuse_body(self) -> None:
+        """A filter has made the body longer or shorter than the head says: the rest would be the next request."""
+        sink, self._sink = self._sink, None
+        assert sink is not None
+        self._head = b""
+        self.close(active=True)
+        sink.on_upstream_reset(ResetReason.LOCAL_RESET, "the body is not as long as its Content-Length")
 
     def send_trailers(self, trailers: Headers) -> None:
         if self._sink is None:
@@ -287,6 +307,9 @@ class Http1Upstream(HttpUpstream):
         if self._raw:
             self._switched = response.status == 101
             self._raw = self._switched or response.status < 300
+            if self._switched or (self._raw and self._connect):
+                self._tunnel = True
+                self._chunked = False
         sink.on_upstream_response(response, end)
 
     def on_response_informational(self, response: ResponseHeaders) -> None:

@@ -250,16 +250,14 @@ class HttpConnection(NetworkFilter[HttpManager]):
         now = self.worker.loop.time()
         stream.last_activity = now
         if end:
-            stream.request_received = True
-            stream.request_complete = now
+            stream.request_ended(now)
         stream.receive_body(data, end)
 
     def on_request_trailers(self, trailers: Headers) -> None:
         stream = self.stream
         if stream is None or stream.done:
             return
-        stream.request_received = True
-        stream.request_complete = self.worker.loop.time()
+        stream.request_ended(self.worker.loop.time())
         stream.receive_trailers(trailers)
 
     def on_dropped_names(self, count: int) -> None:

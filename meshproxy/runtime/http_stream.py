@@ -52,6 +52,7 @@ class HttpServerStream(FilterStream):
     """
 
     __slots__ = (
+        "_bodiless",
         "_head",
         "answered",
         "attempt_count",
@@ -91,6 +92,8 @@ class HttpServerStream(FilterStream):
     _timers: list[Timer] | None = None
     _hooks: set[asyncio.Task[Any]] | None = None
     _read_disabled: int = 0
+    _reads_anyway: int = 0
+    _left: int = -1
 
     def __init__(self, owner: HttpConnection, request: RequestHeaders, end: bool, now: float) -> None:
         self.owner = owner
@@ -113,6 +116,7 @@ class HttpServerStream(FilterStream):
         self.response_code = self.bytes_sent = self.attempt_count = 0
         self.end = 0.0
         self._head = b""
+        self._bodiless = False
         if end:
             self.request_complete = now
 
@@ -229,9 +233,27 @@ class HttpServerStream(FilterStream):
         return await fetch(self.owner.worker, cluster, request, body, timeout, max_body, tell_address)
 
     def read_disable(self, disable: bool) -> None:
-        self._read_disabled += 1 if disable else -1
-        if not self.done:
-            self.owner.connection.read_disable(disable)
+        # What comes behind a complete request is bounded elsewhere, and a client that isn't read can leave unnoticed.
+        if disable:
+            if self.request_received:
+                self._reads_anyway += 1
+            elif not self.done:
+                self._read_disabled += 1
+                self.owner.connection.read_disable(True)
+        elif self._reads_anyway:
+            self._reads_anyway -= 1
+        elif self._read_disabled:
+            self._read_disabled -= 1
+            self.owner.connection.read_disable(False)
+
+    def request_ended(self, now: float) -> None:
+        """The request has come whole."""
+        self.request_received = True
+        self.request_complete = now
+        while self._read_disabled:
+            self._read_disabled -= 1
+            self._reads_anyway += 1
+            self.owner.connection.read_disable(False)
 
     def send_informational(self, response: ResponseHeaders) -> None:
         if not self.owner.manager.config.proxy_100_continue and not self.expected_here:
@@ -285,7 +307,8 @@ class HttpServerStream(FilterStream):
         owner = self.owner
         config = owner.manager.config
         fields = response.fields
-        upgraded = self.raw and response.status == 101
+        status = response.status
+        upgraded = self.raw and status == 101
         strip_response(response, upgraded=upgraded)
         now = owner.worker.loop.time()
         if "date" not in fields:
@@ -297,23 +320,53 @@ class HttpServerStream(FilterStream):
             fields["x-request-id"] = self.request_id
         if config.via:
             fields["via"] = f"{fields['via']}, {config.via}" if "via" in fields else config.via
-        self.response_code = response.status
+        self.response_code = status
         self.first_downstream_tx = self.last_activity = now
         method = self.request.method
         parser = owner.parser
         keep_alive = not self._must_close(end)
         names = owner.names if response.written is None else NameWriter(response.written)
-        head, self._chunked = encode_response_head(response, end, method, parser.http10, keep_alive or upgraded, names)
+        try:
+            if status < 200 and not upgraded:
+                raise ValueError(f"{status} ends no request")
+            head, self._chunked = encode_response_head(
+                response, end, method, parser.http10, keep_alive or upgraded, names
+            )
+            self._bodiless = method == "HEAD" or status == 204 or status == 304
+            if (
+                "content-length" in fields
+                and (self.details != "via_upstream" or self.plan.response_headers or self.plan.response_body)
+                and not self._bodiless
+            ):
+                self._left = int(fields["content-length"])
+                if end and self._left:
+                    raise ValueError("a Content-Length, and no body")
+        except Exception as error:  # filters have made of it what can't be written
+            self._replace_unwritable(error)
+            return
         if owner.meter is not None:
             owner.meter.head_sent(self, head)
         if not parser.keep_alive or (parser.http10 and b"\r\nconnection: close\r\n" in head):
             self.close_after = True
-        owner.manager.stats.codes[response.status] += 1
+        owner.manager.stats.codes[status] += 1
         if end:
             owner.write(head)
             self._finish(now)
         else:
             self._head = head
+
+    def _replace_unwritable(self, error: Exception) -> None:
+        """Nothing of the response has been written: say that something went wrong, and close."""
+        owner = self.owner
+        owner.worker.log.error("response can't be written", error=repr(error), request_id=self.request_id)
+        self.details = "response_unwritable"
+        self.response_code = 500
+        self.response = ResponseHeaders(500)
+        self.close_after = True
+        head, _ = encode_response_head(self.response, True, http10=owner.parser.http10, keep_alive=False)
+        owner.manager.stats.codes[500] += 1
+        owner.write(head)
+        self._finish(owner.worker.loop.time())
 
     def _must_close(self, end: bool) -> bool:
         """Whether this response is the connection's last, so that its head must say so."""
@@ -339,8 +392,14 @@ class HttpServerStream(FilterStream):
         return False
 
     def encode_body(self, data: bytes, end: bool) -> None:
-        if self.request.method == "HEAD":
+        if self._bodiless:
             data = b""
+        elif self._left >= 0:
+            self._left -= len(data)
+            if self._left < 0 or (end and self._left):
+                # Somebody has made the body longer or shorter than the head says: no next response may follow it.
+                self.reset("response_length_mismatch")
+                return
         self.bytes_sent += len(data)
         if self._chunked:
             data = (encode_chunk(data) if data else b"") + (LAST_CHUNK if end else b"")

@@ -23,7 +23,7 @@ def shape_reply(reply: LocalReply, config: LocalReplyConfig | None, stream: Any)
     """What is sent for `reply`. The stream's `response` and `response_code` are set, for formats read them."""
     response = ResponseHeaders(reply.status)
     for name, value in reply.headers:
-        response.append_checked(name, value)
+        response.add(name, value)
     stream.response = response
     stream.response_code = reply.status
     body, content_type = reply.body, "text/plain"

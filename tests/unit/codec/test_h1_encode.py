@@ -164,3 +164,34 @@ def test_preserve_case() -> None:
     names = NameWriter({"host": "HOST", "x-a": "X-a"})
     request = RequestHeaders("GET", "/", "a", fields=[("x-a", "1"), ("x-new", "2")])
     assert encode_request_head(request, True, names)[0] == b"GET / HTTP/1.1\r\nHOST: a\r\nX-a: 1\r\nx-new: 2\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("fields", "end"),
+    [
+        ([("content-length", "5")], True),
+        ([("content-length", "5"), ("content-length", "5")], False),
+        ([("content-length", "5"), ("content-length", "6")], False),
+        ([("host", "other")], True),
+    ],
+)
+def test_a_request_head_that_would_be_read_in_two_ways_is_not_written(fields: list[tuple[str, str]], end: bool) -> None:
+    with pytest.raises(ValueError, match=r"[Ll]ength|host"):
+        encode_request_head(RequestHeaders("POST", "/", "h", fields=fields), end)
+
+
+@pytest.mark.parametrize("status", [0, 7, 99, 1000, "200"])
+def test_a_status_has_three_digits(status: int) -> None:
+    with pytest.raises((ValueError, TypeError)):
+        encode_response_head(ResponseHeaders(status), True)
+
+
+def test_a_response_without_content_says_no_length() -> None:
+    head, chunked = encode_response_head(ResponseHeaders(204, [("content-length", "4")]), True)
+    assert head == b"HTTP/1.1 204 No Content\r\n\r\n"
+    assert not chunked
+
+
+def test_a_response_with_two_lengths_is_not_written() -> None:
+    with pytest.raises(ValueError, match="Content-Length"):
+        encode_response_head(ResponseHeaders(200, [("content-length", "4"), ("content-length", "5")]), False)
