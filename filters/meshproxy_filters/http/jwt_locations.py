@@ -14,6 +14,7 @@ from urllib.parse import unquote
 
 from meshproxy.headers import RequestHeaders
 from meshproxy.matching import parse_query, wire_text
+from meshproxy_filters.http.cookies import parse_cookies
 
 if TYPE_CHECKING:
     from meshproxy.plugin.view import ConfigView
@@ -139,16 +140,3 @@ def _param_remover(name: str) -> Callable[[RequestHeaders], None]:
 
 def _keep(request: RequestHeaders) -> None:
     """As in Envoy a token in a cookie stays there: it is the session of a browser, not of this hop."""
-
-
-def parse_cookies(request: RequestHeaders) -> dict[str, str]:
-    """The first value of each cookie (RFC 6265 section 4.2), without its quotes."""
-    cookies: dict[str, str] = {}
-    for line in request.get_all("cookie"):
-        for pair in line.split(";"):
-            name, equals, value = pair.strip(" \t").partition("=")
-            if equals and name not in cookies:
-                if len(value) > 1 and value[0] == value[-1] == '"':
-                    value = value[1:-1]
-                cookies[name] = value
-    return cookies
