@@ -1,8 +1,8 @@
 """What the HTTP/1 codec costs, in microseconds per message: `python -m bench.codec_micro`.
 
 Messages vary as real ones do: three of nine request lines are fresh each time. The figures are minima over many short
-rounds, because a shared machine only ever adds to them. `yardstick` is a fixed piece of interpreter work (twenty look-ups
-in a dict); divide by it to compare figures of different hours and machines.
+rounds, because a shared machine only ever adds to them. `yardstick` is a fixed piece of interpreter work (twenty
+look-ups in a dict); divide by it to compare figures of different hours and machines.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 Compiling goes on after a fault, because whoever mends a file wants all of them at once: problems are added to the
 context's list (`ConfigView.collect` does it around one part), and the whole is refused at the end.
 
-What belongs to sibling packages (the formatter of access logs, TLS) is given from outside, by `meshproxy.runtime.configuration`.
+What belongs to sibling packages (the formatter of access logs, TLS) is given from outside, by
+`meshproxy.runtime.configuration`.
 """
 
 from __future__ import annotations

@@ -87,9 +87,8 @@ def compile_validation(view: ConfigView, environ: Mapping[str, str]) -> Certific
     system_roots = view.has("system_root_certs")
     crl = compile_data_source(view.view("crl"), environ)
     untrusted = view.enum("trust_chain_verification") == "ACCEPT_UNTRUSTED"
-    if trusted_ca is None and not system_roots and not domains:
-        if crl is not None:
-            view.fail(f"Failed to load CRL from {crl.label} without trusted CA", "crl")
+    if crl is not None and trusted_ca is None and not system_roots and not domains:
+        view.fail(f"Failed to load CRL from {crl.label} without trusted CA", "crl")
     if domains and trusted_ca is not None:
         view.fail("SPIFFE's validator takes its authorities from trust_domains, not from trusted_ca", "trusted_ca")
     return CertificateValidation(

@@ -47,9 +47,7 @@ RESPONSE_TIMEOUT = LocalReply(504, b"upstream request timeout", details="respons
 PER_TRY_TIMEOUT = LocalReply(504, b"upstream request timeout", details="upstream_per_try_timeout", flags="UT")
 STREAM_IDLE_TIMEOUT = LocalReply(504, b"stream timeout", details="stream_idle_timeout", flags="SI")
 REQUEST_IDLE_TIMEOUT = LocalReply(408, b"stream timeout", details="stream_idle_timeout", flags="SI")
-MAX_DURATION_TIMEOUT = LocalReply(
-    504, b"downstream duration timeout", details="max_duration_timeout", grpc_status=4
-)
+MAX_DURATION_TIMEOUT = LocalReply(504, b"downstream duration timeout", details="max_duration_timeout", grpc_status=4)
 REQUEST_TIMEOUT = LocalReply(408, b"request timeout", details="request_overall_timeout", close=True)
 REQUEST_HEADERS_TIMEOUT = LocalReply(408, b"request header timeout", details="request_header_timeout", close=True)
 PAYLOAD_TOO_LARGE = LocalReply(413, b"Payload Too Large", details="request_payload_too_large", close=True)

@@ -45,10 +45,14 @@ def _choose_weighted(action: ForwardAction, request: RequestHeaders, rng: random
 def changes_request(route: Route) -> bool:
     """Whether `finalize_request` can change anything for this route."""
     action = route.action
-    return bool(route.request_mutations) or not isinstance(action, ForwardAction) or (
-        bool(action.weighted_clusters or action.host_rewrite or action.host_rewrite_header)
-        or action.host_rewrite_path is not None
-        or action.rewrite_path is not None
+    return (
+        bool(route.request_mutations)
+        or not isinstance(action, ForwardAction)
+        or (
+            bool(action.weighted_clusters or action.host_rewrite or action.host_rewrite_header)
+            or action.host_rewrite_path is not None
+            or action.rewrite_path is not None
+        )
     )
 
 

@@ -72,7 +72,13 @@ class _Call:
 
 
 async def fetch(
-    worker: Worker, cluster_name: str, request: RequestHeaders, body: bytes, timeout: float, max_body: int, tell_address: bool
+    worker: Worker,
+    cluster_name: str,
+    request: RequestHeaders,
+    body: bytes,
+    timeout: float,
+    max_body: int,
+    tell_address: bool,
 ) -> FetchReply:
     """See `Stream.fetch`. Raises FetchError."""
     cluster = worker.clusters.get(cluster_name)

@@ -142,9 +142,7 @@ class Http1Pool:
         self._open_if_needed()
         return pending.upstream or pending
 
-    def _refuse(
-        self, request: RequestHeaders, end: bool, sink: HttpUpstreamSink, reason: ResetReason
-    ) -> HttpUpstream:
+    def _refuse(self, request: RequestHeaders, end: bool, sink: HttpUpstreamSink, reason: ResetReason) -> HttpUpstream:
         sink.on_upstream_reset(reason, "")
         return PendingRequest(self, request, end, sink, self.priority)
 

@@ -13,6 +13,8 @@ from . import corpus, judge
 
 # Where Envoy itself emits what it should not: it passes a status of four digits on.
 ENVOYS_FAULTS = {"r-line-02"}
+# Envoy answers the simple request of HTTP/0.9 and closes at once; whether the answer is seen is a matter of chance.
+ENVOYS_RACES = {"line-33": {"rejected 426", "closed"}}
 REQUESTS = corpus.load("requests")
 RESPONSES = corpus.load("responses")
 
@@ -56,6 +58,8 @@ def test_the_judge_sees_envoy_as_the_corpus_does() -> None:
         )
         for name, entry in REQUESTS.items()
     }
-    verdicts = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+    verdicts = {
+        name: pair for name, pair in pairs.items() if pair[0] != pair[1] and pair[0] not in ENVOYS_RACES.get(name, ())
+    }
     assert set(complaints) <= ENVOYS_FAULTS, complaints
     assert not verdicts

@@ -347,10 +347,4 @@ access_log:
         log="%RESPONSE_CODE% %RESPONSE_FLAGS% %UPSTREAM_REQUEST_ATTEMPT_COUNT% %RESPONSE_CODE_DETAILS%\n",
         masks=((r"rq-timeout-ms: \d+", "<left>"),),
     ),
-    Case(
-        "log-upstream-log-none",
-        get(),
-        router='upstream_log: [{file_log: {path: $dir/$case.log, log_format: {text_format_source: {inline_string: "up %RESPONSE_CODE% %UPSTREAM_HOST%\\n"}}}}]',
-        hcm="access_log: []",
-    ),
 ]
