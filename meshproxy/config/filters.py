@@ -24,7 +24,7 @@ from meshproxy.config.matchers import (
 )
 from meshproxy.config.rate_limits import compile_rate_limits
 from meshproxy.config.route_match import compile_request_match
-from meshproxy.config.stream_matchers import compile_dynamic_metadata_matcher
+from meshproxy.config.stream_matchers import compile_filter_state_matcher, compile_metadata_matcher
 from meshproxy.errors import ConfigError, Problem
 from meshproxy.model.listener import FilterSpec
 from meshproxy.model.route import FILTER_DISABLED, FILTER_ENABLED
@@ -64,7 +64,8 @@ def factory_context(name: str, stats: StatsScope, context: CompileContext) -> Fa
         compile_data_source=lambda view: read_data_source(view, context),
         compile_rate_limits=lambda views: compile_rate_limits(views, context),
         compile_header_values=lambda views: compile_values(views, context),
-        compile_metadata_matcher=compile_dynamic_metadata_matcher,
+        compile_metadata_matcher=compile_metadata_matcher,
+        compile_filter_state_matcher=compile_filter_state_matcher,
         compile_route_match=lambda view: compile_request_match(view, context),
     )
 

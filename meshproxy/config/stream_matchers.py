@@ -35,7 +35,7 @@ def compile_value_matcher(view: ConfigView) -> ValueTest:
         return lambda value: value is wanted
     if kind == "present_match":
         present = view.boolean("present_match")
-        return lambda value: (value is not ABSENT) is present
+        return lambda value: present and value is not ABSENT  # false matches nothing, in Envoy either
     if kind == "list_match":
         test = compile_value_matcher(view.required("list_match").required("one_of"))
         return lambda value: isinstance(value, list | tuple) and any(map(test, value))

@@ -63,7 +63,7 @@ class FactoryContext:
     compile_*: the compilers of things that several filters configure; they raise ConfigError. Their arguments are the
     messages that Envoy's filters have in common: `AccessLog`, a format string, `HeaderValueOption` with names to
     remove, `StringMatcher`, `HeaderMatcher`, `FractionalPercent`, `RuntimeFractionalPercent`, `DataSource`,
-    `route.v3.RateLimit`, `RouteMatch`, `HeaderValue` (each overwrites), `MetadataMatcher` of dynamic metadata.
+    `route.v3.RateLimit`, `RouteMatch`, `HeaderValue` (each overwrites), `MetadataMatcher`, `FilterStateMatcher`.
     """
 
     name: str
@@ -85,7 +85,8 @@ class FactoryContext:
     compile_rate_limits: Callable[[Sequence[ConfigView]], tuple[RateLimit, ...]]
     compile_route_match: Callable[[ConfigView], RequestPredicate]
     compile_header_values: Callable[[Sequence[ConfigView]], HeaderMutations | None]
-    compile_metadata_matcher: Callable[[ConfigView], Callable[[StreamInfo], bool]]
+    compile_metadata_matcher: Callable[[ConfigView], Callable[[Mapping[str, Any] | None], bool]]
+    compile_filter_state_matcher: Callable[[ConfigView], Callable[[StreamInfo], bool]]
 
 
 @dataclass(frozen=True, slots=True)

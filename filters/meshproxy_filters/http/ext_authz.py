@@ -228,7 +228,7 @@ def _read(view: ConfigView, context: FactoryContext) -> ExtAuthzConfig:
         stats=ExtAuthzStats(context.stats, f"ext_authz.{prefix}." if prefix else "ext_authz."),
         service=service,
         enabled=context.compile_runtime_fraction(enabled).sampler(context.rng) if enabled else lambda: True,
-        wanted=context.compile_metadata_matcher(wanted) if wanted is not None else lambda stream: True,
+        wanted=_read_wanted(wanted, context) if wanted is not None else lambda stream: True,
         deny_when_disabled=_read_flag(at_disable, context) if at_disable is not None else False,
         max_body=_read_max_body(view.view("with_request_body")) or 0,
         asked=_read_asked(view, service, context),
@@ -290,6 +290,11 @@ def _read_asked(view: ConfigView, service: AuthorizationService, context: Factor
 def _read_status(view: ConfigView) -> int:
     status = view.view("status_on_error")
     return int(status.raw().code) if status is not None else 403  # type: ignore[attr-defined]  # a generated message
+
+
+def _read_wanted(view: ConfigView, context: FactoryContext) -> Callable[[Stream], bool]:
+    matches = context.compile_metadata_matcher(view)
+    return lambda stream: matches(stream.dynamic_metadata)
 
 
 def _read_clear_route(view: ConfigView) -> bool:

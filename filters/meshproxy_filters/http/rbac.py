@@ -93,17 +93,18 @@ class Rbac(HttpFilter[RbacConfig]):
 
 def _read(view: ConfigView, field: str, prefix_field: str, kind: str, context: FactoryContext) -> Verdicts | None:
     prefix = view.text(prefix_field)
-    rules = view.view(field)
-    if rules is None:
-        return None
     scope = context.stats.scope("rbac.")
     if prefix:
         scope = scope.scope(prefix if prefix.endswith(".") else f"{prefix}.")
     names = "shadow_" if kind == "shadow" else ""
+    allowed, denied = scope.counter(f"{names}allowed"), scope.counter(f"{names}denied")  # there also without rules
+    rules = view.view(field)
+    if rules is None:
+        return None
     return Verdicts(
         rules=compile_rules(rules, context),
-        allowed=scope.counter(f"{names}allowed"),
-        denied=scope.counter(f"{names}denied"),
+        allowed=allowed,
+        denied=denied,
         policy_key=f"{prefix}{kind}_effective_policy_id",
         result_key=f"{prefix}{kind}_engine_result",
     )

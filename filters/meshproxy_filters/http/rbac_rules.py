@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from meshproxy.address import CidrRange
 from meshproxy.plugin.context import FactoryContext, Stream
@@ -94,7 +94,7 @@ def _permission(view: ConfigView, context: FactoryContext) -> Rule:
         case "requested_server_name":
             matches = context.compile_string_matcher(view.required("requested_server_name"))
             return lambda stream: matches(stream.connection.requested_server_name)
-        case "header" | "url_path" | "metadata" as kind:
+        case "header" | "url_path" | "metadata" | "sourced_metadata" as kind:
             return _shared_rule(view, kind, context)
         case other:
             view.fail(f"a permission of the kind '{other}' isn't supported by meshproxy", other or "")
@@ -120,8 +120,8 @@ def _principal(view: ConfigView, context: FactoryContext) -> Rule:
         case "remote_ip":
             return _address_rule(view, "remote_ip", _remote_ip)
         case "filter_state":
-            return _filter_state_rule(view.required("filter_state"), context)
-        case "header" | "url_path" | "metadata" as kind:
+            return context.compile_filter_state_matcher(view.required("filter_state"))
+        case "header" | "url_path" | "metadata" | "sourced_metadata" as kind:
             return _shared_rule(view, kind, context)
         case other:
             view.fail(f"a principal of the kind '{other}' isn't supported by meshproxy", other or "")
@@ -156,6 +156,8 @@ def _shared_rule(view: ConfigView, kind: str, context: FactoryContext) -> Rule:
             view.fail("field 'path' is required", "url_path")
         matches = context.compile_string_matcher(path)
         return lambda stream: matches(stream.request.path.partition("?")[0].partition("#")[0])
+    if kind == "sourced_metadata":
+        return _sourced_metadata_rule(view.required("sourced_metadata"), context)
     return _metadata_rule(view.required("metadata"), context)
 
 
@@ -175,70 +177,14 @@ def _authenticated_rule(view: ConfigView, context: FactoryContext) -> Rule:
     return holds
 
 
-def _filter_state_rule(view: ConfigView, context: FactoryContext) -> Rule:
-    key = view.text("key")
-    if view.which("matcher") != "string_match":
-        view.fail("of filter state only 'string_match' is supported by meshproxy")
-    matches = context.compile_string_matcher(view.required("string_match"))
-
-    def holds(stream: Stream) -> bool:
-        value = (stream.filter_state or {}).get(key)
-        return isinstance(value, str) and matches(value)
-
-    return holds
+def _metadata_rule(view: ConfigView, context: FactoryContext, *, of_route: bool = False) -> Rule:
+    """`type.matcher.v3.MetadataMatcher`, on the stream's dynamic metadata or on that of its route."""
+    matches = context.compile_metadata_matcher(view)
+    if of_route:
+        return lambda stream: matches(stream.route.metadata if stream.route is not None else None)
+    return lambda stream: matches(stream.dynamic_metadata)
 
 
-def _metadata_rule(view: ConfigView, context: FactoryContext) -> Rule:
-    """`type.matcher.v3.MetadataMatcher`, on the stream's dynamic metadata."""
-    namespace = view.text("filter")
-    keys = tuple(segment.text("key") for segment in view.views("path"))
-    matches = compile_value_matcher(view.required("value"), context)
-    wanted = not view.boolean("invert")
-
-    def holds(stream: Stream) -> bool:
-        value: Any = (stream.dynamic_metadata or {}).get(namespace, {})
-        for key in keys:
-            value = value.get(key) if isinstance(value, dict) else None
-            if value is None:
-                break
-        return matches(value) is wanted
-
-    return holds
-
-
-def compile_value_matcher(view: ConfigView, context: FactoryContext) -> Callable[[Any], bool]:
-    """`type.matcher.v3.ValueMatcher`, for a plain value; an absent one is None. Raises ConfigError."""
-    match view.which("match_pattern"):
-        case "string_match":
-            matches = context.compile_string_matcher(view.required("string_match"))
-            return lambda value: isinstance(value, str) and matches(value)
-        case "bool_match":
-            expected = view.boolean("bool_match")
-            return lambda value: value is expected
-        case "present_match":
-            present = view.boolean("present_match")
-            return lambda value: present and value is not None
-        case "double_match":
-            return _number_matcher(view.required("double_match"))
-        case "list_match":
-            one_of = compile_value_matcher(view.required("list_match").required("one_of"), context)
-            return lambda value: isinstance(value, list) and any(map(one_of, value))
-        case "or_match":
-            either = [
-                compile_value_matcher(entry, context) for entry in view.required("or_match").views("value_matchers")
-            ]
-            return lambda value: any(matches(value) for matches in either)
-        case other:
-            view.fail(f"a value matcher of the kind '{other}' isn't supported by meshproxy", other or "")
-
-
-def _number_matcher(view: ConfigView) -> Callable[[Any], bool]:
-    def is_number(value: Any) -> bool:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-
-    if view.which("match_pattern") == "range":
-        bounds = view.required("range")
-        start, end = bounds.number("start"), bounds.number("end")
-        return lambda value: is_number(value) and start <= value < end
-    exact = view.number("exact")
-    return lambda value: is_number(value) and value == exact
+def _sourced_metadata_rule(view: ConfigView, context: FactoryContext) -> Rule:
+    of_route = view.enum("metadata_source") == "ROUTE"
+    return _metadata_rule(view.required("metadata_matcher"), context, of_route=of_route)

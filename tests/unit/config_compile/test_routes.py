@@ -229,7 +229,7 @@ def test_conditions_on_the_stream() -> None:
     assert metadata("num", "double_match: {range: {start: 3, end: 4}}")
     assert not metadata("num", "double_match: {exact: 4}")
     assert metadata("empty", "null_match: {}")
-    assert metadata("nothing", "present_match: false")
+    assert not metadata("nothing", "present_match: false")
     assert metadata("admin", "or_match: {value_matchers: [{bool_match: false}, {bool_match: true}]}")
     assert holds("filter_state: [{key: who, address_match: {ranges: [{address_prefix: 10.1.0.0, prefix_len: 16}]}}]")
     assert holds("filter_state: [{key: who, string_match: {prefix: '10.'}}]")

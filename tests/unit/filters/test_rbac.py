@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from meshproxy.errors import ConfigError
 from meshproxy.plugin.stream_info import TlsInfo
-from meshproxy.testing import FilterHarness
+from meshproxy.testing import DEFAULT_ROUTE, FilterHarness
 from meshproxy.testing.stream import HarnessStream
 from meshproxy_filters.http.rbac import Rbac
 
@@ -167,7 +168,9 @@ def test_authenticated(facts: dict[str, Any], name: str, expected: bool) -> None
         (1.5, {"double_match": {"exact": 1.5}}, True),
         (2, {"double_match": {"range": {"start": 1, "end": 2}}}, False),
         ("x", {"present_match": True}, True),
-        (None, {"present_match": True}, False),
+        (None, {"present_match": True}, True),
+        (None, {"null_match": {}}, True),
+        ("x", {"present_match": False}, False),
         ("x", {"or_match": {"value_matchers": [{"bool_match": True}, {"string_match": {"prefix": "x"}}]}}, True),
     ],
 )
@@ -179,6 +182,43 @@ def test_metadata(value: Any, matcher: dict[str, Any], expected: bool, invert: b
         stream.dynamic_metadata = {"ns": {"a": {"b": value}}}
 
     assert passes(ANY, principal, prepare=with_metadata) is (expected is not invert)
+
+
+def test_metadata_by_source() -> None:
+    matcher = {"filter": "ns", "path": [{"key": "a"}], "value": {"bool_match": True}}
+    of_route = {"sourced_metadata": {"metadata_matcher": matcher, "metadata_source": "ROUTE"}}
+    of_stream = {"sourced_metadata": {"metadata_matcher": matcher}}
+    route = replace(DEFAULT_ROUTE, metadata={"ns": {"a": True}})
+    assert passes(of_route, route=route)
+    assert not passes(of_stream, route=route)
+    assert not passes(of_route, route=None)
+    assert passes(of_stream, prepare=lambda stream: stream.set_metadata("ns", "a", True))
+
+
+def test_filter_state() -> None:
+    principal = {"filter_state": {"key": "who", "string_match": {"exact": "ann"}}}
+    assert passes(ANY, principal, prepare=lambda stream: stream.set_filter_state("who", "ann"))
+    assert not passes(ANY, principal, prepare=lambda stream: stream.set_filter_state("who", "bob"))
+    assert not passes(ANY, principal)
+
+
+@pytest.mark.parametrize("kind", ["header", "url_path"])
+def test_cve_2026_73552_bytes_beyond_ascii_hide_nothing_from_a_regex(kind: str) -> None:
+    """A rule that denies `.*admin.*` must see it behind a byte that is no UTF-8."""
+    regex = {"safe_regex": {"regex": ".*admin.*"}}
+    if kind == "header":
+        assert passes({"header": {"name": "x-a", "string_match": regex}}, headers={"x-a": "\xffadmin"})
+    else:
+        assert passes({"url_path": {"path": regex}}, path="/\xffadmin")
+
+
+@pytest.mark.parametrize("values", [["evil", "good"], ["good", "evil"]])
+def test_cve_2026_26308_each_value_of_a_repeated_field_is_looked_at(values: list[str]) -> None:
+    headers = [("x-a", value) for value in values]
+    assert passes({"header": {"name": "x-a", "string_match": {"exact": "evil"}}}, headers=headers)
+    assert not passes(
+        {"header": {"name": "x-a", "string_match": {"exact": "evil"}, "invert_match": True}}, headers=headers
+    )
 
 
 def test_a_route_may_have_its_own_rules_or_none() -> None:
@@ -205,7 +245,6 @@ def test_a_route_may_have_its_own_rules_or_none() -> None:
             )
         },
         {"rules": rules(p=policy({"destination_ip": {"address_prefix": "x", "prefix_len": 3}}))},
-        {"rules": rules(p=policy({"metadata": {"filter": "a", "path": [{"key": "k"}], "value": {"null_match": {}}}}))},
         {"track_per_rule_stats": True},
     ],
 )
