@@ -68,6 +68,9 @@ class ResponsePipeline(Stream):
         response = self.response
         assert response is not None
         hooks = plan.response_headers
+        if not self.filters and self.make_filters() >= 0:
+            # A reply to what never became a request (Envoy too makes the filters then); it goes out without them.
+            hooks = ()
         while at < len(hooks):
             position = hooks[at]
             at += 1
@@ -331,6 +334,10 @@ class ResponsePipeline(Stream):
         if not self.done:
             self._replace_response(self.failure_reply(position))
         return False
+
+    @abstractmethod
+    def make_filters(self) -> int:
+        """Make the stream's instances of the filters; see `FilterStream`."""
 
     @abstractmethod
     def note_failure(self, position: int, error: BaseException) -> bool:

@@ -50,9 +50,18 @@ class FilterStream(ResponsePipeline):
 
     def begin(self) -> None:
         """Start the request through the chain; `request` and `request_end` are set."""
+        self.request_over = False  # an attribute of the instance is read in a third of the time
+        failed = self.make_filters()
+        if failed < 0:
+            self._pass_request_headers(0)
+        else:
+            self.reply(self.failure_reply(failed))
+
+    def make_filters(self) -> int:
+        """Make the stream's instances of the filters. Returns the position of one that failed (there are none then, and
+        no hook is called), or -1."""
         plan = self.plan
         self.filters = filters = plan.shared.copy()
-        self.request_over = False  # an attribute of the instance is read in a third of the time
         position = 0
         try:
             for position, make, config, context in plan.per_stream:
@@ -61,9 +70,8 @@ class FilterStream(ResponsePipeline):
             self.filters = []
             self.report_failure(self.plan.names[position], self.plan.makers[position][2], error)
             self.skip_response_hooks = True
-            self.reply(self.failure_reply(position))
-            return
-        self._pass_request_headers(0)
+            return position
+        return -1
 
     # The head.
 

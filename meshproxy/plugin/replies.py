@@ -44,6 +44,11 @@ class LocalReply:
 NOT_FOUND = LocalReply(404, details="route_not_found", flags="NR")
 NO_HEALTHY_UPSTREAM = LocalReply(503, b"no healthy upstream", details="no_healthy_upstream", flags="UH")
 RESPONSE_TIMEOUT = LocalReply(504, b"upstream request timeout", details="response_timeout", flags="UT")
+RETRY_BUFFER_EXCEEDED = LocalReply(
+    507,
+    b"exceeded request buffer limit while retrying upstream",
+    details="request_payload_exceeded_retry_buffer_limit",
+)
 PER_TRY_TIMEOUT = LocalReply(504, b"upstream request timeout", details="upstream_per_try_timeout", flags="UT")
 STREAM_IDLE_TIMEOUT = LocalReply(504, b"stream timeout", details="stream_idle_timeout", flags="SI")
 REQUEST_IDLE_TIMEOUT = LocalReply(408, b"stream timeout", details="stream_idle_timeout", flags="SI")

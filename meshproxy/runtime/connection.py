@@ -260,7 +260,9 @@ class ServerConnection(Connection):
             else:
                 self.transport.resume_reading()
 
-    def close(self, *, reset: bool = False, delay: float = 0.0) -> None:
+    def close(self, *, reset: bool = False, delay: float = 0.0, give_up: float = 0.0) -> None:
+        """See `Connection`. give_up: seconds after which a peer that takes nothing of what is left is cut off; 0: never
+        (Envoy: `delayed_close_timeout`)."""
         if self._closing:
             return
         if self.transport is None:
@@ -276,6 +278,17 @@ class ServerConnection(Connection):
         else:
             self._closing = True
             self.transport.close()
+        if give_up and not reset and self.transport.get_write_buffer_size():
+            self.worker.schedule(delay + give_up, partial(self._check_flush, give_up, -1))
+
+    def _check_flush(self, give_up: float, before: int) -> None:
+        if self._lost:
+            return
+        left = self.transport.get_write_buffer_size()
+        if left == before:
+            self.transport.abort()
+        else:
+            self.worker.schedule(give_up, partial(self._check_flush, give_up, left))
 
     def _set_linger(self) -> None:
         """Make close() send RST instead of FIN (SO_LINGER with a time of zero)."""

@@ -46,6 +46,7 @@ class HttpConnection(NetworkFilter[HttpManager]):
         self._idle_timer: Timer | None = None
         self._headers_timer: Timer | None = None
         self._stalled = False
+        self._unread = False
         self._local_close = False
 
     @classmethod
@@ -85,10 +86,9 @@ class HttpConnection(NetworkFilter[HttpManager]):
             self.meter.received += len(data)
         parser = self.parser
         parser.receive(data)
-        if self.stream is None:
-            if self.manager.config.request_headers_timeout and parser.unparsed and self._headers_timer is None:
-                timeout = self.manager.config.request_headers_timeout
-                self._headers_timer = connection.schedule(timeout, self._headers_timed_out)
+        if self.stream is None and not self._unread:
+            if self.manager.config.request_headers_timeout and parser.unparsed:
+                self._await_head()
         elif (
             parser.unparsed
             and not self._stalled
@@ -96,6 +96,11 @@ class HttpConnection(NetworkFilter[HttpManager]):
         ):
             self._stalled = True
             connection.read_disable(True)
+
+    def _await_head(self) -> None:
+        if self._headers_timer is None:
+            timeout = self.manager.config.request_headers_timeout
+            self._headers_timer = self.connection.schedule(timeout, self._headers_timed_out)
 
     def on_read_done(self, connection: Connection) -> None:
         stream = self.stream
@@ -126,8 +131,11 @@ class HttpConnection(NetworkFilter[HttpManager]):
         stats.rq_rx_reset.value += 1
 
     def on_write_blocked(self, blocked: bool, connection: Connection) -> None:
+        self._unread = blocked
         if self.stream is not None:
             self.stream.tell_blocked(blocked)
+        elif not blocked:
+            self.worker.loop.call_soon(self._next_request)
 
     def is_busy(self) -> bool:
         stream = self.stream
@@ -296,6 +304,8 @@ class HttpConnection(NetworkFilter[HttpManager]):
         self._last_end = stream.end
         if not stream.close_after and not stream.raw:
             self.stream = None
+            if self._unread:
+                return  # a client that doesn't read its answers gets no more of them: see `on_write_blocked`
             if self._stalled:
                 self._stalled = False
                 self.connection.read_disable(False)
@@ -315,13 +325,19 @@ class HttpConnection(NetworkFilter[HttpManager]):
             self._close(0.0)  # nothing of the client's can be on its way, so no RST can wipe the answer out
 
     def _next_request(self) -> None:
-        if not self.connection.closed and self.stream is None:
-            self.parser.next_message()
-            self.on_read_done(self.connection)
+        if self.connection.closed or self.stream is not None or self._unread:
+            return
+        if self._stalled:
+            self._stalled = False
+            self.connection.read_disable(False)
+        self.parser.next_message()
+        if self.stream is None and self.parser.unparsed and self.manager.config.request_headers_timeout:
+            self._await_head()
+        self.on_read_done(self.connection)
 
     def _close(self, delay: float) -> None:
         self._local_close = True
-        self.connection.close(delay=delay)
+        self.connection.close(delay=delay, give_up=self.manager.config.delayed_close_timeout)
 
     # Timers of the connection.
 

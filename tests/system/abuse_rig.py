@@ -1,8 +1,8 @@
 """A program to be abused, an upstream that does what its request's path asks for, and a look at what is left.
 
 The program has the filter of `abuse_filters` before its router. Routes: `/retry` tries again, `/small` goes to a
-cluster with small buffers, `/refused` to a port where nobody listens, `/unanswered` to one that takes no connection,
-`/timed` has a timeout.
+cluster with small buffers, `/retry-mixed` to one where one of two hosts never answers, `/refused` to a port where nobody
+listens, `/unanswered` to one that takes no connection, `/timed` has a timeout.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import json
 import os
 import re
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -25,19 +25,22 @@ _TYPE = "type.googleapis.com/envoy"
 _FILTERS = Path(__file__).parent / "abuse_filters"
 
 
-def _cluster(name: str, port: int, **more: Any) -> dict[str, Any]:
-    address = {"socket_address": {"address": "127.0.0.1", "port_value": port}}
-    endpoints = [{"lb_endpoints": [{"endpoint": {"address": address}}]}]
-    assignment = {"cluster_name": name, "endpoints": endpoints}
+def _cluster(name: str, *ports: int, **more: Any) -> dict[str, Any]:
+    addresses = [{"socket_address": {"address": "127.0.0.1", "port_value": port}} for port in ports]
+    endpoints = [{"endpoint": {"address": address}} for address in addresses]
+    assignment = {"cluster_name": name, "endpoints": [{"lb_endpoints": endpoints}]}
     return {"name": name, "connect_timeout": "1s", "load_assignment": assignment, **more}
 
 
 def bootstrap(port: int, admin: int, up: int, unanswered: int, refused: int, options: dict[str, Any]) -> str:
     retry = {"retry_on": "5xx", "num_retries": 3, "retry_back_off": {"base_interval": "0.05s", "max_interval": "0.1s"}}
+    slowly = {**retry, "retry_back_off": {"base_interval": "600s"}}
     routes = [
+        ({"prefix": "/retry-slow"}, {"cluster": "up", "retry_policy": slowly}),
         ({"prefix": "/direct204"}, None),
         ({"prefix": "/direct"}, None),
         ({"prefix": "/retry-refused"}, {"cluster": "refused", "retry_policy": retry}),
+        ({"prefix": "/retry-mixed"}, {"cluster": "mixed", "retry_policy": retry}),
         ({"prefix": "/retry-small"}, {"cluster": "small", "retry_policy": retry}),
         ({"prefix": "/retry"}, {"cluster": "up", "retry_policy": retry}),
         ({"prefix": "/small"}, {"cluster": "small"}),
@@ -78,6 +81,7 @@ def bootstrap(port: int, admin: int, up: int, unanswered: int, refused: int, opt
         _cluster("small", up, **small),
         _cluster("refused", refused, **small),
         _cluster("unanswered", unanswered),
+        _cluster("mixed", unanswered, up, **{**small, "connect_timeout": "0.3s"}),
     ]
     admin_address = {"socket_address": {"address": "127.0.0.1", "port_value": admin}}
     resources = {"listeners": [listener], "clusters": clusters}
@@ -88,7 +92,7 @@ class AbuseUpstream:
     """Reads strictly; the last word of the path says what it answers: see `_answer`.
 
     anomalies: malformed bytes that reached it. bodies: of complete requests. fails: how many requests it still answers
-    with a 503, or cuts.
+    with a 503, or cuts; fails_early: before it has read the body.
     """
 
     def __init__(self) -> None:
@@ -98,6 +102,7 @@ class AbuseUpstream:
         self.fails = 0
         self.sent = 0
         self.read_pause = 0.0
+        self.fails_early = False
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -129,6 +134,11 @@ class AbuseUpstream:
                 wire.feed(data)
                 self.anomalies += wire.anomalies
                 wire.anomalies.clear()
+                if self.fails and self.fails_early and started < len(wire.messages):
+                    self.fails -= 1
+                    writer.write(b"HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n")
+                    await asyncio.sleep(0.01)
+                    return
                 if self.read_pause:
                     await asyncio.sleep(self.read_pause)
                 if wire.raw and "/ws" in wire.messages[-1].start:
@@ -304,6 +314,3 @@ async def abused(directory: Path, **options: Any) -> AsyncIterator[Rig]:
         await upstream.close()
         for sock in silent:
             sock.close()
-
-
-Step = Callable[[Rig], Awaitable[None]]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
 from meshproxy.model.route import DirectResponseAction, ForwardAction, RedirectAction
 from meshproxy.plugin.context import FactoryContext, Stream
-from meshproxy.plugin.replies import NOT_FOUND, LocalReply, cluster_not_found
+from meshproxy.plugin.replies import NOT_FOUND, RETRY_BUFFER_EXCEEDED, LocalReply, cluster_not_found
 from meshproxy.plugin.stats import StatNames
 from meshproxy_filters.http.router_attempts import Attempts, RouterConfig
 from meshproxy_filters.http.router_retry import make_retry_state
@@ -180,6 +180,11 @@ class Router(Attempts):
         self._retry = None
         if self._cluster is not None:
             self._cluster.stats.retry_or_shadow_abandoned.inc()
+        if self._retry_timer is not None:
+            # No attempt is under way that could take the body, and the next one wouldn't get its beginning.
+            self._retry_timer.cancel()
+            self._retry_timer = None
+            self._fail(RETRY_BUFFER_EXCEEDED)
 
     def on_request_trailers(self, trailers: Headers, stream: Stream) -> None:
         if self._kept is not None:

@@ -22,6 +22,7 @@ from meshproxy.plugin.replies import (
     NO_HEALTHY_UPSTREAM,
     PER_TRY_TIMEOUT,
     RESPONSE_TIMEOUT,
+    RETRY_BUFFER_EXCEEDED,
     LocalReply,
     ResetReason,
     upstream_reset,
@@ -68,6 +69,7 @@ class Attempts(TerminalHttpFilter[RouterConfig]):
     _internal: bool = False
     _upgrade: str = ""
     _blocked: bool = False
+    _request_blocked: bool = False
     _response_started: bool = False
     _counts: RouteCounts | None = None
     _no_content_on_timeout: bool = False
@@ -144,7 +146,9 @@ class Attempts(TerminalHttpFilter[RouterConfig]):
         self._note_upstream(upstream)
 
     def on_upstream_blocked(self, blocked: bool) -> None:
-        self._stream.read_disable(blocked)
+        if blocked != self._request_blocked:
+            self._request_blocked = blocked
+            self._stream.read_disable(blocked)
 
     # The response.
 
@@ -365,6 +369,7 @@ class Attempts(TerminalHttpFilter[RouterConfig]):
         if self._counts is not None:
             self._counts.retry += 1
         cluster.stats.upstream_rq_retry_backoff_exponential.inc()
+        self.on_upstream_blocked(False)  # the attempt that is over can't say so any more
         self._retry_timer = self._stream.schedule(retry.next_delay(), self._try_again)
         return True
 
