@@ -15,7 +15,7 @@ DEFAULT_CIPHERS: Final = (
     "ECDHE-ECDSA-AES256-GCM-SHA384",
     "ECDHE-RSA-AES256-GCM-SHA384",
 )
-"""Envoy's for TLS 1.2, best first. The three suites of TLS 1.3 can't be chosen, there as here."""
+"""Envoy's for TLS 1.2, best first, AES128 and CHACHA20 being equals. TLS 1.3's can't be chosen, there as here."""
 
 # What BoringSSL knows for TLS 1.2, by its names and by those of the RFCs.
 _KNOWN: Final = {
@@ -60,7 +60,10 @@ def compile_parameters(view: ConfigView | None, *, default_maximum: str) -> TlsP
     maximum = _version(view, "tls_maximum_protocol_version") or max(default_maximum, minimum)
     if minimum > maximum:
         view.fail("the maximum TLS version is below the minimum", "tls_maximum_protocol_version")
-    return TlsParameters(minimum, maximum, _ciphers(view), _groups(view))
+    ciphers = _ciphers(view)
+    equals = [entry for entry in view.texts("cipher_suites") if entry.startswith("[")]
+    chacha = not view.has("cipher_suites") or any("CHACHA20" in entry for entry in equals)
+    return TlsParameters(minimum, maximum, ciphers, _groups(view), prioritize_chacha=chacha)
 
 
 def _version(view: ConfigView, field: str) -> str:

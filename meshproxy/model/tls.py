@@ -103,12 +103,16 @@ class CertificateValidation:
 
 @dataclass(frozen=True, slots=True)
 class TlsParameters:
-    """Versions "TLSv1_2" or "TLSv1_3"; suites of TLS 1.2 by OpenSSL's names, best first; groups by OpenSSL's names."""
+    """Versions "TLSv1_2" or "TLSv1_3"; suites of TLS 1.2 by OpenSSL's names, best first; groups by OpenSSL's names.
+
+    prioritize_chacha: whether CHACHA20 is as good as its neighbour, so that a client that has it first gets it.
+    """
 
     minimum: str
     maximum: str
     ciphers: tuple[str, ...]
     groups: tuple[str, ...] = ()
+    prioritize_chacha: bool = True
 
 
 @dataclass(frozen=True, slots=True)

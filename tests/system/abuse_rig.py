@@ -1,8 +1,8 @@
 """A program to be abused, an upstream that does what its request's path asks for, and a look at what is left.
 
 The program has the filter of `abuse_filters` before its router. Routes: `/retry` tries again, `/small` goes to a
-cluster with small buffers, `/retry-mixed` to one where one of two hosts never answers, `/refused` to a port where nobody
-listens, `/unanswered` to one that takes no connection, `/timed` has a timeout.
+cluster with small buffers, `/retry-mixed` to one where one of two hosts never answers, `/refused` to a port where
+nobody listens, `/unanswered` to one that takes no connection, `/timed` has a timeout.
 """
 
 from __future__ import annotations

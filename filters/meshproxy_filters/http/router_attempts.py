@@ -22,7 +22,6 @@ from meshproxy.plugin.replies import (
     NO_HEALTHY_UPSTREAM,
     PER_TRY_TIMEOUT,
     RESPONSE_TIMEOUT,
-    RETRY_BUFFER_EXCEEDED,
     LocalReply,
     ResetReason,
     upstream_reset,

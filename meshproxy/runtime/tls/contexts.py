@@ -18,6 +18,7 @@ from meshproxy.runtime.tls.material import LoadedAuthorities, LoadedCertificate,
 from meshproxy.runtime.tls.verify import PeerPolicy
 
 _NO_CHECK_TIME = 0x200000  # X509_V_FLAG_NO_CHECK_TIME of openssl/x509_vfy.h
+_PRIORITIZE_CHACHA = ssl.Options(0x200000)  # SSL_OP_PRIORITIZE_CHACHA of openssl/ssl.h
 _VERSIONS = {"TLSv1_2": ssl.TLSVersion.TLSv1_2, "TLSv1_3": ssl.TLSVersion.TLSv1_3}
 
 
@@ -119,6 +120,8 @@ class ServerContexts(Generation):
             # With client certificates each ticket would carry the client's chain: a third of a handshake's cost.
             context.num_tickets = 0
             context.options |= ssl.OP_NO_TICKET
+        if self.common.parameters.prioritize_chacha:
+            context.options |= _PRIORITIZE_CHACHA
         if self._config.prefer_client_ciphers:
             context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
         self.certificate_of[context] = certificates[0]

@@ -73,6 +73,7 @@ REQUIRED = "require_client_certificate: true"
 def tls_client(
     *ops: object, name: str = "", server_name: str = "server.test", raw: bool = False, **options: object
 ) -> Client:
+    options.setdefault("ciphers", CLIENT_SUITES)  # the default order is another one with each build of Python
     return Client(
         ops or (get("/x"),),  # type: ignore[arg-type]
         tls=partial(CERTS.client_context, name, **options),  # type: ignore[arg-type]
@@ -114,6 +115,8 @@ def parameters(text: str) -> str:
 
 BOTH = ", ".join((certificate("server"), certificate("two")))
 KINDS = ", ".join((certificate("server-rsa"), certificate("server")))
+CLIENT_SUITES = "ECDHE+AESGCM:ECDHE+CHACHA20:ECDHE+AES"
+SUITES = "ECDHE-ECDSA-AES128-GCM-SHA256,ECDHE-ECDSA-CHACHA20-POLY1305"
 RSA_ONLY = "ECDHE-RSA-AES128-GCM-SHA256"
 XFCC = "x-forwarded-client-cert: By=spiffe://old;Hash=00"
 
@@ -196,6 +199,18 @@ CASES = [
     # Versions, suites, ALPN.
     case("plain-13", downstream(), tls_client(version=V13), shows="TLSv1.3"),
     case("plain-12", downstream(), tls_client(version=V12), shows="TLSv1.2"),
+    *(
+        case(f"suite-order-{name}", options, tls_client(version=V12, ciphers=f"ECDHE-ECDSA-{order}"))
+        for order in (
+            "CHACHA20-POLY1305:ECDHE-ECDSA-AES128-GCM-SHA256",
+            "AES128-GCM-SHA256:ECDHE-ECDSA-CHACHA20-POLY1305",
+        )
+        for name, options in (
+            (f"{order[:3].lower()}", downstream()),
+            (f"{order[:3].lower()}-equals", parameters(f"cipher_suites: ['[{SUITES.replace(',', '|')}]']")),
+            (f"{order[:3].lower()}-one-by-one", parameters(f"cipher_suites: [{SUITES}]")),
+        )
+    ),
     case("keep-alive", downstream(), tls_client(get("/1"), 0.2, get("/2"), 0.2, get("/3")), shows="/3"),
     case("max-12", parameters("tls_maximum_protocol_version: TLSv1_2"), shows="TLSv1.2"),
     case("min-13-refuses-12", parameters("tls_minimum_protocol_version: TLSv1_3"), tls_client(version=V12)),
