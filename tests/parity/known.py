@@ -132,5 +132,15 @@ VERSION_OF_REFUSAL = Difference(
     "what was refused isn't parsed to the end, so the answer is HTTP/1.1",
     ("client 1", "access log"),
 )
+UPGRADE_WITH_BODY = Difference(
+    "a request for an upgrade that has a body",
+    "RFC 9110 section 7.8 allows it; the body goes out framed; Envoy holds it back until the answer",
+    ("client 1", "upstream up", "access log", "client 1 end after last byte"),
+)
+BODY_OF_204 = Difference(
+    "a direct response of 204 or 304 with a body",
+    "RFC 9110 sections 15.3.5 and 15.4.5: it has none; a client would take Envoy's for the next response",
+    ("client 1", "access log"),
+)
 
 ALL = {value.title: value for value in list(globals().values()) if isinstance(value, Difference)}

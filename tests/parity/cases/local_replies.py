@@ -324,6 +324,12 @@ CASES = [
         shows="204 No Content",
     ),
     Case(
+        "direct-response-204-with-body",
+        get(),
+        routes='- {match: {prefix: /}, direct_response: {status: 204, body: {inline_string: "hi"}}}',
+        differs=known.BODY_OF_204,
+    ),
+    Case(
         "direct-response-503",
         get("/", "connection: close"),
         routes='- {match: {prefix: /}, direct_response: {status: 503, body: {inline_string: "down"}}}',

@@ -226,6 +226,13 @@ typed_extension_protocol_options:
         shows=("101 Switching Protocols", "server saysclient says"),
     ),
     Case(
+        "websocket-refused-with-a-body",
+        get("/chat", "connection: Upgrade", "upgrade: websocket", method="POST", body="hello"),
+        hcm="upgrade_configs: [{upgrade_type: websocket}]",
+        upstreams=answer("HTTP/1.1 403 No\r\ncontent-length: 0\r\n\r\n"),
+        differs=known.UPGRADE_WITH_BODY,
+    ),
+    Case(
         "websocket-early-bytes",
         WEBSOCKET + "early",
         hcm="upgrade_configs: [{upgrade_type: websocket}]",
