@@ -6,8 +6,8 @@ one stream, so request state may live on `self`.
 
 Rules that the chain keeps:
 - request hooks run first to last, response hooks last to first; local replies pass the response hooks too;
-- a hook may be `def` or `async def`. While an `async` hook waits, its stream is not read: back-pressure takes the
-  place of buffering. The chain then goes on where it stopped;
+- a hook may be `def` or `async def`. While an `async` hook waits, no more of its request is read: back-pressure takes
+  the place of buffering. The chain then goes on where it stopped;
 - `None` goes on. `LocalReply` from a request hook ends the request there. From a body hook, `bytes` replace the data;
 - a hook that raises fails its own stream (500, or it is skipped with `on_error = FAIL_OPEN`) and is counted;
 - `on_stream_complete` is called exactly once for every instance, whatever happened.
