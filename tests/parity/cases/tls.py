@@ -9,7 +9,7 @@ from functools import partial
 from tests.certificates import ID, folder
 
 from ..case import Case, Client, Slow, Upstream, get, raw
-from ..known import NO_ALERT, SNI_IS_REQUIRED
+from ..known import EQUAL_SUITES, NO_ALERT, SNI_IS_REQUIRED
 
 CERTS = folder()
 DIRECTORY = str(CERTS.path)
@@ -210,6 +210,15 @@ CASES = [
             (f"{order[:3].lower()}-equals", parameters(f"cipher_suites: ['[{SUITES.replace(',', '|')}]']")),
             (f"{order[:3].lower()}-one-by-one", parameters(f"cipher_suites: [{SUITES}]")),
         )
+    ),
+    case(
+        "suite-order-chacha-second",
+        downstream(),
+        tls_client(
+            version=V12,
+            ciphers="ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-ECDSA-AES128-GCM-SHA256",
+        ),
+        differs=EQUAL_SUITES,
     ),
     case("keep-alive", downstream(), tls_client(get("/1"), 0.2, get("/2"), 0.2, get("/3")), shows="/3"),
     case("max-12", parameters("tls_maximum_protocol_version: TLSv1_2"), shows="TLSv1.2"),
