@@ -79,7 +79,7 @@ def regex_matcher(pattern: str) -> StringMatcher:
 
     def matches(value: str) -> bool:
         data = value.encode("latin-1")
-        return search(both_ends, data, 0, len(data))[0][0] == 0  # type: ignore[no-any-return]
+        return search(both_ends, data, 0, len(data))[0][0] == 0  # type: ignore[no-any-return]  # re2 has no types
 
     return matches
 

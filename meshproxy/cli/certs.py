@@ -44,11 +44,11 @@ def main(arguments: Sequence[str]) -> int:
 
     try:
         authority = LocalAuthority(options.directory, organization=options.trust_domain)
-        print(f"{options.directory / 'ca.pem'}: the authority")  # noqa: T201
+        print(f"{options.directory / 'ca.pem'}: the authority")  # noqa: T201  # what was asked for
         for name, identities in wanted:
             chain, key = authority.issue(name, identities, days=options.days)
-            print(f"{chain}, {key}: {', '.join(identities)}")  # noqa: T201
+            print(f"{chain}, {key}: {', '.join(identities)}")  # noqa: T201  # what was asked for
     except (OSError, ValueError) as error:
-        print(f"meshproxy certs: {error}", file=sys.stderr)  # noqa: T201
+        print(f"meshproxy certs: {error}", file=sys.stderr)  # noqa: T201  # the answer to a wrong call
         return 1
     return 0

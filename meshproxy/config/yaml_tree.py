@@ -16,7 +16,7 @@ import re
 from typing import Any
 
 import yaml
-from yaml._yaml import CParser  # type: ignore[import-not-found, unused-ignore]
+from yaml._yaml import CParser  # type: ignore[import-not-found, unused-ignore]  # no stubs for it
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from meshproxy.errors import ConfigError, Problem
@@ -68,7 +68,7 @@ def json_value(text: str) -> Scalar:
     raise ValueError(f"{text!r} is not a JSON value")
 
 
-class _Composer(CParser):  # type: ignore[misc, unused-ignore]
+class _Composer(CParser):  # type: ignore[misc, unused-ignore]  # as above
     """The C composer with our tags instead of YAML's, and with a bound on nesting."""
 
     def __init__(self, text: str) -> None:

@@ -51,7 +51,7 @@ class _Frames(asyncio.Protocol):
 
     def received(self, value: Any) -> None:
         """A whole frame has come."""
-        raise NotImplementedError
+        raise NotImplementedError  # each end gives its own
 
     def close(self) -> None:
         """Hang up."""

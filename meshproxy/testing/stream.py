@@ -100,7 +100,7 @@ class ScriptedTerminal(TerminalHttpFilter[Callable[[RequestHeaders], Response]])
         ends = not answer.trailers
         steps.append(lambda: stream.send_headers(response, last < 0 and ends))
         for index, chunk in enumerate(answer.chunks):
-            steps.append(lambda chunk=chunk, index=index: stream.send_body(chunk, index == last and ends))  # type: ignore[misc]
+            steps.append(lambda chunk=chunk, index=index: stream.send_body(chunk, index == last and ends))  # type: ignore[misc]  # defaults of a lambda
         if answer.trailers:
             steps.append(lambda: stream.send_trailers(Headers(answer.trailers)))
         stream.harness.loop.call_soon(self._pump)
