@@ -34,3 +34,56 @@ class Http1Options:
     underscores: Underscores = "ALLOW"
     header_key_format: HeaderKeyFormat | None = None
     send_fully_qualified_url: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Keepalive:
+    """Envoy's `KeepaliveSettings`: PINGs that find dead connections. All in seconds; the runtime has the timers.
+
+    interval: between PINGs; None sends them only after an idle time.
+    timeout: for the answer; then the connection is closed.
+    jitter: the most by which an interval grows, in percent of it.
+    idle_interval: a PING goes ahead of a request if nothing came for so long; None: never.
+    """
+
+    interval: float | None
+    timeout: float
+    jitter: float = 15.0
+    idle_interval: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Http2Options:
+    """Options of one HTTP/2 codec (`Http2ProtocolOptions` and the limits of `HttpProtocolOptions`); Envoy's defaults.
+
+    hpack_table_size: most bytes of the decoder's dynamic table, and of the encoder's if the peer allows as much.
+    max_concurrent_streams: how many streams the peer may have open.
+    initial_stream_window_size, initial_connection_window_size: bytes that the peer may send ahead.
+    allow_connect: offer extended CONNECT (RFC 8441); plain CONNECT needs no leave of the codec.
+    max_outbound_frames, max_outbound_control_frames: frames, and SETTINGS, PING and RST_STREAM ones, that may wait to
+        be written; one more and the connection ends.
+    max_consecutive_inbound_frames_with_empty_payload: HEADERS, CONTINUATION and DATA that carry nothing.
+    max_inbound_priority_frames_per_stream: the budget is this times (1 + streams opened).
+    max_inbound_window_update_frames_per_data_frame_sent: the budget is 5 + 2 * (streams opened + this * DATA sent).
+    override_stream_error_on_invalid_http_message: a malformed message ends its stream, not its connection.
+    max_headers_kb, max_headers_count: the largest list of fields, in KiB as RFC 7541 section 4.1 counts without the 32
+        bytes each, and the most fields; also for trailers.
+    underscores: what is done with a field whose name has an underscore.
+    keepalive: None sends no PINGs.
+    """
+
+    hpack_table_size: int = 4096
+    max_concurrent_streams: int = 1024
+    initial_stream_window_size: int = 16 * 1024 * 1024
+    initial_connection_window_size: int = 24 * 1024 * 1024
+    allow_connect: bool = False
+    max_outbound_frames: int = 10_000
+    max_outbound_control_frames: int = 1_000
+    max_consecutive_inbound_frames_with_empty_payload: int = 1
+    max_inbound_priority_frames_per_stream: int = 100
+    max_inbound_window_update_frames_per_data_frame_sent: int = 10
+    override_stream_error_on_invalid_http_message: bool = False
+    max_headers_kb: int = 60
+    max_headers_count: int = 100
+    underscores: Underscores = "ALLOW"
+    keepalive: Keepalive | None = None
