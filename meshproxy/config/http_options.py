@@ -1,11 +1,11 @@
-"""Protocol options of both sides: `core.v3.HttpProtocolOptions` and `Http1ProtocolOptions`."""
+"""Protocol options of both sides: `core.v3.HttpProtocolOptions`, `Http1ProtocolOptions` and `Http2ProtocolOptions`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import cast
 
-from meshproxy.model.codec import HeaderKeyFormat, Http1Options, Underscores
+from meshproxy.model.codec import HeaderKeyFormat, Http1Options, Http2Options, Keepalive, Underscores
 from meshproxy.plugin.view import ConfigView
 
 _PRESERVE_CASE = "envoy.extensions.http.header_formatters.preserve_case.v3.PreserveCaseFormatterConfig"
@@ -59,6 +59,68 @@ def compile_http1_options(view: ConfigView | None, common: CommonOptions, max_he
         underscores=common.underscores,
         header_key_format=_compile_key_format(view.view("header_key_format")),
         send_fully_qualified_url=view.boolean("send_fully_qualified_url"),
+    )
+
+
+def compile_http2_options(
+    view: ConfigView | None, common: CommonOptions, max_headers_kb: int, *, stream_errors: bool = False
+) -> Http2Options:
+    """`http2_protocol_options` with the limits that stand elsewhere. Raises ConfigError.
+
+    stream_errors: what the connection manager says of malformed messages, where these options don't.
+    """
+    default = Http2Options()
+    if view is None:
+        return Http2Options(
+            max_headers_kb=max_headers_kb,
+            max_headers_count=common.max_headers_count,
+            underscores=common.underscores,
+            override_stream_error_on_invalid_http_message=stream_errors,
+        )
+    if view.boolean("allow_metadata"):
+        view.fail("METADATA frames aren't supported by meshproxy", "allow_metadata")
+    if view.has("custom_settings_parameters"):
+        view.fail("further SETTINGS parameters aren't supported by meshproxy", "custom_settings_parameters")
+    view.ignore("use_oghttp2_codec", "max_metadata_size")
+    older = view.boolean("stream_error_on_invalid_http_messaging", stream_errors)
+    whole = view.integer
+    return Http2Options(
+        hpack_table_size=whole("hpack_table_size", default.hpack_table_size),
+        max_concurrent_streams=whole("max_concurrent_streams", default.max_concurrent_streams),
+        initial_stream_window_size=whole("initial_stream_window_size", default.initial_stream_window_size),
+        initial_connection_window_size=whole("initial_connection_window_size", default.initial_connection_window_size),
+        allow_connect=view.boolean("allow_connect"),
+        max_outbound_frames=whole("max_outbound_frames", default.max_outbound_frames),
+        max_outbound_control_frames=whole("max_outbound_control_frames", default.max_outbound_control_frames),
+        max_consecutive_inbound_frames_with_empty_payload=whole(
+            "max_consecutive_inbound_frames_with_empty_payload",
+            default.max_consecutive_inbound_frames_with_empty_payload,
+        ),
+        max_inbound_priority_frames_per_stream=whole(
+            "max_inbound_priority_frames_per_stream", default.max_inbound_priority_frames_per_stream
+        ),
+        max_inbound_window_update_frames_per_data_frame_sent=whole(
+            "max_inbound_window_update_frames_per_data_frame_sent",
+            default.max_inbound_window_update_frames_per_data_frame_sent,
+        ),
+        override_stream_error_on_invalid_http_message=view.boolean(
+            "override_stream_error_on_invalid_http_message", older
+        ),
+        max_headers_kb=max_headers_kb,
+        max_headers_count=common.max_headers_count,
+        underscores=common.underscores,
+        keepalive=_compile_keepalive(view.view("connection_keepalive")),
+    )
+
+
+def _compile_keepalive(view: ConfigView | None) -> Keepalive | None:
+    if view is None:
+        return None
+    return Keepalive(
+        interval=view.duration("interval"),
+        timeout=view.seconds("timeout", 0.0),
+        jitter=view.number("interval_jitter", 15.0),
+        idle_interval=view.duration("connection_idle_interval"),
     )
 
 

@@ -52,6 +52,10 @@ IGNORABLE: Final[dict[str, dict[str, str]]] = {
     "envoy.extensions.upstreams.http.v3.HttpProtocolOptions.UseDownstreamHttpConfig": {
         "http2_protocol_options": _HTTP2,
     },
+    "envoy.config.core.v3.Http2ProtocolOptions": {
+        "use_oghttp2_codec": "chooses between two codecs of Envoy",
+        "max_metadata_size": "matters to METADATA frames alone, and `allow_metadata` is refused",
+    },
     "envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig": {
         "use_request_id_for_trace_sampling": "matters to tracing alone, which is refused",
     },
