@@ -210,6 +210,13 @@ class ServerConnection(Connection):
 
     # What filters call; see `Connection`.
 
+    def replace_terminal(self, successor: NetworkFilter[Any]) -> None:
+        """From here on `successor` is the last filter of the chain. It is told of nothing that has been."""
+        if self._sole is not None:
+            self._sole = successor
+        self._filters[-1] = successor
+        self._tells_read_done = type(successor).on_read_done is not NetworkFilter.on_read_done
+
     @property
     def closed(self) -> bool:
         return self._closing
