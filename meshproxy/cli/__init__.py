@@ -21,6 +21,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         from meshproxy.cli.certs import main as make_certificates
 
         return make_certificates(arguments[1:])
+    if arguments and arguments[0] in ("agent", "wait", "request"):
+        from meshproxy.cli.agent import COMMANDS
+
+        return COMMANDS[arguments[0]](arguments[1:])
     from meshproxy.cli.flags import parse_flags
 
     try:

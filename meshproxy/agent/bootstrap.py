@@ -1,0 +1,203 @@
+"""The bootstrap that the proxy is started with: what Istio's `envoy_bootstrap.json` holds, made from the settings.
+
+    admin 127.0.0.1:15000          as everywhere in a mesh
+    listener 15021                 /healthz/ready goes to the agent, the only part that may be asked from outside
+    listener 15090                 /stats/prometheus goes to the admin interface
+    cluster xds-grpc, ads_config   where the configuration comes from, if there is a discovery address
+    cluster zipkin                 the collector of `tracing.zipkin`
+
+With `customConfigFile` the parts above that the file lacks are merged over it. That is how a sidecar runs without a
+control plane.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from meshproxy.agent.settings import AgentSettings
+
+_HCM = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+_ROUTER = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"
+_HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+_UPSTREAM_TLS = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
+
+
+def make_bootstrap(settings: AgentSettings, custom: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The bootstrap as the tree that its JSON stands for.
+
+    custom: the tree of `customConfigFile`. Then it is only what that file lacks, to be merged over it, so that errors
+    in the file name its own lines.
+    """
+    given = custom or {}
+    given_static = _mapping(given.get("static_resources"))
+    clusters = _clusters(settings)
+    bootstrap: dict[str, Any] = {"node": _lacking(_node(settings), _mapping(given.get("node")))}
+    if "admin" not in given:
+        bootstrap["admin"] = _admin(settings)
+    if settings.discovery_address and "dynamic_resources" not in given:
+        bootstrap["dynamic_resources"] = _dynamic()
+        clusters.append(_discovery_cluster(settings))
+    bootstrap["static_resources"] = {
+        "listeners": _not_named(_listeners(settings), given_static.get("listeners")),
+        "clusters": _not_named(clusters, given_static.get("clusters")),
+    }
+    if settings.stats_matcher:
+        bootstrap["stats_config"] = {"stats_matcher": {"inclusion_list": {"patterns": _patterns(settings)}}}
+    if settings.runtime_values:
+        layer = {"name": "global config", "static_layer": dict(settings.runtime_values)}
+        bootstrap["layered_runtime"] = {"layers": [layer]}
+    return bootstrap
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    """What isn't one is for the proxy to refuse."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def _lacking(ours: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Of ours what isn't given, mapping by mapping."""
+    result = {}
+    for name, value in ours.items():
+        if name not in given:
+            result[name] = value
+        elif isinstance(value, Mapping):
+            result[name] = _lacking(value, _mapping(given[name]))
+    return result
+
+
+def _not_named(ours: list[dict[str, Any]], given: Any) -> list[dict[str, Any]]:
+    names = {entry.get("name") for entry in given or () if isinstance(entry, Mapping)}
+    return [entry for entry in ours if entry["name"] not in names]
+
+
+def _node(settings: AgentSettings) -> dict[str, Any]:
+    return {"id": settings.node_id, "cluster": settings.service_cluster, "metadata": dict(settings.metadata)}
+
+
+def _address(host: str, port: int) -> dict[str, Any]:
+    return {"socket_address": {"address": host, "port_value": port}}
+
+
+def _admin(settings: AgentSettings) -> dict[str, Any]:
+    return {"address": _address("127.0.0.1", settings.ports.admin)}
+
+
+def _static_cluster(name: str, address: dict[str, Any]) -> dict[str, Any]:
+    endpoint = {"endpoint": {"address": address}}
+    return {
+        "name": name,
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [endpoint]}]},
+    }
+
+
+def _clusters(settings: AgentSettings) -> list[dict[str, Any]]:
+    clusters = []
+    if settings.ports.prometheus:
+        clusters.append(_static_cluster("prometheus_stats", _address("127.0.0.1", settings.ports.admin)))
+    if settings.ports.ready:
+        clusters.append(_static_cluster("agent", _address("127.0.0.1", settings.ports.status)))
+    zipkin = (settings.tracing.get("zipkin") or {}).get("address", "")
+    if zipkin:
+        host, _, port = str(zipkin).rpartition(":")
+        collector = _static_cluster("zipkin", _address(host, int(port)))
+        clusters.append(collector | {"type": "STRICT_DNS"})  # what a control plane's tracing configuration refers to
+    return clusters
+
+
+def _listeners(settings: AgentSettings) -> list[dict[str, Any]]:
+    listeners = []
+    if settings.ports.prometheus:
+        listeners.append(_relay("stats", settings.ports.prometheus, "/stats/prometheus", "prometheus_stats"))
+    if settings.ports.ready:
+        listeners.append(_relay("agent", settings.ports.ready, "/healthz/ready", "agent"))
+    return listeners
+
+
+def _relay(name: str, port: int, path: str, cluster: str) -> dict[str, Any]:
+    """A listener that passes one path on and knows no other."""
+    route = {"match": {"prefix": path}, "route": {"cluster": cluster}}
+    manager = {
+        "@type": _HCM,
+        "codec_type": "AUTO",
+        "stat_prefix": name,
+        "route_config": {"virtual_hosts": [{"name": "backend", "domains": ["*"], "routes": [route]}]},
+        "http_filters": [{"name": "envoy.filters.http.router", "typed_config": {"@type": _ROUTER}}],
+    }
+    chain = {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
+    return {"name": name, "address": _address("0.0.0.0", port), "filter_chains": [chain]}
+
+
+def _dynamic() -> dict[str, Any]:
+    source = {"ads": {}, "initial_fetch_timeout": "0s", "resource_api_version": "V3"}
+    return {
+        "lds_config": source,
+        "cds_config": dict(source),
+        "ads_config": {
+            "api_type": "DELTA_GRPC",
+            "set_node_on_first_message_only": True,
+            "transport_api_version": "V3",
+            "grpc_services": [{"envoy_grpc": {"cluster_name": "xds-grpc"}}],
+        },
+    }
+
+
+def _discovery_cluster(settings: AgentSettings) -> dict[str, Any]:
+    """The control plane: over a Unix socket, plain, or with the workload's certificate, as its address says."""
+    address = settings.discovery_address
+    if address.startswith(("unix:", "/", "./")):
+        cluster = _static_cluster("xds-grpc", {"pipe": {"path": address.removeprefix("unix:")}})
+    else:
+        host, _, port = address.rpartition(":")
+        cluster = _static_cluster("xds-grpc", _address(host, int(port or 15012)))
+        cluster["type"] = "STRICT_DNS"
+        cluster["dns_lookup_family"] = "ALL"
+        if port != "15010" and settings.variables.get("CONTROL_PLANE_AUTH", "MUTUAL_TLS") != "NONE":
+            cluster["transport_socket"] = _discovery_tls(settings, host)
+    cluster["typed_extension_protocol_options"] = {
+        _HTTP_OPTIONS: {
+            "@type": f"type.googleapis.com/{_HTTP_OPTIONS}",
+            "explicit_http_config": {
+                "http2_protocol_options": {"connection_keepalive": {"interval": "30s", "timeout": "10s"}}
+            },
+        }
+    }
+    return cluster
+
+
+def _discovery_tls(settings: AgentSettings, host: str) -> dict[str, Any]:
+    directory = settings.variables.get("OUTPUT_CERTS") or f"{settings.config_path}/certs"
+    name = settings.variables.get("ISTIOD_SAN") or ("istiod.istio-system.svc" if host == "localhost" else host)
+    context = {
+        "@type": _UPSTREAM_TLS,
+        "sni": name,
+        "common_tls_context": {
+            "alpn_protocols": ["h2"],
+            "tls_certificates": [
+                {
+                    "certificate_chain": {"filename": f"{directory}/cert-chain.pem"},
+                    "private_key": {"filename": f"{directory}/key.pem"},
+                    "watched_directory": {"path": directory},
+                }
+            ],
+            "validation_context": {
+                "trusted_ca": {"filename": f"{directory}/root-cert.pem"},
+                "match_typed_subject_alt_names": [{"san_type": "DNS", "matcher": {"exact": name}}],
+            },
+        },
+    }
+    return {"name": "envoy.transport_sockets.tls", "typed_config": context}
+
+
+def _patterns(settings: AgentSettings) -> list[dict[str, Any]]:
+    """`proxyStatsMatcher`, and what the agent itself reads."""
+    kinds = {"inclusionPrefixes": "prefix", "inclusionSuffixes": "suffix"}
+    patterns: list[dict[str, Any]] = [
+        {kind: value} for option, kind in kinds.items() for value in settings.stats_matcher.get(option) or ()
+    ]
+    for value in settings.stats_matcher.get("inclusionRegexps") or ():
+        patterns.append({"safe_regex": {"regex": value}})
+    needed = ("cluster_manager", "listener_manager", "server", "listener.", "istio")
+    return [*({"prefix": prefix} for prefix in needed), *patterns]

@@ -1,0 +1,71 @@
+"""One page of Prometheus' text format out of several: the agent's own, the proxy's, the application's.
+
+The application comes last: if it speaks OpenMetrics its page ends with `# EOF`, and nothing may follow that. A page
+that can't be had is left out and counted; a scrape that loses the proxy's figures because the application is down
+would be worse than none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+TEXT = "text/plain; version=0.0.4; charset=utf-8"
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What one source answered."""
+
+    body: bytes
+    content_type: str = TEXT
+
+
+class ScrapeCounts:
+    """How often a source couldn't be scraped, and how often the merged page was asked for."""
+
+    def __init__(self) -> None:
+        self.scrapes = 0
+        self.failures = {"envoy": 0, "application": 0, "agent": 0}
+
+    def render(self, ready: bool) -> bytes:
+        """The agent's own metrics, under pilot-agent's names."""
+        lines = [
+            "# HELP istio_agent_scrapes_total How many scrapes there were.",
+            "# TYPE istio_agent_scrapes_total counter",
+            f"istio_agent_scrapes_total {self.scrapes}",
+            "# HELP istio_agent_scrape_failures_total How many scrapes of a source failed.",
+            "# TYPE istio_agent_scrape_failures_total counter",
+        ]
+        lines += [f'istio_agent_scrape_failures_total{{type="{kind}"}} {n}' for kind, n in self.failures.items()]
+        lines += [
+            "# HELP istio_agent_ready Whether the proxy is ready.",
+            "# TYPE istio_agent_ready gauge",
+            f"istio_agent_ready {int(ready)}",
+        ]
+        return ("\n".join(lines) + "\n").encode()
+
+
+def is_open_metrics(content_type: str) -> bool:
+    return content_type.split(";")[0].strip().lower() == "application/openmetrics-text"
+
+
+def merge(agent: bytes, proxy: Page | None, applications: Sequence[Page]) -> Page:
+    """One page. Its type is the application's if there is exactly one, as its text keeps its own syntax."""
+    parts = [agent]
+    if proxy is not None:
+        parts.append(proxy.body)
+    several = len(applications) > 1
+    parts += [_without_end(page.body) if several else page.body for page in applications]
+    content_type = TEXT
+    if len(applications) == 1 and is_open_metrics(applications[0].content_type):
+        content_type = applications[0].content_type
+    body = b"".join(part if part.endswith(b"\n") or not part else part + b"\n" for part in parts)
+    if content_type == TEXT:
+        body = _without_end(body)
+    return Page(body, content_type)
+
+
+def _without_end(body: bytes) -> bytes:
+    stripped = body.rstrip()
+    return stripped[: -len(b"# EOF")] if stripped.endswith(b"# EOF") else body

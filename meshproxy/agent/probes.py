@@ -1,0 +1,112 @@
+"""The application's own probes, made by the agent in the kubelet's place.
+
+With mutual TLS required the kubelet can't reach the application, so the injector points each probe at the agent and
+hands the original over in `ISTIO_KUBE_APP_PROBERS`: JSON, path -> `httpGet`, `tcpSocket` or `grpc`, as in a pod's
+specification. A path that isn't there is 400, a probe that fails or has no answer 500, as with pilot-agent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from meshproxy.agent.http import HttpError, Reply, Request, fetch, text_reply
+from meshproxy.errors import ConfigError, Problem
+
+_VARIABLE = "ISTIO_KUBE_APP_PROBERS"
+_OURS = frozenset(("host", "user-agent", "connection", "content-length", "transfer-encoding", "accept-encoding"))
+_MAX_BODY = 10 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class Prober:
+    """One probe. kind: "http" or "tcp"; timeout in seconds; headers beside those of the kubelet's own request."""
+
+    kind: str
+    port: int
+    host: str = ""
+    path: str = "/"
+    https: bool = False
+    headers: tuple[tuple[str, str], ...] = ()
+    timeout: float = 1.0
+
+
+def read_probers(variables: Mapping[str, str]) -> dict[str, Prober]:
+    """Probers by path. Raises ConfigError."""
+    text = variables.get(_VARIABLE, "")
+    if not text:
+        return {}
+    try:
+        entries = json.loads(text)
+        return {path: _prober(entry) for path, entry in entries.items()}
+    except (ValueError, AttributeError, KeyError, TypeError, RecursionError) as error:
+        raise ConfigError(Problem(_VARIABLE, f"can't be read: {error}", "environment")) from None
+
+
+def _prober(entry: Mapping[str, object]) -> Prober:
+    timeout = float(str(entry.get("timeoutSeconds") or 1))
+    get, tcp = entry.get("httpGet"), entry.get("tcpSocket")
+    if isinstance(get, dict):
+        headers = tuple((str(field["name"]), str(field["value"])) for field in get.get("httpHeaders") or ())
+        path = str(get.get("path") or "/")
+        return Prober(
+            "http",
+            _port(get["port"]),
+            str(get.get("host") or ""),
+            path if path.startswith("/") else f"/{path}",
+            str(get.get("scheme") or "HTTP").upper() == "HTTPS",
+            headers,
+            timeout,
+        )
+    if isinstance(tcp, dict):
+        return Prober("tcp", _port(tcp["port"]), str(tcp.get("host") or ""), timeout=timeout)
+    raise ValueError("a probe has neither httpGet nor tcpSocket")
+
+
+def _port(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 65536:
+        raise ValueError(f"{value!r} is not the number of a port")
+    return value
+
+
+async def probe(prober: Prober, request: Request, application_ip: str) -> Reply:
+    """Make the probe. application_ip: where the application listens unless the probe names a host."""
+    host = prober.host or application_ip
+    try:
+        if prober.kind == "tcp":
+            async with asyncio.timeout(prober.timeout):
+                _, writer = await asyncio.open_connection(host, prober.port)
+            writer.close()
+            return Reply(200)
+        return await _probe_http(prober, request, host)
+    except (HttpError, OSError, TimeoutError) as error:
+        return text_reply(f"{error or 'no answer in time'}\n", 500)
+
+
+async def _probe_http(prober: Prober, request: Request, host: str) -> Reply:
+    headers = [(name, value) for name, value in request.headers.items() if name.lower() not in _OURS]
+    headers += prober.headers
+    if not any(name.lower() == "user-agent" for name, _ in headers):
+        headers.append(("user-agent", request.headers.get("user-agent", "kube-probe/meshproxy")))
+    reply = await fetch(
+        host,
+        prober.port,
+        prober.path,
+        headers=headers,
+        timeout=prober.timeout,
+        tls=_unverified() if prober.https else None,
+        max_body=_MAX_BODY,
+    )
+    kept = [(name, value) for name, value in reply.headers if name == "content-type"]
+    return Reply(reply.status, reply.body, kept)
+
+
+def _unverified() -> ssl.SSLContext:
+    """The kubelet doesn't verify the certificate of a probe either (Kubernetes: HTTP probes)."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context

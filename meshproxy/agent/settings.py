@@ -1,0 +1,284 @@
+"""What is wanted of the agent: Istio's environment variables and `PROXY_CONFIG`, read once and checked.
+
+`PROXY_CONFIG` is the JSON (or YAML) of Istio's `ProxyConfig`; `proxyMetadata` in it sets variables that the environment
+doesn't. What can't be read is an error that names its variable, all of them at once; fields of `ProxyConfig` that mean
+nothing here are named in a warning, as a control plane may be newer than its sidecars.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import yaml
+
+from meshproxy.errors import ConfigError, Problem
+
+T = TypeVar("T")
+
+_TRUE, _FALSE = frozenset(("1", "true", "t", "yes")), frozenset(("0", "false", "f", "no", ""))
+_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|us|ns|h|m|s)", re.ASCII)
+_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_READ = _words(
+    "configPath discoveryAddress drainDuration terminationDrainDuration statusPort proxyAdminPort concurrency"
+    " serviceCluster customConfigFile tracing proxyMetadata interceptionMode proxyStatsMatcher runtimeValues"
+)
+_OTHERS = _words(
+    "binaryPath parentShutdownDuration proxyBootstrapTemplatePath holdApplicationUntilProxyStarts image meshId"
+    " availabilityZone statNameLength controlPlaneAuthPolicy gatewayTopology"
+)
+"""What concerns the injector, the control plane (which reads it in the node's metadata), or another binary."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Where the agent and the parts of the bootstrap that it writes listen; 0 switches one off."""
+
+    admin: int = 15000
+    status: int = 15020
+    ready: int = 15021
+    prometheus: int = 15090
+    dns: int = 15053
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """How the proxy is ended. Seconds.
+
+    duration: `--drain-time-s`. termination: how long an ended pod goes on serving.
+    until_idle: wait instead until no connection is left, but no less than `minimum` and no longer than `deadline`.
+    """
+
+    duration: float = 45.0
+    termination: float = 5.0
+    until_idle: bool = False
+    minimum: float = 5.0
+    deadline: float = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class AgentSettings:
+    """Everything that the agent's parts ask for.
+
+    metadata: `node.metadata`. variables: the environment, `proxyMetadata` beneath it.
+    """
+
+    role: str = "sidecar"
+    pod_name: str = "meshproxy"
+    namespace: str = "default"
+    ip: str = "127.0.0.1"
+    service_account: str = "default"
+    domain: str = ""
+    trust_domain: str = "cluster.local"
+    cluster_id: str = "Kubernetes"
+    service_cluster: str = ""
+    discovery_address: str = ""
+    config_path: str = "./etc/istio/proxy"
+    custom_config_file: str = ""
+    concurrency: int | None = None
+    ports: Ports = Ports()
+    drain: Drain = Drain()
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    tracing: Mapping[str, Any] = field(default_factory=dict)
+    stats_matcher: Mapping[str, Any] = field(default_factory=dict)
+    runtime_values: Mapping[str, Any] = field(default_factory=dict)
+    dns_capture: bool = False
+    dns_table: str = ""
+    warnings: Sequence[str] = ()
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def node_id(self) -> str:
+        """`TYPE~IP~NAME.NAMESPACE~DOMAIN`, as istiod takes it apart."""
+        return f"{self.role}~{self.ip}~{self.pod_name}.{self.namespace}~{self.domain}"
+
+    @property
+    def spiffe_id(self) -> str:
+        return f"spiffe://{self.trust_domain}/ns/{self.namespace}/sa/{self.service_account}"
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of a Go or protobuf duration (`45s`, `1m30s`, `500ms`). Raises ValueError."""
+    parts = _DURATION.findall(text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise ValueError(f"'{text}' is not a duration such as 45s or 1m30s")
+    return float(sum(float(number) * _UNITS[unit] for number, unit in parts))
+
+
+def parse_flag(text: str) -> bool:
+    """Raises ValueError for what is neither true nor false."""
+    lowered = text.lower()
+    if lowered not in _TRUE | _FALSE:
+        raise ValueError(f"'{text}' is neither true nor false")
+    return lowered in _TRUE
+
+
+def parse_port(text: str) -> int:
+    """A port, or 0. Raises ValueError."""
+    if not text.isascii() or not text.isdigit() or int(text) > 65535:
+        raise ValueError(f"'{text}' is not a port")
+    return int(text)
+
+
+class _Reader:
+    """Takes values out of the environment and of `PROXY_CONFIG`, and gathers what is wrong with them."""
+
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        self.problems: list[Problem] = []
+        self.proxy = self._proxy_config(variables.get("PROXY_CONFIG", ""))
+        given = self.proxy.get("proxyMetadata") or {}
+        if not isinstance(given, dict):
+            self._complain("PROXY_CONFIG.proxyMetadata", "is not a mapping")
+            given = {}
+        self.variables = {**{str(name): str(value) for name, value in given.items()}, **variables}
+
+    def _complain(self, place: str, message: str) -> None:
+        self.problems.append(Problem(place, message, "environment"))
+
+    def _proxy_config(self, text: str) -> dict[str, Any]:
+        try:
+            parsed = yaml.safe_load(text) if text.strip() else {}
+        except (yaml.YAMLError, RecursionError) as error:
+            self._complain("PROXY_CONFIG", f"can't be read: {' '.join(str(error).split())[:200]}")
+            return {}
+        if not isinstance(parsed, dict):
+            self._complain("PROXY_CONFIG", "is not a mapping")
+            return {}
+        return {str(name): value for name, value in parsed.items()}
+
+    def variable(self, name: str, default: T, parse: Callable[[str], T]) -> T:
+        text = self.variables.get(name, "")
+        if not text:
+            return default
+        try:
+            return parse(text)
+        except ValueError as error:
+            self._complain(name, str(error))
+            return default
+
+    def option(self, name: str, default: T, parse: Callable[[str], T]) -> T:
+        """A field of `PROXY_CONFIG`."""
+        value = self.proxy.get(name)
+        if value is None:
+            return default
+        try:
+            return parse(str(value))
+        except ValueError as error:
+            self._complain(f"PROXY_CONFIG.{name}", str(error))
+            return default
+
+    def mapping(self, name: str) -> Mapping[str, Any]:
+        value = self.proxy.get(name)
+        if value is None or isinstance(value, dict):
+            return value or {}
+        self._complain(f"PROXY_CONFIG.{name}", "is not a mapping")
+        return {}
+
+    def metadata(self) -> dict[str, Any]:
+        """`node.metadata` out of `ISTIO_META_*` (text) and `ISTIO_METAJSON_*`."""
+        found: dict[str, Any] = {}
+        for name, value in sorted(self.variables.items()):
+            if name.startswith("ISTIO_META_"):
+                found[name.removeprefix("ISTIO_META_")] = value
+            elif name.startswith("ISTIO_METAJSON_"):
+                try:
+                    parsed = json.loads(value)
+                except (ValueError, RecursionError) as error:
+                    self._complain(name, f"is not JSON: {error}")
+                    continue
+                key = name.removeprefix("ISTIO_METAJSON_")
+                if key.startswith("METADATA") and isinstance(parsed, dict):
+                    found.update(parsed)
+                else:
+                    found[key] = parsed
+        return found
+
+
+def read_settings(variables: Mapping[str, str], *, role: str = "sidecar", domain: str = "") -> AgentSettings:
+    """The settings of an environment. role: "sidecar" or "router". Raises ConfigError with every problem found."""
+    reader = _Reader(variables)
+    env = reader.variables.get
+    namespace = env("POD_NAMESPACE", "default")
+    service_account = env("SERVICE_ACCOUNT", "default")
+    ports = Ports(
+        admin=reader.option("proxyAdminPort", 15000, parse_port),
+        status=reader.option("statusPort", 15020, parse_port),
+        ready=reader.variable("ENVOY_STATUS_PORT", 15021, parse_port),
+        prometheus=reader.variable("ENVOY_PROMETHEUS_PORT", 15090, parse_port),
+        dns=reader.variable("DNS_PROXY_ADDR", 15053, lambda text: parse_port(text.rpartition(":")[2])),
+    )
+    drain = _read_drain(reader)
+    metadata = reader.metadata()
+    pod, ip = env("POD_NAME", "meshproxy"), env("INSTANCE_IP", "") or env("POD_IP", "127.0.0.1")
+    cluster_id = metadata.get("CLUSTER_ID", "Kubernetes")
+    for name, value in (
+        ("NAME", pod),
+        ("NAMESPACE", namespace),
+        ("SERVICE_ACCOUNT", service_account),
+        ("CLUSTER_ID", cluster_id),
+        ("INSTANCE_IPS", ip),
+        ("INTERCEPTION_MODE", reader.option("interceptionMode", "REDIRECT", str)),
+        ("ISTIO_VERSION", "1.29.6"),
+    ):
+        metadata.setdefault(name, value)
+    if reader.proxy:
+        metadata.setdefault("PROXY_CONFIG", {k: v for k, v in reader.proxy.items() if k != "proxyMetadata"})
+    settings = AgentSettings(
+        role=role,
+        pod_name=pod,
+        namespace=namespace,
+        ip=ip,
+        service_account=service_account,
+        domain=domain or f"{namespace}.svc.cluster.local",
+        trust_domain=env("TRUST_DOMAIN", "cluster.local"),
+        cluster_id=str(cluster_id),
+        service_cluster=reader.option("serviceCluster", "", str)
+        or f"{metadata.get('WORKLOAD_NAME', 'istio-proxy')}.{namespace}",
+        discovery_address=reader.option("discoveryAddress", "", str),
+        config_path=reader.option("configPath", "./etc/istio/proxy", str),
+        custom_config_file=reader.option("customConfigFile", "", str),
+        concurrency=reader.option("concurrency", None, _count),
+        ports=ports,
+        drain=drain,
+        metadata=metadata,
+        tracing=reader.mapping("tracing"),
+        stats_matcher=reader.mapping("proxyStatsMatcher"),
+        runtime_values=reader.mapping("runtimeValues"),
+        dns_capture=reader.variable("ISTIO_META_DNS_CAPTURE", False, parse_flag),
+        dns_table=env("DNS_NAME_TABLE", ""),
+        warnings=[
+            f"PROXY_CONFIG.{name} means nothing to meshproxy"
+            for name in sorted(reader.proxy)
+            if name not in _READ | _OTHERS
+        ],
+        variables=reader.variables,
+    )
+    if reader.problems:
+        raise ConfigError(reader.problems)
+    return settings
+
+
+def _read_drain(reader: _Reader) -> Drain:
+    termination = reader.option("terminationDrainDuration", 5.0, parse_duration)
+    return Drain(
+        duration=reader.option("drainDuration", 45.0, parse_duration),
+        termination=reader.variable("TERMINATION_DRAIN_DURATION_SECONDS", termination, float),
+        until_idle=reader.variable("EXIT_ON_ZERO_ACTIVE_CONNECTIONS", False, parse_flag),
+        minimum=reader.variable("MINIMUM_DRAIN_DURATION", 5.0, parse_duration),
+        deadline=reader.variable("MESHPROXY_DRAIN_DEADLINE", 300.0, parse_duration),
+    )
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit():
+        raise ValueError(f"'{text}' is not a number of workers")
+    return int(text)

@@ -1,0 +1,139 @@
+"""The environment of a pod, as the injector writes it, becomes settings and a bootstrap."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from meshproxy.agent.bootstrap import make_bootstrap
+from meshproxy.agent.settings import parse_duration, read_settings
+from meshproxy.config.bootstrap_load import Source
+from meshproxy.errors import ConfigError
+from meshproxy.runtime.configuration import load_configuration
+
+POD = {
+    "POD_NAME": "web-1",
+    "POD_NAMESPACE": "shop",
+    "INSTANCE_IP": "10.0.0.5",
+    "SERVICE_ACCOUNT": "web",
+    "TRUST_DOMAIN": "mesh.test",
+    "ISTIO_META_WORKLOAD_NAME": "web",
+    "ISTIO_META_CLUSTER_ID": "east",
+    "ISTIO_METAJSON_LABELS": '{"app": "web"}',
+    "ISTIO_META_DNS_CAPTURE": "true",
+    "PROXY_CONFIG": json.dumps(
+        {
+            "discoveryAddress": "istiod.istio-system.svc:15012",
+            "concurrency": 2,
+            "terminationDrainDuration": "1m30s",
+            "proxyMetadata": {"MINIMUM_DRAIN_DURATION": "7s", "POD_NAME": "ignored"},
+            "tracing": {"zipkin": {"address": "zipkin.istio-system:9411"}},
+        }
+    ),
+}
+
+
+def test_identity_is_what_istiod_takes_apart() -> None:
+    settings = read_settings(POD)
+    assert settings.node_id == "sidecar~10.0.0.5~web-1.shop~shop.svc.cluster.local"
+    assert settings.spiffe_id == "spiffe://mesh.test/ns/shop/sa/web"
+    assert settings.service_cluster == "web.shop"
+    assert settings.metadata["LABELS"] == {"app": "web"}
+    assert settings.metadata["CLUSTER_ID"] == settings.cluster_id == "east"
+    assert settings.metadata["INSTANCE_IPS"] == "10.0.0.5"
+    assert settings.metadata["PROXY_CONFIG"]["concurrency"] == 2
+
+
+def test_the_environment_wins_over_proxy_metadata() -> None:
+    settings = read_settings(POD)
+    assert settings.pod_name == "web-1"
+    assert settings.drain.minimum == 7.0
+    assert settings.drain.termination == 90.0
+    assert settings.concurrency == 2
+    assert settings.dns_capture
+
+
+def test_every_problem_is_named_at_once() -> None:
+    wrong = {
+        "PROXY_CONFIG": '{"drainDuration": "soon", "statusPort": 99999}',
+        "ISTIO_META_DNS_CAPTURE": "perhaps",
+        "ISTIO_METAJSON_LABELS": "{",
+    }
+    with pytest.raises(ConfigError) as caught:
+        read_settings(wrong)
+    assert [problem.path for problem in caught.value.problems] == [
+        "PROXY_CONFIG.statusPort",
+        "PROXY_CONFIG.drainDuration",
+        "ISTIO_METAJSON_LABELS",
+        "ISTIO_META_DNS_CAPTURE",
+    ]
+
+
+@pytest.mark.parametrize("text", ["[1]", "{", "{a: {", "!!python/object:os.system x"])
+def test_a_proxy_config_that_is_no_mapping_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="PROXY_CONFIG"):
+        read_settings({"PROXY_CONFIG": text})
+
+
+def test_what_means_nothing_here_is_said() -> None:
+    settings = read_settings({"PROXY_CONFIG": '{"privateKeyProvider": {}, "image": {}}'})
+    assert settings.warnings == ["PROXY_CONFIG.privateKeyProvider means nothing to meshproxy"]
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("45s", 45.0), ("1m30s", 90.0), ("500ms", 0.5), ("1.5h", 5400.0), ("0s", 0.0)]
+)
+def test_durations(text: str, seconds: float) -> None:
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "5", "s", "5 s", "-5s", "5sx", "٥s"])
+def test_what_is_no_duration(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a duration"):
+        parse_duration(text)
+
+
+def names(bootstrap: dict[str, Any], kind: str) -> list[str]:
+    return [entry["name"] for entry in bootstrap["static_resources"][kind]]
+
+
+def test_a_custom_file_keeps_what_it_has_and_gets_the_rest() -> None:
+    custom = {
+        "node": {"id": "mine"},
+        "static_resources": {"listeners": [{"name": "agent"}], "clusters": [{"name": "app"}]},
+    }
+    bootstrap = make_bootstrap(read_settings({"POD_NAME": "web-1"}), custom)
+    assert "id" not in bootstrap["node"]
+    assert bootstrap["node"]["metadata"]["NAME"] == "web-1"
+    assert names(bootstrap, "listeners") == ["stats"]
+    assert names(bootstrap, "clusters") == ["prometheus_stats", "agent"]
+    assert "dynamic_resources" not in bootstrap
+    assert custom["static_resources"]["clusters"] == [{"name": "app"}]
+
+
+def test_the_bootstrap_without_a_control_plane_can_be_loaded() -> None:
+    bootstrap = make_bootstrap(read_settings({"PROXY_CONFIG": '{"runtimeValues": {"a.b": "1"}}'}))
+    configuration = load_configuration([Source("envoy-rev.json", json.dumps(bootstrap), json=True)])
+    assert {listener.name for listener in configuration.snapshot.listeners} == {"stats", "agent"}
+    assert configuration.snapshot.node.id.startswith("sidecar~127.0.0.1~meshproxy.default~")
+
+
+def test_discovery_speaks_delta_over_mutual_tls() -> None:
+    bootstrap = make_bootstrap(read_settings(POD))
+    ads = bootstrap["dynamic_resources"]["ads_config"]
+    assert ads["api_type"] == "DELTA_GRPC"
+    clusters = {cluster["name"]: cluster for cluster in bootstrap["static_resources"]["clusters"]}
+    assert set(clusters) == {"prometheus_stats", "agent", "zipkin", "xds-grpc"}
+    tls = clusters["xds-grpc"]["transport_socket"]["typed_config"]
+    assert tls["sni"] == "istiod.istio-system.svc"
+    assert tls["common_tls_context"]["alpn_protocols"] == ["h2"]
+
+
+@pytest.mark.parametrize("address", ["unix:/run/xds", "istiod:15010"])
+def test_discovery_without_tls(address: str) -> None:
+    bootstrap = make_bootstrap(read_settings({"PROXY_CONFIG": json.dumps({"discoveryAddress": address})}))
+    cluster = bootstrap["static_resources"]["clusters"][-1]
+    assert cluster["name"] == "xds-grpc"
+    assert "transport_socket" not in cluster
