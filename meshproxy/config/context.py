@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -72,6 +72,7 @@ class CompileContext:
     runtime: Mapping[str, Any] = field(default_factory=dict)
     cluster_names: frozenset[str] = frozenset()
     secrets: Mapping[str, Any] = field(default_factory=dict)
+    shared_objects: dict[Hashable, Any] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
     log_files: dict[str, Problem] = field(default_factory=dict)

@@ -19,6 +19,7 @@ from meshproxy.config.header_mutations import compile_mutations, compile_values
 from meshproxy.config.matchers import (
     compile_fraction,
     compile_header_matcher,
+    compile_runtime_flag,
     compile_runtime_fraction,
     compile_string_matcher,
 )
@@ -67,6 +68,8 @@ def factory_context(name: str, stats: StatsScope, context: CompileContext) -> Fa
         compile_metadata_matcher=compile_metadata_matcher,
         compile_filter_state_matcher=compile_filter_state_matcher,
         compile_route_match=lambda view: compile_request_match(view, context),
+        compile_runtime_flag=lambda view: compile_runtime_flag(view, context),
+        shared_objects=context.shared_objects,
     )
 
 

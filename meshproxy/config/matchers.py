@@ -114,6 +114,13 @@ def compile_runtime_fraction(view: ConfigView, context: CompileContext) -> Fract
     return runtime_fraction(context.runtime.get(view.text("runtime_key")), fraction)
 
 
+def compile_runtime_flag(view: ConfigView, context: CompileContext) -> bool:
+    """`RuntimeFeatureFlag`: the static runtime value of its key if there is one, else the default."""
+    value = context.runtime.get(view.text("runtime_key"))
+    default = view.boolean("default_value")
+    return value if isinstance(value, bool) else default
+
+
 def compile_runtime_double(view: ConfigView, context: CompileContext) -> float:
     """`RuntimeDouble`: the static runtime value of its key if there is one, else the default."""
     value = context.runtime.get(view.text("runtime_key"))

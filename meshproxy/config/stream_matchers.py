@@ -91,7 +91,8 @@ def compile_filter_state_matcher(view: ConfigView) -> StreamTest:
 
 
 def _state(stream: StreamInfo, key: str) -> object | None:
-    return stream.filter_state.get(key) if stream.filter_state else None
+    state = stream.known_state
+    return state.get(key) if state else None
 
 
 def _address_in(ranges: Any, value: object | None) -> bool:

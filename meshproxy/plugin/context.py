@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from meshproxy.clock import Clock
 from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
@@ -26,6 +26,9 @@ from meshproxy.plugin.stream_info import NO_CONNECTION, ConnectionInfo, StreamIn
 if TYPE_CHECKING:
     from meshproxy.plugin.upstream import Cluster, ClusterManager
     from meshproxy.plugin.view import ConfigView
+
+
+T = TypeVar("T")
 
 
 class Logger(Protocol):
@@ -63,7 +66,9 @@ class FactoryContext:
     compile_*: the compilers of things that several filters configure; they raise ConfigError. Their arguments are the
     messages that Envoy's filters have in common: `AccessLog`, a format string, `HeaderValueOption` with names to
     remove, `StringMatcher`, `HeaderMatcher`, `FractionalPercent`, `RuntimeFractionalPercent`, `DataSource`,
-    `route.v3.RateLimit`, `RouteMatch`, `HeaderValue` (each overwrites), `MetadataMatcher`, `FilterStateMatcher`.
+    `route.v3.RateLimit`, `RouteMatch`, `HeaderValue` (each overwrites), `MetadataMatcher`, `FilterStateMatcher`,
+    `RuntimeFeatureFlag`.
+    shared_objects: see `shared`.
     """
 
     name: str
@@ -87,6 +92,15 @@ class FactoryContext:
     compile_header_values: Callable[[Sequence[ConfigView]], HeaderMutations | None]
     compile_metadata_matcher: Callable[[ConfigView], Callable[[Mapping[str, Any] | None], bool]]
     compile_filter_state_matcher: Callable[[ConfigView], Callable[[StreamInfo], bool]]
+    compile_runtime_flag: Callable[[ConfigView], bool]
+    shared_objects: dict[Hashable, Any]
+
+    def shared(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What all filters of one configuration that name the same `key` have in common; `make` makes it once."""
+        if key not in self.shared_objects:
+            self.shared_objects[key] = make()
+        found: T = self.shared_objects[key]
+        return found
 
 
 @dataclass(frozen=True, slots=True)

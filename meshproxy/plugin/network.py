@@ -77,5 +77,8 @@ class NetworkFilter(Generic[C]):
         """Whether a drain should wait for this connection: something is under way that closing would lose."""
         return self.terminal
 
+    def on_refused(self, connection: Connection) -> None:
+        """The connection is over, and a filter before this one kept it from us; instead of `on_close`."""
+
     def on_close(self, connection: Connection) -> None:
-        """The connection is over; called exactly once."""
+        """The connection is over; called exactly once for each filter that heard of its beginning."""

@@ -94,6 +94,7 @@ class ConnectionInfo:
     direct_local_address: our end of the socket.
     remote_address: the peer, as PROXY protocol or X-Forwarded-For make it known; direct_remote_address: the other end
     of the socket. transport: "raw_buffer" or "tls". termination_details: why we closed it.
+    filter_state: what network filters keep for the streams that the connection carries.
     """
 
     connection_id: int = 0
@@ -118,6 +119,7 @@ class ConnectionInfo:
     filter_chain_metadata: Mapping[str, Mapping[str, Any]] | None = None
     listener_name: str = ""
     listener_metadata: Mapping[str, Mapping[str, Any]] | None = None
+    filter_state: dict[str, object] | None = None
 
     @property
     def local_ip(self) -> str:
@@ -263,6 +265,14 @@ class StreamInfo:
 
     dynamic_metadata: dict[str, dict[str, Any]] | None = None
     filter_state: dict[str, object] | None = None
+
+    @property
+    def known_state(self) -> dict[str, object] | None:
+        """The filter state with what the connection's has beside it: what is to be read, not changed."""
+        own, shared = self.filter_state, self.connection.filter_state
+        if not shared or own is shared:
+            return own
+        return {**shared, **own} if own else shared
 
     def add_flag(self, flag: str) -> None:
         """Set a response flag by its short name, such as "UF"; setting it again changes nothing."""

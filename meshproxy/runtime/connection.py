@@ -65,6 +65,7 @@ class ServerConnection(Connection):
         self._lost = False
         self.outwaited = False
         self._ended = False
+        self._begun = 0
         self._hook_waits = False
         self._held: list[tuple[int, bytes, bool]] = []
         self.stream = StreamInfo()
@@ -91,6 +92,7 @@ class ServerConnection(Connection):
         for position in range(at, len(self._filters)):
             if self._closing:
                 return
+            self._begun = position + 1
             result = self._filters[position].on_new_connection(self)
             if result is not None:
                 outcome = run_hook(self.worker.loop, result, partial(self._started, position + 1))
@@ -201,9 +203,9 @@ class ServerConnection(Connection):
         if isinstance(error, ConnectionResetError):
             self.info.detected_close_type = "RemoteReset"
         # Filters that haven't heard of a beginning (no handshake) don't hear of the end either.
-        for network_filter in self._filters if self.transport is not None else ():
+        for position, network_filter in enumerate(self._filters if self.transport is not None else ()):
             try:
-                network_filter.on_close(self)
+                (network_filter.on_close if position < self._begun else network_filter.on_refused)(self)
             except Exception as failure:  # a filter is foreign code; the others must hear of the end all the same
                 self.worker.log.error("network filter failed", error=repr(failure))
         self._on_closed(self)

@@ -17,6 +17,11 @@ from meshproxy.runtime.http_stream import HttpServerStream
 class HttpConnection(DownstreamConnection):
     """See the module. It is what filter chains name."""
 
+    def on_refused(self, connection: Connection) -> None:
+        stats = self.manager.stats
+        stats.cx_total.value += 1
+        stats.cx_destroy.value += 1
+
     def on_data(self, data: bytes, end: bool, connection: Connection) -> None:
         if end:
             self.connection.close()

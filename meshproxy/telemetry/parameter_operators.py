@@ -249,7 +249,7 @@ BUILDERS: dict[str, Builder] = {
     "EMIT_TIME": _time_builder("wall()", True, DEFAULT_UTC),
     "EMIT_TIME_LOCAL": _time_builder("wall()", False, DEFAULT_LOCAL),
     "ENVIRONMENT": _environment,
-    "FILTER_STATE": _filter_state_builder("info.filter_state"),
+    "FILTER_STATE": _filter_state_builder("info.known_state"),
     "GRPC_STATUS": _grpc_status,
     "HOSTNAME": _hostname,
     "METADATA": _metadata,

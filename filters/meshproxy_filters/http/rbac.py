@@ -14,7 +14,7 @@ from meshproxy.plugin.context import FactoryContext, Stream
 from meshproxy.plugin.http import HttpFilter
 from meshproxy.plugin.replies import LocalReply
 from meshproxy.plugin.stats import Counter
-from meshproxy_filters.http.rbac_rules import RuleSet, compile_rules
+from meshproxy_filters.rbac_rules import RuleSet, compile_rules
 
 if TYPE_CHECKING:
     from meshproxy.plugin.view import ConfigView

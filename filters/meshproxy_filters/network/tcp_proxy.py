@@ -23,6 +23,7 @@ from meshproxy.plugin.network import NetworkFilter
 from meshproxy.plugin.replies import ResetReason
 from meshproxy.plugin.stream_info import StreamInfo
 from meshproxy.plugin.upstream import Cluster, TcpUpstream
+from meshproxy_filters.filter_state_values import TCP_CLUSTER
 from meshproxy_filters.network.tcp_proxy_config import TcpProxyConfig
 
 if TYPE_CHECKING:
@@ -86,6 +87,13 @@ class TcpProxy(NetworkFilter[TcpProxyConfig]):
         if self._upstream is not None:
             self._upstream.read_disable(blocked)
 
+    def on_refused(self, connection: Connection) -> None:
+        self.connection = connection
+        self.info = connection.stream
+        self._now = connection.clock.now
+        self.config.stats.cx_total.value += 1
+        self._over()
+
     def on_close(self, connection: Connection) -> None:
         if self._upstream is not None:
             upstream, self._upstream = self._upstream, None
@@ -97,7 +105,9 @@ class TcpProxy(NetworkFilter[TcpProxyConfig]):
     def _connect(self) -> None:
         """Pick a cluster and a host and open a connection; close the client where that can't be."""
         info = self.info
-        name = self.config.choose_cluster(self.context.rng)
+        state = info.filter_state
+        chosen = state.get(TCP_CLUSTER) if state else None
+        name = str(chosen) if chosen else self.config.choose_cluster(self.context.rng)
         cluster = self.connection.clusters.get(name)
         if cluster is None:
             self.config.stats.no_route.value += 1

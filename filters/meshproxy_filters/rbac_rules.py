@@ -4,23 +4,27 @@ A policy holds for a request when one of its permissions and one of its principa
 of their names, as in Envoy, because the name of the first that holds goes into logs and metadata.
 
 What can't be decided must not be decided: a rule of a kind that isn't known here is a fault of the configuration,
-never one that matches nothing (in a DENY policy that would let everybody in).
+never one that matches nothing (in a DENY policy that would let everybody in). The same holds for rules about a request
+where there is only a connection.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from meshproxy.address import CidrRange
-from meshproxy.plugin.context import FactoryContext, Stream
-from meshproxy.plugin.stream_info import TlsInfo, split_address
+from meshproxy.plugin.context import FactoryContext
+from meshproxy.plugin.stream_info import StreamInfo, TlsInfo, split_address
 
 if TYPE_CHECKING:
     from meshproxy.plugin.view import ConfigView
 
-Rule = Callable[[Stream], bool]
+Rule = Callable[[Any], bool]
+"""Of a `Stream`, or of the `StreamInfo` of a connection."""
+
+_ABOUT_REQUESTS = ("header", "url_path")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,7 +34,7 @@ class RuleSet:
     action: str
     policies: tuple[tuple[str, Rule], ...]
 
-    def decide(self, stream: Stream) -> tuple[bool, str]:
+    def decide(self, stream: Any) -> tuple[bool, str]:
         """Whether the request may pass, and the name of the policy that held, "" if none did."""
         for name, holds in self.policies:
             if holds(stream):
@@ -38,12 +42,12 @@ class RuleSet:
         return self.action != "ALLOW", ""
 
 
-def compile_rules(view: ConfigView, context: FactoryContext) -> RuleSet:
-    """`config.rbac.v3.RBAC`. Raises ConfigError."""
+def compile_rules(view: ConfigView, context: FactoryContext, *, requests: bool = True) -> RuleSet:
+    """`config.rbac.v3.RBAC`. requests: whether there are requests to decide about. Raises ConfigError."""
     policies = []
     for name, policy in sorted(view.view_map("policies").items()):
-        permissions = [_permission(entry, context) for entry in policy.views("permissions")]
-        principals = [_principal(entry, context) for entry in policy.views("principals")]
+        permissions = [_permission(entry, context, requests) for entry in policy.views("permissions")]
+        principals = [_principal(entry, context, requests) for entry in policy.views("principals")]
         policies.append((name, _all((_any(permissions), _any(principals)))))
     return RuleSet(view.enum("action"), tuple(policies))
 
@@ -67,21 +71,21 @@ def _not(rule: Rule) -> Rule:
     return lambda stream: not rule(stream)
 
 
-def _always(stream: Stream) -> bool:
+def _always(stream: Any) -> bool:
     return True
 
 
-def _permission(view: ConfigView, context: FactoryContext) -> Rule:
+def _permission(view: ConfigView, context: FactoryContext, requests: bool) -> Rule:
     match view.which("rule"):
         case "any":
             view.boolean("any")
             return _always
         case "and_rules":
-            return _all([_permission(entry, context) for entry in view.required("and_rules").views("rules")])
+            return _all([_permission(entry, context, requests) for entry in view.required("and_rules").views("rules")])
         case "or_rules":
-            return _any([_permission(entry, context) for entry in view.required("or_rules").views("rules")])
+            return _any([_permission(entry, context, requests) for entry in view.required("or_rules").views("rules")])
         case "not_rule":
-            return _not(_permission(view.required("not_rule"), context))
+            return _not(_permission(view.required("not_rule"), context, requests))
         case "destination_ip":
             return _address_rule(view, "destination_ip", lambda stream: stream.connection.local_ip)
         case "destination_port":
@@ -95,22 +99,24 @@ def _permission(view: ConfigView, context: FactoryContext) -> Rule:
             matches = context.compile_string_matcher(view.required("requested_server_name"))
             return lambda stream: matches(stream.connection.requested_server_name)
         case "header" | "url_path" | "metadata" | "sourced_metadata" as kind:
+            if kind in _ABOUT_REQUESTS and not requests:
+                view.fail(f"a connection has no request for the rule '{kind}' to look at", kind)
             return _shared_rule(view, kind, context)
         case other:
             view.fail(f"a permission of the kind '{other}' isn't supported by meshproxy", other or "")
 
 
-def _principal(view: ConfigView, context: FactoryContext) -> Rule:
+def _principal(view: ConfigView, context: FactoryContext, requests: bool) -> Rule:
     match view.which("identifier"):
         case "any":
             view.boolean("any")
             return _always
         case "and_ids":
-            return _all([_principal(entry, context) for entry in view.required("and_ids").views("ids")])
+            return _all([_principal(entry, context, requests) for entry in view.required("and_ids").views("ids")])
         case "or_ids":
-            return _any([_principal(entry, context) for entry in view.required("or_ids").views("ids")])
+            return _any([_principal(entry, context, requests) for entry in view.required("or_ids").views("ids")])
         case "not_id":
-            return _not(_principal(view.required("not_id"), context))
+            return _not(_principal(view.required("not_id"), context, requests))
         case "authenticated":
             return _authenticated_rule(view.required("authenticated"), context)
         case "source_ip":
@@ -122,23 +128,25 @@ def _principal(view: ConfigView, context: FactoryContext) -> Rule:
         case "filter_state":
             return context.compile_filter_state_matcher(view.required("filter_state"))
         case "header" | "url_path" | "metadata" | "sourced_metadata" as kind:
+            if kind in _ABOUT_REQUESTS and not requests:
+                view.fail(f"a connection has no request for the rule '{kind}' to look at", kind)
             return _shared_rule(view, kind, context)
         case other:
             view.fail(f"a principal of the kind '{other}' isn't supported by meshproxy", other or "")
 
 
-def _remote_ip(stream: Stream) -> str:
+def _remote_ip(stream: StreamInfo) -> str:
     return split_address(stream.remote_address)[0] if stream.remote_address else stream.connection.remote_ip
 
 
-def _address_rule(view: ConfigView, field: str, read: Callable[[Stream], str]) -> Rule:
+def _address_rule(view: ConfigView, field: str, read: Callable[[StreamInfo], str]) -> Rule:
     range_view = view.required(field)
     try:
         cidr = CidrRange.parse(range_view.text("address_prefix"), range_view.integer("prefix_len"))
     except ValueError as error:
         range_view.fail(str(error))
 
-    def holds(stream: Stream) -> bool:
+    def holds(stream: Any) -> bool:
         ip = read(stream)
         return bool(ip) and cidr.contains(ip)
 
@@ -168,7 +176,7 @@ def _authenticated_rule(view: ConfigView, context: FactoryContext) -> Rule:
         return lambda stream: stream.connection.tls is not None
     matches = context.compile_string_matcher(name)
 
-    def holds(stream: Stream) -> bool:
+    def holds(stream: Any) -> bool:
         tls: TlsInfo | None = stream.connection.tls
         if tls is None:
             return False
