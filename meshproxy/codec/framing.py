@@ -27,7 +27,7 @@ _NEVER_NOMINATED = frozenset({"x-forwarded-for", "x-forwarded-host", "x-forwarde
 _WITHOUT_BODY = frozenset({"GET", "HEAD", "DELETE", "TRACE", "CONNECT"})
 
 
-def _is_length(text: str) -> bool:
+def is_length(text: str) -> bool:
     """1 to 18 digits. isdigit() alone would take a superscript two, but not from ASCII."""
     return len(text) <= 18 and text.isascii() and text.isdigit()
 
@@ -59,7 +59,7 @@ def body_length(headers: Headers, allow_chunked_length: bool) -> int:
     if length is not None:
         if headers.repeated and len(headers.get_all("content-length")) > 1:
             raise bad_request("repeated Content-Length")
-        if not _is_length(length):
+        if not is_length(length):
             raise bad_request("Content-Length is not a number")
         return int(length)
     if coding is None:
@@ -73,7 +73,7 @@ def body_length(headers: Headers, allow_chunked_length: bool) -> int:
 def plain_length(fields: dict[str, str]) -> int | None:
     """The length, in the commonest case: a single well-formed Content-Length and no Transfer-Encoding. Else None."""
     length = fields.get("content-length")
-    if length is None or "transfer-encoding" in fields or not _is_length(length):
+    if length is None or "transfer-encoding" in fields or not is_length(length):
         return None
     return int(length)
 
