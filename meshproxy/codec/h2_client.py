@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 from meshproxy.codec import h2_frames as h2
 from meshproxy.codec.framing import connection_options
-from meshproxy.codec.h2_connection import BUFFER_LIMIT, Http2Codec
+from meshproxy.codec.h2_connection import Http2Codec
 from meshproxy.codec.h2_fields import read_response, violation
+from meshproxy.codec.h2_output import BUFFER_LIMIT
 from meshproxy.codec.h2_stream import Stream
 from meshproxy.codec.hpack_static import FIELD_INDEX, Field
 from meshproxy.codec.sinks import Http2ClientSink

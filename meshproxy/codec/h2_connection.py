@@ -1,9 +1,8 @@
 """One HTTP/2 connection (RFC 9113), what both roles share: bytes in, calls of a sink out; and the output, on demand.
 
-`receive` cuts frames and acts on each at once. What is to be written gathers in a list that `take` joins, so that a
-turn of the loop costs one write. DATA leaves only within the peer's windows and while the transport has room (`hold`);
-what doesn't is queued on its stream, whose owner is told to pause at `buffer_limit`. The other direction is the owner's
-to slow: bytes that it doesn't call `consumed` for aren't given back to the peer's windows.
+`receive` cuts frames and acts on each at once; this file reads HEADERS and DATA, `h2_control` the others, `h2_output`
+sends, and the roles are in `h2_server` and `h2_client`. How fast a peer may send is the owner's to say: bytes that it
+doesn't call `consumed` for aren't given back to the peer's windows.
 
 Invariants:
 - nothing that a peer sends raises an exception or grows memory without a bound: a connection holds at most one frame in
@@ -16,39 +15,24 @@ Invariants:
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from meshproxy.codec import h2_frames as h2
+from meshproxy.codec.h2_control import CONNECTION_DETAILS, Control, Fault
 from meshproxy.codec.h2_fields import read_trailers, violation
-from meshproxy.codec.h2_limits import MAX_CONTINUATIONS, MAX_SETTINGS_ENTRIES, WINDOW_UPDATE_BASE, ResetBudget
+from meshproxy.codec.h2_limits import MAX_CONTINUATIONS
+from meshproxy.codec.h2_output import BUFFER_LIMIT
 from meshproxy.codec.h2_stream import Stream
-from meshproxy.codec.hpack_decode import Decoder
-from meshproxy.codec.hpack_encode import Encoder
 from meshproxy.codec.hpack_static import Field, HpackError
 from meshproxy.codec.sinks import Http2Sink
 from meshproxy.errors import ProtocolError
-from meshproxy.headers import Headers
 from meshproxy.model.codec import Http2Options
 
-#: Most bytes that wait on one stream before its sender is told to pause; Envoy's buffer limit of a connection.
-BUFFER_LIMIT = 1024 * 1024
 #: The block of a message that is too large is taken up to so many times the limit, so that only its stream fails.
 BLOCK_SLACK = 4
 
-_CONNECTION_DETAILS = "http2.protocol_error"
 
-
-class Fault(Exception):
-    """The peer broke the connection: GOAWAY with `code`."""
-
-    def __init__(self, code: int, message: str, details: str = _CONNECTION_DETAILS) -> None:
-        super().__init__(message)
-        self.code = code
-        self.details = details
-
-
-class Http2Codec:
+class Http2Codec(Control):
     """What both roles share. Never raises because of what it reads; `sink` is told instead.
 
     sid: everywhere the number of a stream. A call for a stream that is gone is ignored, so an owner needs no care about
@@ -56,67 +40,28 @@ class Http2Codec:
     now: seconds that never go back; asked for the limits that are rates.
     buffer_limit: bytes queued on a stream beyond which `on_stream_blocked` tells its owner.
 
-    failed: after a connection error, or `goaway` with a code other than 0; nothing is read any more.
     last_peer_sid: the highest stream of the peer that was taken (server role); what the second step of a drain names.
-    peer_allows_connect: the peer has said that it takes extended CONNECT.
     """
-
-    is_server: bool
 
     def __init__(
         self, sink: Http2Sink, options: Http2Options, now: Callable[[], float], buffer_limit: int = BUFFER_LIMIT
     ) -> None:
-        self._sink = sink
-        self._options = options
-        self._now = now
-        self._high = buffer_limit
-        self._low = buffer_limit // 2
+        super().__init__(sink, options, now, buffer_limit)
+        self.last_peer_sid = 0
         self._max_list = options.max_headers_kb * 1024
         self._max_block = max(self._max_list * BLOCK_SLACK, 65_536)
-        self.failed = False
-        self.last_peer_sid = 0
-        self.peer_allows_connect = False
-        # Reading.
         self._preface = h2.PREFACE if self.is_server else b""
         self._pending = bytearray()
         self._needed = 0
-        self._expects_settings = True
-        self._decoder = Decoder(options.underscores != "ALLOW")
         self._block: list[bytes] | None = None
         self._block_size = 0
         self._block_sid = 0
         self._block_flags = 0
-        # Streams; `_highest` is the highest number that the opener of streams has used.
-        self._streams: dict[int, Stream] = {}
-        self._highest = 0
-        self._going_away = h2.MAX_SID
-        self._resets = ResetBudget(now)
-        # What the peer may send. Until it has acknowledged our SETTINGS it may go by the default.
-        self._stream_window = max(options.initial_stream_window_size, h2.DEFAULT_WINDOW)
-        self._unacknowledged = 1
+        self._empty_frames = 0
         self._receive_left = options.initial_connection_window_size
         self._returnable = 0
         self._return_at = options.initial_connection_window_size // 2
         self._return_stream_at = max(options.initial_stream_window_size // 2, 1)
-        # What we may send.
-        self._encoder = Encoder(options.hpack_table_size)
-        self._send_left = h2.DEFAULT_WINDOW
-        self._peer_window = h2.DEFAULT_WINDOW
-        self._peer_frame_size = h2.MAX_FRAME_SIZE
-        self._peer_max_streams = 1024
-        self._most_credit = 0
-        self._waiting: dict[int, Stream] = {}
-        self._held = False
-        # The output, and how many frames of it haven't been written.
-        self._out: list[bytes | memoryview] = []
-        self._frames = 0
-        self._control_frames = 0
-        # Floods.
-        self._empty_frames = 0
-        self._priority_frames = 0
-        self._window_updates = 0
-        self._opened = 0
-        self._data_frames = 0
 
     def _start(self, first: bytes, disable_push: bool) -> None:
         """What goes out first, as Envoy orders it."""
@@ -137,59 +82,6 @@ class Http2Codec:
     def open_streams(self) -> int:
         """How many streams live."""
         return len(self._streams)
-
-    # -- output
-
-    def _emit(self, frame: bytes, body: bytes | memoryview = b"") -> None:
-        self._frames += 1
-        out = self._out
-        if out:
-            out.append(frame)
-            out.append(body)
-        else:
-            out.append(frame)
-            out.append(body)
-            self._sink.on_output()
-        if self._frames > self._options.max_outbound_frames:
-            self._flooded("outbound_flood")
-
-    def _emit_control(self, frame: bytes) -> None:
-        """A frame that a peer can make us send at will: acknowledgements and resets."""
-        self._control_frames += 1
-        self._emit(frame)
-        if self._control_frames > self._options.max_outbound_control_frames:
-            self._flooded("outbound_control_flood")
-
-    def _flooded(self, counter: str) -> None:
-        """Too much waits to be written: the peer doesn't read, so no GOAWAY would reach it."""
-        if not self.failed:
-            self._sink.on_count(counter)
-            self._out.clear()
-            self._fail(ProtocolError(400, "http2.outbound_frames_flood", counter))
-
-    def take(self) -> bytes:
-        """All that is to be written now; b"" if nothing. What is taken counts as written unless `hold(True)`."""
-        out = self._out
-        if not out:
-            return b""
-        data = b"".join(out)
-        out.clear()
-        if not self._held:
-            self._frames = self._control_frames = 0
-        return data
-
-    def hold(self, held: bool) -> None:
-        """The transport's buffer is full (`pause_writing`), or has room again.
-
-        While held, DATA stays queued on its streams, and `take` gives only control frames and heads, which count
-        against the limits of outbound frames.
-        """
-        self._held = held
-        if not held:
-            self._frames = self._control_frames = 0
-            self._pump()
-
-    # -- input
 
     def receive(self, data: bytes) -> None:
         """Take bytes from the peer. Must not be called from within a hook."""
@@ -215,7 +107,7 @@ class Http2Codec:
         """What follows the client's preface. Something else than the preface ends the connection without a word."""
         expected = self._preface[: len(data)]
         if data[: len(expected)] != expected:
-            self._fail(ProtocolError(400, _CONNECTION_DETAILS, "not the preface of HTTP/2"))
+            self._fail(ProtocolError(400, CONNECTION_DETAILS, "not the preface of HTTP/2"))
             return b""
         self._preface = self._preface[len(expected) :]
         return data[len(expected) :]
@@ -279,36 +171,9 @@ class Http2Codec:
 
     def _fail(self, error: ProtocolError) -> None:
         """The end of the connection."""
-        if self.failed:
-            return
-        self.failed = True
-        self._streams.clear()
-        self._waiting.clear()
         self._pending = bytearray()
         self._block = None
-        self._sink.on_connection_error(error)
-
-    def _message_fault(self, sid: int, error: ProtocolError) -> None:
-        """The peer's message is malformed: the end of its stream, or of the connection, without GOAWAY as in Envoy."""
-        self._sink.on_count("rx_messaging_error")
-        if self._options.override_stream_error_on_invalid_http_message:
-            self._stream_fault(sid, h2.PROTOCOL_ERROR, error)
-        else:
-            self._fail(error)
-
-    def _stream_fault(self, sid: int, code: int, error: ProtocolError) -> None:
-        stream = self._streams.get(sid)
-        self._emit_reset(sid, code)
-        if stream is not None:
-            self._close(stream, True)
-            if stream.forgotten:
-                return
-        if not self.failed:
-            self._sink.on_stream_error(sid, error)
-
-    def _emit_reset(self, sid: int, code: int) -> None:
-        self._sink.on_count("tx_reset")
-        self._emit_control(h2.rst_stream(sid, code))
+        super()._fail(error)
 
     def _count_empty(self, empty: bool) -> None:
         if not empty:
@@ -318,8 +183,6 @@ class Http2Codec:
         if self._empty_frames > self._options.max_consecutive_inbound_frames_with_empty_payload:
             self._sink.on_count("inbound_empty_frames_flood")
             raise Fault(h2.ENHANCE_YOUR_CALM, "too many empty frames", "http2.inbound_empty_frame_flood")
-
-    # -- fields
 
     def _read_headers(self, flags: int, sid: int, payload: bytes) -> None:
         if not payload or self._empty_frames:
@@ -411,8 +274,6 @@ class Http2Codec:
         if not stream.local_open:
             self._close(stream, False)
 
-    # -- bodies in
-
     def _read_data(self, flags: int, sid: int, payload: bytes) -> None:
         length = len(payload)
         if length > h2.MAX_FRAME_SIZE:
@@ -481,301 +342,6 @@ class Http2Codec:
             self._receive_left += self._returnable
             self._returnable = 0
 
-    # -- other frames
-
-    def _check_not_idle(self, sid: int, name: str) -> None:
-        """A frame for a stream that was never opened breaks the connection."""
-        if sid > self._highest or sid % 2 == 0:
-            raise Fault(h2.PROTOCOL_ERROR, f"{name} on an idle stream")
-
-    def _read_reset(self, sid: int, payload: bytes) -> None:
-        if len(payload) != 4:
-            raise Fault(h2.FRAME_SIZE_ERROR, "RST_STREAM has 4 bytes")
-        if sid == 0:
-            raise Fault(h2.PROTOCOL_ERROR, "RST_STREAM on stream 0")
-        self._check_not_idle(sid, "RST_STREAM")
-        if self.is_server and not self._resets.spend():
-            raise Fault(h2.INTERNAL_ERROR, "too many resets", "http2.reset_flood")
-        stream = self._streams.get(sid)
-        if stream is None:
-            return
-        self._sink.on_count("rx_reset")
-        self._close(stream, True)
-        if not stream.forgotten and not self.failed:
-            self._sink.on_stream_reset(sid, int.from_bytes(payload, "big"))
-
-    def _read_priority(self, sid: int, payload: bytes) -> None:
-        """Priorities are ignored, as RFC 9113 section 5.3.2 allows."""
-        if len(payload) != 5:
-            raise Fault(h2.FRAME_SIZE_ERROR, "PRIORITY has 5 bytes")
-        if sid == 0:
-            raise Fault(h2.PROTOCOL_ERROR, "PRIORITY on stream 0")
-        if int.from_bytes(payload[:4], "big") & h2.MAX_SID == sid:
-            raise Fault(h2.PROTOCOL_ERROR, "a stream depends on itself")
-        self._priority_frames += 1
-        if self._priority_frames > self._options.max_inbound_priority_frames_per_stream * (1 + self._opened):
-            self._sink.on_count("inbound_priority_frames_flood")
-            raise Fault(h2.ENHANCE_YOUR_CALM, "too many PRIORITY frames", "http2.inbound_priority_frames_flood")
-
-    def _read_ping(self, flags: int, sid: int, payload: bytes) -> None:
-        if len(payload) != 8:
-            raise Fault(h2.FRAME_SIZE_ERROR, "PING has 8 bytes")
-        if sid:
-            raise Fault(h2.PROTOCOL_ERROR, "PING on a stream")
-        if flags & h2.ACK:
-            self._sink.on_ping_ack(payload)
-        else:
-            self._emit_control(h2.ping(payload, h2.ACK))
-
-    def _read_goaway(self, sid: int, payload: bytes) -> None:
-        if sid:
-            raise Fault(h2.PROTOCOL_ERROR, "GOAWAY on a stream")
-        if len(payload) < 8:
-            raise Fault(h2.FRAME_SIZE_ERROR, "GOAWAY has 8 bytes or more")
-        last = int.from_bytes(payload[:4], "big") & h2.MAX_SID
-        self._peer_goes_away(last)
-        if not self.failed:
-            self._sink.on_goaway(last, int.from_bytes(payload[4:8], "big"))
-
-    def _peer_goes_away(self, last_sid: int) -> None:
-        """Only a client opens streams, so only it has any that the peer can leave out."""
-
-    # -- windows of the peer
-
-    def _read_window_update(self, sid: int, payload: bytes) -> None:
-        if len(payload) != 4:
-            raise Fault(h2.FRAME_SIZE_ERROR, "WINDOW_UPDATE has 4 bytes")
-        self._window_updates += 1
-        per_data = self._options.max_inbound_window_update_frames_per_data_frame_sent
-        if self._window_updates > WINDOW_UPDATE_BASE + 2 * (self._opened + per_data * self._data_frames):
-            self._sink.on_count("inbound_window_update_frames_flood")
-            raise Fault(h2.ENHANCE_YOUR_CALM, "too many WINDOW_UPDATEs", "http2.inbound_window_update_frames_flood")
-        count = int.from_bytes(payload, "big") & h2.MAX_WINDOW
-        if sid == 0:
-            if count == 0:
-                raise Fault(h2.PROTOCOL_ERROR, "WINDOW_UPDATE by 0")
-            self._send_left += count
-            if self._send_left > h2.MAX_WINDOW:
-                raise Fault(h2.FLOW_CONTROL_ERROR, "the connection's window is too large")
-            self._pump()
-            return
-        stream = self._streams.get(sid)
-        if stream is None:
-            self._check_not_idle(sid, "WINDOW_UPDATE")
-            return
-        if count == 0:
-            self._stream_fault(sid, h2.PROTOCOL_ERROR, violation("WINDOW_UPDATE by 0"))
-            return
-        stream.credit += count
-        if stream.credit > self._most_credit:
-            self._most_credit = stream.credit
-        if stream.credit + self._peer_window > h2.MAX_WINDOW:
-            self._stream_fault(sid, h2.FLOW_CONTROL_ERROR, violation("the stream's window is too large"))
-        elif stream.queue:
-            self._flush(stream)
-
-    def _read_settings(self, flags: int, sid: int, payload: bytes) -> None:
-        if sid:
-            raise Fault(h2.PROTOCOL_ERROR, "SETTINGS on a stream")
-        if flags & h2.ACK:
-            if payload:
-                raise Fault(h2.FRAME_SIZE_ERROR, "an acknowledgement is empty")
-            self._settings_acknowledged()
-            return
-        if len(payload) % 6:
-            raise Fault(h2.FRAME_SIZE_ERROR, "SETTINGS has 6 bytes for each")
-        if len(payload) > 6 * MAX_SETTINGS_ENTRIES:
-            raise Fault(h2.ENHANCE_YOUR_CALM, "too many settings")
-        self._expects_settings = False
-        for name, value in h2.iter_settings(payload):
-            self._read_setting(name, value)
-        self._emit_control(h2.SETTINGS_ACK)
-        if not self.failed:
-            self._sink.on_settings()
-            self._pump()
-
-    def _settings_acknowledged(self) -> None:
-        if self._unacknowledged:
-            self._unacknowledged -= 1
-            self._decoder.set_limit(self._options.hpack_table_size)
-            less = self._stream_window - self._options.initial_stream_window_size
-            if less > 0:
-                self._stream_window -= less
-                for stream in self._streams.values():
-                    stream.receive_left -= less
-
-    def _read_setting(self, name: int, value: int) -> None:
-        if name == h2.HEADER_TABLE_SIZE:
-            self._encoder.allow(value)
-        elif name == h2.ENABLE_PUSH:
-            if value > 1 or (value and not self.is_server):
-                raise Fault(h2.PROTOCOL_ERROR, "ENABLE_PUSH is 0 or, from a client, 1")
-        elif name == h2.MAX_CONCURRENT_STREAMS:
-            self._peer_max_streams = value
-        elif name == h2.INITIAL_WINDOW_SIZE:
-            if value > h2.MAX_WINDOW:
-                raise Fault(h2.FLOW_CONTROL_ERROR, "INITIAL_WINDOW_SIZE is too large")
-            self._peer_window = value
-            if value + self._most_credit > h2.MAX_WINDOW and any(
-                value + stream.credit > h2.MAX_WINDOW for stream in self._streams.values()
-            ):
-                raise Fault(h2.FLOW_CONTROL_ERROR, "INITIAL_WINDOW_SIZE makes a window too large")
-        elif name == h2.MAX_FRAME_SIZE_SETTING:
-            if not h2.MAX_FRAME_SIZE <= value <= h2.LARGEST_FRAME_SIZE:
-                raise Fault(h2.PROTOCOL_ERROR, "MAX_FRAME_SIZE is out of its range")
-            self._peer_frame_size = value
-        elif name == h2.ENABLE_CONNECT_PROTOCOL:
-            if value > 1 or (self.peer_allows_connect and not value):
-                raise Fault(h2.PROTOCOL_ERROR, "ENABLE_CONNECT_PROTOCOL is 0 or 1, and stays 1")
-            self.peer_allows_connect = bool(value)
-
-    # -- messages out
-
-    def _emit_fields(self, sid: int, fields: Iterable[Field], start: bytes, end: bool) -> None:
-        block = self._encoder.encode(fields, start)
-        flags = h2.END_STREAM if end else 0
-        size = self._peer_frame_size
-        if len(block) <= size:
-            self._emit(h2.pack_head(len(block) << 8 | h2.HEADERS, flags | h2.END_HEADERS, sid), block)
-            return
-        self._emit(h2.pack_head(size << 8 | h2.HEADERS, flags, sid), block[:size])
-        for position in range(size, len(block), size):
-            piece = block[position : position + size]
-            flags = h2.END_HEADERS if position + size >= len(block) else 0
-            self._emit(h2.pack_head(len(piece) << 8 | h2.CONTINUATION, flags, sid), piece)
-
-    def send_data(self, sid: int, data: bytes, end: bool) -> None:
-        """Send body bytes, perhaps none if `end`; what the peer's windows don't allow yet is queued."""
-        stream = self._streams.get(sid)
-        if stream is None or not stream.local_open or stream.end_queued:
-            return
-        size = len(data)
-        if (
-            not stream.queue
-            and not self._held
-            and size <= self._peer_frame_size
-            and size <= self._send_left
-            and size <= stream.credit + self._peer_window
-        ):
-            if size or end:
-                self._emit_data(stream, data, end)
-            return
-        if stream.queue is None:
-            stream.queue = deque()
-        stream.queue.append(memoryview(data) if size > self._peer_frame_size else data)
-        stream.queued += size
-        stream.end_queued = end
-        self._waiting[sid] = stream
-        self._flush(stream)
-        if stream.queued > self._high and not stream.blocked:
-            stream.blocked = True
-            self._sink.on_stream_blocked(sid, True)
-
-    def _emit_data(self, stream: Stream, data: bytes | memoryview, end: bool) -> None:
-        size = len(data)
-        self._send_left -= size
-        stream.credit -= size
-        self._data_frames += 1
-        self._emit(h2.pack_head(size << 8 | h2.DATA, end, stream.sid), data)
-        if end:
-            self._end_local(stream)
-
-    def _flush(self, stream: Stream) -> None:
-        """Send what may be sent of a stream's queue."""
-        while self._flush_frame(stream):
-            pass
-        self._unblock(stream)
-
-    def _flush_frame(self, stream: Stream) -> bool:
-        """Send the next frame of a stream's queue; false: there is none, or it may not go."""
-        queue = stream.queue
-        if not queue or self._held or self.failed:
-            return False
-        data = queue[0]
-        size = len(data)
-        room = min(self._send_left, stream.credit + self._peer_window, self._peer_frame_size)
-        if size > room and size:
-            if room <= 0:
-                return False
-            piece = data[:room]
-            queue[0] = data[room:]
-            stream.queued -= room
-            self._emit_data(stream, piece, False)
-            return True
-        queue.popleft()
-        stream.queued -= size
-        if queue:
-            if size:
-                self._emit_data(stream, data, False)
-            return True
-        self._waiting.pop(stream.sid, None)
-        if size or stream.trailers is None:
-            last = stream.end_queued and stream.trailers is None
-            if size or last:
-                self._emit_data(stream, data, last)
-        if stream.trailers is not None:
-            self._emit_trailers(stream, stream.trailers)
-        return False
-
-    def _unblock(self, stream: Stream) -> None:
-        if stream.blocked and stream.queued <= self._low:
-            stream.blocked = False
-            if stream.sid in self._streams and not stream.forgotten:
-                self._sink.on_stream_blocked(stream.sid, False)
-
-    def _pump(self) -> None:
-        """There is more room on the connection: send from all streams that wait, frame by frame in turn."""
-        waiting = list(self._waiting.values())
-        moved = waiting
-        while moved and self._send_left > 0 and not self._held:
-            moved = [stream for stream in moved if self._flush_frame(stream)]
-        for stream in waiting:
-            self._unblock(stream)
-
-    def send_trailers(self, sid: int, trailers: Headers) -> None:
-        """End the message with trailers, behind whatever is queued."""
-        stream = self._streams.get(sid)
-        if stream is None or not stream.local_open or stream.end_queued:
-            return
-        if stream.queue:
-            stream.trailers = trailers
-            stream.end_queued = True
-        else:
-            self._emit_trailers(stream, trailers)
-
-    def _emit_trailers(self, stream: Stream, trailers: Headers) -> None:
-        if not trailers.fields:
-            self._emit_data(stream, b"", True)
-            return
-        self._emit_fields(stream.sid, trailers.items(), b"", True)
-        self._end_local(stream)
-
-    def _end_local(self, stream: Stream) -> None:
-        stream.local_open = False
-        if stream.reset_code >= 0:
-            self._emit_reset(stream.sid, stream.reset_code)
-            self._close(stream, False)
-        elif not stream.remote_open:
-            self._close(stream, False)
-
-    def reset_stream(self, sid: int, code: int) -> None:
-        """End the stream with RST_STREAM and forget it, without a call of the sink.
-
-        On a server whose response has been handed over whole, what is queued of it goes first, as in Envoy; the sink
-        hears nothing more of the stream all the same.
-        """
-        stream = self._streams.get(sid)
-        if stream is None:
-            return
-        if self.is_server and stream.end_queued:
-            stream.forgotten = True
-            if stream.remote_open:
-                stream.remote_open = False
-                stream.reset_code = code
-            return
-        self._emit_reset(sid, code)
-        self._close(stream, True)
-
     def _close(self, stream: Stream, reset: bool) -> None:
         """Both sides have ended, or one has reset the stream."""
         if self._streams.pop(stream.sid, None) is None:
@@ -785,23 +351,3 @@ class Http2Codec:
         stream.queue = None
         if stream.outstanding:
             self._return(stream.outstanding)
-
-    def goaway(self, last_sid: int | None = None, code: int = 0) -> None:
-        """Announce that no streams above `last_sid` are taken. None: 2^31-1, the first step of a drain.
-
-        The second step names `last_peer_sid` one round trip later; from then on new streams are ignored.
-        """
-        if self.failed:
-            return
-        if last_sid is None:
-            last_sid = h2.MAX_SID
-        self._going_away = min(self._going_away, last_sid)
-        self._sink.on_count("goaway_sent")
-        self._emit(h2.goaway(self._going_away, code))
-        if code:
-            self.failed = True
-
-    def ping(self, payload: bytes) -> None:
-        """Send a PING with these eight bytes; `on_ping_ack` brings them back."""
-        if not self.failed:
-            self._emit(h2.ping(payload))

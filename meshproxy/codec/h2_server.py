@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from meshproxy.codec import h2_frames as h2
-from meshproxy.codec.h2_connection import BUFFER_LIMIT, Fault, Http2Codec
+from meshproxy.codec.h2_connection import Http2Codec
+from meshproxy.codec.h2_control import Fault
 from meshproxy.codec.h2_fields import read_request, violation
 from meshproxy.codec.h2_limits import PREMATURE_RESET_LIFETIME, PrematureResets
+from meshproxy.codec.h2_output import BUFFER_LIMIT
 from meshproxy.codec.h2_stream import Stream
 from meshproxy.codec.hpack_static import FIELD_INDEX, Field
 from meshproxy.codec.sinks import Http2ServerSink
