@@ -27,6 +27,7 @@ from meshproxy.model.codec import Underscores
 HOSTS_REMEMBERED = 1024
 
 _is_path = re.compile(r"/[!-\"$-~]*").fullmatch
+_is_scheme = re.compile(r"[A-Za-z][A-Za-z0-9+\-.]*").fullmatch
 _is_status = re.compile(r"[1-9][0-9][0-9]").fullmatch
 _SCHEMES = frozenset({"http", "https"})
 _FOUR = (":method", ":scheme", ":authority", ":path")
@@ -171,8 +172,8 @@ def _read_request_slowly(fields: list[Field], underscores: Underscores, connect:
         return request
     request.path = pseudo.get(":path", "")
     request.scheme = pseudo.get(":scheme", "").lower()
-    if request.scheme not in _SCHEMES:
-        raise violation("there is no scheme, or it is none of http and https")
+    if _is_scheme(request.scheme) is None:
+        raise violation("there is no scheme, or it is none")
     if _is_path(request.path) is None and (request.path != "*" or request.method != "OPTIONS"):
         raise violation("there is no path, or it is no path")
     if ":authority" not in pseudo and not request.authority:
