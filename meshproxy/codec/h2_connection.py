@@ -83,6 +83,11 @@ class Http2Codec(Control):
         """How many streams live."""
         return len(self._streams)
 
+    @property
+    def queued_bytes(self) -> int:
+        """How many bytes of body wait for the peer's windows or for the transport."""
+        return sum(stream.queued for stream in self._waiting.values())
+
     def receive(self, data: bytes) -> None:
         """Take bytes from the peer. Must not be called from within a hook."""
         if self.failed:

@@ -9,7 +9,12 @@ from meshproxy.config.access_logs import compile_access_logs
 from meshproxy.config.addresses import compile_range_set
 from meshproxy.config.context import CompileContext
 from meshproxy.config.filters import compile_chain, compile_filter, find_filter_config
-from meshproxy.config.http_options import CommonOptions, compile_common_options, compile_http1_options
+from meshproxy.config.http_options import (
+    CommonOptions,
+    compile_common_options,
+    compile_http1_options,
+    compile_http2_options,
+)
 from meshproxy.config.local_replies import compile_local_replies
 from meshproxy.config.routes import compile_route_table
 from meshproxy.errors import ConfigError
@@ -51,6 +56,12 @@ def compile_http_connection_manager(view: ConfigView, context: CompileContext) -
         http_filters=http_filters,
         codec_type=_compile_codec(view, context),
         http1=compile_http1_options(view.view("http_protocol_options"), common, kilobytes),
+        http2=compile_http2_options(
+            view.view("http2_protocol_options"),
+            common,
+            kilobytes,
+            stream_errors=view.boolean("stream_error_on_invalid_http_message"),
+        ),
         upgrades=upgrades,
         access_logs=_compile_logs(view, context),
         **_compile_identity(view),
@@ -85,7 +96,7 @@ def _compile_http_filter(view: ConfigView, stats: StatsScope, context: CompileCo
 
 def _compile_codec(view: ConfigView, context: CompileContext) -> str:
     codec = view.enum("codec_type")
-    if codec not in ("AUTO", "HTTP1"):
+    if codec == "HTTP3":
         context.problems.append(view.error(f"{codec} isn't supported by meshproxy yet", "codec_type"))
     return codec
 

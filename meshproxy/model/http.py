@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from meshproxy.address import CidrSet
-from meshproxy.model.codec import Http1Options
+from meshproxy.model.codec import Http1Options, Http2Options
 from meshproxy.model.listener import AccessLog, FilterSpec
 from meshproxy.model.route import HeaderAddition, RouteTable
 
 _HTTP1 = Http1Options()
+_HTTP2 = Http2Options()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,7 @@ class HttpConnectionManagerConfig:
     http_filters: tuple[FilterSpec, ...]
     codec_type: str = "AUTO"
     http1: Http1Options = _HTTP1
+    http2: Http2Options = _HTTP2
     access_logs: tuple[AccessLog, ...] = ()
     server_name: str = "envoy"
     server_header_transformation: str = "OVERWRITE"

@@ -46,9 +46,6 @@ IGNORABLE: Final[dict[str, dict[str, str]]] = {
         "enable_dispatcher_stats": "statistics of Envoy's event loop",
         "memory_allocator_manager": "tunes Envoy's memory allocator",
     },
-    "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager": {
-        "http2_protocol_options": _HTTP2,
-    },
     "envoy.extensions.upstreams.http.v3.HttpProtocolOptions.UseDownstreamHttpConfig": {
         "http2_protocol_options": _HTTP2,
     },

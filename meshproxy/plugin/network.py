@@ -80,5 +80,9 @@ class NetworkFilter(Generic[C]):
     def on_refused(self, connection: Connection) -> None:
         """The connection is over, and a filter before this one kept it from us; instead of `on_close`."""
 
+    def on_drain(self, connection: Connection) -> None:
+        """The process is about to end and waits for what is under way: tell the peer, if the protocol can. Called again
+        and again; when nothing is under way the connection is closed."""
+
     def on_close(self, connection: Connection) -> None:
         """The connection is over; called exactly once for each filter that heard of its beginning."""

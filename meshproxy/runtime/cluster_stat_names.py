@@ -55,6 +55,44 @@ HTTP1_CODEC = StatNames(
 )
 """Below `http1.`: of all connections of clients, and below a cluster's prefix of its connections to hosts."""
 
+HTTP2_CODEC = StatNames(
+    counters=(
+        "cookies_total_bytes_too_large",
+        "deferred_stream_close",
+        "dropped_headers_with_underscores",
+        "goaway_sent",
+        "header_list_size_too_large",
+        "header_overflow",
+        "headers_cb_no_stream",
+        "inbound_empty_frames_flood",
+        "inbound_priority_frames_flood",
+        "inbound_window_update_frames_flood",
+        "keepalive_timeout",
+        "metadata_empty_frames",
+        "outbound_control_flood",
+        "outbound_flood",
+        "requests_rejected_with_underscores_in_headers",
+        "rx_messaging_error",
+        "rx_reset",
+        "stream_refused_errors",
+        "trailers",
+        "tx_flush_timeout",
+        "tx_reset",
+    ),
+    gauges=(
+        "nghttp2_downstream_connections",
+        "nghttp2_upstream_connections",
+        "oghttp2_downstream_connections",
+        "oghttp2_upstream_connections",
+        "outbound_control_frames_active",
+        "outbound_frames_active",
+        "pending_send_bytes",
+        "streams_active",
+    ),
+    histograms=("cookie_count", "cookie_size", "header_count", "header_list_size"),
+)
+"""Below `http2.`, as `HTTP1_CODEC`. Envoy names its codec there; ours stands in its place."""
+
 BREAKER = StatNames(gauges=("cx_open", "cx_pool_open", "rq_open", "rq_pending_open", "rq_retry_open"))
 """Below `circuit_breakers.<priority>.`."""
 

@@ -228,6 +228,10 @@ class ServerConnection(Connection):
         """Whether something is in flight: a drain waits for it."""
         return any(network_filter.is_busy() for network_filter in self._filters)
 
+    def announce_end(self) -> None:
+        """Tell the peer, if its protocol can, that the connection will be closed."""
+        self._filters[-1].on_drain(self)
+
     @property
     def started(self) -> float:
         """When it was accepted, in monotonic seconds."""

@@ -72,13 +72,17 @@ class Drainable(Protocol):
     def started(self) -> float: ...
     @property
     def descriptor(self) -> int: ...
+    def announce_end(self) -> None: ...
     def close(self) -> None: ...
 
 
 def close_idle(connections: Iterable[Drainable], now: float) -> None:
-    """Close the connections on which nothing is in flight."""
+    """Tell the peers, and close the connections on which nothing is in flight."""
     for connection in connections:
-        if connection.closed or connection.busy or now - connection.started < _YOUNG:
+        if connection.closed:
+            continue
+        connection.announce_end()
+        if connection.busy or now - connection.started < _YOUNG:
             continue
         if not _has_input(connection.descriptor):
             connection.close()

@@ -2,16 +2,22 @@
 
 The first bytes tell which codec the client speaks, and a connection of that codec takes over. So a client that never
 sends anything costs little, and is counted for no protocol (as in Envoy, which makes its codec then).
+
+With `codec_type: AUTO` the protocol that TLS negotiated decides; without one, whether the bytes begin as HTTP/2 does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
+from meshproxy.codec.h2_frames import PREFACE
 from meshproxy.plugin.context import Connection
 from meshproxy.runtime.http1_connection import Http1Connection
+from meshproxy.runtime.http2_connection import Http2Connection
 from meshproxy.runtime.http_downstream import DownstreamConnection
 from meshproxy.runtime.http_stream import HttpServerStream
+
+_BEGINNING = PREFACE[:12]  # all that Envoy asks for, too
 
 
 class HttpConnection(DownstreamConnection):
@@ -26,10 +32,19 @@ class HttpConnection(DownstreamConnection):
         if end:
             self.connection.close()
             return
-        successor = Http1Connection(self.manager, self.context)
+        successor = self._choose(data)(self.manager, self.context)
         self.connection.replace_terminal(successor)
         successor.take_over(self)
         successor.on_data(data, end, connection)
+
+    def _choose(self, data: bytes) -> type[Http1Connection] | type[Http2Connection]:
+        codec = self.manager.config.codec_type
+        if codec == "AUTO":
+            alpn = self.connection.info.alpn
+            is_http2 = alpn == "h2" if alpn else data.startswith(_BEGINNING)
+        else:
+            is_http2 = codec == "HTTP2"
+        return Http2Connection if is_http2 else Http1Connection
 
     def is_busy(self) -> bool:
         return False

@@ -44,6 +44,7 @@ class DownstreamConnection(NetworkFilter[HttpManager]):
         self._last_end = 0.0
         self._idle_timer: Timer | None = None
         self._duration_timer: Timer | None = None
+        self._drain_timer: Timer | None = None
         self._local_close = False
 
     @classmethod
@@ -93,7 +94,7 @@ class DownstreamConnection(NetworkFilter[HttpManager]):
         if self.connection.outwaited:
             stats.cx_delayed_close_timeout.value += 1
         stats.cx_length_ms.record((self.worker.loop.time() - self.connection.stream.start) * 1000)
-        for timer in (self._idle_timer, self._duration_timer):
+        for timer in (self._idle_timer, self._duration_timer, self._drain_timer):
             if timer is not None:
                 timer.cancel()
 
@@ -175,8 +176,7 @@ class DownstreamConnection(NetworkFilter[HttpManager]):
 
     def begin_drain(self) -> None:
         """A response has said that the connection goes away: give the client the drain time to leave by itself."""
-        if not self.draining:
-            self._drain_then_close()
+        self._drain_then_close()
 
     # Timers of the connection.
 
@@ -202,7 +202,7 @@ class DownstreamConnection(NetworkFilter[HttpManager]):
             due.append(now + config.stream_idle_timeout)
         if config.idle_timeout and busy:
             due.append(now + config.idle_timeout)
-        elif config.idle_timeout:
+        elif config.idle_timeout and not self.draining:
             due.append(self._last_end + config.idle_timeout)
             if due[-1] <= now + 0.001:
                 self._idle_too_long()
@@ -220,10 +220,10 @@ class DownstreamConnection(NetworkFilter[HttpManager]):
 
     def _drain_then_close(self) -> None:
         """As Envoy: a last request may come within the drain time, then the connection closes."""
+        if self.draining:
+            return
         self.draining = True
-        if self._idle_timer is not None:
-            self._idle_timer.cancel()
-        self._idle_timer = self.connection.schedule(self.manager.config.drain_timeout, self._drained)
+        self._drain_timer = self.connection.schedule(self.manager.config.drain_timeout, self._drained)
 
     @abstractmethod
     def _drained(self) -> None:

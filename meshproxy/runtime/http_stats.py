@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from typing import Protocol
 
-from meshproxy.plugin.stats import Counter, StatNames, StatsScope
-from meshproxy.runtime.cluster_stat_names import HTTP1_CODEC
+from meshproxy.plugin.stats import Counter, Gauge, StatNames, StatsScope
+from meshproxy.runtime.cluster_stat_names import HTTP1_CODEC, HTTP2_CODEC
 
 _CLASSES = ("1xx", "2xx", "3xx", "4xx", "5xx")
 
 CONNECTION_MANAGER = StatNames(
     counters=(
-        "downstream_cx_http2_total",
         "downstream_cx_http3_total",
         "downstream_cx_overload_disable_keepalive",
         "downstream_cx_ssl_total",
         "downstream_flow_control_paused_reading_total",
         "downstream_flow_control_resumed_reading_total",
         "downstream_rq_failed_path_normalization",
-        "downstream_rq_http2_total",
         "downstream_rq_http3_total",
         "downstream_rq_overload_close",
         "downstream_rq_too_many_premature_resets",
     ),
     gauges=(
         "downstream_cx_http1_soft_drain",
-        "downstream_cx_http2_active",
         "downstream_cx_http3_active",
         "downstream_cx_rx_bytes_buffered",
         "downstream_cx_ssl_active",
@@ -33,6 +31,15 @@ CONNECTION_MANAGER = StatNames(
     ),
 )
 """What Envoy shows besides the handles below, so that dashboards find it."""
+
+
+class OpenCodec(Protocol):
+    """What is asked of an HTTP/2 codec that is in use."""
+
+    @property
+    def open_streams(self) -> int: ...
+    @property
+    def queued_bytes(self) -> int: ...
 
 
 class HttpStats:
@@ -49,6 +56,8 @@ class HttpStats:
         self.cx_active = gauge("downstream_cx_active")
         self.cx_http1_total = counter("downstream_cx_http1_total")
         self.cx_http1_active = gauge("downstream_cx_http1_active")
+        self.cx_http2_total = counter("downstream_cx_http2_total")
+        self.cx_http2_active = gauge("downstream_cx_http2_active")
         self.cx_destroy = counter("downstream_cx_destroy")
         self.cx_destroy_local = counter("downstream_cx_destroy_local")
         self.cx_destroy_remote = counter("downstream_cx_destroy_remote")
@@ -70,6 +79,7 @@ class HttpStats:
         self.rq_active = gauge("downstream_rq_active")
         self.rq_completed = counter("downstream_rq_completed")
         self.rq_http1_total = counter("downstream_rq_http1_total")
+        self.rq_http2_total = counter("downstream_rq_http2_total")
         self.rq_rx_reset = counter("downstream_rq_rx_reset")
         self.rq_tx_reset = counter("downstream_rq_tx_reset")
         self.rq_timeout = counter("downstream_rq_timeout")
@@ -89,16 +99,32 @@ class HttpStats:
         self.rejected_underscores = codec.counter("requests_rejected_with_underscores_in_headers")
         self.rs_too_large = counter("rs_too_large")
         self.by_class: list[Counter] = [counter(f"downstream_rq_{name}") for name in _CLASSES]
-        self._scope = scope
+        self._root = root
         self._of_listener: tuple[Counter, list[Counter]] | None = None
         scope.declare(CONNECTION_MANAGER)
 
         self.started = 0
+        self.started_http2 = 0
         self.finished = 0
         self.rx_bytes = 0
         self.tx_bytes = 0
         self.codes: defaultdict[int, int] = defaultdict(int)
         self._folded = 0
+        self._folded_http2 = 0
+        self.http2: dict[str, Counter] = {}
+        self.http2_codecs: set[OpenCodec] = set()
+        self._http2_gauges: tuple[Gauge, Gauge] | None = None
+        self._http2_shown = (0, 0)
+
+    def add_http2(self, codec: OpenCodec) -> None:
+        """A connection speaks HTTP/2; the caller takes it out of `http2_codecs` again. As in Envoy, the codec's
+        statistics (`http2.`, one set for all managers) are there from the first one on."""
+        if self._http2_gauges is None:
+            scope = self._root.scope("http2.")
+            scope.declare(HTTP2_CODEC)
+            self.http2 = {name: scope.counter(name) for name in HTTP2_CODEC.counters}
+            self._http2_gauges = scope.gauge("streams_active"), scope.gauge("pending_send_bytes")
+        self.http2_codecs.add(codec)
 
     def count_for_listener(self, scope: StatsScope) -> None:
         """Count responses under the listener too: `listener.<address>.http.<stat_prefix>.`; `scope` is that."""
@@ -109,8 +135,13 @@ class HttpStats:
         """Spread what was counted in one place over the statistics that it belongs to."""
         fresh = self.started - self._folded
         self._folded = self.started
+        fresh_http2 = self.started_http2 - self._folded_http2
+        self._folded_http2 = self.started_http2
         self.rq_total.value += fresh
-        self.rq_http1_total.value += fresh
+        self.rq_http1_total.value += fresh - fresh_http2
+        self.rq_http2_total.value += fresh_http2
+        if self._http2_gauges is not None:
+            self._show_http2(*self._http2_gauges)
         self.rq_active.set(self.started - self.finished)
         self.cx_rx_bytes_total.value += self.rx_bytes
         self.cx_tx_bytes_total.value += self.tx_bytes
@@ -126,3 +157,10 @@ class HttpStats:
                 if 0 <= index < 5:
                     classes[index].value += count
         self.codes.clear()
+
+    def _show_http2(self, streams: Gauge, pending: Gauge) -> None:
+        """Add what our connections have to gauges that all managers share."""
+        now = sum(codec.open_streams for codec in self.http2_codecs), sum(c.queued_bytes for c in self.http2_codecs)
+        streams.value += now[0] - self._http2_shown[0]
+        pending.value += now[1] - self._http2_shown[1]
+        self._http2_shown = now

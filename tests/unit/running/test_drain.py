@@ -61,6 +61,10 @@ class FakeConnection:
         self.closed = closed
         self.descriptor = -1
         self.closes = 0
+        self.announced = False
+
+    def announce_end(self) -> None:
+        self.announced = True
 
     def close(self) -> None:
         self.closes += 1
@@ -75,5 +79,6 @@ def test_only_idle_connections_are_closed() -> None:
     )
     close_idle([idle, busy, young, gone], 100.0)
     assert [connection.closes for connection in (idle, busy, young, gone)] == [1, 0, 0, 0]
+    assert [connection.announced for connection in (idle, busy, young, gone)] == [True, True, True, False]
     close_idle([young], 101.0)
     assert young.closes == 1
