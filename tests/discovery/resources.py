@@ -1,0 +1,93 @@
+"""Resources for a management server to send, small ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from envoy.config.cluster.v3 import cluster_pb2
+from envoy.config.endpoint.v3 import endpoint_pb2
+from envoy.config.listener.v3 import listener_pb2
+from envoy.config.route.v3 import route_pb2
+
+# Registered, so that they can be written into an `Any` by name.
+from envoy.extensions.filters.http.router.v3 import router_pb2  # noqa: F401
+from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2  # noqa: F401
+from google.protobuf import any_pb2, json_format
+
+_HCM = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+_ROUTER = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"
+ADS = {"ads": {}, "resource_api_version": "V3"}
+
+
+def cluster(name: str, **fields: Any) -> cluster_pb2.Cluster:
+    """A cluster whose endpoints come over the same stream."""
+    message = cluster_pb2.Cluster()
+    described = {
+        "name": name,
+        "type": "EDS",
+        "connect_timeout": "1s",
+        "eds_cluster_config": {"eds_config": ADS},
+        **fields,
+    }
+    json_format.ParseDict(described, message)
+    return message
+
+
+def static_cluster(name: str, port: int, **fields: Any) -> cluster_pb2.Cluster:
+    """A cluster that knows its endpoint."""
+    message = cluster_pb2.Cluster()
+    assignment = json_format.MessageToDict(endpoints(name, port), preserving_proto_field_name=True)
+    described = {"name": name, "type": "STATIC", "connect_timeout": "1s", "load_assignment": assignment, **fields}
+    json_format.ParseDict(described, message)
+    return message
+
+
+def endpoints(name: str, *ports: int) -> endpoint_pb2.ClusterLoadAssignment:
+    """Where a cluster's hosts are."""
+    message = endpoint_pb2.ClusterLoadAssignment(cluster_name=name)
+    if ports:
+        locality = message.endpoints.add()
+        for port in ports:
+            address = locality.lb_endpoints.add().endpoint.address.socket_address
+            address.address, address.port_value = "127.0.0.1", port
+    return message
+
+
+def listener(name: str, port: int, routes: str, **fields: Any) -> listener_pb2.Listener:
+    """A listener whose routes come over the same stream."""
+    message = listener_pb2.Listener()
+    manager = {
+        "@type": _HCM,
+        "stat_prefix": name,
+        "rds": {"route_config_name": routes, "config_source": ADS},
+        "http_filters": [{"name": "router", "typed_config": {"@type": _ROUTER}}],
+    }
+    described = {
+        "name": name,
+        "address": {"socket_address": {"address": "127.0.0.1", "port_value": port}},
+        "filter_chains": [{"filters": [{"name": "http", "typed_config": manager}]}],
+        **fields,
+    }
+    json_format.ParseDict(described, message)
+    return message
+
+
+def bad_listener(name: str, port: int) -> listener_pb2.Listener:
+    """A listener with a filter that nobody has."""
+    message = listener(name, port, "r1")
+    unknown = message.filter_chains[0].filters.add(name="unknown", typed_config=any_pb2.Any())
+    unknown.typed_config.type_url = "type.googleapis.com/stats.PluginConfig"
+    filters = list(message.filter_chains[0].filters)
+    del message.filter_chains[0].filters[:]
+    message.filter_chains[0].filters.extend(reversed(filters))
+    return message
+
+
+def routes(name: str, to: str, **more: str) -> route_pb2.RouteConfiguration:
+    """Everything to one cluster; `more`: a cluster by prefix without its slash."""
+    message = route_pb2.RouteConfiguration()
+    matches = [{"match": {"prefix": f"/{prefix}"}, "route": {"cluster": name_}} for prefix, name_ in more.items()]
+    matches.append({"match": {"prefix": "/"}, "route": {"cluster": to}})
+    host = {"name": "all", "domains": ["*"], "routes": matches}
+    json_format.ParseDict({"name": name, "virtual_hosts": [host]}, message)
+    return message
