@@ -70,7 +70,7 @@ def _plan(filter_class: type[HttpFilter[None]] | None) -> HttpPlan:
     return plan_filters(specs, {})
 
 
-def _once(plan: HttpPlan, loop: asyncio.AbstractEventLoop) -> float:
+def once(plan: HttpPlan, loop: asyncio.AbstractEventLoop) -> float:
     """Microseconds per request."""
     request = RequestHeaders("GET", "/cart", "shop", fields=[("user-agent", "bench")])
     began = perf_counter()
@@ -83,16 +83,21 @@ def _once(plan: HttpPlan, loop: asyncio.AbstractEventLoop) -> float:
     return (perf_counter() - began) / REQUESTS * 1e6
 
 
-def _fastest(plans: list[HttpPlan]) -> list[float]:
+def plans() -> list[HttpPlan]:
+    """Chains without filters, and with ten that have no hook, a plain one, an `async` one."""
+    return [_plan(filter_class) for filter_class in (None, Hookless, Plain, Asynchronous)]
+
+
+def _fastest(chains: list[HttpPlan]) -> list[float]:
     """The fastest run of each plan, in turn, called from the loop as the proxy's protocols are."""
     loop = uvloop.new_event_loop()
-    times: list[list[float]] = [[] for _ in plans]
+    times: list[list[float]] = [[] for _ in chains]
 
     def measure() -> None:
         try:
             for _ in range(REPEATS):
-                for plan, found in zip(plans, times, strict=True):
-                    found.append(_once(plan, loop))
+                for plan, found in zip(chains, times, strict=True):
+                    found.append(once(plan, loop))
         finally:
             loop.stop()
 
@@ -130,12 +135,12 @@ def measure_hooks(scenario: Hooks, rounds: int, cpu: int) -> Result:
     asynchronous = Series("an async hook that doesn't wait", "us", scenario.target_async_us, absolute=True)
     instance = Series("a filter's instance, per stream", "us", absolute=True)
     empty = Series("for scale: an empty method call", "us", absolute=True)
-    plans = [_plan(filter_class) for filter_class in (None, Hookless, Plain, Asynchronous)]
+    chains = plans()
     mine = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {cpu})
     try:
         for _ in range(rounds):
-            none, hookless, with_plain, with_async = _fastest(plans)
+            none, hookless, with_plain, with_async = _fastest(chains)
             plain.add("meshproxy", (with_plain - hookless) / FILTERS)
             asynchronous.add("meshproxy", (with_async - hookless) / FILTERS)
             instance.add("meshproxy", (hookless - none) / FILTERS)
