@@ -4,6 +4,7 @@
     listener 15021                 /healthz/ready goes to the agent, the only part that may be asked from outside
     listener 15090                 /stats/prometheus goes to the admin interface
     cluster xds-grpc, ads_config   where the configuration comes from, if there is a discovery address
+    cluster sds-grpc               the workload's secrets, over a Unix socket
     cluster zipkin                 the collector of `tracing.zipkin`
 
 With `customConfigFile` the parts above that the file lacks are merged over it. That is how a sidecar runs without a
@@ -23,15 +24,20 @@ _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _UPSTREAM_TLS = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
 
 
-def make_bootstrap(settings: AgentSettings, custom: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def make_bootstrap(
+    settings: AgentSettings, custom: Mapping[str, Any] | None = None, secrets: str = ""
+) -> dict[str, Any]:
     """The bootstrap as the tree that its JSON stands for.
 
+    secrets: the Unix socket that the workload's secrets come from, "" if there is none.
     custom: the tree of `customConfigFile`. Then it is only what that file lacks, to be merged over it, so that errors
     in the file name its own lines.
     """
     given = custom or {}
     given_static = _mapping(given.get("static_resources"))
     clusters = _clusters(settings)
+    if secrets:
+        clusters.append(_over_http2(_static_cluster("sds-grpc", {"pipe": {"path": secrets}})))
     bootstrap: dict[str, Any] = {"node": _lacking(_node(settings), _mapping(given.get("node")))}
     if "admin" not in given:
         bootstrap["admin"] = _admin(settings)
@@ -156,19 +162,20 @@ def _discovery_cluster(settings: AgentSettings) -> dict[str, Any]:
         cluster["dns_lookup_family"] = "ALL"
         if port != "15010" and settings.variables.get("CONTROL_PLANE_AUTH", "MUTUAL_TLS") != "NONE":
             cluster["transport_socket"] = _discovery_tls(settings, host)
-    cluster["typed_extension_protocol_options"] = {
-        _HTTP_OPTIONS: {
-            "@type": f"type.googleapis.com/{_HTTP_OPTIONS}",
-            "explicit_http_config": {
-                "http2_protocol_options": {"connection_keepalive": {"interval": "30s", "timeout": "10s"}}
-            },
-        }
+    return _over_http2(cluster, {"connection_keepalive": {"interval": "30s", "timeout": "10s"}})
+
+
+def _over_http2(cluster: dict[str, Any], options: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """What gRPC needs of a cluster."""
+    protocol = {
+        "@type": f"type.googleapis.com/{_HTTP_OPTIONS}",
+        "explicit_http_config": {"http2_protocol_options": dict(options or {})},
     }
-    return cluster
+    return {**cluster, "typed_extension_protocol_options": {_HTTP_OPTIONS: protocol}}
 
 
 def _discovery_tls(settings: AgentSettings, host: str) -> dict[str, Any]:
-    directory = settings.variables.get("OUTPUT_CERTS") or f"{settings.config_path}/certs"
+    directory = settings.certificate_directory
     name = settings.variables.get("ISTIOD_SAN") or ("istiod.istio-system.svc" if host == "localhost" else host)
     context = {
         "@type": _UPSTREAM_TLS,

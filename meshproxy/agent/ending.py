@@ -15,7 +15,6 @@ import asyncio
 import json
 import re
 import signal
-from collections.abc import Callable
 from typing import Protocol
 
 from meshproxy.agent.http import HttpError, fetch
@@ -61,7 +60,6 @@ class Ending:
         own_ports: tuple[int, ...],
         inbound_only: bool,
         log: Logger,
-        sleep: Callable[[float], object] | None = None,
     ) -> None:
         self._process = process
         self._settings = drain
@@ -70,7 +68,12 @@ class Ending:
         self._inbound_only = inbound_only
         self._log = log
         self.draining = False
-        self.now = asyncio.Event()
+        self._now = asyncio.Event()
+
+    def end_now(self) -> None:
+        """Wait for nothing any more."""
+        self.draining = True
+        self._now.set()
 
     async def drain(self, *, skip_exit: bool = True) -> None:
         """Tell the listeners to drain; what is connected stays."""
@@ -86,13 +89,13 @@ class Ending:
         settings = self._settings
         started = asyncio.get_running_loop().time()
         if self.draining:
-            self.now.set()
+            self._now.set()
         else:
             await self.drain(skip_exit=False)
             await self._unless_now(self._until_idle() if settings.until_idle else asyncio.sleep(settings.termination))
         left = settings.deadline - (asyncio.get_running_loop().time() - started)
         self._send(signal.SIGTERM)
-        if not self.now.is_set() and left > 0:
+        if not self._now.is_set() and left > 0:
             await self._unless_now(self._ended(left))
         self._send(signal.SIGTERM)
         if not await self._ended(_KILL_AFTER):
@@ -118,7 +121,7 @@ class Ending:
         """Wait for it, or until the proxy has ended, or until told not to wait."""
         tasks = [
             asyncio.ensure_future(waiting),  # type: ignore[call-overload]  # any awaitable
-            asyncio.ensure_future(self.now.wait()),
+            asyncio.ensure_future(self._now.wait()),
             asyncio.ensure_future(self._process.wait()),
         ]
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

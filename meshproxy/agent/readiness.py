@@ -54,17 +54,23 @@ def judge(stats: dict[str, int], *, dynamic: bool, was_ready: bool = False) -> R
 
 
 class ReadinessProbe:
-    """Asks the proxy, and remembers that it was ready once."""
+    """Asks the proxy, and remembers that it was ready once.
+
+    waiting_for: what keeps the proxy from being started at all; "" once it has been.
+    """
 
     def __init__(self, admin_port: int, *, dynamic: bool) -> None:
         self._port = admin_port
         self._dynamic = dynamic
         self._was_ready = False
         self.draining = False
+        self.waiting_for = ""
 
     async def check(self) -> Readiness:
         if self.draining:
             return Readiness(False, ("draining",))
+        if self.waiting_for:
+            return Readiness(False, (self.waiting_for,))
         try:
             stats = await self._stats()
         except HttpError as error:

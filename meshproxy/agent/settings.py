@@ -102,6 +102,11 @@ class AgentSettings:
         return f"{self.role}~{self.ip}~{self.pod_name}.{self.namespace}~{self.domain}"
 
     @property
+    def certificate_directory(self) -> str:
+        """Where the workload's key, certificate and root are written."""
+        return self.variables.get("OUTPUT_CERTS") or f"{self.config_path}/certs"
+
+    @property
     def spiffe_id(self) -> str:
         return f"spiffe://{self.trust_domain}/ns/{self.namespace}/sa/{self.service_account}"
 

@@ -1,0 +1,288 @@
+"""The agent towards a control plane, which is grpcio: certificates asked for and renewed, secrets served, names."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import grpc
+import pytest
+from cryptography import x509
+from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
+from envoy.service.discovery.v3 import discovery_pb2
+
+from meshproxy.agent.grpc import Channel, GrpcError, serve_grpc
+from meshproxy.agent.identity import Identity
+from meshproxy.agent.names_stream import follow_names
+from meshproxy.agent.sds import SOCKET
+from meshproxy.agent.settings import AgentSettings, read_settings
+from meshproxy.runtime.configuration import make_logger
+from tests.system.istiod import Authority, Istiod, table
+
+SPIFFE = "spiffe://cluster.local/ns/default/sa/web"
+TYPE = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
+LOG = make_logger("main")
+
+
+@pytest.fixture(autouse=True)
+def _in_a_pod_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Paths in a pod are relative to the working directory."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+async def istiod() -> AsyncIterator[Istiod]:
+    control_plane = Istiod(Authority(SPIFFE))
+    server = await control_plane.start()
+    yield control_plane
+    await server.stop(0)
+
+
+def settings_for(istiod: Istiod, **variables: str) -> AgentSettings:
+    Path("root.pem").write_bytes(istiod.authority.root_pem)
+    Path("token").write_text("a.b.c\n")
+    return read_settings(
+        {
+            "SERVICE_ACCOUNT": "web",
+            "PROXY_CONFIG": f'{{"discoveryAddress": "localhost:{istiod.port}"}}',
+            "CA_ROOT_CA": "root.pem",
+            "JWT_PATH": "token",
+            "ISTIOD_SAN": "localhost",
+            "OUTPUT_CERTS": "certs",
+            "ISTIO_META_CLUSTER_ID": "east",
+            **variables,
+        }
+    )
+
+
+async def until(condition: object, seconds: float = 10.0) -> None:
+    assert callable(condition)
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("algorithm", ["", "ECDSA"])
+async def test_a_certificate_is_asked_for_as_the_service_account(istiod: Istiod, algorithm: str) -> None:
+    identity = Identity(settings_for(istiod, ECC_SIGNATURE_ALGORITHM=algorithm, SECRET_TTL="2h"), LOG)
+    assert identity.missing == "no certificate: none received yet"
+    await identity.start()
+    try:
+        await until(lambda: not identity.missing)
+        request = istiod.requests[0]
+        assert request.validity_duration == 7200
+        csr = x509.load_pem_x509_csr(request.csr.encode())
+        names = csr.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        assert [name.value for name in names] == [SPIFFE]
+        assert istiod.metadata[0]["authorization"] == "Bearer a.b.c"
+        assert istiod.metadata[0]["clusterid"] == "east"
+        modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in Path("certs").iterdir()}
+        assert modes == {"key.pem": 0o600, "cert-chain.pem": 0o644, "root-cert.pem": 0o644}
+        assert Path("certs/root-cert.pem").read_bytes() == istiod.authority.root_pem
+    finally:
+        identity.close()
+
+
+async def test_an_authority_that_fails_is_asked_again_and_says_why(istiod: Istiod) -> None:
+    istiod.failing = True
+    identity = Identity(settings_for(istiod), LOG)
+    await identity.start()
+    try:
+        await until(lambda: "not yet" in identity.missing)
+        istiod.failing = False
+        await until(lambda: not identity.missing)
+    finally:
+        identity.close()
+
+
+async def test_an_authority_of_another_root_is_not_trusted(istiod: Istiod) -> None:
+    settings = settings_for(istiod)
+    Path("root.pem").write_bytes(Authority(SPIFFE).root_pem)
+    identity = Identity(settings, LOG)
+    await identity.start()
+    try:
+        await until(lambda: "certificate verify failed" in identity.missing)
+        assert istiod.requests == []
+    finally:
+        identity.close()
+
+
+async def test_renewed_at_half_of_its_life_and_sent_to_everyone_who_asked(istiod: Istiod) -> None:
+    istiod.authority.lifetime = 3.0
+    identity = Identity(settings_for(istiod), LOG)
+    await identity.start()
+    try:
+        async with grpc.aio.insecure_channel(f"unix:{os.path.abspath(SOCKET)}") as channel:
+            stream = channel.stream_stream(
+                "/envoy.service.secret.v3.SecretDiscoveryService/StreamSecrets",
+                discovery_pb2.DiscoveryRequest.SerializeToString,
+                discovery_pb2.DiscoveryResponse.FromString,
+            )()
+            await stream.write(discovery_pb2.DiscoveryRequest(type_url=TYPE, resource_names=["default", "ROOTCA"]))
+            chains = []
+            for _ in range(3):
+                response = await asyncio.wait_for(stream.read(), 10)
+                secrets = {
+                    secret.name: secret
+                    for secret in (secret_pb2.Secret.FromString(any_.value) for any_ in response.resources)
+                }
+                assert set(secrets) == {"default", "ROOTCA"}
+                chains.append(secrets["default"].tls_certificate.certificate_chain.inline_bytes)
+                root = secrets["ROOTCA"].validation_context.trusted_ca.inline_bytes
+                assert root == istiod.authority.root_pem
+                await stream.write(
+                    discovery_pb2.DiscoveryRequest(
+                        type_url=TYPE,
+                        resource_names=["default", "ROOTCA"],
+                        response_nonce=response.nonce,
+                        version_info=response.version_info,
+                    )
+                )
+            assert len(set(chains)) == 3
+            stream.cancel()
+    finally:
+        identity.close()
+    assert not Path(SOCKET).exists()
+
+
+async def test_delta_secrets_come_once_per_version(istiod: Istiod) -> None:
+    identity = Identity(settings_for(istiod), LOG)
+    await identity.start()
+    try:
+        await until(lambda: not identity.missing)
+        assert stat.S_IMODE(os.stat(SOCKET).st_mode) == 0o600
+        async with grpc.aio.insecure_channel(f"unix:{os.path.abspath(SOCKET)}") as channel:
+            stream = channel.stream_stream(
+                "/envoy.service.secret.v3.SecretDiscoveryService/DeltaSecrets",
+                discovery_pb2.DeltaDiscoveryRequest.SerializeToString,
+                discovery_pb2.DeltaDiscoveryResponse.FromString,
+            )()
+            request = discovery_pb2.DeltaDiscoveryRequest(type_url=TYPE, resource_names_subscribe=["default", "x"])
+            await stream.write(request)
+            first = await asyncio.wait_for(stream.read(), 5)
+            assert [resource.name for resource in first.resources] == ["default"]
+            await stream.write(discovery_pb2.DeltaDiscoveryRequest(type_url=TYPE, response_nonce=first.nonce))
+            await stream.write(discovery_pb2.DeltaDiscoveryRequest(type_url=TYPE, resource_names_subscribe=["ROOTCA"]))
+            second = await asyncio.wait_for(stream.read(), 5)
+            assert [resource.name for resource in second.resources] == ["ROOTCA"]
+            stream.cancel()
+    finally:
+        identity.close()
+
+
+async def test_mounted_files_are_followed(istiod: Istiod) -> None:
+    from meshproxy.agent.certificates import MOUNTED, write_files
+    from meshproxy.agent.credentials import make_request, read_chain
+
+    def issue() -> object:
+        key, request = make_request(SPIFFE, ecdsa=True)
+        credentials = read_chain(key, istiod.authority.sign(request.decode()))
+        write_files(MOUNTED, credentials)
+        return credentials
+
+    first = issue()
+    identity = Identity(settings_for(istiod), LOG)
+    await identity.start()
+    try:
+        await until(lambda: identity.certificates.current == first)
+        (MOUNTED / "key.pem").write_bytes(b"half a key")
+        await until(lambda: identity.certificates.problem != "")
+        assert identity.certificates.current == first
+        second = issue()
+        await until(lambda: identity.certificates.current == second)
+        assert istiod.requests == []
+    finally:
+        identity.close()
+
+
+async def test_a_foreign_server_of_secrets_is_left_alone(istiod: Istiod) -> None:
+    os.makedirs(os.path.dirname(SOCKET))
+    foreign = await serve_grpc(SOCKET, {})
+    identity = Identity(settings_for(istiod), LOG)
+    await identity.start()
+    assert identity.secrets == SOCKET
+    assert not identity.is_ours
+    identity.close()
+    assert Path(SOCKET).exists()
+    foreign.close()
+
+
+async def test_names_come_by_stream_and_a_bad_table_is_refused(istiod: Istiod) -> None:
+    identity = Identity(settings_for(istiod), LOG)
+    await identity.start()
+    await until(lambda: not identity.missing)
+    identity.close()
+    got: list[object] = []
+
+    def use(entries: object) -> None:
+        if "bad.test" in str(entries):
+            raise ValueError("no such address")
+        got.append(entries)
+
+    task = asyncio.ensure_future(follow_names(settings_for(istiod), Path("certs"), use, LOG))
+    try:
+        await istiod.tables.put(("1", table(a_test=["192.0.2.1"])))
+        await until(lambda: len(istiod.nds) == 2)
+        await istiod.tables.put(("2", table(bad_test=["?"])))
+        await until(lambda: len(istiod.nds) == 3)
+        await istiod.tables.put(("3", table(c_test=["192.0.2.3"])))
+        await until(lambda: len(istiod.nds) == 4)
+    finally:
+        task.cancel()
+    first, accepted, refused, again = istiod.nds
+    assert first.node.id.startswith("sidecar~")
+    assert (accepted.version_info, accepted.response_nonce, accepted.node.id) == ("1", "n1", "")
+    assert (refused.version_info, refused.response_nonce) == ("1", "n2")
+    assert refused.error_detail.message == "no such address"
+    assert again.version_info == "3"
+    assert [sorted(entries) for entries in got] == [["a.test"], ["c.test"]]  # type: ignore[call-overload]
+
+
+async def test_calls_end_with_the_peers_status(istiod: Istiod) -> None:
+    """Our client against grpcio's server, our server against grpcio's client."""
+    import ssl
+
+    context = ssl.create_default_context(cadata=istiod.authority.root_pem.decode())
+    context.set_alpn_protocols(["h2"])
+    channel = await Channel.connect("localhost", istiod.port, tls=context)
+    with pytest.raises(GrpcError) as caught:
+        await channel.unary("/no.Such/Method", b"")
+    assert caught.value.code == 12
+    channel.close()
+
+    async def double(call: object) -> None:
+        async for message in call:  # type: ignore[attr-defined]
+            call.send(message * 2)  # type: ignore[attr-defined]
+
+    async def fail(call: object) -> None:
+        raise GrpcError(9, "nicht jetzt: \N{SNOWMAN} 100%")
+
+    server = await serve_grpc("grpc.sock", {"/a.B/Double": double, "/a.B/Fail": fail})
+    async with grpc.aio.insecure_channel(f"unix:{os.path.abspath('grpc.sock')}") as client:
+        assert await client.unary_unary("/a.B/Double")(b"x" * 2_000_000) == b"x" * 4_000_000
+        for path, code, detail in (
+            ("/a.B/Fail", grpc.StatusCode.FAILED_PRECONDITION, "nicht jetzt: \N{SNOWMAN} 100%"),
+            ("/a.B/None", grpc.StatusCode.UNIMPLEMENTED, "there is no method /a.B/None"),
+        ):
+            with pytest.raises(grpc.aio.AioRpcError) as failed:
+                await client.unary_unary(path)(b"")
+            assert (failed.value.code(), failed.value.details()) == (code, detail)
+    server.close()
+
+
+async def test_a_call_without_an_answer_ends_in_time(istiod: Istiod) -> None:
+    async def silent(call: object) -> None:
+        await asyncio.sleep(60)
+
+    server = await serve_grpc("silent.sock", {"/a.B/C": silent})
+    channel = await Channel.connect("./silent.sock", 0)
+    with pytest.raises(GrpcError) as caught:
+        await channel.unary("/a.B/C", b"", timeout=0.2)
+    assert caught.value.code == 4
+    channel.close()
+    server.close()
+    with pytest.raises(GrpcError, match="takes no more calls"):
+        channel.call("/a.B/C")
