@@ -72,6 +72,7 @@ class CompileContext:
     runtime: Mapping[str, Any] = field(default_factory=dict)
     cluster_names: frozenset[str] = frozenset()
     secrets: Mapping[str, Any] = field(default_factory=dict)
+    traffic_direction: str = "UNSPECIFIED"
     shared_objects: dict[Hashable, Any] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)

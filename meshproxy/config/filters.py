@@ -70,6 +70,7 @@ def factory_context(name: str, stats: StatsScope, context: CompileContext) -> Fa
         compile_route_match=lambda view: compile_request_match(view, context),
         compile_runtime_flag=lambda view: compile_runtime_flag(view, context),
         shared_objects=context.shared_objects,
+        traffic_direction=context.traffic_direction,
     )
 
 

@@ -43,6 +43,7 @@ def _compile_listener(view: ConfigView, context: CompileContext) -> Listener:
     address_view = view.required("address")
     address = compile_address(address_view)
     name = view.text("name") or address.text
+    context.traffic_direction = view.enum("traffic_direction")
     chains = _compile_chains(view, name, context)
     default_view = view.view("default_filter_chain")
     default = None

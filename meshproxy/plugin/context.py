@@ -68,7 +68,7 @@ class FactoryContext:
     remove, `StringMatcher`, `HeaderMatcher`, `FractionalPercent`, `RuntimeFractionalPercent`, `DataSource`,
     `route.v3.RateLimit`, `RouteMatch`, `HeaderValue` (each overwrites), `MetadataMatcher`, `FilterStateMatcher`,
     `RuntimeFeatureFlag`.
-    shared_objects: see `shared`.
+    shared_objects: see `shared`. traffic_direction: of the listener, "INBOUND", "OUTBOUND" or "UNSPECIFIED".
     """
 
     name: str
@@ -94,6 +94,7 @@ class FactoryContext:
     compile_filter_state_matcher: Callable[[ConfigView], Callable[[StreamInfo], bool]]
     compile_runtime_flag: Callable[[ConfigView], bool]
     shared_objects: dict[Hashable, Any]
+    traffic_direction: str
 
     def shared(self, key: Hashable, make: Callable[[], T]) -> T:
         """What all filters of one configuration that name the same `key` have in common; `make` makes it once."""

@@ -25,6 +25,13 @@ IGNORABLE: Final[dict[str, dict[str, str]]] = {
     "envoy.extensions.filters.http.jwt_authn.v3.JwksAsyncFetch": {
         "fast_listener": "keys are fetched when the first request needs them, so no listener waits for them",
     },
+    "stats.PluginConfig": {
+        "tcp_reporting_duration": "a connection is told of when it ends, as in Istio where the peer has told nothing",
+    },
+    "envoy.tcp.metadataexchange.config.MetadataExchange": {
+        "enable_discovery": "what a peer says of itself isn't used",
+        "additional_labels": "what a peer says of itself isn't used",
+    },
     "envoy.config.listener.v3.Listener": {
         "max_connections_to_accept_per_socket_event": _TUNING,
         "connection_balance_config": "spreads connections over Envoy's threads; each worker here is a process",

@@ -5,7 +5,8 @@ message's full name, such as `envoy.extensions.filters.http.fault.v3.HTTPFault`,
 with a `TypedStruct` the name inside of it; the value is the class. Built-in filters stand there like anyone else's. A
 class is imported when a configuration first names it, so that a filter nobody uses costs nothing.
 
-What stands in a filter's `name:` plays no part in finding it, as in Envoy.
+What stands in a filter's `name:` plays no part in finding it, as in Envoy. Where filters of two kinds have the same
+message, the entry of one is named with its kind before it: `network/stats.PluginConfig`.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ class FilterRegistry:
 
         kind: "HTTP", "network" or "listener": where it is to be used. Raises UnknownFilter.
         """
-        entry = self._entries.get(full_name)
+        entry = self._entries.get(f"{kind}/{full_name}") or self._entries.get(full_name)
         if entry is None:
             raise UnknownFilter(unsupported_extension(full_name, self._entries))
         filter_class = self._load(full_name, entry)

@@ -6,7 +6,7 @@ Names are Envoy's: words joined by "."; the scope of a filter already carries it
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -84,3 +84,14 @@ class StatsScope(Protocol):
 
     def scope(self, prefix: str) -> StatsScope:
         """The scope whose prefix is this one's and `prefix`, which ends with "."."""
+
+    def close(self) -> None:
+        """Give up the statistics of this scope, and of those made from it, that nobody else holds."""
+
+
+def tagged_name(name: str, tags: Iterable[tuple[str, str]]) -> str:
+    """The name of a statistic that says its tags itself, such as `requests.reporter=.=source;.;code=.=200;.;`.
+
+    Prometheus gets the tags as labels, in this order; no extractor is asked. Values may be anything.
+    """
+    return f"{name}." + "".join([f"{key}=.={value.replace(';.;', ';_;')};.;" for key, value in tags])

@@ -255,12 +255,12 @@ class HttpServerStream(StreamTimers):
         if self.raw:
             stats.cx_upgrades_active.value -= 1
         stats.rq_time.record(int((now - self.start) * 1000))
+        config = self.owner.manager.config
+        if self.owner.meter is not None and (self.plan.complete or config.access_logs):
+            self.share_bytes()
         if self.plan.complete and self.filters:
             self.complete()
-        config = self.owner.manager.config
         if config.access_logs:
-            if self.owner.meter is not None:
-                self.share_bytes()
             self.owner.worker.access_logs.log(config.access_logs, self)
         self.filters = _NO_FILTERS
 

@@ -80,6 +80,7 @@ _DEFAULTS = (
     ("xds_resource_name", rf"^sds\.(({_VALUE})\.).+"),
 )  # fmt: skip
 
+_TAG_END = ";.;"
 _FIRST_TOKEN = re.compile(r"\^(\w+)\\\.")
 
 
@@ -165,6 +166,8 @@ class TagProducer:
             self._known.pop(name, None)
 
     def _extract(self, name: str) -> tuple[str, Tags]:
+        if name.endswith(_TAG_END):
+            return self._told(name)
         tags: dict[str, str] = {}
         cut: set[int] = set()
         self._apply(self._any, name, tags, cut)
@@ -173,6 +176,15 @@ class TagProducer:
         self._apply(self._by_prefix.get(name.partition(".")[0], ()), name, tags, cut)
         rest = "".join([c for index, c in enumerate(name) if index not in cut]) if cut else name
         return rest, tuple(tags.items())
+
+    def _told(self, name: str) -> tuple[str, Tags]:
+        """Of a name that says its tags itself (`meshproxy.plugin.stats.tagged_name`)."""
+        head, separator, _ = name.partition("=.=")
+        rest, _, first = head.rpartition(".")
+        pairs = (part.partition("=.=") for part in (first + name[len(head) :]).split(_TAG_END)[:-1])
+        tags = tuple((key, value) for key, _, value in pairs)
+        known = {key for key, _ in tags}
+        return (rest, tags + tuple(tag for tag in self._fixed if tag[0] not in known)) if separator else (name, ())
 
     @staticmethod
     def _apply(extractors: Iterable[TagExtractor], name: str, tags: dict[str, str], cut: set[int]) -> None:

@@ -68,7 +68,14 @@ class Environment:
     server: `/healthcheck/fail` and draining, to be set by a test. access_log: lines written by `log_access`.
     """
 
-    def __init__(self, *, seed: int = 1, runtime: Mapping[str, Any] | None = None, node: Node | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        seed: int = 1,
+        runtime: Mapping[str, Any] | None = None,
+        node: Node | None = None,
+        traffic_direction: str = "UNSPECIFIED",
+    ) -> None:
         self.clock = SteppedClock()
         self.loop = self.clock.loop
         self.log = RecordingLog()
@@ -86,6 +93,7 @@ class Environment:
             formats=Formats(FormatContext(hostname="test-host")),
             node=node or Node("test-node", "test-cluster"),
             runtime=runtime or {},
+            traffic_direction=traffic_direction,
         )
 
     def cluster(self, name: str) -> ScriptedCluster:

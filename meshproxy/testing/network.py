@@ -174,14 +174,15 @@ class NetworkHarness(Environment):
         ]
         self._listener = Listener("test", SocketAddress("192.0.2.10", 8080))
 
-    def connect(self, facts: Socket | None = None) -> Client:
-        """A client connects. facts: what listener filters have found out about it."""
+    def connect(self, facts: Socket | None = None, *, alpn: str = "") -> Client:
+        """A client connects. facts: what listener filters have found out about it; alpn: what its handshake chose."""
         facts = facts or Socket(local=_LOCAL, remote=_REMOTE, direct_local=_LOCAL, direct_remote=_REMOTE)
         info = ConnectionInfo()
         info.original_destination = facts.local if facts.local_restored else None
         info.local_address = info.direct_local_address = f"{facts.local[0]}:{facts.local[1]}"
         info.remote_address = info.direct_remote_address = f"{facts.remote[0]}:{facts.remote[1]}"
         info.requested_server_name = facts.server_name
+        info.alpn = alpn
         worker = cast(Worker, _Worker(self))
         transport = _Transport(self.loop)
         with self.loop.entered():

@@ -116,6 +116,7 @@ class TcpProxy(NetworkFilter[TcpProxyConfig]):
         self._cluster = cluster
         info.upstream_cluster = name
         info.upstream_cluster_alt = cluster.config.alt_stat_name
+        info.upstream_cluster_metadata = cluster.config.metadata
         host = cluster.pick(info)
         if host is None:
             self._give_up("UH")
@@ -194,6 +195,7 @@ class TcpProxy(NetworkFilter[TcpProxyConfig]):
         info = self.info
         info.upstream_host = host.text
         info.upstream_host_name = host.hostname
+        info.upstream_host_metadata = host.metadata
         info.hosts_attempted = (*info.hosts_attempted, host.text)
         info.host_names_attempted = (*info.host_names_attempted, host.hostname)
         info.connection_ids_attempted = (*info.connection_ids_attempted, upstream.connection_id)
