@@ -10,7 +10,7 @@ Invariant: after hosts came or went or a host's health changed, `refresh` is cal
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any, Protocol
 
@@ -18,7 +18,7 @@ from meshproxy.balance.edf import EdfScheduler
 from meshproxy.balance.host import Host
 from meshproxy.balance.host_set import HostSet, LocalityHosts, PrioritySet
 from meshproxy.balance.policies import Picker, PickerFactory
-from meshproxy.balance.priority import share_load
+from meshproxy.balance.priority import HostCounts, share_load
 
 Pick = Callable[..., Host | None]
 """context -> host. context: what the request brings, None when nothing."""
@@ -33,6 +33,16 @@ class BalancerOptions(Protocol):
     def locality_weighted(self) -> bool: ...
     @property
     def fail_traffic_on_panic(self) -> bool: ...
+
+
+class Choice(Protocol):
+    """What of `meshproxy.plugin.upstream.HostChoice` is read here."""
+
+    @property
+    def attempts(self) -> int: ...
+    @property
+    def left_out(self) -> set[int]: ...
+    def refuses(self, host: Any) -> bool: ...
 
 
 class LoadBalancer:
@@ -89,18 +99,49 @@ class LoadBalancer:
                     self._sources.append(self._source(host_set, level, kind, loads.panic[level], before))
         self.pick = self._sources[0] if len(self._sources) == 1 else self._pick_priority if self._sources else _no_host
 
-    def pick_avoiding(self, avoid: Collection[Host], attempts: int, context: Any = None) -> Host | None:
-        """Pick up to `attempts` times until the host is none of `avoid`; the last one is taken in any case."""
-        host = self.pick(context)
+    def pick_choosy(self, choice: Choice, context: Any = None) -> Host | None:
+        """Pick for a retry: again while the host is refused, and the last one in any case.
+
+        Priorities that were left out stay out; when nothing else is available they are taken in again, and
+        `choice.left_out` is emptied.
+        """
+        pick = self._pick_without(choice.left_out) if choice.left_out else self.pick
+        host = pick(context)
         attempt = 0
-        while attempt + 1 < attempts and host in avoid:
+        while attempt < choice.attempts and host is not None and choice.refuses(host):
             attempt += 1
             if context is not None:
                 context.lb_attempt = attempt  # for policies that would find the same host again
-            host = self.pick(context)
+            host = pick(context)
         if attempt and context is not None:
             context.lb_attempt = 0
         return host
+
+    def _pick_without(self, left_out: set[int]) -> Pick:
+        """The load of some priorities given to the others (Envoy: PreviousPrioritiesRetryPriority)."""
+        sets = self.priorities.sets
+        counts = [host_set.counts for host_set in sets]
+        rest = [HostCounts(0, 0) if level in left_out else count for level, count in enumerate(counts)]
+        loads = share_load(rest, self._factor, 0.0)
+        if not any(loads.healthy) and not any(loads.degraded):
+            left_out.clear()
+            return self.pick
+        sources: list[Pick] = []
+        bounds: list[int] = []
+        total = 0
+        panic = share_load(counts, self._factor, self._options.panic_threshold).panic
+        for level, host_set in enumerate(sets):
+            for kind, share in (("healthy", loads.healthy[level]), ("degraded", loads.degraded[level])):
+                if share:
+                    total += share
+                    bounds.append(total)
+                    sources.append(self._source(host_set, level, kind, panic[level], self._pickers))
+
+        def pick(context: object = None) -> Host | None:
+            number = int(self._random.random() * total)
+            return sources[bisect_right(bounds, number)](context)
+
+        return pick
 
     def _source(
         self, host_set: HostSet, level: int, kind: str, panic: bool, before: dict[tuple[object, ...], Picker]
@@ -120,6 +161,8 @@ class LoadBalancer:
         self, key: tuple[object, ...], hosts: Sequence[Host], before: dict[tuple[object, ...], Picker]
     ) -> Picker:
         # A picker lives on, so that a rotation goes on where it was.
+        if before is self._pickers and key in before:
+            return before[key]
         picker = before.get(key) or self._make_picker(self._random)
         picker.update(hosts)
         self._pickers[key] = picker

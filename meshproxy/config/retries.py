@@ -6,12 +6,12 @@ from typing import Any
 
 from meshproxy.config.context import CompileContext
 from meshproxy.config.matchers import compile_header_matcher
+from meshproxy.config.retry_hosts import compile_host_refusals, compile_retry_priority
 from meshproxy.matching import HeaderMatcher
-from meshproxy.model.route import RequestPredicate, RetryPolicy
+from meshproxy.model.retry import RetryPolicy
+from meshproxy.model.route import RequestPredicate
 from meshproxy.plugin.suggest import did_you_mean
 from meshproxy.plugin.view import ConfigView
-
-_PREVIOUS_HOSTS = "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
 
 CONDITIONS = frozenset(
     {
@@ -27,6 +27,7 @@ CONDITIONS = frozenset(
 def compile_retry_policy(view: ConfigView, context: CompileContext) -> RetryPolicy:
     """`RetryPolicy`. Raises ConfigError."""
     base, longest = _compile_back_off(view)
+    resets, longest_reset = _compile_reset_headers(view.view("rate_limited_retry_back_off"))
     return RetryPolicy(
         retry_on=_compile_conditions(view, context),
         num_retries=view.integer("num_retries", 1),
@@ -40,7 +41,10 @@ def compile_retry_policy(view: ConfigView, context: CompileContext) -> RetryPoli
         back_off_base=base,
         back_off_max=longest,
         host_selection_max_attempts=view.integer("host_selection_retry_max_attempts") or 1,
-        avoid_previous_hosts=_compile_host_predicates(view),
+        host_refusals=compile_host_refusals(view.views("retry_host_predicate")),
+        priority_update_frequency=compile_retry_priority(view.view("retry_priority")),
+        reset_headers=resets,
+        reset_max_interval=longest_reset,
     )
 
 
@@ -77,10 +81,18 @@ def _compile_back_off(view: ConfigView) -> tuple[float, float]:
     return base, longest
 
 
-def _compile_host_predicates(view: ConfigView) -> bool:
-    predicates = view.views("retry_host_predicate")
-    for predicate in predicates:
-        typed = predicate.any("typed_config")
-        if typed is None or typed.full_name != _PREVIOUS_HOSTS:
-            predicate.fail(f"the only retry_host_predicate of meshproxy is {_PREVIOUS_HOSTS}")
-    return bool(predicates)
+def _compile_reset_headers(view: ConfigView | None) -> tuple[tuple[tuple[str, str], ...], float]:
+    if view is None:
+        return (), 0.0
+    headers = tuple((entry.text("name").lower(), entry.enum("format")) for entry in view.views("reset_headers"))
+    return headers, view.seconds("max_interval", 300.0)
+
+
+def compile_hedging(view: ConfigView) -> bool:
+    """`HedgePolicy`: whether it hedges on a per-try timeout. Raises ConfigError for what Envoy hasn't implemented."""
+    if view.integer("initial_requests", 1) != 1:
+        view.fail("more than one initial request isn't supported, as in Envoy", "initial_requests")
+    chance = view.view("additional_request_chance")
+    if chance is not None and chance.integer("numerator"):
+        view.fail("additional requests by chance aren't supported, as in Envoy", "additional_request_chance")
+    return view.boolean("hedge_on_per_try_timeout")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +13,13 @@ from meshproxy.config.hash_policies import compile_hash_policies
 from meshproxy.config.header_mutations import compile_level
 from meshproxy.config.matchers import compile_regex_replacer
 from meshproxy.config.metadata import compile_subset_metadata
-from meshproxy.config.retries import compile_retry_policy
+from meshproxy.config.mirrors import compile_mirrors
+from meshproxy.config.retries import compile_hedging, compile_retry_policy
 from meshproxy.config.rewrites import Redirect, prefix_rewriter, regex_rewriter, with_path_only
 from meshproxy.matching import wire_text
 from meshproxy.model.listener import FilterSpec
+from meshproxy.model.mirror import MirrorPolicy
+from meshproxy.model.retry import RetryPolicy
 from meshproxy.model.route import (
     DirectResponseAction,
     ForwardAction,
@@ -24,7 +27,6 @@ from meshproxy.model.route import (
     PathMatch,
     PathRewrite,
     RedirectAction,
-    RetryPolicy,
     WeightedCluster,
 )
 from meshproxy.plugin.view import ConfigView
@@ -53,8 +55,15 @@ class Surroundings:
     filters: Mapping[str, FilterSpec]
     levels: tuple[Level, ...] = ()
     retry_policy: RetryPolicy | None = None
+    hedges: bool = False
+    mirrors: tuple[MirrorPolicy, ...] = ()
     max_direct_response_body: int = 4096
     validate_clusters: bool = True
+
+    @property
+    def known_clusters(self) -> Collection[str] | None:
+        """The names that a route may use, None for any."""
+        return self.context.cluster_names if self.validate_clusters else None
 
 
 def compile_action(view: ConfigView, match: PathMatch, around: Surroundings) -> Action:
@@ -74,6 +83,7 @@ def compile_action(view: ConfigView, match: PathMatch, around: Surroundings) -> 
 def _compile_forward(view: ConfigView, match: PathMatch, around: Surroundings) -> ForwardAction:
     duration = view.view("max_stream_duration")
     retry = view.view("retry_policy")
+    hedging = view.view("hedge_policy")
     clusters = _compile_clusters(view, around)
     return ForwardAction(
         **clusters,
@@ -84,6 +94,8 @@ def _compile_forward(view: ConfigView, match: PathMatch, around: Surroundings) -
         idle_timeout=view.duration("idle_timeout"),
         max_stream_duration=duration.duration("max_stream_duration") if duration is not None else None,
         retry_policy=compile_retry_policy(retry, around.context) if retry is not None else around.retry_policy,
+        hedges=compile_hedging(hedging) if hedging is not None else around.hedges,
+        mirrors=compile_mirrors(view, around.context, around.known_clusters) or around.mirrors,
         rewrite_path=_compile_path_rewrite(view, match),
         append_x_forwarded_host=view.boolean("append_x_forwarded_host"),
         priority=view.enum("priority"),

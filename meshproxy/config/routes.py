@@ -13,8 +13,9 @@ from meshproxy.config.context import CompileContext
 from meshproxy.config.filters import compile_filter_level, merge_levels
 from meshproxy.config.header_mutations import compile_level
 from meshproxy.config.metadata import compile_metadata
+from meshproxy.config.mirrors import compile_mirrors
 from meshproxy.config.rate_limits import compile_rate_limits
-from meshproxy.config.retries import compile_retry_policy
+from meshproxy.config.retries import compile_hedging, compile_retry_policy
 from meshproxy.config.route_action import Surroundings, compile_action
 from meshproxy.config.route_match import compile_conditions, compile_path_match
 from meshproxy.headers import check_name
@@ -52,6 +53,7 @@ class _TableCompiler:
             max_direct_response_body=view.integer("max_direct_response_body_size_bytes", _DEFAULT_MAX_BODY),
             validate_clusters=view.boolean("validate_clusters", True),
         )
+        self.around = replace(self.around, mirrors=compile_mirrors(view, context, self.around.known_clusters))
         self.domains: set[str] = set()
 
     def compile(self) -> RouteTable:
@@ -83,7 +85,14 @@ class _TableCompiler:
             with retry.collect(context.problems):
                 policy = compile_retry_policy(retry, context)
         level = compile_filter_level(view, around.filters, context)
-        around = replace(around, levels=(level, *around.levels), retry_policy=policy)
+        hedging = view.view("hedge_policy")
+        around = replace(
+            around,
+            levels=(level, *around.levels),
+            retry_policy=policy,
+            hedges=compile_hedging(hedging) if hedging is not None else False,
+            mirrors=compile_mirrors(view, context, around.known_clusters) or around.mirrors,
+        )
         limits: list[RateLimit] = []
         for entry in view.views("rate_limits"):
             with entry.collect(context.problems):

@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from meshproxy.headers import RequestHeaders
+from meshproxy.model.mirror import MirrorPolicy
 from meshproxy.model.rate_limit import RateLimit
+from meshproxy.model.retry import RetryPolicy
 from meshproxy.model.route_counts import RouteCounts
 
 RequestPredicate = Callable[[RequestHeaders, Any], bool]
@@ -62,23 +64,6 @@ class PathMatch:
     matches: Callable[[str], bool] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
-    """When and how often the router tries again; times in seconds."""
-
-    retry_on: frozenset[str] = frozenset()
-    num_retries: int = 1
-    per_try_timeout: float = 0.0
-    per_try_idle_timeout: float = 0.0
-    retriable_status_codes: frozenset[int] = frozenset()
-    retriable_headers: tuple[Callable[[Any], bool], ...] = ()
-    retriable_request_headers: tuple[RequestPredicate, ...] = ()
-    back_off_base: float = 0.025
-    back_off_max: float = 0.25
-    host_selection_max_attempts: int = 1
-    avoid_previous_hosts: bool = False
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class WeightedCluster:
     """One of a route's weighted clusters."""
@@ -102,6 +87,7 @@ class ForwardAction:
 
     timeout: seconds for the whole response, 0 for none. idle_timeout: None inherits the connection manager's.
     max_stream_duration, grpc_timeout_header_max, grpc_timeout_header_offset: None when unset.
+    hedges: `hedge_on_per_try_timeout`: an attempt that takes too long goes on beside the next one.
     """
 
     cluster: str = ""
@@ -116,6 +102,8 @@ class ForwardAction:
     grpc_timeout_header_max: float | None = None
     grpc_timeout_header_offset: float = 0.0
     retry_policy: RetryPolicy | None = None
+    hedges: bool = False
+    mirrors: tuple[MirrorPolicy, ...] = ()
     rewrite_path: PathRewrite | None = None
     host_rewrite: str = ""
     host_rewrite_header: str = ""

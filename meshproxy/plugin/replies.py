@@ -50,6 +50,7 @@ RETRY_BUFFER_EXCEEDED = LocalReply(
     details="request_payload_exceeded_retry_buffer_limit",
 )
 PER_TRY_TIMEOUT = LocalReply(504, b"upstream request timeout", details="upstream_per_try_timeout", flags="UT")
+PER_TRY_IDLE_TIMEOUT = LocalReply(504, b"upstream request timeout", details="upstream_per_try_idle_timeout", flags="UT")
 STREAM_IDLE_TIMEOUT = LocalReply(504, b"stream timeout", details="stream_idle_timeout", flags="SI")
 REQUEST_IDLE_TIMEOUT = LocalReply(408, b"stream timeout", details="stream_idle_timeout", flags="SI")
 MAX_DURATION_TIMEOUT = LocalReply(504, b"downstream duration timeout", details="max_duration_timeout", grpc_status=4)

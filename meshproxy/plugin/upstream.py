@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
 from meshproxy.model.cluster import ClusterConfig
+from meshproxy.model.retry import HostRefusal
 from meshproxy.plugin.replies import ResetReason
 from meshproxy.plugin.stats import Counter, Gauge, StatsScope
 from meshproxy.plugin.stream_info import StreamInfo, TlsInfo
@@ -43,6 +45,27 @@ class Host(Protocol):
     def hostname(self) -> str: ...
     @property
     def metadata(self) -> Mapping[str, Any]: ...
+    @property
+    def priority(self) -> int: ...
+
+
+@dataclass(slots=True)
+class HostChoice:
+    """What a retry asks of the host that is chosen for it.
+
+    refusals, tried: a host that one of `refusals` refuses, told those `tried` before, is drawn again, up to `attempts`
+    times; the last one is taken in any case. left_out: priorities that get nothing as long as others are available;
+    the balancer empties it when none is.
+    """
+
+    refusals: tuple[HostRefusal, ...] = ()
+    tried: tuple[Host, ...] = ()
+    attempts: int = 1
+    left_out: set[int] = field(default_factory=set)
+
+    def refuses(self, host: Any) -> bool:
+        """Whether to draw again."""
+        return any(refuses(host, self.tried) for refuses in self.refusals)
 
 
 class HttpUpstreamSink(Protocol):
@@ -148,6 +171,7 @@ class ClusterStats(Protocol):
     upstream_rq_retry_overflow: Counter
     upstream_rq_retry_limit_exceeded: Counter
     upstream_rq_retry_backoff_exponential: Counter
+    upstream_rq_retry_backoff_ratelimited: Counter
     upstream_rq_max_duration_reached: Counter
     upstream_rq_maintenance_mode: Counter
     upstream_cx_none_healthy: Counter
@@ -171,8 +195,8 @@ class Cluster(ABC):
     stats: ClusterStats
 
     @abstractmethod
-    def pick(self, stream: StreamInfo, *, avoid: tuple[Host, ...] = (), attempts: int = 1) -> Host | None:
-        """Choose a host. avoid: hosts tried before; drawn again up to `attempts` times while one of them comes out.
+    def pick(self, stream: StreamInfo, choice: HostChoice | None = None) -> Host | None:
+        """Choose a host. choice: what a retry asks of it.
 
         None when there is none: `no healthy upstream`.
         """
@@ -182,6 +206,14 @@ class Cluster(ABC):
         self, host: Host, request: RequestHeaders, end: bool, sink: HttpUpstreamSink, *, priority: str = "DEFAULT"
     ) -> HttpUpstream:
         """Send a request head. What goes wrong is told to `sink`, possibly before this returns."""
+
+    @abstractmethod
+    def mirror(self, request: RequestHeaders, end: bool, *, timeout: float) -> HttpUpstream | None:
+        """Send a copy of a request to a host of its own; the response is read and thrown away.
+
+        timeout: seconds for the response, from the end of the request; 0 for none. The handle takes the body; `reset`
+        gives the copy up, otherwise it goes on by itself. None: it couldn't be sent.
+        """
 
     @abstractmethod
     def connect(self, host: Host, sink: TcpUpstreamSink) -> TcpUpstream:

@@ -17,13 +17,14 @@ from meshproxy.headers import RequestHeaders
 from meshproxy.model.cluster import ClusterConfig
 from meshproxy.model.endpoint import Endpoint
 from meshproxy.plugin.stream_info import StreamInfo
-from meshproxy.plugin.upstream import Cluster, HttpUpstream, HttpUpstreamSink, TcpUpstream, TcpUpstreamSink
+from meshproxy.plugin.upstream import Cluster, HostChoice, HttpUpstream, HttpUpstreamSink, TcpUpstream, TcpUpstreamSink
 from meshproxy.plugin.upstream import Host as PluginHost
 from meshproxy.runtime.auto_sni import NO_NAME, ServerName, server_name
 from meshproxy.runtime.breaker_stats import BreakerStats
 from meshproxy.runtime.cluster_stats import LiveClusterStats
 from meshproxy.runtime.health_checker import HealthChecker
 from meshproxy.runtime.http1_pool import Http1Pool
+from meshproxy.runtime.mirrored import MirroredRequest
 from meshproxy.runtime.outlier_monitor import OutlierMonitor
 from meshproxy.runtime.tcp_upstream import RawUpstream
 from meshproxy.runtime.worker import Worker
@@ -162,11 +163,8 @@ class ActiveCluster(Cluster):
         """The circuit breaker of a routing priority."""
         return self._breakers[priority]
 
-    def pick(self, stream: StreamInfo, *, avoid: tuple[PluginHost, ...] = (), attempts: int = 1) -> Host | None:
-        if avoid:
-            host = self.balancer.pick_avoiding(avoid, attempts, stream)  # type: ignore[arg-type]  # ours, all of them
-        else:
-            host = self.balancer.pick(stream)
+    def pick(self, stream: StreamInfo, choice: HostChoice | None = None) -> Host | None:
+        host = self.balancer.pick(stream) if choice is None else self.balancer.pick_choosy(choice, stream)
         if host is None:
             self.stats.upstream_cx_none_healthy.inc()
         return host
@@ -192,6 +190,10 @@ class ActiveCluster(Cluster):
             if priority == "DEFAULT" and self._auto_sni is None:
                 host.pool = pool  # the only one for nearly all requests, found without a look-up
         return pool.request(request, end, sink)
+
+    def mirror(self, request: RequestHeaders, end: bool, *, timeout: float) -> HttpUpstream | None:
+        mirrored = MirroredRequest(self, timeout)
+        return mirrored if mirrored.start(request, end) else None
 
     def connect(self, host: PluginHost, sink: TcpUpstreamSink) -> TcpUpstream:
         assert isinstance(host, Host)
@@ -238,7 +240,7 @@ class OriginalDstCluster(ActiveCluster):
     def hosts(self) -> list[Host]:
         return list(self._by_address.values())
 
-    def pick(self, stream: StreamInfo, *, avoid: tuple[PluginHost, ...] = (), attempts: int = 1) -> Host | None:
+    def pick(self, stream: StreamInfo, choice: HostChoice | None = None) -> Host | None:
         address = self._destination(stream)
         if address is None:
             self.stats.upstream_cx_none_healthy.inc()

@@ -95,6 +95,7 @@ class LiveClusterStats:
     upstream_rq_per_try_timeout: Counter
     upstream_rq_retry: Counter
     upstream_rq_retry_backoff_exponential: Counter
+    upstream_rq_retry_backoff_ratelimited: Counter
     upstream_rq_retry_limit_exceeded: Counter
     upstream_rq_retry_overflow: Counter
     upstream_rq_retry_success: Counter

@@ -14,6 +14,7 @@ from meshproxy.plugin.stream_info import StreamInfo
 from meshproxy.plugin.upstream import (
     Cluster,
     Host,
+    HostChoice,
     HostMonitor,
     HttpUpstream,
     HttpUpstreamSink,
@@ -38,6 +39,7 @@ class ScriptedHost:
     text: str = "192.0.2.1:80"
     hostname: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    priority: int = 0
     rq_error: int = 0
     rq_success: int = 0
     rq_timeout: int = 0
@@ -129,7 +131,7 @@ class ScriptedCluster(Cluster):
 
     # The cluster.
 
-    def pick(self, stream: StreamInfo, *, avoid: tuple[Host, ...] = (), attempts: int = 1) -> Host | None:
+    def pick(self, stream: StreamInfo, choice: HostChoice | None = None) -> Host | None:
         return self._host
 
     def membership(self) -> tuple[int, int, int]:
@@ -161,11 +163,29 @@ class ScriptedCluster(Cluster):
             self._loop.call_soon(upstream.connected)
         return upstream
 
+    def mirror(self, request: RequestHeaders, end: bool, *, timeout: float) -> HttpUpstream | None:
+        if self._host is None:
+            return None
+        return self.request(self._host, request, end, _Nobody())
+
     def try_retry(self, priority: str = "DEFAULT") -> bool:
         return True
 
     def end_retry(self, priority: str = "DEFAULT") -> None:
         """There is no budget."""
+
+
+class _Nobody(HttpUpstreamSink):
+    """The sink of a copy: nobody looks at its response."""
+
+    def on_upstream_ready(self, upstream: HttpUpstream) -> None: ...
+    def on_upstream_response(self, response: ResponseHeaders, end: bool) -> None: ...
+    def on_upstream_informational(self, response: ResponseHeaders) -> None: ...
+    def on_upstream_body(self, data: bytes, end: bool) -> None: ...
+    def on_upstream_trailers(self, trailers: Headers) -> None: ...
+    def on_upstream_reset(self, reason: ResetReason, detail: str) -> None: ...
+    def on_upstream_blocked(self, blocked: bool) -> None: ...
+    def on_upstream_read_done(self) -> None: ...
 
 
 class _ScriptedUpstream(HttpUpstream):

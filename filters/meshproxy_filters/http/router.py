@@ -16,8 +16,11 @@ from meshproxy.model.route import DirectResponseAction, ForwardAction, RedirectA
 from meshproxy.plugin.context import FactoryContext, Stream
 from meshproxy.plugin.replies import NOT_FOUND, RETRY_BUFFER_EXCEEDED, LocalReply, cluster_not_found
 from meshproxy.plugin.stats import StatNames
-from meshproxy_filters.http.router_attempts import Attempts, RouterConfig
+from meshproxy_filters.http.router_attempts import Attempts
+from meshproxy_filters.http.router_hedge import Race
+from meshproxy_filters.http.router_mirror import start_mirrors
 from meshproxy_filters.http.router_retry import make_retry_state
+from meshproxy_filters.http.router_state import RouterConfig
 from meshproxy_filters.http.router_timeouts import find_timeouts, route_timeouts
 
 if TYPE_CHECKING:
@@ -111,6 +114,8 @@ class Router(Attempts):
         stream.finalize_request(tell_original=config.envoy_headers)
         if action.hash_policy is not None:
             action.hash_policy(stream)
+        if action.mirrors:
+            self._mirrors = start_mirrors(action.mirrors, stream, self._timeouts.whole, self.context.rng)
         self._attempt()
         if stream.request_end and not stream.done:
             self._request_ended()
@@ -120,14 +125,15 @@ class Router(Attempts):
         policy = action.retry_policy
         if request.remove("x-envoy-upstream-rq-timeout-alt-response"):
             self._no_content_on_timeout = True
-        self._timeouts = find_timeouts(
-            action,
-            request,
-            policy.per_try_timeout if policy is not None else 0.0,
-            tell=self.config.envoy_headers,
-        )
+        hedges = action.hedges
+        if "x-envoy-hedge-on-per-try-timeout" in request.fields:
+            hedges = {"true": True, "false": False}.get(request["x-envoy-hedge-on-per-try-timeout"], hedges)
+            request.remove("x-envoy-hedge-on-per-try-timeout")
+        if hedges:
+            self._race = Race(self)
+        self._timeouts = find_timeouts(action, request, hedges=hedges, tell=self.config.envoy_headers)
         if policy is not None or "x-envoy-retry-on" in request.fields or "x-envoy-retry-grpc-on" in request.fields:
-            self._retry = make_retry_state(policy, request, self.context.rng)
+            self._retry = make_retry_state(policy, request, self.context.rng, self.context.clock)
             if self._retry is not None and not self._stream.request_end:
                 self._kept = []
         request.remove("x-envoy-upstream-alt-stat-name")
@@ -168,6 +174,8 @@ class Router(Attempts):
             self._ended = True
         if self._upstream is not None:
             self._upstream.send_body(data, end)
+        for mirror in self._mirrors:
+            mirror.send_body(data, end)
 
     def _body_limit(self) -> int:
         route = self._stream.route
@@ -192,6 +200,8 @@ class Router(Attempts):
         self._ended = True
         if self._upstream is not None:
             self._upstream.send_trailers(trailers)
+        for mirror in self._mirrors:
+            mirror.send_trailers(trailers)
         self._request_ended()
 
     def _request_ended(self) -> None:
@@ -203,12 +213,14 @@ class Router(Attempts):
             return
         if timeouts.whole > 0 and not self._upgrade:
             self._whole_timer = stream.schedule(timeouts.whole, self._timed_out)
-        if timeouts.per_try and self._try_timer is None and self._upstream is not None:
-            self._try_timer = stream.schedule(timeouts.per_try, self._try_timed_out)
+        if timeouts.limits_tries and self._upstream is not None and self._request_sent:
+            self._start_try_timers()
 
     def on_request_read_done(self, stream: Stream) -> None:
         if self._upstream is not None:
             self._upstream.flush()
+        for mirror in self._mirrors:
+            mirror.flush()
 
     def on_response_blocked(self, blocked: bool, stream: Stream) -> None:
         self._blocked = blocked
@@ -216,9 +228,14 @@ class Router(Attempts):
             self._upstream.read_disable(blocked)
 
     def on_stream_complete(self, stream: Stream) -> None:
-        for timer in (self._whole_timer, self._try_timer, self._retry_timer):
+        for timer in (self._whole_timer, self._try_timer, self._retry_timer, self._idle_timer):
             if timer is not None:
                 timer.cancel()
+        if self._race is not None:
+            self._race.end()
+        if self._mirrors and not self._ended:
+            for mirror in self._mirrors:
+                mirror.reset()
         if self._cluster is not None:
             self._end_retry()
         upstream, self._upstream = self._upstream, None

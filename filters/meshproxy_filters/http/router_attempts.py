@@ -11,67 +11,16 @@ Invariants:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from meshproxy.headers import Headers, ResponseHeaders
-from meshproxy.model.route import ForwardAction
-from meshproxy.model.route_counts import RouteCounts
-from meshproxy.plugin.context import Stream, Timer
-from meshproxy.plugin.http import TerminalHttpFilter
-from meshproxy.plugin.replies import (
-    NO_HEALTHY_UPSTREAM,
-    PER_TRY_TIMEOUT,
-    RESPONSE_TIMEOUT,
-    LocalReply,
-    ResetReason,
-    upstream_reset,
-)
-from meshproxy.plugin.stats import Counter
-from meshproxy.plugin.upstream import Cluster, Host, HttpUpstream
-from meshproxy_filters.http.router_retry import RetryState
-from meshproxy_filters.http.router_timeouts import NO_TIMEOUTS, Timeouts
+from meshproxy.plugin.context import Stream
+from meshproxy.plugin.replies import NO_HEALTHY_UPSTREAM, RESPONSE_TIMEOUT, LocalReply, ResetReason, upstream_reset
+from meshproxy.plugin.upstream import Cluster, HttpUpstream, HttpUpstreamSink
+from meshproxy_filters.http.router_again import Again
+from meshproxy_filters.http.router_hedge import Contender
 
 
-@dataclass(frozen=True, slots=True)
-class RouterConfig:
-    """Compiled options. envoy_headers: `suppress_envoy_headers` is off."""
-
-    envoy_headers: bool
-    no_route: Counter
-    no_cluster: Counter
-    rq_total: Counter
-    rq_direct_response: Counter
-    rq_reset_after_downstream_response_started: Counter
-
-
-class Attempts(TerminalHttpFilter[RouterConfig]):
-    """What the router does towards hosts; `Router` adds what it does towards the client. Its state is here."""
-
-    _stream: Stream
-    _action: ForwardAction
-    _cluster: Cluster | None = None
-    _upstream: HttpUpstream | None = None
-    _host: Host | None = None
-    _tried: tuple[Host, ...] = ()
-    _retry: RetryState | None = None
-    _retrying: bool = False
-    _timeouts: Timeouts = NO_TIMEOUTS
-    _whole_timer: Timer | None = None
-    _try_timer: Timer | None = None
-    _retry_timer: Timer | None = None
-    _kept: list[bytes | Headers] | None = None
-    _kept_size: int = 0
-    _ended: bool = False
-    _request_sent: bool = False
-    _began: float = 0.0
-    _response_at: float = 0.0
-    _internal: bool = False
-    _upgrade: str = ""
-    _blocked: bool = False
-    _request_blocked: bool = False
-    _response_started: bool = False
-    _counts: RouteCounts | None = None
-    _no_content_on_timeout: bool = False
+class Attempts(Again):
+    """What the router does towards hosts; `Router` adds what it does towards the client."""
 
     # The attempt.
 
@@ -85,9 +34,8 @@ class Attempts(TerminalHttpFilter[RouterConfig]):
         stream = self._stream
         cluster = self._cluster
         assert cluster is not None
-        policy = self._action.retry_policy
-        if self._tried and policy is not None and policy.avoid_previous_hosts:
-            host = cluster.pick(stream, avoid=self._tried, attempts=policy.host_selection_max_attempts)
+        if self._retrying and self._retry is not None:
+            host = cluster.pick(stream, self._retry.choice(self._tried))
         else:
             host = cluster.pick(stream)
         if host is None:
@@ -108,7 +56,8 @@ class Attempts(TerminalHttpFilter[RouterConfig]):
         if self._counts is not None:
             self._counts.total += 1
         end = stream.request_end or (self._ended and not self._kept)
-        upstream = cluster.request(host, stream.request, end, self, priority=action.priority)
+        sink: HttpUpstreamSink = self if self._race is None else self._race.enter(host)
+        upstream = cluster.request(host, stream.request, end, sink, priority=action.priority)
         if self._host is None or stream.done:
             return  # it failed before `request` returned
         if self._upstream is None:
@@ -116,9 +65,8 @@ class Attempts(TerminalHttpFilter[RouterConfig]):
             if upstream.local_address:
                 self._request_sent = True
                 self._note_upstream(upstream)
-        per_try = self._timeouts.per_try
-        if per_try and (self._ended or stream.request_end):
-            self._try_timer = stream.schedule(per_try, self._try_timed_out)
+                if self._timeouts.limits_tries and (self._ended or stream.request_end):
+                    self._start_try_timers()
 
     def _rewrite_host(self, hostname: str) -> None:
         """`auto_host_rewrite`: the endpoint is asked for by its own name."""
@@ -143,6 +91,8 @@ class Attempts(TerminalHttpFilter[RouterConfig]):
         self._upstream = upstream
         self._request_sent = True
         self._note_upstream(upstream)
+        if self._timeouts.limits_tries and (self._ended or self._stream.request_end):
+            self._start_try_timers()
 
     def on_upstream_blocked(self, blocked: bool) -> None:
         if blocked != self._request_blocked:
@@ -173,6 +123,8 @@ class Attempts(TerminalHttpFilter[RouterConfig]):
         if self._try_timer is not None:
             self._try_timer.cancel()
             self._try_timer = None
+        if self._race is not None:
+            self._race.end()
         now = self._response_at = self.context.clock.now()
         stream.first_upstream_rx = now
         if self._retrying:
@@ -239,6 +191,8 @@ class Attempts(TerminalHttpFilter[RouterConfig]):
 
     def on_upstream_read_done(self) -> None:
         self._response_at = 0.0  # what follows comes later than the head
+        if self._idle_timer is not None:
+            self._heard_at = self.context.clock.now()
         self._stream.flush()
 
     # What goes wrong.
@@ -263,7 +217,14 @@ class Attempts(TerminalHttpFilter[RouterConfig]):
         retry = self._retry
         if retry is not None and retry.wants_reset(reason, sent=self._request_sent) and self._may_retry(retry, host):
             return
-        self._fail(upstream_reset(reason, detail, retried=stream.attempt_count > 1))
+        if self._race is not None and self._race.late:
+            self.count_lost(reason.status)
+        else:
+            self.fail_with(reason, detail)
+
+    def fail_with(self, reason: ResetReason, detail: str) -> None:
+        """Answer for an attempt that was reset, and no other is left."""
+        self._fail(upstream_reset(reason, detail, retried=self._stream.attempt_count > 1))
 
     def _fail(self, reply: LocalReply) -> None:
         """Answer for an upstream that didn't."""
@@ -290,6 +251,10 @@ class Attempts(TerminalHttpFilter[RouterConfig]):
         cluster = self._cluster
         assert cluster is not None
         cluster.stats.upstream_rq_timeout.inc()
+        if self._race is not None:
+            for _ in self._race.end():
+                cluster.stats.upstream_rq_timeout.inc()
+                self.count_lost(RESPONSE_TIMEOUT.status)
         if self._counts is not None:
             self._counts.timeout += 1
         if self._host is not None:
@@ -306,105 +271,34 @@ class Attempts(TerminalHttpFilter[RouterConfig]):
         else:
             self._fail(RESPONSE_TIMEOUT)
 
-    def _try_timed_out(self) -> None:
-        self._try_timer = None
-        if self._response_started or self._upstream is None:
-            return
-        cluster = self._cluster
-        assert cluster is not None
-        cluster.stats.upstream_rq_per_try_timeout.inc()
-        self._upstream.reset()
-        self._upstream = None
-        host, self._host = self._host, None
-        if host is not None:
-            host.rq_timeout += 1
-            if host.monitor is not None:
-                host.monitor.on_failure(connected=True, timeout=True)
-        retry = self._retry
-        if retry is not None and retry.wants_timeout() and self._may_retry(retry, host):
-            return
-        self._fail(PER_TRY_TIMEOUT)
+    # A race of several attempts; see `router_hedge`.
 
-    # Trying again.
+    def would_retry(self, response: ResponseHeaders) -> bool:
+        """Whether another attempt would be made after a response with this head, if there were one left."""
+        return self._retry is not None and self._retry.wants_response(response)
 
-    def _retry_response(self, retry: RetryState, response: ResponseHeaders, end: bool) -> bool:
-        if not retry.wants_response(response):
-            return False
-        host = self._host
-        if not self._may_retry(retry, host):
-            return False
+    def has_more(self) -> bool:
+        """Whether an attempt is under way, or about to start."""
+        return self._upstream is not None or self._retry_timer is not None
+
+    def count_lost(self, status: int) -> None:
+        """An attempt that failed while others go on counts as the answer that it would have led to."""
         assert self._cluster is not None
-        self._cluster.stats.count_retry_response(response.status)
-        if not end and self._upstream is not None:
+        self._cluster.stats.count_response(status, internal=self._internal)
+
+    def give_way(self, winner: Contender) -> None:
+        """A late attempt has won: end what is under way, and go on as if it were the only one."""
+        if self._retry_timer is not None:
+            self._retry_timer.cancel()
+            self._retry_timer = None
+        if self._upstream is not None:
             self._upstream.reset()
-        self._upstream = None
-        return True
-
-    def _may_retry(self, retry: RetryState, host: Host | None) -> bool:
-        """Take another attempt if there is one left, and plan it."""
-        cluster = self._cluster
-        assert cluster is not None
-        self._end_retry()
-        if retry.left <= 0:
-            cluster.stats.upstream_rq_retry_limit_exceeded.inc()
-            if self._counts is not None:
-                self._counts.retry_limit_exceeded += 1
-            self._stream.add_flag("URX")
-            return False
-        if not cluster.try_retry(self._action.priority):
-            cluster.stats.upstream_rq_retry_overflow.inc()
-            if self._counts is not None:
-                self._counts.retry_overflow += 1
-            return False
-        self._retrying = True
-        self._stream.upstream_transport_failure_reason = ""
-        if host is not None:
-            self._tried = (*self._tried, host)
-        self._host = None
-        if self._try_timer is not None:
-            self._try_timer.cancel()
-            self._try_timer = None
-        cluster.stats.upstream_rq_retry.inc()
-        if self._counts is not None:
-            self._counts.retry += 1
-        cluster.stats.upstream_rq_retry_backoff_exponential.inc()
-        self.on_upstream_blocked(False)  # the attempt that is over can't say so any more
-        self._retry_timer = self._stream.schedule(retry.next_delay(), self._try_again)
-        return True
-
-    def _end_retry(self) -> None:
-        if self._retrying:
-            self._retrying = False
-            assert self._cluster is not None
-            self._cluster.end_retry(self._action.priority)
-
-    def _try_again(self) -> None:
-        self._retry_timer = None
+        self._stop_try_timers()
+        self._end_retry()  # that one didn't succeed
         stream = self._stream
-        stream.attempt_count += 1
-        route = stream.route
-        if route is not None and route.include_request_attempt_count:
-            stream.request.fields["x-envoy-attempt-count"] = str(stream.attempt_count)
-        self._tell_time_left(stream)
-        self._attempt()
-        upstream = self._upstream
-        if upstream is None or not self._kept:
-            return
-        kept = list(self._kept)
-        for index, piece in enumerate(kept):
-            last = self._ended and index == len(kept) - 1
-            if isinstance(piece, Headers):
-                upstream.send_trailers(piece)
-            else:
-                upstream.send_body(piece, last)
-        upstream.flush()
-
-    def _tell_time_left(self, stream: Stream) -> None:
-        """What the next attempt may take, of the time that the whole request has."""
-        fields = stream.request.fields
-        timeouts = self._timeouts
-        if not timeouts.whole or "x-envoy-expected-rq-timeout-ms" not in fields:
-            return
-        left = max(timeouts.whole - (self.context.clock.now() - self._began), 0.001)
-        expected = min(timeouts.per_try, left) if timeouts.per_try else left
-        fields["x-envoy-expected-rq-timeout-ms"] = str(int(expected * 1000))
+        self._retry = None
+        self._upstream = winner.upstream
+        self._host = host = winner.host
+        stream.upstream_host = stream.upstream_remote_address = host.text
+        if winner.upstream is not None:
+            self._note_upstream(winner.upstream)

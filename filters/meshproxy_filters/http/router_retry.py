@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import random
 
+from meshproxy.clock import Clock
 from meshproxy.headers import RequestHeaders, ResponseHeaders
-from meshproxy.model.route import RetryPolicy
+from meshproxy.model.retry import RetryPolicy
 from meshproxy.plugin.replies import ResetReason
+from meshproxy.plugin.upstream import Host, HostChoice
 
 _GRPC_CONDITIONS = {
     "cancelled": "1",
@@ -30,9 +32,25 @@ _FIELDS = (
 
 
 class RetryState:
-    """The retries of one request. left: how many there may still be."""
+    """The retries of one request. left: how many there may still be.
 
-    __slots__ = ("_attempt", "_conditions", "_header_names", "_policy", "_rng", "_statuses", "left")
+    reset_interval: seconds after which the upstream said to come again, 0.0 if it didn't; for the next retry only.
+    """
+
+    __slots__ = (
+        "_attempt",
+        "_clock",
+        "_conditions",
+        "_forgotten",
+        "_header_names",
+        "_left_out",
+        "_left_out_at",
+        "_policy",
+        "_rng",
+        "_statuses",
+        "left",
+        "reset_interval",
+    )
 
     def __init__(
         self,
@@ -42,17 +60,30 @@ class RetryState:
         header_names: tuple[str, ...],
         left: int,
         rng: random.Random,
+        clock: Clock,
     ) -> None:
         self._policy = policy
         self._conditions = conditions
         self._statuses = statuses
         self._header_names = header_names
         self._rng = rng
+        self._clock = clock
         self._attempt = 0
+        self._left_out: set[int] = set()
+        self._left_out_at = 0
+        self._forgotten = 0
         self.left = left
+        self.reset_interval = 0.0
 
     def wants_response(self, response: ResponseHeaders) -> bool:
         """Whether a response with this head is one to try again after."""
+        if not self._asks_for_retry(response):
+            return False
+        if self._policy.reset_headers:
+            self.reset_interval = self._find_reset_interval(response)
+        return True
+
+    def _asks_for_retry(self, response: ResponseHeaders) -> bool:
         conditions = self._conditions
         status = response.status
         fields = response.fields
@@ -93,16 +124,52 @@ class RetryState:
         """Whether to try again after a per-try timeout."""
         return not self._conditions.isdisjoint(("5xx", "gateway-error", "reset"))
 
+    def _find_reset_interval(self, response: ResponseHeaders) -> float:
+        """What the first usable of `reset_headers` says, in seconds; 0.0 for nothing (Envoy: ResetHeaderParser)."""
+        for name, form in self._policy.reset_headers:
+            text = (response.get(name) or "").strip()
+            if not text.isascii() or not text.isdigit() or len(text) > 18:
+                continue
+            seconds = float(text)
+            if form == "UNIX_TIMESTAMP":
+                seconds -= int(self._clock.wall())
+            if 0.001 < seconds <= self._policy.reset_max_interval:
+                return seconds
+        return 0.0
+
     def next_delay(self) -> float:
-        """Seconds to wait before the next attempt: exponential with full jitter."""
-        self._attempt += 1
+        """Seconds to wait before the next attempt: what the upstream said and up to half as much again, or else
+        exponential with full jitter."""
         self.left -= 1
+        if self.reset_interval:
+            interval, self.reset_interval = self.reset_interval, 0.0
+            return interval * (1.0 + self._rng.random() / 2)
+        self._attempt += 1
         policy = self._policy
         ceiling: float = min(policy.back_off_base * (2**self._attempt - 1), policy.back_off_max)
         return self._rng.random() * ceiling
 
+    def choice(self, tried: tuple[Host, ...]) -> HostChoice | None:
+        """What the next attempt asks of its host; None for nothing. tried: those that failed."""
+        policy = self._policy
+        frequency = policy.priority_update_frequency
+        if not frequency:
+            refusals = policy.host_refusals
+            return HostChoice(refusals, tried, policy.host_selection_max_attempts) if refusals else None
+        if self._left_out_at and not self._left_out:
+            self._forgotten = self._left_out_at  # every priority has had its turn, so those tried count anew
+        since = tried[self._forgotten :]
+        self._left_out_at = 0
+        if since and len(since) % frequency == 0:
+            self._left_out.update(host.priority for host in since)
+        if self._left_out:
+            self._left_out_at = len(tried)
+        return HostChoice(policy.host_refusals, tried, policy.host_selection_max_attempts, self._left_out)
 
-def make_retry_state(policy: RetryPolicy | None, request: RequestHeaders, rng: random.Random) -> RetryState | None:
+
+def make_retry_state(
+    policy: RetryPolicy | None, request: RequestHeaders, rng: random.Random, clock: Clock
+) -> RetryState | None:
     """The retries that route and request ask for together; None for none. Consumes the request's fields."""
     fields = request.fields
     conditions: frozenset[str] = policy.retry_on if policy is not None else frozenset()
@@ -128,4 +195,4 @@ def make_retry_state(policy: RetryPolicy | None, request: RequestHeaders, rng: r
         matches(request, None) for matches in policy.retriable_request_headers
     ):
         return None
-    return RetryState(policy, conditions, statuses, names, left, rng)
+    return RetryState(policy, conditions, statuses, names, left, rng, clock)

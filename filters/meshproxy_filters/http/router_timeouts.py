@@ -17,12 +17,15 @@ from meshproxy.model.route import ForwardAction
 class Timeouts:
     """Seconds, 0 for none. whole: from the end of the request to the end of the response. per_try: of one attempt.
 
+    per_try_idle: between two signs of life of an attempt. limits_tries: an attempt has a timeout of its own.
     expected: the value of `x-envoy-expected-rq-timeout-ms`, "" for none.
     """
 
     whole: float
     per_try: float
     expected: str = ""
+    per_try_idle: float = 0.0
+    limits_tries: bool = False
 
 
 NO_TIMEOUTS = Timeouts(0.0, 0.0)
@@ -44,12 +47,16 @@ def milliseconds(text: str | None) -> float | None:
     return int(text) / 1000.0
 
 
-def find_timeouts(action: ForwardAction, request: RequestHeaders, per_try: float, *, tell: bool) -> Timeouts:
+def find_timeouts(action: ForwardAction, request: RequestHeaders, *, hedges: bool, tell: bool) -> Timeouts:
     """The timeouts of a request; consumes the fields that ask for others.
 
+    hedges: an attempt goes on after its own timeout.
     tell: set `x-envoy-expected-rq-timeout-ms` for the upstream (not with `suppress_envoy_headers`).
     """
     fields = request.fields
+    policy = action.retry_policy
+    per_try = policy.per_try_timeout if policy is not None else 0.0
+    idle = policy.per_try_idle_timeout if policy is not None else 0.0
     whole = route_timeouts(action).whole
     if "x-envoy-upstream-rq-timeout-ms" in fields:
         asked = milliseconds(fields.pop("x-envoy-upstream-rq-timeout-ms"))
@@ -61,11 +68,10 @@ def find_timeouts(action: ForwardAction, request: RequestHeaders, per_try: float
             per_try = asked
     if whole and per_try >= whole:
         per_try = 0.0
-    hedging = fields.pop("x-envoy-hedge-on-per-try-timeout", "") == "true"
-    expected = _milliseconds_text(whole if hedging else per_try or whole)
+    expected = _milliseconds_text(whole if hedges else per_try or whole)
     if tell and expected:
         fields["x-envoy-expected-rq-timeout-ms"] = expected
-    return Timeouts(whole, per_try, expected)
+    return Timeouts(whole, per_try, expected, idle, bool(per_try or idle))
 
 
 def _milliseconds_text(seconds: float) -> str:

@@ -11,6 +11,7 @@ from meshproxy.balance.host_set import PrioritySet
 from meshproxy.balance.policies import picker_factory
 from meshproxy.model.cluster import LbOptions
 from meshproxy.model.endpoint import Endpoint, HealthStatus, Locality
+from meshproxy.plugin.upstream import HostChoice
 
 
 def _endpoint(number: int, **fields: object) -> Endpoint:
@@ -200,10 +201,14 @@ def test_health_from_discovery(status: HealthStatus, health: Health) -> None:
 def test_pick_avoiding_draws_again_and_gives_in_at_last() -> None:
     balancer = _balancer([_endpoint(n) for n in range(3)])
     hosts = balancer.priorities.hosts
-    assert {balancer.pick_avoiding(hosts[:2], 5) for _ in range(10)} == {hosts[2]}
-    assert balancer.pick_avoiding(hosts, 5) in hosts
-    assert {balancer.pick_avoiding(hosts[:1], 1) for _ in range(3)} == set(hosts)
-    assert _balancer([]).pick_avoiding(hosts, 5) is None
+    assert {balancer.pick_choosy(_avoiding(hosts[:2], 4)) for _ in range(10)} == {hosts[2]}
+    assert balancer.pick_choosy(_avoiding(hosts, 4)) in hosts
+    assert {balancer.pick_choosy(_avoiding(hosts[:1], 0)) for _ in range(3)} == set(hosts)
+    assert _balancer([]).pick_choosy(_avoiding(hosts, 4)) is None
+
+
+def _avoiding(hosts: object, attempts: int) -> HostChoice:
+    return HostChoice((lambda host, tried: host in tried,), tuple(hosts), attempts)  # type: ignore[arg-type]
 
 
 def test_edf_needs_entries_and_keeps_the_order_of_equals() -> None:

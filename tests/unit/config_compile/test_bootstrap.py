@@ -42,7 +42,7 @@ def test_the_outbound_sidecar() -> None:
     action = a.routes[0].action
     assert isinstance(action, ForwardAction)
     assert action.retry_policy is not None
-    assert action.retry_policy.avoid_previous_hosts
+    assert action.retry_policy.host_refusals
     assert action.retry_policy.host_selection_max_attempts == 5
     assert (action.timeout, action.grpc_timeout_header_max) == (0.0, 0.0)
     assert (len(b.routes), len(b.routes[0].conditions), rest.domains) == (2, 1, ("*",))

@@ -1,0 +1,200 @@
+"""The router's further attempts: whether there is one, when it comes, and how long an attempt may take.
+
+Theory. An attempt that failed, or whose response is one to try again after, leads to another as long as the policy has
+some left and the cluster's retry limit allows. Timers of an attempt start when the request is complete and the attempt
+has its connection (Envoy's documentation of `per_try_timeout`).
+
+Invariant: a retry that was taken from the cluster's limit is given back once, by `_end_retry`.
+"""
+
+from __future__ import annotations
+
+from meshproxy.headers import Headers, ResponseHeaders
+from meshproxy.plugin.replies import PER_TRY_IDLE_TIMEOUT, PER_TRY_TIMEOUT, LocalReply
+from meshproxy.plugin.upstream import Host
+from meshproxy_filters.http.router_retry import RetryState
+from meshproxy_filters.http.router_state import RouterState
+
+
+class Again(RouterState):
+    """See the module."""
+
+    def _attempt(self) -> None:
+        """Choose a host and send the request to it."""
+        raise NotImplementedError
+
+    def _fail(self, reply: LocalReply) -> None:
+        """Answer for an upstream that didn't."""
+        raise NotImplementedError
+
+    def on_upstream_blocked(self, blocked: bool) -> None:
+        """See `HttpUpstreamSink`."""
+        raise NotImplementedError
+
+    def _retry_response(self, retry: RetryState, response: ResponseHeaders, end: bool) -> bool:
+        """Whether this response is thrown away: another attempt was planned, or one is under way."""
+        if not retry.wants_response(response):
+            return False
+        host = self._host
+        if self._may_retry(retry, host):
+            assert self._cluster is not None
+            self._cluster.stats.count_retry_response(response.status)
+        elif self._race is None or not self._race.late:
+            return False
+        if not end and self._upstream is not None:
+            self._upstream.reset()
+        self._upstream = None
+        return True
+
+    def _may_retry(self, retry: RetryState, host: Host | None) -> bool:
+        """Take another attempt if there is one left, and plan it."""
+        cluster = self._cluster
+        assert cluster is not None
+        stats = cluster.stats
+        self._end_retry()
+        if self._has_none_left(retry):
+            return False
+        if not cluster.try_retry(self._action.priority):
+            stats.upstream_rq_retry_overflow.inc()
+            if self._counts is not None:
+                self._counts.retry_overflow += 1
+            self._stream.add_flag("UO")
+            return False
+        self._retrying = True
+        self._stream.upstream_transport_failure_reason = ""
+        if host is not None:
+            self._tried = (*self._tried, host)
+        self._host = None
+        self._stop_try_timers()
+        stats.upstream_rq_retry.inc()
+        if self._counts is not None:
+            self._counts.retry += 1
+        if retry.reset_interval:
+            stats.upstream_rq_retry_backoff_ratelimited.inc()
+        else:
+            stats.upstream_rq_retry_backoff_exponential.inc()
+        self.on_upstream_blocked(False)  # the attempt that is over can't say so any more
+        self._retry_timer = self._stream.schedule(retry.next_delay(), self._try_again)
+        return True
+
+    def _has_none_left(self, retry: RetryState) -> bool:
+        if retry.left > 0:
+            return False
+        assert self._cluster is not None
+        self._cluster.stats.upstream_rq_retry_limit_exceeded.inc()
+        if self._counts is not None:
+            self._counts.retry_limit_exceeded += 1
+        self._stream.add_flag("URX")
+        return True
+
+    def _end_retry(self) -> None:
+        if self._retrying:
+            self._retrying = False
+            assert self._cluster is not None
+            self._cluster.end_retry(self._action.priority)
+
+    def _try_again(self) -> None:
+        self._retry_timer = None
+        stream = self._stream
+        stream.attempt_count += 1
+        route = stream.route
+        if route is not None and route.include_request_attempt_count:
+            stream.request.fields["x-envoy-attempt-count"] = str(stream.attempt_count)
+        self._tell_time_left()
+        self._attempt()
+        upstream = self._upstream
+        if upstream is None or not self._kept:
+            return
+        kept = list(self._kept)
+        for index, piece in enumerate(kept):
+            last = self._ended and index == len(kept) - 1
+            if isinstance(piece, Headers):
+                upstream.send_trailers(piece)
+            else:
+                upstream.send_body(piece, last)
+        upstream.flush()
+
+    def _tell_time_left(self) -> None:
+        """What the next attempt may take, of the time that the whole request has."""
+        fields = self._stream.request.fields
+        timeouts = self._timeouts
+        if not timeouts.whole or "x-envoy-expected-rq-timeout-ms" not in fields:
+            return
+        left = max(timeouts.whole - (self.context.clock.now() - self._began), 0.001)
+        expected = min(timeouts.per_try, left) if timeouts.per_try and self._race is None else left
+        fields["x-envoy-expected-rq-timeout-ms"] = str(int(expected * 1000))
+
+    # How long an attempt may take.
+
+    def _start_try_timers(self) -> None:
+        """The request is complete and the attempt has its connection."""
+        timeouts = self._timeouts
+        if timeouts.per_try and self._try_timer is None:
+            self._try_timer = self._stream.schedule(timeouts.per_try, self._try_timed_out)
+        if timeouts.per_try_idle and self._idle_timer is None:
+            self._heard_at = self.context.clock.now()
+            self._idle_timer = self._stream.schedule(timeouts.per_try_idle, self._look_for_idleness)
+
+    def _stop_try_timers(self) -> None:
+        if self._try_timer is not None:
+            self._try_timer.cancel()
+            self._try_timer = None
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+            self._idle_timer = None
+
+    def _try_timed_out(self) -> None:
+        self._try_timer = None
+        upstream = self._upstream
+        if self._response_started or upstream is None:
+            return
+        if self._race is not None:
+            self._hedge()
+            return
+        assert self._cluster is not None
+        self._cluster.stats.upstream_rq_per_try_timeout.inc()
+        self._give_up_attempt(PER_TRY_TIMEOUT)
+
+    def _hedge(self) -> None:
+        """Let the attempt go on, and start another beside it if there is one left."""
+        retry, race, upstream, host = self._retry, self._race, self._upstream, self._host
+        if host is not None and host.monitor is not None:
+            host.monitor.on_failure(connected=True, timeout=True)
+        if retry is None or race is None or upstream is None:
+            return
+        if self._has_none_left(retry) or not self._may_retry(retry, host):
+            return
+        race.overtake(upstream)
+        self._upstream = None
+
+    def _look_for_idleness(self) -> None:
+        self._idle_timer = None
+        timeout = self._timeouts.per_try_idle
+        left = self._heard_at + timeout - self.context.clock.now()
+        if self._upstream is None:
+            return
+        if left > 0.001:
+            self._idle_timer = self._stream.schedule(left, self._look_for_idleness)
+            return
+        assert self._cluster is not None
+        self._cluster.stats.upstream_rq_per_try_idle_timeout.inc()
+        if self._response_started:
+            self._upstream.reset()
+            self._stream.reset(PER_TRY_IDLE_TIMEOUT.details, "UT")
+        else:
+            self._give_up_attempt(PER_TRY_IDLE_TIMEOUT)
+
+    def _give_up_attempt(self, reply: LocalReply) -> None:
+        """The attempt took too long: try again, or answer with `reply`."""
+        if self._upstream is not None:
+            self._upstream.reset()
+            self._upstream = None
+        host, self._host = self._host, None
+        if host is not None:
+            host.rq_timeout += 1
+            if host.monitor is not None:
+                host.monitor.on_failure(connected=True, timeout=True)
+        retry = self._retry
+        if retry is not None and retry.wants_timeout() and self._may_retry(retry, host):
+            return
+        self._fail(reply)

@@ -1,0 +1,71 @@
+"""What the router knows of a request while it is under way, in one place for the parts that the router is made of.
+
+`router_again` decides about further attempts, `router_attempts` makes them and takes their answers, `router` stands
+towards the client. Class-level defaults: a fact that isn't set costs a stream nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from meshproxy.headers import Headers
+from meshproxy.model.route import ForwardAction
+from meshproxy.model.route_counts import RouteCounts
+from meshproxy.plugin.context import Stream, Timer
+from meshproxy.plugin.http import TerminalHttpFilter
+from meshproxy.plugin.stats import Counter
+from meshproxy.plugin.upstream import Cluster, Host, HttpUpstream
+from meshproxy_filters.http.router_hedge import Race
+from meshproxy_filters.http.router_mirror import Mirror
+from meshproxy_filters.http.router_retry import RetryState
+from meshproxy_filters.http.router_timeouts import NO_TIMEOUTS, Timeouts
+
+
+@dataclass(frozen=True, slots=True)
+class RouterConfig:
+    """Compiled options. envoy_headers: `suppress_envoy_headers` is off."""
+
+    envoy_headers: bool
+    no_route: Counter
+    no_cluster: Counter
+    rq_total: Counter
+    rq_direct_response: Counter
+    rq_reset_after_downstream_response_started: Counter
+
+
+class RouterState(TerminalHttpFilter[RouterConfig]):
+    """The state of one request.
+
+    _tried: hosts that failed it. _kept: the body so far, while another attempt could need it. _ended: the request is
+    complete. _race: attempts beside `_upstream` that may still answer, with hedging. _mirrors: copies under way.
+    """
+
+    _stream: Stream
+    _action: ForwardAction
+    _cluster: Cluster | None = None
+    _upstream: HttpUpstream | None = None
+    _host: Host | None = None
+    _tried: tuple[Host, ...] = ()
+    _retry: RetryState | None = None
+    _retrying: bool = False
+    _timeouts: Timeouts = NO_TIMEOUTS
+    _whole_timer: Timer | None = None
+    _try_timer: Timer | None = None
+    _retry_timer: Timer | None = None
+    _kept: list[bytes | Headers] | None = None
+    _kept_size: int = 0
+    _ended: bool = False
+    _request_sent: bool = False
+    _began: float = 0.0
+    _response_at: float = 0.0
+    _internal: bool = False
+    _upgrade: str = ""
+    _blocked: bool = False
+    _request_blocked: bool = False
+    _response_started: bool = False
+    _counts: RouteCounts | None = None
+    _no_content_on_timeout: bool = False
+    _idle_timer: Timer | None = None
+    _heard_at: float = 0.0
+    _race: Race | None = None
+    _mirrors: tuple[Mirror, ...] = ()

@@ -1,0 +1,67 @@
+"""Mirroring (envoy.config.route.v3.RouteAction.RequestMirrorPolicy): of a route, a virtual host or a table."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from meshproxy.config.context import CompileContext
+from meshproxy.config.header_mutations import compile_addition
+from meshproxy.config.matchers import compile_runtime_fraction, compile_string_matcher
+from meshproxy.headers import Headers, check_name
+from meshproxy.matching import wire_text
+from meshproxy.model.mirror import MirrorMutation, MirrorPolicy
+from meshproxy.plugin.mutations import apply_addition
+from meshproxy.plugin.view import ConfigView
+
+
+def compile_mirrors(
+    view: ConfigView, context: CompileContext, known: Collection[str] | None
+) -> tuple[MirrorPolicy, ...]:
+    """`request_mirror_policies` of a message. known: the clusters there are, None to take any name.
+
+    Problems are noted in the context.
+    """
+    mirrors = []
+    for entry in view.views("request_mirror_policies"):
+        with entry.collect(context.problems):
+            mirrors.append(_compile_mirror(entry, context, known))
+    return tuple(mirrors)
+
+
+def _compile_mirror(view: ConfigView, context: CompileContext, known: Collection[str] | None) -> MirrorPolicy:
+    cluster, header = view.text("cluster"), view.text("cluster_header").lower()
+    if cluster and header:
+        view.fail("Only one of cluster or cluster_header in request mirror policy can be specified", "cluster_header")
+    if not cluster and not header:
+        view.fail("Exactly one of cluster or cluster_header in request mirror policy need to be specified")
+    if cluster and known is not None and cluster not in known:
+        view.fail(f"route: unknown shadow cluster '{cluster}'", "cluster")
+    fraction = view.view("runtime_fraction")
+    return MirrorPolicy(
+        cluster=cluster,
+        cluster_header=check_name(header) if header and header != ":authority" else header,
+        covers=compile_runtime_fraction(fraction, context).covers if fraction is not None else None,
+        append_shadow=not view.boolean("disable_shadow_host_suffix_append"),
+        host_rewrite=wire_text(view.text("host_rewrite_literal")),
+        mutations=tuple(_compile_mutation(entry, context) for entry in view.views("request_headers_mutations")),
+    )
+
+
+def _compile_mutation(view: ConfigView, context: CompileContext) -> MirrorMutation:
+    kind = view.which("action")
+    if kind == "append":
+        addition = compile_addition(view.required(kind), context)
+        return lambda headers, stream: apply_addition(addition, headers, stream)
+    if kind == "remove":
+        name = view.text(kind).lower()
+        return lambda headers, stream: headers.remove(name)
+    if kind == "remove_on_match":
+        matches = compile_string_matcher(view.required(kind).required("key_matcher"))
+
+        def remove_matching(headers: Headers, stream: Any) -> None:
+            for name in {name for name in headers if matches(name)}:
+                headers.remove(name)
+
+        return remove_matching
+    view.fail("a header mutation needs an action")

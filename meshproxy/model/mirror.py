@@ -1,0 +1,27 @@
+"""Copies of requests (envoy.config.route.v3.RouteAction.RequestMirrorPolicy)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+MirrorMutation = Callable[[Any, Any], None]
+"""One entry of `request_headers_mutations`: changes the copy's head; the second argument is the `StreamInfo`."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MirrorPolicy:
+    """A copy of a request goes to one more cluster, and what comes back is thrown away.
+
+    cluster_header: the field that names the cluster, where `cluster` is "". covers: whether the fraction takes in a
+    number drawn at random; None: it takes in all. append_shadow: the copy's host ends in `-shadow`.
+    host_rewrite: the copy's host, "" to leave it as it is.
+    """
+
+    cluster: str = ""
+    cluster_header: str = ""
+    covers: Callable[[int], bool] | None = None
+    append_shadow: bool = True
+    host_rewrite: str = ""
+    mutations: tuple[MirrorMutation, ...] = ()
