@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from meshproxy.plugin.context import FactoryContext
-from meshproxy.plugin.stream_info import StreamInfo
+from meshproxy.plugin.stream_info import HashableString, StreamInfo
 
 if TYPE_CHECKING:
     from meshproxy.plugin.view import ConfigView
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 TCP_CLUSTER = "envoy.tcp_proxy.cluster"
 """The cluster that `tcp_proxy` takes instead of its own."""
 
-_KINDS = ("envoy.string", TCP_CLUSTER)
+_HASHABLE = ("envoy.hashable_string",)
+_KINDS = ("envoy.string", TCP_CLUSTER, *_HASHABLE)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,6 +27,7 @@ class StateValue:
     """key: of the object. skip_empty: an empty text is not kept."""
 
     key: str
+    hashable: bool
     format_value: Callable[[StreamInfo], str]
     skip_empty: bool
 
@@ -40,7 +42,7 @@ def set_values(values: Sequence[StateValue], info: StreamInfo) -> None:
     for entry in values:
         value = entry.format_value(info)
         if value or not entry.skip_empty:
-            info.set_filter_state(entry.key, value)
+            info.set_filter_state(entry.key, HashableString(value) if entry.hashable else value)
 
 
 def _read(view: ConfigView, context: FactoryContext) -> StateValue:
@@ -58,4 +60,4 @@ def _read(view: ConfigView, context: FactoryContext) -> StateValue:
         format_value = context.compile_format(text)
     except ValueError as error:
         view.fail(str(error), "format_string")
-    return StateValue(key, format_value, view.boolean("skip_if_empty"))
+    return StateValue(key, kind in _HASHABLE, format_value, view.boolean("skip_if_empty"))

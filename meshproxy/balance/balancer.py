@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from meshproxy.balance.edf import EdfScheduler
 from meshproxy.balance.host import Host
-from meshproxy.balance.host_set import HostSet, LocalityHosts, PrioritySet
+from meshproxy.balance.host_set import HostGroups, HostSet, LocalityHosts
 from meshproxy.balance.policies import Picker, PickerFactory
 from meshproxy.balance.priority import HostCounts, share_load
 
@@ -46,7 +46,10 @@ class Choice(Protocol):
 
 
 class LoadBalancer:
-    """Picks hosts of a `PrioritySet`. healthy_panic: how many picks were made in panic (`lb_healthy_panic`)."""
+    """Picks hosts of a `PrioritySet`, or of a part of one.
+
+    healthy_panic: how many picks were made in panic (`lb_healthy_panic`).
+    """
 
     __slots__ = (
         "_bounds",
@@ -56,6 +59,7 @@ class LoadBalancer:
         "_pickers",
         "_random",
         "_sources",
+        "_weighs_localities",
         "healthy_panic",
         "panicking",
         "pick",
@@ -64,7 +68,7 @@ class LoadBalancer:
 
     def __init__(
         self,
-        priorities: PrioritySet,
+        priorities: HostGroups,
         make_picker: PickerFactory,
         options: BalancerOptions,
         random: Random,
@@ -72,6 +76,7 @@ class LoadBalancer:
     ) -> None:
         self.priorities = priorities
         self._make_picker = make_picker
+        self._weighs_localities = make_picker(random).weighs_localities
         self._options = options
         self._random = random
         self._factor = overprovisioning_factor
@@ -149,6 +154,11 @@ class LoadBalancer:
         if panic:
             if self._options.fail_traffic_on_panic or not host_set.hosts:
                 return self._refuse_in_panic
+            kind = "all"
+        if self._options.locality_weighted and self._weighs_localities:
+            picker = self._by_shares(host_set, level, kind, before)
+            return self._counting_panic(picker) if panic else picker
+        if panic:
             return self._counting_panic(self._picker((level, "all"), host_set.hosts, before).pick)
         if self._options.locality_weighted:
             pick = self._by_locality(host_set, level, kind, before)
@@ -167,6 +177,25 @@ class LoadBalancer:
         picker.update(hosts)
         self._pickers[key] = picker
         return picker
+
+    def _by_shares(self, host_set: HostSet, level: int, kind: str, before: dict[tuple[object, ...], Picker]) -> Pick:
+        """For a policy that weighs localities itself; one without a weight gets nothing (normalizeLocalityWeights)."""
+        total = sum(group.weight for group in host_set.localities)
+        hosts: list[Host] = []
+        shares: list[float] = []
+        for group in host_set.localities:
+            members = group.hosts if kind == "all" else group.healthy if kind == "healthy" else group.degraded
+            weights = sum(host.weight for host in members)
+            if group.weight:
+                hosts += members
+                shares += [host.weight * (group.weight / total) / weights for host in members]
+        if not hosts:
+            return _no_host
+        key = (level, kind)
+        picker = before.get(key) or self._make_picker(self._random)
+        picker.update_shares(hosts, shares)
+        self._pickers[key] = picker
+        return picker.pick
 
     def _by_locality(
         self, host_set: HostSet, level: int, kind: str, before: dict[tuple[object, ...], Picker]

@@ -16,7 +16,7 @@ from abc import abstractmethod
 from bisect import bisect_left
 from collections.abc import Sequence
 from random import Random
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from meshproxy.balance.host import Host
 from meshproxy.balance.policies import Picker, PickerFactory
@@ -28,18 +28,23 @@ class HashPicker(Picker):
     refused before in this choice."""
 
     __slots__ = ("_signature", "_use_hostname")
+    weighs_localities: ClassVar[bool] = True
 
     def __init__(self, random: Random, use_hostname: bool) -> None:
         super().__init__(random)
         self._use_hostname = use_hostname
-        self._signature: list[tuple[int, int]] = []
+        self._signature: list[tuple[int, float]] = []
 
     def update(self, hosts: Sequence[Host]) -> None:
+        total = sum(host.weight for host in hosts)
+        self.update_shares(hosts, [host.weight / total for host in hosts])
+
+    def update_shares(self, hosts: Sequence[Host], shares: Sequence[float]) -> None:
         self.hosts = hosts
-        signature = [(id(host), host.weight) for host in hosts]
+        signature = [(id(host), share) for host, share in zip(hosts, shares, strict=True)]
         if signature != self._signature:
             self._signature = signature
-            self._build([(host, self._key(host)) for host in hosts])
+            self._build([(host, self._key(host), share) for host, share in zip(hosts, shares, strict=True)])
 
     def _key(self, host: Host) -> str:
         """What stands for a host: its `hash_key`, its name if so configured, or its address."""
@@ -55,8 +60,8 @@ class HashPicker(Picker):
         return self._find(found, getattr(context, "lb_attempt", 0))
 
     @abstractmethod
-    def _build(self, hosts: list[tuple[Host, str]]) -> None:
-        """Make the table. hosts: each with its key."""
+    def _build(self, hosts: list[tuple[Host, str, float]]) -> None:
+        """Make the table. hosts: each with its key and its share of 1."""
 
     @abstractmethod
     def _find(self, number: int, attempt: int) -> Host: ...
@@ -74,14 +79,13 @@ class RingHash(HashPicker):
         self._hashes: list[int] = []
         self._points: list[Host] = []
 
-    def _build(self, hosts: list[tuple[Host, str]]) -> None:
-        total = sum(host.weight for host, _ in hosts)
-        least = min(host.weight for host, _ in hosts) / total
+    def _build(self, hosts: list[tuple[Host, str, float]]) -> None:
+        least = min(share for _, _, share in hosts)
         scale = min(math.ceil(least * self._minimum) / least, float(self._maximum))
         ring: list[tuple[int, int]] = []
         target = 0.0
-        for index, (host, key) in enumerate(hosts):
-            target += scale * (host.weight / total)
+        for index, (_, key, share) in enumerate(hosts):
+            target += scale * share
             number = 0
             while len(ring) < target:
                 ring.append((xxhash64(f"{key}_{number}".encode()), index))
@@ -104,20 +108,19 @@ class Maglev(HashPicker):
         self._size = size
         self._table: list[Host] = []
 
-    def _build(self, hosts: list[tuple[Host, str]]) -> None:
+    def _build(self, hosts: list[tuple[Host, str, float]]) -> None:
         size = self._size
         table: list[Host | None] = [None] * size
-        total = sum(host.weight for host, _ in hosts)
-        largest = max(host.weight for host, _ in hosts) / total
+        largest = max(share for _, _, share in hosts)
         entries = sorted(hosts, key=lambda entry: entry[1])
-        places = [xxhash64(key.encode()) % size for _, key in entries]
-        skips = [xxhash64(key.encode(), 1) % (size - 1) + 1 for _, key in entries]
-        weights = [host.weight / total for host, _ in entries]
+        places = [xxhash64(key.encode()) % size for _, key, _ in entries]
+        skips = [xxhash64(key.encode(), 1) % (size - 1) + 1 for _, key, _ in entries]
+        weights = [share for _, _, share in entries]
         targets = [0.0] * len(entries)
         filled = turn = 0
         while filled < size:
             turn += 1
-            for index, (host, _) in enumerate(entries):
+            for index, (host, _, _) in enumerate(entries):
                 if turn * weights[index] < targets[index]:
                     continue
                 targets[index] += largest

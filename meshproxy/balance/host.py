@@ -63,7 +63,8 @@ class Host:
 
     pool: the connection pool that serves nearly every request to this host, kept by the worker; else None.
     text: the address as it is logged. The counters are Envoy's per-host statistics; those that the connection pool and
-    the router move are plain ints. monitor: who is told how requests fare, for outlier detection; None: nobody.
+    the router move are plain ints. healthy_since: for slow start, monotonic seconds, 0.0 before anybody noted it.
+    monitor: who is told how requests fare, for outlier detection; None: nobody.
     """
 
     __slots__ = (
@@ -74,6 +75,7 @@ class Host:
         "endpoint",
         "flags",
         "health",
+        "healthy_since",
         "hostname",
         "locality",
         "metadata",
@@ -100,6 +102,7 @@ class Host:
         self.pool: Any = None
         self.rq_active = self.rq_total = self.rq_error = self.rq_success = self.rq_timeout = 0
         self.cx_active = self.cx_total = self.cx_connect_fail = 0
+        self.healthy_since = 0.0
         self.apply(endpoint)
 
     def apply(self, endpoint: Endpoint) -> None:
@@ -115,6 +118,8 @@ class Host:
         return self._set_flags(self.flags | flag if on else self.flags & ~flag)
 
     def _set_flags(self, flags: HealthFlag) -> bool:
+        if self.flags & ~flags & HealthFlag.FAILED_ACTIVE_HC:
+            self.healthy_since = 0.0  # found well again
         self.flags = flags
         before = self.health
         self.health = (

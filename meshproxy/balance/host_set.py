@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from meshproxy.address import Address
 from meshproxy.balance.host import Health, Host
@@ -59,6 +60,14 @@ def _healthy(hosts: Iterable[Host]) -> tuple[Host, ...]:
 
 def _degraded(hosts: Iterable[Host]) -> tuple[Host, ...]:
     return tuple(host for host in hosts if host.health is Health.DEGRADED)
+
+
+class HostGroups(Protocol):
+    """What a balancer reads of a `PrioritySet`, or of a part of one."""
+
+    @property
+    def sets(self) -> tuple[HostSet, ...]: ...
+    def regroup(self) -> None: ...
 
 
 class PrioritySet:

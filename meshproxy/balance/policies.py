@@ -11,15 +11,19 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from random import Random
+from typing import ClassVar
 
 from meshproxy.balance.edf import EdfScheduler
 from meshproxy.balance.host import Host
+from meshproxy.balance.slow_start import SlowStart
 
 
 class Picker(ABC):
     """Picks from a list of hosts that is never empty. `pick` may be replaced by `update`, so don't keep it."""
 
     __slots__ = ("hosts", "random")
+    weighs_localities: ClassVar[bool] = False
+    """The policy itself puts weights of localities and hosts together: it is given them by `update_shares`."""
 
     def __init__(self, random: Random) -> None:
         self.random = random
@@ -28,6 +32,10 @@ class Picker(ABC):
     @abstractmethod
     def update(self, hosts: Sequence[Host]) -> None:
         """Pick from these from now on; also to be called when weights changed."""
+
+    def update_shares(self, hosts: Sequence[Host], shares: Sequence[float]) -> None:
+        """The same for a policy that weighs localities; shares: of each host, of 1 in all."""
+        raise NotImplementedError
 
     @abstractmethod
     def pick(self, context: object = None) -> Host:
@@ -38,20 +46,30 @@ def _weights_differ(hosts: Sequence[Host]) -> bool:
     return any(host.weight != hosts[0].weight for host in hosts)
 
 
+def _starts_slowly(slow_start: SlowStart, hosts: Sequence[Host]) -> bool:
+    slow_start.note(hosts)
+    return slow_start.under_way
+
+
 class RoundRobin(Picker):
     """ROUND_ROBIN: each in turn; with weights, in proportion and evenly spread."""
 
-    __slots__ = ("_index", "_scheduler")
+    __slots__ = ("_index", "_scheduler", "_slow_start")
 
-    def __init__(self, random: Random) -> None:
+    def __init__(self, random: Random, slow_start: SlowStart | None = None) -> None:
         super().__init__(random)
+        self._slow_start = slow_start
         self._index = random.getrandbits(31)
         self._scheduler: EdfScheduler[Host] | None = None
 
     def update(self, hosts: Sequence[Host]) -> None:
         self.hosts = hosts
         self._scheduler = None
-        if _weights_differ(hosts):
+        slow_start = self._slow_start
+        if slow_start is not None and _starts_slowly(slow_start, hosts):
+            weight_of = lambda host: host.weight * slow_start.factor(host)  # noqa: E731
+            self._scheduler = EdfScheduler(hosts, weight_of, self.random.randrange(len(hosts)))
+        elif _weights_differ(hosts):
             self._scheduler = EdfScheduler(hosts, lambda host: host.weight, self.random.randrange(len(hosts)))
 
     def pick(self, context: object = None) -> Host:
@@ -86,10 +104,13 @@ class LeastRequest(Picker):
     With different weights: in proportion to weight / (active requests + 1) ** bias, looked at after each pick.
     """
 
-    __slots__ = ("_bias", "_choice_count", "_count", "_draw", "_scheduler")
+    __slots__ = ("_bias", "_choice_count", "_count", "_draw", "_scheduler", "_slow_start")
 
-    def __init__(self, random: Random, choice_count: int = 2, bias: float = 1.0) -> None:
+    def __init__(
+        self, random: Random, choice_count: int = 2, bias: float = 1.0, slow_start: SlowStart | None = None
+    ) -> None:
         super().__init__(random)
+        self._slow_start = slow_start
         self._draw = random.random
         self._choice_count = choice_count
         self._bias = bias
@@ -100,13 +121,17 @@ class LeastRequest(Picker):
         self.hosts = hosts
         self._count = len(hosts)
         self._scheduler = None
-        if _weights_differ(hosts):
+        slow_start = self._slow_start
+        if (slow_start is not None and _starts_slowly(slow_start, hosts)) or _weights_differ(hosts):
             self._scheduler = EdfScheduler(hosts, self._weight_of, self.random.randrange(len(hosts)))
 
     def _weight_of(self, host: Host) -> float:
+        weight: float = host.weight
+        if self._slow_start is not None:
+            weight *= self._slow_start.factor(host)
         if self._bias == 1.0:
-            return host.weight / (host.rq_active + 1)
-        return max(host.weight / math.pow(host.rq_active + 1, self._bias), 1e-9)
+            return weight / (host.rq_active + 1)
+        return max(weight / math.pow(host.rq_active + 1, self._bias), 1e-9)
 
     def pick(self, context: object = None) -> Host:
         if self._scheduler is not None:
@@ -127,12 +152,14 @@ class LeastRequest(Picker):
 PickerFactory = Callable[[Random], Picker]
 
 
-def picker_factory(lb_policy: str, choice_count: int = 2, active_request_bias: float = 1.0) -> PickerFactory:
+def picker_factory(
+    lb_policy: str, choice_count: int = 2, active_request_bias: float = 1.0, slow_start: SlowStart | None = None
+) -> PickerFactory:
     """The pickers of a policy by Envoy's name for it. Raises ValueError for one that picks in another way."""
     if lb_policy == "ROUND_ROBIN":
-        return RoundRobin
+        return lambda random: RoundRobin(random, slow_start)
     if lb_policy == "RANDOM":
         return RandomPick
     if lb_policy == "LEAST_REQUEST":
-        return lambda random: LeastRequest(random, choice_count, active_request_bias)
+        return lambda random: LeastRequest(random, choice_count, active_request_bias, slow_start)
     raise ValueError(f"{lb_policy!r} is not a policy that picks from a plain list of hosts")

@@ -57,6 +57,7 @@ def compile_cluster(view: ConfigView, context: CompileContext) -> ClusterConfig:
         alt_stat_name=view.text("alt_stat_name"),
         overprovisioning_factor=assignment.overprovisioning_factor,
         lb=balancing.options,
+        subsets=balancing.subsets,
         dns=compile_dns(view),
         original_dst=_compile_original_dst(view),
         thresholds=_compile_thresholds(view, "DEFAULT", context),

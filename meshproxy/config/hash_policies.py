@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from meshproxy.config.matchers import compile_regex_replacer
 from meshproxy.hashing import xxhash64
 from meshproxy.model.route import HashPolicy
-from meshproxy.plugin.stream_info import StreamInfo, split_address
+from meshproxy.plugin.stream_info import HashableString, StreamInfo, split_address
 from meshproxy.plugin.view import ConfigView
 
 _Part = Callable[[StreamInfo], int | None]
@@ -42,6 +43,8 @@ def _compile_part(view: ConfigView) -> _Part:
         return _source_ip if by_source else _nothing
     if kind == "query_parameter":
         return _compile_query(view.required(kind))
+    if kind == "filter_state":
+        return _compile_filter_state(view.required(kind))
     view.fail(f"'{kind}' isn't supported by meshproxy", kind or "")
 
 
@@ -56,8 +59,8 @@ def _source_ip(stream: StreamInfo) -> int | None:
 
 def _compile_header(view: ConfigView) -> _Part:
     name = view.text("header_name").lower()
-    if view.has("regex_rewrite"):
-        view.fail("'regex_rewrite' isn't supported by meshproxy", "regex_rewrite")
+    rewrite_view = view.view("regex_rewrite")
+    rewrite = compile_regex_replacer(rewrite_view) if rewrite_view is not None else None
     pseudo = {":path": "path", ":authority": "authority", "host": "authority", ":method": "method"}.get(name)
 
     def by_header(stream: StreamInfo) -> int | None:
@@ -67,12 +70,24 @@ def _compile_header(view: ConfigView) -> _Part:
         values = [getattr(request, pseudo)] if pseudo else sorted(request.get_all(name))
         if not values:
             return None
+        if rewrite is not None:
+            values = sorted(rewrite(value) for value in values)
         number = 0
         for value in values:
             number = xxhash64(value.encode("latin-1"), number)
         return number
 
     return by_header
+
+
+def _compile_filter_state(view: ConfigView) -> _Part:
+    key = view.text("key")
+
+    def by_state(stream: StreamInfo) -> int | None:
+        value = stream.filter_state.get(key) if stream.filter_state is not None else None
+        return xxhash64(value.encode("latin-1", "replace")) if isinstance(value, HashableString) else None
+
+    return by_state
 
 
 def _compile_query(view: ConfigView) -> _Part:

@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 
 from meshproxy.config.context import CompileContext
 from meshproxy.config.matchers import compile_runtime_double
-from meshproxy.model.cluster import LbOptions
+from meshproxy.config.subsets import compile_subsets
+from meshproxy.model.cluster import LbOptions, SlowStartOptions
+from meshproxy.model.subset import SubsetOptions
 from meshproxy.plugin.view import ConfigView, TypedView
 
 _PACKAGE = "envoy.extensions.load_balancing_policies."
@@ -17,6 +19,7 @@ _RANDOM = _PACKAGE + "random.v3.Random"
 _CLUSTER_PROVIDED = _PACKAGE + "cluster_provided.v3.ClusterProvided"
 _WRR_LOCALITY = _PACKAGE + "wrr_locality.v3.WrrLocality"
 
+_SUBSET = _PACKAGE + "subset.v3.Subset"
 _RING_HASH = _PACKAGE + "ring_hash.v3.RingHash"
 _MAGLEV = _PACKAGE + "maglev.v3.Maglev"
 
@@ -26,10 +29,11 @@ _HASHING = ("RING_HASH", "MAGLEV")
 
 @dataclass(frozen=True, slots=True)
 class LoadBalancing:
-    """policy: ROUND_ROBIN, LEAST_REQUEST, RANDOM, RING_HASH, MAGLEV or CLUSTER_PROVIDED."""
+    """policy: ROUND_ROBIN, LEAST_REQUEST, RANDOM, RING_HASH, MAGLEV or CLUSTER_PROVIDED; within each of `subsets`."""
 
     policy: str
     options: LbOptions
+    subsets: SubsetOptions | None = None
 
 
 def compile_load_balancing(view: ConfigView, context: CompileContext) -> LoadBalancing:
@@ -45,7 +49,7 @@ def compile_load_balancing(view: ConfigView, context: CompileContext) -> LoadBal
     if kind == "least_request_lb_config":
         common = _with_least_request(view.required(kind), common, context)
     elif kind == "round_robin_lb_config":
-        view.required(kind)
+        common = _with_slow_start(view.required(kind), common, context)
     elif kind == "ring_hash_lb_config":
         common = _with_ring(view.required(kind), common)
     elif kind == "maglev_lb_config":
@@ -54,9 +58,11 @@ def compile_load_balancing(view: ConfigView, context: CompileContext) -> LoadBal
         consistent = view.view("common_lb_config")
         consistent = consistent.view("consistent_hashing_lb_config") if consistent is not None else None
         common = _with_consistent_hashing(consistent, common)
-        if common.locality_weighted:
-            view.fail(f"{policy} by weights of localities isn't supported by meshproxy", "lb_policy")
-    return LoadBalancing(policy, common)
+    subset_view = view.view("lb_subset_config")
+    subsets = compile_subsets(subset_view) if subset_view is not None else None
+    if subsets is not None and policy == "CLUSTER_PROVIDED":
+        view.fail("cluster: LB policy CLUSTER_PROVIDED cannot be combined with lb_subset_config", "lb_subset_config")
+    return LoadBalancing(policy, common, subsets)
 
 
 def _compile_common(view: ConfigView | None) -> LbOptions:
@@ -105,10 +111,30 @@ def _with_consistent_hashing(view: ConfigView | None, options: LbOptions) -> LbO
 
 def _with_least_request(view: ConfigView, options: LbOptions, context: CompileContext) -> LbOptions:
     bias = view.view("active_request_bias")
+    options = _with_slow_start(view, options, context)
     return replace(
         options,
         choice_count=view.integer("choice_count", 2),
         active_request_bias=compile_runtime_double(bias, context) if bias is not None else 1.0,
+    )
+
+
+def _with_slow_start(view: ConfigView, options: LbOptions, context: CompileContext) -> LbOptions:
+    slow_start = view.view("slow_start_config")
+    if slow_start is None:
+        return options
+    aggression = slow_start.view("aggression")
+    minimum = slow_start.view("min_weight_percent")
+    window = slow_start.seconds("slow_start_window", 0.0)
+    if not window:
+        return options
+    return replace(
+        options,
+        slow_start=SlowStartOptions(
+            window,
+            compile_runtime_double(aggression, context) if aggression is not None else 1.0,
+            minimum.number("value") / 100.0 if minimum is not None else 0.1,
+        ),
     )
 
 
@@ -139,19 +165,23 @@ def _compile_extension(typed: TypedView, common: LbOptions, context: CompileCont
     name = typed.full_name
     if name == _WRR_LOCALITY:
         inner = _compile_extensions(view.required("endpoint_picking_policy"), common, context)
-        return LoadBalancing(inner.policy, replace(inner.options, locality_weighted=True))
+        return replace(inner, options=replace(inner.options, locality_weighted=True))
+    if name == _SUBSET:
+        inner = _compile_extensions(view.required("subset_lb_policy"), common, context)
+        return replace(inner, subsets=compile_subsets(view, extension=True))
     if name == _CLUSTER_PROVIDED:
         return LoadBalancing("CLUSTER_PROVIDED", common)
     if name == _ROUND_ROBIN:
-        return LoadBalancing("ROUND_ROBIN", _with_locality(view.view("locality_lb_config"), common))
+        options = _with_slow_start(view, common, context)
+        return LoadBalancing("ROUND_ROBIN", _with_locality(view.view("locality_lb_config"), options))
     if name == _RANDOM:
         return LoadBalancing("RANDOM", _with_locality(view.view("locality_lb_config"), common))
     if name in (_RING_HASH, _MAGLEV):
-        if view.has("locality_weighted_lb_config"):
-            view.fail("hashing by weights of localities isn't supported by meshproxy", "locality_weighted_lb_config")
         ring = name == _RING_HASH
         options = _with_ring(view, common) if ring else _with_maglev(view, common)
         options = _with_consistent_hashing(view.view("consistent_hashing_lb_config"), options)
+        if view.view("locality_weighted_lb_config") is not None:
+            options = replace(options, locality_weighted=True)
         return LoadBalancing("RING_HASH" if ring else "MAGLEV", options)
     if name == _LEAST_REQUEST:
         options = _with_least_request(view, common, context)

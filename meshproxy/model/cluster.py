@@ -11,6 +11,7 @@ from meshproxy.model.endpoint import Endpoint
 from meshproxy.model.health_check import HealthCheck
 from meshproxy.model.listener import TransportSocket
 from meshproxy.model.outlier import OutlierDetection
+from meshproxy.model.subset import SubsetOptions
 
 _HTTP1 = Http1Options()
 
@@ -79,8 +80,17 @@ class UpstreamBind:
 
 
 @dataclass(frozen=True, slots=True)
+class SlowStartOptions:
+    """window: seconds. aggression: above 1 a host gets its share sooner. minimum: share of the weight, 0 to 1."""
+
+    window: float
+    aggression: float = 1.0
+    minimum: float = 0.1
+
+
+@dataclass(frozen=True, slots=True)
 class LbOptions:
-    """Load-balancing settings that several policies share; percentages 0-100."""
+    """Load-balancing settings that several policies share; percentages 0-100. slow_start: None for none."""
 
     panic_threshold: float = 50.0
     choice_count: int = 2
@@ -91,6 +101,7 @@ class LbOptions:
     maximum_ring_size: int = 1 << 23
     table_size: int = 65537
     hash_by_hostname: bool = False
+    slow_start: SlowStartOptions | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -134,6 +145,7 @@ class ClusterConfig:
     alt_stat_name: str = ""
     overprovisioning_factor: int = 140
     lb: LbOptions = LbOptions()
+    subsets: SubsetOptions | None = None
     dns: DnsOptions = DnsOptions()
     original_dst: OriginalDstOptions = OriginalDstOptions()
     thresholds: CircuitBreakerThresholds = CircuitBreakerThresholds()

@@ -17,7 +17,7 @@ from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
 from meshproxy.matching import FractionalPercent, HeaderMatcher, StringMatcher
 from meshproxy.model.listener import AccessLog, LineFormatter
 from meshproxy.model.rate_limit import RateLimit
-from meshproxy.model.route import HeaderMutations, RequestPredicate, Route
+from meshproxy.model.route import HeaderMutations, RequestPredicate, Route, WeightedCluster
 from meshproxy.model.snapshot import Node
 from meshproxy.plugin.replies import LocalReply
 from meshproxy.plugin.stats import StatsScope
@@ -124,6 +124,7 @@ class Stream(StreamInfo, ABC):
     done: the stream is over; nothing can be sent any more.
     route: what the route table decided; None before that, or when nothing matched.
     cluster_name: the cluster that the route chose, weights included; a filter may choose another one.
+    weighted: the entry of the route's weighted clusters that was chosen, None without them.
     """
 
     request: RequestHeaders
@@ -131,6 +132,7 @@ class Stream(StreamInfo, ABC):
     done: bool = False
     route: Route | None = None
     cluster_name: str = ""
+    weighted: WeightedCluster | None = None
     connection: ConnectionInfo = NO_CONNECTION
     clusters: ClusterManager
     server: ServerState

@@ -40,6 +40,12 @@ def split_address(address: str) -> tuple[str, int]:
     return ip, int(port)
 
 
+class HashableString(str):
+    """A text in the filter state that a route's `hash_policy` may hash (`envoy.hashable_string`)."""
+
+    __slots__ = ()
+
+
 class TlsInfo:
     """What a handshake told about the two certificates. Texts as `%DOWNSTREAM_PEER_*%` and its like print them.
 
@@ -173,6 +179,7 @@ class StreamInfo:
     pool_ready: seconds from the request for an upstream connection to having one, -1.0 if none was had.
     lb_hash: what the route's hash policies make of the request, None for nothing; lb_attempt: how many hosts have been
     refused in the choice under way; lb_cookies: `Set-Cookie` values by which the client is to be known again.
+    lb_metadata: what hosts must have in their metadata (`metadata_match`, subsets), None for nothing.
     hosts_attempted, host_names_attempted, connection_ids_attempted: one entry for each try, in order.
     """
 
@@ -237,6 +244,7 @@ class StreamInfo:
     pool_ready: float = -1.0
     lb_hash: int | None = None
     lb_attempt: int = 0
+    lb_metadata: Mapping[str, Any] | None = None
     lb_cookies: tuple[str, ...] = ()
     attempt_count: int = 0
     hosts_attempted: tuple[str, ...] = ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -11,8 +12,10 @@ from meshproxy.balance.balancer import LoadBalancer
 from meshproxy.balance.breaker import CircuitBreaker
 from meshproxy.balance.hashing_policies import hash_picker_factory
 from meshproxy.balance.host import Health, Host
-from meshproxy.balance.host_set import PrioritySet
+from meshproxy.balance.host_set import HostGroups, PrioritySet
 from meshproxy.balance.policies import PickerFactory, picker_factory
+from meshproxy.balance.slow_start import SlowStart
+from meshproxy.balance.subset import SubsetBalancer
 from meshproxy.headers import RequestHeaders
 from meshproxy.model.cluster import ClusterConfig
 from meshproxy.model.endpoint import Endpoint
@@ -48,13 +51,7 @@ class ActiveCluster(Cluster):
         self._pools: dict[tuple[Host, str, ServerName], Http1Pool] = {}
         self._auto_sni = config.auto_sni if tls is not None else None
         self.priorities = PrioritySet()
-        self.balancer = LoadBalancer(
-            self.priorities,
-            _pickers(config),
-            config.lb,
-            worker.rng,
-            config.overprovisioning_factor,
-        )
+        self.balancer = _make_balancer(config, self.priorities, worker)
         self._breaker_stats = self._make_breaker_stats()
         self._leaving: dict[Host, int] = {}
         self._retired_requests = 0
@@ -83,6 +80,8 @@ class ActiveCluster(Cluster):
             self.outlier.fold()
         if self.health is not None:
             self.health.fold()
+        if isinstance(self.balancer, SubsetBalancer):
+            self.stats.count_subsets(self.balancer.active, self.balancer.take_counts())
         panicking = self.balancer.healthy_panic
         if panicking:
             self.balancer.healthy_panic = 0
@@ -219,11 +218,29 @@ class ActiveCluster(Cluster):
             pool.close()
 
 
-def _pickers(config: ClusterConfig) -> PickerFactory:
+def _make_balancer(config: ClusterConfig, priorities: PrioritySet, worker: Worker) -> LoadBalancer | SubsetBalancer:
+    pickers = _pickers(config, worker.loop.time)
+
+    def make(hosts: HostGroups, locality_weighted: bool) -> LoadBalancer:
+        options = config.lb
+        if options.locality_weighted and not locality_weighted:
+            options = replace(options, locality_weighted=False)
+        return LoadBalancer(hosts, pickers, options, worker.rng, config.overprovisioning_factor)
+
+    if config.subsets is not None:
+        return SubsetBalancer(priorities, config.subsets, make)
+    return make(priorities, True)
+
+
+def _pickers(config: ClusterConfig, now: Callable[[], float]) -> PickerFactory:
     if config.lb_policy == "CLUSTER_PROVIDED":
         return picker_factory("ROUND_ROBIN")  # never asked: the cluster itself finds the host
     hashing = hash_picker_factory(config.lb_policy, config.lb)
-    return hashing or picker_factory(config.lb_policy, config.lb.choice_count, config.lb.active_request_bias)
+    if hashing is not None:
+        return hashing
+    options = config.lb.slow_start
+    slow_start = SlowStart(now, options.window, options.aggression, options.minimum) if options is not None else None
+    return picker_factory(config.lb_policy, config.lb.choice_count, config.lb.active_request_bias, slow_start)
 
 
 class OriginalDstCluster(ActiveCluster):

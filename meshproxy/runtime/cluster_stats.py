@@ -7,6 +7,7 @@ is an ordinary attribute. What nobody has asked for is shown at zero all the sam
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 
 from meshproxy.plugin.stats import Counter, Gauge, Histogram, StatsScope
 from meshproxy.runtime.cluster_stat_names import CLUSTER, HTTP1_CODEC
@@ -168,6 +169,12 @@ class LiveClusterStats:
     def count_retry_response(self, status: int) -> None:
         """The same under `retry.`, for an attempt whose response was thrown away."""
         self._retried[status] += 1
+
+    def count_subsets(self, active: int, counts: Mapping[str, int]) -> None:
+        """How many subsets there are, and what their balancer has counted, by Envoy's names."""
+        self._scope.gauge("lb_subsets_active").set(active)
+        for name, value in counts.items():
+            self._scope.counter(name).add(value)
 
     def fold(self) -> None:
         """Spread what was counted by status over the statistics that it belongs to."""

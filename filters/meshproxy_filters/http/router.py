@@ -21,6 +21,7 @@ from meshproxy_filters.http.router_hedge import Race
 from meshproxy_filters.http.router_mirror import start_mirrors
 from meshproxy_filters.http.router_retry import make_retry_state
 from meshproxy_filters.http.router_state import RouterConfig
+from meshproxy_filters.http.router_subset import wanted_metadata
 from meshproxy_filters.http.router_timeouts import find_timeouts, route_timeouts
 
 if TYPE_CHECKING:
@@ -93,6 +94,8 @@ class Router(Attempts):
         self._cluster = cluster
         if cluster.config.alt_stat_name:
             stream.upstream_cluster_alt = cluster.config.alt_stat_name
+        if cluster.config.subsets is not None:
+            stream.lb_metadata = wanted_metadata(action, stream)
         if cluster.config.metadata:
             stream.upstream_cluster_metadata = cluster.config.metadata
         self._counts = route.counts
