@@ -124,6 +124,16 @@ class SubsetBalancer:
         for _, balancer in self._all():
             balancer.healthy_panic = value
 
+    @property
+    def duplicates(self) -> int:
+        """How many hosts are passed over by `single_host` (`lb_subsets_single_host_per_subset_duplicate`)."""
+        single = {selector.keys for selector in self._options.selectors if selector.single_host}
+        return sum(
+            len(hosts.members) - 1
+            for values, (hosts, _) in self._subsets.items()
+            if tuple(key for key, _ in values) in single
+        )
+
     def take_counts(self) -> dict[str, int]:
         """What has been counted since it was last asked, by Envoy's names."""
         counts = {

@@ -81,7 +81,8 @@ class ActiveCluster(Cluster):
         if self.health is not None:
             self.health.fold()
         if isinstance(self.balancer, SubsetBalancer):
-            self.stats.count_subsets(self.balancer.active, self.balancer.take_counts())
+            balancer = self.balancer
+            self.stats.count_subsets(balancer.active, balancer.duplicates, balancer.take_counts())
         panicking = self.balancer.healthy_panic
         if panicking:
             self.balancer.healthy_panic = 0

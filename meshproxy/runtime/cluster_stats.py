@@ -170,9 +170,10 @@ class LiveClusterStats:
         """The same under `retry.`, for an attempt whose response was thrown away."""
         self._retried[status] += 1
 
-    def count_subsets(self, active: int, counts: Mapping[str, int]) -> None:
+    def count_subsets(self, active: int, duplicates: int, counts: Mapping[str, int]) -> None:
         """How many subsets there are, and what their balancer has counted, by Envoy's names."""
         self._scope.gauge("lb_subsets_active").set(active)
+        self._scope.gauge("lb_subsets_single_host_per_subset_duplicate").set(duplicates)
         for name, value in counts.items():
             self._scope.counter(name).add(value)
 

@@ -292,8 +292,9 @@ def test_every_fault_of_a_table_is_told() -> None:
         table_of(
             "  - {match: {prefix: /, headers: [{name: a, safe_regex_match: {regex: '('}}]}, route: {cluster: c}}\n"
             "  - {match: {safe_regex: {regex: '['}}, route: {cluster: c}}\n"
-            "  - {match: {prefix: /}, route: {cluster: c, hash_policy: [{filter_state: {key: a}}]}}",
+            "  - {match: {prefix: /}, route: {cluster: c, "
+            "hash_policy: [{header: {header_name: a, regex_rewrite: {pattern: {regex: '('}}}}]}}",
             "  rate_limits: [{actions: [{remote_address: {}}], apply_on_stream_done: true}]",
         )
     places = [(problem.line, problem.path.rpartition(".")[2]) for problem in caught.value.problems]
-    assert places == [(6, "apply_on_stream_done"), (8, "regex"), (9, "regex"), (10, "filter_state")]
+    assert places == [(6, "apply_on_stream_done"), (8, "regex"), (9, "regex"), (10, "regex_rewrite")]
