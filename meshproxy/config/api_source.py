@@ -47,6 +47,13 @@ def compile_api_config_source(view: ConfigView, context: CompileContext) -> ApiS
     )
 
 
+def compile_ads_source(view: ConfigView, context: CompileContext) -> ApiSource:
+    """Compile the source of the aggregated service (`ads_config`), which is a stream. Raises ConfigError."""
+    if view.enum("api_type") == "REST":
+        view.fail("the aggregated discovery service is gRPC: GRPC or DELTA_GRPC", "api_type")
+    return compile_api_config_source(view, context)
+
+
 def _compile_rest(view: ConfigView, context: CompileContext, *, node_once: bool) -> ApiSource:
     if view.has("grpc_services"):
         view.fail("REST must not have a gRPC service specified", "grpc_services")

@@ -100,22 +100,30 @@ def _plan(descriptor: Any) -> _Plan:
 
 
 def check_constraints(
-    message: Message, place: Place | None, *, source: str = "", path: str = "", incomplete: Container[str] = ()
+    message: Message,
+    place: Place | None,
+    *,
+    source: str = "",
+    path: str = "",
+    incomplete: Container[str] = (),
+    packed: bool = True,
 ) -> tuple[list[Problem], list[Problem]]:
     """Check `message` and all that is in it; the faults, and the warnings.
 
     place: where it was written, when it was text. source: what to name in problems otherwise (an xDS resource).
     incomplete: paths of messages of which parts couldn't be read: that a field is missing there is no news.
+    packed: whether messages inside of an `Any` are checked.
     """
-    walk = _Walk(source, incomplete)
+    walk = _Walk(source, incomplete, packed)
     walk.message(message, path, place)
     return walk.problems, walk.warnings
 
 
 class _Walk:
-    def __init__(self, source: str, incomplete: Container[str]) -> None:
+    def __init__(self, source: str, incomplete: Container[str], packed: bool) -> None:
         self.source = source
         self._incomplete = incomplete
+        self._enters_packed = packed
         self.problems: list[Problem] = []
         self.warnings: list[Problem] = []
         self._depth = 0
@@ -183,7 +191,7 @@ class _Walk:
             self.warnings.append(problem_at(place, self.source, path, f"field '{name}' is deprecated"))
 
     def _packed(self, value: Any, path: str, place: Place | None) -> None:
-        if not value.type_url:
+        if not value.type_url or not self._enters_packed:
             return
         name = name_of_type_url(value.type_url)
         packed_type = message_class(name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
 from meshproxy.plugin.context import FetchError, FetchReply
@@ -12,8 +12,15 @@ from meshproxy.plugin.stream_info import StreamInfo
 from meshproxy.plugin.upstream import HttpUpstream
 from meshproxy.runtime.node_address import node_ip
 
-if TYPE_CHECKING:
-    from meshproxy.runtime.worker import Worker
+
+class Fetcher(Protocol):
+    """Whoever fetches: a worker, or what has as much of one. clusters: the live ones."""
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop: ...
+
+    @property
+    def clusters(self) -> Any: ...
 
 
 class _Call:
@@ -72,7 +79,7 @@ class _Call:
 
 
 async def fetch(
-    worker: Worker,
+    worker: Fetcher,
     cluster_name: str,
     request: RequestHeaders,
     body: bytes,

@@ -159,17 +159,28 @@ class DeltaMux(Mux):
     def make_state(self, type_url: str) -> DeltaState:
         return DeltaState(self, type_url)
 
+    @property
+    def has_request(self) -> bool:
+        return self.is_connected and (self._next_ack() is not None or self._next_state() is not None)
+
     def next_request(self) -> Message | None:
         if not self.is_connected:
             return None
-        for index, (state, nonce, error) in enumerate(self.acks):
-            if not state.pauses:
-                del self.acks[index]
-                return self._make(state, nonce, error)
-        for other in self.types.values():
-            assert isinstance(other, DeltaState)
-            if other.is_due and (other.greets or not other.pauses):
-                return self._make(other)
+        index = self._next_ack()
+        if index is not None:
+            return self._make(*self.acks.pop(index))
+        state = self._next_state()
+        return self._make(state) if state is not None else None
+
+    def _next_ack(self) -> int | None:
+        return next((index for index, (state, _, _) in enumerate(self.acks) if not state.pauses), None)
+
+    def _next_state(self) -> DeltaState | None:
+        """The first type of which there is something to tell, in the order in which they were first wanted."""
+        for state in self.types.values():
+            assert isinstance(state, DeltaState)
+            if state.is_due and (state.greets or not state.pauses):
+                return state
         return None
 
     def _make(self, state: DeltaState, nonce: str = "", error: str = "") -> Message:

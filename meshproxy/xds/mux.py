@@ -228,7 +228,7 @@ class Mux(ABC):
     """The types of one stream.
 
     node: who we are, for every request (node_once: for the first of a stream only). on_request: called when there may
-    be a request to take. identifier: what the server calls itself.
+    be a request to take (whoever takes one asks `has_request` before). identifier: what the server calls itself.
     """
 
     def __init__(
@@ -305,6 +305,11 @@ class Mux(ABC):
     @abstractmethod
     def make_state(self, type_url: str) -> TypeState:
         """The state of a type."""
+
+    @property
+    @abstractmethod
+    def has_request(self) -> bool:
+        """Whether `next_request` has one."""
 
     @abstractmethod
     def next_request(self) -> Message | None:

@@ -130,8 +130,19 @@ class SotwMux(Mux):
     def make_state(self, type_url: str) -> SotwState:
         return SotwState(self, type_url)
 
+    @property
+    def has_request(self) -> bool:
+        return bool(self.queue)
+
     def next_request(self) -> Message | None:
         return self._make(self.queue.popleft()) if self.queue else None
+
+    def poll(self, type_url: str) -> Message:
+        """A request for a type, for a transport without streams: nothing of it belongs to one."""
+        state = self.state(type_url)
+        assert isinstance(state, SotwState)
+        state.nonce = state.nack = ""
+        return self._make(state)
 
     def _make(self, state: SotwState) -> Message:
         request: Any = self._request(

@@ -1,0 +1,248 @@
+"""gRPC calls of our own to services behind our clusters: streams, and single calls on top of them.
+
+A call is an ordinary upstream request with a body of framed messages, so that it has the cluster's balancing, TLS,
+limits and statistics. It is over with the trailers; whatever else ends it becomes one of gRPC's statuses, as Envoy's
+client makes it (`httpToGrpcStatus`), so a sink has one thing to understand.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Protocol
+from urllib.parse import unquote
+
+from meshproxy.codec.grpc_messages import MessageReader, frame_message
+from meshproxy.errors import ProtocolError
+from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
+from meshproxy.model.grpc_service import GrpcService
+from meshproxy.plugin.replies import ResetReason
+from meshproxy.plugin.stream_info import StreamInfo
+from meshproxy.plugin.upstream import HttpUpstream
+from meshproxy.runtime.fetch import Fetcher
+from meshproxy.runtime.node_address import node_ip
+
+OK, UNKNOWN, UNIMPLEMENTED, INTERNAL, UNAVAILABLE = 0, 2, 12, 13, 14
+_OF_HTTP = {400: INTERNAL, 401: 16, 403: 7, 404: UNIMPLEMENTED, **dict.fromkeys((429, 502, 503, 504), UNAVAILABLE)}
+
+
+class GrpcSink(Protocol):
+    """What a call tells. Nothing is told before `open_stream` has returned, nor after `reset`."""
+
+    def on_message(self, data: bytes) -> None: ...
+
+    def on_closed(self, status: int, message: str) -> None:
+        """The call is over, in order (status 0) or not, or never came to be."""
+
+
+def open_stream(host: Fetcher, service: GrpcService, path: str, sink: GrpcSink) -> GrpcStream | None:
+    """Begin a call to the method `/package.Service/Method`; None when the cluster has no host, or isn't there."""
+    cluster = host.clusters.get(service.cluster)
+    if cluster is None:
+        return None
+    info = StreamInfo()
+    info.request = request = _make_request(service, path, "https" if cluster.tls is not None else "http")
+    chosen = cluster.pick(info)
+    if chosen is None:
+        return None
+    stream = GrpcStream(host, cluster, MessageReader(service.max_message), sink)
+    stream.upstream = cluster.request(chosen, request, False, stream)
+    stream.begun()
+    return stream
+
+
+def _make_request(service: GrpcService, path: str, scheme: str) -> RequestHeaders:
+    request = RequestHeaders("POST", path, service.authority, scheme)
+    fields = request.fields
+    fields["te"] = "trailers"
+    fields["content-type"] = "application/grpc"
+    if service.timeout is not None:
+        fields["grpc-timeout"] = f"{max(1, int(service.timeout * 1000))}m"
+    if not service.skip_envoy_headers:
+        fields["x-envoy-internal"] = "true"
+        fields["x-forwarded-for"] = node_ip()
+    for name, value in service.initial_metadata:
+        request.add(name, value)
+    return request
+
+
+class GrpcStream:
+    """One call (`HttpUpstreamSink`). upstream: its request."""
+
+    upstream: HttpUpstream
+
+    def __init__(self, host: Fetcher, cluster: Any, reader: MessageReader, sink: GrpcSink) -> None:
+        self._host = host
+        self._cluster = cluster
+        self._reader = reader
+        self._sink = sink
+        self._over = False
+        self._status = 0
+        self._early: tuple[int, str] | None = None
+        self._begun = False
+
+    def begun(self) -> None:
+        """The request has been given to the cluster."""
+        self._begun = True
+        if self._early is not None:
+            self._host.loop.call_soon(self._tell, *self._early)
+
+    def send(self, message: bytes) -> None:
+        """Send a message; after the end of the call it goes nowhere."""
+        if not self._over:
+            self.upstream.send_body(frame_message(message), False)
+            self.upstream.flush()
+
+    def end(self) -> None:
+        """No more messages will be sent."""
+        if not self._over:
+            self.upstream.send_body(b"", True)
+            self.upstream.flush()
+
+    def reset(self) -> None:
+        """Give the call up; the sink hears nothing more."""
+        self._sink = _NOBODY
+        if not self._over:
+            self._over = True
+            self.upstream.reset()
+
+    def _close(self, status: int, message: str) -> None:
+        """The call is over."""
+        if self._over:
+            return
+        self._over = True
+        if self._status:
+            self._cluster.stats.count_response(self._status, internal=True)
+        if self._begun:
+            self._tell(status, message)
+        else:
+            self._early = (status, message)
+
+    def _tell(self, status: int, message: str) -> None:
+        self._sink.on_closed(status, message)
+
+    def _abort(self, status: int, message: str) -> None:
+        """End the call because of what the other side did."""
+        if not self._over:
+            self.upstream.reset()
+            self._close(status, message)
+
+    # What the upstream tells
+
+    def on_upstream_ready(self, upstream: HttpUpstream) -> None:
+        self.upstream = upstream
+
+    def on_upstream_response(self, response: ResponseHeaders, end: bool) -> None:
+        self._status = response.status
+        if response.status != 200:
+            self._refused(response, end)
+        elif end or "grpc-status" in response.fields:
+            self._concluded(response, end)
+
+    def _refused(self, response: ResponseHeaders, end: bool) -> None:
+        """What answers isn't a gRPC service."""
+        status = _OF_HTTP.get(response.status, UNKNOWN)
+        if end and "grpc-status" in response.fields:
+            self._concluded(response, end)
+        elif end:
+            self._close(status, f"HTTP status {response.status}")
+        else:
+            self._abort(status, f"HTTP status {response.status}")
+
+    def _concluded(self, fields: Headers, end: bool) -> None:
+        """What says how the call ended."""
+        status = _status_of(fields)
+        if status == OK and not self._reader.is_between:
+            status = INTERNAL
+        message = unquote(fields.get("grpc-message") or "", "utf-8", "replace")
+        if end:
+            self._close(status, message)
+        else:
+            self._abort(status, message)
+
+    def on_upstream_informational(self, response: ResponseHeaders) -> None:
+        """Of no interest here."""
+
+    def on_upstream_body(self, data: bytes, end: bool) -> None:
+        try:
+            messages = self._reader.receive(data)
+        except ProtocolError as error:
+            self._abort(INTERNAL, str(error))
+            return
+        for message in messages:
+            if not self._over:
+                self._sink.on_message(message)
+        if end:
+            self._close(UNKNOWN, "the response ended without a status")
+
+    def on_upstream_trailers(self, trailers: Headers) -> None:
+        self._concluded(trailers, True)
+
+    def on_upstream_reset(self, reason: ResetReason, detail: str) -> None:
+        self._close(UNAVAILABLE, f"{reason.text}: {detail}" if detail else reason.text)
+
+    def on_upstream_blocked(self, blocked: bool) -> None:
+        """Our messages are few and small; they wait in the connection's buffer."""
+
+    def on_upstream_read_done(self) -> None:
+        """Nothing is joined up here."""
+
+
+class _Nobody:
+    """The sink of a call that was given up."""
+
+    def on_message(self, data: bytes) -> None: ...
+
+    def on_closed(self, status: int, message: str) -> None: ...
+
+
+_NOBODY = _Nobody()
+
+
+def _status_of(fields: Headers) -> int:
+    """The status in a head or in trailers (ASCII digits; what is none is UNKNOWN)."""
+    text = fields.get("grpc-status") or ""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else UNKNOWN
+
+
+class GrpcError(Exception):
+    """A single call failed. status: gRPC's."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(f"status {status}: {message}" if message else f"status {status}")
+        self.status = status
+
+
+class _Single:
+    """The sink of a call with one message back."""
+
+    def __init__(self, reply: asyncio.Future[bytes]) -> None:
+        self._reply = reply
+        self._message: bytes | None = None
+
+    def on_message(self, data: bytes) -> None:
+        self._message = data
+
+    def on_closed(self, status: int, message: str) -> None:
+        if self._reply.done():
+            return
+        if status == OK and self._message is not None:
+            self._reply.set_result(self._message)
+        else:
+            self._reply.set_exception(GrpcError(status or INTERNAL, message))
+
+
+async def call(host: Fetcher, service: GrpcService, path: str, message: bytes) -> bytes:
+    """A call with one message each way, within the service's timeout. Raises GrpcError."""
+    reply: asyncio.Future[bytes] = host.loop.create_future()
+    stream = open_stream(host, service, path, _Single(reply))
+    if stream is None:
+        raise GrpcError(UNAVAILABLE, f"no healthy host in cluster '{service.cluster}'")
+    stream.send(message)
+    stream.end()
+    try:
+        async with asyncio.timeout(service.timeout):
+            return await reply
+    except TimeoutError:
+        raise GrpcError(4, "no answer in time") from None
+    finally:
+        stream.reset()
