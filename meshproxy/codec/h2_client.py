@@ -92,14 +92,14 @@ class Http2ClientCodec(Http2Codec):
             self._end_local(stream)
         return sid
 
-    def _read_message(self, sid: int, end: bool, fields: list[Field], too_large: bool) -> None:
+    def _read_message(self, sid: int, end: bool, fields: list[Field], excess: str) -> None:
         stream = self._streams.get(sid)
         if stream is None:
             self._check_not_idle(sid, "HEADERS")
         elif not stream.remote_open:
             self._stream_fault(sid, h2.STREAM_CLOSED, violation("HEADERS after the end"))
-        elif too_large:
-            self._overflow(sid)
+        elif excess:
+            self._overflow(sid, excess)
         elif stream.answered:
             self._read_trailers(stream, end, fields)
         else:

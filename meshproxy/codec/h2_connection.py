@@ -187,7 +187,7 @@ class Http2Codec(Control):
         self._empty_frames += 1
         if self._empty_frames > self._options.max_consecutive_inbound_frames_with_empty_payload:
             self._sink.on_count("inbound_empty_frames_flood")
-            raise Fault(h2.ENHANCE_YOUR_CALM, "too many empty frames", "http2.inbound_empty_frame_flood")
+            raise Fault(h2.ENHANCE_YOUR_CALM, "too many empty frames", "http2.inbound_empty_frames_flood")
 
     def _read_headers(self, flags: int, sid: int, payload: bytes) -> None:
         if not payload or self._empty_frames:
@@ -233,6 +233,8 @@ class Http2Codec(Control):
         block.append(payload)
         self._block_size += len(payload)
         if len(block) > MAX_CONTINUATIONS or self._block_size > self._max_block:
+            if self.is_server and sid > self._highest:
+                self._sink.on_stream_error(sid, violation("a block of fields is too large", "http2.too_many_headers"))
             raise Fault(h2.ENHANCE_YOUR_CALM, "a block of fields is too large", "http2.too_many_headers")
         if flags & h2.END_HEADERS:
             self._block = None
@@ -244,20 +246,24 @@ class Http2Codec(Control):
         except HpackError as error:
             raise Fault(h2.COMPRESSION_ERROR, str(error)) from None
         # The exact sum is needed only if it could be too large.
-        too_large = len(fields) > self._options.max_headers_count or (
+        excess = ""
+        if len(fields) > self._options.max_headers_count:
+            excess = "http2.too_many_headers"
+        elif (
             len(fields) * self._decoder.largest + 2 * len(block) > self._max_list
             and sum(len(name) + len(value) for name, value in fields) > self._max_list
-        )
-        self._read_message(sid, bool(flags & h2.END_STREAM), fields, too_large)
+        ):
+            excess = "http2.header_list_size_too_large"
+        self._read_message(sid, bool(flags & h2.END_STREAM), fields, excess)
 
-    def _read_message(self, sid: int, end: bool, fields: list[Field], too_large: bool) -> None:
-        """A head or trailers; by role."""
+    def _read_message(self, sid: int, end: bool, fields: list[Field], excess: str) -> None:
+        """A head or trailers; by role. excess: which limit it exceeds, in Envoy's words, or ""."""
         raise NotImplementedError
 
-    def _overflow(self, sid: int) -> None:
+    def _overflow(self, sid: int, excess: str) -> None:
         """More fields than allowed: Envoy answers with RST_STREAM (INTERNAL_ERROR)."""
         self._sink.on_count("header_overflow")
-        error = ProtocolError(431 if self.is_server else 502, "http2.too_many_headers", "too many fields, or too large")
+        error = ProtocolError(431 if self.is_server else 502, excess, "too many fields, or too large")
         self._stream_fault(sid, h2.INTERNAL_ERROR, error)
 
     def _read_trailers(self, stream: Stream, end: bool, fields: list[Field]) -> None:
@@ -265,14 +271,21 @@ class Http2Codec(Control):
             if not end:
                 raise violation("a second head")
             trailers = read_trailers(fields, self._options.underscores)
-            if stream.expected > 0:
-                raise violation("the body is shorter than content-length says")
         except ProtocolError as error:
             self._message_fault(stream.sid, error)
+            return
+        if stream.expected > 0:
+            self._wrong_length(stream.sid)
             return
         self._sink.on_count("trailers")
         self._end_remote(stream)
         self._sink.on_stream_trailers(stream.sid, trailers)
+
+    def _wrong_length(self, sid: int) -> None:
+        """The body is not as long as content-length says. That ends the stream alone, as nghttp2 has it; Envoy then
+        takes it for a reset by the peer."""
+        error = violation("the body is not as long as content-length says", "http2.remote_reset")
+        self._stream_fault(sid, h2.PROTOCOL_ERROR, error)
 
     def _end_remote(self, stream: Stream) -> None:
         stream.remote_open = False
@@ -314,7 +327,7 @@ class Http2Codec(Control):
         if stream.expected >= 0:
             stream.expected -= size
             if stream.expected < 0 or (end and stream.expected):
-                self._message_fault(sid, violation("the body is not as long as content-length says"))
+                self._wrong_length(sid)
                 return
         if end:
             self._end_remote(stream)

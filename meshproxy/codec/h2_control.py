@@ -60,6 +60,8 @@ class Control(Output):
         if self._options.override_stream_error_on_invalid_http_message:
             self._stream_fault(sid, h2.PROTOCOL_ERROR, error)
         else:
+            if self.is_server and not (sid in self._streams and self._streams[sid].forgotten):
+                self._sink.on_stream_error(sid, error)
             self._fail(error)
 
     def _stream_fault(self, sid: int, code: int, error: ProtocolError) -> None:
@@ -104,7 +106,7 @@ class Control(Output):
         self._priority_frames += 1
         if self._priority_frames > self._options.max_inbound_priority_frames_per_stream * (1 + self._opened):
             self._sink.on_count("inbound_priority_frames_flood")
-            raise Fault(h2.ENHANCE_YOUR_CALM, "too many PRIORITY frames", "http2.inbound_priority_frames_flood")
+            raise Fault(h2.ENHANCE_YOUR_CALM, "too many PRIORITY frames", "codec_error:Too_many_PRIORITY_frames")
 
     def _read_ping(self, flags: int, sid: int, payload: bytes) -> None:
         if len(payload) != 8:
@@ -136,7 +138,7 @@ class Control(Output):
         per_data = self._options.max_inbound_window_update_frames_per_data_frame_sent
         if self._window_updates > WINDOW_UPDATE_BASE + 2 * (self._opened + per_data * self._data_frames):
             self._sink.on_count("inbound_window_update_frames_flood")
-            raise Fault(h2.ENHANCE_YOUR_CALM, "too many WINDOW_UPDATEs", "http2.inbound_window_update_frames_flood")
+            raise Fault(h2.ENHANCE_YOUR_CALM, "too many WINDOW_UPDATEs", "codec_error:Too_many_WINDOW_UPDATE_frames")
         count = int.from_bytes(payload, "big") & h2.MAX_WINDOW
         if sid == 0:
             if count == 0:

@@ -26,7 +26,7 @@ from meshproxy.model.codec import Underscores
 
 HOSTS_REMEMBERED = 1024
 
-_is_path = re.compile(r"/[!-\"$-~]*").fullmatch
+_is_path = re.compile(r"/[!-~]*").fullmatch
 _is_scheme = re.compile(r"[A-Za-z][A-Za-z0-9+\-.]*").fullmatch
 _is_status = re.compile(r"[1-9][0-9][0-9]").fullmatch
 _SCHEMES = frozenset({"http", "https"})
@@ -45,6 +45,11 @@ _new_response = ResponseHeaders.__new__
 def violation(message: str, details: str = "http2.violation.of.messaging.rule") -> ProtocolError:
     """A malformed message, with Envoy's name of the fault."""
     return ProtocolError(400, details, message)
+
+
+def _bad_field(message: str) -> ProtocolError:
+    """A field that is malformed whatever else the message has; what is missing is a `violation`."""
+    return violation(message, "http2.invalid.header.field")
 
 
 def read_request(fields: list[Field], odd: bool, underscores: Underscores, connect: bool) -> RequestHeaders:
@@ -78,6 +83,8 @@ def read_request(fields: list[Field], odd: bool, underscores: Underscores, conne
         or ("content-length" in plain and not is_length(plain["content-length"]))
     ):
         return _read_request_slowly(fields, underscores, connect)
+    if "cookie" in plain:
+        plain["cookie"] = plain.pop("cookie")  # to the end, as in `_fill`
     request.fields = plain
     request.repeated = False
     request.written = None
@@ -131,30 +138,33 @@ def _remember_host(authority: str) -> bool:
 def _fill(headers: Headers, fields: list[Field], allowed: frozenset[str], underscores: Underscores) -> dict[str, str]:
     """Put the fields into `headers`, each one checked; return the pseudo-fields. Raises ProtocolError.
 
-    Crumbs of cookies are joined (section 8.2.3).
+    Crumbs of cookies are joined (section 8.2.3) and go to the end, as in Envoy.
     """
     pseudo: dict[str, str] = {}
+    cookie = ""
     for name, value in fields:
         if name.startswith(":"):
-            if name not in allowed or name in pseudo or headers.fields or has_control(value):
-                raise violation(f"the pseudo-field {name[:64]!r} is unknown, repeated, too late or malformed")
+            if name not in allowed or name in pseudo or headers.fields or not value or has_control(value):
+                raise _bad_field(f"the pseudo-field {name[:64]!r} is unknown, repeated, empty, too late or malformed")
             pseudo[name] = value
             continue
         if is_token(name) is None or name != name.lower() or has_control(value):
-            raise violation(f"the field {name[:64]!r} is malformed", "http2.invalid.header.field")
+            raise _bad_field(f"the field {name[:64]!r} is malformed")
         value = value.strip(" \t")
         if name in FORBIDDEN or (name == "te" and value.lower() != "trailers"):
-            raise violation(f"the field {name!r} belongs to HTTP/1")
+            raise _bad_field(f"the field {name!r} belongs to HTTP/1")
         if underscores != "ALLOW" and "_" in name:
             if underscores == "REJECT_REQUEST":
                 raise ProtocolError(400, "http2.unexpected_underscore", f"underscore in {name[:64]!r}")
             continue
         if name == "content-length" and ("content-length" in headers.fields or not is_length(value)):
-            raise violation("content-length is repeated or no number")
-        if name == "cookie" and "cookie" in headers.fields:
-            headers.fields["cookie"] += "; " + value
+            raise _bad_field("content-length is repeated or no number")
+        if name == "cookie":
+            cookie = f"{cookie}; {value}" if cookie else value
         else:
             headers.append_checked(name, value)
+    if cookie:
+        headers.fields["cookie"] = cookie
     return pseudo
 
 
@@ -181,7 +191,7 @@ def _read_request_slowly(fields: list[Field], underscores: Underscores, connect:
     if ":protocol" in pseudo:
         protocol = pseudo[":protocol"]
         if not connect or request.method != "CONNECT" or is_token(protocol) is None:
-            raise violation("a protocol without an extended CONNECT, or where none is allowed")
+            raise _bad_field("a protocol without an extended CONNECT, or where none is allowed")
         request.method = "GET"
         request["upgrade"] = protocol
         request["connection"] = "upgrade"

@@ -37,15 +37,15 @@ class Http2ServerCodec(Http2Codec):
         self._premature = PrematureResets()
         self._start(b"", False)
 
-    def _read_message(self, sid: int, end: bool, fields: list[Field], too_large: bool) -> None:
+    def _read_message(self, sid: int, end: bool, fields: list[Field], excess: str) -> None:
         stream = self._streams.get(sid)
         if stream is not None:
             if stream.forgotten:
                 return
             if not stream.remote_open:
                 self._stream_fault(sid, h2.STREAM_CLOSED, violation("HEADERS after the end"))
-            elif too_large:
-                self._overflow(sid)
+            elif excess:
+                self._overflow(sid, excess)
             else:
                 self._read_trailers(stream, end, fields)
             return
@@ -66,8 +66,8 @@ class Http2ServerCodec(Http2Codec):
             self._emit_reset(sid, h2.REFUSED_STREAM)
             self._count_end(True)
             return
-        if too_large:
-            self._overflow(sid)
+        if excess:
+            self._overflow(sid, excess)
             self._count_end(True)
             return
         self._read_head(sid, end, fields)
@@ -79,10 +79,12 @@ class Http2ServerCodec(Http2Codec):
             request = read_request(fields, self._decoder.odd, options.underscores, options.allow_connect)
             if "content-length" in request.fields:
                 stream.expected = int(request.fields["content-length"])
-                if end and stream.expected:
-                    raise violation("content-length without a body")
         except ProtocolError as error:
             self._refuse(sid, error)
+            return
+        if end and stream.expected > 0:
+            self._wrong_length(sid)
+            self._count_end(True)
             return
         if options.underscores == "DROP_HEADER" and self._decoder.odd:
             for name, _ in fields:

@@ -69,7 +69,8 @@ class Http2Sink(Protocol):
     def on_stream_error(self, sid: int, error: ProtocolError) -> None:
         """The peer's message is malformed or beyond a limit. RST_STREAM is in the output; the stream is gone.
 
-        On a server it may be a stream that was never announced; `error.request` is its head, if there was one.
+        On a server it may be a stream that was never announced; `error.request` is its head, if there was one. There it
+        is also called ahead of `on_connection_error` for the stream that is to blame for it.
         """
 
     def on_stream_blocked(self, sid: int, blocked: bool) -> None:

@@ -121,7 +121,8 @@ class Http1Upstream(HttpUpstream):
             self._write(data)
         if end:
             self._request_sent = True
-            if self._tunnel and self.transport.can_write_eof():
+            # As Envoy: an upgraded protocol has an end of its own; only a tunnel of CONNECT has none but FIN.
+            if self._tunnel and self._connect and self.transport.can_write_eof():
                 self.transport.write_eof()
 
     def _refuse_body(self) -> None:

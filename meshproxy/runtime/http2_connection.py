@@ -24,6 +24,9 @@ from meshproxy.runtime.http_downstream import DownstreamConnection
 from meshproxy.runtime.http_manager import HttpManager
 from meshproxy.runtime.http_stream import HttpServerStream
 
+_UNDERSCORE = "http2.unexpected_underscore"
+_GENERIC = "http2.protocol_error"
+
 
 class Http2Connection(DownstreamConnection):
     """See the module. wire: the codec."""
@@ -37,6 +40,7 @@ class Http2Connection(DownstreamConnection):
         self._reading = False
         self._read_on: list[Http2ServerStream] = []
         self._unread = False
+        self._unfinished: list[int] = []
         self._requests = 0
         self._ending = False
 
@@ -89,6 +93,10 @@ class Http2Connection(DownstreamConnection):
             self.worker.loop.call_soon(self._write_out)
 
     def _write_out(self) -> None:
+        if self._unfinished:
+            for sid in self._unfinished:
+                self.wire.reset_stream(sid, NO_ERROR)
+            self._unfinished.clear()
         data = self.wire.take()
         if data and not self.connection.closed:
             self.manager.stats.tx_bytes += len(data)
@@ -161,6 +169,12 @@ class Http2Connection(DownstreamConnection):
         fields = request.fields
         return fields["upgrade"].lower() if "upgrade" in fields and "connection" in fields else ""
 
+    def _may_upgrade(self, stream: HttpServerStream, upgrade: str) -> bool:
+        if super()._may_upgrade(stream, upgrade):
+            return True
+        self.begin_drain()  # a refused upgrade ends its connection, as in Envoy
+        return False
+
     def _count_request(self) -> None:
         self._requests += 1
         if self._requests >= self.manager.max_requests:
@@ -196,7 +210,8 @@ class Http2Connection(DownstreamConnection):
             request = error.request or RequestHeaders("", "", "")
             stream = Http2ServerStream(self, sid, request, False, self.worker.loop.time())
         stats.rq_rx_reset.value += 1
-        stream.abandon(error.details, "DPE")
+        # Where a limit is exceeded Envoy's codec refuses the head, which Envoy then takes for a reset by the peer.
+        stream.abandon(error.details, "DR" if error.status == 431 or error.details == _UNDERSCORE else "DPE")
         self._last_end = stream.end
 
     def on_stream_blocked(self, sid: int, blocked: bool) -> None:
@@ -219,7 +234,8 @@ class Http2Connection(DownstreamConnection):
 
     def on_connection_error(self, error: ProtocolError) -> None:
         self.manager.stats.cx_protocol_error.value += 1
-        self._abandon_all(error.details, "DPE")
+        details = error.details if error.details != _GENERIC else "codec_error:The_user_callback_function_failed"
+        self._abandon_all(details, "DPE")
         self._write_out()
         self._close(self.manager.config.delayed_close_timeout)
 
@@ -239,9 +255,10 @@ class Http2Connection(DownstreamConnection):
         assert isinstance(stream, Http2ServerStream)
         self.streams.pop(stream.sid, None)
         self._last_end = stream.end
-        if not cut:
-            # Whatever else the client has to say, nobody waits for it. Does nothing if it has said all.
-            self.wire.reset_stream(stream.sid, NO_ERROR)
+        if not cut and (not stream.request_received or stream.early is not None):
+            # Whatever else the client has to say, nobody waits for it, unless it says so in this very turn.
+            self._unfinished.append(stream.sid)
+            self.on_output()
 
     # Timers of the connection.
 
@@ -266,5 +283,5 @@ class Http2Connection(DownstreamConnection):
     def _keepalive_expired(self) -> None:
         self.manager.stats.http2["keepalive_timeout"].value += 1
         self.connection.info.local_close_reason = "http2_ping_timeout"
-        self._abandon_all("http2_ping_timeout", "")
+        self._abandon_all("downstream_local_disconnect(http2_ping_timeout)", "DC")
         self._close(0.0)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from meshproxy.codec.h2_frames import INTERNAL_ERROR
+from meshproxy.codec.h2_frames import CONNECT_ERROR, INTERNAL_ERROR
 from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
 from meshproxy.runtime.http_stream import HttpServerStream
 
@@ -154,7 +154,8 @@ class Http2ServerStream(HttpServerStream):
         """The connection writes once per turn of the loop; see `Http2Connection.on_output`."""
 
     def cut(self) -> None:
-        self.owner.wire.reset_stream(self.sid, INTERNAL_ERROR)
+        # A tunnel's end has a code of its own (RFC 9113 section 8.5).
+        self.owner.wire.reset_stream(self.sid, CONNECT_ERROR if self.raw else INTERNAL_ERROR)
         self._finish(self.owner.worker.loop.time(), cut=True)
 
     def _finish(self, now: float, cut: bool = False) -> None:

@@ -371,7 +371,6 @@ for number, (what, fields) in enumerate(
         ("DEL in the path", request(path="/\x7f")),
         ("a path without a slash", request(path="index.html")),
         ("an absolute path", request(path="http://evil.example/")),
-        ("a fragment", request(path="/#x")),
         ("a star that is no OPTIONS", request(path="*")),
         ("a space in the authority", [*request()[:3], (":authority", "a b")]),
         ("CR LF in the authority", [*request()[:3], (":authority", "a\r\nx: y")]),

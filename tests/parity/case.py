@@ -79,6 +79,7 @@ class Client:
     quiet: how long nothing must happen after the last byte before the connection counts as open.
     timing: compare when the first byte and the end came.
     view: how bodies are shown: "text", or a function of the text, such as `shape` for JSON.
+    h2: what comes back is HTTP/2; see `h2_wire`.
     tls: makes what the connection is wrapped in; the transcript begins with what was agreed on, or why nothing was.
     """
 
@@ -90,6 +91,7 @@ class Client:
     timing: bool = True
     view: Callable[[str], str] | None = None
     raw: bool = False
+    h2: bool = False
     tls: Callable[[], ssl.SSLContext] | None = None
     server_name: str = ""
 

@@ -147,5 +147,15 @@ EQUAL_SUITES = Difference(
     "OpenSSL has no groups: AES128 goes first, but CHACHA20 where the client begins with it",
     ("client 1", "stats", "access log"),
 )
+GOAWAY_FOR_FLOODS = Difference(
+    "the end of an HTTP/2 connection that floods",
+    "RFC 9113 section 7 has ENHANCE_YOUR_CALM for it; Envoy closes without a word",
+    ("client 1",),
+)
+MORE_STREAMS_THAN_ALLOWED = Difference(
+    "more streams than a client that knows better may open",
+    "RFC 9113 section 5.1.2: a refused stream may be tried again; Envoy ends the connection and all the others",
+    ("client 1", "upstream up", "access log"),
+)
 
 ALL = {value.title: value for value in list(globals().values()) if isinstance(value, Difference)}

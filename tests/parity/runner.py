@@ -13,6 +13,7 @@ from urllib.parse import quote
 from . import bootstrap
 from .bootstrap import Names
 from .case import Case, Client, Signal, WaitExit
+from .h2_wire import show_frames
 from .ports import PortBlock
 from .subject import Refused, StartFailed, Subject
 from .transcript import Normaliser, Transcript, show_body, show_message, show_wire
@@ -115,6 +116,8 @@ class Placed:
     def _received(self, name: str, client: Client, data: bytes, how: str) -> list[str]:
         if client.raw:
             return [f"[raw] {show_body(data)}", f"end: {how}"]
+        if client.h2:
+            return [*show_frames(data), f"end: {how}"]
         sent = b"".join(
             op if isinstance(op, bytes) else self.names.fill(op).encode("latin-1")
             for op in ((getattr(op, "text", op)) for op in client.ops)

@@ -1,0 +1,516 @@
+"""Clients that speak HTTP/2: what they are answered, and what of their requests arrives."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from .. import known
+from ..case import OK, REFUSE, Act, Case, Client, Op, Upstream, Wait, admin, answer, answers, client, get
+from ..h2_wire import (
+    data,
+    frame,
+    goaway,
+    h2get,
+    head,
+    hello,
+    reset,
+    settings,
+    window,
+)
+
+ACKNOWLEDGED = frame(4, flags=1)
+H2 = "codec_type: HTTP2"
+PSEUDO = ((":method", "GET"), (":path", "/"), (":scheme", "http"), (":authority", "h.test"))
+STATS = r"^http\.$case\.downstream_(cx|rq)_(http[12]_(total|active)|rx_reset|tx_reset|total|active|protocol_error|[1-5]xx|drain_close|max_requests_reached|idle_timeout|max_duration_reached|too_large|non_relative_path|destroy.*):"
+
+
+FLOODS = r"^http\.$case\.downstream_(cx_protocol_error|rq_rx_reset):"
+
+
+def h2(*ops: Op, **options: object) -> tuple[Client, ...]:
+    """One client that begins as it should, then plays `ops`."""
+    return (client(hello(), 0.1, ACKNOWLEDGED, *ops, h2=True, **options),)
+
+
+CASES = [
+    Case("h2-get", clients=h2(h2get()), stats=STATS, shows="x-request-id"),
+    Case("h2-get-codec-http2", clients=h2(h2get()), hcm=H2),
+    Case("h2-on-http1-only", clients=(client(hello(), h2get()),), hcm="codec_type: HTTP1"),
+    Case("h1-on-http2-only", clients=(client(get(), h2=True),), hcm=H2, timing=False),
+    Case("h2-post", clients=h2(h2get(method="POST", body=b"hello"))),
+    Case("h2-post-with-length", clients=h2(h2get(1, "/", "content-length: 5", method="POST", body=b"hello"))),
+    Case("h2-post-empty", clients=h2(h2get(method="POST"))),
+    Case("h2-post-empty-data", clients=h2(h2get(method="POST", end=False), 0.1, data(1, end=True))),
+    Case("h2-post-large", clients=h2(h2get(method="POST", body=b"x" * 300_000))),
+    Case(
+        "h2-post-slowly", clients=h2(h2get(method="POST", end=False), 0.2, data(1, b"ab"), 0.2, data(1, b"c", end=True))
+    ),
+    Case("h2-put-delete", clients=h2(h2get(method="PUT", body=b"x"), 0.2, h2get(3, method="DELETE"))),
+    Case("h2-head", clients=h2(h2get(method="HEAD")), upstreams=answer("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n")),
+    Case("h2-options", clients=h2(h2get(method="OPTIONS"))),
+    Case("h2-several", clients=h2(h2get(1, "/1"), h2get(3, "/2"), h2get(5, "/3")), sort_log=True, flat_upstream=True),
+    Case(
+        "h2-answered-out-of-order",
+        clients=h2(h2get(1, "/1"), 0.2, h2get(3, "/2")),
+        upstreams=answers((0.8, OK), (OK,)),
+        sort_upstream=True,
+    ),
+    Case(
+        "h2-chunked-answer",
+        clients=h2(h2get()),
+        upstreams=answer("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n3\r\nabc\r\n0\r\n\r\n"),
+    ),
+    Case("h2-answer-until-close", clients=h2(h2get()), upstreams=answer("HTTP/1.1 200 OK\r\n\r\nbye", Act.CLOSE)),
+    Case(
+        "h2-answer-in-pieces",
+        clients=h2(h2get()),
+        upstreams=answer("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nab", 0.3, "cd"),
+    ),
+    Case(
+        "h2-answer-connection-fields",
+        clients=h2(h2get()),
+        upstreams=answer(
+            "HTTP/1.1 200 OK\r\nconnection: keep-alive\r\nkeep-alive: timeout=5\r\nX-Up: Yes\r\ncontent-length: 0\r\n\r\n"
+        ),
+    ),
+    Case("h2-204", clients=h2(h2get()), upstreams=answer("HTTP/1.1 204 No Content\r\n\r\n")),
+    Case("h2-304", clients=h2(h2get()), upstreams=answer("HTTP/1.1 304 Not Modified\r\netag: x\r\n\r\n")),
+    Case(
+        "h2-set-cookies",
+        clients=h2(h2get()),
+        upstreams=answer("HTTP/1.1 200 OK\r\nset-cookie: a=1\r\nset-cookie: b=2\r\ncontent-length: 0\r\n\r\n"),
+    ),
+    Case("h2-cookie-crumbs", clients=h2(h2get(1, "/", "cookie: a=1", "x-y: z", "cookie: b=2", "cookie: c=3"))),
+    Case("h2-repeated-field", clients=h2(h2get(1, "/", "x-a: 1", "x-b: 2", "x-a: 3"))),
+    Case("h2-te-trailers", clients=h2(h2get(1, "/", "te: trailers"))),
+    Case("h2-te-other", clients=h2(h2get(1, "/", "te: gzip")), stats=STATS),
+    Case("h2-host-field-only", clients=h2(head(1, *PSEUDO[:3], ("host", "other.test")))),
+    Case("h2-host-and-authority", clients=h2(h2get(1, "/", "host: other.test"))),
+    Case("h2-no-authority", clients=h2(head(1, *PSEUDO[:3])), stats=STATS),
+    Case("h2-empty-authority", clients=h2(head(1, *PSEUDO[:3], (":authority", "")))),
+    Case(
+        "h2-scheme-https",
+        clients=h2(head(1, (":method", "GET"), (":path", "/"), (":scheme", "https"), (":authority", "h.test"))),
+    ),
+    Case("h2-xff", clients=h2(h2get(1, "/", "x-forwarded-for: 10.1.2.3")), hcm="use_remote_address: true"),
+    Case(
+        "h2-request-id-kept",
+        clients=h2(h2get(1, "/", "x-request-id: mine")),
+        hcm="always_set_request_id_in_response: true",
+    ),
+    Case("h2-path-without-slash", clients=h2(h2get(1, "nowhere")), stats=STATS),
+    Case("h2-options-star", clients=h2(h2get(1, "*", method="OPTIONS"))),
+    Case("h2-path-fragment", clients=h2(h2get(1, "/a#b"))),
+    Case("h2-path-normalised", clients=h2(h2get(1, "/a/../b/./c")), hcm="normalize_path: true"),
+    Case("h2-no-route", clients=h2(h2get(), 0.2, h2get(3)), routes="[]", stats=STATS),
+    Case(
+        "h2-direct-response",
+        clients=h2(h2get()),
+        routes="- {match: {prefix: /}, direct_response: {status: 200, body: {inline_string: hi}}}",
+    ),
+    Case(
+        "h2-direct-response-head",
+        clients=h2(h2get(method="HEAD")),
+        routes="- {match: {prefix: /}, direct_response: {status: 200, body: {inline_string: hi}}}",
+    ),
+    Case(
+        "h2-direct-response-before-body",
+        clients=h2(h2get(method="POST", end=False), 0.3, data(1, b"late", end=True)),
+        routes="- {match: {prefix: /}, direct_response: {status: 200, body: {inline_string: hi}}}",
+        stats=STATS,
+    ),
+    Case(
+        "h2-redirect",
+        clients=h2(h2get(1, "/a?b=c")),
+        routes="- {match: {prefix: /}, redirect: {host_redirect: new.test}}",
+    ),
+    Case(
+        "h2-grpc-local-reply",
+        clients=h2(h2get(1, "/s/m", "content-type: application/grpc", method="POST", body=b"\0\0\0\0\0")),
+        routes="[]",
+    ),
+    Case(
+        "h2-grpc-connect-failure",
+        clients=h2(h2get(1, "/s/m", "content-type: application/grpc", method="POST", body=b"\0\0\0\0\0")),
+        upstreams=REFUSE,
+    ),
+    Case(
+        "h2-early-answer",
+        clients=h2(h2get(method="POST", end=False), 0.5, data(1, b"x", end=True)),
+        upstreams=answer(OK, at="head"),
+        stats=STATS,
+    ),
+    Case("h2-client-resets", clients=h2(h2get(), 0.3, reset(1)), upstreams=answer(1.0, OK), stats=STATS, timing=False),
+    Case(
+        "h2-client-resets-request",
+        clients=h2(h2get(method="POST", end=False), 0.3, data(1, b"abc"), 0.2, reset(1, 2)),
+        stats=STATS,
+        upstream_end=True,
+        timing=False,
+    ),
+    Case(
+        "h2-client-resets-answer",
+        clients=h2(h2get(), Wait("ab"), 0.1, reset(1)),
+        upstreams=answer("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nab", 1.0, "cd"),
+        stats=STATS,
+        timing=False,
+    ),
+    Case("h2-client-leaves", clients=h2(h2get(), 0.3, Act.CLOSE), upstreams=answer(1.0, OK), stats=STATS),
+    Case(
+        "h2-client-leaves-two",
+        clients=h2(h2get(), h2get(3), 0.3, Act.RESET),
+        upstreams=answer(1.0, OK),
+        stats=STATS,
+        flat_upstream=True,
+    ),
+    Case("h2-client-half-closes", clients=h2(h2get(), 0.3, Act.HALF_CLOSE), upstreams=answer(1.0, OK), stats=STATS),
+    Case("h2-upstream-leaves", clients=h2(h2get()), upstreams=answer(Act.CLOSE)),
+    Case(
+        "h2-upstream-leaves-in-body",
+        clients=h2(h2get()),
+        upstreams=answer("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nabc", 0.2, Act.CLOSE),
+        stats=STATS,
+    ),
+    Case(
+        "h2-upstream-resets-in-body",
+        clients=h2(h2get()),
+        upstreams=answer("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nabc", 0.2, Act.RESET),
+        stats=STATS,
+    ),
+    Case("h2-upstream-garbage", clients=h2(h2get()), upstreams=answer("garbage\r\n\r\n")),
+    Case(
+        "h2-route-timeout",
+        clients=h2(h2get()),
+        upstreams=answer(1.5, OK),
+        routes="- {match: {prefix: /}, route: {cluster: $up, timeout: 0.4s}}",
+        quiet=1.0,
+    ),
+    Case(
+        "h2-trailers-in",
+        clients=h2(h2get(method="POST", end=False), data(1, b"body"), head(1, ("x-t", "1"), ("x-u", "2"))),
+    ),
+    Case(
+        "h2-trailers-in-passed",
+        clients=h2(h2get(method="POST", end=False), data(1, b"body"), head(1, ("x-t", "1"))),
+        cluster="typed_extension_protocol_options: {http: {'@type': HttpProtocolOptions, explicit_http_config: {http_protocol_options: {enable_trailers: true}}}}",
+    ),
+    Case(
+        "h2-trailers-out",
+        clients=h2(h2get(1, "/", "te: trailers")),
+        upstreams=answer("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nx-t: 1\r\n\r\n"),
+        cluster="typed_extension_protocol_options: {http: {'@type': HttpProtocolOptions, explicit_http_config: {http_protocol_options: {enable_trailers: true}}}}",
+    ),
+    Case(
+        "h2-expect-continue",
+        clients=h2(h2get(1, "/", "expect: 100-continue", method="POST", end=False), 0.3, data(1, b"x", end=True)),
+    ),
+    Case(
+        "h2-proxy-100-continue",
+        clients=h2(h2get(1, "/", "expect: 100-continue", method="POST", end=False), 0.5, data(1, b"x", end=True)),
+        hcm="proxy_100_continue: true",
+        upstreams=answer("HTTP/1.1 100 Continue\r\n\r\n", Act.WAIT_REQUEST, OK, at="head"),
+    ),
+    Case(
+        "h2-early-hints", clients=h2(h2get()), upstreams=answer("HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n", 0.1, OK)
+    ),
+    Case(
+        "h2-underscore-dropped",
+        clients=h2(h2get(1, "/", "x_y: z")),
+        hcm="common_http_protocol_options: {headers_with_underscores_action: DROP_HEADER}",
+    ),
+    Case(
+        "h2-underscore-refused",
+        clients=h2(h2get(1, "/", "x_y: z"), 0.2, h2get(3)),
+        hcm="common_http_protocol_options: {headers_with_underscores_action: REJECT_REQUEST}",
+        stats=STATS,
+    ),
+    Case(
+        "h2-too-many-fields", clients=h2(h2get(1, "/", *(f"x-{i}: y" for i in range(120))), 0.2, h2get(3)), stats=STATS
+    ),
+    Case(
+        "h2-head-too-large",
+        clients=h2(h2get(1, "/", *(f"x-{i}: " + "y" * 9_000 for i in range(8))), 0.2, h2get(3)),
+        stats=STATS,
+    ),
+    Case("h2-upper-case-name", clients=h2(h2get(1, "/", "X-A: y")), stats=STATS, quiet=2.5),
+    Case(
+        "h2-upper-case-name-stream-error",
+        clients=h2(h2get(1, "/", "X-A: y"), 0.2, h2get(3)),
+        hcm="http2_protocol_options: {override_stream_error_on_invalid_http_message: true}",
+        stats=STATS,
+    ),
+    Case("h2-connection-field", clients=h2(h2get(1, "/", "connection: close")), stats=STATS, quiet=2.5),
+    Case(
+        "h2-length-too-long",
+        clients=h2(h2get(1, "/", "content-length: 9", method="POST", body=b"abc")),
+        stats=STATS,
+        quiet=2.5,
+    ),
+    Case(
+        "h2-no-path",
+        clients=h2(head(1, (":method", "GET"), (":scheme", "http"), (":authority", "h.test"))),
+        stats=STATS,
+        quiet=2.5,
+    ),
+    Case("h2-data-on-idle-stream", clients=h2(data(1, b"x")), stats=STATS, quiet=2.5),
+    Case("h2-garbage", clients=h2(b"\xff" * 64), stats=STATS, quiet=2.5),
+    Case(
+        "h2-error-with-stream-open",
+        clients=h2(h2get(), 0.2, frame(0, b"x", 0, 7)),
+        upstreams=answer(1.0, OK),
+        stats=STATS,
+        quiet=2.5,
+    ),
+    Case("h2-client-goaway", clients=h2(h2get(), goaway()), upstreams=answer(0.3, OK)),
+    Case("h2-ping", clients=h2(frame(6, b"12345678"))),
+    Case("h2-settings-later", clients=h2(h2get(), 0.2, settings(window=100), h2get(3))),
+    Case(
+        "h2-idle-timeout",
+        clients=h2(h2get(), quiet=4.0),
+        hcm="{common_http_protocol_options: {idle_timeout: 0.5s}, drain_timeout: 0.6s}",
+        stats=STATS,
+        shows="goaway",
+    ),
+    Case(
+        "h2-idle-timeout-without-request",
+        clients=h2(quiet=4.0),
+        hcm="{common_http_protocol_options: {idle_timeout: 0.5s}, drain_timeout: 0.6s}",
+        stats=STATS,
+    ),
+    Case(
+        "h2-max-connection-duration",
+        clients=h2(h2get(), quiet=4.0),
+        hcm="{common_http_protocol_options: {max_connection_duration: 0.5s}, drain_timeout: 0.6s}",
+        stats=STATS,
+        shows="goaway",
+    ),
+    Case(
+        "h2-max-duration-with-stream",
+        clients=h2(h2get(), quiet=4.0),
+        upstreams=answer(1.8, OK),
+        hcm="{common_http_protocol_options: {max_connection_duration: 0.5s}, drain_timeout: 0.6s}",
+        stats=STATS,
+    ),
+    Case(
+        "h2-max-requests-2",
+        clients=h2(h2get(), 0.2, h2get(3), 0.2, h2get(5), 1.0, h2get(7), quiet=3.0),
+        hcm="{common_http_protocol_options: {max_requests_per_connection: 2}, drain_timeout: 0.6s}",
+        stats=STATS,
+        shows="goaway",
+    ),
+    Case(
+        "h2-stream-idle-timeout",
+        clients=h2(h2get(method="POST", end=False), quiet=2.0),
+        hcm="stream_idle_timeout: 0.5s",
+        stats=STATS,
+    ),
+    Case(
+        "h2-stream-idle-timeout-no-answer",
+        clients=h2(h2get(), quiet=2.0),
+        hcm="stream_idle_timeout: 0.5s",
+        upstreams=answer(3.0, OK),
+        stats=STATS,
+    ),
+    Case(
+        "h2-request-timeout",
+        clients=h2(h2get(method="POST", end=False), quiet=2.0),
+        hcm="request_timeout: 0.5s",
+        stats=STATS,
+    ),
+    Case(
+        "h2-max-stream-duration",
+        clients=h2(h2get(), quiet=2.0),
+        hcm="common_http_protocol_options: {max_stream_duration: 0.5s}",
+        upstreams=answer(3.0, OK),
+        stats=STATS,
+    ),
+    Case(
+        "h2-max-stream-duration-in-answer",
+        clients=h2(h2get(), quiet=2.0),
+        hcm="common_http_protocol_options: {max_stream_duration: 0.5s}",
+        upstreams=answer("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nabc", 3.0, "def"),
+        stats=STATS,
+    ),
+    Case(
+        "h2-max-streams",
+        differs=known.MORE_STREAMS_THAN_ALLOWED,
+        clients=h2(h2get(1, "/1"), h2get(3, "/2"), h2get(5, "/3")),
+        hcm="http2_protocol_options: {max_concurrent_streams: 2}",
+        upstreams=answer(0.5, OK),
+        flat_upstream=True,
+        sort_log=True,
+        stats=STATS,
+    ),
+    Case(
+        "h2-options-in-settings",
+        clients=h2(),
+        hcm="http2_protocol_options: {max_concurrent_streams: 7, initial_stream_window_size: 70000, initial_connection_window_size: 140000, hpack_table_size: 0, allow_connect: true}",
+    ),
+    Case(
+        "h2-small-client-window",
+        clients=(client(hello(window=2), h2get(), 0.5, window(1, 3), 0.3, window(1, 100), h2=True),),
+        upstreams=answer("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nabcdefghi"),
+        timing=False,
+    ),
+    Case(
+        "h2-body-too-large",
+        clients=h2(h2get(method="POST", body=b"x" * 30, end=False), 0.1, data(1, b"x" * 10, end=True)),
+        filters="- buffer: {max_request_bytes: 20}",
+        stats=STATS,
+    ),
+    Case(
+        "h2-keepalive-unanswered",
+        clients=h2(quiet=3.0),
+        hcm="http2_protocol_options: {connection_keepalive: {interval: 0.5s, timeout: 0.5s, interval_jitter: {value: 0}}}",
+        timing=False,
+    ),
+    Case(
+        "h2-keepalive-unanswered-with-stream",
+        clients=h2(h2get(), quiet=3.0),
+        upstreams=answer(3.0, OK),
+        hcm="http2_protocol_options: {connection_keepalive: {interval: 0.5s, timeout: 0.5s, interval_jitter: {value: 0}}}",
+        timing=False,
+        stats=STATS,
+    ),
+    Case(
+        "h2-websocket",
+        clients=h2(
+            head(
+                1,
+                (":method", "CONNECT"),
+                (":protocol", "websocket"),
+                *PSEUDO[1:],
+                ("sec-websocket-version", "13"),
+                end=False,
+            ),
+            Wait("hello"),
+            data(1, b"ping"),
+            Wait("ping"),
+            data(1, end=True),
+        ),
+        hcm="{http2_protocol_options: {allow_connect: true}, upgrade_configs: [{upgrade_type: websocket}]}",
+        upstreams=answer(
+            Act.RAW,
+            "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n",
+            "hello",
+            Act.ECHO,
+            at="head",
+        ),
+        stats=STATS,
+    ),
+    Case(
+        "h2-websocket-refused-by-upstream",
+        clients=h2(head(1, (":method", "CONNECT"), (":protocol", "websocket"), *PSEUDO[1:], end=False)),
+        hcm="{http2_protocol_options: {allow_connect: true}, upgrade_configs: [{upgrade_type: websocket}]}",
+        upstreams=answer("HTTP/1.1 403 Forbidden\r\ncontent-length: 2\r\n\r\nno", at="head"),
+        stats=STATS,
+    ),
+    Case(
+        "h2-websocket-not-configured",
+        clients=h2(head(1, (":method", "CONNECT"), (":protocol", "websocket"), *PSEUDO[1:], end=False)),
+        hcm="http2_protocol_options: {allow_connect: true}",
+        stats=STATS,
+    ),
+    Case(
+        "h2-websocket-not-allowed",
+        clients=h2(head(1, (":method", "CONNECT"), (":protocol", "websocket"), *PSEUDO[1:], end=False)),
+        hcm="upgrade_configs: [{upgrade_type: websocket}]",
+        stats=STATS,
+        quiet=2.5,
+    ),
+    Case(
+        "h2-connect-no-route",
+        clients=h2(head(1, (":method", "CONNECT"), (":authority", "h.test:80"), end=False)),
+        stats=STATS,
+    ),
+    Case("h2-cookie", clients=h2(h2get(1, "/", "cookie: a=1", "x-y: z"))),
+    Case(
+        "h2-empty-data-flood",
+        differs=known.GOAWAY_FOR_FLOODS,
+        clients=h2(h2get(method="POST", end=False), 0.6, data(1) * 20),
+        stats=FLOODS,
+        timing=False,
+        quiet=2.5,
+        shows="goaway",
+    ),
+    Case(
+        "h2-priority-flood",
+        differs=known.GOAWAY_FOR_FLOODS,
+        clients=h2(h2get(method="POST", end=False), 0.6, frame(2, b"\0\0\0\0\1", 0, 1) * 400),
+        stats=FLOODS,
+        timing=False,
+        quiet=2.5,
+    ),
+    Case(
+        "h2-window-update-flood",
+        differs=known.GOAWAY_FOR_FLOODS,
+        clients=h2(h2get(method="POST", end=False), 0.6, window(0, 1) * 400),
+        stats=FLOODS,
+        timing=False,
+        quiet=2.5,
+    ),
+    Case(
+        "h2-continuation-flood",
+        differs=known.GOAWAY_FOR_FLOODS,
+        clients=h2(frame(1, b"", 0, 1), frame(9, b"\0\1a\1b", 0, 1) * 1000),
+        stats=FLOODS,
+        timing=False,
+        quiet=2.5,
+    ),
+    Case(
+        "h2-rapid-reset",
+        differs=known.GOAWAY_FOR_FLOODS,
+        clients=h2(*(h2get(i) + reset(i) for i in range(1, 1400, 2)), quiet=2.5),
+        upstreams={"up": Upstream(mode="unanswered")},
+        compare_log=False,
+        stats=STATS.replace("total|active|", "too_many_premature_resets|"),
+        timing=False,
+    ),
+    Case(
+        "h2-websocket-upstream-ends",
+        clients=h2(
+            head(1, (":method", "CONNECT"), (":protocol", "websocket"), *PSEUDO[1:], end=False),
+            Wait("hello"),
+            data(1, b"ping"),
+            quiet=2.5,
+        ),
+        hcm="{http2_protocol_options: {allow_connect: true}, upgrade_configs: [{upgrade_type: websocket}]}",
+        upstreams=answer(
+            Act.RAW,
+            "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n",
+            "hello",
+            Wait("ping"),
+            "bye",
+            Act.CLOSE,
+            at="head",
+        ),
+        stats=STATS,
+    ),
+    Case(
+        "h2-drain",
+        clients=(*h2(h2get(), 1.0, h2get(3), 1.5, h2get(5), quiet=2.0), admin("/healthcheck/fail", "POST", start=0.6)),
+        hcm="drain_timeout: 1s",
+        alone=True,
+        stats=STATS,
+    ),
+    Case(
+        "h2-codec-stats",
+        differs=replace(known.GOAWAY_FOR_FLOODS, sections=("client 4", "client 5", "client 6")),
+        clients=(
+            *h2(h2get(1, "/", *(f"x-{i}: y" for i in range(120))), h2get(3, "/", "te: gzip")),
+            *h2(h2get(1, "/", *(f"x-{i}: " + "y" * 9_000 for i in range(8))), 0.1, reset(1), h2get(3), reset(3)),
+            *h2(h2get(1, method="POST", end=False), data(1, b"x"), head(1, ("x-t", "1")), 0.3, h2get(3, "/", "x_y: z")),
+            *h2(h2get(1, method="POST", end=False), 0.2, data(1) * 20),
+            *h2(h2get(1, method="POST", end=False), 0.2, frame(2, b"\0\0\0\0\1", 0, 1) * 400),
+            *h2(h2get(1, method="POST", end=False), 0.2, window(0, 1) * 400),
+            *h2(h2get(1, method="POST", body=b"x")),
+            *h2(h2get(1)),
+        ),
+        hcm="{common_http_protocol_options: {headers_with_underscores_action: DROP_HEADER, idle_timeout: 1s}, drain_timeout: 0.3s}",
+        stats=r"^http2\.(?!.*(nghttp2|deferred|cookie_|header_count|header_list_size$))",
+        compare_log=False,
+        timing=False,
+        flat_upstream=True,
+        alone=True,
+    ),
+]
