@@ -144,7 +144,7 @@ def count(report: str) -> Counter[str]:
     counted: Counter[str] = Counter(passed=0, failed=0, skipped=0)
     try:
         suites = ElementTree.parse(report).getroot().iter("testsuite")
-    except ElementTree.ParseError:
+    except (ElementTree.ParseError, OSError):
         return counted
     for suite in suites:
         failed = int(suite.get("failures", 0)) + int(suite.get("errors", 0))

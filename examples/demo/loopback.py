@@ -15,7 +15,17 @@ import sys
 import tempfile
 from pathlib import Path
 
-from examples.demo.places import HERE, PROXY_PROTOCOL, DemoError, Sidecar, Surroundings, fill_in
+from examples.demo.places import (
+    HERE,
+    PROXY_PROTOCOL,
+    DemoError,
+    Sidecar,
+    Surroundings,
+    agent_command,
+    agent_environment,
+    fill_in,
+    make_certificates,
+)
 from examples.demo.relay import Address, Relay, redirect_to
 
 _HOME, _SERVICE, _SHOP = "127.0.0.1", "127.99.0.1", "127.77.0.3"
@@ -24,6 +34,8 @@ _PORTS = (
     "SHOP_PORT", "SHOP_V1_PORT", "SHOP_V2_PORT", "SHOP_APP_V1_PORT", "SHOP_APP_V2_PORT", "WEB_APP_PORT",
     "WEB_ADMIN_PORT", "WEB_OUTBOUND_PORT", "WEB_INBOUND_PORT",
     "SHOP_ADMIN_PORT", "SHOP_OUTBOUND_PORT", "SHOP_INBOUND_PORT",
+    "WEB_STATUS_PORT", "WEB_READY_PORT", "WEB_PROMETHEUS_PORT",
+    "SHOP_STATUS_PORT", "SHOP_READY_PORT", "SHOP_PROMETHEUS_PORT",
 )  # fmt: skip
 
 
@@ -54,7 +66,9 @@ class Loopback(Surroundings):
         self._processes: list[subprocess.Popen[bytes]] = []
         self._folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
         self._ports = dict(zip(_PORTS, free_ports(len(_PORTS)), strict=True))
+        make_certificates(self._folder / "certs")
         values: dict[str, str | int] = {
+            "CERTS": str(self._folder / "certs"),
             "ANY_IP": _HOME, "WEB_IP": _HOME, "SHOP_IP": _SHOP, "SHOP_APP_IP": _HOME,
             "ORIGINAL_DESTINATION": PROXY_PROTOCOL, **self._ports,
         }  # fmt: skip
@@ -84,10 +98,14 @@ class Loopback(Surroundings):
         self.wait_for_app(lambda: socket.create_connection((_HOME, port), timeout=5))
 
     def _sidecar(self, name: str, values: dict[str, str | int]) -> Sidecar:
-        path = self._folder / f"{name}.yaml"
-        path.write_text(fill_in(f"{name}.yaml", values))
-        command = [sys.executable, "-m", "meshproxy.cli", "-c", str(path), "--file-flush-interval-msec", "50"]
-        return Sidecar(name, self._with_parent(command), dict(os.environ), self._folder)
+        folder = self._folder / name
+        folder.mkdir()
+        path = folder / f"{name}.yaml"
+        path.write_text(fill_in(path.name, values))
+        kinds = ("admin", "status", "ready", "prometheus")
+        ports = {kind: self._ports[f"{name.upper()}_{kind.upper()}_PORT"] for kind in kinds}
+        environment = {**os.environ, **agent_environment(name, _HOME, folder, ports)}
+        return Sidecar(name, self._with_parent([sys.executable, *agent_command()]), environment, folder)
 
     def to_web(self) -> socket.socket:
         return socket.create_connection((_HOME, self._ports["WEB_APP_PORT"]), timeout=15)

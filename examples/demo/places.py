@@ -31,8 +31,44 @@ def fill_in(name: str, values: dict[str, str | int]) -> str:
     return re.sub(r"@([A-Z0-9_]+)@", lambda found: str(values[found[1]]), (HERE / name).read_text())
 
 
+def make_certificates(folder: Path) -> list[Path]:
+    """An authority of this mesh and a certificate for each pod, valid for an hour; the files that a sidecar reads."""
+    from meshproxy.runtime.tls.authority import LocalAuthority
+
+    authority = LocalAuthority(folder)
+    made = [folder / "ca.pem"]
+    for name in ("web", "shop"):
+        made += authority.issue(name, (f"spiffe://cluster.local/ns/default/sa/{name}",), days=1 / 24)
+    return made
+
+
+def agent_command(*flags: str) -> list[str]:
+    """What a sidecar container runs, behind its Python."""
+    return ["-m", "meshproxy.cli", "agent", "proxy", "sidecar", "--", "--file-flush-interval-msec", "50", *flags]
+
+
+def agent_environment(name: str, ip: str, folder: Path, ports: dict[str, int]) -> dict[str, str]:
+    """What an injector would tell the agent of a pod. ports: of `admin`, `status`, `ready` and `prometheus`."""
+    proxy = {
+        "configPath": str(folder / "etc"),
+        "customConfigFile": str(folder / f"{name}.yaml"),
+        "statusPort": ports["status"],
+        "proxyAdminPort": ports["admin"],
+        "terminationDrainDuration": "0s",
+    }
+    return {
+        "POD_NAME": name,
+        "POD_NAMESPACE": "default",
+        "SERVICE_ACCOUNT": name,
+        "INSTANCE_IP": ip,
+        "ENVOY_STATUS_PORT": str(ports["ready"]),
+        "ENVOY_PROMETHEUS_PORT": str(ports["prometheus"]),
+        "PROXY_CONFIG": json.dumps(proxy),
+    }
+
+
 class Sidecar:
-    """A running meshproxy, and what it has written to its access log (a JSON object a line, on standard output)."""
+    """A running meshproxy with its agent, and its access log (a JSON object a line, on standard output)."""
 
     def __init__(self, name: str, command: list[str], environment: dict[str, str], folder: Path) -> None:
         self.name = name

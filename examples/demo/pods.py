@@ -18,7 +18,17 @@ import sysconfig
 from pathlib import Path
 
 from examples.demo.kernel import network_of
-from examples.demo.places import HERE, ORIGINAL_DST, DemoError, Sidecar, Surroundings, fill_in
+from examples.demo.places import (
+    HERE,
+    ORIGINAL_DST,
+    DemoError,
+    Sidecar,
+    Surroundings,
+    agent_command,
+    agent_environment,
+    fill_in,
+    make_certificates,
+)
 from examples.demo.relay import Address, Relay
 
 _ROOT = HERE.parent.parent
@@ -33,8 +43,10 @@ _VALUES: dict[str, str | int] = {
     "WEB_ADMIN_PORT": 15000, "WEB_OUTBOUND_PORT": 15001, "WEB_INBOUND_PORT": 15006,
     "SHOP_ADMIN_PORT": 15000, "SHOP_OUTBOUND_PORT": 15001, "SHOP_INBOUND_PORT": 15006,
     "SHOP_PORT": 80, "SHOP_V1_PORT": 8001, "SHOP_V2_PORT": 8002, "SHOP_APP_V1_PORT": 8001, "SHOP_APP_V2_PORT": 8002,
-    "ORIGINAL_DESTINATION": ORIGINAL_DST,
+    "ORIGINAL_DESTINATION": ORIGINAL_DST, "CERTS": str(_WORK / "certs"),
 }  # fmt: skip
+
+_AGENT_PORTS = {"admin": 15000, "status": 15020, "ready": 15021, "prometheus": 15090}
 
 _BRIDGE = """\
 netns add mesh
@@ -102,6 +114,8 @@ class Pods(Surroundings):
         run(["mount", "--bind", str(hosts), "/etc/hosts"])
         self._python, self._environment = readable_python()
         self._doors: dict[str, Relay] = {}
+        for path in make_certificates(_WORK / "certs"):
+            os.chown(path, _PROXY, _PROXY)
         self._make_pods()
         self._start_apps()
         for name in _PODS:
@@ -131,10 +145,14 @@ class Pods(Surroundings):
         self.wait_for_app(lambda: self._connect(pod, int(port)))
 
     def _sidecar(self, name: str) -> Sidecar:
-        path = _WORK / f"{name}.yaml"
+        folder = _WORK / name
+        folder.mkdir()
+        os.chown(folder, _PROXY, _PROXY)
+        path = folder / f"{name}.yaml"
         path.write_text(fill_in(path.name, _VALUES))
-        command = [self._python, "-m", "meshproxy.cli", "-c", str(path), "--file-flush-interval-msec", "50"]
-        return Sidecar(name, [*self._enter(name), *identity(_PROXY), *command], self._environment, _WORK)
+        command = [*self._enter(name), *identity(_PROXY), self._python, *agent_command()]
+        environment = self._environment | agent_environment(name, _PODS[name], folder, _AGENT_PORTS)
+        return Sidecar(name, command, environment, folder)
 
     @staticmethod
     def _enter(pod: str) -> list[str]:

@@ -23,6 +23,8 @@ from meshproxy.errors import ConfigError
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_BIND = range(4)
 
 _VARIABLES = """\
+what stands behind -- are flags for the proxy itself, such as --file-flush-interval-msec 50
+
 variables: POD_NAME POD_NAMESPACE INSTANCE_IP SERVICE_ACCOUNT TRUST_DOMAIN PROXY_CONFIG ISTIO_META_* ISTIO_METAJSON_*
            ISTIO_KUBE_APP_PROBERS ISTIO_PROMETHEUS_ANNOTATIONS TERMINATION_DRAIN_DURATION_SECONDS
            EXIT_ON_ZERO_ACTIVE_CONNECTIONS MINIMUM_DRAIN_DURATION MESHPROXY_DRAIN_DEADLINE DNS_PROXY_ADDR
@@ -52,7 +54,8 @@ def run_agent_command(arguments: Sequence[str]) -> int:
     parser.add_argument("--proxyLogLevel", default="warning", help="--log-level of the proxy")
     parser.add_argument("--proxyComponentLogLevel", default="", help="--component-log-level of the proxy")
     parser.add_argument("--concurrency", type=int, help="workers of the proxy, over PROXY_CONFIG's")
-    given, unknown = parser.parse_known_args(list(arguments))
+    arguments, passed_on = _parted(arguments)
+    given, unknown = parser.parse_known_args(arguments)
     words = [word for word in given.words if word != "proxy"]
     role = words[0] if words else "sidecar"
     if role not in ("sidecar", "router") or len(words) > 1:
@@ -73,6 +76,7 @@ def run_agent_command(arguments: Sequence[str]) -> int:
         flags += ["--component-log-level", levels]
     if given.concurrency is not None:
         flags += ["--concurrency", str(given.concurrency)]
+    flags += passed_on
     try:
         return run_agent(read_settings(os.environ, role=role, domain=given.domain), log, flags)
     except ConfigError as error:
@@ -82,6 +86,13 @@ def run_agent_command(arguments: Sequence[str]) -> int:
     except OSError as error:
         _say(f"meshproxy agent: {error}")
         return EXIT_BIND
+
+
+def _parted(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """What stands before `--`, and what behind it."""
+    words = list(arguments)
+    at = words.index("--") if "--" in words else len(words)
+    return words[:at], words[at + 1 :]
 
 
 def _known_levels(text: str) -> str:

@@ -89,6 +89,9 @@ def test_tells_each_hop(arguments: list[str]) -> None:
     assert facts["4"]["original destination"] == endpoint
     assert facts["4"]["accepted on"].endswith(f" from {source}")
     assert facts["4"]["listener"] == "virtualInbound"
+    assert facts["3"]["mutual TLS"].startswith("TLSv1.")
+    assert facts["3"]["web finds"] == "spiffe://cluster.local/ns/default/sa/shop"
+    assert facts["3"]["shop finds"] == "spiffe://cluster.local/ns/default/sa/web"
     assert facts["4"]["endpoint"].split(", connected from ")[1].startswith("127.0.0.6:")
     assert facts["5"]["is called from"].startswith("127.0.0.6:")
     first, second = (int(number) for number in re.findall(r"\n    v[12] +(\d+) #*", story))
