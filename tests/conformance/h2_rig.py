@@ -174,6 +174,8 @@ static_resources:
             - name: all
               domains: ["*"]
               routes:
+              - match: {{prefix: /direct/large}}
+                direct_response: {{status: 200, body: {{inline_string: "{"x" * 4000}"}}}}
               - match: {{prefix: /direct}}
                 direct_response: {{status: 200, body: {{inline_string: ok}}}}
               - match: {{prefix: /}}

@@ -52,7 +52,6 @@ def complaints(seen: dict[str, Seen]) -> dict[str, str]:
     return {name: f"{BY_NAME[name].what}\n{complaint}" for name, complaint in found.items() if complaint}
 
 
-@pytest.mark.skip(reason="no listener speaks HTTP/2 yet")
 def test_program() -> None:
     wrong = complaints(run("meshproxy"))
     assert not wrong, "\n\n".join(f"{name}: {text}" for name, text in wrong.items())

@@ -75,6 +75,11 @@ class Subject:
         lines = self._output.read_text(errors="replace").splitlines()
         return "\n".join(line[:400] for line in lines[-40:])
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def signal(self, name: str) -> None:
         assert self._process is not None
         self._process.send_signal(signal.Signals[f"SIG{name}"])
