@@ -15,6 +15,7 @@ Invariants:
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 
 from meshproxy.codec import h2_frames as h2
@@ -30,6 +31,10 @@ from meshproxy.model.codec import Http2Options
 
 #: The block of a message that is too large is taken up to so many times the limit, so that only its stream fails.
 BLOCK_SLACK = 4
+#: How much a server does for one client before others have their turn: a frame is one, and so are 32 bytes of it; a
+#: head is as much as HEAD_COST more. This is about two milliseconds.
+TURN = 2000
+HEAD_COST = 40
 
 
 class Http2Codec(Control):
@@ -40,6 +45,8 @@ class Http2Codec(Control):
     now: seconds that never go back; asked for the limits that are rates.
     buffer_limit: bytes queued on a stream beyond which `on_stream_blocked` tells its owner.
 
+    unfinished: `receive` has had its turn, and whole frames may be left (server role): call `resume` in the loop's next
+        turn, and read nothing until then.
     last_peer_sid: the highest stream of the peer that was taken (server role); what the second step of a drain names.
     """
 
@@ -50,6 +57,8 @@ class Http2Codec(Control):
         self.last_peer_sid = 0
         self._max_list = options.max_headers_kb * 1024
         self._max_block = max(self._max_list * BLOCK_SLACK, 65_536)
+        self.unfinished = False
+        self._turn = TURN if self.is_server else sys.maxsize
         self._preface = h2.PREFACE if self.is_server else b""
         self._pending = bytearray()
         self._needed = 0
@@ -90,6 +99,7 @@ class Http2Codec(Control):
 
     def receive(self, data: bytes) -> None:
         """Take bytes from the peer. Must not be called from within a hook."""
+        self.unfinished = False
         if self.failed:
             return
         if self._preface:
@@ -108,6 +118,10 @@ class Http2Codec(Control):
                 self._emit(h2.goaway(self.last_peer_sid, fault.code))
                 self._fail(ProtocolError(400 if self.is_server else 502, fault.details, str(fault)))
 
+    def resume(self) -> None:
+        """Go on with what `receive` has left (`unfinished`), one turn of the loop later."""
+        self.receive(b"")
+
     def _read_preface(self, data: bytes) -> bytes:
         """What follows the client's preface. Something else than the preface ends the connection without a word."""
         expected = self._preface[: len(data)]
@@ -121,7 +135,8 @@ class Http2Codec(Control):
         position = 0
         size = len(data)
         unpack = h2.unpack_head
-        while size - position >= 9:
+        left = self._turn
+        while size - position >= 9 and left > 0:
             word, flags, sid = unpack(data, position)
             length = word >> 8
             start = position + 9
@@ -133,7 +148,9 @@ class Http2Codec(Control):
             position = end
             kind = word & 255
             sid &= 0x7FFFFFFF
+            left -= 1 + (length >> 5)
             if kind == h2.HEADERS and self._block is None:
+                left -= HEAD_COST
                 self._read_headers(flags, sid, data[start:end])
             elif kind == h2.DATA and self._block is None:
                 self._read_data(flags, sid, data[start:end])
@@ -146,6 +163,7 @@ class Http2Codec(Control):
         if position < size:
             self._pending = bytearray(data[position:] if position else data)
             self._needed = 9 + (int.from_bytes(self._pending[:3], "big") if size - position >= 9 else 0)
+            self.unfinished = left <= 0
 
     def _check_head(self, kind: int, flags: int, length: int) -> None:
         """What can be told from the head of a frame that isn't complete, and of the first frame of all."""
@@ -173,6 +191,8 @@ class Http2Codec(Control):
             self._read_priority(sid, payload)
         elif kind == h2.PUSH_PROMISE:
             raise Fault(h2.PROTOCOL_ERROR, "PUSH_PROMISE")
+        else:
+            self._count_idle()
 
     def _fail(self, error: ProtocolError) -> None:
         """The end of the connection."""

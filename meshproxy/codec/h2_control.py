@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from meshproxy.codec import h2_frames as h2
 from meshproxy.codec.h2_fields import violation
-from meshproxy.codec.h2_limits import MAX_SETTINGS_ENTRIES, WINDOW_UPDATE_BASE, ResetBudget
+from meshproxy.codec.h2_limits import MAX_IDLE_FRAMES, MAX_SETTINGS_ENTRIES, WINDOW_UPDATE_BASE, ResetBudget
 from meshproxy.codec.h2_output import Output
 from meshproxy.codec.hpack_decode import Decoder
 from meshproxy.codec.sinks import Http2Sink
@@ -51,6 +51,7 @@ class Control(Output):
         # Floods.
         self._resets = ResetBudget(now)
         self._priority_frames = 0
+        self._idle_frames = 0
         self._window_updates = 0
         self._opened = 0
 
@@ -114,15 +115,26 @@ class Control(Output):
         if sid:
             raise Fault(h2.PROTOCOL_ERROR, "PING on a stream")
         if flags & h2.ACK:
+            if self._pings:
+                self._pings -= 1
+            else:
+                self._count_idle()
             self._sink.on_ping_ack(payload)
         else:
             self._emit_control(h2.ping(payload, h2.ACK))
+
+    def _count_idle(self) -> None:
+        """A frame that says nothing: nobody needs many of them."""
+        self._idle_frames += 1
+        if self._idle_frames > MAX_IDLE_FRAMES * (1 + self._opened):
+            raise Fault(h2.ENHANCE_YOUR_CALM, "too many frames that say nothing", "http2.idle_frames_flood")
 
     def _read_goaway(self, sid: int, payload: bytes) -> None:
         if sid:
             raise Fault(h2.PROTOCOL_ERROR, "GOAWAY on a stream")
         if len(payload) < 8:
             raise Fault(h2.FRAME_SIZE_ERROR, "GOAWAY has 8 bytes or more")
+        self._count_idle()
         last = int.from_bytes(payload[:4], "big") & h2.MAX_SID
         self._peer_goes_away(last)
         if not self.failed:
@@ -184,14 +196,16 @@ class Control(Output):
             self._pump()
 
     def _settings_acknowledged(self) -> None:
-        if not self._acknowledged:
-            self._acknowledged = True
-            self._decoder.set_limit(self._options.hpack_table_size)
-            less = self._stream_window - self._options.initial_stream_window_size
-            if less > 0:
-                self._stream_window -= less
-                for stream in self._streams.values():
-                    stream.receive_left -= less
+        if self._acknowledged:
+            self._count_idle()
+            return
+        self._acknowledged = True
+        self._decoder.set_limit(self._options.hpack_table_size)
+        less = self._stream_window - self._options.initial_stream_window_size
+        if less > 0:
+            self._stream_window -= less
+            for stream in self._streams.values():
+                stream.receive_left -= less
 
     def _read_setting(self, name: int, value: int) -> None:
         if name == h2.HEADER_TABLE_SIZE:

@@ -22,6 +22,10 @@ RESET_RATE = 33
 MAX_CONTINUATIONS = 512
 MAX_SETTINGS_ENTRIES = 32
 
+#: Frames per connection, and as many per stream, that say nothing: of unknown types (RFC 9218's PRIORITY_UPDATE is one
+#: for us), GOAWAY, acknowledgements of nothing. Our own limit; Envoy has none for most.
+MAX_IDLE_FRAMES = 1000
+
 #: Envoy allows so many WINDOW_UPDATEs beyond those that streams and DATA explain.
 WINDOW_UPDATE_BASE = 5
 

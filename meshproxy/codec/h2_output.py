@@ -51,6 +51,8 @@ class Output:
         self._peer_frame_size = h2.MAX_FRAME_SIZE
         self._waiting: dict[int, Stream] = {}
         self._held = False
+        # PINGs of ours without an answer yet.
+        self._pings = 0
         # The output, and how many frames of it haven't been written.
         self._out: list[bytes | memoryview] = []
         self._frames = 0
@@ -286,4 +288,5 @@ class Output:
     def ping(self, payload: bytes) -> None:
         """Send a PING with these eight bytes; `on_ping_ack` brings them back."""
         if not self.failed:
+            self._pings += 1
             self._emit(h2.ping(payload))

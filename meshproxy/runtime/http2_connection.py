@@ -71,6 +71,21 @@ class Http2Connection(DownstreamConnection):
             self._keepalive.heard()
         self._reading = True
         self.wire.receive(data)
+        if self.wire.unfinished:
+            self.connection.read_disable(True)
+            self.worker.loop.call_soon(self._resume)
+
+    def _resume(self) -> None:
+        """The codec goes on with what one turn was too short for, so that others have theirs."""
+        if self.connection.closed:
+            return
+        self._reading = True
+        self.wire.resume()
+        self.on_read_done(self.connection)
+        if self.wire.unfinished:
+            self.worker.loop.call_soon(self._resume)
+        else:
+            self.connection.read_disable(False)
 
     def on_read_done(self, connection: Connection) -> None:
         read_on = self._read_on

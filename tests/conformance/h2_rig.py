@@ -94,6 +94,9 @@ def run_codec(case: Case, pieces: int = 0) -> Seen:
     for start in range(0, len(sent), pieces or len(sent)):
         codec.receive(sent[start : start + (pieces or len(sent))])
         seen.feed(codec.take())
+        while codec.unfinished:
+            codec.resume()
+            seen.feed(codec.take())
     seen.closed = sink.error is not None
     return seen
 
