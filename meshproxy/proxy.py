@@ -16,9 +16,10 @@ import signal
 import socket
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from meshproxy.config.filters import factory_context
 from meshproxy.model.snapshot import StatsConfig
@@ -27,9 +28,12 @@ from meshproxy.runtime.access_log_files import AccessLogFiles
 from meshproxy.runtime.admin.message import AdminSite
 from meshproxy.runtime.admin.program import Program
 from meshproxy.runtime.admin.server import AdminServer, host_of
-from meshproxy.runtime.bind import BindError, bound_listeners, open_listeners
+from meshproxy.runtime.bind import BindError, open_listeners
 from meshproxy.runtime.clusters import Clusters
 from meshproxy.runtime.configuration import Configuration, load_configuration, make_logger, tune_collector
+from meshproxy.runtime.discovery.engine import Discovery
+from meshproxy.runtime.discovery.sources import Host
+from meshproxy.runtime.discovery.target import LocalTarget
 from meshproxy.runtime.drain import finish
 from meshproxy.runtime.fleet import LocalFleet, WorkerFleet
 from meshproxy.runtime.lifecycle import Lifecycle
@@ -81,10 +85,11 @@ class Proxy:
         self.tls.add_listeners(snapshot)
         self.control = WorkerControl(self.worker, self.listeners, self.worker.access_logs, PROGRAM_LOG, lifecycle)
 
-    def start(self, sockets: Mapping[str, list[socket.socket]]) -> None:
-        """Begin to serve on sockets that are bound already, by the name of the listener."""
-        for listener in self.snapshot.listeners:
-            self.listeners.add(listener, sockets.get(listener.name, ()))
+    def start(self, sockets: Mapping[str, list[socket.socket]] | None = None) -> None:
+        """Begin to serve. sockets: for the configuration's listeners, by name, unless these were added already."""
+        if sockets is not None:
+            for listener in self.snapshot.listeners:
+                self.listeners.add(listener, sockets.get(listener.name, ()))
         self._latch()
 
     def _latch(self) -> None:
@@ -211,21 +216,46 @@ async def serve(configuration: Configuration, options: Options) -> int:
     server_stats = ServerStats(configuration.stats, configuration.snapshot, 1, version(), program.visible_state)
     admin = start_admin(loop, configuration, options, configuration.stats, program)
     lifecycle.watch_signals(lambda: proxy.control.perform("reopen_logs"))
-    program.state = "INITIALIZING"
-    await lifecycle.unless_now(proxy.worker.clusters.warm())
-    sockets = open_listeners(configuration.snapshot)[0]
-    program.listening = bound_listeners(configuration.snapshot, sockets)
-    proxy.start(sockets)
-    server_stats.workers_started.set(1)
-    announce(program, log)
-    tune_collector()
+    target = LocalTarget(proxy.worker.clusters, proxy.listeners, proxy.tls, options)
+    discovery = Discovery(make_host(configuration, proxy.worker, busy=True), configuration, options, target)
+    program.discovery = discovery
+    await lifecycle.unless_ending(proxy.worker.clusters.warm())
+    if await lifecycle.unless_ending(prepare(discovery, program)):
+        discovery.listeners.start()
+        proxy.start()
+        server_stats.workers_started.set(1)
+        announce(program, log)
+        tune_collector()
     await lifecycle.drain.wait()
     program.state = "DRAINING"
+    discovery.close()
     left = await drained(lifecycle, proxy, options.drain_time)
     if admin is not None:
         admin.stop()
     proxy.close()
     return left
+
+
+def make_host(configuration: Configuration, worker: Worker, *, busy: bool) -> Host:
+    """What discovery needs of the process that it runs in."""
+    bootstrap: Any = configuration.loaded.message
+    return Host(
+        loop=worker.loop,
+        clock=worker.clock,
+        rng=worker.rng,
+        log=make_logger("main"),
+        node=bootstrap.node,
+        clusters=worker.clusters,
+        stats=worker.stats.scope(""),
+        busy=busy,
+    )
+
+
+async def prepare(discovery: Discovery, program: Program) -> None:
+    """Fetch everything that must be there before the first connection is accepted. Raises BindError."""
+    await discovery.prepare_clusters()
+    program.state = "INITIALIZING"
+    await discovery.prepare_listeners()
 
 
 async def drained(lifecycle: Lifecycle, proxy: Proxy, timeout: float) -> int:
@@ -260,40 +290,51 @@ def serve_fleet(configuration: Configuration, options: Options) -> int:
     """Run as a parent with `options.concurrency` workers until told to end; returns the exit code. Raises BindError."""
     import uvloop  # noqa: F401  # loaded once, before the workers are forked
 
+    from meshproxy.runtime.discovery.fleet_target import FleetTarget
     from meshproxy.runtime.supervisor import Supervisor
 
-    snapshot = configuration.snapshot
-    sockets = open_listeners(snapshot, options.concurrency)
     stats = configuration.stats.sibling()  # workers inherit the other one, which therefore stays at zero
     loop = asyncio.SelectorEventLoop()
     log = make_logger("main")
     lifecycle = Lifecycle(loop, log)
+    target = FleetTarget(options.drain_time)
+    parent = make_worker(loop, configuration, options, stats, "main_thread")
+    parent.clusters = Clusters(parent, {})
+    discovery = Discovery(
+        make_host(configuration, parent, busy=False), configuration, options, target, copies=options.concurrency
+    )
     supervisor = Supervisor(
         loop,
         options,
         lifecycle,
-        sockets,
-        snapshot.listeners,
+        [{} for _ in range(options.concurrency)],
+        lambda: discovery.snapshot().listeners,
         stats,
-        partial(run_worker, configuration, options),
+        partial(run_worker, configuration, options, discovery),
         log,
     )
     program = make_program(configuration, options, supervisor)
-    program.listening = bound_listeners(snapshot, sockets[0])
-    server_stats = ServerStats(stats, snapshot, options.concurrency, version(), program.visible_state, supervisor.pids)
+    program.discovery = discovery
+    server_stats = ServerStats(
+        stats, configuration.snapshot, options.concurrency, version(), program.visible_state, supervisor.pids
+    )
     admin = start_admin(loop, configuration, options, stats, program)
-    tune_collector()
-    supervisor.spawn_due()
     lifecycle.watch_signals(lambda: loop.create_task(supervisor.ask("reopen_logs")))
-    keeping = loop.create_task(supervisor.keep_statistics(snapshot.stats.flush_interval))
-    server_stats.workers_started.set(options.concurrency)
-    announcing = loop.create_task(announce_when_up(supervisor, program, log))
-    while loop.run_until_complete(supervisor.run()):
+    if loop.run_until_complete(lifecycle.unless_ending(prepare(discovery, program))):
+        target.supervisor = supervisor
+        discovery.listeners.start()
+        tune_collector()
         supervisor.spawn_due()
-    announcing.cancel()
+        keeping = loop.create_task(supervisor.keep_statistics(configuration.snapshot.stats.flush_interval))
+        server_stats.workers_started.set(options.concurrency)
+        announcing = loop.create_task(announce_when_up(supervisor, program, log))
+        while loop.run_until_complete(supervisor.run()):
+            supervisor.spawn_due()
+        announcing.cancel()
+        keeping.cancel()
     program.state = "DRAINING"
+    discovery.close()
     loop.run_until_complete(supervisor.end())
-    keeping.cancel()
     if admin is not None:
         admin.stop()
     return 0
@@ -302,32 +343,46 @@ def serve_fleet(configuration: Configuration, options: Options) -> int:
 def run_worker(
     configuration: Configuration,
     options: Options,
+    discovery: Discovery,
     index: int,
     control: socket.socket,
+    later: socket.socket,
     sockets: dict[str, list[socket.socket]],
 ) -> int:
     """One worker of a fleet; returns the exit code."""
     import uvloop
 
     configuration.rng.seed()  # a fork draws the same numbers as its siblings otherwise
-    uvloop.run(serve_worker(configuration, options, index, control, sockets))
+    uvloop.run(serve_worker(configuration, options, discovery, index, control, later, sockets))
     return 0
 
 
 async def serve_worker(
     configuration: Configuration,
     options: Options,
+    discovery: Discovery,
     index: int,
     control: socket.socket,
+    later: socket.socket,
     sockets: dict[str, list[socket.socket]],
 ) -> None:
-    """Carry traffic until the parent says to end, or is gone."""
-    from meshproxy.runtime.channel import AnsweringEnd, open_end
+    """Carry traffic until the parent says to end, or is gone. discovery: the parent's, as it was at the fork."""
+    from meshproxy.runtime.channel import AnsweringEnd, open_end, take_sockets
+    from meshproxy.runtime.discovery.fleet_target import WorkerSide
 
     loop = asyncio.get_running_loop()
     lifecycle = Lifecycle(loop, make_logger("main"))
     loop.add_signal_handler(signal.SIGTERM, lifecycle.drain.set)
+    configuration = replace(configuration, snapshot=discovery.snapshot())
     proxy = Proxy(loop, configuration, options, lifecycle, index)
+    follower = WorkerSide(
+        LocalTarget(proxy.worker.clusters, proxy.listeners, proxy.tls, options),
+        configuration.context,
+        [(entry.config, entry.message) for entry in discovery.listeners.active.values()],
+        [provider.resource for provider in discovery.routes.providers.values() if provider.resource is not None],
+        partial(take_sockets, later),
+    )
+    proxy.control.follow = follower.perform
     await proxy.worker.clusters.warm()
     proxy.start(sockets)
     await open_end(AnsweringEnd(proxy.control.perform, lifecycle.drain.set), control)

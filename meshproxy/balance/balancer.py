@@ -88,6 +88,10 @@ class LoadBalancer:
         self.pick: Pick = _no_host
         self.refresh()
 
+    def set_overprovisioning(self, factor: int) -> None:
+        """A new `overprovisioning_factor` (percent); counts from the next `refresh`."""
+        self._factor = factor
+
     def refresh(self) -> None:
         """Look at the hosts and their health anew."""
         self.priorities.regroup()

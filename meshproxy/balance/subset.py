@@ -105,6 +105,7 @@ class SubsetBalancer:
         self._make = make
         self._selectors = {selector.keys: selector for selector in reversed(options.selectors)}
         self._subsets: dict[_Values, tuple[SubsetHosts, LoadBalancer]] = {}
+        self._overprovisioning = 0  # another one than `make` gives, in percent
         self._any = self._balancer_of(set())
         self._default = self._balancer_of(set())
         self.selected = self.fallen_back = self.panicked = self.created = self.removed = 0
@@ -112,7 +113,16 @@ class SubsetBalancer:
 
     def _balancer_of(self, members: set[Host]) -> tuple[SubsetHosts, LoadBalancer]:
         hosts = SubsetHosts(self.priorities, self._options, members)
-        return hosts, self._make(hosts, self._options.locality_weight_aware)
+        balancer = self._make(hosts, self._options.locality_weight_aware)
+        if self._overprovisioning:
+            balancer.set_overprovisioning(self._overprovisioning)
+        return hosts, balancer
+
+    def set_overprovisioning(self, factor: int) -> None:
+        """See `LoadBalancer.set_overprovisioning`."""
+        self._overprovisioning = factor
+        for _, balancer in self._all():
+            balancer.set_overprovisioning(factor)
 
     @property
     def healthy_panic(self) -> int:

@@ -7,17 +7,20 @@ read is a problem too.
 
 from __future__ import annotations
 
+from typing import Any
+
 from meshproxy.config.access_logs import compile_access_logs
 from meshproxy.config.addresses import compile_address
 from meshproxy.config.clusters import compile_clusters
 from meshproxy.config.context import CompileContext
+from meshproxy.config.discovery import compile_config_source
 from meshproxy.config.endpoints import compile_locality
 from meshproxy.config.listeners import compile_listeners
 from meshproxy.config.runtime_layers import compile_runtime
 from meshproxy.config.stats import compile_stats_config
 from meshproxy.config.tls_secrets import compile_static_secrets
 from meshproxy.errors import ConfigError, Problem
-from meshproxy.model.snapshot import AdminConfig, Node, Snapshot
+from meshproxy.model.snapshot import AdminConfig, DynamicConfig, Node, Snapshot
 from meshproxy.plugin.view import ConfigView
 
 _RE2 = "envoy.extensions.regex_engines.v3.GoogleRE2"
@@ -41,11 +44,11 @@ def _compile(view: ConfigView, context: CompileContext) -> Snapshot:
     context.runtime = compile_runtime(view.view("layered_runtime"), context)
     stats = compile_stats_config(view.view("stats_config"), view.seconds("stats_flush_interval", 5.0), context)
     context.configure_stats(stats)
-    _check_dynamic(view, context)
+    dynamic = _compile_dynamic(view.view("dynamic_resources"), context)
     _check_regex_engine(view, context)
     static = view.view("static_resources")
     cluster_views = static.views("clusters") if static is not None else []
-    context.cluster_names = frozenset(cluster.text("name") for cluster in cluster_views)
+    context.cluster_names.update(cluster.text("name") for cluster in cluster_views)
     if static is not None:
         context.secrets = compile_static_secrets(static.views("secrets"), context)
     clusters = compile_clusters(cluster_views, context)
@@ -63,6 +66,7 @@ def _compile(view: ConfigView, context: CompileContext) -> Snapshot:
         stats=stats,
         runtime=context.runtime,
         flags_path=view.text("flags_path"),
+        dynamic=dynamic,
     )
 
 
@@ -92,14 +96,28 @@ def _compile_admin(view: ConfigView, context: CompileContext) -> AdminConfig:
     )
 
 
-def _check_dynamic(view: ConfigView, context: CompileContext) -> None:
-    """Resources from a control plane: each that is asked for is a problem of its own."""
-    dynamic = view.view("dynamic_resources")
-    if dynamic is not None:
-        for field in ("lds_config", "cds_config", "ads_config"):
-            if dynamic.has(field):
-                message = f"resources from a control plane ('{field}') aren't supported by meshproxy yet"
-                context.problems.append(dynamic.error(message, field))
+def _compile_dynamic(view: ConfigView | None, context: CompileContext) -> DynamicConfig:
+    """`dynamic_resources`. Problems are noted in the context."""
+    if view is None:
+        return DynamicConfig()
+    found: dict[str, Any] = {}
+    ads = view.view("ads_config")
+    if ads is not None:
+        with view.collect(context.problems):
+            if context.compile_api_source is None:
+                view.fail(
+                    "resources from a control plane ('ads_config') aren't supported by meshproxy yet", "ads_config"
+                )
+            found["ads"] = context.compile_api_source(ads, context)
+            context.has_ads = True
+    for name, field in (("listeners", "lds_config"), ("clusters", "cds_config")):
+        source = view.view(field)
+        if source is not None:
+            with source.collect(context.problems):
+                found[name] = compile_config_source(source, context)
+    for problem in view.unsupported("lds_resources_locator", "cds_resources_locator"):
+        context.problems.append(problem)
+    return DynamicConfig(**found)
 
 
 def _check_regex_engine(view: ConfigView, context: CompileContext) -> None:

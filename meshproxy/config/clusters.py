@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from meshproxy.config.addresses import compile_socket_address
 from meshproxy.config.context import CompileContext
+from meshproxy.config.discovery import compile_config_source
 from meshproxy.config.dns import compile_dns
 from meshproxy.config.endpoints import Assignment, compile_assignment
 from meshproxy.config.health_checks import compile_health_check
@@ -20,9 +21,10 @@ from meshproxy.model.cluster import (
     OriginalDstOptions,
     UpstreamBind,
 )
+from meshproxy.model.discovery import EndpointDiscovery
 from meshproxy.plugin.view import ConfigView
 
-_TYPES = ("STATIC", "STRICT_DNS", "LOGICAL_DNS", "ORIGINAL_DST")
+_TYPES = ("STATIC", "EDS", "STRICT_DNS", "LOGICAL_DNS", "ORIGINAL_DST")
 _DNS_TYPES = ("STRICT_DNS", "LOGICAL_DNS")
 _MEBIBYTE = 1 << 20
 
@@ -58,6 +60,7 @@ def compile_cluster(view: ConfigView, context: CompileContext) -> ClusterConfig:
         overprovisioning_factor=assignment.overprovisioning_factor,
         lb=balancing.options,
         subsets=balancing.subsets,
+        eds=_compile_eds(view, kind, context),
         dns=compile_dns(view),
         original_dst=_compile_original_dst(view),
         thresholds=_compile_thresholds(view, "DEFAULT", context),
@@ -94,6 +97,8 @@ def _compile_endpoints(view: ConfigView, kind: str, context: CompileContext) -> 
         if kind == "LOGICAL_DNS":
             view.fail("LOGICAL_DNS clusters must have a single locality_lb_endpoint and a single lb_endpoint")
         return Assignment()
+    if kind == "EDS":
+        view.fail("the endpoints of an EDS cluster come from eds_config", "load_assignment")
     if kind == "ORIGINAL_DST":
         view.fail("ORIGINAL_DST clusters must have no load assignment configured", "load_assignment")
     count = len(context.problems)
@@ -102,6 +107,18 @@ def _compile_endpoints(view: ConfigView, kind: str, context: CompileContext) -> 
     if kind == "LOGICAL_DNS" and not single and len(context.problems) == count:
         load_assignment.fail("LOGICAL_DNS clusters must have a single locality_lb_endpoint and a single lb_endpoint")
     return assignment
+
+
+def _compile_eds(view: ConfigView, kind: str, context: CompileContext) -> EndpointDiscovery | None:
+    eds = view.view("eds_cluster_config")
+    if kind != "EDS":
+        if eds is not None:
+            view.fail("eds_cluster_config set in a non-EDS cluster", "eds_cluster_config")
+        return None
+    source = eds.view("eds_config") if eds is not None else None
+    if eds is None or source is None:
+        view.fail("cannot create an EDS cluster without an EDS config", "eds_cluster_config")
+    return EndpointDiscovery(compile_config_source(source, context), eds.text("service_name") or view.text("name"))
 
 
 def _compile_original_dst(view: ConfigView) -> OriginalDstOptions:

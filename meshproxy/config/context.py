@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from meshproxy.clock import Clock
@@ -44,6 +44,11 @@ class FormatCompiler(Protocol):
         """The value of a header: a str (Latin-1, as on the wire) when it is constant, else a function of the stream."""
 
 
+def resource_context(context: CompileContext) -> CompileContext:
+    """A context for one resource: problems of its own, and statistics that can be given up with it (`stats.close`)."""
+    return replace(context, problems=[], warnings=[], log_files={}, stats=context.stats.scope(""))
+
+
 TransportSocketCompiler = Callable[[ConfigView, "CompileContext"], TransportSocket]
 
 
@@ -55,8 +60,9 @@ class CompileContext:
     transport_sockets: full message name -> compiler, for sockets other than raw.
     configure_stats: called with the bootstrap's `stats_config` before the first statistic is made.
     log_files: each file that an access log goes to, and the problem that it is if it can't be opened.
+    has_ads: whether the bootstrap has `ads_config`. compile_api_source: compiles an `ApiConfigSource`; None: refused.
     node, runtime, cluster_names, secrets (name -> `config.tls_secrets.Secret`): found in the bootstrap itself, before
-        anything that needs them is compiled.
+        anything that needs them is compiled. cluster_names goes on being kept up to date as clusters come and go.
     """
 
     registry: FilterRegistry
@@ -70,7 +76,9 @@ class CompileContext:
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
     node: Node = field(default_factory=Node)
     runtime: Mapping[str, Any] = field(default_factory=dict)
-    cluster_names: frozenset[str] = frozenset()
+    cluster_names: set[str] = field(default_factory=set)
+    has_ads: bool = False
+    compile_api_source: Callable[[ConfigView, CompileContext], Any] | None = None
     secrets: Mapping[str, Any] = field(default_factory=dict)
     traffic_direction: str = "UNSPECIFIED"
     shared_objects: dict[Hashable, Any] = field(default_factory=dict)

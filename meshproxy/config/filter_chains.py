@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from meshproxy.config.addresses import compile_ranges
@@ -21,6 +22,7 @@ from meshproxy.plugin.view import ConfigView
 
 def compile_filter_chain(view: ConfigView, context: CompileContext) -> FilterChain:
     """One chain. Problems of its filters are noted in the context; others raise ConfigError."""
+    context = replace(context, stats=context.stats.scope(""))
     match = view.view("filter_chain_match")
     return FilterChain(
         match=_compile_match(match) if match is not None else FilterChainMatch(),
@@ -31,6 +33,7 @@ def compile_filter_chain(view: ConfigView, context: CompileContext) -> FilterCha
         transport_socket=compile_transport_socket(view.view("transport_socket"), context),
         transport_socket_connect_timeout=view.seconds("transport_socket_connect_timeout", 0.0),
         metadata=compile_metadata(view, "metadata"),
+        scope=context.stats,
     )
 
 

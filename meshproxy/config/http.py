@@ -8,6 +8,7 @@ from typing import Any
 from meshproxy.config.access_logs import compile_access_logs
 from meshproxy.config.addresses import compile_range_set
 from meshproxy.config.context import CompileContext
+from meshproxy.config.discovery import compile_config_source
 from meshproxy.config.filters import compile_chain, compile_filter, find_filter_config
 from meshproxy.config.http_options import (
     CommonOptions,
@@ -16,11 +17,11 @@ from meshproxy.config.http_options import (
     compile_http2_options,
 )
 from meshproxy.config.local_replies import compile_local_replies
-from meshproxy.config.routes import compile_route_table
+from meshproxy.config.routes import compile_discovered_routes, compile_route_table
 from meshproxy.errors import ConfigError
 from meshproxy.model.http import HttpConnectionManagerConfig, LocalReplyConfig, UpgradeConfig
 from meshproxy.model.listener import AccessLog, FilterSpec
-from meshproxy.model.route import RouteTable
+from meshproxy.model.route_slot import RouteSlot
 from meshproxy.plugin.registry import UnknownFilter
 from meshproxy.plugin.stats import StatNames, StatsScope
 from meshproxy.plugin.view import ConfigView
@@ -52,7 +53,7 @@ def compile_http_connection_manager(view: ConfigView, context: CompileContext) -
     kilobytes = view.integer("max_request_headers_kb", _DEFAULT_HEADERS_KB)
     return HttpConnectionManagerConfig(
         stat_prefix=stat_prefix,
-        route_table=_compile_routes(view, (*http_filters, *_filters_of(upgrades)), context),
+        routes=_compile_routes(view, (*http_filters, *_filters_of(upgrades)), context),
         http_filters=http_filters,
         codec_type=_compile_codec(view, context),
         http1=compile_http1_options(view.view("http_protocol_options"), common, kilobytes),
@@ -101,10 +102,17 @@ def _compile_codec(view: ConfigView, context: CompileContext) -> str:
     return codec
 
 
-def _compile_routes(view: ConfigView, filters: tuple[FilterSpec, ...], context: CompileContext) -> RouteTable | None:
+def _compile_routes(view: ConfigView, filters: tuple[FilterSpec, ...], context: CompileContext) -> RouteSlot:
     kind = view.which("route_specifier")
     if kind == "route_config":
-        return compile_route_table(view.required("route_config"), filters, context)
+        return RouteSlot(compile_route_table(view.required("route_config"), filters, context))
+    if kind == "rds":
+        rds = view.required("rds")
+        return RouteSlot(
+            source=compile_config_source(rds.required("config_source"), context),
+            name=rds.text("route_config_name"),
+            compile=lambda routes: compile_discovered_routes(routes, filters, context),
+        )
     view.fail(f"'{kind}' isn't supported by meshproxy yet" if kind else "'route_config' is required", kind or "")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from meshproxy.address import Address, SocketAddress
 from meshproxy.config.access_logs import compile_access_logs
 from meshproxy.config.addresses import compile_address
-from meshproxy.config.context import CompileContext
+from meshproxy.config.context import CompileContext, resource_context
 from meshproxy.config.filter_chains import check_distinct, compile_filter_chain
 from meshproxy.config.filters import compile_filter
 from meshproxy.config.metadata import compile_metadata
@@ -25,7 +25,7 @@ def compile_listeners(views: Sequence[ConfigView], context: CompileContext) -> t
     addresses: set[Address] = set()
     for view in views:
         with view.collect(context.problems):
-            listener = _compile_listener(view, context)
+            listener = _compile_static(view, context)
             if listener.name in names:
                 view.fail(f"duplicate listener name '{listener.name}'", "name")
             names.add(listener.name)
@@ -37,7 +37,18 @@ def compile_listeners(views: Sequence[ConfigView], context: CompileContext) -> t
     return tuple(listeners)
 
 
-def _compile_listener(view: ConfigView, context: CompileContext) -> Listener:
+def _compile_static(view: ConfigView, context: CompileContext) -> Listener:
+    own = resource_context(context)
+    try:
+        return compile_listener(view, own)
+    finally:
+        context.problems += own.problems
+        context.warnings += own.warnings
+        context.log_files.update(own.log_files)
+
+
+def compile_listener(view: ConfigView, context: CompileContext) -> Listener:
+    """One listener. context: its own (`resource_context`). Problems are noted in it; some raise ConfigError."""
     if not view.has("address"):
         view.fail("field 'address' of Listener is required")
     address_view = view.required("address")
@@ -64,6 +75,7 @@ def _compile_listener(view: ConfigView, context: CompileContext) -> Listener:
         ipv4_compat=_ipv4_compat(address_view, context),
         access_logs=compile_access_logs(view.views("access_log"), context),
         metadata=compile_metadata(view, "metadata"),
+        scope=context.stats,
         **_compile_socket(view),
         **_compile_behaviour(view),
     )

@@ -18,6 +18,7 @@ from meshproxy.config.rate_limits import compile_rate_limits
 from meshproxy.config.retries import compile_hedging, compile_retry_policy
 from meshproxy.config.route_action import Surroundings, compile_action
 from meshproxy.config.route_match import compile_conditions, compile_path_match
+from meshproxy.errors import ConfigError
 from meshproxy.headers import check_name
 from meshproxy.matching import wire_text
 from meshproxy.model.listener import FilterSpec
@@ -38,7 +39,9 @@ _NO_ACTION = NonForwardingAction()
 class _TableCompiler:
     """Compiles one table; holds what all its routes share. Problems are noted in the context."""
 
-    def __init__(self, view: ConfigView, filters: Sequence[FilterSpec], context: CompileContext) -> None:
+    def __init__(
+        self, view: ConfigView, filters: Sequence[FilterSpec], context: CompileContext, validate_clusters: bool
+    ) -> None:
         self.view = view
         self.context = context
         self.name = view.text("name")
@@ -51,7 +54,7 @@ class _TableCompiler:
             by_name,
             levels=(compile_filter_level(view, by_name, context),),
             max_direct_response_body=view.integer("max_direct_response_body_size_bytes", _DEFAULT_MAX_BODY),
-            validate_clusters=view.boolean("validate_clusters", True),
+            validate_clusters=view.boolean("validate_clusters", validate_clusters),
         )
         self.around = replace(self.around, mirrors=compile_mirrors(view, context, self.around.known_clusters))
         self.domains: set[str] = set()
@@ -178,4 +181,17 @@ def _buffer_limit(view: ConfigView) -> int | None:
 
 def compile_route_table(view: ConfigView, filters: Sequence[FilterSpec], context: CompileContext) -> RouteTable:
     """`RouteConfiguration` for a connection manager with these HTTP filters. Problems are noted in the context."""
-    return _TableCompiler(view, filters, context).compile()
+    return _TableCompiler(view, filters, context, validate_clusters=True).compile()
+
+
+def compile_discovered_routes(view: ConfigView, filters: Sequence[FilterSpec], context: CompileContext) -> RouteTable:
+    """A `RouteConfiguration` that came by discovery: whole, or ConfigError with all its problems.
+
+    Its clusters may come later, unless it says `validate_clusters` itself. context: the connection manager's.
+    """
+    own = replace(context, problems=[], warnings=[])
+    table = _TableCompiler(view, filters, own, validate_clusters=False).compile()
+    problems = [*own.problems, *view.unread_problems()]
+    if problems:
+        raise ConfigError(problems)
+    return table

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from meshproxy.model.codec import Http1Options
+from meshproxy.model.discovery import EndpointDiscovery
 from meshproxy.model.endpoint import Endpoint
 from meshproxy.model.health_check import HealthCheck
 from meshproxy.model.listener import TransportSocket
@@ -130,7 +131,8 @@ class AutoSni:
 class ClusterConfig:
     """One cluster. Times in seconds.
 
-    type: STATIC, STRICT_DNS, LOGICAL_DNS or ORIGINAL_DST.
+    type: STATIC, EDS, STRICT_DNS, LOGICAL_DNS or ORIGINAL_DST.
+    eds: for EDS, where its endpoints come from; `endpoints` are those that it begins with.
     endpoints: for the DNS types their addresses are names still to be resolved.
     idle_timeout: of a pooled upstream connection, 0 for none.
     protocol: "HTTP1", "HTTP2" or "DOWNSTREAM" (`use_downstream_protocol_config`).
@@ -160,6 +162,7 @@ class ClusterConfig:
     tcp_keepalive: tuple[int, int, int] | None = None
     outlier: OutlierDetection | None = None
     health_check: HealthCheck | None = None
+    eds: EndpointDiscovery | None = None
     transport_socket: TransportSocket | None = None
     transport_socket_matches: tuple[TransportSocketMatch, ...] = ()
     auto_sni: AutoSni | None = None

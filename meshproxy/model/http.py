@@ -9,7 +9,8 @@ from typing import Any
 from meshproxy.address import CidrSet
 from meshproxy.model.codec import Http1Options, Http2Options
 from meshproxy.model.listener import AccessLog, FilterSpec
-from meshproxy.model.route import HeaderAddition, RouteTable
+from meshproxy.model.route import HeaderAddition
+from meshproxy.model.route_slot import RouteSlot
 
 _HTTP1 = Http1Options()
 _HTTP2 = Http2Options()
@@ -49,12 +50,12 @@ class HttpConnectionManagerConfig:
     """Everything of a connection manager that a request can meet. Times in seconds; 0 switches a limit off.
 
     codec_type: "AUTO", "HTTP1" or "HTTP2".
-    route_table: None when it comes from discovery and hasn't arrived.
+    routes: where the routes stand: fixed when they are in the configuration, filled by discovery else.
     internal_addresses: None when unset: no address is internal then.
     """
 
     stat_prefix: str
-    route_table: RouteTable | None
+    routes: RouteSlot
     http_filters: tuple[FilterSpec, ...]
     codec_type: str = "AUTO"
     http1: Http1Options = _HTTP1

@@ -60,6 +60,7 @@ class FilterChain:
     """The network filters for the connections that `match` selects.
 
     transport_socket_connect_timeout: seconds for the handshake, 0 for no limit.
+    scope: of the statistics that its filters made; closed when the chain is gone.
     """
 
     match: FilterChainMatch
@@ -68,6 +69,7 @@ class FilterChain:
     transport_socket: TransportSocket | None = None
     transport_socket_connect_timeout: float = 0.0
     metadata: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    scope: Any = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,6 +83,7 @@ class Listener:
     per_connection_buffer_limit: bytes buffered per connection and direction before the sender is paused.
     traffic_direction: "UNSPECIFIED", "INBOUND" or "OUTBOUND".
     socket_options: (level, name, value) set on the listening socket before bind.
+    scope: of the statistics that its filters made; closed when the listener is gone.
     """
 
     name: str
@@ -104,6 +107,7 @@ class Listener:
     stat_prefix: str = ""
     access_logs: tuple[AccessLog, ...] = ()
     metadata: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    scope: Any = None
 
     @property
     def stat_name(self) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from meshproxy.address import PipeAddress, SocketAddress
 from meshproxy.model.cluster import ClusterConfig
+from meshproxy.model.discovery import ConfigSource
 from meshproxy.model.listener import AccessLog, Listener
 
 
@@ -58,6 +59,18 @@ class StatsConfig:
     flush_interval: float = 5.0
 
 
+@dataclass(frozen=True, slots=True)
+class DynamicConfig:
+    """`dynamic_resources`: where listeners and clusters come from, beside those of the bootstrap; None: from nowhere.
+
+    ads: the aggregated source, as compiled by whoever speaks to it.
+    """
+
+    listeners: ConfigSource | None = None
+    clusters: ConfigSource | None = None
+    ads: Any = None
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Snapshot:
     """The configuration in force. `source` is the bootstrap message, kept for `/config_dump`."""
@@ -69,4 +82,5 @@ class Snapshot:
     stats: StatsConfig = StatsConfig()
     runtime: Mapping[str, Any] = field(default_factory=dict)
     flags_path: str = ""
+    dynamic: DynamicConfig = DynamicConfig()
     source: Any = None

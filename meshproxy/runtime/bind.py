@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
 from itertools import chain
 
 from meshproxy.address import Address, PipeAddress
 from meshproxy.model.listener import Listener
 from meshproxy.model.snapshot import Snapshot
-from meshproxy.runtime.admin.listeners import bound_addresses
 from meshproxy.runtime.listening_socket import open_socket
 
 
@@ -33,8 +31,8 @@ def open_listeners(snapshot: Snapshot, copies: int = 1) -> list[dict[str, list[s
     try:
         for listener in snapshot.listeners:
             if listener.bind_to_port:
-                for address in listening_addresses(listener):
-                    _open_address(listener, address, opened)
+                for sockets, own in zip(opened, open_addresses(listener, copies), strict=True):
+                    sockets[listener.name] = own
     except BindError:
         for sockets in opened:
             for sock in chain.from_iterable(sockets.values()):
@@ -43,28 +41,37 @@ def open_listeners(snapshot: Snapshot, copies: int = 1) -> list[dict[str, list[s
     return opened
 
 
-def _open_address(listener: Listener, address: Address, opened: list[dict[str, list[socket.socket]]]) -> None:
+def open_addresses(listener: Listener, copies: int = 1, *, listening: bool = True) -> list[list[socket.socket]]:
+    """Bind one listener's sockets: for each of `copies` workers, one for each address.
+
+    listening: connections may be made to them at once. Raises BindError; then none stays open.
+    """
+    opened: list[list[socket.socket]] = [[] for _ in range(copies)]
+    try:
+        for address in listening_addresses(listener):
+            _open_address(listener, address, opened, listening)
+    except BindError:
+        for sock in chain.from_iterable(opened):
+            sock.close()
+        raise
+    return opened
+
+
+def _open_address(listener: Listener, address: Address, opened: list[list[socket.socket]], listening: bool) -> None:
     first: socket.socket | None = None
     for sockets in opened:
         shared = first is not None and (isinstance(address, PipeAddress) or not listener.reuse_port)
         try:
-            sock = first.dup() if first is not None and shared else open_socket(listener, address)
+            sock = first.dup() if first is not None and shared else open_socket(listener, address, listening=listening)
         except OSError as error:
             raise BindError(listener.name, address.text, error) from None
         if first is None:
             first = sock
             if not isinstance(address, PipeAddress) and address.port == 0:
                 address = address.with_port(sock.getsockname()[1])
-        sockets.setdefault(listener.name, []).append(sock)
+        sockets.append(sock)
 
 
 def listening_addresses(listener: Listener) -> list[Address]:
     """Every address a listener binds."""
     return [listener.address, *listener.additional_addresses]
-
-
-def bound_listeners(snapshot: Snapshot, sockets: Mapping[str, list[socket.socket]]) -> list[tuple[str, list[Address]]]:
-    """Where each listener is, for `/listeners`."""
-    return [
-        (listener.name, bound_addresses(listener, sockets.get(listener.name, ()))) for listener in snapshot.listeners
-    ]

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from typing import Any
 
 _LENGTH = struct.Struct(">I")
+_MOST_SOCKETS = 250
+_SOCKETS_WITHIN = 5.0
 
 
 class ChannelClosed(ConnectionError):
@@ -68,12 +70,16 @@ class AskingEnd(_Frames):
 
     async def ask(self, command: str, argument: Any, timeout: float) -> Any:
         """Ask and wait for the answer. Raises ChannelClosed, TimeoutError, or RuntimeError when the worker failed."""
-        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        return await asyncio.wait_for(self.put(command, argument), timeout)
+
+    def put(self, command: str, argument: Any) -> asyncio.Future[Any]:
+        """Ask; the answer comes in the future. Raises ChannelClosed."""
         if self.transport is None or self.transport.is_closing():
             raise ChannelClosed
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiting.append(answer)
         self.send((command, argument))
-        return await asyncio.wait_for(answer, timeout)
+        return answer
 
     def received(self, value: Any) -> None:
         waiting = self._waiting.pop(0)
@@ -113,6 +119,18 @@ class AnsweringEnd(_Frames):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._on_closed()
+
+
+def take_sockets(sock: socket.socket) -> list[socket.socket]:
+    """The next set of sockets that the other side passes through `sock`. Waits for it. Raises OSError."""
+    sock.settimeout(_SOCKETS_WITHIN)
+    count, descriptors, _, _ = socket.recv_fds(sock, 1, _MOST_SOCKETS)
+    taken = [socket.socket(fileno=descriptor) for descriptor in descriptors]
+    if not count or count[0] != len(taken):
+        raise OSError("a set of sockets came incomplete")
+    for each in taken:
+        each.setblocking(False)
+    return taken
 
 
 async def open_end(end: _Frames, sock: socket.socket) -> None:

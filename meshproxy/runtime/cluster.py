@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -19,6 +19,7 @@ from meshproxy.balance.subset import SubsetBalancer
 from meshproxy.headers import RequestHeaders
 from meshproxy.model.cluster import ClusterConfig
 from meshproxy.model.endpoint import Endpoint
+from meshproxy.plugin.context import Timer
 from meshproxy.plugin.stream_info import StreamInfo
 from meshproxy.plugin.upstream import Cluster, HostChoice, HttpUpstream, HttpUpstreamSink, TcpUpstream, TcpUpstreamSink
 from meshproxy.plugin.upstream import Host as PluginHost
@@ -37,6 +38,7 @@ class ActiveCluster(Cluster):
     """STATIC, and the base of those that find their hosts elsewhere."""
 
     stats: LiveClusterStats
+    unique_hosts = False
 
     def __init__(self, worker: Worker, config: ClusterConfig, tls: Any = None) -> None:
         self.worker = worker
@@ -50,7 +52,7 @@ class ActiveCluster(Cluster):
         }
         self._pools: dict[tuple[Host, str, ServerName], Http1Pool] = {}
         self._auto_sni = config.auto_sni if tls is not None else None
-        self.priorities = PrioritySet()
+        self.priorities = PrioritySet(unique=self.unique_hosts)
         self.balancer = _make_balancer(config, self.priorities, worker)
         self._breaker_stats = self._make_breaker_stats()
         self._leaving: dict[Host, int] = {}
@@ -63,7 +65,9 @@ class ActiveCluster(Cluster):
         self.health: HealthChecker | None = None
         if config.health_check is not None and config.type != "ORIGINAL_DST":
             self.health = HealthChecker(self, config.health_check)
-        worker.stats.before_read(self.fold)
+        self._retired = False
+        self._active_folded = 0
+        self.stats.scope.before_read(self.fold)
         self.start()
 
     def fold(self) -> None:
@@ -72,7 +76,11 @@ class ActiveCluster(Cluster):
         if total != self._folded_requests:
             self.stats.upstream_rq_total.value += total - self._folded_requests
             self._folded_requests = total
-        self.stats.upstream_rq_active.set(sum(breaker.requests.active for breaker in self._breakers.values()))
+        active = sum(breaker.requests.active for breaker in self._breakers.values())
+        if active != self._active_folded:
+            # By how much it changed: while a cluster is replaced the old one and the new one share the gauge.
+            self.stats.upstream_rq_active.add(active - self._active_folded)
+            self._active_folded = active
         for breaker_stats in self._breaker_stats:
             breaker_stats.fold()
         self.stats.fold()
@@ -90,7 +98,7 @@ class ActiveCluster(Cluster):
 
     def _make_breaker_stats(self) -> list[BreakerStats]:
         config = self.config
-        scope = self.worker.stats.scope(f"cluster.{config.alt_stat_name or config.name}.circuit_breakers.")
+        scope = self.stats.scope.scope("circuit_breakers.")
         return [
             BreakerStats(scope.scope("default."), self._breakers["DEFAULT"], config.thresholds),
             BreakerStats(scope.scope("high."), self._breakers["HIGH"], config.thresholds_high),
@@ -117,8 +125,7 @@ class ActiveCluster(Cluster):
             self.health.update(added, removed)
         self.balancer.refresh()
         after = set(self.hosts())
-        for host in before - after:
-            self._drop(host)
+        self._drop(before - after)
         if before != after:
             self.stats.membership_change.inc()
             self.stats.count_new_hosts(len(after - before))
@@ -139,16 +146,20 @@ class ActiveCluster(Cluster):
         """Every host, by priority."""
         return [host for host_set in self.priorities.sets for host in host_set.hosts]
 
-    def _drop(self, host: Host) -> None:
-        """A host is gone. It is counted on until its last request has ended."""
-        host.pool = None
-        keys = [key for key in self._pools if key[0] is host]
-        self._leaving[host] = len(keys)
-        for key in keys:
-            self._pools.pop(key).drain(partial(self._pool_drained, host))
-            self._breakers[key[1]].connection_pools.release()
-        if not keys:
-            self._retire(host)
+    def _drop(self, hosts: Collection[Host]) -> None:
+        """Hosts are gone. Each is counted on until its last request has ended."""
+        keys: dict[Host, list[tuple[Host, str, ServerName]]] = {host: [] for host in hosts}
+        for key in self._pools if hosts else ():
+            if key[0] in keys:
+                keys[key[0]].append(key)
+        for host, own in keys.items():
+            host.pool = None
+            self._leaving[host] = len(own)
+            for key in own:
+                self._pools.pop(key).drain(partial(self._pool_drained, host))
+                self._breakers[key[1]].connection_pools.release()
+            if not own:
+                self._retire(host)
 
     def _pool_drained(self, host: Host) -> None:
         self._leaving[host] -= 1
@@ -158,6 +169,8 @@ class ActiveCluster(Cluster):
     def _retire(self, host: Host) -> None:
         del self._leaving[host]
         self._retired_requests += host.rq_total
+        if self._retired and not self._leaving:
+            self.worker.loop.call_soon(self._let_go)
 
     def limits(self, priority: str = "DEFAULT") -> CircuitBreaker:
         """The circuit breaker of a routing priority."""
@@ -187,6 +200,10 @@ class ActiveCluster(Cluster):
         if pool is None:
             pool = self._pools[host, priority, name] = Http1Pool(self, host, priority, name)
             self._breakers[priority].connection_pools.acquire()
+            if self._retired:
+                upstream = pool.request(request, end, sink)
+                pool.drain(partial(self._late_pool_drained, (host, priority, name)))
+                return upstream
             if priority == "DEFAULT" and self._auto_sni is None:
                 host.pool = pool  # the only one for nearly all requests, found without a look-up
         return pool.request(request, end, sink)
@@ -209,12 +226,37 @@ class ActiveCluster(Cluster):
     def end_retry(self, priority: str = "DEFAULT") -> None:
         self._breakers[priority].retries.release()
 
-    def close(self) -> None:
-        """The cluster is gone: close what is idle, let the rest finish."""
+    def stop(self) -> None:
+        """Look for hosts, and after them, no more."""
         if self.outlier is not None:
             self.outlier.close()
         if self.health is not None:
             self.health.close()
+
+    def retire(self) -> None:
+        """The cluster was removed or replaced: close what is idle; what it has under way may finish.
+
+        A request that is about to be retried still finds its hosts; the connections made for it are closed after it.
+        """
+        self.stop()
+        self._drop(self.hosts())
+        self._retired = True
+        if not self._leaving:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Nothing is under way any more: the statistics go with the cluster, unless its successor has them too."""
+        self.stats.scope.close()
+        if self.tls is not None:
+            self.tls.close()
+
+    def _late_pool_drained(self, key: tuple[Host, str, ServerName]) -> None:
+        self._pools.pop(key, None)
+        self._breakers[key[1]].connection_pools.release()
+
+    def close(self) -> None:
+        """The process ends: nothing new is begun, what is idle closed."""
+        self.stop()
         for pool in self._pools.values():
             pool.close()
 
@@ -244,6 +286,15 @@ def _pickers(config: ClusterConfig, now: Callable[[], float]) -> PickerFactory:
     return picker_factory(config.lb_policy, config.lb.choice_count, config.lb.active_request_bias, slow_start)
 
 
+class EdsCluster(ActiveCluster):
+    """Endpoints come by discovery: `update` is called whenever there is news of them.
+
+    An address that an assignment names twice is one host, as in Envoy.
+    """
+
+    unique_hosts = True
+
+
 class OriginalDstCluster(ActiveCluster):
     """Hosts are the addresses that connections were going to (`ORIGINAL_DST`), made when they are first needed.
 
@@ -251,9 +302,10 @@ class OriginalDstCluster(ActiveCluster):
     """
 
     def start(self) -> None:
+        self._cleaning: Timer
         self._by_address: dict[SocketAddress, Host] = {}
         self._used: set[Host] = set()
-        self.worker.schedule(self.config.original_dst.cleanup_interval, self._clean_up)
+        self._cleaning = self.worker.schedule(self.config.original_dst.cleanup_interval, self._clean_up)
 
     def hosts(self) -> list[Host]:
         return list(self._by_address.values())
@@ -294,7 +346,11 @@ class OriginalDstCluster(ActiveCluster):
         for address, host in list(self._by_address.items()):
             if host not in used and not host.rq_active and not host.cx_active:
                 del self._by_address[address]
-                self._drop(host)
+                self._drop((host,))
         self.stats.membership_total.set(len(self._by_address))
         self.stats.membership_healthy.set(len(self._by_address))
-        self.worker.schedule(self.config.original_dst.cleanup_interval, self._clean_up)
+        self._cleaning = self.worker.schedule(self.config.original_dst.cleanup_interval, self._clean_up)
+
+    def stop(self) -> None:
+        self._cleaning.cancel()
+        super().stop()

@@ -1,8 +1,11 @@
-"""All live clusters of a worker.
+"""All live clusters of a worker, and how one comes to be replaced by another.
 
 Before listeners start, the clusters are warmed: names are looked up, first health checks made. Envoy waits for that as
 long as it takes (a minute when no name server answers); here it ends after `WARM_WITHIN` seconds, for a sidecar that
 serves all else is better than one that serves nothing.
+
+Make before break: a changed cluster warms beside the one that it replaces, which serves until then. Whoever has asked
+for a cluster holds the object, so a request that is under way stays with the one that it began with.
 """
 
 from __future__ import annotations
@@ -13,7 +16,8 @@ from functools import partial
 from typing import Any
 
 from meshproxy.model.cluster import ClusterConfig
-from meshproxy.runtime.cluster import ActiveCluster, OriginalDstCluster
+from meshproxy.model.endpoint import Endpoint
+from meshproxy.runtime.cluster import ActiveCluster, EdsCluster, OriginalDstCluster
 from meshproxy.runtime.dns_cluster import LogicalDnsCluster, StrictDnsCluster
 from meshproxy.runtime.worker import Worker
 
@@ -21,6 +25,7 @@ WARM_WITHIN = 5.0
 
 _KINDS: dict[str, type[ActiveCluster]] = {
     "STATIC": ActiveCluster,
+    "EDS": EdsCluster,
     "STRICT_DNS": StrictDnsCluster,
     "LOGICAL_DNS": LogicalDnsCluster,
     "ORIGINAL_DST": OriginalDstCluster,
@@ -36,12 +41,61 @@ class Clusters:
         configs: Mapping[str, ClusterConfig],
         make_tls: Callable[[ClusterConfig], Any] = lambda _: None,
     ) -> None:
-        self._active = {name: _KINDS[config.type](worker, config, make_tls(config)) for name, config in configs.items()}
+        self._worker = worker
+        self._make_tls = make_tls
+        self._active: dict[str, ActiveCluster] = {name: self._make(config) for name, config in configs.items()}
+        self._warming: dict[str, ActiveCluster] = {}
         self.get = self._active.get
         self._loop = worker.loop
 
+    def _make(self, config: ClusterConfig) -> ActiveCluster:
+        return _KINDS[config.type](self._worker, config, self._make_tls(config))
+
     def __iter__(self) -> Iterator[ActiveCluster]:
         return iter(self._active.values())
+
+    @property
+    def warming(self) -> list[str]:
+        """The names of those that aren't ready yet."""
+        return list(self._warming)
+
+    def set(self, config: ClusterConfig, when_warm: Callable[[], object] = lambda: None) -> None:
+        """Add a cluster, or replace the one of this name. Once it is warm it takes effect and `when_warm` is called."""
+        self._cancel_warming(config.name)
+        cluster = self._make(config)
+        self._warming[config.name] = cluster
+        cluster.warm(partial(self._warm, cluster, when_warm))
+
+    def _warm(self, cluster: ActiveCluster, when_warm: Callable[[], object]) -> None:
+        if self._warming.get(cluster.name) is not cluster:
+            return  # overtaken by another, or removed
+        del self._warming[cluster.name]
+        before = self._active.get(cluster.name)
+        self._active[cluster.name] = cluster
+        if before is not None:
+            before.retire()
+        when_warm()
+
+    def set_endpoints(
+        self, name: str, endpoints: tuple[Endpoint, ...], overprovisioning_factor: int, *, warming: bool = False
+    ) -> None:
+        """New endpoints for an EDS cluster: for the active one, or for the one that warms."""
+        cluster = (self._warming if warming else self._active).get(name)
+        if cluster is not None:
+            cluster.balancer.set_overprovisioning(overprovisioning_factor)
+            cluster.update(endpoints)
+
+    def remove(self, name: str) -> None:
+        """Take a cluster away; what it has under way may finish."""
+        self._cancel_warming(name)
+        cluster = self._active.pop(name, None)
+        if cluster is not None:
+            cluster.retire()
+
+    def _cancel_warming(self, name: str) -> None:
+        cluster = self._warming.pop(name, None)
+        if cluster is not None:
+            cluster.retire()
 
     async def warm(self, timeout: float = WARM_WITHIN) -> bool:
         """Wait until every cluster is warm, at most `timeout` seconds. Returns whether all are."""
@@ -60,5 +114,5 @@ class Clusters:
         return not left
 
     def close(self) -> None:
-        for cluster in self._active.values():
+        for cluster in (*self._active.values(), *self._warming.values()):
             cluster.close()

@@ -24,6 +24,7 @@ from meshproxy.plugin.context import Connection, FactoryContext, Timer
 from meshproxy.plugin.listener import Socket
 from meshproxy.plugin.network import NetworkFilter
 from meshproxy.plugin.stream_info import ConnectionInfo, StreamInfo
+from meshproxy.runtime.drain import Drain
 from meshproxy.runtime.hooks import PENDING, run_hook
 from meshproxy.runtime.sleeping import sleep
 from meshproxy.runtime.worker import Worker
@@ -35,7 +36,14 @@ _RESET = struct.pack("ii", 1, 0)
 
 
 class ServerConnection(Connection):
-    """See the module. outwaited: we were closing, and the peer didn't do so within the delay."""
+    """See the module. outwaited: we were closing, and the peer didn't do so within the delay.
+
+    leaving: set when the listener or the filter chain that it came through was removed or replaced: the connection is
+    to end within the drain time. chain: that filter chain, for who drains it.
+    """
+
+    leaving: Drain | None = None
+    chain: Any = None
 
     def __init__(
         self,

@@ -16,7 +16,6 @@ from dataclasses import replace
 
 from meshproxy.address import PipeAddress, SocketAddress
 from meshproxy.balance.backoff import JitteredBackoff
-from meshproxy.balance.host_set import PrioritySet
 from meshproxy.model.endpoint import Endpoint
 from meshproxy.plugin.context import Timer
 from meshproxy.runtime.cluster import ActiveCluster
@@ -99,10 +98,9 @@ class StrictDnsCluster(ActiveCluster):
     """Every address of every name is a host; one that several names share is one host."""
 
     first_only = False
+    unique_hosts = True
 
     def start(self) -> None:
-        self.priorities = PrioritySet(unique=True)
-        self.balancer.priorities = self.priorities
         self.resolver = self.worker.resolver(self.config.dns.resolver)
         self._when_warm: Callable[[], None] | None = None
         self._targets = [_Target(self, endpoint) for endpoint in self.config.endpoints]
@@ -124,10 +122,10 @@ class StrictDnsCluster(ActiveCluster):
             when_warm, self._when_warm = self._when_warm, None
             super().warm(when_warm)
 
-    def close(self) -> None:
+    def stop(self) -> None:
         for target in self._targets:
             target.stop()
-        super().close()
+        super().stop()
 
 
 class LogicalDnsCluster(StrictDnsCluster):

@@ -19,6 +19,7 @@ from typing import Protocol
 
 _LOOK_EVERY = 0.025
 _YOUNG = 1.0
+_LOOK_FOR_DEPARTED = 0.5
 
 
 class Drain:
@@ -59,6 +60,51 @@ class Drain:
             return True
         elapsed = self._now() - since
         return elapsed >= self._duration or self._rng.random() * self._duration < elapsed
+
+
+def depart(
+    loop: asyncio.AbstractEventLoop,
+    rng: random.Random,
+    connections: Callable[[], Sequence[Departing]],
+    duration: float,
+    *,
+    immediate: bool,
+    when_over: Callable[[], object],
+) -> None:
+    """Let the connections of a listener or filter chain that is gone end within `duration` seconds.
+
+    Until then their responses say `connection: close` (more and more of them, unless `immediate`); what is left at the
+    end is closed, as in Envoy. `when_over` is called then, or as soon as no connection is left.
+    """
+    drain = Drain(loop.time, rng)
+    drain.begin(duration, immediate=immediate)
+    deadline = loop.time() + duration
+
+    def look() -> None:
+        left = [connection for connection in connections() if not connection.closed]
+        for connection in left:  # also those that were still with the listener filters when it began
+            connection.leaving = drain
+            if drain.closes(""):
+                connection.announce_end()
+        if left and loop.time() < deadline:
+            loop.call_later(min(_LOOK_FOR_DEPARTED, max(deadline - loop.time(), 0.001)), look)
+            return
+        for connection in left:
+            connection.close()
+        when_over()
+
+    look()
+
+
+class Departing(Protocol):
+    """What of a `ServerConnection` is looked at, and told, by `depart`."""
+
+    leaving: Drain | None
+
+    @property
+    def closed(self) -> bool: ...
+    def announce_end(self) -> None: ...
+    def close(self) -> None: ...
 
 
 class Drainable(Protocol):

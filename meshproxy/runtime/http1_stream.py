@@ -133,8 +133,7 @@ class Http1ServerStream(HttpServerStream):
             return True
         worker = owner.worker
         if owner.draining or (
-            (worker.health_failed or worker.drain.active)
-            and worker.closes_connections(owner.connection.listener.traffic_direction)
+            (worker.health_failed or worker.drain.active or worker.departures) and worker.closes(owner.connection)
         ):
             # The connection stays for the drain time, for what the client has sent already.
             owner.manager.stats.cx_drain_close.value += 1

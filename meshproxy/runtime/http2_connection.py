@@ -260,8 +260,7 @@ class Http2Connection(DownstreamConnection):
         """A response is about to leave: does the connection go away, too?"""
         worker = self.worker
         if not self.draining and (
-            (worker.health_failed or worker.drain.active)
-            and worker.closes_connections(self.connection.listener.traffic_direction)
+            (worker.health_failed or worker.drain.active or worker.departures) and worker.closes(self.connection)
         ):
             self.manager.stats.cx_drain_close.value += 1
             self._drain_then_close()

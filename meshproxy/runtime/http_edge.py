@@ -12,6 +12,7 @@ from __future__ import annotations
 from meshproxy.address import SocketAddress, canonical_ip
 from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
 from meshproxy.model.http import HttpConnectionManagerConfig
+from meshproxy.model.route import RouteTable
 from meshproxy.model.snapshot import Node
 from meshproxy.plugin.replies import (
     ABSOLUTE_PATH_REJECTED,
@@ -66,8 +67,12 @@ class RequestEdge:
         self._strips_host = (
             config.strip_any_host_port or config.strip_matching_host_port or config.strip_trailing_host_dot
         )
-        table = config.route_table
-        self._internal_only = table.internal_only_headers if table is not None else ()
+        self.use_routes(config.routes.table)
+
+    def use_routes(self, table: RouteTable) -> None:
+        """What the edge does depends on the route table in one thing: the headers it says are for inside only."""
+        config = self._config
+        self._internal_only = table.internal_only_headers
         self._plain_trust = (
             not config.use_remote_address
             and config.internal_addresses is None

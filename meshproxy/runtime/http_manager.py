@@ -1,4 +1,9 @@
-"""What all connections of one HTTP connection manager share: routes, plans, the edge, statistics; compiled once."""
+"""What all connections of one HTTP connection manager share: routes, plans, the edge, statistics; compiled once.
+
+Routes may be replaced while requests are under way (`use_routes`). A request that has its route keeps it, and the plan
+that goes with it; nothing here is looked up by a route after that, except whether it changes requests, and of a route
+that isn't known any more that is taken for granted (`unchanging_routes`).
+"""
 
 from __future__ import annotations
 
@@ -28,38 +33,48 @@ class HttpManager:
         self.rng: random.Random = context.rng
         self.stats = HttpStats(context.stats, config.stat_prefix)
         context.stats.before_read(self.stats.fold)
+        self._stats_scope = context.stats
+        self._route_scope: StatsScope | None = None
         self.edge = RequestEdge(config, context.node, node_ip())
         self.client_certificate = client_certificate_header(
             config.forward_client_cert_details, config.set_current_client_cert_details
         )
-        self.routes = RouteIndex(config.route_table or RouteTable(name=""))
-        self.requires_tls = self.routes.has_tls_requirement
         self.new_request_id = id_source(context.rng.getrandbits)
         self.default_plan = plan_filters(config.http_filters, {})
-        self.plans_differ = False
         # Seconds after which a new connection is first looked at for idleness; 0: never.
         self.look_after = min((t for t in (config.idle_timeout, config.stream_idle_timeout) if t), default=0.0)
         self.max_requests = config.max_requests_per_connection
         self.replaces_ids = config.use_remote_address and not config.preserve_external_request_id
         self.stream_timers = bool(config.max_stream_duration or config.request_timeout)
-        self.timed_routes: set[Route] = set()
-        self.changing_routes: set[Route] = set()
-        self._plans: dict[Route | WeightedCluster, HttpPlan] = {}
         self._upgrade_plans = {
             name: plan_filters(upgrade.filters, {})
             for name, upgrade in config.upgrades.items()
             if upgrade.filters is not None
         }
-        for virtual_host in self.routes.table.virtual_hosts:
+        self.use_routes(config.routes.table)
+        config.routes.attach(self)
+
+    def use_routes(self, table: RouteTable) -> None:
+        """Take over a route table for the requests that come from now on."""
+        before, self._route_scope = self._route_scope, self._stats_scope.scope("")
+        scope = self._route_scope
+        self.edge.use_routes(table)
+        self.routes = RouteIndex(table)
+        self.requires_tls = self.routes.has_tls_requirement
+        self.timed_routes: set[Route] = set()
+        self.unchanging_routes: set[Route] = set()
+        self._plans: dict[Route | WeightedCluster, HttpPlan] = {}
+        for virtual_host in table.virtual_hosts:
             for route in virtual_host.routes:
                 self._plan_route(route)
                 self._note_timers(route)
                 if route.counts is not None:
-                    prefix = f"vhost.{route.virtual_host}.route.{route.stat_prefix}."
-                    RouteStats(context.stats.scope(prefix), route.counts)
-                if changes_request(route):
-                    self.changing_routes.add(route)
+                    RouteStats(scope.scope(f"vhost.{route.virtual_host}.route.{route.stat_prefix}."), route.counts)
+                if not changes_request(route):
+                    self.unchanging_routes.add(route)
         self.plans_differ = bool(self._plans or self._upgrade_plans)
+        if before is not None:
+            before.close()  # after the new one has taken hold of the statistics that both have
 
     def attach_to_listener(self, scope: StatsScope) -> None:
         """The listener that the connections come from; `scope` is that of its statistics."""

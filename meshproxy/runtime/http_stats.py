@@ -111,6 +111,7 @@ class HttpStats:
         self.codes: defaultdict[int, int] = defaultdict(int)
         self._folded = 0
         self._folded_http2 = 0
+        self._active = 0
         self.http2: dict[str, Counter] = {}
         self.http2_codecs: set[OpenCodec] = set()
         self._http2_gauges: tuple[Gauge, Gauge] | None = None
@@ -142,7 +143,10 @@ class HttpStats:
         self.rq_http2_total.value += fresh_http2
         if self._http2_gauges is not None:
             self._show_http2(*self._http2_gauges)
-        self.rq_active.set(self.started - self.finished)
+        active = self.started - self.finished
+        # By how much it changed: several connection managers, an old generation and a new one, share the gauge.
+        self.rq_active.add(active - self._active)
+        self._active = active
         self.cx_rx_bytes_total.value += self.rx_bytes
         self.cx_tx_bytes_total.value += self.tx_bytes
         self.rx_bytes = self.tx_bytes = 0

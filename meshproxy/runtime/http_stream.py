@@ -129,8 +129,9 @@ class HttpServerStream(StreamTimers):
         self.choose_route()
 
     def finalize_request(self, *, tell_original: bool = True) -> None:
-        if self.route in self.owner.manager.changing_routes:
-            finalize_request(self.route, self.weighted, self.request, self, tell_original=tell_original)
+        route = self.route
+        if route is not None and route not in self.owner.manager.unchanging_routes:
+            finalize_request(route, self.weighted, self.request, self, tell_original=tell_original)
 
     def finalize_response(self, response: ResponseHeaders) -> None:
         if self.weighted is not None and self.weighted.response_mutations:

@@ -45,8 +45,15 @@ class Lifecycle:
 
     async def unless_now(self, work: Awaitable[object]) -> bool:
         """Wait for `work`; give it up when the end is to come now. Returns whether it was finished."""
+        return await self._unless(self.now, work)
+
+    async def unless_ending(self, work: Awaitable[object]) -> bool:
+        """Wait for `work`; give it up when a drain is asked for. Returns whether it was finished."""
+        return await self._unless(self.drain, work)
+
+    async def _unless(self, end: asyncio.Event, work: Awaitable[object]) -> bool:
         task = asyncio.ensure_future(work)
-        hurry = self._loop.create_task(self.now.wait())
+        hurry = self._loop.create_task(end.wait())
         await asyncio.wait((task, hurry), return_when=asyncio.FIRST_COMPLETED)
         hurry.cancel()
         if task.done():

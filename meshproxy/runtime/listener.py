@@ -2,6 +2,9 @@
 
     accept -> listener filters -> the listener of the original destination, if handed over -> filter chain -> transport
 
+A listener may be replaced while it runs: the new one takes its listening sockets over, so that no connection is
+refused in between, and the connections that the old one accepted stay with it until they end or are drained.
+
 Accepting is our own loop over a non-blocking socket rather than the event loop's server, because between accept and
 transport there is work on the bare socket: SO_ORIGINAL_DST, peeking, choosing the chain. When the process has no file
 descriptor left, accepting stops for a moment instead of spinning on a socket that stays readable.
@@ -23,6 +26,7 @@ from meshproxy.plugin.listener import Socket
 from meshproxy.plugin.stats import StatsScope
 from meshproxy.plugin.stream_info import ConnectionInfo, StreamInfo
 from meshproxy.runtime.connection import Maker, ServerConnection
+from meshproxy.runtime.drain import depart
 from meshproxy.runtime.listener_filters import FilterRun
 from meshproxy.runtime.listener_stats import ListenerStats
 from meshproxy.runtime.listening_socket import OwnName
@@ -73,18 +77,59 @@ class ActiveListener:
         self.sockets: list[socket.socket] = []
         self._listeners = listeners
         self._transport_sockets = transport_sockets
-        default = config.default_filter_chain
-        scope = worker.stats.scope(f"listener.{config.stat_name}.")
-        self._matcher = FilterChainMatcher.build(
-            [(chain.match, ActiveChain(chain, scope)) for chain in config.filter_chains],
-            ActiveChain(default, scope) if default is not None else None,
-        )
+        self._chains: dict[FilterChain, ActiveChain] = {}
+        self._scopes = [config.scope]
+        self._build_chains()
         self._paused: set[int] = set()
         self._own_names: dict[socket.socket, OwnName] = {}
 
-    def adopt(self, sockets: Iterable[socket.socket]) -> None:
-        """Take listening sockets over and begin to accept."""
+    def _build_chains(self) -> list[ActiveChain]:
+        """Make the chains that are new, keep those that stay. Returns those that are gone."""
+        config = self.config
+        before = self._chains
+        default = config.default_filter_chain
+        wanted = [*config.filter_chains, *((default,) if default is not None else ())]
+        scope = self.stats.scope
+        self._chains = {chain: before.get(chain) or ActiveChain(chain, scope) for chain in wanted}
+        self._matcher = FilterChainMatcher.build(
+            [(chain.match, self._chains[chain]) for chain in config.filter_chains],
+            self._chains[default] if default is not None else None,
+        )
+        return [active for chain, active in before.items() if chain not in self._chains]
+
+    def update_chains(self, config: Listener) -> list[ActiveChain]:
+        """Take over a configuration that differs in its filter chains only: an *in-place* update.
+
+        A chain that is the same object stays, with its connections. Returns the chains that are gone.
+        """
+        self.config = config
+        self._scopes.append(config.scope)
+        return self._build_chains()
+
+    def of_chain(self, chain: ActiveChain) -> list[ServerConnection]:
+        """The connections of a filter chain."""
+        return [connection for connection in self.connections if connection.chain is chain]
+
+    def let_go(self) -> None:
+        """The last connection is gone: the statistics of this configuration go too, unless its successor has them."""
+        for scope in self._scopes:
+            if scope is not None:
+                scope.close()
+        self.stats.scope.close()
+
+    def release(self) -> list[socket.socket]:
+        """Stop accepting and give the listening sockets away, open; what waits in them is the next owner's."""
+        sockets, self.sockets = self.sockets, []
         for sock in sockets:
+            if sock.fileno() not in self._paused:
+                self.worker.loop.remove_reader(sock.fileno())
+        self._own_names.clear()
+        return sockets
+
+    def adopt(self, sockets: Iterable[socket.socket]) -> None:
+        """Take bound sockets over and begin to accept."""
+        for sock in sockets:
+            sock.listen(self.config.tcp_backlog_size)
             self.sockets.append(sock)
             self._own_names[sock] = OwnName(sock)
             self.worker.loop.add_reader(sock.fileno(), self._accept, sock)
@@ -105,7 +150,9 @@ class ActiveListener:
 
     def _accept(self, sock: socket.socket) -> bool:
         """Accept what waits. Returns whether more may wait."""
-        own = self._own_names[sock]
+        own = self._own_names.get(sock)
+        if own is None:
+            return False  # given away while the loop was on its way here
         for _ in range(_ACCEPT_BATCH):
             try:
                 # `accept()` would look three enumerations up for each connection, and nobody asks for them.
@@ -206,6 +253,7 @@ class ActiveListener:
             stats.cx_active.value -= 1
             stats.worker_cx_active.value -= 1
             raise
+        connection.chain = chain
         self.connections.add(connection)
         loop = self.worker.loop
         if chain.config.transport_socket is not None:
@@ -274,23 +322,92 @@ class ActiveListener:
 
 
 class Listeners:
-    """The listeners of one worker, by the addresses that connections are handed over by."""
+    """The listeners of one worker, by the addresses that connections are handed over by.
+
+    draining: listeners that were replaced or removed, as long as they have connections. chains_draining: how many
+    filter chains of active listeners are in the same state.
+    """
 
     def __init__(self, worker: Worker, transport_sockets: TransportSockets | None = None) -> None:
         self.worker = worker
         self.active: list[ActiveListener] = []
+        self.draining: list[ActiveListener] = []
+        self.chains_draining = 0
         self._transport_sockets = transport_sockets
         self._by_address: dict[tuple[str, int], ActiveListener] = {}
 
+    def make(self, config: Listener) -> ActiveListener:
+        """A listener that nobody comes to yet: for one that warms."""
+        return ActiveListener(self.worker, config, self, self._transport_sockets)
+
     def add(self, config: Listener, sockets: Iterable[socket.socket]) -> ActiveListener:
         """Start a listener on sockets that are bound already (none for `bind_to_port: false`)."""
-        listener = ActiveListener(self.worker, config, self, self._transport_sockets)
+        listener = self.make(config)
+        self.activate(listener, sockets)
+        return listener
+
+    def activate(self, listener: ActiveListener, sockets: Iterable[socket.socket]) -> None:
+        """Let connections come to a listener: through its sockets, and from others that hand them over."""
         self.active.append(listener)
-        for address in (config.address, *config.additional_addresses):
+        for address in (listener.config.address, *listener.config.additional_addresses):
             if isinstance(address, SocketAddress):
                 self._by_address[address.ip, address.port] = listener
         listener.adopt(sockets)
-        return listener
+
+    def find(self, name: str) -> ActiveListener | None:
+        """The active listener of this name."""
+        return next((listener for listener in self.active if listener.config.name == name), None)
+
+    def retire(
+        self,
+        listener: ActiveListener,
+        drain_time: float,
+        *,
+        immediate: bool,
+        when_over: Callable[[], object] = lambda: None,
+    ) -> list[socket.socket]:
+        """Take a listener out of service: it gives its sockets away and its connections end within the drain time."""
+        self.active.remove(listener)
+        for key in [key for key, other in self._by_address.items() if other is listener]:
+            del self._by_address[key]
+        sockets = listener.release()
+        self.draining.append(listener)
+        self.worker.departures += 1
+        depart(
+            self.worker.loop,
+            self.worker.rng,
+            partial(list, listener.connections),
+            drain_time,
+            immediate=immediate,
+            when_over=partial(self._departed, listener, when_over),
+        )
+        return sockets
+
+    def _departed(self, listener: ActiveListener, when_over: Callable[[], object]) -> None:
+        when_over()
+        self.worker.departures -= 1
+        self.draining.remove(listener)
+        self.worker.loop.call_soon(listener.let_go)
+
+    def update_chains(self, listener: ActiveListener, config: Listener, drain_time: float, *, immediate: bool) -> None:
+        """Update a listener in place; the connections of chains that are gone end within the drain time."""
+        for chain in listener.update_chains(config):
+            self.worker.departures += 1
+            self.chains_draining += 1
+            depart(
+                self.worker.loop,
+                self.worker.rng,
+                partial(listener.of_chain, chain),
+                drain_time,
+                immediate=immediate,
+                when_over=partial(self._chain_departed, chain),
+            )
+
+    def _chain_departed(self, chain: ActiveChain) -> None:
+        self.worker.departures -= 1
+        self.chains_draining -= 1
+        if chain.config.scope is not None:
+            self.worker.loop.call_soon(chain.config.scope.close)
 
     def for_destination(self, destination: tuple[str, int]) -> ActiveListener | None:
         """The listener of exactly this address, else of the wildcard address with this port (Envoy's order)."""
@@ -311,4 +428,4 @@ class Listeners:
                 listener.stop()
 
     def connections(self) -> list[ServerConnection]:
-        return [connection for listener in self.active for connection in listener.connections]
+        return [c for listener in (*self.active, *self.draining) for c in listener.connections]

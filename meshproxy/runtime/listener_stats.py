@@ -22,7 +22,7 @@ class ListenerStats:
     """`listener.<address>.` (Envoy: "Listener statistics")."""
 
     def __init__(self, worker: Worker, prefix: str) -> None:
-        scope = worker.stats.scope(f"listener.{prefix}.")
+        self.scope = scope = worker.stats.scope(f"listener.{prefix}.")
         scope.declare(LISTENER)
         self.cx_total = scope.counter("downstream_cx_total")
         self.cx_active = scope.gauge("downstream_cx_active")
@@ -34,6 +34,6 @@ class ListenerStats:
         self.pre_cx_timeout = scope.counter("downstream_pre_cx_timeout")
         self.no_filter_chain_match = scope.counter("no_filter_chain_match")
         self.cx_length = scope.histogram("downstream_cx_length_ms")
-        worker_scope = worker.stats.scope(f"listener.{prefix}.{worker.name}.")
+        worker_scope = scope.scope(f"{worker.name}.")
         self.worker_cx_total = worker_scope.counter("downstream_cx_total")
         self.worker_cx_active = worker_scope.gauge("downstream_cx_active")

@@ -16,10 +16,10 @@ _IP_TRANSPARENT = 19
 _IPV6_TRANSPARENT = 75
 
 
-def open_socket(listener: Listener, address: SocketAddress | PipeAddress) -> socket.socket:
-    """A bound, listening, non-blocking socket. Raises OSError."""
+def open_socket(listener: Listener, address: SocketAddress | PipeAddress, *, listening: bool = True) -> socket.socket:
+    """A bound, non-blocking socket. listening: connections may be made to it at once. Raises OSError."""
     if isinstance(address, PipeAddress):
-        return _open_pipe(address, listener.tcp_backlog_size)
+        return _open_pipe(address, listener.tcp_backlog_size if listening else None)
     family = socket.AF_INET6 if address.is_v6 else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
@@ -38,14 +38,15 @@ def open_socket(listener: Listener, address: SocketAddress | PipeAddress) -> soc
         for level, name, value in listener.socket_options:
             sock.setsockopt(level, name, value)
         sock.bind((address.ip, address.port))
-        sock.listen(listener.tcp_backlog_size)
+        if listening:
+            sock.listen(listener.tcp_backlog_size)
     except BaseException:
         sock.close()
         raise
     return sock
 
 
-def _open_pipe(address: PipeAddress, backlog: int) -> socket.socket:
+def _open_pipe(address: PipeAddress, backlog: int | None) -> socket.socket:
     """A Unix socket; what an earlier run left under its path is removed, if it is a socket."""
     name = address.bind_name
     named = not name.startswith("\0")
@@ -58,7 +59,8 @@ def _open_pipe(address: PipeAddress, backlog: int) -> socket.socket:
         sock.bind(name)
         if address.mode:
             os.chmod(name, address.mode)  # the mask of the process may have taken bits away
-        sock.listen(backlog)
+        if backlog is not None:
+            sock.listen(backlog)
     except BaseException:
         sock.close()
         raise

@@ -79,9 +79,9 @@ class ServerStats:
         self.initialization_time = store.histogram("server.initialization_time_ms")
         gauge("cluster_manager.active_clusters").set(len(snapshot.clusters))
         store.counter("cluster_manager.cluster_added").add(len(snapshot.clusters))
-        store.counter("listener_manager.listener_added").add(len(snapshot.listeners))
-        store.counter("listener_manager.listener_create_success").add(len(snapshot.listeners) * concurrency)
-        gauge("listener_manager.total_listeners_active").set(len(snapshot.listeners))
+        for name in ("listener_added", "listener_create_success"):
+            store.counter(f"listener_manager.{name}")
+        gauge("listener_manager.total_listeners_active")
         self.workers_started: Gauge = gauge("listener_manager.workers_started")
         gauge("runtime.num_keys").set(len(snapshot.runtime))
         self.listener_stopped = store.counter("listener_manager.listener_stopped")

@@ -20,7 +20,8 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from meshproxy.model.listener import Listener
@@ -36,8 +37,8 @@ from meshproxy.telemetry.stats import StatsSnapshot, StatsStore
 Sockets = dict[str, list[socket.socket]]
 """Listening sockets by listener name."""
 
-WorkerMain = Callable[[int, socket.socket, Sockets], int]
-"""What a worker does: (index, its end of the channel, its sockets) -> exit code."""
+WorkerMain = Callable[[int, socket.socket, socket.socket, Sockets], int]
+"""What a worker does: (index, its end of the channel, where listening sockets come later, its own) -> exit code."""
 
 _ANSWER_WITHIN = 5.0
 _STABLE_AFTER = 10.0
@@ -58,6 +59,9 @@ class WorkerSlot:
         self.control: socket.socket | None = None
         self.channel: AskingEnd | None = None
         self.last: StatsSnapshot | None = None
+        self.later: socket.socket | None = None
+        self.unsent: list[tuple[str, Any]] = []  # told before there was a channel
+        self.unpassed: list[list[socket.socket]] = []  # sockets that the kernel hasn't taken yet
 
 
 class Supervisor(WorkerFleet):
@@ -69,7 +73,7 @@ class Supervisor(WorkerFleet):
         options: Options,
         lifecycle: Lifecycle,
         sockets: list[Sockets],
-        listeners: tuple[Listener, ...],
+        listeners: Callable[[], tuple[Listener, ...]],
         stats: StatsStore,
         worker_main: WorkerMain,
         log: Logger,
@@ -97,17 +101,22 @@ class Supervisor(WorkerFleet):
 
     def _spawn(self, slot: WorkerSlot) -> None:
         ours, theirs = socket.socketpair()
+        self._drop_later(slot)
+        slot.unsent.clear()
+        slot.later, later = socket.socketpair()
+        slot.later.setblocking(False)
         sys.stdout.flush()
         sys.stderr.flush()
         pid = os.fork()
         if pid == 0:
-            self._become_worker(slot, theirs)
+            self._become_worker(slot, theirs, later)
         theirs.close()
+        later.close()
         slot.pid = pid
         slot.started = time.monotonic()
         slot.control = ours
 
-    def _become_worker(self, slot: WorkerSlot, theirs: socket.socket) -> None:
+    def _become_worker(self, slot: WorkerSlot, theirs: socket.socket, later: socket.socket) -> None:
         code = 70  # EX_SOFTWARE
         try:
             signal.set_wakeup_fd(-1)
@@ -115,8 +124,8 @@ class Supervisor(WorkerFleet):
             for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGHUP):
                 signal.signal(number, signal.SIG_IGN)  # the parent gets them too and passes on what they mean
             own = {sock.fileno() for sockets in slot.sockets.values() for sock in sockets}
-            _close_descriptors_except({theirs.fileno(), *own})
-            code = self._worker_main(slot.index, theirs, slot.sockets)
+            _close_descriptors_except({theirs.fileno(), later.fileno(), *own})
+            code = self._worker_main(slot.index, theirs, later, slot.sockets)
         except BaseException:  # this process isn't the parent: nothing may get out of here
             traceback.print_exc()
         finally:
@@ -147,6 +156,9 @@ class Supervisor(WorkerFleet):
         slot.channel = AskingEnd()
         await open_end(slot.channel, slot.control)
         slot.control = None
+        unsent, slot.unsent = slot.unsent, []
+        for command, argument in unsent:
+            self._put(slot, command, argument)
         for command, argument in self._kept.items():
             await self._ask_one(slot, command, argument)
 
@@ -167,6 +179,7 @@ class Supervisor(WorkerFleet):
             slot.channel.close()
         slot.pid = 0
         slot.channel = None
+        self._drop_later(slot)
         if slot.last is not None:
             self.retired.add(slot.last)
             slot.last = None
@@ -216,6 +229,74 @@ class Supervisor(WorkerFleet):
             self._log.error("a worker failed to answer", worker=slot.index, command=command, error=str(error))
             return False, None
 
+    # What discovery tells the workers.
+
+    def tell(self, command: str, argument: Any, sockets: Sequence[Sequence[socket.socket]] | None = None) -> None:
+        """Have every worker carry out a command, in the order of the calls. sockets: for each worker, its own."""
+        for slot in self.slots:
+            if not slot.pid:
+                continue  # it will be forked from what is in force then
+            if sockets is not None:
+                slot.unpassed.append(list(sockets[slot.index]))
+                self._pass_sockets(slot)
+            if slot.channel is None:
+                slot.unsent.append((command, argument))
+            else:
+                self._put(slot, command, argument)
+
+    def _put(self, slot: WorkerSlot, command: str, argument: Any) -> None:
+        assert slot.channel is not None
+        try:
+            answer = slot.channel.put(command, argument)
+        except ChannelClosed:
+            return
+        answer.add_done_callback(partial(self._answered, slot.index, command))
+
+    def _answered(self, worker: int, command: str, answer: asyncio.Future[Any]) -> None:
+        error = answer.exception()
+        if error is not None and not isinstance(error, ChannelClosed):
+            self._log.error("a worker failed to follow", worker=worker, command=command, error=str(error))
+
+    def _pass_sockets(self, slot: WorkerSlot) -> None:
+        """Give the kernel what it takes; the rest when it takes more."""
+        assert slot.later is not None
+        self.loop.remove_writer(slot.later.fileno())
+        while slot.unpassed:
+            descriptors = [sock.fileno() for sock in slot.unpassed[0]]
+            try:
+                socket.send_fds(slot.later, [bytes((len(descriptors),))], descriptors)
+            except BlockingIOError:
+                self.loop.add_writer(slot.later.fileno(), self._pass_sockets, slot)
+                return
+            except OSError:
+                slot.unpassed.clear()  # the worker is gone
+                return
+            del slot.unpassed[0]
+
+    def _drop_later(self, slot: WorkerSlot) -> None:
+        slot.unpassed.clear()
+        if slot.later is not None:
+            self.loop.remove_writer(slot.later.fileno())
+            slot.later.close()
+            slot.later = None
+
+    def own_sockets(self, name: str, sockets: Sequence[Sequence[socket.socket]] | None, heir_of: str) -> None:
+        """Keep the sockets of a new listener; without sockets it has those of `heir_of`."""
+        for slot in self.slots:
+            before = slot.sockets.pop(heir_of, []) if heir_of else []
+            if sockets is None:
+                slot.sockets[name] = before
+                continue
+            for sock in before:
+                sock.close()
+            slot.sockets[name] = list(sockets[slot.index])
+
+    def disown_sockets(self, name: str) -> None:
+        """A listener is gone: its sockets die with the workers' own."""
+        for slot in self.slots:
+            for sock in slot.sockets.pop(name, ()):
+                sock.close()
+
     async def statistics(self) -> StatsSnapshot:
         await asyncio.gather(*(self._refresh(slot) for slot in self.slots))
         return self.retired.merged(self._stats.snapshot(), [slot.last for slot in self.slots if slot.last is not None])
@@ -234,7 +315,7 @@ class Supervisor(WorkerFleet):
 
     async def stop_listeners(self, *, inbound_only: bool) -> None:
         # Our copies go first: a socket then dies with the worker's own, right after its last accept.
-        for listener in self._listeners:
+        for listener in self._listeners():
             if not inbound_only or listener.traffic_direction == "INBOUND":
                 for slot in self.slots:
                     for sock in slot.sockets.pop(listener.name, ()):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from meshproxy.model.cluster import DnsResolverOptions
     from meshproxy.runtime.access_log_files import AccessLogFiles
     from meshproxy.runtime.clusters import Clusters
+    from meshproxy.runtime.connection import ServerConnection
     from meshproxy.runtime.resolver import Resolver
     from meshproxy.telemetry.stats import StatsStore
 
@@ -29,7 +30,8 @@ class Worker:
     name: `worker_0` and so on, as it stands in the names of statistics; `main_thread` for the admin interface.
     index, count: which of how many workers this is.
     measures: whether some log tells bytes on the wire, or times, that are only noted for it (see `measuring`).
-    drain: whether responses announce that we are going away. health_failed: `/healthcheck/fail` was asked for.
+    drain: whether responses announce that we are going away. departures: how many listeners and filter chains do so by
+    themselves, because they were removed or replaced. health_failed: `/healthcheck/fail` was asked for.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class Worker:
         self.health_failed = False
         self.drain = Drain(loop.time, rng)
         self.measures = measures
+        self.departures = 0
         self._connection_ids = index
         self._connection_step = count
         self._resolvers: dict[DnsResolverOptions, Resolver] = {}
@@ -92,6 +95,12 @@ class Worker:
     def draining(self) -> bool:
         """Whether a drain has begun (`ServerState`)."""
         return self.drain.active
+
+    def closes(self, connection: ServerConnection) -> bool:
+        """Whether a response on this connection now should carry `connection: close`."""
+        direction = connection.listener.traffic_direction
+        leaving = connection.leaving
+        return self.closes_connections(direction) or (leaving is not None and leaving.closes(direction))
 
     def closes_connections(self, traffic_direction: str) -> bool:
         """Whether a response now should carry `connection: close` because we are going away."""

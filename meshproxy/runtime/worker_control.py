@@ -39,8 +39,12 @@ def unpack_snapshot(packed: tuple[Any, ...]) -> StatsSnapshot:
     )
 
 
+def _follow_nobody(operation: Any) -> None:
+    raise RuntimeError("this worker has no parent that discovers for it")
+
+
 class WorkerControl:
-    """The commands, by name."""
+    """The commands, by name. follow: carries out what the parent's discovery says."""
 
     def __init__(
         self,
@@ -54,8 +58,10 @@ class WorkerControl:
         self._listeners = listeners
         self._access_logs = access_logs
         self._program_log = program_log
+        self.follow: Callable[[Any], None] = _follow_nobody
         self._commands: dict[str, Callable[[Any], Any]] = {
             "clusters": self._clusters,
+            "discovery": lambda operation: self.follow(operation),
             "drain": self._drain,
             "end_now": lambda _: lifecycle.end_now(),
             "health_failed": self._set_health_failed,

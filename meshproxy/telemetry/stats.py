@@ -137,8 +137,9 @@ class StatsStore:
         self._texts: dict[str, TextReadout] = {}
         self._holders: dict[str, int] = {}
         self._root = Scope(self, "")
-        self._folds: list[Callable[[], None]] = []
-        self._before_latch: list[Callable[[], None]] = []
+        # Ordered sets: who registered goes again with its scope.
+        self._folds: dict[Callable[[], None], None] = {}
+        self._before_latch: dict[Callable[[], None], None] = {}
         self._declared = Declared(accepts)
 
     def sibling(self) -> StatsStore:
@@ -165,20 +166,20 @@ class StatsStore:
 
         For whoever counts in one place on the path of a request what is spread over several statistics when looked at.
         """
-        self._folds.append(fold)
+        self._folds[fold] = None
 
     def before_latch(self, fold: Callable[[], None]) -> None:
         """Call `fold` before an interval of the histograms ends: for who notes values elsewhere meanwhile."""
-        self._before_latch.append(fold)
+        self._before_latch[fold] = None
 
     def fold(self) -> None:
         """Bring every statistic up to date."""
-        for fold in self._folds:
+        for fold in list(self._folds):
             fold()
 
     def latch(self) -> None:
         """End an interval of every histogram."""
-        for fold in self._before_latch:
+        for fold in list(self._before_latch):
             fold()
         for histogram in self._histograms.values():
             histogram.latch()
@@ -239,12 +240,14 @@ class StatsStore:
 class Scope:
     """Statistics whose names begin with `prefix`; ends with "." unless it is empty."""
 
-    __slots__ = ("_children", "_held", "_store", "prefix")
+    __slots__ = ("_children", "_folds", "_held", "_parent", "_store", "prefix")
 
-    def __init__(self, store: StatsStore, prefix: str) -> None:
+    def __init__(self, store: StatsStore, prefix: str, parent: Scope | None = None) -> None:
         self._store = store
+        self._parent = parent
         self._held: set[str] = set()
-        self._children: list[Scope] = []
+        self._children: dict[Scope, None] = {}
+        self._folds: list[Callable[[], None]] = []
         self.prefix = prefix
 
     def counter(self, name: str) -> Counter:
@@ -271,11 +274,13 @@ class Scope:
         return stat
 
     def before_read(self, fold: Callable[[], None]) -> None:
-        """See `StatsStore.before_read`."""
+        """See `StatsStore.before_read`; ends with the scope."""
+        self._folds.append(fold)
         self._store.before_read(fold)
 
     def before_latch(self, fold: Callable[[], None]) -> None:
-        """See `StatsStore.before_latch`."""
+        """See `StatsStore.before_latch`; ends with the scope."""
+        self._folds.append(fold)
         self._store.before_latch(fold)
 
     def declare(self, names: StatNames) -> None:
@@ -283,15 +288,24 @@ class Scope:
         self._store._declare(self.prefix, names, self._held)
 
     def scope(self, prefix: str) -> Scope:
-        child = Scope(self._store, self.prefix + prefix)
-        self._children.append(child)
+        child = Scope(self._store, self.prefix + prefix, self)
+        self._children[child] = None
         return child
 
     def close(self) -> None:
-        """Give up the names of this scope and of the scopes made from it."""
-        for child in self._children:
+        """Give up the names of this scope and of the scopes made from it, and whatever is called before a read."""
+        if self._parent is not None:
+            self._parent._children.pop(self, None)
+        for fold in self._folds:
+            if fold in self._store._folds:
+                fold()
+        for child in list(self._children):
             child.close()
         self._children.clear()
+        for fold in self._folds:
+            self._store._folds.pop(fold, None)
+            self._store._before_latch.pop(fold, None)
+        self._folds.clear()
         self._store._release(self._held)
         self._held.clear()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from google.protobuf.message import Message
@@ -38,7 +38,7 @@ class Program:
 
     message: the bootstrap as it was read, kept for `/config_dump`. started: wall clock, in seconds. wall, now: clocks.
     loggers: the program's log, for its levels. registry_names: the messages of all installed filters.
-    listening: the addresses that each listener is bound to.
+    discovery: what comes and goes (`meshproxy.runtime.discovery.engine.Discovery`), once there is something of it.
     """
 
     options: Options
@@ -52,7 +52,18 @@ class Program:
     registry_names: Sequence[str] = ()
     state: str = "PRE_INITIALIZING"
     health_failed: bool = False
-    listening: list[tuple[str, list[Address]]] = field(default_factory=list)
+    discovery: Any = None
+
+    @property
+    def listening(self) -> list[tuple[str, list[Address]]]:
+        """The addresses that each listener is bound to."""
+        if self.discovery is None or not self.discovery.listeners.started:
+            return []
+        return [(name, entry.bound) for name, entry in self.discovery.listeners.active.items()]
+
+    def current(self) -> Snapshot:
+        """The configuration as it is now in force."""
+        return self.snapshot if self.discovery is None else self.discovery.snapshot()
 
     def visible_state(self) -> str:
         """As `/ready` prints it."""

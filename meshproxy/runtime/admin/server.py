@@ -19,6 +19,7 @@ from meshproxy.model.filter_chain import FilterChainMatch
 from meshproxy.model.http import HttpConnectionManagerConfig
 from meshproxy.model.listener import AccessLog, FilterChain, FilterSpec, Listener
 from meshproxy.model.route import RouteTable
+from meshproxy.model.route_slot import RouteSlot
 from meshproxy.plugin.context import FactoryContext, Stream
 from meshproxy.plugin.http import TerminalHttpFilter
 from meshproxy.runtime.admin.guard import refusal, split_host
@@ -147,7 +148,7 @@ class AdminServer:
         self.address = address
         manager = HttpConnectionManagerConfig(
             stat_prefix="admin",
-            route_table=RouteTable(name="admin"),
+            routes=RouteSlot(RouteTable(name="admin")),
             http_filters=(FilterSpec("admin", AdminFilter, AdminConfig(worker, make_site, allowed_hosts), context),),
             access_logs=access_logs,
             use_remote_address=True,

@@ -31,7 +31,7 @@ class ClusterTls:
 
     def __init__(self, worker: Worker, config: ClusterConfig, watcher: Watcher) -> None:
         self._config = config
-        scope = worker.stats.scope(f"cluster.{config.alt_stat_name or config.name}.")
+        self._scope = scope = worker.stats.scope(f"cluster.{config.alt_stat_name or config.name}.")
         self._stats = TlsStats(scope)
         self._not_ready = scope.counter("client_ssl_socket_factory.upstream_context_secrets_not_ready")
         self._matched = {
@@ -40,6 +40,10 @@ class ClusterTls:
         for entry in (config.transport_socket, *(match.socket for match in config.transport_socket_matches)):
             if entry is not None:
                 watcher.add(entry.config)
+
+    def close(self) -> None:
+        """The cluster is gone, and its last connection."""
+        self._scope.close()
 
     def socket_for(self, host: Host) -> TransportSocket | None:
         """The first match whose every entry the host's metadata has, else the cluster's own; None is raw."""

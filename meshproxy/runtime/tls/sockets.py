@@ -18,7 +18,7 @@ from meshproxy.config.tls import (
     refuse_start_tls,
 )
 from meshproxy.model.cluster import ClusterConfig
-from meshproxy.model.listener import TransportSocket
+from meshproxy.model.listener import Listener, TransportSocket
 from meshproxy.model.snapshot import Snapshot
 from meshproxy.plugin.view import ConfigView
 
@@ -92,10 +92,14 @@ class WorkerTls:
     def add_listeners(self, snapshot: Snapshot) -> None:
         """Watch the files of every chain that has TLS."""
         for listener in snapshot.listeners:
-            default = listener.default_filter_chain
-            for chain in (*listener.filter_chains, *((default,) if default is not None else ())):
-                if chain.transport_socket is not None:
-                    self._server_tls().add(chain, listener.stat_name)
+            self.add_listener(listener)
+
+    def add_listener(self, listener: Listener) -> None:
+        """Watch the files of one listener's chains."""
+        default = listener.default_filter_chain
+        for chain in (*listener.filter_chains, *((default,) if default is not None else ())):
+            if chain.transport_socket is not None:
+                self._server_tls().add(chain, listener.stat_name)
 
     def cluster_tls(self, config: ClusterConfig) -> ClusterTls | None:
         """For `Clusters`: how to wrap connections to a cluster's hosts; None for raw ones."""

@@ -37,8 +37,7 @@ def test_the_outbound_sidecar() -> None:
     assert (http.listener_filters_timeout, http.continue_on_listener_filters_timeout) == (1.0, True)
     manager = http.filter_chains[0].filters[0].config
     assert isinstance(manager, HttpConnectionManagerConfig)
-    assert manager.route_table is not None
-    a, b, rest = manager.route_table.virtual_hosts
+    a, b, rest = manager.routes.table.virtual_hosts
     action = a.routes[0].action
     assert isinstance(action, ForwardAction)
     assert action.retry_policy is not None

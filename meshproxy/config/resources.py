@@ -1,0 +1,70 @@
+"""Single resources, as discovery brings them: each is compiled by itself, and accepted or refused whole.
+
+What holds for a bootstrap holds here: the API's own rules on values, no field that nothing reads, every fault named
+with its place (a resource from a file has one) or else with its type and name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from meshproxy.config.clusters import compile_cluster
+from meshproxy.config.constraints import check_constraints
+from meshproxy.config.context import CompileContext, resource_context
+from meshproxy.config.endpoints import Assignment, compile_assignment
+from meshproxy.config.listeners import compile_listener
+from meshproxy.errors import ConfigError
+from meshproxy.model.cluster import ClusterConfig
+from meshproxy.model.discovery import Resource
+from meshproxy.model.listener import Listener
+from meshproxy.model.route import RouteTable
+from meshproxy.model.route_slot import RouteSlot
+from meshproxy.plugin.view import ConfigView
+
+T = TypeVar("T")
+
+
+def resource_view(resource: Resource) -> ConfigView:
+    """A view of a resource whose values are within the API's rules. Raises ConfigError."""
+    message = resource.message
+    source = "" if resource.place is not None else f"{message.DESCRIPTOR.name} '{resource.name}'"
+    problems, _ = check_constraints(message, resource.place, source=source)
+    if problems:
+        raise ConfigError(problems)
+    return ConfigView(message, place=resource.place, source=source)
+
+
+def _compile(resource: Resource, context: CompileContext, compile: Callable[[ConfigView, CompileContext], T]) -> T:
+    own = resource_context(context)
+    try:
+        view = resource_view(resource)
+        compiled = compile(view, own)
+        problems = [*own.problems, *view.unread_problems()]
+        if problems:
+            raise ConfigError(problems)
+    except ConfigError:
+        own.stats.close()
+        raise
+    return compiled
+
+
+def cluster_of(resource: Resource, context: CompileContext) -> ClusterConfig:
+    """A `Cluster`. Raises ConfigError."""
+    return _compile(resource, context, compile_cluster)
+
+
+def listener_of(resource: Resource, context: CompileContext) -> Listener:
+    """A `Listener`. Raises ConfigError."""
+    return _compile(resource, context, compile_listener)
+
+
+def assignment_of(resource: Resource, context: CompileContext) -> Assignment:
+    """A `ClusterLoadAssignment`. Raises ConfigError."""
+    return _compile(resource, context, lambda view, own: compile_assignment(view, own, names=False))
+
+
+def routes_of(resource: Resource, slot: RouteSlot) -> RouteTable:
+    """A `RouteConfiguration` for the connection manager of `slot`. Raises ConfigError."""
+    assert slot.compile is not None
+    return slot.compile(resource_view(resource))

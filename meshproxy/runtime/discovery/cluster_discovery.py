@@ -1,0 +1,250 @@
+"""Clusters that come and go: those of the bootstrap, those of CDS, and the endpoints of each that has them from EDS.
+
+A cluster that is new or changed *warms*: its endpoints are fetched, its names looked up, its hosts checked; until then
+the one that it replaces serves. A cluster whose message is the same as before isn't touched. Each resource is taken or
+refused by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from meshproxy.config.context import CompileContext
+from meshproxy.config.endpoints import Assignment
+from meshproxy.config.resources import assignment_of, cluster_of
+from meshproxy.errors import ConfigError, Problem
+from meshproxy.model.cluster import ClusterConfig
+from meshproxy.model.discovery import CLUSTER, ENDPOINTS, ConfigSource, Resource
+from meshproxy.runtime.discovery.target import Target
+from meshproxy.runtime.discovery.watch import Hub, Watch
+
+STATIC = "static"
+DYNAMIC = "dynamic"
+
+
+def packed(message: Any) -> bytes:
+    """A message as bytes that are equal when the messages are."""
+    packed: bytes = message.SerializeToString(deterministic=True)
+    return packed
+
+
+@dataclass(slots=True, eq=False)
+class ClusterEntry:
+    """One cluster in one version. raw: its message, packed. endpoints: what EDS said last, packed."""
+
+    config: ClusterConfig
+    message: Any
+    raw: bytes
+    origin: str
+    version: str
+    updated: float
+    watch: Watch | None = None
+    endpoints_message: Any = None
+    endpoints: bytes | None = None
+
+    @property
+    def name(self) -> str:
+        return self.config.name
+
+    def close(self) -> None:
+        """It is gone."""
+        if self.watch is not None:
+            self.watch.close()
+
+
+class ClusterDiscovery:
+    """All clusters by name. active: in force. warming: about to be. refused: name -> (message, error, wall clock)."""
+
+    def __init__(self, hub: Hub, context: CompileContext, target: Target) -> None:
+        self._hub = hub
+        self._context = context
+        self._target = target
+        self._clock = hub.host.clock
+        self.active: dict[str, ClusterEntry] = {}
+        self.warming: dict[str, ClusterEntry] = {}
+        self.refused: dict[str, tuple[Any, str, float]] = {}
+        self.version = ""
+        self.watch: Watch | None = None
+        self._awaited: set[str] = set()  # clusters of the bootstrap whose endpoints haven't come
+        self._when_warm: list[Callable[[], object]] = []
+        scope = hub.host.stats.scope("cluster_manager.")
+        self._scope = scope
+        self._added = scope.counter("cluster_added")
+        self._modified = scope.counter("cluster_modified")
+        self._removed = scope.counter("cluster_removed")
+        self._active_gauge = scope.gauge("active_clusters")
+        self._warming_gauge = scope.gauge("warming_clusters")
+
+    def adopt(self, config: ClusterConfig, message: Any) -> None:
+        """A cluster of the bootstrap, which is in force already but for its endpoints."""
+        entry = ClusterEntry(config, message, packed(message), STATIC, "", self._clock.wall())
+        self.active[config.name] = entry
+        if config.eds is not None:
+            self._awaited.add(config.name)
+            self._watch_endpoints(entry)
+            assert entry.watch is not None
+            entry.watch.when_settled(partial(self._came, config.name))
+
+    def _came(self, name: str) -> None:
+        self._awaited.discard(name)
+        self._tell_if_warm()
+
+    def subscribe(self, source: ConfigSource) -> Watch:
+        """Begin with CDS."""
+        apply = partial(self.apply, DYNAMIC)
+        self.watch = Watch(self._hub, CLUSTER, source, (), self._scope.scope("cds."), apply)
+        self.watch.start()
+        return self.watch
+
+    def when_warm(self, call: Callable[[], object]) -> None:
+        """Call back, maybe at once, when every cluster is warm."""
+        self._when_warm.append(call)
+        self._tell_if_warm()
+
+    def _tell_if_warm(self) -> None:
+        if self._when_warm and not self.warming and not self._awaited:
+            calls, self._when_warm = self._when_warm, []
+            for call in calls:
+                call()
+
+    def missing(self) -> list[str]:
+        """What a start still waits for, in words."""
+        waits = [f"cluster '{name}' is warming" for name in self.warming]
+        return waits + [f"the endpoints of cluster '{name}'" for name in self._awaited]
+
+    # What is new.
+
+    def apply(
+        self, origin: str, added: Sequence[Resource], removed: Sequence[str], full: bool, version: str
+    ) -> Mapping[str, str]:
+        """Put clusters of one origin into force. Returns what is wrong with those that were refused, by name."""
+        errors: dict[str, str] = {}
+        seen: set[str] = set()
+        self.version = version
+        for resource in added:
+            name = resource.name
+            if name in seen:
+                errors[name] = f"duplicate cluster {name} found"
+                continue
+            seen.add(name)
+            try:
+                self._set(resource, origin)
+                self.refused.pop(name, None)
+            except ConfigError as error:
+                errors[name] = str(error)
+                self.refused[name] = (resource.message, str(error), self._clock.wall())
+        known = {**self.warming, **self.active}
+        gone = [name for name, entry in known.items() if entry.origin == origin and name not in seen] if full else []
+        for name in (*gone, *removed):
+            if name in known and known[name].origin == origin:
+                self._remove(name)
+        self._count()
+        return errors
+
+    def _set(self, resource: Resource, origin: str) -> None:
+        """Raises ConfigError."""
+        name = resource.name
+        raw = packed(resource.message)
+        before = self.warming.get(name) or self.active.get(name)
+        if before is not None and (before.raw == raw or (before.origin == STATIC and origin == DYNAMIC)):
+            if name in self.warming and self.active.get(name) is not None and self.active[name].raw == raw:
+                self._cancel_warming(name)
+            return  # the same, or one of the bootstrap, which discovery can't change
+        if not name:
+            raise ConfigError(Problem("name", "a cluster needs a name"))
+        config = cluster_of(resource, self._context)
+        entry = ClusterEntry(config, resource.message, raw, origin, resource.version, self._clock.wall())
+        (self._added if before is None else self._modified).inc()
+        self._context.cluster_names.add(name)
+        self._cancel_warming(name)
+        self.warming[name] = entry
+        self._watch_endpoints(entry)
+        if entry.watch is None:
+            self._ready(entry)
+        else:
+            entry.watch.when_settled(partial(self._ready, entry))
+
+    def _cancel_warming(self, name: str) -> None:
+        entry = self.warming.pop(name, None)
+        if entry is not None:
+            entry.close()
+
+    def _ready(self, entry: ClusterEntry) -> None:
+        """It has its endpoints, or won't get any: it may warm where it runs."""
+        if self.warming.get(entry.name) is entry:
+            self._target.set_cluster(entry.config, entry.message, entry.endpoints_message, partial(self._warm, entry))
+
+    def _warm(self, entry: ClusterEntry) -> None:
+        name = entry.name
+        if self.warming.get(name) is not entry:
+            return
+        del self.warming[name]
+        before = self.active.get(name)
+        self.active[name] = entry
+        if before is not None:
+            before.close()
+        self._count()
+        self._tell_if_warm()
+
+    def _remove(self, name: str) -> None:
+        self._cancel_warming(name)
+        entry = self.active.pop(name, None)
+        if entry is not None:
+            entry.close()
+        self._context.cluster_names.discard(name)
+        self.refused.pop(name, None)
+        self._target.remove_cluster(name)
+        self._removed.inc()
+        self._tell_if_warm()
+
+    def _count(self) -> None:
+        self._active_gauge.set(len(self.active))
+        self._warming_gauge.set(len(self.warming))
+
+    # Endpoints.
+
+    def _watch_endpoints(self, entry: ClusterEntry) -> None:
+        eds = entry.config.eds
+        if eds is None:
+            return
+        scope = self._hub.host.stats.scope(f"cluster.{entry.config.alt_stat_name or entry.name}.")
+        entry.watch = Watch(
+            self._hub, ENDPOINTS, eds.source, (eds.name,), scope, partial(self._set_endpoints, entry, scope)
+        )
+        entry.watch.start()
+
+    def _set_endpoints(
+        self,
+        entry: ClusterEntry,
+        scope: Any,
+        added: Sequence[Resource],
+        removed: Sequence[str],
+        full: bool,
+        version: str,
+    ) -> Mapping[str, str]:
+        if not added:
+            scope.counter("update_empty").inc()  # neither news nor a removal: that comes with the cluster's own
+            return {}
+        resource = added[0]
+        raw = packed(resource.message)
+        if raw == entry.endpoints:
+            scope.counter("update_no_rebuild").inc()
+            return {}
+        try:
+            assignment = assignment_of(resource, self._context)
+        except ConfigError as error:
+            return {resource.name: str(error)}
+        entry.endpoints = raw
+        entry.endpoints_message = resource.message
+        entry.config = _with_endpoints(entry.config, assignment)
+        self._target.set_endpoints(
+            entry.name, assignment, resource.message, warming=self.warming.get(entry.name) is entry
+        )
+        return {}
+
+
+def _with_endpoints(config: ClusterConfig, assignment: Assignment) -> ClusterConfig:
+    return replace(config, endpoints=assignment.endpoints, overprovisioning_factor=assignment.overprovisioning_factor)

@@ -1,0 +1,100 @@
+"""Discovery as a whole: in which order what is fetched comes into force, at the start and after it.
+
+The order of the start is Envoy's: endpoints of the bootstrap's clusters, then CDS and the endpoints of its clusters,
+until all of them are warm; then LDS, with the route tables of all listeners. Nothing accepts before that is done, or
+the time for it is up (`initial_fetch_timeout`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from meshproxy.model.discovery import ConfigSource
+from meshproxy.model.snapshot import Snapshot
+from meshproxy.runtime.bind import open_addresses
+from meshproxy.runtime.configuration import Configuration
+from meshproxy.runtime.discovery.cluster_discovery import ClusterDiscovery
+from meshproxy.runtime.discovery.listener_discovery import ListenerDiscovery
+from meshproxy.runtime.discovery.route_discovery import RouteDiscovery
+from meshproxy.runtime.discovery.sources import Host, Source, Sources
+from meshproxy.runtime.discovery.target import Target
+from meshproxy.runtime.discovery.watch import Hub
+from meshproxy.runtime.options import Options
+
+
+class Discovery:
+    """What a process that owns the configuration has of it. copies: how many workers need listening sockets."""
+
+    def __init__(
+        self,
+        host: Host,
+        configuration: Configuration,
+        options: Options,
+        target: Target,
+        copies: int = 1,
+        make_remote: Callable[[ConfigSource, Host], Source] | None = None,
+    ) -> None:
+        self._configuration = configuration
+        self._copies = copies
+        self._loop = host.loop
+        self.sources = Sources(host, make_remote)
+        self.hub = Hub(host, self.sources)
+        context = configuration.context
+        self.routes = RouteDiscovery(self.hub, target)
+        self.clusters = ClusterDiscovery(self.hub, context, target)
+        self.listeners = ListenerDiscovery(self.hub, context, target, self.routes, copies, options.drain_time)
+        self._waiting = ""
+
+    async def prepare_clusters(self) -> None:
+        """Fetch what clusters need, and the clusters."""
+        static: Any = self._configuration.loaded.message
+        for message in static.static_resources.clusters:
+            self.clusters.adopt(self._configuration.snapshot.clusters[message.name], message)
+        await self._until(self.clusters.when_warm)
+        source = self._configuration.snapshot.dynamic.clusters
+        if source is not None:
+            self._waiting = "the clusters (CDS)"
+            await self._until(self.clusters.subscribe(source).when_settled)
+            self._waiting = ""
+            await self._until(self.clusters.when_warm)
+
+    async def prepare_listeners(self) -> None:
+        """Bind the bootstrap's listeners, fetch the others, and wait for what they need. Raises BindError."""
+        static: Any = self._configuration.loaded.message
+        messages = static.static_resources.listeners
+        for config, message in zip(self._configuration.snapshot.listeners, messages, strict=True):
+            sockets = open_addresses(config, self._copies, listening=False) if config.bind_to_port else None
+            self.listeners.adopt(config, message, sockets)
+        source = self._configuration.snapshot.dynamic.listeners
+        if source is not None:
+            self._waiting = "the listeners (LDS)"
+            await self._until(self.listeners.subscribe(source).when_settled)
+            self._waiting = ""
+        await self._until(self.listeners.when_warm)
+
+    async def _until(self, tell: Callable[[Callable[[], object]], None]) -> None:
+        done = asyncio.Event()
+        tell(done.set)
+        await done.wait()
+
+    def missing(self) -> list[str]:
+        """What a start still waits for, in words."""
+        waits = [f"waiting for {self._waiting}"] if self._waiting else []
+        return waits + self.clusters.missing() + self.listeners.missing()
+
+    def snapshot(self) -> Snapshot:
+        """The configuration as it is now in force."""
+        return replace(
+            self._configuration.snapshot,
+            clusters={name: entry.config for name, entry in self.clusters.active.items()},
+            listeners=tuple(entry.config for entry in self.listeners.active.values()),
+        )
+
+    def close(self) -> None:
+        """Fetch nothing any more."""
+        for watch in list(self.hub.watches):
+            watch.close()
+        self.sources.close()

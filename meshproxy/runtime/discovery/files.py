@@ -1,0 +1,190 @@
+"""Resources from a file: `path_config_source` (envoy.config.core.v3.PathConfigSource).
+
+The file is a DiscoveryResponse in YAML or JSON. It is read when somebody subscribes and whenever another file is moved
+to its place; reading happens in a thread, for a large file takes a while. A file that can't be read or parsed is
+counted and reported, and what ran goes on running.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from meshproxy.config.bootstrap_load import load_message, read_source
+from meshproxy.errors import ConfigError
+from meshproxy.model.discovery import Resource
+from meshproxy.plugin.view import TypedView
+from meshproxy.runtime.discovery.moves import FileWatch, Moves
+from meshproxy.runtime.discovery.names import resource_name
+from meshproxy.runtime.discovery.sources import Host, Sink
+
+_RESPONSE = "envoy.service.discovery.v3.DiscoveryResponse"
+_WRAPPER = "envoy.service.discovery.v3.Resource"
+
+
+class Undecodable(Exception):
+    """The file is a DiscoveryResponse, but what is in it isn't to be had."""
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a file said."""
+
+    version: str
+    resources: tuple[Resource, ...]
+    types: frozenset[str]
+
+
+def read_file(path: str) -> Content:
+    """Read and decode. Raises ConfigError for what can't be read, Undecodable for what makes no sense."""
+    view = load_message(_RESPONSE, [read_source(path)]).view
+    version = view.text("version_info")
+    for name in ("type_url", "nonce"):
+        view.text(name)
+    try:
+        entries = [_unwrap(entry, version) for entry in view.anys("resources")]
+    except ConfigError as error:
+        raise Undecodable(str(error)) from None
+    problems = view.unread_problems()
+    if problems:
+        raise Undecodable(str(problems[0]))
+    return Content(version, tuple(resource for resource, _ in entries), frozenset(name for _, name in entries))
+
+
+def _unwrap(entry: TypedView, version: str) -> tuple[Resource, str]:
+    """A resource and the full name of its type."""
+    name = ""
+    if entry.full_name == _WRAPPER:
+        wrapper = entry.message(_WRAPPER)
+        name = wrapper.text("name")
+        version = wrapper.text("version") or version
+        inner = wrapper.any("resource")
+        if inner is None:
+            wrapper.fail("no resource in it")
+        entry = inner
+    if entry.view is None:
+        entry.fail("a resource is a message of the API")
+    message = entry.view.raw()
+    return Resource(name or resource_name(message), version, message, entry.place), entry.full_name
+
+
+class FileSource:
+    """One file."""
+
+    def __init__(self, host: Host, path: str, watched_directory: str) -> None:
+        self._host = host
+        self._path = path
+        self._watched_directory = watched_directory
+        self._subscribers: dict[FileSubscription, None] = {}
+        self._watch: FileWatch | None = None
+        self._moves: Moves | None = None
+        self._reading: asyncio.Task[None] | None = None
+        self._waiting: list[FileSubscription] = []  # for the next reading
+
+    def subscribe(self, type_url: str, names: Sequence[str], sink: Sink) -> FileSubscription:
+        """See `Source`."""
+        subscription = FileSubscription(self, type_url.rpartition("/")[2], frozenset(names), sink)
+        self._subscribers[subscription] = None
+        if self._watch is None:
+            self._moves = Moves(self._host.loop)
+            self._watch = FileWatch(
+                self._host.loop, self._moves, self._path, self._watched_directory, self._read_for_all
+            )
+        self._read_for([subscription])
+        return subscription
+
+    def _read_for_all(self) -> None:
+        self._read_for(list(self._subscribers))
+
+    def _read_for(self, subscriptions: Sequence[FileSubscription]) -> None:
+        self._waiting += subscriptions
+        if self._reading is None:
+            self._reading = self._host.loop.create_task(self._read())
+
+    async def _read(self) -> None:
+        # One turn later, so that everybody who subscribes in this one is served by the same reading.
+        await asyncio.sleep(0)
+        while self._waiting:
+            waiting = list(dict.fromkeys(self._waiting))
+            self._waiting.clear()
+            outcome: Content | Exception
+            try:
+                if self._host.busy:
+                    outcome = await self._host.loop.run_in_executor(None, read_file, self._path)
+                else:
+                    outcome = read_file(self._path)
+            except (ConfigError, Undecodable) as error:
+                outcome = error
+            for subscription in waiting:
+                subscription.deliver(outcome)
+        self._reading = None
+
+    def describe(self) -> dict[str, Any]:
+        """See `Source`."""
+        return {"path": self._path, "subscriptions": len(self._subscribers)}
+
+    def forget(self, subscription: FileSubscription) -> None:
+        """It has been closed."""
+        self._subscribers.pop(subscription, None)
+        if not self._subscribers:
+            self._unwatch()
+
+    def _unwatch(self) -> None:
+        if self._watch is not None and self._moves is not None:
+            self._watch.close()
+            self._moves.close()
+            self._watch = self._moves = None
+
+    def close(self) -> None:
+        """See `Source`."""
+        self._subscribers.clear()
+        self._unwatch()
+        if self._reading is not None:
+            self._reading.cancel()
+            self._reading = None
+
+
+class FileSubscription:
+    """What one sink wants of the file."""
+
+    def __init__(self, source: FileSource, type_name: str, names: frozenset[str], sink: Sink) -> None:
+        self._source = source
+        self._type_name = type_name
+        self._names = names
+        self._sink = sink
+        self._closed = False
+
+    def deliver(self, outcome: Content | Exception) -> None:
+        """The file was read, or couldn't be."""
+        if self._closed:
+            return
+        sink = self._sink
+        sink.attempted()
+        if isinstance(outcome, Undecodable):
+            sink.failed("rejected", str(outcome))
+            return
+        if isinstance(outcome, Exception):
+            sink.failed("unreadable", str(outcome))
+            return
+        wrong = outcome.types - {self._type_name}
+        if wrong:
+            found = ", ".join(sorted(wrong))
+            sink.failed("rejected", f"{self._source._path}: {found} does not match the type {self._type_name}")
+            return
+        if not self._names:
+            sink.update(outcome.resources, (), full=True, version=outcome.version)
+            return
+        wanted = [resource for resource in outcome.resources if resource.name in self._names]
+        if outcome.resources and not wanted:
+            expected, found = ", ".join(sorted(self._names)), outcome.resources[0].name
+            message = f"Unexpected {self._type_name.rpartition('.')[2]} (expecting {expected}): {found}"
+            sink.failed("rejected", message)
+            return
+        sink.update(wanted, (), full=False, version=outcome.version)
+
+    def close(self) -> None:
+        """See `Subscription`."""
+        self._closed = True
+        self._source.forget(self)

@@ -1,0 +1,112 @@
+"""The two sides of discovery: who fetches resources (a `Source`), and who uses them (a `Sink`).
+
+Each thing that is discovered is one subscription with its own names: all listeners, all clusters, the endpoints of one
+cluster, one route table. That several of them travel on one stream, or stand in one file, is the source's business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from meshproxy.clock import Clock
+from meshproxy.model.discovery import ConfigSource, Resource
+from meshproxy.plugin.context import Logger
+from meshproxy.plugin.stats import StatsScope
+
+
+class Sink(Protocol):
+    """What a source calls. None of these raises."""
+
+    @property
+    def type_url(self) -> str: ...
+
+    def attempted(self) -> None:
+        """Count an attempt: of a stream the subscription and each outcome, of a file each reading."""
+
+    def update(
+        self, added: Sequence[Resource], removed: Sequence[str], *, full: bool, version: str
+    ) -> Mapping[str, str]:
+        """One response, applied before this returns. full: `added` is all there is.
+
+        Returns what is wrong with those that were refused, by name; the others are in force.
+        """
+
+    def failed(self, reason: str, detail: str) -> None:
+        """Nothing came. reason: "connection" (no stream), "unreadable" (a file) or "rejected" (not to be decoded)."""
+
+
+class Subscription(Protocol):
+    """What `Source.subscribe` gives."""
+
+    def close(self) -> None:
+        """The names aren't wanted any more; the sink isn't called again."""
+
+
+class Source(Protocol):
+    """A file, or a management server."""
+
+    def subscribe(self, type_url: str, names: Sequence[str], sink: Sink) -> Subscription:
+        """Begin to fetch; without names: everything of the type. The sink may be called before this returns."""
+
+    def describe(self) -> dict[str, Any]:
+        """What there is to know of it, as plain data."""
+
+    def close(self) -> None:
+        """Fetch nothing any more."""
+
+
+@dataclass(slots=True)
+class Host:
+    """What a source is given.
+
+    node: the message envoy.config.core.v3.Node. clusters: live ones, to reach management servers through. stats: the
+    root scope. busy: the loop carries traffic, so what takes long is done in a thread (a process that forks has none).
+    """
+
+    loop: asyncio.AbstractEventLoop
+    clock: Clock
+    rng: random.Random
+    log: Logger
+    node: Any
+    clusters: Any
+    stats: StatsScope
+    busy: bool = True
+
+
+class Sources:
+    """All sources of one process. make_remote: for kinds other than files."""
+
+    def __init__(self, host: Host, make_remote: Callable[[ConfigSource, Host], Source] | None = None) -> None:
+        self._host = host
+        self._make_remote = make_remote
+        self._sources: dict[tuple[str, str, str, Any], Source] = {}
+
+    def of(self, config: ConfigSource) -> Source:
+        """The source that `config` means; one for all that mean the same."""
+        key = (config.kind, config.path, config.watched_directory, config.api)
+        source = self._sources.get(key)
+        if source is None:
+            source = self._sources[key] = self._make(config)
+        return source
+
+    def _make(self, config: ConfigSource) -> Source:
+        if config.kind == "path":
+            from meshproxy.runtime.discovery.files import FileSource
+
+            return FileSource(self._host, config.path, config.watched_directory)
+        assert self._make_remote is not None  # refused when it was compiled
+        return self._make_remote(config, self._host)
+
+    def describe(self) -> list[dict[str, Any]]:
+        """Every source in use."""
+        return [source.describe() for source in self._sources.values()]
+
+    def close(self) -> None:
+        """Stop them all."""
+        for source in self._sources.values():
+            source.close()
+        self._sources.clear()

@@ -1,0 +1,173 @@
+"""Resources in files: what comes into force, what is refused, and that no request is lost meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from .discovery_rig import Files, Load, discovering
+from .program import Client, Program, Upstream
+
+
+async def _until(true: Callable[[], Awaitable[bool]], seconds: float = 10.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not await true():
+            await asyncio.sleep(0.02)
+
+
+async def _counted(program: Program, name: str, value: int) -> None:
+    async def there() -> bool:
+        return await program.statistic(name) >= value
+
+    await _until(there)
+
+
+async def test_each_kind_of_resource_changes_without_a_restart(tmp_path: Path) -> None:
+    files = Files(tmp_path)
+    async with Upstream(size=1) as one, Upstream(size=2) as two:
+        files.all(one.port)
+        async with discovering(files) as program:
+            client = await Client.connect(program.port)
+            status, fields, body = await client.get()
+            assert (status, fields["x-routes"], body) == (200, "1", b"x")
+
+            files.endpoints("2", two.port)
+            await _counted(program, "cluster.up.update_success", 2)
+            assert (await client.get())[2] == b"xx"
+
+            files.routes("2")
+            await _counted(program, "http.test.rds.routes.update_success", 2)
+            assert (await client.get())[1]["x-routes"] == "2"
+
+            files.endpoints("1", one.port, cluster="other")
+            files.clusters("2", "up", "other")
+            await _counted(program, "cluster_manager.cds.update_success", 2)
+            files.routes("3", cluster="other")
+            await _counted(program, "http.test.rds.routes.update_success", 3)
+            assert (await client.get())[2] == b"x"
+            assert await program.statistic("cluster_manager.cluster_added") == 2
+
+            files.clusters("3", "other")
+            await _counted(program, "cluster_manager.cluster_removed", 1)
+            assert await program.statistic("cluster_manager.active_clusters") == 1
+            assert (await client.get())[2] == b"x"
+
+
+async def test_a_chain_that_changes_drains_and_the_port_stays(tmp_path: Path) -> None:
+    files = Files(tmp_path)
+    async with Upstream() as upstream:
+        files.all(upstream.port)
+        async with discovering(files, "--drain-time-s", "2", "--drain-strategy", "immediate") as program:
+            old = await Client.connect(program.port)
+            assert "connection" not in (await old.get())[1]
+            files.listener("2", filters="server_name: other, ")
+            await _counted(program, "listener_manager.listener_in_place_updated", 1)
+            fresh = await Client.connect(program.port)
+            assert (await fresh.get())[1]["server"] == "other"
+            _, fields, _ = await old.get()
+            assert (fields["connection"], fields["server"]) == ("close", "envoy")
+
+
+async def test_a_listener_that_changes_hands_its_socket_over(tmp_path: Path) -> None:
+    files = Files(tmp_path)
+    async with Upstream() as upstream:
+        files.all(upstream.port)
+        async with discovering(files, "--drain-time-s", "1") as program:
+            idle = await Client.connect(program.port)
+            assert (await idle.get())[0] == 200
+            files.listener("2", more="per_connection_buffer_limit_bytes: 100000, ")
+            await _counted(program, "listener_manager.lds.update_success", 2)
+            assert await program.statistic("listener_manager.listener_modified") == 1
+            assert await program.statistic("listener_manager.listener_in_place_updated") == 0
+            assert await program.statistic("listener_manager.total_listeners_draining") == 1
+            fresh = await Client.connect(program.port)
+            assert (await fresh.get())[0] == 200
+            # What is left when the drain time is over is closed.
+            assert await asyncio.wait_for(idle.reader.read(), 4) == b""
+            assert await program.statistic("listener_manager.total_listeners_draining") == 0
+            assert (await fresh.get())[0] == 200
+
+
+async def test_a_removed_listener_ends_and_its_requests_do_not(tmp_path: Path) -> None:
+    files = Files(tmp_path)
+    async with Upstream(delay=0.5) as upstream:
+        files.all(upstream.port)
+        async with discovering(files) as program:
+            client = await Client.connect(program.port)
+            under_way = asyncio.create_task(client.get())
+            await asyncio.sleep(0.1)
+            files.put("lds", "version_info: '2'\nresources: []\n")
+            await _counted(program, "listener_manager.listener_removed", 1)
+            with pytest.raises(ConnectionRefusedError):
+                await asyncio.open_connection("127.0.0.1", program.port)
+            assert (await under_way)[0] == 200
+
+
+async def test_a_refused_resource_is_named_and_the_good_ones_beside_it_count(tmp_path: Path) -> None:
+    files = Files(tmp_path)
+    async with Upstream() as upstream:
+        files.all(upstream.port)
+        async with discovering(files) as program:
+            good = (tmp_path / "cds.yaml").read_text()
+            more = (
+                "- {'@type': type.googleapis.com/envoy.config.cluster.v3.Cluster, name: bad, type: EDS}\n"
+                "- {'@type': type.googleapis.com/envoy.config.cluster.v3.Cluster, name: new, type: STATIC}\n"
+            )
+            files.put("cds", good.replace("'1'", "'2'") + more)
+            await _counted(program, "cluster_manager.cds.update_rejected", 1)
+            assert await program.statistic("cluster_manager.cluster_added") == 2
+            assert "cannot create an EDS cluster without an EDS config" in program.output()
+            assert f"{tmp_path}/cds.yaml:4:" in program.output()
+            _, text = await program.ask("/stats?filter=cds.version_text")
+            assert text == 'cluster_manager.cds.version_text: "1"\n'
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_twenty_reloads_and_twenty_corrupt_ones_lose_no_request(tmp_path: Path, workers: int) -> None:
+    files = Files(tmp_path)
+    async with Upstream() as one, Upstream() as two:
+        files.all(one.port)
+        async with discovering(files, "--concurrency", str(workers), "--drain-time-s", "1") as program:
+            async with Load(program.port) as load:
+                for turn in range(20):
+                    files.endpoints(f"e{turn}", *((one.port, two.port)[: turn % 2 + 1]))
+                    files.clusters(f"c{turn}", "up", timeout=f"{turn + 2}s")
+                    files.routes(f"r{turn}")
+                    files.listener(f"l{turn}", more=f"per_connection_buffer_limit_bytes: {100000 + turn}, ")
+                    await _counted(program, "listener_manager.listener_modified", turn + 1)
+                    await asyncio.sleep(0.05)
+                kinds = ("cds", "lds", "rds", "eds-up")
+                texts = {name: (tmp_path / f"{name}.yaml").read_text() for name in kinds}
+                for turn in range(20):
+                    for name, text in texts.items():
+                        cut = text[: len(text) * (turn + 1) // 25] + "\n{"
+                        files.put(name, cut if turn % 2 else text.replace("resources:\n- {", "resources:\n- {foo: 1, "))
+                    await asyncio.sleep(0.05)
+                files.routes("last")
+                await _counted(program, "http.test.rds.routes.update_success", 22)
+                await asyncio.sleep(0.05)
+            assert load.failed == {}
+            assert load.seen["last"] > 0
+            assert load.done > 500
+            assert len(load.seen) > 15
+            assert await program.statistic("cluster_manager.cluster_modified") == 20
+            for scope in ("listener_manager.lds", "cluster_manager.cds", "http.test.rds.routes", "cluster.up"):
+                assert await program.statistic(f"{scope}.update_failure") >= 10
+
+
+async def test_endpoints_that_go_finish_their_requests(tmp_path: Path) -> None:
+    files = Files(tmp_path)
+    async with Upstream(delay=0.4) as one, Upstream() as two:
+        files.all(one.port)
+        async with discovering(files) as program:
+            clients = [await Client.connect(program.port) for _ in range(10)]
+            under_way = [asyncio.create_task(client.get()) for client in clients]
+            await asyncio.sleep(0.15)
+            files.endpoints("2", two.port)
+            await _counted(program, "cluster.up.update_success", 2)
+            assert [status for status, _, _ in await asyncio.gather(*under_way)] == [200] * 10
+            assert (await clients[0].get())[0] == 200
+            assert await program.statistic("cluster.up.membership_total") == 1
