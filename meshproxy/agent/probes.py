@@ -13,6 +13,7 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from meshproxy.agent.grpc_probe import check_health
 from meshproxy.agent.http import HttpError, Reply, Request, fetch, text_reply
 from meshproxy.errors import ConfigError, Problem
 
@@ -23,7 +24,10 @@ _MAX_BODY = 10 << 10
 
 @dataclass(frozen=True, slots=True)
 class Prober:
-    """One probe. kind: "http" or "tcp"; timeout in seconds; headers beside those of the kubelet's own request."""
+    """One probe. kind: "http", "tcp" or "grpc"; timeout in seconds.
+
+    path: for gRPC the name of the service. headers: beside those of the kubelet's own request.
+    """
 
     kind: str
     port: int
@@ -48,7 +52,7 @@ def read_probers(variables: Mapping[str, str]) -> dict[str, Prober]:
 
 def _prober(entry: Mapping[str, object]) -> Prober:
     timeout = float(str(entry.get("timeoutSeconds") or 1))
-    get, tcp = entry.get("httpGet"), entry.get("tcpSocket")
+    get, tcp, grpc = entry.get("httpGet"), entry.get("tcpSocket"), entry.get("grpc")
     if isinstance(get, dict):
         headers = tuple((str(field["name"]), str(field["value"])) for field in get.get("httpHeaders") or ())
         path = str(get.get("path") or "/")
@@ -63,7 +67,9 @@ def _prober(entry: Mapping[str, object]) -> Prober:
         )
     if isinstance(tcp, dict):
         return Prober("tcp", _port(tcp["port"]), str(tcp.get("host") or ""), timeout=timeout)
-    raise ValueError("a probe has neither httpGet nor tcpSocket")
+    if isinstance(grpc, dict):
+        return Prober("grpc", _port(grpc["port"]), path=str(grpc.get("service") or ""), timeout=timeout)
+    raise ValueError("a probe has neither httpGet nor tcpSocket nor grpc")
 
 
 def _port(value: object) -> int:
@@ -81,6 +87,9 @@ async def probe(prober: Prober, request: Request, application_ip: str) -> Reply:
                 _, writer = await asyncio.open_connection(host, prober.port)
             writer.close()
             return Reply(200)
+        if prober.kind == "grpc":
+            wrong = await check_health(host, prober.port, prober.path, prober.timeout)
+            return text_reply(f"{wrong}\n", 500) if wrong else Reply(200)
         return await _probe_http(prober, request, host)
     except (HttpError, OSError, TimeoutError) as error:
         return text_reply(f"{error or 'no answer in time'}\n", 500)

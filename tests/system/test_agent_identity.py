@@ -273,6 +273,28 @@ async def test_calls_end_with_the_peers_status(istiod: Istiod) -> None:
     server.close()
 
 
+async def test_a_grpc_probe_asks_for_the_services_health() -> None:
+    """The application is a grpcio server; the bytes are those of its health service."""
+    from meshproxy.agent.grpc_probe import check_health
+
+    answers = {b"": b"\x08\x01", b"\x0a\x03api": b"\x08\x02"}
+
+    async def check(request: bytes, context: object) -> bytes:
+        return answers[request]
+
+    server = grpc.aio.server()
+    method = grpc.unary_unary_rpc_method_handler(check)
+    handlers = grpc.method_handlers_generic_handler("grpc.health.v1.Health", {"Check": method})
+    server.add_generic_rpc_handlers([handlers])
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    assert await check_health("127.0.0.1", port, "", 5) == ""
+    assert await check_health("127.0.0.1", port, "api", 5) == "the service says that it doesn't serve"
+    assert "2" in await check_health("127.0.0.1", port, "x" * 300, 5)
+    await server.stop(0)
+    assert await check_health("127.0.0.1", port, "", 5) != ""
+
+
 async def test_a_call_without_an_answer_ends_in_time(istiod: Istiod) -> None:
     async def silent(call: object) -> None:
         await asyncio.sleep(60)

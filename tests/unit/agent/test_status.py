@@ -85,8 +85,10 @@ def test_probers() -> None:
             "timeoutSeconds": 3,
         },
         "/app-health/web/readyz": {"tcpSocket": {"port": 5432, "host": "127.0.0.9"}},
+        "/app-health/api/livez": {"grpc": {"port": 9000, "service": "api"}},
     }
     assert read_probers({"ISTIO_KUBE_APP_PROBERS": json.dumps(entries)}) == {
+        "/app-health/api/livez": Prober("grpc", 9000, "", "api"),
         "/app-health/web/livez": Prober("http", 8080, "", "/live", True, (("X-A", "b"),), 3.0),
         "/app-health/web/readyz": Prober("tcp", 5432, "127.0.0.9"),
     }
