@@ -45,7 +45,7 @@ class ResponsePipeline(Stream):
     _response_buffered_size: int = 0
     _response_whole_ends: bool = True
     _response_resume_at: int = 0
-    _response_end: bool = False
+    _response_trailers_position: int = -1
 
     # The head.
 
@@ -56,7 +56,7 @@ class ResponsePipeline(Stream):
         self.answered = True
         self.response = response
         self.response_code = response.status
-        self._response_end = end
+        self.response_end = end
         if self.plan.response_headers and not self.skip_response_hooks:
             self._pass_response_headers(0)
         else:
@@ -86,18 +86,18 @@ class ResponsePipeline(Stream):
                     return
             if self.done:
                 return
-            if plan.response_buffered and position in plan.response_buffered and not self._response_end:
+            if plan.response_buffered and position in plan.response_buffered and not self.response_end:
                 self._start_response_buffering(position, at)
                 return
         self.on_wire = True
-        self.encode_headers(response, self._response_end)
+        self.encode_headers(response, self.response_end)
         if self._response_queue:
             self._work_off_response()
 
     def _response_headers_resumed(self, position: int, at: int, _: Any, error: BaseException | None) -> None:
         if not self._release_response(position, error):
             return
-        if position in self.plan.response_buffered and not self._response_end:
+        if position in self.plan.response_buffered and not self.response_end:
             self._start_response_buffering(position, at)
         else:
             self._pass_response_headers(at)
@@ -267,7 +267,7 @@ class ResponsePipeline(Stream):
             return
         hooks = () if self.skip_response_hooks else self.plan.response_trailers
         while at < len(hooks):
-            position = hooks[at]
+            position = self._response_trailers_position = hooks[at]
             at += 1
             try:
                 result: Any = self.filters[position].on_response_trailers(trailers, self)
@@ -290,6 +290,12 @@ class ResponsePipeline(Stream):
         if self._release_response(position, error):
             self._pass_response_trailers(trailers, at)
             self.flush()
+
+    def add_response_body(self, data: bytes) -> None:
+        """See `Stream`."""
+        if data and not self.done:
+            passed = sum(position >= self._response_trailers_position for position in self.plan.response_body)
+            self._pass_response_body(data, False, passed)
 
     # Replies of our own.
 

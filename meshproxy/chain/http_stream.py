@@ -43,6 +43,7 @@ class FilterStream(ResponsePipeline):
     _request_waits: bool = False
     _request_queue: list[tuple[Piece, bool, int]] | None = None
     _buffering: int = -1
+    _request_trailers_position: int = -1
     _buffered: list[bytes] | None = None
     _buffered_size: int = 0
     _whole_ends: bool = True
@@ -307,6 +308,12 @@ class FilterStream(ResponsePipeline):
 
     # Trailers.
 
+    def add_request_body(self, data: bytes) -> None:
+        """See `Stream`."""
+        if data and not self.request_over:
+            passed = sum(position <= self._request_trailers_position for position in self.plan.request_body)
+            self._pass_request_body(data, False, passed)
+
     def _pass_request_trailers(self, trailers: Headers, at: int) -> None:
         if self._buffering >= 0:
             self._queue().append((trailers, True, at))
@@ -315,7 +322,7 @@ class FilterStream(ResponsePipeline):
             return
         hooks = self.plan.request_trailers
         while at < len(hooks):
-            position = hooks[at]
+            position = self._request_trailers_position = hooks[at]
             at += 1
             try:
                 result = self.filters[position].on_request_trailers(trailers, self)

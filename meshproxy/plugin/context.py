@@ -121,6 +121,7 @@ class Stream(StreamInfo, ABC):
     """One HTTP request and its response, as a filter sees them, and all that is known of it (`StreamInfo`).
 
     request: the head; may be changed until the router has sent it. request_end: the head was the whole request.
+    response_end: the head was the whole response.
     done: the stream is over; nothing can be sent any more.
     route: what the route table decided; None before that, or when nothing matched.
     cluster_name: the cluster that the route chose, weights included; a filter may choose another one.
@@ -129,6 +130,7 @@ class Stream(StreamInfo, ABC):
 
     request: RequestHeaders
     request_end: bool = True
+    response_end: bool = False
     done: bool = False
     route: Route | None = None
     cluster_name: str = ""
@@ -179,6 +181,14 @@ class Stream(StreamInfo, ABC):
     @abstractmethod
     def send_trailers(self, trailers: Headers) -> None:
         """End the response with trailers."""
+
+    @abstractmethod
+    def add_request_body(self, data: bytes) -> None:
+        """From `on_request_trailers`: send `data` on before the trailers, to the filters behind this one."""
+
+    @abstractmethod
+    def add_response_body(self, data: bytes) -> None:
+        """From `on_response_trailers`: send `data` on before the trailers, to the filters before this one."""
 
     @abstractmethod
     def send_informational(self, response: ResponseHeaders) -> None:

@@ -16,6 +16,7 @@ _LABEL = "a label; the extension is found by the type of its configuration, as i
 _ZONES = "routing by zone needs `cluster_manager.local_cluster_name`, which is refused: Envoy doesn't route so either"
 _DNS = "tunes c-ares' sockets; here each question has a socket of its own"
 _SHUTDOWN = "steers Envoy's own watchdog and crash handling, of which meshproxy has none"
+_CHUNKS = "sizes a buffer of Envoy's; output comes in bounded chunks here too"
 
 IGNORABLE: Final[dict[str, dict[str, str]]] = {
     "envoy.extensions.filters.http.router.v3.Router": {
@@ -24,6 +25,25 @@ IGNORABLE: Final[dict[str, dict[str, str]]] = {
     },
     "envoy.extensions.filters.http.jwt_authn.v3.JwksAsyncFetch": {
         "fast_listener": "keys are fetched when the first request needs them, so no listener waits for them",
+    },
+    "envoy.extensions.compression.gzip.compressor.v3.Gzip": {
+        "chunk_size": _CHUNKS,
+    },
+    "envoy.extensions.compression.gzip.decompressor.v3.Gzip": {
+        "chunk_size": _CHUNKS,
+    },
+    "envoy.extensions.compression.brotli.compressor.v3.Brotli": {
+        "chunk_size": _CHUNKS,
+    },
+    "envoy.extensions.compression.brotli.decompressor.v3.Brotli": {
+        "chunk_size": _CHUNKS,
+        "disable_ring_buffer_reallocation": _CHUNKS,
+    },
+    "envoy.extensions.compression.zstd.compressor.v3.Zstd": {
+        "chunk_size": _CHUNKS,
+    },
+    "envoy.extensions.compression.zstd.decompressor.v3.Zstd": {
+        "chunk_size": _CHUNKS,
     },
     "stats.PluginConfig": {
         "tcp_reporting_duration": "a connection is told of when it ends, as in Istio where the peer has told nothing",

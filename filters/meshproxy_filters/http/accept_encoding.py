@@ -1,0 +1,46 @@
+"""Which encoding a client wants of those that there are (RFC 9110 section 12.5.3), decided as Envoy does."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+_NUMBER = re.compile(r"[0-9]{0,6}\.?[0-9]{0,9}\Z")
+
+
+def parse_encodings(text: str) -> list[tuple[str, float]]:
+    """(encoding, quality) in the order of `accept-encoding`; those with a quality that is no number are left out.
+
+    Names are as written: like Envoy's, our clients get `gzip` only if they say it in lower case.
+    """
+    pairs = []
+    for token in text.split(",")[:100]:
+        name, _, parameters = token.partition(";")
+        quality = 1.0
+        if parameters:
+            value = parameters.partition("=")[2].strip()
+            if not value or not _NUMBER.match(value) or value == ".":
+                continue
+            quality = float(value)
+        pairs.append((name.strip(), quality))
+    return pairs
+
+
+def choose_encoding(text: str, available: Sequence[str], first: Sequence[str] = ()) -> tuple[str, str]:
+    """The encoding ("identity" for none), and why: "valid", "identity", "wildcard" or "invalid".
+
+    available: in the order of the filters. first: of them, those that win among equals.
+    """
+    choice, best = "identity", 0.0
+    for name, quality in parse_encodings(text):
+        if name not in ("identity", "*") and name not in available:
+            continue
+        if quality > best or (quality == best and best > 0 and name in first and choice not in first):
+            choice, best = name, quality
+    if not best:
+        return "identity", "invalid"
+    if choice == "identity":
+        return choice, "identity"
+    if choice == "*":
+        return (available[0], "wildcard") if available else ("identity", "invalid")
+    return choice, "valid"
