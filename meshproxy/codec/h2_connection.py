@@ -31,8 +31,8 @@ from meshproxy.model.codec import Http2Options
 
 #: The block of a message that is too large is taken up to so many times the limit, so that only its stream fails.
 BLOCK_SLACK = 4
-#: How much a server does for one client before others have their turn: a frame is one, and so are 32 bytes of it; a
-#: head is as much as HEAD_COST more. This is about two milliseconds.
+#: How much a server does for one client before others have their turn: a frame is one, a head HEAD_COST more, and so is
+#: each 32 bytes of it. This is about two milliseconds.
 TURN = 2000
 HEAD_COST = 40
 
@@ -148,9 +148,9 @@ class Http2Codec(Control):
             position = end
             kind = word & 255
             sid &= 0x7FFFFFFF
-            left -= 1 + (length >> 5)
+            left -= 1
             if kind == h2.HEADERS and self._block is None:
-                left -= HEAD_COST
+                left -= HEAD_COST + (length >> 5)
                 self._read_headers(flags, sid, data[start:end])
             elif kind == h2.DATA and self._block is None:
                 self._read_data(flags, sid, data[start:end])

@@ -55,19 +55,19 @@ class ResetBudget:
 
 
 class PrematureResets:
-    """Streams that ended soon and without an answer, against all that ended."""
+    """Streams that ended soon and without an answer, against all that `ended`."""
 
-    __slots__ = ("_ended", "_premature")
+    __slots__ = ("_premature", "ended")
 
     def __init__(self) -> None:
-        self._ended = 0
+        self.ended = 0
         self._premature = 0
 
     def add(self, premature: bool) -> bool:
         """One more stream has ended; false: most of them were reset."""
-        self._ended += 1
+        self.ended += 1
         if not premature:
             return True
         self._premature += 1
         # Before there are enough to judge, the bad ones are enough if the good ones could no longer outnumber them.
-        return self._premature * 2 < max(self._ended, PREMATURE_RESET_TOTAL)
+        return self._premature * 2 < max(self.ended, PREMATURE_RESET_TOTAL)

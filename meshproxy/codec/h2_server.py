@@ -106,7 +106,11 @@ class Http2ServerCodec(Http2Codec):
 
     def _close(self, stream: Stream, reset: bool) -> None:
         super()._close(stream, reset)
-        self._count_end(reset and not stream.answered and self._now() - stream.created < PREMATURE_RESET_LIFETIME)
+        if reset:
+            soon = self._now() - stream.created < PREMATURE_RESET_LIFETIME
+            self._count_end(soon and not stream.answered)
+        else:
+            self._premature.ended += 1
 
     def _count_end(self, premature: bool) -> None:
         """Most streams are reset before they could be answered (CVE-2023-44487): whoever does that wants no answers."""

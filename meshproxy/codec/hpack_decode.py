@@ -17,7 +17,7 @@ from collections import deque
 from sys import intern
 
 from meshproxy.codec.field_lines import has_control, is_token
-from meshproxy.codec.hpack_huffman import ROOT, HuffmanError
+from meshproxy.codec.hpack_huffman import HuffmanError
 from meshproxy.codec.hpack_huffman import decode as huffman_decode
 from meshproxy.codec.hpack_static import FIELDS, FIRST_DYNAMIC, Field, HpackError, decode_integer
 
@@ -138,13 +138,7 @@ class Decoder:
                 stop = position + length
                 if stop > end:
                     raise HpackError("a string is longer than its block")
-                value = ""
-                row = ROOT
-                for code in block[position:stop]:
-                    part, row = row[code]
-                    value += part
-                if not row.final:
-                    raise HpackError("the padding of a string is wrong")
+                value = huffman_decode(block[position:stop])
             position = stop
             # isprintable() refuses more than it must, and strip() returns the very same object if nothing is to strip.
             if (not value.isprintable() and has_control(value)) or value.strip(" \t") is not value:

@@ -108,17 +108,22 @@ class Encoder:
 
         Names are lower-case; names and values Latin-1.
         """
-        out = [start]
+        out = bytearray(start)
         if self._resize:
-            out.insert(0, b"".join(encode_integer(size, 5, 0x20) for size in dict.fromkeys(self._resize)))
+            out[:0] = b"".join(encode_integer(size, 5, 0x20) for size in dict.fromkeys(self._resize))
             self._resize = []
         append = out.append
         number_of = self._numbers.get
+        # The first byte of an index; 255 and more has others behind it.
+        base = self._base + 128
         for field in fields:
             number = number_of(field)
             if number is not None:
-                index = self._base - number
-                append(_BYTES[128 + index] if index < 127 else encode_integer(index, 7, 0x80))
+                first = base - number
+                if first < 255:
+                    append(first)
+                else:
+                    out += encode_integer(first - 128, 7, 0x80)
                 continue
             name, value = field
             literal, indexed, may_repeat = _rules.get(name) or _rule(name)
@@ -130,21 +135,25 @@ class Encoder:
                 if key in candidates and len(value) <= LONGEST_INDEXED_VALUE:
                     index = FIELD_INDEX.get(field, 0)
                     if index:
-                        append(_BYTES[128 + index])
+                        append(128 + index)
                         continue
-                    append(indexed)
-                    append(_string(value))
+                    out += indexed
+                    out += _string(value)
                     self._insert(field)
+                    base = self._base + 128
                     continue
                 if len(candidates) >= CANDIDATES:
                     candidates.clear()
                 candidates.add(key)
-            append(literal)
+            out += literal
             raw = value.encode("latin-1")
             length = len(raw)
-            append(_BYTES[length] if length < 127 else encode_integer(length, 7, 0))
-            append(raw)
-        return b"".join(out)
+            if length < 127:
+                append(length)
+            else:
+                out += encode_integer(length, 7, 0)
+            out += raw
+        return bytes(out)
 
     def _insert(self, field: Field) -> None:
         self._base += 1

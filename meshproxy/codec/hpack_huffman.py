@@ -2,12 +2,14 @@
 
 The code is canonical: sorted by length, then by symbol, the codes count upwards, so the lengths say it all.
 
-Decoding goes byte by byte, not bit by bit: a *row* is a node of the code tree in the middle of a symbol, and row[byte]
-is the text that the byte completes and the row where it ends. There are 256 rows with 256 cells each; a cell is made
-when it's first needed, so a program that sees ordinary text has a few thousand of them.
+Decoding goes byte by byte, not bit by bit: a *row* belongs to a node of the code tree in the middle of a symbol, and
+row[byte] is the text that the byte completes, and the row of the node where it ends. Rows are plain lists, the quickest
+there is, and a row is filled when it's first needed: empty until then, so a look-up in it raises IndexError.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 # The symbols of each length. EOS (256) has 30 bits too, the last of them all.
 _SYMBOLS = {
@@ -51,65 +53,64 @@ def _codes() -> dict[int, str]:
 
 
 _CODES = _codes()
-_SYMBOL_OF = {bits: chr(symbol) for symbol, bits in _CODES.items()}
-_PADDING = frozenset("1" * n for n in range(8))
+_EOS = "1" * 30
+
+# text and row, or None for EOS; behind the 256 cells: may a string end here? (mypy can't say that in one type)
+_Row = list[Any]
 
 
 class HuffmanError(ValueError):
     """The bits are no legal coded string: EOS within, or a padding that is too long or not of ones."""
 
 
-class Row(dict[int, "tuple[str, Row]"]):
-    """A node of the code tree: byte -> (text that it completes, node where it ends).
-
-    bits: the way to this node. final: may a string end here?
-    """
-
-    __slots__ = ("bits", "final")
-
-    def __init__(self, bits: str) -> None:
-        super().__init__()
-        self.bits = bits
-        self.final = bits in _PADDING
-
-    def __missing__(self, byte: int) -> tuple[str, Row]:
-        text = ""
-        bits = self.bits
-        for bit in f"{byte:08b}":
-            bits += bit
-            symbol = _SYMBOL_OF.get(bits)
-            if symbol is not None:
-                text += symbol
-                bits = ""
-            elif len(bits) == 30:
-                raise HuffmanError("EOS in a string")
-        cell = self[byte] = (text, _row(bits))
-        return cell
+def _tree() -> dict[str, str | None]:
+    """Bits on the way to a node -> None; bits of a symbol -> its character."""
+    tree: dict[str, str | None] = {bits: chr(symbol) for symbol, bits in _CODES.items()}
+    tree[_EOS] = ""
+    for bits in list(tree):
+        for length in range(len(bits)):
+            tree[bits[:length]] = None
+    return tree
 
 
-_rows: dict[str, Row] = {}
+_TREE = _tree()
+_ROWS: dict[str, _Row] = {bits: [] for bits, symbol in _TREE.items() if symbol is None}
+_BITS_OF = {id(row): bits for bits, row in _ROWS.items()}
+_ROOT = _ROWS[""]
 
 
-def _row(bits: str) -> Row:
-    row = _rows.get(bits)
-    if row is None:
-        row = _rows[bits] = Row(bits)
-    return row
-
-
-ROOT = _row("")
+def _fill(row: _Row) -> None:
+    """Make the cells of a row: go down the tree along each of the 256 ways."""
+    ends = [("", _BITS_OF[id(row)])]
+    for _ in range(8):
+        after = []
+        for text, bits in ends:
+            for bit in "01":
+                way = bits + bit
+                symbol = _TREE.get(way)
+                after.append((text, way) if symbol is None else (text + symbol, "" if way != _EOS else _EOS))
+        ends = after
+    row.extend((text, _ROWS[bits]) if bits in _ROWS else None for text, bits in ends)
+    row.append(len(_BITS_OF[id(row)]) < 8 and "0" not in _BITS_OF[id(row)])
 
 
 def decode(data: bytes) -> str:
     """The coded string as Latin-1 text. Raises HuffmanError."""
-    text = ""
-    row = ROOT
-    for byte in data:
-        part, row = row[byte]
-        text += part
-    if not row.final:
+    while True:
+        text = ""
+        row = _ROOT
+        try:
+            for byte in data:
+                part, row = row[byte]
+                text += part
+            if row[256]:
+                return text
+        except IndexError:
+            _fill(row)
+            continue
+        except TypeError:
+            raise HuffmanError("EOS in a string") from None
         raise HuffmanError("the padding of a string is wrong")
-    return text
 
 
 def encode(text: str) -> bytes:
