@@ -123,7 +123,7 @@ def _compile_upgrades(view: ConfigView, stats: StatsScope, context: CompileConte
             kind = entry.text("upgrade_type").lower()
             if kind in upgrades:
                 entry.fail(f"multiple upgrade configs with the same name: '{kind}'", "upgrade_type")
-            if kind in ("connect", "connect-udp"):
+            if kind == "connect-udp":
                 entry.fail(f"{kind.upper()} isn't supported by meshproxy", "upgrade_type")
             filters = compile_http_filters(entry, "filters", stats, context) if entry.views("filters") else None
             upgrades[kind] = UpgradeConfig(entry.boolean("enabled", True), filters)

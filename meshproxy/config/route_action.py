@@ -99,7 +99,7 @@ def _compile_forward(view: ConfigView, match: PathMatch, around: Surroundings) -
         rewrite_path=_compile_path_rewrite(view, match),
         append_x_forwarded_host=view.boolean("append_x_forwarded_host"),
         priority=view.enum("priority"),
-        upgrades=_compile_upgrades(view),
+        **_compile_upgrades(view),
         metadata_match=compile_subset_metadata(view, "metadata_match"),
         hash_policy=compile_hash_policies(view.views("hash_policy")),
     )
@@ -195,16 +195,24 @@ def _compile_path_rewrite(view: ConfigView, match: PathMatch) -> PathRewrite | N
     return prefix_rewriter(match, wire_text(prefix)) if prefix else None
 
 
-def _compile_upgrades(view: ConfigView) -> Mapping[str, bool]:
+def _compile_upgrades(view: ConfigView) -> dict[str, Any]:
     upgrades: dict[str, bool] = {}
+    ends_connect = False
     for entry in view.views("upgrade_configs"):
         kind = entry.text("upgrade_type").lower()
         if kind in upgrades:
             entry.fail(f"duplicate upgrade {entry.text('upgrade_type')}", "upgrade_type")
-        if entry.has("connect_config"):
-            entry.fail("CONNECT isn't supported by meshproxy", "connect_config")
         upgrades[kind] = entry.boolean("enabled", True)
-    return upgrades
+        connect = entry.view("connect_config")
+        if connect is not None:
+            if kind != "connect":
+                entry.fail("only CONNECT can have one", "connect_config")
+            if connect.boolean("allow_post"):
+                connect.fail("tunnels of POST aren't supported by meshproxy", "allow_post")
+            if connect.has("proxy_protocol_config"):
+                connect.fail("PROXY protocol to a host isn't supported by meshproxy", "proxy_protocol_config")
+            ends_connect = True
+    return {"upgrades": upgrades, "ends_connect": ends_connect}
 
 
 def _compile_redirect(view: ConfigView, match: PathMatch) -> RedirectAction:

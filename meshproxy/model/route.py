@@ -87,6 +87,7 @@ class ForwardAction:
 
     timeout: seconds for the whole response, 0 for none. idle_timeout: None inherits the connection manager's.
     max_stream_duration, grpc_timeout_header_max, grpc_timeout_header_offset: None when unset.
+    ends_connect: CONNECT goes no further than here: the tunnel's bytes go raw to a host (`connect_config`).
     hedges: `hedge_on_per_try_timeout`: an attempt that takes too long goes on beside the next one.
     """
 
@@ -112,6 +113,7 @@ class ForwardAction:
     append_x_forwarded_host: bool = False
     priority: str = "DEFAULT"
     upgrades: Mapping[str, bool] = field(default_factory=dict)
+    ends_connect: bool = False
     metadata_match: Mapping[str, Any] | None = None
     hash_policy: HashPolicy | None = None
 

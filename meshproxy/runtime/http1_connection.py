@@ -222,7 +222,7 @@ class Http1Connection(DownstreamConnection):
         delay = self.manager.config.delayed_close_timeout
         if stream.raw:
             self.stream = None
-            self._close(delay if cut else 0.0)
+            self._close(delay)
         elif cut or stream.replied or stream.raw_wanted or not stream.request_received:
             self._close(delay)
         else:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from meshproxy.codec.h2_frames import NO_ERROR
 from meshproxy.codec.h2_server import Http2ServerCodec
 from meshproxy.errors import ProtocolError
 from meshproxy.headers import Headers, RequestHeaders
@@ -40,7 +39,7 @@ class Http2Connection(DownstreamConnection):
         self._reading = False
         self._read_on: list[Http2ServerStream] = []
         self._unread = False
-        self._unfinished: list[int] = []
+        self._unfinished: list[tuple[int, int]] = []
         self._requests = 0
         self._ending = False
 
@@ -109,8 +108,8 @@ class Http2Connection(DownstreamConnection):
 
     def _write_out(self) -> None:
         if self._unfinished:
-            for sid in self._unfinished:
-                self.wire.reset_stream(sid, NO_ERROR)
+            for sid, code in self._unfinished:
+                self.wire.reset_stream(sid, code)
             self._unfinished.clear()
         data = self.wire.take()
         if data and not self.connection.closed:
@@ -271,7 +270,7 @@ class Http2Connection(DownstreamConnection):
         self._last_end = stream.end
         if not cut and (not stream.request_received or stream.early is not None):
             # Whatever else the client has to say, nobody waits for it, unless it says so in this very turn.
-            self._unfinished.append(stream.sid)
+            self._unfinished.append((stream.sid, stream.tunnel_code()))
             self.on_output()
 
     # Timers of the connection.

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from meshproxy.codec.h2_frames import CONNECT_ERROR, INTERNAL_ERROR
+from meshproxy.codec.h2_frames import CONNECT_ERROR, INTERNAL_ERROR, NO_ERROR
 from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
 from meshproxy.runtime.http_stream import HttpServerStream
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 BY_STREAM, BY_CONNECTION, BY_HOOK = 1, 2, 4
 """Why the response has to wait: the stream's queue is full, the connection's is, or a hook has the response."""
+
+_HOSTS_FAULTS = frozenset(("UC", "UF"))
 
 
 class Http2ServerStream(HttpServerStream):
@@ -154,9 +156,14 @@ class Http2ServerStream(HttpServerStream):
         """The connection writes once per turn of the loop; see `Http2Connection.on_output`."""
 
     def cut(self) -> None:
-        # A tunnel's end has a code of its own (RFC 9113 section 8.5).
-        self.owner.wire.reset_stream(self.sid, CONNECT_ERROR if self.raw else INTERNAL_ERROR)
+        self.owner.wire.reset_stream(self.sid, INTERNAL_ERROR if self.tunnel_code() == NO_ERROR else CONNECT_ERROR)
         self._finish(self.owner.worker.loop.time(), cut=True)
+
+    def tunnel_code(self) -> int:
+        """CONNECT_ERROR if the stream was to be a tunnel and its host is to blame (RFC 9113 section 8.5)."""
+        if self.raw_wanted and not _HOSTS_FAULTS.isdisjoint(self.flags.split(",")):
+            return CONNECT_ERROR
+        return NO_ERROR
 
     def _finish(self, now: float, cut: bool = False) -> None:
         """The response has been handed over: tell everybody."""

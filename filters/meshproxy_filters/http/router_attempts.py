@@ -17,6 +17,7 @@ from meshproxy.plugin.replies import NO_HEALTHY_UPSTREAM, RESPONSE_TIMEOUT, Loca
 from meshproxy.plugin.upstream import Cluster, HttpUpstream, HttpUpstreamSink
 from meshproxy_filters.http.router_again import Again
 from meshproxy_filters.http.router_hedge import Contender
+from meshproxy_filters.http.router_tunnel import ConnectTunnel
 
 
 class Attempts(Again):
@@ -57,7 +58,10 @@ class Attempts(Again):
             self._counts.total += 1
         end = stream.request_end or (self._ended and not self._kept)
         sink: HttpUpstreamSink = self if self._race is None else self._race.enter(host)
-        upstream = cluster.request(host, stream.request, end, sink, priority=action.priority)
+        if action.ends_connect and stream.request.method == "CONNECT":
+            upstream: HttpUpstream = ConnectTunnel(cluster, host, sink)
+        else:
+            upstream = cluster.request(host, stream.request, end, sink, priority=action.priority)
         if self._host is None or stream.done:
             return  # it failed before `request` returned
         if self._upstream is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from .. import known
-from ..case import OK, REFUSE, Act, Case, Client, Op, Upstream, Wait, admin, answer, answers, client, get
+from ..case import OK, REFUSE, Act, Case, Client, Op, Upstream, Wait, admin, answer, answers, client, get, raw
 from ..h2_wire import (
     data,
     frame,
@@ -30,6 +30,18 @@ FLOODS = r"^http\.$case\.downstream_(cx_protocol_error|rq_rx_reset):"
 def h2(*ops: Op, **options: object) -> tuple[Client, ...]:
     """One client that begins as it should, then plays `ops`."""
     return (client(hello(), 0.1, ACKNOWLEDGED, *ops, h2=True, **options),)
+
+
+CONNECT = """
+- match: {connect_matcher: {}}
+  route: {cluster: $up, upgrade_configs: [{upgrade_type: CONNECT, connect_config: {}}]}
+- {match: {prefix: /}, route: {cluster: $up}}
+"""
+TUNNELS = "{http2_protocol_options: {allow_connect: true}, upgrade_configs: [{upgrade_type: CONNECT}]}"
+
+
+def connect(*ops: Op) -> tuple[Client, ...]:
+    return h2(head(1, (":method", "CONNECT"), (":authority", "h.test:80"), end=False), *ops)
 
 
 CASES = [
@@ -512,5 +524,92 @@ CASES = [
         timing=False,
         flat_upstream=True,
         alone=True,
+    ),
+    Case(
+        "h2-connect",
+        clients=connect(Wait("hello"), data(1, b"ping"), Wait("ping")),
+        routes=CONNECT,
+        hcm=TUNNELS,
+        upstreams=raw("hello", Act.ECHO),
+        stats=STATS,
+    ),
+    Case(
+        "h2-connect-data-at-once",
+        clients=connect(data(1, b"ping"), Wait("ping")),
+        routes=CONNECT,
+        hcm=TUNNELS,
+        upstreams=raw(Act.ECHO),
+    ),
+    Case(
+        "h2-connect-client-ends",
+        clients=h2(
+            head(1, (":method", "CONNECT"), (":authority", "h.test:80"), end=False),
+            0.2,
+            data(1, b"ping", end=True),
+            quiet=2.5,
+        ),
+        routes=CONNECT,
+        hcm=TUNNELS,
+        upstreams=raw(Act.WAIT_EOF, "bye", Act.CLOSE),
+        stats=STATS,
+        upstream_end=True,
+    ),
+    Case(
+        "h2-connect-host-ends",
+        clients=connect(0.2, data(1, b"x")),
+        routes=CONNECT,
+        hcm=TUNNELS,
+        upstreams=raw("bye", Act.CLOSE),
+        stats=STATS,
+    ),
+    Case(
+        "h2-connect-host-resets",
+        clients=connect(0.2, data(1, b"x")),
+        routes=CONNECT,
+        hcm=TUNNELS,
+        upstreams=raw("bye", 0.1, Act.RESET),
+        stats=STATS,
+    ),
+    Case(
+        "h2-connect-client-resets",
+        clients=connect(Wait("hello"), reset(1)),
+        routes=CONNECT,
+        hcm=TUNNELS,
+        upstreams=raw("hello", 1.0),
+        upstream_end=True,
+        timing=False,
+    ),
+    Case("h2-connect-refused", clients=connect(), routes=CONNECT, hcm=TUNNELS, upstreams=REFUSE, stats=STATS),
+    Case("h2-connect-not-allowed", clients=connect(), routes=CONNECT, stats=STATS),
+    Case("h2-connect-not-a-route-of-get", clients=h2(h2get()), routes=CONNECT, hcm=TUNNELS),
+    Case(
+        "h2-connect-passed-on",
+        clients=connect(Wait("hello"), data(1, b"ping"), Wait("ping")),
+        routes="- {match: {connect_matcher: {}}, route: {cluster: $up}}",
+        hcm=TUNNELS,
+        upstreams=answer(Act.RAW, "HTTP/1.1 200 OK\r\n\r\n", "hello", Act.ECHO, at="head"),
+    ),
+    Case(
+        "h1-connect",
+        ("CONNECT h.test:80 HTTP/1.1\r\nhost: h.test:80\r\n\r\n", Wait("hello"), "ping", Wait("ping")),
+        routes=CONNECT,
+        hcm=TUNNELS,
+        upstreams=raw("hello", Act.ECHO),
+        stats=STATS,
+    ),
+    Case(
+        "h1-connect-host-ends",
+        ("CONNECT h.test:80 HTTP/1.1\r\nhost: h.test:80\r\n\r\n", Wait("bye"), "x"),
+        routes=CONNECT,
+        hcm=TUNNELS,
+        upstreams=raw("bye", Act.CLOSE),
+        stats=STATS,
+    ),
+    Case(
+        "h1-connect-refused",
+        "CONNECT h.test:80 HTTP/1.1\r\nhost: h.test:80\r\n\r\n",
+        routes=CONNECT,
+        hcm=TUNNELS,
+        upstreams=REFUSE,
     ),
 ]
