@@ -297,7 +297,8 @@ class Http2Codec(Control):
         if stream.expected > 0:
             self._wrong_length(stream.sid)
             return
-        self._sink.on_count("trailers")
+        if self.is_server:
+            self._sink.on_count("trailers")
         self._end_remote(stream)
         self._sink.on_stream_trailers(stream.sid, trailers)
 
@@ -342,8 +343,7 @@ class Http2Codec(Control):
         if size != length:
             self.consumed(sid, length - size)
         if not stream.answered and not self.is_server:
-            self._message_fault(sid, violation("DATA ahead of the head"))
-            return
+            raise Fault(h2.PROTOCOL_ERROR, "DATA ahead of the head")
         if stream.expected >= 0:
             stream.expected -= size
             if stream.expected < 0 or (end and stream.expected):

@@ -34,7 +34,7 @@ def compile_common_options(view: ConfigView | None, *, upstream: bool) -> Common
         max_connection_duration=view.seconds("max_connection_duration", 0.0),
         max_headers_count=view.integer("max_headers_count", 100),
         max_response_headers_kb=view.integer("max_response_headers_kb") if upstream else 0,
-        max_stream_duration=0.0 if upstream else view.seconds("max_stream_duration", 0.0),
+        max_stream_duration=view.seconds("max_stream_duration", 0.0),
         underscores="ALLOW" if upstream else cast(Underscores, view.enum("headers_with_underscores_action")),
         max_requests_per_connection=view.integer("max_requests_per_connection"),
     )

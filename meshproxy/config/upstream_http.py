@@ -5,23 +5,29 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from meshproxy.config.http_options import CommonOptions, compile_common_options, compile_http1_options
+from meshproxy.config.http_options import (
+    CommonOptions,
+    compile_common_options,
+    compile_http1_options,
+    compile_http2_options,
+)
 from meshproxy.config.tls import compile_auto_sni
-from meshproxy.model.cluster import AutoSni
-from meshproxy.model.codec import Http1Options
+from meshproxy.model.cluster import AutoSni, UpstreamProtocol
+from meshproxy.model.codec import Http1Options, Http2Options
 from meshproxy.plugin.view import ConfigView
 
 HTTP_PROTOCOL_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-_DEFAULT_RESPONSE_HEADERS_KB = 80
+_DEFAULT_RESPONSE_HEADERS_KB = {"http_protocol_options": 80, "http2_protocol_options": 60}
 
 
 @dataclass(frozen=True, slots=True)
 class UpstreamHttp:
-    """protocol: "HTTP1" or "DOWNSTREAM", which is the same as long as only HTTP/1 is served."""
+    """See `ClusterConfig` for the fields."""
 
     common: CommonOptions
     http1: Http1Options
-    protocol: str = "HTTP1"
+    http2: Http2Options
+    protocol: UpstreamProtocol = "HTTP1"
     auto_sni: AutoSni | None = None
 
 
@@ -36,31 +42,44 @@ def compile_upstream_http(cluster: ConfigView) -> UpstreamHttp:
         return _compile_older(cluster)
     view = typed_options.view
     common = compile_common_options(view.view("common_http_protocol_options"), upstream=True)
-    protocol, http1 = _compile_protocol(view)
-    auto_sni = compile_auto_sni(view.view("upstream_http_protocol_options"))
-    return UpstreamHttp(common, _http1_options(http1, common), protocol, auto_sni)
+    protocol, chosen = _compile_protocol(cluster, view)
+    return _compile_versions(chosen, common, protocol, compile_auto_sni(view.view("upstream_http_protocol_options")))
 
 
-def _http1_options(view: ConfigView | None, common: CommonOptions) -> Http1Options:
-    return compile_http1_options(view, common, common.max_response_headers_kb or _DEFAULT_RESPONSE_HEADERS_KB)
+def _compile_versions(
+    view: ConfigView, common: CommonOptions, protocol: UpstreamProtocol, auto_sni: AutoSni | None = None
+) -> UpstreamHttp:
+    """view: the message with the options of each version."""
+    kilobytes = {name: common.max_response_headers_kb or kb for name, kb in _DEFAULT_RESPONSE_HEADERS_KB.items()}
+    http1 = view.view("http_protocol_options")
+    http2 = view.view("http2_protocol_options")
+    return UpstreamHttp(
+        common,
+        compile_http1_options(http1, common, kilobytes["http_protocol_options"]),
+        compile_http2_options(http2, common, kilobytes["http2_protocol_options"]),
+        protocol,
+        auto_sni,
+    )
 
 
-def _compile_protocol(view: ConfigView) -> tuple[str, ConfigView | None]:
-    kind = view.which("upstream_protocol_options")
+def _compile_protocol(cluster: ConfigView, view: ConfigView) -> tuple[UpstreamProtocol, ConfigView]:
+    kind = view.which("upstream_protocol_options") or ""
+    chosen = view.required(kind)
+    if chosen.has("http3_protocol_options"):
+        chosen.fail("HTTP/3 isn't supported by meshproxy", "http3_protocol_options")
     if kind == "explicit_http_config":
-        explicit = view.required(kind)
-        if explicit.which("protocol_config") != "http_protocol_options":
-            explicit.fail("only HTTP/1 to upstreams is supported by meshproxy yet")
-        return "HTTP1", explicit.view("http_protocol_options")
+        return ("HTTP2" if chosen.which("protocol_config") == "http2_protocol_options" else "HTTP1"), chosen
     if kind == "use_downstream_protocol_config":
-        downstream = view.required(kind)
-        return "DOWNSTREAM", downstream.view("http_protocol_options")
-    view.fail("choosing the upstream's protocol by ALPN isn't supported by meshproxy yet", kind or "")
+        return "DOWNSTREAM", chosen
+    if not (cluster.has("transport_socket") or cluster.has("transport_socket_matches")):
+        name = cluster.text("name")
+        view.fail(f"ALPN configured for cluster {name} which has a non-ALPN transport socket", kind)
+    return "AUTO", chosen
 
 
 def _compile_older(cluster: ConfigView) -> UpstreamHttp:
-    if cluster.has("http2_protocol_options"):
-        cluster.fail("HTTP/2 to upstreams isn't supported by meshproxy yet", "http2_protocol_options")
     common = compile_common_options(cluster.view("common_http_protocol_options"), upstream=True)
-    protocol = "DOWNSTREAM" if cluster.enum("protocol_selection") == "USE_DOWNSTREAM_PROTOCOL" else "HTTP1"
-    return UpstreamHttp(common, _http1_options(cluster.view("http_protocol_options"), common), protocol)
+    protocol: UpstreamProtocol = "HTTP2" if cluster.has("http2_protocol_options") else "HTTP1"
+    if cluster.enum("protocol_selection") == "USE_DOWNSTREAM_PROTOCOL":
+        protocol = "DOWNSTREAM"
+    return _compile_versions(cluster, common, protocol)

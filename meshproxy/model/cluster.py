@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
-from meshproxy.model.codec import Http1Options
+from meshproxy.model.codec import Http1Options, Http2Options
 from meshproxy.model.discovery import EndpointDiscovery
 from meshproxy.model.endpoint import Endpoint
 from meshproxy.model.health_check import HealthCheck
@@ -15,6 +15,9 @@ from meshproxy.model.outlier import OutlierDetection
 from meshproxy.model.subset import SubsetOptions
 
 _HTTP1 = Http1Options()
+_HTTP2 = Http2Options()
+
+UpstreamProtocol = Literal["HTTP1", "HTTP2", "DOWNSTREAM", "AUTO"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +138,8 @@ class ClusterConfig:
     eds: for EDS, where its endpoints come from; `endpoints` are those that it begins with.
     endpoints: for the DNS types their addresses are names still to be resolved.
     idle_timeout: of a pooled upstream connection, 0 for none.
-    protocol: "HTTP1", "HTTP2" or "DOWNSTREAM" (`use_downstream_protocol_config`).
+    protocol: what is spoken to hosts; DOWNSTREAM: as the client does, AUTO: as is agreed on by ALPN.
+    max_stream_duration: of one request to a host, 0 for none.
     tcp_keepalive: seconds idle before the first probe, seconds between probes, probes; 0: as the kernel has it.
     """
 
@@ -153,9 +157,11 @@ class ClusterConfig:
     thresholds: CircuitBreakerThresholds = CircuitBreakerThresholds()
     thresholds_high: CircuitBreakerThresholds = CircuitBreakerThresholds()
     http1: Http1Options = _HTTP1
-    protocol: str = "HTTP1"
+    http2: Http2Options = _HTTP2
+    protocol: UpstreamProtocol = "HTTP1"
     idle_timeout: float = 3600.0
     max_connection_duration: float = 0.0
+    max_stream_duration: float = 0.0
     max_requests_per_connection: int = 0
     per_connection_buffer_limit: int = 1 << 20
     bind: UpstreamBind | None = None

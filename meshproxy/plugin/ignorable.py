@@ -11,7 +11,6 @@ from typing import Final
 
 _TUNING = "tunes Envoy's event loop; what is observable from outside stays the same"
 _IDENTITY = "says to a management server what the client is; meshproxy sends its own"
-_HTTP2 = "only HTTP/1 is served, so that nothing that it could change ever happens"
 _LABEL = "a label; the extension is found by the type of its configuration, as in Envoy"
 _ZONES = "routing by zone needs `cluster_manager.local_cluster_name`, which is refused: Envoy doesn't route so either"
 _DNS = "tunes c-ares' sockets; here each question has a socket of its own"
@@ -72,9 +71,6 @@ IGNORABLE: Final[dict[str, dict[str, str]]] = {
         "deferred_stat_options": "saves Envoy memory; the statistics are the same",
         "enable_dispatcher_stats": "statistics of Envoy's event loop",
         "memory_allocator_manager": "tunes Envoy's memory allocator",
-    },
-    "envoy.extensions.upstreams.http.v3.HttpProtocolOptions.UseDownstreamHttpConfig": {
-        "http2_protocol_options": _HTTP2,
     },
     "envoy.config.core.v3.Http2ProtocolOptions": {
         "use_oghttp2_codec": "chooses between two codecs of Envoy",

@@ -54,6 +54,9 @@ PER_TRY_IDLE_TIMEOUT = LocalReply(504, b"upstream request timeout", details="ups
 STREAM_IDLE_TIMEOUT = LocalReply(504, b"stream timeout", details="stream_idle_timeout", flags="SI")
 REQUEST_IDLE_TIMEOUT = LocalReply(408, b"stream timeout", details="stream_idle_timeout", flags="SI")
 MAX_DURATION_TIMEOUT = LocalReply(504, b"downstream duration timeout", details="max_duration_timeout", grpc_status=4)
+MAX_UPSTREAM_DURATION = LocalReply(
+    504, b"upstream max stream duration reached", details="upstream_max_stream_duration_reached", flags="UMSDR"
+)
 REQUEST_TIMEOUT = LocalReply(408, b"request timeout", details="request_overall_timeout", close=True)
 REQUEST_HEADERS_TIMEOUT = LocalReply(408, b"request header timeout", details="request_header_timeout", close=True)
 PAYLOAD_TOO_LARGE = LocalReply(413, b"Payload Too Large", details="request_payload_too_large", close=True)
@@ -78,6 +81,7 @@ class ResetReason(enum.Enum):
     CONNECTION_TERMINATION = ("connection termination", "UC", 503)
     REMOTE_RESET = ("remote reset", "UR", 503)
     REMOTE_REFUSED_STREAM = ("remote refused stream reset", "UR", 503)
+    CONNECT_ERROR = ("remote error with CONNECT request", "UR", 503)
     LOCAL_RESET = ("local reset", "LR", 503)
     PROTOCOL_ERROR = ("protocol error", "UPE", 502)
     OVERFLOW = ("overflow", "UO", 503)

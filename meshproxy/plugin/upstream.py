@@ -203,9 +203,19 @@ class Cluster(ABC):
 
     @abstractmethod
     def request(
-        self, host: Host, request: RequestHeaders, end: bool, sink: HttpUpstreamSink, *, priority: str = "DEFAULT"
+        self,
+        host: Host,
+        request: RequestHeaders,
+        end: bool,
+        sink: HttpUpstreamSink,
+        *,
+        priority: str = "DEFAULT",
+        protocol: str = "",
     ) -> HttpUpstream:
-        """Send a request head. What goes wrong is told to `sink`, possibly before this returns."""
+        """Send a request head. What goes wrong is told to `sink`, possibly before this returns.
+
+        protocol: of the client's request ("HTTP/2"), for clusters that speak to hosts as the client does.
+        """
 
     @abstractmethod
     def mirror(self, request: RequestHeaders, end: bool, *, timeout: float) -> HttpUpstream | None:

@@ -23,15 +23,23 @@ from meshproxy.plugin.context import Timer
 from meshproxy.plugin.stream_info import StreamInfo
 from meshproxy.plugin.upstream import Cluster, HostChoice, HttpUpstream, HttpUpstreamSink, TcpUpstream, TcpUpstreamSink
 from meshproxy.plugin.upstream import Host as PluginHost
+from meshproxy.runtime.alpn_pool import AlpnPool
 from meshproxy.runtime.auto_sni import NO_NAME, ServerName, server_name
 from meshproxy.runtime.breaker_stats import BreakerStats
 from meshproxy.runtime.cluster_stats import LiveClusterStats
 from meshproxy.runtime.health_checker import HealthChecker
 from meshproxy.runtime.http1_pool import Http1Pool
+from meshproxy.runtime.http2_pool import Http2Pool
 from meshproxy.runtime.mirrored import MirroredRequest
 from meshproxy.runtime.outlier_monitor import OutlierMonitor
 from meshproxy.runtime.tcp_upstream import RawUpstream
 from meshproxy.runtime.worker import Worker
+
+HttpPool = Http1Pool | Http2Pool | AlpnPool
+PoolMaker = type[Http1Pool] | type[Http2Pool] | type[AlpnPool]
+PoolKey = tuple[Host, str, ServerName, PoolMaker]
+
+_POOLS: dict[str, PoolMaker] = {"HTTP1": Http1Pool, "HTTP2": Http2Pool, "AUTO": AlpnPool}
 
 
 class ActiveCluster(Cluster):
@@ -50,7 +58,8 @@ class ActiveCluster(Cluster):
             "DEFAULT": CircuitBreaker(config.thresholds),
             "HIGH": CircuitBreaker(config.thresholds_high),
         }
-        self._pools: dict[tuple[Host, str, ServerName], Http1Pool] = {}
+        self._pools: dict[PoolKey, HttpPool] = {}
+        self._make_pool: PoolMaker | None = _POOLS.get(config.protocol)  # None: as the client's protocol asks for
         self._auto_sni = config.auto_sni if tls is not None else None
         self.priorities = PrioritySet(unique=self.unique_hosts)
         self.balancer = _make_balancer(config, self.priorities, worker)
@@ -84,6 +93,9 @@ class ActiveCluster(Cluster):
         for breaker_stats in self._breaker_stats:
             breaker_stats.fold()
         self.stats.fold()
+        if self.config.protocol != "HTTP1":
+            counts = [pool.streams for pool in self._pools.values() if not isinstance(pool, Http1Pool)]
+            self.stats.note_http2(sum(each[0] for each in counts), sum(each[1] for each in counts))
         if self.outlier is not None:
             self.outlier.fold()
         if self.health is not None:
@@ -148,7 +160,7 @@ class ActiveCluster(Cluster):
 
     def _drop(self, hosts: Collection[Host]) -> None:
         """Hosts are gone. Each is counted on until its last request has ended."""
-        keys: dict[Host, list[tuple[Host, str, ServerName]]] = {host: [] for host in hosts}
+        keys: dict[Host, list[PoolKey]] = {host: [] for host in hosts}
         for key in self._pools if hosts else ():
             if key[0] in keys:
                 keys[key[0]].append(key)
@@ -190,21 +202,25 @@ class ActiveCluster(Cluster):
         sink: HttpUpstreamSink,
         *,
         priority: str = "DEFAULT",
+        protocol: str = "",
     ) -> HttpUpstream:
         assert isinstance(host, Host)
-        pool: Http1Pool | None = host.pool
+        pool: HttpPool | None = host.pool
         if pool is not None and priority == "DEFAULT":
             return pool.request(request, end, sink)
         name = NO_NAME if self._auto_sni is None else server_name(self._auto_sni, request)
-        pool = self._pools.get((host, priority, name))
+        make = self._make_pool
+        if make is None:
+            make = Http2Pool if protocol == "HTTP/2" else Http1Pool
+        pool = self._pools.get((host, priority, name, make))
         if pool is None:
-            pool = self._pools[host, priority, name] = Http1Pool(self, host, priority, name)
+            pool = self._pools[host, priority, name, make] = make(self, host, priority, name)
             self._breakers[priority].connection_pools.acquire()
             if self._retired:
                 upstream = pool.request(request, end, sink)
-                pool.drain(partial(self._late_pool_drained, (host, priority, name)))
+                pool.drain(partial(self._late_pool_drained, (host, priority, name, make)))
                 return upstream
-            if priority == "DEFAULT" and self._auto_sni is None:
+            if priority == "DEFAULT" and self._auto_sni is None and self._make_pool is not None:
                 host.pool = pool  # the only one for nearly all requests, found without a look-up
         return pool.request(request, end, sink)
 
@@ -250,7 +266,7 @@ class ActiveCluster(Cluster):
         if self.tls is not None:
             self.tls.close()
 
-    def _late_pool_drained(self, key: tuple[Host, str, ServerName]) -> None:
+    def _late_pool_drained(self, key: PoolKey) -> None:
         self._pools.pop(key, None)
         self._breakers[key[1]].connection_pools.release()
 

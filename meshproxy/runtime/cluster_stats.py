@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 
 from meshproxy.plugin.stats import Counter, Gauge, Histogram, StatsScope
-from meshproxy.runtime.cluster_stat_names import CLUSTER, HTTP1_CODEC
+from meshproxy.runtime.cluster_stat_names import CLUSTER, HTTP1_CODEC, HTTP2_CODEC
 
 _GAUGES = frozenset(CLUSTER.gauges)
 _HISTOGRAMS = frozenset(CLUSTER.histograms)
@@ -71,6 +71,7 @@ class LiveClusterStats:
     upstream_cx_destroy_remote_with_active_rq: Counter
     upstream_cx_destroy_with_active_rq: Counter
     upstream_cx_http1_total: Counter
+    upstream_cx_http2_total: Counter
     upstream_cx_idle_timeout: Counter
     upstream_cx_length_ms: Histogram
     upstream_cx_max_duration_reached: Counter
@@ -113,6 +114,7 @@ class LiveClusterStats:
         self._responses: dict[tuple[int, str], tuple[Counter, ...]] = {}
         self._times: ResponseTimes | None = None
         self._shows_http1 = False
+        self._http2: StatsScope | None = None
         scope.declare(CLUSTER)
 
     def __getattr__(self, name: str) -> Counter | Gauge | Histogram:
@@ -133,6 +135,23 @@ class LiveClusterStats:
         if not self._shows_http1:
             self._shows_http1 = True
             self._scope.scope("http1.").declare(HTTP1_CODEC)
+
+    def show_http2(self) -> None:
+        """The same for HTTP/2."""
+        if self._http2 is None:
+            self._http2 = self._scope.scope("http2.")
+            self._http2.declare(HTTP2_CODEC)
+
+    def count_http2(self, name: str) -> None:
+        """Count one of `HTTP2_CODEC`."""
+        if self._http2 is not None:
+            self._http2.counter(name).value += 1
+
+    def note_http2(self, connections: int, streams: int) -> None:
+        """How many HTTP/2 connections to hosts there are now, and requests on them."""
+        if self._http2 is not None:
+            self._http2.gauge("nghttp2_upstream_connections").set(connections)
+            self._http2.gauge("streams_active").set(streams)
 
     def count_destroy(self, *, remote: bool, active: bool) -> None:
         """A connection is gone. remote: the host ended it. active: with a request under way."""

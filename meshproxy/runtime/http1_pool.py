@@ -17,16 +17,18 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from meshproxy.headers import Headers, RequestHeaders
+from meshproxy.headers import RequestHeaders
 from meshproxy.plugin.context import Timer
 from meshproxy.plugin.replies import ResetReason
+from meshproxy.plugin.stream_info import TlsInfo
 from meshproxy.plugin.upstream import HttpUpstream, HttpUpstreamSink
 from meshproxy.runtime.auto_sni import NO_NAME, ServerName
 from meshproxy.runtime.connect import describe_failure, local_text, open_connection
 from meshproxy.runtime.http1_upstream import Http1Upstream
 from meshproxy.runtime.measuring import MeteredHttp1Upstream
+from meshproxy.runtime.pending_request import PendingRequest
 
 if TYPE_CHECKING:
     from meshproxy.balance.host import Host
@@ -35,61 +37,6 @@ if TYPE_CHECKING:
 
 _AT_ONCE = 0.1
 """Seconds; a host that ends a connection within them after a response, or with a request on it, is watched."""
-
-
-class PendingRequest(HttpUpstream):
-    """A request that waits for a connection. Its body is kept, and its sender stopped at the buffer limit."""
-
-    def __init__(
-        self, pool: Http1Pool, request: RequestHeaders, end: bool, sink: HttpUpstreamSink, priority: str
-    ) -> None:
-        self.host = pool.host
-        self.request = request
-        self.end = end
-        self.sink = sink
-        self.priority = priority
-        self.upstream: Http1Upstream | None = None
-        self._pool = pool
-        self._pieces: list[tuple[bytes | Headers, bool]] = []
-        self._size = 0
-        self._blocked = False
-
-    def send_body(self, data: bytes, end: bool) -> None:
-        self._pieces.append((data, end))
-        self._size += len(data)
-        if not self._blocked and self._size > self._pool.cluster.config.per_connection_buffer_limit:
-            self._blocked = True
-            self.sink.on_upstream_blocked(True)
-
-    def send_trailers(self, trailers: Headers) -> None:
-        self._pieces.append((trailers, True))
-
-    def flush(self) -> None:
-        """Nothing can be written yet."""
-
-    def read_disable(self, disable: bool) -> None:
-        """There is nothing to read yet."""
-
-    def reset(self) -> None:
-        self._pool.abandon(self)
-
-    def attach(self, upstream: Http1Upstream) -> None:
-        """A connection is there: send what has come so far."""
-        try:
-            upstream.start(self.request, self.end, self.sink)
-        except ValueError as error:
-            self.sink.on_upstream_reset(ResetReason.LOCAL_RESET, str(error))
-            return
-        self.sink.on_upstream_ready(upstream)
-        for piece, end in self._pieces:
-            if isinstance(piece, Headers):
-                upstream.send_trailers(piece)
-            else:
-                upstream.send_body(piece, end)
-        if not self.end:
-            upstream.flush()
-        if self._blocked:
-            self.sink.on_upstream_blocked(False)
 
 
 class Http1Pool:
@@ -132,7 +79,7 @@ class Http1Pool:
             host.rq_active += 1
             upstream.start(request, end, sink)
             return upstream
-        pending = PendingRequest(self, request, end, sink, self.priority)
+        pending = PendingRequest(self, request, end, sink)
         if not self.limits.pending_requests.try_acquire():
             self.stats.upstream_rq_pending_overflow.value += 1
             return self._refuse(request, end, sink, ResetReason.QUEUE_OVERFLOW)
@@ -144,7 +91,7 @@ class Http1Pool:
 
     def _refuse(self, request: RequestHeaders, end: bool, sink: HttpUpstreamSink, reason: ResetReason) -> HttpUpstream:
         sink.on_upstream_reset(reason, "")
-        return PendingRequest(self, request, end, sink, self.priority)
+        return PendingRequest(self, request, end, sink)
 
     def _count_end(self) -> None:
         self._requests.active -= 1
@@ -162,10 +109,16 @@ class Http1Pool:
                 return
             self.limits.connections.acquire()
         self.stats.upstream_cx_total.value += 1
-        self.stats.upstream_cx_http1_total.value += 1
         self.host.cx_total += 1
-        upstream = MeteredHttp1Upstream(self) if self.cluster.worker.measures() else Http1Upstream(self)
+        upstream = self._make()
         self._opening[upstream] = self._loop.create_task(self._open(upstream))
+
+    def _make(self) -> Http1Upstream:
+        self.stats.upstream_cx_http1_total.value += 1
+        return self._make_upstream()
+
+    def _make_upstream(self) -> Http1Upstream:
+        return MeteredHttp1Upstream(self) if self.cluster.worker.measures() else Http1Upstream(self)
 
     async def _open(self, upstream: Http1Upstream) -> None:
         began = self._loop.time()
@@ -256,6 +209,31 @@ class Http1Pool:
             return
         if self._idle_timer is None and self._idle_timeout > 0:
             self._idle_timer = self.cluster.worker.schedule(self._idle_timeout, self._close_idle)
+
+    # Moving to a pool of another protocol (`alpn_pool`).
+
+    def give_waiting(self) -> deque[PendingRequest]:
+        """The requests that wait, from now on somebody else's."""
+        waiting, self._pending = self._pending, deque()
+        return waiting
+
+    def take_waiting(self, waiting: deque[PendingRequest]) -> None:
+        """Let requests wait here that have waited, and been counted, elsewhere."""
+        for each in waiting:
+            each.pool = self
+        self._pending.extend(waiting)
+
+    def adopt(self, transport: Any, tls: TlsInfo | None, task: asyncio.Task[None]) -> None:
+        """Go on with a connection that was opened elsewhere, by `task`."""
+        upstream = self._make_upstream()
+        upstream.tls = tls
+        self._opening[upstream] = task
+        transport.set_protocol(upstream)
+        upstream.connection_made(transport)
+        for _ in range(len(self._pending)):
+            self._open_if_needed()
+
+    # Connections that have served.
 
     def release(self, upstream: Http1Upstream) -> None:
         """A connection has served its request and can serve another."""

@@ -22,8 +22,9 @@ from meshproxy.errors import ProtocolError
 from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
 from meshproxy.plugin.context import Timer
 from meshproxy.plugin.replies import ResetReason
-from meshproxy.plugin.upstream import HttpUpstream, HttpUpstreamSink
+from meshproxy.plugin.upstream import HttpUpstreamSink
 from meshproxy.runtime.connect import TransportFailure
+from meshproxy.runtime.pending_request import Starts
 
 if TYPE_CHECKING:
     from meshproxy.balance.host import Host
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 _JOIN_BELOW = 65536
 
 
-class Http1Upstream(HttpUpstream):
+class Http1Upstream(Starts):
     """See the module."""
 
     protocol = "HTTP/1.1"

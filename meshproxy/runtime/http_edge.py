@@ -167,9 +167,10 @@ class RequestEdge:
                     request.remove(name)
         te = request.get("te")
         if te is not None and not upgrading:
-            request.remove("te")
             if any(part.strip(" \t").lower() == "trailers" for part in te.split(",")):
-                fields["te"] = "trailers"
+                request["te"] = "trailers"
+            else:
+                request.remove("te")
         request.remove("keep-alive")
         request.remove("proxy-connection")
         if not upgrading:

@@ -138,7 +138,14 @@ class ScriptedCluster(Cluster):
         return self._membership
 
     def request(
-        self, host: Host, request: RequestHeaders, end: bool, sink: HttpUpstreamSink, *, priority: str = "DEFAULT"
+        self,
+        host: Host,
+        request: RequestHeaders,
+        end: bool,
+        sink: HttpUpstreamSink,
+        *,
+        priority: str = "DEFAULT",
+        protocol: str = "",
     ) -> HttpUpstream:
         copy = RequestHeaders(request.method, request.path, request.authority, request.scheme, request.items())
         received = Received(copy, complete=end)

@@ -20,6 +20,7 @@ import enum
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 
 class Act(enum.Enum):
@@ -115,17 +116,19 @@ class Upstream:
 
     answers: the i-th is played for the i-th request of all connections together; the last one for all that follow.
     at: "complete" plays it when the request has arrived whole, "head" as soon as its head has.
-    mode: "http"; "raw" plays `answers[0]` (then [1] ...) per connection on opaque bytes; "refuse" answers connects with
-        RST; "unanswered" lets them wait for ever.
+    mode: "http"; "h2" speaks HTTP/2 (its operations stand in `h2_peer`); "raw" plays `answers[0]` (then [1] ...) per
+        connection on opaque bytes; "refuse" answers connects with RST; "unanswered" lets them wait for ever.
     probe: what answers a request for /probe, whatever its number.
+    first: what an HTTP/2 upstream says on each connection before anything else.
     tls: makes what its connections are wrapped in.
     """
 
-    answers: tuple[tuple[Op, ...], ...] = ((OK,),)
+    answers: tuple[tuple[Any, ...], ...] = ((OK,),)
     at: str = "complete"
     mode: str = "http"
     host: str = "127.0.0.1"
     probe: tuple[Op, ...] = ()
+    first: tuple[Any, ...] = ()
     tls: Callable[[], ssl.SSLContext] | None = None
 
 

@@ -157,5 +157,10 @@ MORE_STREAMS_THAN_ALLOWED = Difference(
     "RFC 9113 section 5.1.2: a refused stream may be tried again; Envoy ends the connection and all the others",
     ("client 1", "upstream up", "access log"),
 )
+DRAINED_CONNECTION = Difference(
+    "an HTTP/2 connection to an upstream that ends with its last request",
+    "its host went away in order; Envoy finds its own closing in the middle of a read and takes it for a fault",
+    ("stats",),
+)
 
 ALL = {value.title: value for value in list(globals().values()) if isinstance(value, Difference)}

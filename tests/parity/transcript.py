@@ -101,6 +101,7 @@ def show_message(message: Message, body: str | None = None) -> list[str]:
     if message.framing == "chunked" or message.body:
         lines.append(f"  [{message.framing}] {body if body is not None else show_body(bytes(message.body))}")
     lines += ["  trailer " + line for line in message.trailers]
+    lines += [f"  [{note}]" for note in message.notes]
     if not message.complete:
         lines.append("  [incomplete]")
     return lines

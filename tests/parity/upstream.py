@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from .case import Act, Op, Slow, Upstream, Wait
+from .h2_peer import H2Peer, H2Wire
 from .wire import WireReader
 
 
@@ -17,7 +18,7 @@ from .wire import WireReader
 class Seen:
     """What one connection brought."""
 
-    reader: WireReader
+    reader: WireReader | H2Wire
     local_end: str = ""
     end: str = "open"
     bytes_in: int = 0
@@ -137,7 +138,7 @@ class Recorder:
     _sockets: list[socket.socket] = field(default_factory=list)
     _server: asyncio.Server | None = None
     _played: int = 0
-    _peers: list[Peer] = field(default_factory=list)
+    _peers: list[Peer | H2Peer] = field(default_factory=list)
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
     async def start(self) -> None:
@@ -161,7 +162,31 @@ class Recorder:
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         # A task of our own: asyncio's would report its cancellation, the normal end of a case, as an error.
-        self._tasks.append(asyncio.create_task(self._serve(reader, writer)))
+        serve = self._serve_h2 if self.script.mode == "h2" else self._serve
+        self._tasks.append(asyncio.create_task(serve(reader, writer)))
+
+    async def _serve_h2(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen = Seen(H2Wire())
+        self.seen.append(seen)
+        assert isinstance(seen.reader, H2Wire)
+        peer = H2Peer(reader, writer, seen.reader, self._begin_h2, self.script.first)
+        self._peers.append(peer)
+        try:
+            await peer.until(lambda: False, 60)
+        finally:
+            seen.end = peer.end or "open"
+            writer.close()
+
+    def _begin_h2(self, peer: H2Peer, stream: int) -> None:
+        self._tasks.append(asyncio.create_task(self._play_h2(peer, stream)))
+
+    async def _play_h2(self, peer: H2Peer, stream: int) -> None:
+        message = peer.streams[stream]
+        if self.script.at == "complete":
+            await peer.until(lambda: message.complete, 60)
+        turn, self._played = self._played, self._played + 1
+        for op in self.script.answers[min(turn, len(self.script.answers) - 1)]:
+            await peer.act(op, stream)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         wire = WireReader("request")

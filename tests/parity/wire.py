@@ -23,7 +23,10 @@ Kind = Literal["request", "response"]
 
 @dataclass(slots=True)
 class Message:
-    """One message: its start line, raw header lines, decoded body, and how the body was framed."""
+    """One message: its start line, raw header lines, decoded body, and how the body was framed.
+
+    notes: what else happened to it, such as a reset.
+    """
 
     start: str
     headers: list[str]
@@ -31,6 +34,7 @@ class Message:
     body: bytearray = field(default_factory=bytearray)
     trailers: list[str] = field(default_factory=list)
     complete: bool = False
+    notes: list[str] = field(default_factory=list)
 
     @property
     def method(self) -> str:

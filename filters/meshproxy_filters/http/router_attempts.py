@@ -11,9 +11,18 @@ Invariants:
 
 from __future__ import annotations
 
+from functools import partial
+
 from meshproxy.headers import Headers, ResponseHeaders
 from meshproxy.plugin.context import Stream
-from meshproxy.plugin.replies import NO_HEALTHY_UPSTREAM, RESPONSE_TIMEOUT, LocalReply, ResetReason, upstream_reset
+from meshproxy.plugin.replies import (
+    MAX_UPSTREAM_DURATION,
+    NO_HEALTHY_UPSTREAM,
+    RESPONSE_TIMEOUT,
+    LocalReply,
+    ResetReason,
+    upstream_reset,
+)
 from meshproxy.plugin.upstream import Cluster, HttpUpstream, HttpUpstreamSink
 from meshproxy_filters.http.router_again import Again
 from meshproxy_filters.http.router_hedge import Contender
@@ -61,7 +70,9 @@ class Attempts(Again):
         if action.ends_connect and stream.request.method == "CONNECT":
             upstream: HttpUpstream = ConnectTunnel(cluster, host, sink)
         else:
-            upstream = cluster.request(host, stream.request, end, sink, priority=action.priority)
+            upstream = cluster.request(
+                host, stream.request, end, sink, priority=action.priority, protocol=stream.protocol
+            )
         if self._host is None or stream.done:
             return  # it failed before `request` returned
         if self._upstream is None:
@@ -90,6 +101,9 @@ class Attempts(Again):
         if upstream.tls is not None:
             stream.upstream_tls = upstream.tls
         stream.upstream_protocol = upstream.protocol
+        cluster = self._cluster
+        if cluster is not None and cluster.config.max_stream_duration:
+            stream.schedule(cluster.config.max_stream_duration, partial(self._duration_reached, upstream))
 
     def on_upstream_ready(self, upstream: HttpUpstream) -> None:
         self._upstream = upstream
@@ -106,6 +120,8 @@ class Attempts(Again):
     # The response.
 
     def on_upstream_informational(self, response: ResponseHeaders) -> None:
+        assert self._cluster is not None
+        self._cluster.stats.count_response(response.status, internal=self._internal)
         self._stream.send_informational(response)
 
     def on_upstream_response(self, response: ResponseHeaders, end: bool) -> None:
@@ -274,6 +290,26 @@ class Attempts(Again):
             self._fail(LocalReply(204, details="response_timeout", flags="UT"))
         else:
             self._fail(RESPONSE_TIMEOUT)
+
+    def _duration_reached(self, upstream: HttpUpstream) -> None:
+        """The cluster's `max_stream_duration`, which each attempt has to itself."""
+        if self._upstream is not upstream:
+            return
+        assert self._cluster is not None
+        self._cluster.stats.upstream_rq_max_duration_reached.inc()
+        upstream.reset()
+        self._upstream = None
+        host, self._host = self._host, None
+        stream = self._stream
+        if self._response_started:
+            stream.reset(MAX_UPSTREAM_DURATION.details, MAX_UPSTREAM_DURATION.flags)
+            return
+        retry = self._retry
+        if retry is not None and retry.wants_reset(ResetReason.LOCAL_RESET, sent=True) and self._may_retry(retry, host):
+            return
+        self._end_retry()
+        stream.reply(MAX_UPSTREAM_DURATION)  # which Envoy doesn't count as a response of the cluster
+        stream.flush()
 
     # A race of several attempts; see `router_hedge`.
 

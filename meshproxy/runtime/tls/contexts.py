@@ -186,7 +186,7 @@ class ClientContext(Generation):
         self._contexts = {"": self._make("")}
 
     def context_for(self, fallback: str) -> ssl.SSLContext:
-        """fallback: the protocol to offer when the configuration names none; "" for none at all."""
+        """fallback: the protocols to offer, joined by ",", when the configuration names none; "" for none at all."""
         if self.common.alpn:
             fallback = ""
         found = self._contexts.get(fallback)
@@ -199,7 +199,7 @@ class ClientContext(Generation):
         context.check_hostname = False
         self._configure(context, self._mode)
         if fallback:
-            context.set_alpn_protocols([fallback])
+            context.set_alpn_protocols(fallback.split(","))
         for certificate in self.certificates:
             certificate.load_into(context)
         return context

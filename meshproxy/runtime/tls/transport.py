@@ -294,6 +294,10 @@ class TlsTransport(asyncio.BufferedProtocol):
     def is_closing(self) -> bool:
         return self._closing
 
+    def set_protocol(self, protocol: Any) -> None:
+        """Another protocol above, which hears everything from now on."""
+        self._app = protocol
+
     def close(self) -> None:
         if self._closing:
             return
