@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import types
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Generator
 from typing import Any, Protocol
 
 from meshproxy.chain.http_response import PENDING
@@ -77,12 +77,23 @@ if sys.version_info >= (3, 12):
 else:
 
     class _FirstStep:
-        """Stands for the current task while the first step of a hook runs."""
+        """Runs the first step of one hook after the other, and stands for the current task meanwhile.
 
-        __slots__ = ("__weakref__", "task")
+        A coroutine that is stepped by hand ends in StopIteration, and raising, catching and freeing that costs as much
+        as the step itself. `await` takes a result without it; so hooks are awaited, by a generator that lives on.
+
+        send: give it a coroutine; it returns _ENDED, with the coroutine's result in `result`, or what that waits for.
+        What the coroutine raises comes out and ends the generator: then this object is of no more use.
+        """
+
+        __slots__ = ("__weakref__", "generator", "result", "send", "task")
 
         def __init__(self) -> None:
             self.task: asyncio.Task[Any] | None = None
+            self.result: Any = None
+            self.generator = _drive(self)
+            self.send = self.generator.send
+            self.send(None)
 
         def cancel(self, msg: Any = None) -> bool:
             return self.task.cancel(msg) if self.task is not None else False
@@ -99,28 +110,34 @@ else:
         def get_name(self) -> str:
             return "filter hook"
 
+    _ENDED: Any = object()
+
     @types.coroutine
-    def _go_on(coroutine: Coroutine[Any, Any, Any], awaited: Any) -> Generator[Any, Any, Any]:
-        """The rest of a coroutine that has been stepped once and then waited for `awaited`."""
+    def _drive(step: _FirstStep) -> Generator[Any, Any, None]:
+        coroutine = yield None
         while True:
+            step.result = yield from coroutine
+            coroutine = yield _ENDED
+
+    @types.coroutine
+    def _go_on(step: _FirstStep, awaited: Any) -> Generator[Any, Any, Any]:
+        """The rest of a hook that has been stepped once and then waited for `awaited`."""
+        generator = step.generator
+        while awaited is not _ENDED:
             try:
                 sent = yield awaited
-            except GeneratorExit:  # nobody waits for us any more: the coroutine may be gone already
-                coroutine.close()
+            except GeneratorExit:  # nobody waits for us any more: the hook may be gone already
+                generator.close()
                 raise
-            except BaseException as error:  # whatever is thrown in belongs to the coroutine
-                try:
-                    awaited = coroutine.throw(error)
-                except StopIteration as stop:
-                    return stop.value
+            except BaseException as error:  # whatever is thrown in belongs to the hook
+                awaited = generator.throw(error)
             else:
-                try:
-                    awaited = coroutine.send(sent)
-                except StopIteration as stop:
-                    return stop.value
+                awaited = generator.send(sent)
+        generator.close()  # it refers to the step, and the step to it
+        return step.result
 
     _spare: list[_FirstStep] = []
-    """Stand-ins of hooks that came to their end in their first step: nobody can hold on to a task that never was."""
+    """Those of hooks that came to their end in their first step: nobody can hold on to a task that never was."""
 
     _current = asyncio.tasks._current_tasks  # type: ignore[attr-defined]  # no public way on 3.11 to step a coroutine
 
@@ -132,15 +149,11 @@ else:
         keeper: Keeper | None = None,
     ) -> Any:
         """Run `hook` as far as it goes. Returns its value, or PENDING; then `resume(*args, value, error)` follows."""
-        coroutine: Coroutine[Any, Any, Any] = hook if type(hook) is _Coroutine else _as_coroutine(hook)
         outer = _current.get(loop)
-        stand_in = _spare.pop() if _spare else _FirstStep()
-        _current[loop] = stand_in
+        step = _spare.pop() if _spare else _FirstStep()
+        _current[loop] = step  # looks like a task to whoever asks for it now
         try:
-            awaited = coroutine.send(None)
-        except StopIteration as stop:
-            _spare.append(stand_in)
-            return stop.value
+            awaited = step.send(hook if type(hook) is _Coroutine else _as_coroutine(hook))
         except asyncio.CancelledError as error:
             raise HookCancelled from error
         finally:
@@ -148,6 +161,9 @@ else:
                 del _current[loop]
             else:
                 _current[loop] = outer
-        task = loop.create_task(_go_on(coroutine, awaited))
-        stand_in.task = task
+        if awaited is _ENDED:
+            _spare.append(step)
+            result, step.result = step.result, None
+            return result
+        step.task = task = loop.create_task(_go_on(step, awaited))
         return _watch(task, resume, args, keeper)
