@@ -59,7 +59,7 @@ class Resource:
 
     def try_acquire(self) -> bool:
         """Count one more unless the breaker is open; say whether it was counted."""
-        if self.is_open:
+        if self.active >= self._limit:  # `is_open`, for which each request would pay a call
             return False
         self.active += 1
         return True
@@ -88,6 +88,12 @@ class RetryBudget(Resource):
     @property
     def is_open(self) -> bool:
         return self.active >= self.limit
+
+    def try_acquire(self) -> bool:
+        if self.is_open:
+            return False
+        self.active += 1
+        return True
 
 
 class CircuitBreaker:

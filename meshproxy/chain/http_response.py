@@ -31,7 +31,6 @@ class ResponsePipeline(Stream):
 
     plan: HttpPlan
     filters: list[HttpFilter[Any]] = []  # replaced, never changed
-    body_limit: int = 1 << 20
     answered: bool = False
     on_wire: bool = False
     replied: bool = False
@@ -46,6 +45,11 @@ class ResponsePipeline(Stream):
     _response_whole_ends: bool = True
     _response_resume_at: int = 0
     _response_trailers_position: int = -1
+
+    @property
+    def body_limit(self) -> int:
+        """Bytes that a filter with BUFFER gets unless it says another limit."""
+        return 1 << 20
 
     # The head.
 

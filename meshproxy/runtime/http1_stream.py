@@ -20,14 +20,13 @@ _JOIN_BELOW = 65536
 class Http1ServerStream(HttpServerStream):
     """See the module."""
 
+    # Read with every piece that is written, so they are slots (see `HttpServerStream`); set as soon as `on_wire` is.
+    __slots__ = ("_bodiless", "_chunked", "_head", "_left")
+
     codec = "HTTP/1.1"
     owner: Http1Connection
-    _head: bytes = b""
-    _bodiless: bool = False
-    _chunked: bool = False
     _read_disabled: int = 0
     _reads_anyway: int = 0
-    _left: int = -1
 
     def read_disable(self, disable: bool) -> None:
         # What comes behind a complete request is bounded elsewhere, and a client that isn't read can leave unnoticed.
@@ -67,6 +66,8 @@ class Http1ServerStream(HttpServerStream):
 
     def encode_headers(self, response: ResponseHeaders, end: bool) -> None:
         owner = self.owner
+        self._head = b""
+        self._left = -1
         fields = response.fields
         status = response.status
         upgraded = self.raw and status == 101
@@ -180,7 +181,7 @@ class Http1ServerStream(HttpServerStream):
         self._finish(self.owner.worker.loop.time())
 
     def flush(self) -> None:
-        if self._head:
+        if self.on_wire and self._head:
             head, self._head = self._head, b""
             self.owner.write(head)
 

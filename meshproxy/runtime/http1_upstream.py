@@ -275,7 +275,7 @@ class Http1Upstream(Starts):
             return
         if (
             self._request_sent
-            and self._parser.idle
+            and self._parser.idle()
             and not self._raw
             and self.requests_left != 0
             and not self.transport.is_closing()

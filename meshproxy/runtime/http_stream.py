@@ -47,6 +47,7 @@ class HttpServerStream(StreamTimers):
         "answered",
         "attempt_count",
         "bytes_sent",
+        "close_after",
         "clusters",
         "connection",
         "details",
@@ -58,6 +59,8 @@ class HttpServerStream(StreamTimers):
         "owner",
         "plan",
         "protocol",
+        "raw",
+        "raw_wanted",
         "request",
         "request_end",
         "request_received",
@@ -71,11 +74,11 @@ class HttpServerStream(StreamTimers):
 
     codec: ClassVar[str]
     internal: bool = False
-    raw_wanted: str = ""
-    raw: bool = False
+    raw_wanted: str
+    raw: bool
     tells_request_id: bool = False
     expected_here: bool = False
-    close_after: bool = False
+    close_after: bool
     weighted: WeightedCluster | None = None
     _hooks: set[asyncio.Task[Any]] | None = None
 
@@ -83,8 +86,6 @@ class HttpServerStream(StreamTimers):
         self.owner = owner
         connection = owner.connection
         self.connection = connection.info
-        if connection.listener.per_connection_buffer_limit != self.body_limit:
-            self.body_limit = connection.listener.per_connection_buffer_limit
         self.server = worker = owner.worker
         self.clusters = worker.clusters
         self.plan = owner.manager.default_plan
@@ -95,12 +96,17 @@ class HttpServerStream(StreamTimers):
         self.start_wall = time.time()
         self.filters = _NO_FILTERS
         self.route = self.response = None
-        self.answered = self.on_wire = self.done = False
-        self.details = ""
+        self.answered = self.on_wire = self.done = self.raw = self.close_after = False
+        self.details = self.raw_wanted = ""
         self.response_code = self.bytes_sent = self.attempt_count = 0
         self.end = 0.0
         if end:
             self.request_complete = now
+
+    @property
+    def body_limit(self) -> int:
+        """The listener's `per_connection_buffer_limit_bytes`."""
+        return self.owner.connection.listener.per_connection_buffer_limit
 
     # Route.
 

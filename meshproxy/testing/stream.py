@@ -129,11 +129,15 @@ class HarnessStream(FilterStream):
         self.original_path = request.path
         self.start = harness.clock.now()
         self.start_wall = harness.clock.wall()
-        self.body_limit = harness.body_limit
+        self._body_limit = harness.body_limit
         self.find_route: Callable[[], tuple[Route | None, str]] = lambda: (None, "")
         self.paused = 0
         self._timers: list[asyncio.TimerHandle] = []
         self._hooks: set[asyncio.Task[Any]] = set()
+
+    @property
+    def body_limit(self) -> int:
+        return self._body_limit
 
     # What filters call.
 

@@ -118,6 +118,7 @@ class Router(Attempts):
         if action.hash_policy is not None:
             action.hash_policy(stream)
         if action.mirrors:
+            self._extras = True
             self._mirrors = start_mirrors(action.mirrors, stream, self._timeouts.whole, self.context.rng)
         self._attempt()
         if stream.request_end and not stream.done:
@@ -133,6 +134,7 @@ class Router(Attempts):
             hedges = {"true": True, "false": False}.get(request["x-envoy-hedge-on-per-try-timeout"], hedges)
             request.remove("x-envoy-hedge-on-per-try-timeout")
         if hedges:
+            self._extras = True
             self._race = Race(self)
         self._timeouts = find_timeouts(action, request, hedges=hedges, tell=self.config.envoy_headers)
         if policy is not None or "x-envoy-retry-on" in request.fields or "x-envoy-retry-grpc-on" in request.fields:
@@ -215,6 +217,7 @@ class Router(Attempts):
         if stream.done or self._cluster is None:
             return
         if timeouts.whole > 0 and not self._upgrade:
+            self._extras = True
             self._whole_timer = stream.schedule(timeouts.whole, self._timed_out)
         if timeouts.limits_tries and self._upstream is not None and self._request_sent:
             self._start_try_timers()
@@ -231,6 +234,14 @@ class Router(Attempts):
             self._upstream.read_disable(blocked)
 
     def on_stream_complete(self, stream: Stream) -> None:
+        if self._extras:
+            self._end_extras()
+        upstream = self._upstream
+        if upstream is not None:
+            self._upstream = None
+            upstream.reset()
+
+    def _end_extras(self) -> None:
         for timer in (self._whole_timer, self._try_timer, self._retry_timer, self._idle_timer):
             if timer is not None:
                 timer.cancel()
@@ -241,6 +252,3 @@ class Router(Attempts):
                 mirror.reset()
         if self._cluster is not None:
             self._end_retry()
-        upstream, self._upstream = self._upstream, None
-        if upstream is not None:
-            upstream.reset()

@@ -60,7 +60,7 @@ class Again(RouterState):
                 self._counts.retry_overflow += 1
             self._stream.add_flag("UO")
             return False
-        self._retrying = True
+        self._retrying = self._extras = True
         self._stream.upstream_transport_failure_reason = ""
         if host is not None:
             self._tried = (*self._tried, host)
@@ -129,6 +129,7 @@ class Again(RouterState):
     def _start_try_timers(self) -> None:
         """The request is complete and the attempt has its connection."""
         timeouts = self._timeouts
+        self._extras = True
         if timeouts.per_try and self._try_timer is None:
             self._try_timer = self._stream.schedule(timeouts.per_try, self._try_timed_out)
         if timeouts.per_try_idle and self._idle_timer is None:

@@ -140,18 +140,10 @@ class Attempts(Again):
             return
         self._response_started = True
         self._kept = None
-        if self._try_timer is not None:
-            self._try_timer.cancel()
-            self._try_timer = None
-        if self._race is not None:
-            self._race.end()
+        if self._extras:
+            self._settle(cluster)
         now = self._response_at = self.context.clock.now()
         stream.first_upstream_rx = now
-        if self._retrying:
-            cluster.stats.upstream_rq_retry_success.inc()
-            if self._counts is not None:
-                self._counts.retry_success += 1
-            self._end_retry()
         fields = response.fields
         stream.details = "via_upstream"
         if self._upgrade:
@@ -172,6 +164,19 @@ class Attempts(Again):
         if end:
             self._response_ended(cluster)
         stream.send_headers(response, end)
+
+    def _settle(self, cluster: Cluster) -> None:
+        """An attempt has been answered: no other is needed."""
+        if self._try_timer is not None:
+            self._try_timer.cancel()
+            self._try_timer = None
+        if self._race is not None:
+            self._race.end()
+        if self._retrying:
+            cluster.stats.upstream_rq_retry_success.inc()
+            if self._counts is not None:
+                self._counts.retry_success += 1
+            self._end_retry()
 
     def _end_handshake(self, response: ResponseHeaders, end: bool) -> bool:
         """The answer to a request for an upgrade. Returns whether it is the whole response."""

@@ -38,6 +38,7 @@ class RouterState(TerminalHttpFilter[RouterConfig]):
 
     _tried: hosts that failed it. _kept: the body so far, while another attempt could need it. _ended: the request is
     complete. _race: attempts beside `_upstream` that may still answer, with hedging. _mirrors: copies under way.
+    _extras: a timer, a retry, a race or mirrors were begun; nearly always none was, and then nobody asks for each.
     """
 
     _stream: Stream
@@ -69,3 +70,4 @@ class RouterState(TerminalHttpFilter[RouterConfig]):
     _heard_at: float = 0.0
     _race: Race | None = None
     _mirrors: tuple[Mirror, ...] = ()
+    _extras: bool = False

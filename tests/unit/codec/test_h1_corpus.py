@@ -112,7 +112,7 @@ def test_responses(case: Case, feeding: str) -> None:
     if b"EVIL" in case.raw:
         assert b"EVIL" not in b"".join(got.bodies) or case.id == "r-early-08"  # there the connection ends the body
         assert not got.parser.keep_alive
-        assert not got.parser.idle
+        assert not got.parser.idle()
 
 
 @pytest.mark.parametrize(("name", "table"), [("requests.jsonl", REQUESTS), ("responses.jsonl", RESPONSES)])

@@ -34,7 +34,7 @@ def test_plain_response() -> None:
         ("server", "x"), ("set-cookie", "a"), ("set-cookie", "b"), ("content-length", "5"),
     ]  # fmt: skip
     assert got.bodies == [b"hello"]
-    assert got.parser.idle
+    assert got.parser.idle()
     assert got.parser.head_bytes > 60
 
 
@@ -106,7 +106,7 @@ def test_malformed(data: bytes) -> None:
     assert got.heads == []
     assert got.error is not None
     assert (got.error.status, got.error.details) == (502, "upstream_reset_before_response_started{protocol_error}")
-    assert not got.parser.idle
+    assert not got.parser.idle()
     assert not got.parser.keep_alive
 
 
@@ -139,7 +139,7 @@ def test_informational_responses() -> None:
     got = parse(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: <a>\r\n\r\n" + FIVE)
     assert got.informational == [100, 103]
     assert got.bodies == [b"hello"]
-    assert got.parser.idle
+    assert got.parser.idle()
     assert len(ResponseRecorder().feed([b"HTTP/1.1 100 C\r\n\r\n" * 100 + FIVE]).informational) == 100
     assert ResponseRecorder().feed([b"HTTP/1.1 100 C\r\n\r\n" * 101 + FIVE]).error is not None
 
@@ -174,10 +174,10 @@ def test_bytes_behind_a_response_spoil_the_connection(method: str) -> None:
 
 def test_bytes_that_come_while_idle_are_an_error() -> None:
     got = ResponseRecorder().feed([FIVE])
-    assert got.parser.idle
+    assert got.parser.idle()
     got.feed([b"H"])
     assert got.error is not None
-    assert not got.parser.idle
+    assert not got.parser.idle()
 
 
 def test_the_end_of_an_idle_connection_is_no_error() -> None:
