@@ -32,6 +32,7 @@ from meshproxy.runtime.bind import BindError, open_listeners
 from meshproxy.runtime.clusters import Clusters
 from meshproxy.runtime.configuration import Configuration, load_configuration, make_logger, tune_collector
 from meshproxy.runtime.discovery.engine import Discovery
+from meshproxy.runtime.discovery.reload import Load, Reload
 from meshproxy.runtime.discovery.sources import Host
 from meshproxy.runtime.discovery.target import LocalTarget
 from meshproxy.runtime.drain import finish
@@ -205,15 +206,20 @@ def tag_producer(config: StatsConfig, options: Options) -> TagProducer:
     return TagProducer(extractors, tuple(fixed))
 
 
-async def serve(configuration: Configuration, options: Options) -> int:
-    """Run as one process until told to end. Returns how many connections were cut. Raises BindError."""
+async def serve(configuration: Configuration, options: Options, load: Load | None = None) -> int:
+    """Run as one process until told to end. Returns how many connections were cut. Raises BindError.
+
+    load: reads the configuration again (SIGHUP, or a changed file).
+    """
     loop = asyncio.get_running_loop()
     log = make_logger("main")
     lifecycle = Lifecycle(loop, log)
     proxy = Proxy(loop, configuration, options, lifecycle)
     fleet = LocalFleet(loop, options, lifecycle.end_now, proxy.control, configuration.stats)
     program = make_program(configuration, options, fleet)
-    server_stats = ServerStats(configuration.stats, configuration.snapshot, 1, version(), program.visible_state)
+    server_stats = ServerStats(
+        configuration.stats, configuration.snapshot, 1, version(), program.visible_state, program.current
+    )
     admin = start_admin(loop, configuration, options, configuration.stats, program)
     lifecycle.watch_signals(lambda: proxy.control.perform("reopen_logs"))
     target = LocalTarget(proxy.worker.clusters, proxy.listeners, proxy.tls, options)
@@ -226,6 +232,7 @@ async def serve(configuration: Configuration, options: Options) -> int:
         server_stats.workers_started.set(1)
         announce(program, log)
         tune_collector()
+        watch_for_reload(discovery, configuration, options, load, lifecycle, program)
     await lifecycle.drain.wait()
     program.state = "DRAINING"
     discovery.close()
@@ -249,6 +256,22 @@ def make_host(configuration: Configuration, worker: Worker, *, busy: bool) -> Ho
         stats=worker.stats.scope(""),
         busy=busy,
     )
+
+
+def watch_for_reload(
+    discovery: Discovery,
+    configuration: Configuration,
+    options: Options,
+    load: Load | None,
+    lifecycle: Lifecycle,
+    program: Program,
+) -> None:
+    """From now on read the configuration again when asked to."""
+    if load is not None:
+        log = make_logger("main")
+        reload = Reload(discovery, configuration, load, options.config_path, log, partial(setattr, program, "message"))
+        reload.watch()
+        lifecycle.on_hangup(reload.reload)
 
 
 async def prepare(discovery: Discovery, program: Program) -> None:
@@ -286,8 +309,11 @@ async def announce_when_up(supervisor: Supervisor, program: Program, log: Logger
     announce(program, log)
 
 
-def serve_fleet(configuration: Configuration, options: Options) -> int:
-    """Run as a parent with `options.concurrency` workers until told to end; returns the exit code. Raises BindError."""
+def serve_fleet(configuration: Configuration, options: Options, load: Load | None = None) -> int:
+    """Run as a parent with `options.concurrency` workers until told to end; returns the exit code. Raises BindError.
+
+    load: see `serve`.
+    """
     import uvloop  # noqa: F401  # loaded once, before the workers are forked
 
     from meshproxy.runtime.discovery.fleet_target import FleetTarget
@@ -316,7 +342,13 @@ def serve_fleet(configuration: Configuration, options: Options) -> int:
     program = make_program(configuration, options, supervisor)
     program.discovery = discovery
     server_stats = ServerStats(
-        stats, configuration.snapshot, options.concurrency, version(), program.visible_state, supervisor.pids
+        stats,
+        configuration.snapshot,
+        options.concurrency,
+        version(),
+        program.visible_state,
+        program.current,
+        supervisor.pids,
     )
     admin = start_admin(loop, configuration, options, stats, program)
     lifecycle.watch_signals(lambda: loop.create_task(supervisor.ask("reopen_logs")))
@@ -328,6 +360,7 @@ def serve_fleet(configuration: Configuration, options: Options) -> int:
         keeping = loop.create_task(supervisor.keep_statistics(configuration.snapshot.stats.flush_interval))
         server_stats.workers_started.set(options.concurrency)
         announcing = loop.create_task(announce_when_up(supervisor, program, log))
+        watch_for_reload(discovery, configuration, options, load, lifecycle, program)
         while loop.run_until_complete(supervisor.run()):
             supervisor.spawn_due()
         announcing.cancel()

@@ -34,16 +34,7 @@ def run(options: Options) -> int:
         return _fail(f"--log-path: {options.log_path}: {error.strerror}", EXIT_BIND)
     sources: list[Source] = []
     try:
-        if options.config_path:
-            sources.append(read_source(options.config_path))
-        if options.config_yaml:
-            sources.append(Source("--config-yaml", options.config_yaml))
-        configuration = load_configuration(
-            sources,
-            node=Node(id=options.service_node, cluster=options.service_cluster, zone=options.service_zone),
-            allow_unknown_fields=options.allow_unknown_static_fields,
-            disabled_extensions=options.disabled_extensions,
-        )
+        configuration = _load(options, sources)
     except ConfigError as error:
         _print_problems(error, sources)
         return EXIT_CONFIG
@@ -57,16 +48,30 @@ def run(options: Options) -> int:
         return _fail(str(error), EXIT_BIND)
 
 
+def _load(options: Options, sources: list[Source]) -> Configuration:
+    """Read and compile what the options name. What was read is added to `sources`. Raises ConfigError."""
+    if options.config_path:
+        sources.append(read_source(options.config_path))
+    if options.config_yaml:
+        sources.append(Source("--config-yaml", options.config_yaml))
+    return load_configuration(
+        sources,
+        node=Node(id=options.service_node, cluster=options.service_cluster, zone=options.service_zone),
+        allow_unknown_fields=options.allow_unknown_static_fields,
+        disabled_extensions=options.disabled_extensions,
+    )
+
+
 def _serve(configuration: Configuration, options: Options) -> int:
     if options.concurrency > 1:
         from meshproxy.proxy import serve_fleet
 
-        return serve_fleet(configuration, options)
+        return serve_fleet(configuration, options, lambda: _load(options, []))
     import uvloop
 
     from meshproxy.proxy import serve
 
-    uvloop.run(serve(configuration, options))
+    uvloop.run(serve(configuration, options, lambda: _load(options, [])))
     return EXIT_OK
 
 

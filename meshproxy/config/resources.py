@@ -6,7 +6,7 @@ with its place (a resource from a file has one) or else with its type and name.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from meshproxy.config.clusters import compile_cluster
@@ -14,7 +14,7 @@ from meshproxy.config.constraints import check_constraints
 from meshproxy.config.context import CompileContext, resource_context
 from meshproxy.config.endpoints import Assignment, compile_assignment
 from meshproxy.config.listeners import compile_listener
-from meshproxy.errors import ConfigError
+from meshproxy.errors import ConfigError, Problem
 from meshproxy.model.cluster import ClusterConfig
 from meshproxy.model.discovery import Resource
 from meshproxy.model.listener import Listener
@@ -54,9 +54,17 @@ def cluster_of(resource: Resource, context: CompileContext) -> ClusterConfig:
     return _compile(resource, context, compile_cluster)
 
 
-def listener_of(resource: Resource, context: CompileContext) -> Listener:
-    """A `Listener`. Raises ConfigError."""
-    return _compile(resource, context, compile_listener)
+def listener_of(
+    resource: Resource, context: CompileContext, check_logs: Callable[[Mapping[str, Problem]], None]
+) -> Listener:
+    """A `Listener`. check_logs: sees to it that its access logs can be written. Raises ConfigError."""
+
+    def compile(view: ConfigView, own: CompileContext) -> Listener:
+        listener = compile_listener(view, own)
+        check_logs(own.log_files)
+        return listener
+
+    return _compile(resource, context, compile)
 
 
 def assignment_of(resource: Resource, context: CompileContext) -> Assignment:

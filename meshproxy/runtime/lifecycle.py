@@ -23,11 +23,15 @@ class Lifecycle:
         self._log = log
 
     def watch_signals(self, reopen_logs: Callable[[], object]) -> None:
-        """SIGTERM, SIGINT, SIGUSR1 (reopen logs) and SIGHUP (does nothing, as in Envoy)."""
+        """SIGTERM, SIGINT, SIGUSR1 (reopen logs) and, until `on_hangup` says more of it, SIGHUP."""
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._told_to_end, number)
         self._loop.add_signal_handler(signal.SIGUSR1, reopen_logs)
-        self._loop.add_signal_handler(signal.SIGHUP, self._log.debug, "SIGHUP does nothing")
+        self._loop.add_signal_handler(signal.SIGHUP, self._log.info, "SIGHUP comes too early to do anything")
+
+    def on_hangup(self, reload: Callable[[], object]) -> None:
+        """SIGHUP: read the configuration again."""
+        self._loop.add_signal_handler(signal.SIGHUP, reload)
 
     def _told_to_end(self, number: int) -> None:
         name = signal.Signals(number).name

@@ -41,7 +41,11 @@ _NO_CERTIFICATE = 2**32 - 1
 
 
 class ServerStats:
-    """See the module. state: the program's state, as `/ready` prints it. pids: the processes whose memory counts."""
+    """See the module.
+
+    state: the program's state, as `/ready` prints it. current: the configuration in force. pids: the processes whose
+    memory counts.
+    """
 
     def __init__(
         self,
@@ -50,6 +54,7 @@ class ServerStats:
         concurrency: int,
         version: str,
         state: Callable[[], str],
+        current: Callable[[], Snapshot],
         pids: Callable[[], list[int]] = lambda: [os.getpid()],
     ) -> None:
         self._store = store
@@ -71,7 +76,7 @@ class ServerStats:
         self._heap = gauge("server.memory_heap_size")
         self._physical = gauge("server.memory_physical_size")
         self._days = gauge("server.days_until_first_cert_expiring")
-        self._snapshot = snapshot
+        self._current = current
         gauge("server.total_connections")
         gauge("server.concurrency").set(concurrency)
         gauge("server.hot_restart_generation").set(1)
@@ -93,7 +98,7 @@ class ServerStats:
         self._uptime.set(int(time.monotonic() - self._started))
         self._live.set(int(state == "LIVE"))
         self._state_gauge.set(STATES[state])
-        days = days_until_first_expiry(self._snapshot)
+        days = days_until_first_expiry(self._current())
         self._days.set(_NO_CERTIFICATE if days is None else days)
         allocated, resident = process_memory(self._pids())
         self._allocated.set(allocated)

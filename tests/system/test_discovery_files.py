@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -171,3 +172,60 @@ async def test_endpoints_that_go_finish_their_requests(tmp_path: Path) -> None:
             assert [status for status, _, _ in await asyncio.gather(*under_way)] == [200] * 10
             assert (await clients[0].get())[0] == 200
             assert await program.statistic("cluster.up.membership_total") == 1
+
+
+async def test_the_admin_interface_shows_what_is_in_force_and_what_was_refused(tmp_path: Path) -> None:
+    files = Files(tmp_path)
+    async with Upstream() as upstream:
+        files.all(upstream.port)
+        async with discovering(files) as program:
+            good = (tmp_path / "lds.yaml").read_text()
+            files.put("lds", good.replace("'1'", "'2'").replace("stat_prefix: test, ", "stat_prefix: test, bad: 1, "))
+            await _counted(program, "listener_manager.lds.update_failure", 1)
+            bad = (
+                good.replace("'1'", "'3'")
+                .replace("prefix: /", "prefix: /")
+                .replace("http_filters: [", "http_filters: [{name: none}, ")
+            )
+            files.put("lds", bad)
+            await _counted(program, "listener_manager.lds.update_rejected", 1)
+            dump = json.loads((await program.ask("/config_dump?include_eds"))[1])["configs"]
+            by_type = {entry["@type"].rpartition(".")[2]: entry for entry in dump}
+            (listener,) = by_type["ListenersConfigDump"]["dynamic_listeners"]
+            assert listener["active_state"]["version_info"] == "1"
+            assert "'typed_config' is required" in listener["error_state"]["details"]
+            (cluster,) = by_type["ClustersConfigDump"]["dynamic_active_clusters"]
+            assert (cluster["version_info"], cluster["cluster"]["name"]) == ("1", "up")
+            (route,) = by_type["RoutesConfigDump"]["dynamic_route_configs"]
+            assert route["route_config"]["name"] == "routes"
+            (endpoints,) = by_type["EndpointsConfigDump"]["dynamic_endpoint_configs"]
+            assert endpoints["endpoint_config"]["cluster_name"] == "up"
+            page = json.loads((await program.ask("/meshproxy/xds"))[1])
+            shown = {(entry["type"], entry["name"]): entry for entry in page["resources"]}
+            assert shown["Cluster", "up"]["state"] == "active"
+            refused = shown["Listener", "in"]
+            assert refused["version"] == "1"
+            assert any(line.startswith("+") and '"none"' in line for line in refused["difference"])
+            assert (await program.ask("/clusters"))[1].count("up::added_via_api::true") == 1
+            assert f"in::127.0.0.1:{program.port}" in (await program.ask("/listeners"))[1]
+            assert json.loads((await program.ask("/init_dump"))[1]) == {}
+
+
+async def test_a_resource_that_is_absent_holds_nothing_up_and_may_come_later(tmp_path: Path) -> None:
+    files = Files(tmp_path)
+    async with Upstream() as upstream:
+        files.all(upstream.port)
+        files.put("rds", "version_info: '1'\nresources: []\n")
+        text = (tmp_path / "lds.yaml").read_text()
+
+        files.put("eds-up", "version_info: '1'\nresources: []\n")
+        files.put("lds", text)
+        async with discovering(files) as program:
+            client = await Client.connect(program.port)
+            assert (await client.get())[0] == 404
+            files.routes("2")
+            await _counted(program, "http.test.rds.routes.config_reload", 1)
+            assert (await client.get())[0] == 503
+            files.endpoints("2", upstream.port)
+            await _counted(program, "cluster.up.membership_total", 1)
+            assert (await client.get())[0] == 200

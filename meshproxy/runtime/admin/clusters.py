@@ -92,7 +92,7 @@ def render_text(statuses: Iterable[Status], wanted: Callable[[str], bool]) -> st
         lines.append(f"{name}::observability_name::{status['observability_name']}")
         for priority in ("default", "high"):
             lines += [f"{name}::{priority}_priority::{limit}::{value}" for limit, value in status[priority].items()]
-        lines.append(f"{name}::added_via_api::false")
+        lines.append(f"{name}::added_via_api::{str(status.get('by_discovery', False)).lower()}")
         for host in status["hosts"]:
             lines += [f"{name}::{host['address']}::{key}::{value}" for key, value in _host_lines(host)]
     return "".join([f"{line}\n" for line in lines])
@@ -116,6 +116,8 @@ def render_json(statuses: Iterable[Status], wanted: Callable[[str], bool]) -> st
 
 def _cluster_json(status: Status) -> Status:
     shown: Status = {"name": status["name"]}
+    if status.get("by_discovery"):
+        shown["added_via_api"] = True
     if status["hosts"]:
         shown["host_statuses"] = [_host_json(host) for host in status["hosts"]]
     shown["circuit_breakers"] = {"thresholds": [status["default"], {"priority": "HIGH", **status["high"]}]}

@@ -5,7 +5,6 @@ The dump is assembled as plain data in the shape of the messages' JSON. Secrets 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -14,6 +13,8 @@ from google.protobuf.message import Message
 
 from meshproxy.plugin.message_types import message_class, name_of_type_url
 from meshproxy.runtime.admin.clusters import Status, address_json
+from meshproxy.runtime.admin.discovered import Discovered, timestamp
+from meshproxy.runtime.admin.legible import legible
 from meshproxy.runtime.admin.redact import redact
 
 _TYPE = "type.googleapis.com/"
@@ -65,14 +66,24 @@ class BadRequest(Exception):
 
 
 class ConfigDump:
-    """One dump. loaded: when the configuration was loaded, wall clock in seconds. clusters: with `include_eds`."""
+    """One dump. loaded: when the configuration was loaded, wall clock in seconds. clusters: with `include_eds`.
 
-    def __init__(self, bootstrap: Message, loaded: float, clusters: list[Status] | None = None) -> None:
+    discovered: what is in force beside, or in place of, what the bootstrap says.
+    """
+
+    def __init__(
+        self,
+        bootstrap: Message,
+        loaded: float,
+        clusters: list[Status] | None = None,
+        discovered: Discovered | None = None,
+    ) -> None:
         self._bootstrap: Any = type(bootstrap)()
         self._bootstrap.CopyFrom(bootstrap)
         redact(self._bootstrap)
-        self._updated = f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(loaded))}.{int(loaded % 1 * 1000):03d}Z"
+        self._updated = timestamp(loaded)
         self._clusters = clusters
+        self._discovered = discovered
 
     def select(self, resource: str, mask: str, wanted: Callable[[str], bool]) -> dict[str, Any]:
         """What `?resource=&mask=&name_regex=` asks for. Raises BadRequest."""
@@ -105,6 +116,9 @@ class ConfigDump:
             dump: dict[str, Any] = {"@type": _ADMIN + name}
             if name == "BootstrapConfigDump":
                 dump.update(bootstrap=_json(self._bootstrap), last_updated=self._updated)
+            version = self._discovered.version(name) if self._discovered is not None else ""
+            if version:
+                dump["version_info"] = version
             for field in fields:
                 entries = self._entries(field, wanted)
                 if entries:
@@ -124,25 +138,35 @@ class ConfigDump:
         raise BadRequest(404, f"{resource} not found in config dump")
 
     def _entries(self, field: str, wanted: Callable[[str], bool]) -> list[dict[str, Any]]:
+        discovered = self._discovered
+        if discovered is not None and field in discovered.fields:
+            return discovered.fields[field](wanted)
         static = self._bootstrap.static_resources
         if field == "static_clusters":
             return self._wrap("cluster", (c for c in static.clusters if wanted(c.name)))
         if field == "static_listeners":
             return self._wrap("listener", (listener for listener in static.listeners if wanted(listener.name)))
         if field == "static_route_configs":
-            return self._wrap("route_config", (r for r in _route_configs(static.listeners) if wanted(r.name)))
+            listeners = static.listeners if discovered is None else discovered.static_listener_messages()
+            return self._wrap("route_config", (r for r in _route_configs(listeners) if wanted(r.name)))
         if field == "static_secrets":
             return [
                 {"name": secret.name, "last_updated": self._updated, "secret": _typed_json(secret)}
                 for secret in static.secrets
                 if wanted(secret.name)
             ]
-        if field == "static_endpoint_configs" and self._clusters is not None:
-            return [{"endpoint_config": _assignment(c)} for c in self._clusters if wanted(c["name"])]
+        if field in ("static_endpoint_configs", "dynamic_endpoint_configs") and self._clusters is not None:
+            dynamic = field == "dynamic_endpoint_configs"
+            return [
+                {"endpoint_config": _assignment(status)}
+                for status in self._clusters
+                if wanted(status["name"])
+                and (discovered is not None and discovered.is_dynamic(status["name"])) == dynamic
+            ]
         return []
 
     def _wrap(self, name: str, messages: Iterable[Message]) -> list[dict[str, Any]]:
-        return [{name: _typed_json(message), "last_updated": self._updated} for message in messages]
+        return [{name: legible(message), "last_updated": self._updated} for message in messages]
 
 
 def _json(message: Message) -> dict[str, Any]:

@@ -7,12 +7,22 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from meshproxy.runtime.admin import clusters, config_dump, listeners, logging_page, runtime_values, server_info
+from meshproxy.runtime.admin import (
+    clusters,
+    config_dump,
+    listeners,
+    logging_page,
+    runtime_values,
+    server_info,
+    xds_page,
+)
 from meshproxy.runtime.admin.commands import COMMANDS, render_help, render_home
+from meshproxy.runtime.admin.discovered import Discovered
 from meshproxy.runtime.admin.memory import process_memory
 from meshproxy.runtime.admin.message import HTML, JSON, OK, AdminRequest, AdminResponse, Handler
 from meshproxy.runtime.admin.program import Program
 from meshproxy.runtime.admin.stats_page import StatsPage
+from meshproxy.runtime.discovery.cluster_discovery import STATIC
 from meshproxy.runtime.tls.listing import list_certificates
 from meshproxy.runtime.version import HOT_RESTART_VERSION
 from meshproxy.telemetry.tags import TagProducer
@@ -64,7 +74,8 @@ def make_handlers(program: Program, stats: StatsPage) -> Mapping[str, Handler]:
         "/certs": pages.certificates,
         "/runtime": lambda request: AdminResponse(runtime_values.render(program.message), content_type=JSON),
         "/runtime_modify": pages.runtime_modify,
-        "/init_dump": lambda request: AdminResponse("{}\n", content_type=JSON),
+        "/init_dump": pages.init_dump,
+        "/meshproxy/xds": pages.xds,
         "/hot_restart_version": lambda request: AdminResponse(HOT_RESTART_VERSION),
         "/contention": lambda request: AdminResponse(
             "Mutex contention tracing is not enabled. To enable, run Envoy with flag --enable-mutex-tracing."
@@ -105,12 +116,31 @@ class Pages:
         self._program = program
 
     def certificates(self, request: AdminRequest) -> AdminResponse:
-        listed = {"certificates": list_certificates(self._program.snapshot)}
+        listed = {"certificates": list_certificates(self._program.current())}
         return AdminResponse(json.dumps(listed, indent=1) + "\n", content_type=JSON)
 
     def ready(self, request: AdminRequest) -> AdminResponse:
         state = self._program.visible_state()
-        return AdminResponse(f"{state}\n", 200 if state == "LIVE" else 503)
+        if state == "LIVE":
+            return AdminResponse("LIVE\n")
+        return AdminResponse("".join([f"{line}\n" for line in (state, *self._missing())]), 503)
+
+    def _missing(self) -> list[str]:
+        """What the start still waits for."""
+        discovery = self._program.discovery
+        return discovery.missing() if discovery is not None and not discovery.listeners.started else []
+
+    def init_dump(self, request: AdminRequest) -> AdminResponse:
+        discovery = self._program.discovery
+        missing = discovery.missing() if discovery is not None else []
+        shown = {"unready_targets_dumps": [{"name": "init manager Server", "target_names": missing}]}
+        return AdminResponse(json.dumps(shown if missing else {}, indent=1) + "\n", content_type=JSON)
+
+    def xds(self, request: AdminRequest) -> AdminResponse:
+        discovery = self._program.discovery
+        if discovery is None:
+            return AdminResponse("{}\n", content_type=JSON)
+        return AdminResponse(xds_page.render(discovery, self._program.wall()), content_type=JSON)
 
     def listeners(self, request: AdminRequest) -> AdminResponse:
         shown = self._program.listening
@@ -124,6 +154,10 @@ class Pages:
         except ValueError:
             return AdminResponse("Invalid re2 regex", 400)
         statuses = clusters.merge_statuses(await self._program.fleet.ask("clusters"))
+        discovery = self._program.discovery
+        for status in statuses if discovery is not None else ():
+            entry = discovery.clusters.active.get(status["name"])
+            status["by_discovery"] = entry is not None and entry.origin != STATIC
         if request.parameters.get("format") == "json":
             return AdminResponse(clusters.render_json(statuses, wanted), content_type=JSON)
         return AdminResponse(clusters.render_text(statuses, wanted))
@@ -139,7 +173,9 @@ class Pages:
         statuses = None
         if "include_eds" in parameters:
             statuses = clusters.merge_statuses(await self._program.fleet.ask("clusters"))
-        dump = config_dump.ConfigDump(self._program.message, self._program.started, statuses)
+        program = self._program
+        discovered = Discovered(program.discovery) if program.discovery is not None else None
+        dump = config_dump.ConfigDump(program.message, program.started, statuses, discovered)
         try:
             shown = dump.select(parameters.get("resource", ""), parameters.get("mask", ""), wanted)
         except config_dump.BadRequest as error:

@@ -21,6 +21,7 @@ from meshproxy.model.cluster import ClusterConfig
 from meshproxy.model.discovery import CLUSTER, ENDPOINTS, LISTENER, ROUTES, ConfigSource, Resource
 from meshproxy.model.listener import Listener
 from meshproxy.plugin.message_types import message_class, name_of_type_url
+from meshproxy.runtime.configuration import check_log_files
 from meshproxy.runtime.discovery.listener_parts import keep_chains, managers_of
 from meshproxy.runtime.discovery.names import resource_name
 from meshproxy.runtime.discovery.target import LocalTarget, Opened
@@ -142,7 +143,7 @@ class WorkerSide:
 
     def _compile_listener(self, packed: bytes) -> tuple[Listener, Any]:
         resource = _unpack(LISTENER, packed)
-        config = listener_of(resource, self._context)
+        config = listener_of(resource, self._context, check_log_files)
         for manager in managers_of(config):
             self._fill(manager.routes)
         return config, resource.message

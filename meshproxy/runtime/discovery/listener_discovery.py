@@ -23,6 +23,7 @@ from meshproxy.model.listener import Listener
 from meshproxy.model.route_slot import RouteSlot
 from meshproxy.runtime.admin.listeners import bound_addresses
 from meshproxy.runtime.bind import BindError, open_addresses
+from meshproxy.runtime.configuration import check_log_files
 from meshproxy.runtime.discovery.cluster_discovery import DYNAMIC, STATIC, packed
 from meshproxy.runtime.discovery.listener_parts import (
     can_inherit,
@@ -179,7 +180,7 @@ class ListenerDiscovery:
         if active is not None and active.raw == raw:
             self._cancel_warming(name)
             return
-        config = listener_of(resource, self._context)
+        config = listener_of(resource, self._context, check_log_files)
         entry = ListenerEntry(config, resource.message, raw, origin, resource.version, self._clock.wall())
         try:
             self._find_sockets(entry, active, gone)

@@ -1,0 +1,110 @@
+"""What discovery has in force, as entries of envoy.admin.v3.ConfigDump."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from meshproxy.runtime.admin.legible import legible
+from meshproxy.runtime.discovery.cluster_discovery import STATIC, ClusterEntry
+from meshproxy.runtime.discovery.engine import Discovery
+from meshproxy.runtime.discovery.listener_discovery import ListenerEntry
+
+Entry = dict[str, Any]
+Wanted = Callable[[str], bool]
+
+
+def timestamp(wall: float) -> str:
+    """A google.protobuf.Timestamp as JSON has it, in milliseconds."""
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(wall))}.{int(wall % 1 * 1000):03d}Z"
+
+
+class Discovered:
+    """The dump's entries by field. Fields that aren't here are none of discovery's."""
+
+    def __init__(self, discovery: Discovery) -> None:
+        self._clusters = discovery.clusters
+        self._listeners = discovery.listeners
+        self._routes = discovery.routes
+        self.fields: dict[str, Callable[[Wanted], list[Entry]]] = {
+            "static_clusters": self._static_clusters,
+            "dynamic_active_clusters": lambda wanted: self._dynamic_clusters(self._clusters.active, wanted),
+            "dynamic_warming_clusters": lambda wanted: self._dynamic_clusters(self._clusters.warming, wanted),
+            "static_listeners": self._static_listeners,
+            "dynamic_listeners": self._dynamic_listeners,
+            "dynamic_route_configs": self._dynamic_routes,
+        }
+
+    def version(self, dump: str) -> str:
+        """The `version_info` of a whole dump."""
+        found = {"ClustersConfigDump": self._clusters.version, "ListenersConfigDump": self._listeners.version}
+        return found.get(dump, "")
+
+    def is_dynamic(self, cluster: str) -> bool:
+        """Whether a cluster came by discovery."""
+        entry = self._clusters.active.get(cluster)
+        return entry is not None and entry.origin != STATIC
+
+    def static_listener_messages(self) -> Iterator[Any]:
+        """Those that stand in the bootstrap."""
+        return (entry.message for entry in self._listeners.active.values() if entry.origin == STATIC)
+
+    def _static_clusters(self, wanted: Wanted) -> list[Entry]:
+        entries = [entry for entry in self._clusters.active.values() if entry.origin == STATIC]
+        return [
+            {"cluster": legible(entry.message), "last_updated": timestamp(entry.updated)}
+            for entry in entries
+            if wanted(entry.name)
+        ]
+
+    def _dynamic_clusters(self, clusters: dict[str, ClusterEntry], wanted: Wanted) -> list[Entry]:
+        return [
+            _versioned("cluster", entry.message, entry.version, entry.updated)
+            for entry in clusters.values()
+            if entry.origin != STATIC and wanted(entry.name)
+        ]
+
+    def _static_listeners(self, wanted: Wanted) -> list[Entry]:
+        return [
+            {"listener": legible(entry.message), "last_updated": timestamp(entry.updated)}
+            for entry in self._listeners.active.values()
+            if entry.origin == STATIC and wanted(entry.name)
+        ]
+
+    def _dynamic_listeners(self, wanted: Wanted) -> list[Entry]:
+        shown: dict[str, Entry] = {}
+        listeners = self._listeners
+        for state, entries in (
+            ("active_state", listeners.active.values()),
+            ("warming_state", listeners.warming.values()),
+            ("draining_state", listeners.draining),
+        ):
+            for entry in entries:
+                if entry.origin != STATIC and wanted(entry.name):
+                    shown.setdefault(entry.name, {"name": entry.name}).setdefault(state, _listener_state(entry))
+        for name, (message, error, wall) in listeners.refused.items():
+            if wanted(name):
+                shown.setdefault(name, {"name": name})["error_state"] = {
+                    "failed_configuration": legible(message),
+                    "last_update_attempt": timestamp(wall),
+                    "details": error,
+                }
+        return list(shown.values())
+
+    def _dynamic_routes(self, wanted: Wanted) -> list[Entry]:
+        return [
+            _versioned(
+                "route_config", provider.resource.message, provider.watch.state.version, provider.watch.state.updated
+            )
+            for provider in self._routes.providers.values()
+            if provider.resource is not None and wanted(provider.name)
+        ]
+
+
+def _versioned(field: str, message: Any, version: str, updated: float) -> Entry:
+    return {"version_info": version, field: legible(message), "last_updated": timestamp(updated)}
+
+
+def _listener_state(entry: ListenerEntry) -> Entry:
+    return _versioned("listener", entry.message, entry.version, entry.updated)
