@@ -16,7 +16,8 @@ from tests.system.program import Program, free_ports, spawn
 PACKAGE = "type.googleapis.com/envoy.extensions"
 HTTP2 = (
     "typed_extension_protocol_options: {envoy.extensions.upstreams.http.v3.HttpProtocolOptions: "
-    f"{{'@type': {PACKAGE}.upstreams.http.v3.HttpProtocolOptions, explicit_http_config: {{http2_protocol_options: {{}}}}}}}}"
+    f"{{'@type': {PACKAGE}.upstreams.http.v3.HttpProtocolOptions, "
+    "explicit_http_config: {http2_protocol_options: {}}}}"
 )
 MEBIBYTE = 1 << 20
 UNLIMITED = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
