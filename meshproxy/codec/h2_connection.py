@@ -291,11 +291,10 @@ class Http2Codec(Control):
             if not end:
                 raise violation("a second head")
             trailers = read_trailers(fields, self._options.underscores)
+            if stream.expected > 0:
+                raise violation("the body is shorter than content-length says")
         except ProtocolError as error:
             self._message_fault(stream.sid, error)
-            return
-        if stream.expected > 0:
-            self._wrong_length(stream.sid)
             return
         if self.is_server:
             self._sink.on_count("trailers")
@@ -303,8 +302,8 @@ class Http2Codec(Control):
         self._sink.on_stream_trailers(stream.sid, trailers)
 
     def _wrong_length(self, sid: int) -> None:
-        """The body is not as long as content-length says. That ends the stream alone, as nghttp2 has it; Envoy then
-        takes it for a reset by the peer."""
+        """DATA is not as long as content-length says. That ends the stream alone, as nghttp2 has it; Envoy then takes
+        it for a reset by the peer. (Where HEADERS show it, they are a malformed message.)"""
         error = violation("the body is not as long as content-length says", "http2.remote_reset")
         self._stream_fault(sid, h2.PROTOCOL_ERROR, error)
 

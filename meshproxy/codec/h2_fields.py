@@ -150,6 +150,8 @@ def _fill(headers: Headers, fields: list[Field], allowed: frozenset[str], unders
             continue
         if is_token(name) is None or name != name.lower() or has_control(value):
             raise _bad_field(f"the field {name[:64]!r} is malformed")
+        if name == "content-length" and ("content-length" in headers.fields or not is_length(value)):
+            raise _bad_field("content-length is repeated or no number")
         value = value.strip(" \t")
         if name in FORBIDDEN or (name == "te" and value.lower() != "trailers"):
             raise _bad_field(f"the field {name!r} belongs to HTTP/1")
@@ -157,8 +159,6 @@ def _fill(headers: Headers, fields: list[Field], allowed: frozenset[str], unders
             if underscores == "REJECT_REQUEST":
                 raise ProtocolError(400, "http2.unexpected_underscore", f"underscore in {name[:64]!r}")
             continue
-        if name == "content-length" and ("content-length" in headers.fields or not is_length(value)):
-            raise _bad_field("content-length is repeated or no number")
         if name == "cookie":
             cookie = f"{cookie}; {value}" if cookie else value
         else:
@@ -204,6 +204,8 @@ def _treat_host(request: RequestHeaders) -> None:
     if len(hosts) > 1:
         raise violation("Host is repeated")
     if hosts:
+        if not is_host(hosts[0]):
+            raise _bad_field("Host is none")
         request.remove("host")
         if not request.authority:
             request.authority = hosts[0]

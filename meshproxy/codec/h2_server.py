@@ -79,12 +79,10 @@ class Http2ServerCodec(Http2Codec):
             request = read_request(fields, self._decoder.odd, options.underscores, options.allow_connect)
             if "content-length" in request.fields:
                 stream.expected = int(request.fields["content-length"])
+            if end and stream.expected > 0:
+                raise violation("content-length without a body")
         except ProtocolError as error:
             self._refuse(sid, error)
-            return
-        if end and stream.expected > 0:
-            self._wrong_length(sid)
-            self._count_end(True)
             return
         if options.underscores == "DROP_HEADER" and self._decoder.odd:
             for name, _ in fields:
