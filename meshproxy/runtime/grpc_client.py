@@ -45,7 +45,8 @@ def open_stream(host: Fetcher, service: GrpcService, path: str, sink: GrpcSink) 
     if chosen is None:
         return None
     stream = GrpcStream(host, cluster, MessageReader(service.max_message), sink)
-    stream.upstream = cluster.request(chosen, request, False, stream)
+    # gRPC is HTTP/2, also to a cluster that would speak as a client does.
+    stream.upstream = cluster.request(chosen, request, False, stream, protocol="HTTP/2")
     stream.begun()
     return stream
 

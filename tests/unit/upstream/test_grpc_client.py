@@ -36,7 +36,8 @@ class FakeCluster:
     def pick(self, info: Any) -> object | None:
         return object() if self.has_host else None
 
-    def request(self, host: object, request: RequestHeaders, end: bool, sink: Any) -> FakeCluster:
+    def request(self, host: object, request: RequestHeaders, end: bool, sink: Any, *, protocol: str) -> FakeCluster:
+        assert protocol == "HTTP/2"
         self.head, self.sink = request, sink
         if self.fails:
             sink.on_upstream_reset(ResetReason.CONNECT_FAILURE, "refused")
