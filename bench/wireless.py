@@ -17,7 +17,6 @@ from bench.subjects import CONFIGS
 from meshproxy.config.bootstrap_load import read_source
 from meshproxy.plugin.listener import Socket
 from meshproxy.proxy import Proxy, load_configuration, make_logger
-from meshproxy.runtime.auto_sni import NO_NAME
 from meshproxy.runtime.connection import ServerConnection
 from meshproxy.runtime.http1_pool import Http1Pool
 from meshproxy.runtime.http1_upstream import Http1Upstream
@@ -117,7 +116,7 @@ class WirelessProxy:
         self._upstreams: list[Http1Upstream] = []
         for cluster in self.proxy.worker.clusters:
             for host in cluster.hosts():
-                pool = cluster._pools[host, "DEFAULT", NO_NAME] = host.pool = Http1Pool(cluster, host, "DEFAULT")
+                pool = host.pool = Http1Pool(cluster, host, "DEFAULT")
                 pool.limits.connections.acquire()
                 upstream = Http1Upstream(pool)
                 upstream.connection_made(FakeTransport())
