@@ -37,6 +37,7 @@ from meshproxy.runtime.discovery.sources import Host
 from meshproxy.runtime.discovery.target import LocalTarget
 from meshproxy.runtime.drain import finish
 from meshproxy.runtime.fleet import LocalFleet, WorkerFleet
+from meshproxy.runtime.hot_restart import Succession, Takeover
 from meshproxy.runtime.lifecycle import Lifecycle
 from meshproxy.runtime.listener import Listeners
 from meshproxy.runtime.options import Options
@@ -59,6 +60,9 @@ __all__ = [
     "serve_fleet",
     "tune_collector",
 ]
+
+ANNOUNCE_TAKEOVER = 2.0
+"""Seconds between a takeover and the first closing of idle connections."""
 
 if TYPE_CHECKING:
     from meshproxy.runtime.supervisor import Supervisor
@@ -207,12 +211,13 @@ def tag_producer(config: StatsConfig, options: Options) -> TagProducer:
 
 
 async def serve(configuration: Configuration, options: Options, load: Load | None = None) -> int:
-    """Run as one process until told to end. Returns how many connections were cut. Raises BindError.
+    """Run as one process until told to end. Returns how many connections were cut.
 
-    load: reads the configuration again (SIGHUP, or a changed file).
+    load: reads the configuration again (SIGHUP, or a changed file). Raises BindError, HotRestartError.
     """
     loop = asyncio.get_running_loop()
     log = make_logger("main")
+    takeover = Takeover(options)
     lifecycle = Lifecycle(loop, log)
     proxy = Proxy(loop, configuration, options, lifecycle)
     fleet = LocalFleet(loop, options, lifecycle.end_now, proxy.control, configuration.stats)
@@ -223,7 +228,8 @@ async def serve(configuration: Configuration, options: Options, load: Load | Non
     admin = start_admin(loop, configuration, options, configuration.stats, program)
     lifecycle.watch_signals(lambda: proxy.control.perform("reopen_logs"))
     target = LocalTarget(proxy.worker.clusters, proxy.listeners, proxy.tls, options)
-    discovery = Discovery(make_host(configuration, proxy.worker, busy=True), configuration, options, target)
+    host = make_host(configuration, proxy.worker, busy=True)
+    discovery = Discovery(host, configuration, options, target, inherited=takeover.sockets)
     program.discovery = discovery
     await lifecycle.unless_ending(proxy.worker.clusters.warm())
     if await lifecycle.unless_ending(prepare(discovery, program)):
@@ -232,8 +238,18 @@ async def serve(configuration: Configuration, options: Options, load: Load | Non
         server_stats.workers_started.set(1)
         announce(program, log)
         tune_collector()
+        takeover.complete()
         watch_for_reload(discovery, configuration, options, load, lifecycle, program)
+    succession = Succession(
+        loop,
+        log,
+        sockets=lambda: [sock for listener in proxy.listeners.active for sock in listener.sockets],
+        stop_admin=admin.stop if admin is not None else lambda: None,
+        drain=partial(hand_over, fleet, lifecycle),
+    )
+    succession.listen(options)
     await lifecycle.drain.wait()
+    succession.close()
     program.state = "DRAINING"
     discovery.close()
     left = await drained(lifecycle, proxy, options.drain_time)
@@ -241,6 +257,19 @@ async def serve(configuration: Configuration, options: Options, load: Load | Non
         admin.stop()
     proxy.close()
     return left
+
+
+async def hand_over(fleet: WorkerFleet, lifecycle: Lifecycle, deadline: float) -> None:
+    """A successor accepts already: tell the clients, and end within `deadline` seconds.
+
+    Idle connections are left open for a moment, so that most clients learn of it from an answer and none is cut off
+    just when it asks.
+    """
+    announcing = min(ANNOUNCE_TAKEOVER, deadline)
+    await fleet.stop_listeners(inbound_only=False)
+    await fleet.ask("drain", {"duration": deadline, "immediate": True, "inbound_only": False})
+    await asyncio.sleep(announcing)
+    lifecycle.end_within(deadline - announcing)
 
 
 def make_host(configuration: Configuration, worker: Worker, *, busy: bool) -> Host:
@@ -302,17 +331,18 @@ def announce(program: Program, log: Logger) -> None:
     )
 
 
-async def announce_when_up(supervisor: Supervisor, program: Program, log: Logger) -> None:
-    """Wait until every worker serves."""
+async def announce_when_up(supervisor: Supervisor, program: Program, log: Logger, takeover: Takeover) -> None:
+    """Wait until every worker serves; then the process that we replace may go."""
     program.state = "INITIALIZING"
     await supervisor.all_up()
     announce(program, log)
+    takeover.complete()
 
 
 def serve_fleet(configuration: Configuration, options: Options, load: Load | None = None) -> int:
-    """Run as a parent with `options.concurrency` workers until told to end; returns the exit code. Raises BindError.
+    """Run as a parent with `options.concurrency` workers until told to end; returns the exit code.
 
-    load: see `serve`.
+    load: see `serve`. Raises BindError, HotRestartError.
     """
     import uvloop  # noqa: F401  # loaded once, before the workers are forked
 
@@ -323,11 +353,17 @@ def serve_fleet(configuration: Configuration, options: Options, load: Load | Non
     loop = asyncio.SelectorEventLoop()
     log = make_logger("main")
     lifecycle = Lifecycle(loop, log)
+    takeover = Takeover(options)
     target = FleetTarget(options.drain_time)
     parent = make_worker(loop, configuration, options, stats, "main_thread")
     parent.clusters = Clusters(parent, {})
     discovery = Discovery(
-        make_host(configuration, parent, busy=False), configuration, options, target, copies=options.concurrency
+        make_host(configuration, parent, busy=False),
+        configuration,
+        options,
+        target,
+        copies=options.concurrency,
+        inherited=takeover.sockets,
     )
     supervisor = Supervisor(
         loop,
@@ -359,12 +395,21 @@ def serve_fleet(configuration: Configuration, options: Options, load: Load | Non
         supervisor.spawn_due()
         keeping = loop.create_task(supervisor.keep_statistics(configuration.snapshot.stats.flush_interval))
         server_stats.workers_started.set(options.concurrency)
-        announcing = loop.create_task(announce_when_up(supervisor, program, log))
+        announcing = loop.create_task(announce_when_up(supervisor, program, log, takeover))
+        succession = Succession(
+            loop,
+            log,
+            sockets=supervisor.listening_sockets,
+            stop_admin=admin.stop if admin is not None else lambda: None,
+            drain=partial(hand_over, supervisor, lifecycle),
+        )
+        succession.listen(options)
         watch_for_reload(discovery, configuration, options, load, lifecycle, program)
         while loop.run_until_complete(supervisor.run()):
             supervisor.spawn_due()
         announcing.cancel()
         keeping.cancel()
+        succession.close()
     program.state = "DRAINING"
     discovery.close()
     loop.run_until_complete(supervisor.end())

@@ -22,7 +22,7 @@ every flag can be given as an environment variable too: MESHPROXY_<FLAG>, such a
 MESHPROXY_LOG_LEVEL=debug; the command line wins.
 
 exit codes: 0 ended as asked, 1 bad configuration, 2 bad command line,
-            3 an address or privilege that can't be had
+            3 an address or privilege that can't be had, 4 nobody to take over from
 
 signals:    SIGTERM, SIGINT  drain for at most --drain-time-s, then exit; a second one exits now
             SIGUSR1          reopen the log files
@@ -185,19 +185,27 @@ def _add_logging(flags: _Flags) -> None:
 
 
 def _add_hot_restart(flags: _Flags) -> None:
-    flags.group("hot restart (not supported)")
-    flags.value("--parent-shutdown-time-s", type=_number, default=900, metavar="S", help="(no effect)")
-    flags.idle.append("--parent-shutdown-time-s")
-    flags.switch("--disable-hot-restart", "it always is")
+    flags.group("hot restart")
+    flags.value(
+        "--restart-epoch", type=_number, default=0, metavar="N",
+        help="take over from the running process of epoch N-1, 0 unless given",
+    )  # fmt: skip
+    flags.value(
+        "--base-id", type=_number, default=0, metavar="N",
+        help="which processes belong together, 0 unless given; one number for each on a host",
+    )  # fmt: skip
+    flags.value(
+        "--parent-shutdown-time-s", type=_number, default=900, metavar="S",
+        help="when the old process is ended at the latest, 900 unless given",
+    )  # fmt: skip
+    flags.switch("--disable-hot-restart", "neither take over nor be taken over from")
+    flags.switch("--skip-hot-restart-on-no-parent", "begin anew if there is nobody to take over from")
+    flags.value("--socket-path", default="@envoy_domain_socket", metavar="PATH", help="how the sockets' names begin")
+    flags.value("--socket-mode", type=_mode, default=0o600, metavar="MODE", help="of sockets that are files")
     flags.switch("--hot-restart-version", "print it and exit")
-    flags.no_effect("--base-id", "", type=_number, default=0, metavar="N")
-    flags.no_effect("--base-id-path", "", default="", metavar="FILE")
-    flags.switch("--use-dynamic-base-id", "accepted: instances never collide")
-    flags.no_effect("--restart-epoch", "", type=_number, default=0, metavar="N")
-    flags.no_effect("--skip-hot-restart-on-no-parent", "")
-    flags.no_effect("--skip-hot-restart-parent-stats", "")
-    flags.no_effect("--socket-path", "", default="@envoy_domain_socket", metavar="PATH")
-    flags.no_effect("--socket-mode", "", type=_mode, default=0o600, metavar="MODE")
+    flags.switch("--use-dynamic-base-id", "choose a base id that nobody has")
+    flags.value("--base-id-path", default="", metavar="FILE", help="write the base id there")
+    flags.no_effect("--skip-hot-restart-parent-stats", "statistics begin anew in any case")
 
 
 def parse_flags(argv: Sequence[str], environ: Mapping[str, str] = os.environ) -> Options:
@@ -213,10 +221,14 @@ def parse_flags(argv: Sequence[str], environ: Mapping[str, str] = os.environ) ->
         print(f"meshproxy  version: {full_version()}")  # noqa: T201  # what was asked for
         raise SystemExit(0)
     if given.hot_restart_version:
-        print("disabled")  # noqa: T201  # what was asked for
+        from meshproxy.runtime.version import hot_restart_version
+
+        print(hot_restart_version(given.disable_hot_restart))  # noqa: T201  # what was asked for
         raise SystemExit(0)
     if not given.config_path and not given.config_yaml:
         parser.error("at least one of --config-path or --config-yaml is needed")
+    if given.use_dynamic_base_id and given.restart_epoch:
+        parser.error("--restart-epoch: with --use-dynamic-base-id there is nobody to take over from")
     if given.reject_unknown_dynamic_fields and given.ignore_unknown_dynamic_fields:
         parser.error("--reject-unknown-dynamic-fields and --ignore-unknown-dynamic-fields exclude each other")
     names = [name for name, _ in given.stats_tag]

@@ -11,10 +11,11 @@ from meshproxy.config.bootstrap_load import Source, read_source
 from meshproxy.errors import ConfigError
 from meshproxy.model.snapshot import Node
 from meshproxy.proxy import BindError, Configuration, load_configuration, make_logger
+from meshproxy.runtime.hot_restart import HotRestartError
 from meshproxy.runtime.options import Options
 from meshproxy.runtime.program_log import PROGRAM_LOG
 
-EXIT_OK, EXIT_CONFIG, EXIT_USAGE, EXIT_BIND = range(4)
+EXIT_OK, EXIT_CONFIG, EXIT_USAGE, EXIT_BIND, EXIT_HOT_RESTART = range(5)
 
 
 def run(options: Options) -> int:
@@ -46,6 +47,8 @@ def run(options: Options) -> int:
         return _serve(configuration, options)
     except BindError as error:
         return _fail(str(error), EXIT_BIND)
+    except HotRestartError as error:
+        return _fail(str(error), EXIT_HOT_RESTART)
 
 
 def _load(options: Options, sources: list[Source]) -> Configuration:

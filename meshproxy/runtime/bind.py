@@ -8,7 +8,10 @@ from itertools import chain
 from meshproxy.address import Address, PipeAddress
 from meshproxy.model.listener import Listener
 from meshproxy.model.snapshot import Snapshot
+from meshproxy.runtime.hot_restart import Inherited
 from meshproxy.runtime.listening_socket import open_socket
+
+_NOTHING = Inherited()
 
 
 class BindError(Exception):
@@ -41,15 +44,18 @@ def open_listeners(snapshot: Snapshot, copies: int = 1) -> list[dict[str, list[s
     return opened
 
 
-def open_addresses(listener: Listener, copies: int = 1, *, listening: bool = True) -> list[list[socket.socket]]:
+def open_addresses(
+    listener: Listener, copies: int = 1, *, listening: bool = True, inherited: Inherited | None = None
+) -> list[list[socket.socket]]:
     """Bind one listener's sockets: for each of `copies` workers, one for each address.
 
-    listening: connections may be made to them at once. Raises BindError; then none stays open.
+    listening: connections may be made to them at once. inherited: sockets of an older process, which are taken first.
+    Raises BindError; then none stays open.
     """
     opened: list[list[socket.socket]] = [[] for _ in range(copies)]
     try:
         for address in listening_addresses(listener):
-            _open_address(listener, address, opened, listening)
+            _open_address(listener, address, opened, listening, inherited or _NOTHING)
     except BindError:
         for sock in chain.from_iterable(opened):
             sock.close()
@@ -57,12 +63,17 @@ def open_addresses(listener: Listener, copies: int = 1, *, listening: bool = Tru
     return opened
 
 
-def _open_address(listener: Listener, address: Address, opened: list[list[socket.socket]], listening: bool) -> None:
+def _open_address(
+    listener: Listener, address: Address, opened: list[list[socket.socket]], listening: bool, inherited: Inherited
+) -> None:
     first: socket.socket | None = None
     for sockets in opened:
         shared = first is not None and (isinstance(address, PipeAddress) or not listener.reuse_port)
         try:
-            sock = first.dup() if first is not None and shared else open_socket(listener, address, listening=listening)
+            if first is not None and shared:
+                sock = first.dup()
+            else:
+                sock = inherited.take(address) or open_socket(listener, address, listening=listening)
         except OSError as error:
             raise BindError(listener.name, address.text, error) from None
         if first is None:

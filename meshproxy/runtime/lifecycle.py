@@ -42,6 +42,11 @@ class Lifecycle:
             self._log.info("draining", signal=name)
             self.drain.set()
 
+    def end_within(self, seconds: float) -> None:
+        """Drain, and end after so many seconds even if something is still in flight."""
+        self._loop.call_later(seconds, self.end_now)
+        self.drain.set()
+
     def end_now(self) -> None:
         """End at once."""
         self.now.set()

@@ -291,6 +291,10 @@ class Supervisor(WorkerFleet):
                 sock.close()
             slot.sockets[name] = list(sockets[slot.index])
 
+    def listening_sockets(self) -> list[socket.socket]:
+        """Every socket of every worker."""
+        return [sock for slot in self.slots for sockets in slot.sockets.values() for sock in sockets]
+
     def disown_sockets(self, name: str) -> None:
         """A listener is gone: its sockets die with the workers' own."""
         for slot in self.slots:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 
-HOT_RESTART_VERSION = "disabled"
+HOT_RESTART_VERSION = "meshproxy.1"
+"""Processes with the same one can take over from each other."""
 
 
 @functools.cache
@@ -30,3 +31,8 @@ def tls_library() -> str:
 def full_version() -> str:
     """As Envoy writes its own: who, version, state of the source, kind of build, TLS library."""
     return f"meshproxy/{version()}/Clean/RELEASE/{tls_library()}"
+
+
+def hot_restart_version(disabled: bool) -> str:
+    """What the admin interface and `--hot-restart-version` say of it."""
+    return "disabled" if disabled else HOT_RESTART_VERSION

@@ -24,7 +24,7 @@ from meshproxy.runtime.admin.program import Program
 from meshproxy.runtime.admin.stats_page import StatsPage
 from meshproxy.runtime.discovery.cluster_discovery import STATIC
 from meshproxy.runtime.tls.listing import list_certificates
-from meshproxy.runtime.version import HOT_RESTART_VERSION
+from meshproxy.runtime.version import hot_restart_version
 from meshproxy.telemetry.tags import TagProducer
 
 _RECENT_OFF = "Lookup tracking is not enabled. Use /stats/recentlookups/enable to enable.\n\ntotal: 0\n"
@@ -76,7 +76,9 @@ def make_handlers(program: Program, stats: StatsPage) -> Mapping[str, Handler]:
         "/runtime_modify": pages.runtime_modify,
         "/init_dump": pages.init_dump,
         "/meshproxy/xds": pages.xds,
-        "/hot_restart_version": lambda request: AdminResponse(HOT_RESTART_VERSION),
+        "/hot_restart_version": lambda request: AdminResponse(
+            hot_restart_version(pages._program.options.disable_hot_restart)
+        ),
         "/contention": lambda request: AdminResponse(
             "Mutex contention tracing is not enabled. To enable, run Envoy with flag --enable-mutex-tracing."
         ),

@@ -8,7 +8,7 @@ from typing import Any
 from meshproxy.plugin.registry import short_name
 from meshproxy.runtime.admin.program import Program
 from meshproxy.runtime.options import Options
-from meshproxy.runtime.version import HOT_RESTART_VERSION, full_version, tls_library, version
+from meshproxy.runtime.version import full_version, hot_restart_version, tls_library, version
 
 _DEFAULT_LOG_FORMAT = "[%Y-%m-%d %T.%e][%t][%l][%n] [%g:%#] %v"
 
@@ -103,7 +103,7 @@ def render(program: Program) -> str:
                 "state": program.visible_state(),
                 "uptime_current_epoch": uptime,
                 "uptime_all_epochs": uptime,
-                "hot_restart_version": HOT_RESTART_VERSION,
+                "hot_restart_version": hot_restart_version(program.options.disable_hot_restart),
                 "command_line_options": options_json(program.options),
                 "node": _node_json(program),
                 "hot_restart_initializing": False,

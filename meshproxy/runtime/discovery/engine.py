@@ -14,7 +14,6 @@ from typing import Any
 
 from meshproxy.model.discovery import ConfigSource
 from meshproxy.model.snapshot import Snapshot
-from meshproxy.runtime.bind import open_addresses
 from meshproxy.runtime.configuration import Configuration
 from meshproxy.runtime.discovery.cluster_discovery import ClusterDiscovery
 from meshproxy.runtime.discovery.listener_discovery import ListenerDiscovery
@@ -22,11 +21,15 @@ from meshproxy.runtime.discovery.route_discovery import RouteDiscovery
 from meshproxy.runtime.discovery.sources import Host, Source, Sources
 from meshproxy.runtime.discovery.target import Target
 from meshproxy.runtime.discovery.watch import Hub
+from meshproxy.runtime.hot_restart import Inherited
 from meshproxy.runtime.options import Options
 
 
 class Discovery:
-    """What a process that owns the configuration has of it. copies: how many workers need listening sockets."""
+    """What a process that owns the configuration has of it. copies: how many workers need listening sockets.
+
+    inherited: listening sockets of an older process.
+    """
 
     def __init__(
         self,
@@ -35,17 +38,19 @@ class Discovery:
         options: Options,
         target: Target,
         copies: int = 1,
+        inherited: Inherited | None = None,
         make_remote: Callable[[ConfigSource, Host], Source] | None = None,
     ) -> None:
         self._configuration = configuration
-        self._copies = copies
         self._loop = host.loop
         self.sources = Sources(host, make_remote)
         self.hub = Hub(host, self.sources)
         context = configuration.context
         self.routes = RouteDiscovery(self.hub, target)
         self.clusters = ClusterDiscovery(self.hub, context, target)
-        self.listeners = ListenerDiscovery(self.hub, context, target, self.routes, copies, options.drain_time)
+        self.listeners = ListenerDiscovery(
+            self.hub, context, target, self.routes, copies, options.drain_time, inherited
+        )
         self._waiting = ""
 
     async def prepare_clusters(self) -> None:
@@ -66,7 +71,7 @@ class Discovery:
         static: Any = self._configuration.loaded.message
         messages = static.static_resources.listeners
         for config, message in zip(self._configuration.snapshot.listeners, messages, strict=True):
-            sockets = open_addresses(config, self._copies, listening=False) if config.bind_to_port else None
+            sockets = self.listeners.open_sockets(config) if config.bind_to_port else None
             self.listeners.adopt(config, message, sockets)
         source = self._configuration.snapshot.dynamic.listeners
         if source is not None:

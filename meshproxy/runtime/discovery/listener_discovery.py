@@ -35,6 +35,7 @@ from meshproxy.runtime.discovery.listener_parts import (
 from meshproxy.runtime.discovery.route_discovery import RouteDiscovery
 from meshproxy.runtime.discovery.target import Opened, Target
 from meshproxy.runtime.discovery.watch import Hub, Watch
+from meshproxy.runtime.hot_restart import Inherited
 
 _ASKING = "asking"
 
@@ -70,14 +71,22 @@ class ListenerDiscovery:
     """All listeners by name. draining: gone, with connections left. refused: name -> (message, error, wall clock)."""
 
     def __init__(
-        self, hub: Hub, context: CompileContext, target: Target, routes: RouteDiscovery, copies: int, drain_time: float
+        self,
+        hub: Hub,
+        context: CompileContext,
+        target: Target,
+        routes: RouteDiscovery,
+        copies: int,
+        drain_time: float,
+        inherited: Inherited | None = None,
     ) -> None:
-        """copies: how many workers there are, each of which needs sockets of its own."""
+        """copies: how many workers there are, each of which needs sockets of its own. inherited: an older process's."""
         self._hub = hub
         self._context = context
         self._target = target
         self._routes = routes
         self._copies = copies
+        self.open_sockets = partial(open_addresses, copies=copies, listening=False, inherited=inherited)
         self._drain_time = drain_time
         self._clock = hub.host.clock
         self.active: dict[str, ListenerEntry] = {}
@@ -220,7 +229,7 @@ class ListenerDiscovery:
                     return
         entry.sockets = [[] for _ in range(self._copies)]
         if config.bind_to_port:
-            entry.sockets = open_addresses(config, self._copies, listening=False)
+            entry.sockets = self.open_sockets(config)
         entry.bound = bound_addresses(config, entry.sockets[0])
 
     def _warm(self, entry: ListenerEntry) -> None:
