@@ -350,7 +350,7 @@ class Http2Codec(Control):
                 return
         if end:
             self._end_remote(stream)
-        if size or end:
+        if (size or end) and not self.failed:
             self._sink.on_stream_data(sid, payload, end)
 
     def consumed(self, sid: int, count: int) -> None:

@@ -68,6 +68,19 @@ class Output:
         self._waiting.clear()
         self._sink.on_connection_error(error)
 
+    def is_flushing(self, sid: int) -> bool:
+        """Has the whole message been handed over, and waits for the peer's window?"""
+        stream = self._streams.get(sid)
+        return stream is not None and stream.end_queued
+
+    def end_flush(self, sid: int) -> None:
+        """The peer has had its time: drop what waits on the stream and reset it, without a call of the sink."""
+        stream = self._streams.get(sid)
+        if stream is not None and stream.end_queued:
+            self._sink.on_count("tx_flush_timeout")
+            self._emit_reset(sid, h2.INTERNAL_ERROR)
+            self._close(stream, True)
+
     def _close(self, stream: Stream, reset: bool) -> None:
         """Both sides of the stream have ended, or one has reset it."""
         raise NotImplementedError

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from meshproxy.codec.h2_server import Http2ServerCodec
 from meshproxy.errors import ProtocolError
 from meshproxy.headers import Headers, RequestHeaders
-from meshproxy.plugin.context import Connection, FactoryContext
+from meshproxy.plugin.context import Connection, FactoryContext, Timer
 from meshproxy.plugin.replies import MISSING_HOST
 from meshproxy.runtime.connection import ServerConnection
 from meshproxy.runtime.http2_keepalive import Http2Keepalive
@@ -25,6 +25,8 @@ from meshproxy.runtime.http_stream import HttpServerStream
 
 _UNDERSCORE = "http2.unexpected_underscore"
 _GENERIC = "http2.protocol_error"
+#: Responses that may wait for a window, per two streams, before those that don't any more are sorted out.
+_FEW = 64
 
 
 class Http2Connection(DownstreamConnection):
@@ -42,6 +44,9 @@ class Http2Connection(DownstreamConnection):
         self._unfinished: list[tuple[int, int]] = []
         self._requests = 0
         self._ending = False
+        # When the responses that are finished but for the client's window are given up, by stream.
+        self._flushing: dict[int, float] = {}
+        self._flush_timer: Timer | None = None
 
     # What the connection calls.
 
@@ -139,6 +144,8 @@ class Http2Connection(DownstreamConnection):
         self.manager.stats.http2_codecs.discard(self.wire)
         if self._keepalive is not None:
             self._keepalive.stop()
+        if self._flush_timer is not None:
+            self._flush_timer.cancel()
         self._client_left()
 
     def _client_left(self) -> None:
@@ -272,8 +279,30 @@ class Http2Connection(DownstreamConnection):
             # Whatever else the client has to say, nobody waits for it, unless it says so in this very turn.
             self._unfinished.append((stream.sid, stream.tunnel_code()))
             self.on_output()
+        if not cut and self.wire.is_flushing(stream.sid):
+            self._watch_flush(stream.sid)
 
     # Timers of the connection.
+
+    def _watch_flush(self, sid: int) -> None:
+        """A client that opens no window must not keep a finished response for ever: it has a stream's idle time."""
+        timeout = self.manager.config.stream_idle_timeout
+        if not timeout:
+            return
+        if len(self._flushing) > 2 * self.wire.open_streams + _FEW:
+            self._flushing = {sid: due for sid, due in self._flushing.items() if self.wire.is_flushing(sid)}
+        self._flushing[sid] = self.worker.loop.time() + timeout
+        if self._flush_timer is None:
+            self._flush_timer = self.worker.schedule(timeout, self._check_flushes)
+
+    def _check_flushes(self) -> None:
+        now = self.worker.loop.time()
+        left = {sid: due for sid, due in self._flushing.items() if self.wire.is_flushing(sid)}
+        for sid in [sid for sid, due in left.items() if due <= now]:
+            del left[sid]
+            self.wire.end_flush(sid)
+        self._flushing = left
+        self._flush_timer = self.worker.schedule(min(left.values()) - now, self._check_flushes) if left else None
 
     def live_streams(self) -> Iterable[HttpServerStream]:
         return tuple(self.streams.values())

@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from .h2_cases import CASES
+from .h2_cases import CASES, Case, Expect
 from .h2_rig import judge, run_codec, run_program
-from .h2_wire import Seen
+from .h2_wire import Seen, get, settings
 
 BY_NAME = {case.name: case for case in CASES}
 # Envoy ignores priorities altogether, also those that can't be.
@@ -61,3 +61,14 @@ def test_program() -> None:
 def test_the_judge_sees_envoy_as_we_know_it() -> None:
     wrong = complaints(run("envoy"))
     assert set(wrong) <= ENVOYS_FAULTS, "\n\n".join(f"{name}: {text}" for name, text in wrong.items())
+
+
+FLUSH = Case("flush", "a client that opens no window", settings((4, 0)) + get(), Expect("stream", ("INTERNAL_ERROR",)))
+
+
+@pytest.mark.parametrize("program", ["meshproxy", pytest.param("envoy", marks=pytest.mark.envoy)])
+def test_a_finished_response_has_its_time(program: str) -> None:
+    with ThreadPoolExecutor(1) as thread:
+        running = run_program(program, [FLUSH], "stream_idle_timeout: 1s")
+        seen = thread.submit(asyncio.run, running).result()["flush"]
+    assert not judge(FLUSH.expect, seen)

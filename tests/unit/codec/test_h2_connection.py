@@ -298,6 +298,23 @@ def test_a_reset_of_an_answer_that_is_queued_waits_for_it() -> None:
     assert codec.open_streams == 0
 
 
+def test_a_flush_has_its_time() -> None:
+    codec, sink = raw_server()
+    codec.receive(wire.settings((4, 5)) + wire.get())
+    codec.send_response(1, ResponseHeaders(), False)
+    codec.send_data(1, b"x" * 10, False)
+    assert not codec.is_flushing(1)
+    codec.send_data(1, b"", True)
+    assert codec.is_flushing(1)
+    codec.take()
+    codec.end_flush(1)
+    assert seen(codec).resets == {1: "INTERNAL_ERROR"}
+    assert codec.open_streams == 0
+    assert "tx_flush_timeout" in sink.counts()
+    codec.end_flush(1)
+    assert codec.take() == b""
+
+
 def test_resets_both_ways() -> None:
     pair = Pair()
     first, second = pair.request("POST", False), pair.request("POST", False)
