@@ -18,6 +18,7 @@ from meshproxy.config.http_options import (
 )
 from meshproxy.config.local_replies import compile_local_replies
 from meshproxy.config.routes import compile_discovered_routes, compile_route_table
+from meshproxy.config.tracing import compile_tracing
 from meshproxy.errors import ConfigError
 from meshproxy.model.http import HttpConnectionManagerConfig, LocalReplyConfig, UpgradeConfig
 from meshproxy.model.listener import AccessLog, FilterSpec
@@ -48,7 +49,6 @@ def compile_http_connection_manager(view: ConfigView, context: CompileContext) -
     stats.declare(_TRACING)
     http_filters = compile_http_filters(view, "http_filters", stats, context)
     upgrades = _compile_upgrades(view, stats, context)
-    _check_tracing(view, context)
     common = compile_common_options(view.view("common_http_protocol_options"), upstream=False)
     kilobytes = view.integer("max_request_headers_kb", _DEFAULT_HEADERS_KB)
     return HttpConnectionManagerConfig(
@@ -67,7 +67,7 @@ def compile_http_connection_manager(view: ConfigView, context: CompileContext) -
         access_logs=_compile_logs(view, context),
         **_compile_identity(view),
         **_compile_addresses(view),
-        **_compile_request_id(view),
+        **_compile_request_id(view, context),
         **_compile_paths_and_hosts(view, context),
         **_compile_limits(view, common),
         local_reply=_compile_local_reply(view, context),
@@ -169,19 +169,20 @@ def _compile_addresses(view: ConfigView) -> dict[str, Any]:
     }
 
 
-def _compile_request_id(view: ConfigView) -> dict[str, Any]:
+def _compile_request_id(view: ConfigView, context: CompileContext) -> dict[str, Any]:
     extension = view.view("request_id_extension")
-    pack = True
+    pack = by_request_id = True
     if extension is not None:
         typed = extension.any("typed_config")
         if typed is not None:
             uuid = typed.message(_UUID)
             pack = uuid.boolean("pack_trace_reason", True)
+            by_request_id = uuid.boolean("use_request_id_for_trace_sampling", True)
     return {
         "generate_request_id": view.boolean("generate_request_id", True),
         "preserve_external_request_id": view.boolean("preserve_external_request_id"),
         "always_set_request_id_in_response": view.boolean("always_set_request_id_in_response"),
-        "pack_trace_reason": pack,
+        "tracing": compile_tracing(view.view("tracing"), context, by_request_id=by_request_id, pack_reason=pack),
     }
 
 
@@ -233,14 +234,3 @@ def _logs_new_requests(view: ConfigView) -> bool:
     options = view.view("access_log_options")
     newer = options is not None and options.boolean("flush_access_log_on_new_request")
     return newer or view.boolean("flush_access_log_on_new_request")
-
-
-def _check_tracing(view: ConfigView, context: CompileContext) -> None:
-    """Tracing may be configured as long as it is off: without a provider, and with nothing sampled."""
-    tracing = view.view("tracing")
-    if tracing is not None:
-        overall = tracing.view("overall_sampling")
-        if tracing.has("provider") or overall is None or overall.number("value") > 0:
-            context.problems.append(view.error("tracing isn't supported by meshproxy yet", "tracing"))
-        else:
-            tracing.raw()

@@ -18,6 +18,7 @@ from meshproxy.config.rate_limits import compile_rate_limits
 from meshproxy.config.retries import compile_hedging, compile_retry_policy
 from meshproxy.config.route_action import Surroundings, compile_action
 from meshproxy.config.route_match import compile_conditions, compile_path_match
+from meshproxy.config.tracing import compile_route_tracing
 from meshproxy.errors import ConfigError
 from meshproxy.headers import check_name
 from meshproxy.matching import wire_text
@@ -163,6 +164,7 @@ class _TableCompiler:
             metadata=compile_metadata(view, "metadata"),
             decorator=decorator.text("operation") if decorator is not None else "",
             decorator_propagate=decorator.boolean("propagate", True) if decorator is not None else True,
+            tracing=compile_route_tracing(view.view("tracing"), context),
             stat_prefix=view.text("stat_prefix"),
             counts=RouteCounts() if view.text("stat_prefix") else None,
             request_buffer_limit=shared.request_buffer_limit if limit is None else limit,

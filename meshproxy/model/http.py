@@ -11,6 +11,7 @@ from meshproxy.model.codec import Http1Options, Http2Options
 from meshproxy.model.listener import AccessLog, FilterSpec
 from meshproxy.model.route import HeaderAddition
 from meshproxy.model.route_slot import RouteSlot
+from meshproxy.model.tracing import TracingConfig
 
 _HTTP1 = Http1Options()
 _HTTP2 = Http2Options()
@@ -70,7 +71,7 @@ class HttpConnectionManagerConfig:
     generate_request_id: bool = True
     preserve_external_request_id: bool = False
     always_set_request_id_in_response: bool = False
-    pack_trace_reason: bool = True
+    tracing: TracingConfig | None = None
     forward_client_cert_details: str = "SANITIZE"
     set_current_client_cert_details: frozenset[str] = frozenset()
     normalize_path: bool = False

@@ -15,6 +15,7 @@ from meshproxy.model.mirror import MirrorPolicy
 from meshproxy.model.rate_limit import RateLimit
 from meshproxy.model.retry import RetryPolicy
 from meshproxy.model.route_counts import RouteCounts
+from meshproxy.model.tracing import RouteTracing
 
 RequestPredicate = Callable[[RequestHeaders, Any], bool]
 """A condition of a route beside its path: asked with the request and its `StreamInfo`."""
@@ -160,6 +161,7 @@ class Route:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     decorator: str = ""
     decorator_propagate: bool = True
+    tracing: RouteTracing | None = None
     stat_prefix: str = ""
     counts: RouteCounts | None = None
     virtual_host: str = ""

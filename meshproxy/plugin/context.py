@@ -117,6 +117,20 @@ class FetchError(Exception):
     """`fetch` got no answer: unknown cluster, no healthy host, time-out, a reset, or a body over the limit."""
 
 
+class StreamSpan(ABC):
+    """The trace span of a stream, as the router sees it."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def start_attempt(self, stream: Stream, *, spawns: bool) -> None:
+        """An attempt is about to be sent: let its request carry the trace context. spawns: as a span of its own."""
+
+    @abstractmethod
+    def end_attempt(self, stream: Stream, status: int) -> None:
+        """An attempt that another may follow is over. status: 0 for no response."""
+
+
 class Stream(StreamInfo, ABC):
     """One HTTP request and its response, as a filter sees them, and all that is known of it (`StreamInfo`).
 
@@ -125,6 +139,7 @@ class Stream(StreamInfo, ABC):
     done: the stream is over; nothing can be sent any more.
     route: what the route table decided; None before that, or when nothing matched.
     cluster_name: the cluster that the route chose, weights included; a filter may choose another one.
+    span: of a stream that a tracer knows of; else None.
     weighted: the entry of the route's weighted clusters that was chosen, None without them.
     """
 
@@ -135,6 +150,7 @@ class Stream(StreamInfo, ABC):
     route: Route | None = None
     cluster_name: str = ""
     weighted: WeightedCluster | None = None
+    span: StreamSpan | None = None
     connection: ConnectionInfo = NO_CONNECTION
     clusters: ClusterManager
     server: ServerState

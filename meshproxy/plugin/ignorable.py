@@ -20,7 +20,6 @@ _CHUNKS = "sizes a buffer of Envoy's; output comes in bounded chunks here too"
 IGNORABLE: Final[dict[str, dict[str, str]]] = {
     "envoy.extensions.filters.http.router.v3.Router": {
         "dynamic_stats": "the statistics are always kept",
-        "start_child_span": "matters to tracing alone, which is refused",
     },
     "envoy.extensions.filters.http.jwt_authn.v3.JwksAsyncFetch": {
         "fast_listener": "keys are fetched when the first request needs them, so no listener waits for them",
@@ -75,9 +74,6 @@ IGNORABLE: Final[dict[str, dict[str, str]]] = {
     "envoy.config.core.v3.Http2ProtocolOptions": {
         "use_oghttp2_codec": "chooses between two codecs of Envoy",
         "max_metadata_size": "matters to METADATA frames alone, and `allow_metadata` is refused",
-    },
-    "envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig": {
-        "use_request_id_for_trace_sampling": "matters to tracing alone, which is refused",
     },
     "envoy.config.core.v3.Http1ProtocolOptions": {
         "use_balsa_parser": "chooses between two parsers of Envoy",

@@ -86,8 +86,10 @@ async def fetch(
     timeout: float,
     max_body: int,
     tell_address: bool,
+    *,
+    chunked: bool = False,
 ) -> FetchReply:
-    """See `Stream.fetch`. Raises FetchError."""
+    """See `Stream.fetch`; chunked: don't say the body's length, as Envoy's tracers. Raises FetchError."""
     cluster = worker.clusters.get(cluster_name)
     if cluster is None:
         raise FetchError(f"no cluster {cluster_name!r}")
@@ -97,7 +99,7 @@ async def fetch(
     if host is None:
         raise FetchError(f"no healthy host in cluster {cluster_name!r}")
     fields = request.fields
-    if body:
+    if body and not chunked:
         fields["content-length"] = str(len(body))
     # What Envoy's own client says of itself, so that the service can't tell the two apart.
     fields["x-envoy-internal"] = "true"

@@ -76,6 +76,8 @@ class DownstreamConnection(NetworkFilter[HttpManager]):
     def _attach(self, connection: ServerConnection) -> None:
         self.connection = connection
         self.worker = connection.worker
+        if self.manager.config.tracing is not None:
+            self.manager.trace(self.worker)
 
     def _start_timers(self, elapsed: float) -> None:
         """elapsed: how long the connection exists."""
@@ -133,6 +135,8 @@ class DownstreamConnection(NetworkFilter[HttpManager]):
         if expects:
             self._treat_expectation(stream, request)
         route = stream.route
+        if manager.tracing is not None:
+            manager.tracing.begin(stream, edge=given is not None and manager.config.use_remote_address)
         if manager.plans_differ:
             stream.plan = manager.plan(route, stream.weighted, upgrade)
         if manager.stream_timers or route in manager.timed_routes:

@@ -8,7 +8,7 @@ that isn't known any more that is taken for granted (`unchanging_routes`).
 from __future__ import annotations
 
 import random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from meshproxy.chain.http_plan import HttpPlan, plan_filters
 from meshproxy.model.http import HttpConnectionManagerConfig
@@ -20,9 +20,13 @@ from meshproxy.routing.table import RouteIndex
 from meshproxy.runtime.http_client_certificate import client_certificate_header
 from meshproxy.runtime.http_edge import RequestEdge
 from meshproxy.runtime.http_stats import HttpStats
+from meshproxy.runtime.http_tracing import HttpTracing
 from meshproxy.runtime.node_address import node_ip
 from meshproxy.runtime.route_stats import RouteStats
 from meshproxy.telemetry.request_id import id_source
+
+if TYPE_CHECKING:
+    from meshproxy.runtime.worker import Worker
 
 
 class HttpManager:
@@ -39,6 +43,8 @@ class HttpManager:
         self.client_certificate = client_certificate_header(
             config.forward_client_cert_details, config.set_current_client_cert_details
         )
+        self.tracing: HttpTracing | None = None
+        self._stats_scope = context.stats.scope(f"http.{config.stat_prefix}.")
         self.new_request_id = id_source(context.rng.getrandbits)
         self.default_plan = plan_filters(config.http_filters, {})
         # Seconds after which a new connection is first looked at for idleness; 0: never.
@@ -75,6 +81,11 @@ class HttpManager:
         self.plans_differ = bool(self._plans or self._upgrade_plans)
         if before is not None:
             before.close()  # after the new one has taken hold of the statistics that both have
+
+    def trace(self, worker: Worker) -> None:
+        """Make what traces the requests, if that is configured; the first connection brings the worker."""
+        if self.config.tracing is not None and self.tracing is None:
+            self.tracing = HttpTracing(self.config.tracing, worker, self._stats_scope, self.rng)
 
     def attach_to_listener(self, scope: StatsScope) -> None:
         """The listener that the connections come from; `scope` is that of its statistics."""

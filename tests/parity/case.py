@@ -120,6 +120,7 @@ class Upstream:
         connection on opaque bytes; "refuse" answers connects with RST; "unanswered" lets them wait for ever.
     probe: what answers a request for /probe, whatever its number.
     first: what an HTTP/2 upstream says on each connection before anything else.
+    view: shows the bodies that it got; else they are shown as they are.
     tls: makes what its connections are wrapped in.
     """
 
@@ -129,6 +130,7 @@ class Upstream:
     host: str = "127.0.0.1"
     probe: tuple[Op, ...] = ()
     first: tuple[Any, ...] = ()
+    view: Callable[[bytes], str] | None = None
     tls: Callable[[], ssl.SSLContext] | None = None
 
 

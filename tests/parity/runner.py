@@ -145,10 +145,18 @@ class Placed:
             connections = []
             self.transcript.upstreams[key] = [seen.reader for seen in recorder.seen]
             for seen, end in zip(recorder.seen, recorder.freeze_ends(), strict=False):
-                lines = ["connection", *("  " + normalise(line) for line in show_wire(seen.reader))]
+                lines = [
+                    "connection",
+                    *("  " + normalise(line) for line in show_wire(seen.reader, recorder.script.view)),
+                ]
                 connections.append([*lines, f"  end: {end}"] if self.case.upstream_end else lines)
             if self.case.flat_upstream:
-                messages = [show_message(message) for seen in recorder.seen for message in seen.reader.messages]
+                view = recorder.script.view
+                messages = [
+                    show_message(message, view(bytes(message.body)) if view is not None else None)
+                    for seen in recorder.seen
+                    for message in seen.reader.messages
+                ]
                 connections = [[normalise(line) for line in message] for message in messages]
             if self.case.sort_upstream or self.case.flat_upstream:
                 connections.sort()

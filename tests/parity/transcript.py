@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from .case import Case
@@ -107,8 +107,10 @@ def show_message(message: Message, body: str | None = None) -> list[str]:
     return lines
 
 
-def show_wire(reader: WireReader) -> list[str]:
-    lines = [line for message in reader.messages for line in show_message(message)]
+def show_wire(reader: WireReader, view: Callable[[bytes], str] | None = None) -> list[str]:
+    lines: list[str] = []
+    for message in reader.messages:
+        lines += show_message(message, view(bytes(message.body)) if view is not None else None)
     if reader.raw:
         lines.append(f"[raw] {show_body(bytes(reader.raw))}")
     return lines + [f"ANOMALY {anomaly}" for anomaly in reader.anomalies]

@@ -59,7 +59,7 @@ class Router(Attempts):
     @classmethod
     def compile(cls, view: ConfigView, context: FactoryContext) -> RouterConfig:
         suppress = view.boolean("suppress_envoy_headers")
-        view.ignore("dynamic_stats", "start_child_span")
+        view.ignore("dynamic_stats")
         counter = context.stats.counter
         context.stats.declare(ROUTER)
         return RouterConfig(
@@ -69,6 +69,7 @@ class Router(Attempts):
             counter("rq_total"),
             counter("rq_direct_response"),
             counter("rq_reset_after_downstream_response_started"),
+            view.boolean("start_child_span"),
         )
 
     def on_request_headers(self, request: RequestHeaders, stream: Stream) -> None:

@@ -36,7 +36,7 @@ class Again(RouterState):
         if not retry.wants_response(response):
             return False
         host = self._host
-        if self._may_retry(retry, host):
+        if self._may_retry(retry, host, response.status):
             assert self._cluster is not None
             self._cluster.stats.count_retry_response(response.status)
         elif self._race is None or not self._race.late:
@@ -46,8 +46,8 @@ class Again(RouterState):
         self._upstream = None
         return True
 
-    def _may_retry(self, retry: RetryState, host: Host | None) -> bool:
-        """Take another attempt if there is one left, and plan it."""
+    def _may_retry(self, retry: RetryState, host: Host | None, status: int = 0) -> bool:
+        """Take another attempt if there is one left, and plan it. status: of the response that is thrown away."""
         cluster = self._cluster
         assert cluster is not None
         stats = cluster.stats
@@ -61,6 +61,8 @@ class Again(RouterState):
             self._stream.add_flag("UO")
             return False
         self._retrying = self._extras = True
+        if self._stream.span is not None:
+            self._stream.span.end_attempt(self._stream, status)
         self._stream.upstream_transport_failure_reason = ""
         if host is not None:
             self._tried = (*self._tried, host)

@@ -66,6 +66,8 @@ class Attempts(Again):
         if self._counts is not None:
             self._counts.total += 1
         end = stream.request_end or (self._ended and not self._kept)
+        if stream.span is not None:
+            stream.span.start_attempt(stream, spawns=self.config.start_child_span)
         sink: HttpUpstreamSink = self if self._race is None else self._race.enter(host)
         if action.ends_connect and stream.request.method == "CONNECT":
             upstream: HttpUpstream = ConnectTunnel(cluster, host, sink)

@@ -31,6 +31,7 @@ class RouterConfig:
     rq_total: Counter
     rq_direct_response: Counter
     rq_reset_after_downstream_response_started: Counter
+    start_child_span: bool
 
 
 class RouterState(TerminalHttpFilter[RouterConfig]):

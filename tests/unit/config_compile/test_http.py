@@ -35,7 +35,7 @@ def test_defaults_are_those_of_envoy() -> None:
     assert config.http1 == Http1Options()
     assert (config.idle_timeout, config.stream_idle_timeout, config.drain_timeout) == (3600.0, 300.0, 5.0)
     assert (config.request_timeout, config.max_stream_duration, config.delayed_close_timeout) == (0.0, 0.0, 1.0)
-    assert (config.generate_request_id, config.pack_trace_reason, config.normalize_path) == (True, True, False)
+    assert (config.generate_request_id, config.tracing, config.normalize_path) == (True, None, False)
     assert config.reject_path_with_fragment
     assert config.internal_addresses is None
     assert config.path_with_escaped_slashes_action == "KEEP_UNCHANGED"

@@ -1,0 +1,83 @@
+"""What of requests is traced, and who is told (HttpConnectionManager.Tracing, envoy.config.trace.v3)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+TagValue = Callable[[Any], str]
+"""The value of a custom tag: `StreamInfo` -> text; "" for none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """Shares of 10,000: of requests that ask for it by `x-client-trace-id`, of all, and of those that are chosen."""
+
+    client: int = 10000
+    random: int = 10000
+    overall: int = 10000
+
+
+@dataclass(frozen=True, slots=True)
+class ZipkinProvider:
+    """Spans go to `path` of `cluster` as Zipkin's JSON (v2); the context goes on in B3 fields, with `w3c` in both.
+
+    shared: the span of a server has the id of its client's.
+    """
+
+    cluster: str
+    path: str
+    host: str
+    trace_id_128bit: bool = False
+    shared: bool = True
+    w3c: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class OpenTelemetryProvider:
+    """Spans go to `path` of `cluster` as OTLP over HTTP; the context goes on in `traceparent` and `tracestate`.
+
+    headers: further fields of the requests that carry spans. timeout: seconds.
+    """
+
+    cluster: str
+    path: str
+    host: str
+    timeout: float
+    service_name: str
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Flushing:
+    """Spans are sent when there are `at_least` of them, and every `interval` seconds; a request takes `timeout`."""
+
+    at_least: int = 5
+    interval: float = 5.0
+    timeout: float = 5.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TracingConfig:
+    """Of a connection manager. by_request_id: the id decides, so that every proxy on the way decides alike.
+
+    spawn_upstream_span: each attempt has a span of its own below the request's.
+    """
+
+    sampling: Sampling
+    tags: tuple[tuple[str, TagValue], ...]
+    max_path_length: int
+    spawn_upstream_span: bool
+    provider: ZipkinProvider | OpenTelemetryProvider | None
+    flushing: Flushing
+    by_request_id: bool
+    pack_reason: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RouteTracing:
+    """What a route says of it; its tags come after the connection manager's and replace those of the same name."""
+
+    sampling: Sampling
+    tags: tuple[tuple[str, TagValue], ...]
