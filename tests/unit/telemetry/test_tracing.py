@@ -1,4 +1,4 @@
-"""Trace context in header fields, tags and what collectors are sent; what Envoy does with each is in the parity cases."""
+"""Trace context in header fields, tags, and what collectors are sent; the parity cases say what Envoy does with each."""
 
 from __future__ import annotations
 
