@@ -1,4 +1,4 @@
-"""Trace context in header fields, tags, and what collectors are sent; the parity cases say what Envoy does with each."""
+"""Trace context in header fields, and what collectors are sent; the parity cases say what Envoy does with it."""
 
 from __future__ import annotations
 
