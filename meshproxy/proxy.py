@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from meshproxy.config.filters import factory_context
+from meshproxy.model.discovery import ConfigSource
 from meshproxy.model.snapshot import StatsConfig
 from meshproxy.plugin.context import Logger
 from meshproxy.runtime.access_log_files import AccessLogFiles
@@ -32,8 +33,9 @@ from meshproxy.runtime.bind import BindError, open_listeners
 from meshproxy.runtime.clusters import Clusters
 from meshproxy.runtime.configuration import Configuration, load_configuration, make_logger, tune_collector
 from meshproxy.runtime.discovery.engine import Discovery
+from meshproxy.runtime.discovery.node import make_node
 from meshproxy.runtime.discovery.reload import Load, Reload
-from meshproxy.runtime.discovery.sources import Host
+from meshproxy.runtime.discovery.sources import Host, Source
 from meshproxy.runtime.discovery.target import LocalTarget
 from meshproxy.runtime.drain import finish
 from meshproxy.runtime.fleet import LocalFleet, WorkerFleet
@@ -229,7 +231,9 @@ async def serve(configuration: Configuration, options: Options, load: Load | Non
     lifecycle.watch_signals(lambda: proxy.control.perform("reopen_logs"))
     target = LocalTarget(proxy.worker.clusters, proxy.listeners, proxy.tls, options)
     host = make_host(configuration, proxy.worker, busy=True)
-    discovery = Discovery(host, configuration, options, target, inherited=takeover.sockets)
+    discovery = Discovery(
+        host, configuration, options, target, 1, takeover.sockets, partial(make_remote, configuration)
+    )
     program.discovery = discovery
     await lifecycle.unless_ending(proxy.worker.clusters.warm())
     if await lifecycle.unless_ending(prepare(discovery, program)):
@@ -280,7 +284,7 @@ def make_host(configuration: Configuration, worker: Worker, *, busy: bool) -> Ho
         clock=worker.clock,
         rng=worker.rng,
         log=make_logger("main"),
-        node=bootstrap.node,
+        node=make_node(bootstrap.node, configuration.snapshot.node),
         clusters=worker.clusters,
         stats=worker.stats.scope(""),
         busy=busy,
@@ -301,6 +305,14 @@ def watch_for_reload(
         reload = Reload(discovery, configuration, load, options.config_path, log, partial(setattr, program, "message"))
         reload.watch()
         lifecycle.on_hangup(reload.reload)
+
+
+def make_remote(configuration: Configuration, source: ConfigSource, host: Host) -> Source:
+    """A management server as a source; what speaks to it is imported by whoever has one."""
+    from meshproxy.runtime.discovery.remote import RemoteSources
+    from meshproxy.runtime.grpc_client import open_stream
+
+    return RemoteSources(configuration.snapshot.dynamic.ads, open_stream)(source, host)
 
 
 async def prepare(discovery: Discovery, program: Program) -> None:
@@ -364,6 +376,7 @@ def serve_fleet(configuration: Configuration, options: Options, load: Load | Non
         target,
         copies=options.concurrency,
         inherited=takeover.sockets,
+        make_remote=partial(make_remote, configuration),
     )
     supervisor = Supervisor(
         loop,

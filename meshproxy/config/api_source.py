@@ -20,6 +20,8 @@ def compile_api_config_source(view: ConfigView, context: CompileContext) -> ApiS
         view.fail(f"api_type {name} isn't supported by meshproxy", "api_type")
     if view.enum("transport_api_version") != "V3":
         view.fail("only version V3 of the protocol is left", "transport_api_version")
+    if not context.node.id or not context.node.cluster:
+        view.fail("a management server must be told who asks: 'node.id' and 'node.cluster' are required")
     node_once = view.boolean("set_node_on_first_message_only")
     if kind == "rest":
         return _compile_rest(view, context, node_once=node_once)

@@ -11,6 +11,7 @@ from typing import Any
 
 from meshproxy.config.access_logs import compile_access_logs
 from meshproxy.config.addresses import compile_address
+from meshproxy.config.api_source import compile_ads_source
 from meshproxy.config.clusters import compile_clusters
 from meshproxy.config.context import CompileContext
 from meshproxy.config.discovery import compile_config_source
@@ -44,11 +45,11 @@ def _compile(view: ConfigView, context: CompileContext) -> Snapshot:
     context.runtime = compile_runtime(view.view("layered_runtime"), context)
     stats = compile_stats_config(view.view("stats_config"), view.seconds("stats_flush_interval", 5.0), context)
     context.configure_stats(stats)
-    dynamic = _compile_dynamic(view.view("dynamic_resources"), context)
     _check_regex_engine(view, context)
     static = view.view("static_resources")
     cluster_views = static.views("clusters") if static is not None else []
     context.cluster_names.update(cluster.text("name") for cluster in cluster_views)
+    dynamic = _compile_dynamic(view.view("dynamic_resources"), context)
     if static is not None:
         context.secrets = compile_static_secrets(static.views("secrets"), context)
     clusters = compile_clusters(cluster_views, context)
@@ -104,12 +105,8 @@ def _compile_dynamic(view: ConfigView | None, context: CompileContext) -> Dynami
     ads = view.view("ads_config")
     if ads is not None:
         with view.collect(context.problems):
-            if context.compile_api_source is None:
-                view.fail(
-                    "resources from a control plane ('ads_config') aren't supported by meshproxy yet", "ads_config"
-                )
-            found["ads"] = context.compile_api_source(ads, context)
-            context.has_ads = True
+            context.has_ads = True  # also when it is bad: one complaint is enough
+            found["ads"] = compile_ads_source(ads, context)
     for name, field in (("listeners", "lds_config"), ("clusters", "cds_config")):
         source = view.view(field)
         if source is not None:

@@ -60,7 +60,7 @@ class CompileContext:
     transport_sockets: full message name -> compiler, for sockets other than raw.
     configure_stats: called with the bootstrap's `stats_config` before the first statistic is made.
     log_files: each file that an access log goes to, and the problem that it is if it can't be opened.
-    has_ads: whether the bootstrap has `ads_config`. compile_api_source: compiles an `ApiConfigSource`; None: refused.
+    has_ads: whether the bootstrap has `ads_config`.
     node, runtime, cluster_names, secrets (name -> `config.tls_secrets.Secret`): found in the bootstrap itself, before
         anything that needs them is compiled. cluster_names goes on being kept up to date as clusters come and go.
     """
@@ -78,7 +78,6 @@ class CompileContext:
     runtime: Mapping[str, Any] = field(default_factory=dict)
     cluster_names: set[str] = field(default_factory=set)
     has_ads: bool = False
-    compile_api_source: Callable[[ConfigView, CompileContext], Any] | None = None
     secrets: Mapping[str, Any] = field(default_factory=dict)
     traffic_direction: str = "UNSPECIFIED"
     shared_objects: dict[Hashable, Any] = field(default_factory=dict)

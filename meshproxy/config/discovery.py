@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from meshproxy.config.api_source import compile_api_config_source
 from meshproxy.config.context import CompileContext
 from meshproxy.model.discovery import ConfigSource
 from meshproxy.plugin.view import ConfigView
@@ -33,8 +34,8 @@ def compile_config_source(view: ConfigView, context: CompileContext) -> ConfigSo
         if not context.has_ads:
             view.fail("'ads' needs dynamic_resources.ads_config in the bootstrap", "ads")
         return ConfigSource("ads", initial_fetch_timeout=timeout)
-    elif which == "api_config_source" and context.compile_api_source is not None:
-        api = context.compile_api_source(view.required(which), context)
+    elif which == "api_config_source":
+        api = compile_api_config_source(view.required(which), context)
         return ConfigSource("api", api=api, initial_fetch_timeout=timeout)
     else:
         view.fail(f"resources from '{which}' aren't supported by meshproxy yet" if which else "no source", which or "")

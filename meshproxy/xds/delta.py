@@ -39,11 +39,10 @@ class DeltaState(TypeState):
         self.greets = False
         self._to_add: set[str] = set()
         self._to_remove: set[str] = set()
-        self._asked = False
         self._told = False
 
     def names_changed(self, watch: Watch, added: list[str], removed: list[str]) -> None:
-        self._asked = True
+        self.asked = True
         for name in added:
             self.implicit = self.implicit and name == WILDCARD
             self.wanted.add(name)
@@ -69,14 +68,14 @@ class DeltaState(TypeState):
         """Whether there is something to tell the server, ACKs aside."""
         if self._to_add or self._to_remove:
             return True
-        return self._asked and not self._told and (bool(self.wanted) or self.implicit)
+        return self.asked and not self._told and (bool(self.wanted) or self.implicit)
 
     def resumed(self) -> None:
         self.mux.on_request()
 
     def connected(self) -> None:
         self._told = False
-        self.greets = self._asked
+        self.greets = self.asked
 
     def fill(self, request: Any) -> None:
         """Put into a request what is to be told; it counts as told then."""

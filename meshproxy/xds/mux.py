@@ -80,7 +80,8 @@ class Pause:
 class TypeState(ABC):
     """One type on one stream.
 
-    versions: of every resource in force. held: the resources that are wanted by name, for whoever wants one later.
+    asked: it has been wanted once. versions: of every resource in force. held: the resources that are wanted by name,
+    for whoever wants one later.
     version: of the last response that counts; nonce: of the last one. error: of the last one, "" when it was good.
     """
 
@@ -95,6 +96,7 @@ class TypeState(ABC):
         self.versions: dict[str, str] = {}
         self.held: dict[str, Resource] = {}
         self.ttl = TtlTable()
+        self.asked = False
         self.pauses = 0
         self.version = ""
         self.nonce = ""
@@ -285,7 +287,7 @@ class Mux(ABC):
     def receive(self, response: Any, now: float) -> None:
         """A response has come, at monotonic time `now`."""
         state = self.types.get(response.type_url)
-        if state is None:
+        if state is None or not state.asked:
             self.log.warning("a response of a type that nobody asked for is ignored", type=response.type_url)
             return
         if response.HasField("control_plane"):

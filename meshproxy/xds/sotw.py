@@ -23,15 +23,15 @@ from meshproxy.xds.watch import DecodeError
 
 
 class SotwState(TypeState):
-    """One type. asked: it has been wanted once, so that it is asked for on every stream. listed: the names in the last
-    response of a type with full state. nack: the error to send with the next request.
+    """One type.
+
+    listed: the names in the last response of a type with full state. nack: the error to send with the next request.
     """
 
     mux: SotwMux
 
     def __init__(self, mux: SotwMux, type_url: str) -> None:
         super().__init__(mux, type_url)
-        self.asked = False
         self.owed = False
         self.nack = ""
         self.listed: set[str] = set()

@@ -42,6 +42,14 @@ def static_cluster(name: str, port: int, **fields: Any) -> cluster_pb2.Cluster:
     return message
 
 
+def bad_cluster(name: str) -> cluster_pb2.Cluster:
+    """A cluster with a transport socket that nobody has."""
+    message = static_cluster(name, 1)
+    message.transport_socket.name = "unknown"
+    message.transport_socket.typed_config.type_url = "type.googleapis.com/example.Nothing"
+    return message
+
+
 def endpoints(name: str, *ports: int) -> endpoint_pb2.ClusterLoadAssignment:
     """Where a cluster's hosts are."""
     message = endpoint_pb2.ClusterLoadAssignment(cluster_name=name)
@@ -76,7 +84,7 @@ def bad_listener(name: str, port: int) -> listener_pb2.Listener:
     """A listener with a filter that nobody has."""
     message = listener(name, port, "r1")
     unknown = message.filter_chains[0].filters.add(name="unknown", typed_config=any_pb2.Any())
-    unknown.typed_config.type_url = "type.googleapis.com/stats.PluginConfig"
+    unknown.typed_config.type_url = "type.googleapis.com/example.Nothing"
     filters = list(message.filter_chains[0].filters)
     del message.filter_chains[0].filters[:]
     message.filter_chains[0].filters.extend(reversed(filters))

@@ -18,6 +18,7 @@ from meshproxy.config.resources import assignment_of, cluster_of
 from meshproxy.errors import ConfigError, Problem
 from meshproxy.model.cluster import ClusterConfig
 from meshproxy.model.discovery import CLUSTER, ENDPOINTS, ConfigSource, Resource
+from meshproxy.runtime.discovery.sources import Pause
 from meshproxy.runtime.discovery.target import Target
 from meshproxy.runtime.discovery.watch import Hub, Watch
 
@@ -56,7 +57,12 @@ class ClusterEntry:
 
 
 class ClusterDiscovery:
-    """All clusters by name. active: in force. warming: about to be. refused: name -> (message, error, wall clock)."""
+    """All clusters by name.
+
+    active: in force. warming: about to be. refused: name -> (message, error, wall clock).
+    holds: a push is acknowledged when all of its clusters are warm, so that a server may count on them (as in Envoy,
+    once the start is over).
+    """
 
     def __init__(self, hub: Hub, context: CompileContext, target: Target) -> None:
         self._hub = hub
@@ -70,6 +76,8 @@ class ClusterDiscovery:
         self.watch: Watch | None = None
         self._awaited: set[str] = set()  # clusters of the bootstrap whose endpoints haven't come
         self._when_warm: list[Callable[[], object]] = []
+        self.holds = False
+        self._hold: Pause | None = None
         scope = hub.host.stats.scope("cluster_manager.")
         self._scope = scope
         self._added = scope.counter("cluster_added")
@@ -105,6 +113,9 @@ class ClusterDiscovery:
         self._tell_if_warm()
 
     def _tell_if_warm(self) -> None:
+        if not self.warming and self._hold is not None:
+            hold, self._hold = self._hold, None
+            hold.resume()
         if self._when_warm and not self.warming and not self._awaited:
             calls, self._when_warm = self._when_warm, []
             for call in calls:
@@ -142,6 +153,7 @@ class ClusterDiscovery:
             if name in known and known[name].origin == origin:
                 self._remove(name)
         self._count()
+        self._tell_if_warm()
         return errors
 
     def _set(self, resource: Resource, origin: str) -> None:
@@ -161,6 +173,8 @@ class ClusterDiscovery:
         self._context.cluster_names.add(name)
         self._cancel_warming(name)
         self.warming[name] = entry
+        if self.holds and self._hold is None and self.watch is not None:
+            self._hold = self._hub.sources.of(self.watch.source).pause(CLUSTER)
         self._watch_endpoints(entry)
         if entry.watch is None:
             self._ready(entry)

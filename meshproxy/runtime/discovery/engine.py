@@ -14,6 +14,7 @@ from typing import Any
 
 from meshproxy.model.discovery import ConfigSource
 from meshproxy.model.snapshot import Snapshot
+from meshproxy.runtime.bind import BindError
 from meshproxy.runtime.configuration import Configuration
 from meshproxy.runtime.discovery.cluster_discovery import ClusterDiscovery
 from meshproxy.runtime.discovery.listener_discovery import ListenerDiscovery
@@ -52,31 +53,48 @@ class Discovery:
             self.hub, context, target, self.routes, copies, options.drain_time, inherited
         )
         self._waiting = ""
+        self._begun = asyncio.Event()
+        self._failure: BindError | None = None
 
     async def prepare_clusters(self) -> None:
-        """Fetch what clusters need, and the clusters."""
+        """Fetch what clusters need, and the clusters; when they are warm, begin with the listeners."""
         static: Any = self._configuration.loaded.message
         for message in static.static_resources.clusters:
             self.clusters.adopt(self._configuration.snapshot.clusters[message.name], message)
-        await self._until(self.clusters.when_warm)
         source = self._configuration.snapshot.dynamic.clusters
         if source is not None:
+            await self._until(self.clusters.when_warm)
             self._waiting = "the clusters (CDS)"
             await self._until(self.clusters.subscribe(source).when_settled)
             self._waiting = ""
-            await self._until(self.clusters.when_warm)
+        # In the same breath, so that on the wire the request for listeners comes before the last acknowledgement.
+        self.clusters.when_warm(self._begin_listeners)
+        await self._begun.wait()
 
-    async def prepare_listeners(self) -> None:
-        """Bind the bootstrap's listeners, fetch the others, and wait for what they need. Raises BindError."""
+    def _begin_listeners(self) -> None:
+        """Bind the bootstrap's listeners and ask for the others."""
+        self.clusters.holds = True
+        self._begun.set()
         static: Any = self._configuration.loaded.message
         messages = static.static_resources.listeners
-        for config, message in zip(self._configuration.snapshot.listeners, messages, strict=True):
-            sockets = self.listeners.open_sockets(config) if config.bind_to_port else None
-            self.listeners.adopt(config, message, sockets)
+        try:
+            for config, message in zip(self._configuration.snapshot.listeners, messages, strict=True):
+                sockets = self.listeners.open_sockets(config) if config.bind_to_port else None
+                self.listeners.adopt(config, message, sockets)
+        except BindError as error:
+            self._failure = error
+            return
         source = self._configuration.snapshot.dynamic.listeners
         if source is not None:
+            self.listeners.subscribe(source)
+
+    async def prepare_listeners(self) -> None:
+        """Wait for the listeners and what they need. Raises BindError."""
+        if self._failure is not None:
+            raise self._failure
+        if self.listeners.watch is not None:
             self._waiting = "the listeners (LDS)"
-            await self._until(self.listeners.subscribe(source).when_settled)
+            await self._until(self.listeners.watch.when_settled)
             self._waiting = ""
         await self._until(self.listeners.when_warm)
 

@@ -19,6 +19,7 @@ from meshproxy.plugin.view import TypedView
 from meshproxy.runtime.discovery.moves import FileWatch, Moves
 from meshproxy.runtime.discovery.names import resource_name
 from meshproxy.runtime.discovery.sources import Host, Sink
+from meshproxy.xds.mux import Pause
 
 _RESPONSE = "envoy.service.discovery.v3.DiscoveryResponse"
 _WRAPPER = "envoy.service.discovery.v3.Resource"
@@ -120,6 +121,10 @@ class FileSource:
             for subscription in waiting:
                 subscription.deliver(outcome)
         self._reading = None
+
+    def pause(self, *_: str) -> Pause:
+        """Nothing: a file isn't answered."""
+        return Pause([])
 
     def describe(self) -> dict[str, Any]:
         """See `Source`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 _NAME_FIELDS = {"envoy.config.endpoint.v3.ClusterLoadAssignment": "cluster_name"}
@@ -12,7 +13,7 @@ def resource_name(message: Any) -> str:
     return str(getattr(message, _NAME_FIELDS.get(message.DESCRIPTOR.full_name, "name"), ""))
 
 
-def nack_message(type_url: str, errors: dict[str, str]) -> str:
+def nack_message(type_url: str, errors: Mapping[str, str]) -> str:
     """What a control plane is told of refused resources, in Envoy's words."""
     text = "\n".join(f"{name}: {error}" for name, error in errors.items())
     kind = type_url.rpartition(".")[2]

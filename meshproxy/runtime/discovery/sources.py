@@ -19,10 +19,13 @@ from meshproxy.plugin.stats import StatsScope
 
 
 class Sink(Protocol):
-    """What a source calls. None of these raises."""
+    """What a source calls. None of these raises. scope: where the subscription's statistics stand."""
 
     @property
     def type_url(self) -> str: ...
+
+    @property
+    def scope(self) -> StatsScope: ...
 
     def attempted(self) -> None:
         """Count an attempt: of a stream the subscription and each outcome, of a file each reading."""
@@ -46,11 +49,21 @@ class Subscription(Protocol):
         """The names aren't wanted any more; the sink isn't called again."""
 
 
+class Pause(Protocol):
+    """What `Source.pause` gives."""
+
+    def resume(self) -> None:
+        """End it; again is harmless."""
+
+
 class Source(Protocol):
     """A file, or a management server."""
 
     def subscribe(self, type_url: str, names: Sequence[str], sink: Sink) -> Subscription:
         """Begin to fetch; without names: everything of the type. The sink may be called before this returns."""
+
+    def pause(self, *type_urls: str) -> Pause:
+        """Ask for nothing of these types, and acknowledge nothing, until the pause ends."""
 
     def describe(self) -> dict[str, Any]:
         """What there is to know of it, as plain data."""

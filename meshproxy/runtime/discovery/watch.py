@@ -60,7 +60,7 @@ class Watch:
         self.state = WatchState()
         self.settled = False
         self._apply = apply
-        self._scope = scope
+        self.scope = scope
         self._when_settled: list[Callable[[], object]] = []
         self._subscription: Subscription | None = None
         self._timer: Any = None
@@ -98,7 +98,7 @@ class Watch:
 
     def _timed_out(self) -> None:
         self._timer = None
-        self._scope.counter("init_fetch_timeout").inc()
+        self.scope.counter("init_fetch_timeout").inc()
         self.state.error = "nothing came within initial_fetch_timeout"
         self._settle()
 
@@ -106,7 +106,7 @@ class Watch:
 
     def attempted(self) -> None:
         """See `Sink`."""
-        self._scope.counter("update_attempt").inc()
+        self.scope.counter("update_attempt").inc()
         self.state.attempted = self._hub.host.clock.wall()
 
     def update(
@@ -128,18 +128,18 @@ class Watch:
             state.version = version
             state.updated = self._hub.host.clock.wall()
             state.error = state.error_version = ""
-            self._scope.counter("update_success").inc()
-            self._scope.gauge("version").set(xxhash64(version.encode()) if version else 0)
-            self._scope.gauge("update_time").set(int(state.updated * 1000))
-            self._scope.text_readout("version_text").value = version
-            self._scope.histogram("update_duration").record(int((time.monotonic() - began) * 1000))
+            self.scope.counter("update_success").inc()
+            self.scope.gauge("version").set(xxhash64(version.encode()) if version else 0)
+            self.scope.gauge("update_time").set(int(state.updated * 1000))
+            self.scope.text_readout("version_text").value = version
+            self.scope.histogram("update_duration").record(int((time.monotonic() - began) * 1000))
         self._settle()
         return errors
 
     def _reject(self, error: str, version: str) -> None:
         self.state.error = error
         self.state.error_version = version
-        self._scope.counter("update_rejected").inc()
+        self.scope.counter("update_rejected").inc()
         self._hub.host.log.warning(
             "resources refused; what was in force stays", type=self._type_url.rpartition(".")[2], error=error
         )
@@ -152,7 +152,7 @@ class Watch:
             self._reject(detail, "")
             self._settle()
             return
-        self._scope.counter("update_failure").inc()
+        self.scope.counter("update_failure").inc()
         self.state.error = detail
         if reason == "unreadable":
             self._hub.host.log.warning(

@@ -67,6 +67,7 @@ _AROUND = {
     "cluster": ("$CLUSTERS", "- name: d\n  $HERE"),
     "static": ("$CLUSTERS", "- {name: d, load_assignment: {cluster_name: d, endpoints: [{lb_endpoints: [$HERE]}]}}"),
     "bootstrap": ("$BOOTSTRAP", "$HERE"),
+    "discovery": ("$BOOTSTRAP", "dynamic_resources:\n  $HERE"),
 }
 _DEPTHS = {"$HCM": 10, "$LISTENER": 2, "$CLUSTERS": 2, "$BOOTSTRAP": 0}
 

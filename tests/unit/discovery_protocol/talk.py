@@ -16,6 +16,7 @@ from google.protobuf.message import Message
 
 from meshproxy.model.discovery import CLUSTER, ENDPOINTS, LISTENER, Resource
 from meshproxy.plugin.message_types import message_class
+from meshproxy.telemetry.stats import StatsStore
 from meshproxy.testing.environment import RecordingLog
 from meshproxy.xds.delta import DeltaMux
 from meshproxy.xds.mux import Mux
@@ -62,6 +63,7 @@ class RecordingSink:
         self.attempts = 0
         self.refuses = set(refuses)
         self.then = then
+        self.scope = StatsStore().scope("")
 
     def attempted(self) -> None:
         self.attempts += 1

@@ -1,0 +1,34 @@
+"""Bytes from a management server to a message that keeps its own rules.
+
+As in Envoy, a message that breaks the API's rules on values (`validate.rules`) can't be decoded, and its whole response
+is refused with it. What is packed inside (the configuration of filters, say) is checked by whoever compiles it, and
+concerns one resource only.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from google.protobuf.message import DecodeError as ParseError
+
+from meshproxy.config.constraints import check_constraints
+from meshproxy.plugin.message_types import message_class, name_of_type_url
+from meshproxy.xds.watch import DecodeError
+
+
+def decode_resource(type_url: str, packed: bytes) -> Any:
+    """The message (`meshproxy.xds.watch.Decoder`). Raises DecodeError."""
+    name = name_of_type_url(type_url)
+    kind = message_class(name)
+    if kind is None:
+        raise DecodeError(f"unknown type '{type_url}'")
+    message = kind()
+    try:
+        message.ParseFromString(packed)
+    except ParseError:
+        raise DecodeError(f"Unable to unpack as {name}") from None
+    problems, _ = check_constraints(message, None, packed=False)
+    if problems:
+        faults = ", ".join(f"{problem.path}: {problem.message}" for problem in problems)
+        raise DecodeError(f"Proto constraint validation failed ({name.rpartition('.')[2]}: {faults})")
+    return message

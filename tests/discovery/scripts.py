@@ -1,0 +1,301 @@
+"""The scripts: section by section of the xDS protocol, as a client has to speak it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import grpc
+from envoy.service.discovery.v3 import discovery_pb2
+from google.protobuf import any_pb2, duration_pb2
+
+from tests.discovery.ads_server import URLS, pack
+from tests.discovery.dialogue import Dialogue
+from tests.discovery.resources import (
+    bad_cluster,
+    bad_listener,
+    cluster,
+    endpoints,
+    listener,
+    routes,
+    static_cluster,
+)
+
+Script = Callable[[Dialogue], Awaitable[None]]
+SCRIPTS: dict[str, Script] = {}
+
+
+def script(function: Script) -> Script:
+    """Put it on the list."""
+    SCRIPTS[function.__name__] = function
+    return function
+
+
+async def _serving(talk: Dialogue) -> None:
+    """One cluster c1, one listener a with routes r1: up to LIVE."""
+    await talk.connected()
+    await talk.says(["CDS - - []"], ["CDS -"])
+    talk.answer("CDS", "w0", "n1", cluster("c1"))
+    await talk.says(["EDS - - [c1]", "CDS w0 n1 []"], ["EDS - +c1", "CDS n1"])
+    talk.answer("EDS", "e0", "n2", endpoints("c1", talk.upstream))
+    await talk.says(["LDS - - []", "EDS e0 n2 [c1]"], ["LDS -", "EDS n2"])
+    talk.answer("LDS", "l0", "n3", listener("a", talk.ports[0], "r1"))
+    await talk.says(["RDS - - [r1]", "LDS l0 n3 []"], ["RDS - +r1", "LDS n3"])
+    talk.answer("RDS", "r0", "n4", routes("r1", "c1"))
+    await talk.says(["RDS r0 n4 [r1]"], ["RDS n4"])
+    await talk.becomes_ready()
+    await talk.gets(talk.ports[0], 200)
+
+
+@script
+async def start_up_waits_for_each_part_in_turn(talk: Dialogue) -> None:
+    await talk.connected()
+    await talk.says(["CDS - - []"], ["CDS -"])
+    talk.answer("CDS", "w0", "n1", cluster("c1"), cluster("c2"))
+    await talk.says(["EDS - - [c1 c2]", "CDS w0 n1 []"], ["EDS - +c1 +c2", "CDS n1"])
+    talk.answer("EDS", "e0", "n2", endpoints("c1", talk.upstream))
+    await talk.says(["EDS e0 n2 [c1 c2]"], ["EDS n2"])
+    await talk.is_silent()
+    assert not await talk.ready()
+    talk.answer("EDS", "e1", "n3", endpoints("c2", talk.upstream))
+    await talk.says(["LDS - - []", "EDS e1 n3 [c1 c2]"], ["LDS -", "EDS n3"])
+    talk.answer("LDS", "l0", "n4", listener("a", talk.ports[0], "r1"))
+    await talk.says(["RDS - - [r1]", "LDS l0 n4 []"], ["RDS - +r1", "LDS n4"])
+    await talk.is_silent()
+    assert not await talk.ready()
+    talk.answer("RDS", "r0", "n5", routes("r1", "c1"))
+    await talk.says(["RDS r0 n5 [r1]"], ["RDS n5"])
+    await talk.becomes_ready()
+    await talk.gets(talk.ports[0], 200)
+
+
+@script
+async def new_cluster_is_acknowledged_when_it_is_warm(talk: Dialogue) -> None:
+    await _serving(talk)
+    talk.answer("CDS", "w1", "n6", cluster("c1"), cluster("c3"))
+    await talk.says(["EDS e0 n2 [c1 c3]"], ["EDS - +c3"])
+    await talk.is_silent()
+    talk.answer("EDS", "e1", "n7", endpoints("c3", talk.upstream))
+    await talk.says(["CDS w1 n6 []", "EDS e1 n7 [c1 c3]"], ["CDS n6", "EDS n7"])
+
+
+@script
+async def removed_cluster_is_asked_for_no_more(talk: Dialogue) -> None:
+    await _serving(talk)
+    if talk.delta:
+        talk.answer("CDS", "w1", "n6", removed=["c1"])
+    else:
+        talk.answer("CDS", "w1", "n6")
+    await talk.says(["EDS e0 n2 []", "CDS w1 n6 []"], ["EDS - -c1", "CDS n6"])
+    await talk.gets(talk.ports[0], 503)
+    await talk.counts("cluster_manager.cluster_removed", 1)
+
+
+@script
+async def endpoints_change_without_a_word_more(talk: Dialogue) -> None:
+    await _serving(talk)
+    for number in range(5):
+        talk.answer("EDS", f"e{number}", f"m{number}", endpoints("c1", talk.upstream, talk.upstream + number))
+        await talk.says([f"EDS e{number} m{number} [c1]"], [f"EDS m{number}"])
+    await talk.counts("cluster.c1.membership_total", 2)
+
+
+@script
+async def routes_change_in_place(talk: Dialogue) -> None:
+    await _serving(talk)
+    await talk.gets(talk.ports[0], 200, "/old")
+    talk.answer("RDS", "r1", "n5", routes("r1", "c1", old="nowhere"))
+    await talk.says(["RDS r1 n5 [r1]"], ["RDS n5"])
+    await talk.gets(talk.ports[0], 503, "/old")
+    await talk.gets(talk.ports[0], 200)
+
+
+@script
+async def good_listeners_of_a_bad_push_are_used(talk: Dialogue) -> None:
+    await _serving(talk)
+    first, second, third = talk.ports[:3]
+    talk.answer("LDS", "l1", "n5", listener("a", first, "r1"), bad_listener("bad1", third), listener("b", second, "r2"))
+    await talk.says(
+        ["RDS r0 n4 [r1 r2]", "LDS l0 n5 [] ! 13 Error adding/updating listener(s) bad1: *"],
+        ["RDS - +r2", "LDS n5 ! 13 Error adding/updating listener(s) bad1: *"],
+    )
+    talk.answer("RDS", "r1", "n6", routes("r2", "c1"))
+    await talk.says(["RDS r1 n6 [r1 r2]"], ["RDS n6"])
+    await talk.gets(second, 200)
+    await talk.gets(first, 200)
+    await talk.refuses(third)
+    await talk.counts("listener_manager.lds.update_rejected", 1)
+
+
+@script
+async def good_clusters_of_a_bad_push_are_used(talk: Dialogue) -> None:
+    await _serving(talk)
+    resources = [cluster("c1"), bad_cluster("cbad"), static_cluster("c2", talk.upstream)]
+    talk.answer("CDS", "w1", "n5", *resources)
+    await talk.says(
+        ["CDS w0 n5 [] ! 13 Error adding/updating cluster(s) cbad: *"],
+        ["CDS n5 ! 13 Error adding/updating cluster(s) cbad: *"],
+    )
+    talk.answer("RDS", "r1", "n6", routes("r1", "c1", two="c2"))
+    await talk.says(["RDS r1 n6 [r1]"], ["RDS n6"])
+    await talk.gets(talk.ports[0], 200, "/two")
+    await talk.counts("cluster_manager.cds.update_rejected", 1)
+
+
+@script
+async def what_cannot_be_decoded_changes_nothing(talk: Dialogue) -> None:
+    await _serving(talk)
+    garbage = any_pb2.Any(type_url=URLS["LDS"], value=b"\xff\xff\xff")
+    other = pack(cluster("q"))
+    for number, (spoilt, why) in enumerate(
+        (
+            (garbage, "Unable to unpack as envoy.config.listener.v3.Listener"),
+            (other, ""),
+        )
+    ):
+        nonce = f"bad{number}"
+        response = _spoilt(talk, "LDS", nonce, [pack(listener("b", talk.ports[1], "r1")), spoilt])
+        talk.stream.send(response)
+        wrong = "type.googleapis.com/envoy.config.cluster.v3.Cluster does not match the message-wide type URL *"
+        embedded = "type URL type.googleapis.com/envoy.config.cluster.v3.Cluster embedded in an individual Any does*"
+        await talk.says(
+            [f"LDS l0 {nonce} [] ! 13 {why + '*' if why else wrong}"],
+            [f"LDS {nonce} ! 13 {why + '*' if why else embedded}"],
+        )
+    await talk.refuses(talk.ports[1])
+    await talk.gets(talk.ports[0], 200)
+    await talk.counts("listener_manager.lds.update_rejected", 2)
+
+
+@script
+async def broken_rule_refuses_the_whole_response(talk: Dialogue) -> None:
+    await _serving(talk)
+    talk.stream.send(_spoilt(talk, "CDS", "n5", [pack(static_cluster("c2", talk.upstream)), pack(cluster(""))]))
+    [heard] = [request async for request in _one(talk)]
+    assert "Proto constraint validation failed" in heard, heard
+    await talk.counts("cluster_manager.active_clusters", 2)
+
+
+async def _one(talk: Dialogue):  # type: ignore[no-untyped-def]
+    from tests.discovery.ads_server import told
+
+    yield told(await talk.stream.request())
+
+
+def _spoilt(talk: Dialogue, label: str, nonce: str, packed: list[any_pb2.Any]) -> object:
+    """A response with resources that no program would make."""
+    if not talk.delta:
+        return discovery_pb2.DiscoveryResponse(type_url=URLS[label], version_info="bad", nonce=nonce, resources=packed)
+    response = discovery_pb2.DeltaDiscoveryResponse(type_url=URLS[label], system_version_info="bad", nonce=nonce)
+    for index, resource in enumerate(packed):
+        response.resources.add(name=f"x{index}", version="bad", resource=resource)
+    return response
+
+
+@script
+async def doubled_listener_is_named_and_the_first_is_used(talk: Dialogue) -> None:
+    await _serving(talk)
+    a, first, second = listener("a", talk.ports[0], "r1"), listener("z", talk.ports[1], "r1"), None
+    second = listener("z", talk.ports[2], "r1")
+    talk.answer("LDS", "l1", "n5", a, first, second)
+    await talk.says(
+        ["LDS l0 n5 [] ! 13 Error adding/updating listener(s) z: duplicate listener z found"],
+        ["LDS n5 ! 13 duplicate name z found among added/updated resources"],
+    )
+    if talk.delta:
+        await talk.refuses(talk.ports[1])
+    else:
+        await talk.gets(talk.ports[1], 200)
+    await talk.refuses(talk.ports[2])
+
+
+@script
+async def reconnect_tells_what_is_held_and_traffic_goes_on(talk: Dialogue) -> None:
+    await _serving(talk)
+    talk.stream.end(grpc.StatusCode.UNAVAILABLE, "going away")
+    await talk.gets(talk.ports[0], 200)
+    await talk.connected()
+    await talk.says(
+        ["CDS w0 - []", "EDS e0 - [c1]", "LDS l0 - []", "RDS r0 - [r1]"],
+        ["CDS - c1@w0", "EDS - +c1 c1@e0", "LDS - a@l0", "RDS - +r1 r1@r0"],
+    )
+    assert [request.HasField("node") for _, request in talk.stream.requests] == [True, False, False, False]
+    await talk.gets(talk.ports[0], 200)
+    talk.answer("RDS", "r1", "k1", routes("r1", "c1", old="nowhere"))
+    await talk.says(["RDS r1 k1 [r1]"], ["RDS k1"])
+    await talk.gets(talk.ports[0], 503, "/old")
+    await talk.counts("cluster_manager.cds.update_failure", 1)
+    await talk.counts("control_plane.connected_state", 1)
+
+
+@script
+async def server_that_is_away_is_tried_again_and_again(talk: Dialogue) -> None:
+    await _serving(talk)
+    await talk.server.stop()
+    await talk.counts("control_plane.connected_state", 0)
+    await asyncio.sleep(1.0)
+    await talk.gets(talk.ports[0], 200)
+    await talk.server.start(talk.server.address)
+    await talk.connected()
+    await talk.says(
+        ["CDS w0 - []", "EDS e0 - [c1]", "LDS l0 - []", "RDS r0 - [r1]"],
+        ["CDS - c1@w0", "EDS - +c1 c1@e0", "LDS - a@l0", "RDS - +r1 r1@r0"],
+    )
+
+
+@script
+async def removed_listener_stops_and_comes_back(talk: Dialogue) -> None:
+    await _serving(talk)
+    if talk.delta:
+        talk.answer("LDS", "l1", "n5", removed=["a"])
+    else:
+        talk.answer("LDS", "l1", "n5")
+    # Envoy goes on asking for the routes of what drains; here it keeps those it has.
+    await talk.says(["LDS l1 n5 []"], ["LDS n5"], ours=["RDS - -r1" if talk.delta else "RDS r0 n4 []"])
+    await talk.refuses(talk.ports[0])
+    await talk.counts("listener_manager.listener_removed", 1)
+
+
+@script
+async def unrequested_and_empty_answers_change_nothing(talk: Dialogue) -> None:
+    await _serving(talk)
+    talk.answer("EDS", "e1", "n5", endpoints("other", 1))
+    await talk.says(["EDS e1 n5 [c1]"], ["EDS n5"])
+    talk.answer("EDS", "e2", "n6")
+    await talk.says(["EDS e2 n6 [c1]"], ["EDS n6"])
+    talk.answer("SDS", "s0", "n7")
+    await talk.is_silent()
+    await talk.gets(talk.ports[0], 200)
+
+
+@script
+async def several_answers_before_an_acknowledgement(talk: Dialogue) -> None:
+    await _serving(talk)
+    talk.answer("RDS", "r1", "n5", routes("r1", "c1"))
+    talk.answer("EDS", "e1", "n6", endpoints("c1", talk.upstream))
+    talk.answer("RDS", "r2", "n7", routes("r1", "c1", old="nowhere"))
+    await talk.says(["RDS r1 n5 [r1]", "EDS e1 n6 [c1]", "RDS r2 n7 [r1]"], ["RDS n5", "EDS n6", "RDS n7"])
+    await talk.gets(talk.ports[0], 503, "/old")
+
+
+@script
+async def resource_with_a_time_to_live_goes_unless_it_is_renewed(talk: Dialogue) -> None:
+    await _serving(talk)
+    talk.stream.send(_mortal(talk, "n5", 2))
+    await talk.says(["CDS w1 n5 []"], ["CDS n5"])
+    await talk.counts("cluster_manager.active_clusters", 3)
+    await talk.counts("cluster_manager.active_clusters", 2)
+    await talk.gets(talk.ports[0], 200)
+
+
+def _mortal(talk: Dialogue, nonce: str, seconds: int) -> object:
+    """The clusters that there are, and one more for so many seconds."""
+    mortal = discovery_pb2.Resource(name="mortal", version="w1", ttl=duration_pb2.Duration(seconds=seconds))
+    mortal.resource.Pack(static_cluster("mortal", talk.upstream))
+    if talk.delta:
+        return discovery_pb2.DeltaDiscoveryResponse(
+            type_url=URLS["CDS"], system_version_info="w1", nonce=nonce, resources=[mortal]
+        )
+    return discovery_pb2.DiscoveryResponse(
+        type_url=URLS["CDS"], version_info="w1", nonce=nonce, resources=[pack(cluster("c1")), pack(mortal)]
+    )

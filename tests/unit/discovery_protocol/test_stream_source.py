@@ -1,0 +1,195 @@
+"""The stream of a management server: opened, lost, opened again, limited. No sockets, and time passes when told."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from envoy.config.core.v3 import base_pb2
+from envoy.service.discovery.v3 import discovery_pb2
+
+from meshproxy.model.discovery import CLUSTER, ENDPOINTS, ConfigSource
+from meshproxy.model.grpc_service import ApiSource, GrpcService
+from meshproxy.runtime.discovery.remote import RemoteSources
+from meshproxy.runtime.discovery.sources import Host
+from meshproxy.telemetry.stats import StatsStore
+from meshproxy.testing.environment import RecordingLog
+from meshproxy.testing.loop import SteppedClock
+from tests.discovery.ads_server import told
+from tests.unit.discovery_protocol.talk import RecordingSink, endpoints
+
+
+@dataclass
+class Call:
+    """One stream. sent: the requests, one line each."""
+
+    path: str
+    sink: Any
+    sent: list[str] = field(default_factory=list)
+    was_reset: bool = False
+
+    def send(self, message: bytes) -> None:
+        kind = "Delta" if "Delta" in self.path else ""
+        request = getattr(discovery_pb2, f"{kind}DiscoveryRequest")()
+        request.ParseFromString(message)
+        self.sent.append(told(request))
+
+    def reset(self) -> None:
+        self.was_reset = True
+
+
+class Rig:
+    """A host, a network that does what the test says, and the streams that were opened."""
+
+    def __init__(self, *, reachable: bool = True) -> None:
+        self.clock = SteppedClock()
+        self.log = RecordingLog()
+        self.store = StatsStore()
+        self.calls: list[Call] = []
+        self.tries: list[float] = []
+        self.reachable = reachable
+        self.host = Host(
+            self.clock.loop,
+            self.clock,
+            random.Random(3),
+            self.log,
+            base_pb2.Node(id="me"),
+            {},
+            self.store.scope(""),
+        )
+
+    def open(self, host: Any, service: GrpcService, path: str, sink: Any) -> Call | None:
+        self.tries.append(self.clock.now())
+        if not self.reachable:
+            return None
+        self.calls.append(Call(path, sink))
+        return self.calls[-1]
+
+    def ads(self, **options: Any) -> Any:
+        options = {"kind": "grpc", "cluster": "ads", "grpc": GrpcService("ads", "ads"), "node_once": True, **options}
+        return RemoteSources(ApiSource(**options), self.open)(ConfigSource("ads"), self.host)
+
+    def statistic(self, name: str) -> int:
+        return int(self.store.scope("").gauge(f"control_plane.{name}").value)
+
+
+def _endpoints(name: str, version: str, nonce: str) -> bytes:
+    response = discovery_pb2.DiscoveryResponse(type_url=ENDPOINTS, version_info=version, nonce=nonce)
+    response.resources.add().Pack(endpoints(name))
+    return response.SerializeToString()
+
+
+def test_first_subscription_opens_the_one_stream() -> None:
+    rig = Rig()
+    source, sink = rig.ads(), RecordingSink()
+    assert rig.calls == []
+    source.subscribe(ENDPOINTS, ["a"], sink)
+    source.subscribe(CLUSTER, (), RecordingSink())
+    [call] = rig.calls
+    assert call.path == "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources"
+    assert call.sent == ["EDS - - [a]", "CDS - - []"]
+    call.sink.on_message(_endpoints("a", "v1", "n1"))
+    assert sink.told == ["v1: +a@v1"]
+    assert call.sent[2:] == ["EDS v1 n1 [a]"]
+    assert rig.statistic("connected_state") == 1
+    source.close()
+    assert call.was_reset
+
+
+def test_lost_stream_is_opened_again_later_and_later_until_a_response_comes() -> None:
+    rig = Rig()
+    source, sink = rig.ads(), RecordingSink()
+    source.subscribe(ENDPOINTS, ["a"], sink)
+    rig.calls[0].sink.on_message(_endpoints("a", "v1", "n1"))
+    rig.calls[0].sink.on_closed(14, "gone")
+    assert rig.statistic("connected_state") == 0
+    rig.reachable = False
+    rig.clock.advance(400)
+    gaps = [later - earlier for earlier, later in zip(rig.tries, rig.tries[1:], strict=False)][1:]
+    bounds = [0.5 * 2 ** (number + 1) for number in range(len(gaps))]
+    assert all(0 < gap <= min(bound, 30.0) for gap, bound in zip(gaps, bounds, strict=True)), gaps
+    assert len(gaps) > 15
+    assert max(gaps) > 15, "it grows"
+    events = [event for level, event, _ in rig.log.events if level == "warning"]
+    assert len(events) == 2, "one line for each trouble, not for each try"
+    rig.reachable = True
+    rig.clock.advance(31)
+    assert rig.calls[1].sent == ["EDS v1 - [a]"]
+    assert sink.told == ["v1: +a@v1", *["connection"] * (len(rig.tries) - 1)]
+    rig.calls[1].sink.on_message(_endpoints("a", "v2", "n1"))
+    rig.calls[1].sink.on_closed(14, "gone")
+    rig.clock.advance(0.5)
+    assert len(rig.calls) == 3, "the back-off begins anew"
+    source.close()
+
+
+def test_what_is_no_response_ends_the_stream() -> None:
+    rig = Rig()
+    source = rig.ads()
+    source.subscribe(ENDPOINTS, ["a"], RecordingSink())
+    rig.calls[0].sink.on_message(b"\xff\xff")
+    assert rig.calls[0].was_reset
+    rig.clock.advance(0.5)
+    assert rig.calls[1].sent == ["EDS - - [a]"]
+    source.close()
+
+
+def test_requests_are_limited() -> None:
+    rig = Rig()
+    source = rig.ads(max_requests=2, fill_rate=1.0)
+    for name in ("a", "b", "c", "d"):
+        source.subscribe(ENDPOINTS, [name], RecordingSink())
+    [call] = rig.calls
+    assert call.sent == ["EDS - - [a]", "EDS - - [a b]"]
+    assert rig.statistic("pending_requests") == 2
+    assert rig.store.scope("").counter("control_plane.rate_limit_enforced").value == 1
+    rig.clock.advance(2)
+    assert call.sent[2:] == ["EDS - - [a b c d]"] * 2
+    assert rig.statistic("pending_requests") == 0
+    source.close()
+
+
+def test_time_to_live_passes_on_the_loop() -> None:
+    rig = Rig()
+    source, sink = rig.ads(kind="delta_grpc"), RecordingSink()
+    source.subscribe(ENDPOINTS, ["a"], sink)
+    response = discovery_pb2.DeltaDiscoveryResponse(type_url=ENDPOINTS, system_version_info="v1", nonce="n1")
+    entry = response.resources.add(name="a", version="v1")
+    entry.resource.Pack(endpoints("a"))
+    entry.ttl.seconds = 3
+    rig.calls[0].sink.on_message(response.SerializeToString())
+    rig.clock.advance(2)
+    del response.resources[0]
+    heartbeat = response.resources.add(name="a", version="v1")
+    heartbeat.ttl.seconds = 3
+    rig.calls[0].sink.on_message(response.SerializeToString())
+    rig.clock.advance(2.9)
+    assert sink.told == ["v1: +a@v1"]
+    rig.clock.advance(0.2)
+    assert sink.told == ["v1: +a@v1", "-: -a"]
+    source.close()
+
+
+@pytest.mark.parametrize(
+    ("kind", "path"),
+    [
+        ("grpc", "/envoy.service.endpoint.v3.EndpointDiscoveryService/StreamEndpoints"),
+        ("delta_grpc", "/envoy.service.endpoint.v3.EndpointDiscoveryService/DeltaEndpoints"),
+    ],
+)
+def test_single_type_has_a_stream_for_each_subscription(kind: str, path: str) -> None:
+    rig = Rig()
+    api = ApiSource(kind, "ads", GrpcService("ads", "ads"))
+    source = RemoteSources(None, rig.open)(ConfigSource("api", api=api), rig.host)
+    first, second = RecordingSink(), RecordingSink()
+    subscription = source.subscribe(ENDPOINTS, ["a"], first)  # type: ignore[arg-type]
+    source.subscribe(ENDPOINTS, ["b"], second)  # type: ignore[arg-type]
+    assert [call.path for call in rig.calls] == [path, path]
+    subscription.close()
+    assert [call.was_reset for call in rig.calls] == [True, False]
+    source.close()
+    assert [call.was_reset for call in rig.calls] == [True, True]
+    rig.clock.advance(100)
+    assert len(rig.calls) == 2
