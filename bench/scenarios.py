@@ -9,7 +9,8 @@ from dataclasses import dataclass
 class Load:
     """Requests as fast as `connections` allow: each sends its next when it has its answer.
 
-    config: the file in `bench/configs`; kind: of request, see `requests.lua`; target: of CPU time per request.
+    config: the file in `bench/configs`; kind: of request, see `requests.lua`, or "h2", see `load_h2`; target: of CPU
+    time per request.
     """
 
     name: str
@@ -51,6 +52,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     Load("router-32", "HTTP/1, router only, 32 conn.", "router", 32, "mesh", None),
     Load("tcp-32", "TCP, small messages, 32 conn.", "tcp", 32, "small", 0.9),
     Load("new-conn", "A connection per request, 32 at once", "istio", 32, "close", 1.0),
+    Load("h2-h1", "HTTP/2 to HTTP/1, 4 connections of 10 streams", "istio", 4, "h2", 1.2),
     Footprint("footprint", "Start and memory", "istio", 2000, 0.75, 0.3),
     Hooks("hooks", "A filter's hook", 0.15, 1.0),
 )

@@ -1,0 +1,88 @@
+"""h2load: one bounded load over HTTP/2. Paths differ; the fields that a mesh adds are on every request."""
+
+from __future__ import annotations
+
+import random
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.client import BenchError
+from bench.load import Seen
+
+STREAMS = 10
+PATHS = 500
+_FIELDS = (
+    ":authority: shop.default.svc.cluster.local",
+    "user-agent: frontend/1.14.2 (linux; x86_64)",
+    "accept: application/json",
+    "accept-encoding: gzip, deflate",
+    "x-forwarded-proto: http",
+    "x-b3-traceid: 463ac35c9f6413ad48485a3953bb6124",
+    "x-b3-spanid: a2fb4a1d1a96d312",
+    "x-b3-sampled: 0",
+)
+_AREAS = ("cart", "catalogue", "checkout", "email", "payment", "product", "search")
+_requests = re.compile(r"(?m)^requests: .* (\d+) succeeded, (\d+) failed, (\d+) errored, (\d+) timeout").search
+_answers = re.compile(r"(?m)^status codes: (\d+) 2xx, (\d+) 3xx").search
+
+
+def h2load_path() -> str:
+    found = shutil.which("h2load")
+    if found is None:
+        raise BenchError("h2load makes the load of HTTP/2, and it isn't installed: apt-get install nghttp2-client")
+    return found
+
+
+def run(ports: Sequence[int], connections: int, seconds: int, seed: int) -> list[Seen]:
+    """Load each of `ports`, all at once, for `seconds` with `STREAMS` requests at a time on each connection.
+
+    Raises BenchError when one fails, or completes no request.
+    """
+    with tempfile.TemporaryDirectory(prefix="meshproxy-h2load-") as directory:
+        started = [_start(Path(directory), port, connections, seconds, seed) for port in ports]
+        try:
+            return [_read(one.communicate(timeout=seconds + 15)[0], log, seconds) for one, log in started]
+        except subprocess.TimeoutExpired as late:
+            raise BenchError(f"h2load did not end within {seconds + 15} s") from late
+        finally:
+            for one, _ in started:
+                if one.poll() is None:
+                    one.kill()
+                    one.wait()
+
+
+def _start(directory: Path, port: int, connections: int, seconds: int, seed: int) -> tuple[subprocess.Popen[str], Path]:
+    rng = random.Random(seed)
+    urls = directory / f"{port}.urls"
+    base = f"http://127.0.0.1:{port}"
+    urls.write_text(
+        "".join(
+            f"{base}/{rng.choice(_AREAS)}/items/{rng.randrange(10**8)}?page={rng.randrange(13)}\n" for _ in range(PATHS)
+        )
+    )
+    log = directory / f"{port}.log"
+    fields = [option for field in _FIELDS for option in ("-H", field)]
+    size = ["-t1", f"-c{connections}", f"-m{STREAMS}", "-D", str(seconds), "-i", str(urls), f"--log-file={log}"]
+    command = [h2load_path(), *size, *fields]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True), log
+
+
+def _read(output: str, log: Path, seconds: int) -> Seen:
+    requests, answers = _requests(output), _answers(output)
+    if requests is None or answers is None or not int(requests[1]):
+        raise BenchError(f"h2load failed: {output}")
+    times = sorted(int(line.split("\t")[2]) for line in log.read_text().splitlines() if line.count("\t") == 2)
+    if not times:
+        raise BenchError(f"h2load kept no times: {output}")
+    done = int(requests[1])
+    return Seen(
+        requests=done,
+        seconds=float(seconds),
+        p50_ms=times[len(times) // 2] / 1000,
+        p99_ms=times[len(times) * 99 // 100] / 1000,
+        errors=sum(int(requests[i]) for i in (2, 3, 4)) + done - int(answers[1]) - int(answers[2]),
+    )
