@@ -205,7 +205,7 @@ async def serving(program: str, options: str = "") -> AsyncIterator[tuple[int, S
     """`program` ("meshproxy" or "envoy") with one HTTP/2 listener before an HTTP/1 upstream; its port."""
     ports = PortBlock()
     with tempfile.TemporaryDirectory() as name:
-        server = await asyncio.start_server(_answer_http1, "127.0.0.1", 0)
+        server = await asyncio.start_server(_answer_http1, "127.0.0.1", 0, backlog=512)
         port, admin = ports.take(), ports.take()
         config = Path(name, "bootstrap.yaml")
         config.write_text(_bootstrap(port, admin, server.sockets[0].getsockname()[1], options))
