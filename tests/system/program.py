@@ -28,8 +28,9 @@ def free_ports(count: int) -> list[int]:
             sock.close()
 
 
-def bootstrap(port: int, admin: int, upstream: int, *, options: str = "", extra: str = "") -> str:
-    """One listener that sends everything to one cluster. options: more of the connection manager."""
+def bootstrap(port: int, admin: int, upstream: int, *, options: str = "", extra: str = "", chain: str = "") -> str:
+    """One listener that sends everything to one cluster. options: more of the connection manager; chain: fields
+    of the filter chain, each a line that ends in six blanks."""
     return f"""
 admin: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {admin}}}}}}}
 static_resources:
@@ -37,7 +38,7 @@ static_resources:
   - name: in
     address: {{socket_address: {{address: 127.0.0.1, port_value: {port}}}}}
     filter_chains:
-    - filters:
+    - {chain}filters:
       - name: http
         typed_config:
           "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
@@ -166,11 +167,11 @@ async def spawn(
 
 @contextlib.asynccontextmanager
 async def running(
-    directory: Path, upstream: int, *flags: str, options: str = "", extra: str = ""
+    directory: Path, upstream: int, *flags: str, options: str = "", extra: str = "", chain: str = ""
 ) -> AsyncIterator[Program]:
     """A program that is ready; killed afterwards if it still runs."""
     port, admin = free_ports(2)
-    config = bootstrap(port, admin, upstream, options=options, extra=extra)
+    config = bootstrap(port, admin, upstream, options=options, extra=extra, chain=chain)
     process, output = await spawn(directory, config, *flags)
     program = Program(process, port, admin, output)
     try:
