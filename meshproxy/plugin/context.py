@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from meshproxy.clock import Clock
 from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
 from meshproxy.matching import FractionalPercent, HeaderMatcher, StringMatcher
+from meshproxy.model.grpc_service import GrpcService
 from meshproxy.model.listener import AccessLog, LineFormatter
 from meshproxy.model.rate_limit import RateLimit
 from meshproxy.model.route import HeaderMutations, RequestPredicate, Route, WeightedCluster
@@ -67,7 +68,7 @@ class FactoryContext:
     messages that Envoy's filters have in common: `AccessLog`, a format string, `HeaderValueOption` with names to
     remove, `StringMatcher`, `HeaderMatcher`, `FractionalPercent`, `RuntimeFractionalPercent`, `DataSource`,
     `route.v3.RateLimit`, `RouteMatch`, `HeaderValue` (each overwrites), `MetadataMatcher`, `FilterStateMatcher`,
-    `RuntimeFeatureFlag`.
+    `RuntimeFeatureFlag`, `GrpcService`.
     shared_objects: see `shared`. traffic_direction: of the listener, "INBOUND", "OUTBOUND" or "UNSPECIFIED".
     """
 
@@ -93,6 +94,7 @@ class FactoryContext:
     compile_metadata_matcher: Callable[[ConfigView], Callable[[Mapping[str, Any] | None], bool]]
     compile_filter_state_matcher: Callable[[ConfigView], Callable[[StreamInfo], bool]]
     compile_runtime_flag: Callable[[ConfigView], bool]
+    compile_grpc_service: Callable[[ConfigView], GrpcService]
     shared_objects: dict[Hashable, Any]
     traffic_direction: str
 
@@ -129,6 +131,14 @@ class StreamSpan(ABC):
     @abstractmethod
     def end_attempt(self, stream: Stream, status: int) -> None:
         """An attempt that another may follow is over. status: 0 for no response."""
+
+
+class GrpcError(Exception):
+    """A gRPC call failed. status: gRPC's, 14 where nobody could be asked and 4 where no answer came in time."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(f"status {status}: {message}" if message else f"status {status}")
+        self.status = status
 
 
 class Stream(StreamInfo, ABC):
@@ -173,6 +183,13 @@ class Stream(StreamInfo, ABC):
 
         timeout: seconds, for everything. tell_address: send this machine's address as `x-forwarded-for`.
         Raises FetchError.
+        """
+
+    @abstractmethod
+    async def call_grpc(self, service: GrpcService, path: str, message: bytes) -> bytes:
+        """Call the method `/package.Service/Method` of a gRPC service: one serialised message each way.
+
+        The service's timeout holds for the whole call. Raises GrpcError.
         """
 
     @abstractmethod
@@ -307,6 +324,7 @@ __all__ = [
     "FactoryContext",
     "FetchError",
     "FetchReply",
+    "GrpcError",
     "Logger",
     "ServerState",
     "Stream",

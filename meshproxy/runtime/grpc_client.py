@@ -15,6 +15,7 @@ from meshproxy.codec.grpc_messages import MessageReader, frame_message
 from meshproxy.errors import ProtocolError
 from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
 from meshproxy.model.grpc_service import GrpcService
+from meshproxy.plugin.context import GrpcError
 from meshproxy.plugin.replies import ResetReason
 from meshproxy.plugin.stream_info import StreamInfo
 from meshproxy.plugin.upstream import HttpUpstream
@@ -203,14 +204,6 @@ def _status_of(fields: Headers) -> int:
     """The status in a head or in trailers (ASCII digits; what is none is UNKNOWN)."""
     text = fields.get("grpc-status") or ""
     return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else UNKNOWN
-
-
-class GrpcError(Exception):
-    """A single call failed. status: gRPC's."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(f"status {status}: {message}" if message else f"status {status}")
-        self.status = status
 
 
 class _Single:

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from meshproxy.headers import RequestHeaders, ResponseHeaders
+from meshproxy.model.grpc_service import GrpcService
 from meshproxy.model.route import ForwardAction, WeightedCluster
 from meshproxy.plugin.context import FactoryContext, FetchReply
 from meshproxy.plugin.http import HttpFilter, TerminalHttpFilter
@@ -20,6 +21,7 @@ from meshproxy.plugin.replies import PAYLOAD_TOO_LARGE, RESPONSE_TOO_LARGE, Loca
 from meshproxy.routing.finalize import choose_cluster, finalize_request
 from meshproxy.routing.mutations import apply_mutations
 from meshproxy.runtime.fetch import fetch
+from meshproxy.runtime.grpc_client import call
 from meshproxy.runtime.hooks import run_hook
 from meshproxy.runtime.http_edge import strip_response
 from meshproxy.runtime.http_stream_timers import StreamTimers
@@ -166,6 +168,9 @@ class HttpServerStream(StreamTimers):
     ) -> FetchReply:
         request = RequestHeaders(method, path, authority or cluster, fields=headers)
         return await fetch(self.owner.worker, cluster, request, body, timeout, max_body, tell_address)
+
+    async def call_grpc(self, service: GrpcService, path: str, message: bytes) -> bytes:
+        return await call(self.owner.worker, service, path, message)
 
     def accept_upgrade(self) -> None:
         self.raw = True

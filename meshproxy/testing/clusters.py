@@ -53,6 +53,7 @@ class Answer:
     status: int | None = None
     headers: Sequence[tuple[str, str]] = ()
     body: bytes = b""
+    trailers: Sequence[tuple[str, str]] = ()
     reset: ResetReason | None = None
     detail: str = ""
     after: float = 0.0
@@ -67,6 +68,11 @@ class Received:
     trailers: Headers | None = None
     complete: bool = False
     was_reset: bool = False
+
+    @property
+    def grpc_message(self) -> bytes:
+        """The serialised message of a gRPC call."""
+        return self.body[5:]
 
     @property
     def method(self) -> str:
@@ -86,6 +92,7 @@ class ScriptedCluster(Cluster):
     def __init__(self, name: str, loop: SteppedLoop, stats: StatsScope) -> None:
         self.name = name
         self.config = ClusterConfig(name)
+        self.tls = None
         self.stats = LiveClusterStats(stats.scope(f"cluster.{name}."))
         self.requests: list[Received] = []
         self.connections: list[ScriptedTcpUpstream] = []
@@ -109,6 +116,14 @@ class ScriptedCluster(Cluster):
     def answers(self, answer: Callable[[Received], Answer]) -> ScriptedCluster:
         """Answer each request as `answer` says, once it is complete."""
         self._answer = answer
+        return self
+
+    def returns_grpc(self, message: bytes = b"", status: int = 0, *, after: float = 0.0) -> ScriptedCluster:
+        """Answer every gRPC call with a serialised message, or with a status other than 0."""
+        body = b"\0" + len(message).to_bytes(4, "big") + message if status == 0 else b""
+        head = [("content-type", "application/grpc")]
+        answer = Answer(200, head, body, trailers=[("grpc-status", str(status))], after=after)
+        self._answer = lambda _: answer
         return self
 
     def hangs(self) -> ScriptedCluster:
@@ -220,9 +235,12 @@ class _ScriptedUpstream(HttpUpstream):
             sink.on_upstream_reset(answer.reset, answer.detail)
             return
         assert answer.status is not None
-        sink.on_upstream_response(ResponseHeaders(answer.status, answer.headers), not answer.body)
+        more = bool(answer.trailers)
+        sink.on_upstream_response(ResponseHeaders(answer.status, answer.headers), not answer.body and not more)
         if answer.body:
-            sink.on_upstream_body(answer.body, True)
+            sink.on_upstream_body(answer.body, not more)
+        if more:
+            sink.on_upstream_trailers(Headers(answer.trailers))
         sink.on_upstream_read_done()
 
     def send_body(self, data: bytes, end: bool) -> None:

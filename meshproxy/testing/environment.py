@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import Any
@@ -75,6 +75,7 @@ class Environment:
         runtime: Mapping[str, Any] | None = None,
         node: Node | None = None,
         traffic_direction: str = "UNSPECIFIED",
+        clusters: Iterable[str] = (),
     ) -> None:
         self.clock = SteppedClock()
         self.loop = self.clock.loop
@@ -94,6 +95,7 @@ class Environment:
             node=node or Node("test-node", "test-cluster"),
             runtime=runtime or {},
             traffic_direction=traffic_direction,
+            cluster_names=set(clusters),
         )
 
     def cluster(self, name: str) -> ScriptedCluster:

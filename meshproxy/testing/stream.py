@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from meshproxy.chain.http_plan import HttpPlan
 from meshproxy.chain.http_stream import FilterStream
 from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
+from meshproxy.model.grpc_service import GrpcService
 from meshproxy.model.route import Route
 from meshproxy.plugin.context import FactoryContext, FetchReply, Stream, Timer
 from meshproxy.plugin.http import TerminalHttpFilter
@@ -19,6 +20,7 @@ from meshproxy.plugin.stream_info import ConnectionInfo
 from meshproxy.routing.finalize import finalize_request
 from meshproxy.routing.mutations import apply_mutations
 from meshproxy.runtime.fetch import fetch
+from meshproxy.runtime.grpc_client import call
 from meshproxy.runtime.hooks import run_hook
 from meshproxy.runtime.local_reply import shape_reply
 from meshproxy.runtime.sleeping import sleep
@@ -156,6 +158,9 @@ class HarnessStream(FilterStream):
     ) -> FetchReply:
         request = RequestHeaders(method, path, authority or cluster, fields=headers)
         return await fetch(cast(Any, self.harness), cluster, request, body, timeout, max_body, tell_address)
+
+    async def call_grpc(self, service: GrpcService, path: str, message: bytes) -> bytes:
+        return await call(cast(Any, self.harness), service, path, message)
 
     def sleep(self, seconds: float) -> Awaitable[None]:
         return sleep(self.harness.loop, seconds)

@@ -1,4 +1,4 @@
-"""`envoy.filters.http.ext_authz`: lets a request pass if an external service allows it, asked over HTTP.
+"""`envoy.filters.http.ext_authz`: lets a request pass if an external service allows it, asked over HTTP or gRPC.
 
 While the service is asked, the request waits. A service that can't be asked, or answers with a server error, refuses
 the request, unless `failure_mode_allow`. As in Envoy a request without a route isn't asked about.
@@ -6,7 +6,7 @@ the request, unless `failure_mode_allow`. As in Envoy a request without a route 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
@@ -16,6 +16,7 @@ from meshproxy.plugin.http import HttpFilter
 from meshproxy.plugin.replies import LocalReply
 from meshproxy.plugin.stats import Counter, StatsScope
 from meshproxy.plugin.upstream import Cluster
+from meshproxy_filters.http.ext_authz_grpc import GrpcAuthorization, read_grpc_authorization, set_query
 from meshproxy_filters.http.ext_authz_service import (
     AuthorizationService,
     Names,
@@ -27,6 +28,8 @@ from meshproxy_filters.http.ext_authz_service import (
 
 if TYPE_CHECKING:
     from meshproxy.plugin.view import ConfigView
+
+AnyService = AuthorizationService | GrpcAuthorization
 
 _NAMESPACE = "envoy.filters.http.ext_authz"
 _FAILURE_ALLOWED = "x-envoy-auth-failure-mode-allowed"
@@ -69,12 +72,13 @@ class ExtAuthzStats:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Override:
-    """What a route says. Fields that are None leave what the filter says."""
+    """What a route says. Fields that are None leave what the filter says; only a gRPC service is told `extensions`."""
 
     disabled: bool = False
     no_body: bool = False
     max_body: int | None = None
-    service: AuthorizationService | None = None
+    service: AnyService | None = None
+    extensions: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,7 +90,7 @@ class ExtAuthzConfig:
     """
 
     stats: ExtAuthzStats
-    service: AuthorizationService
+    service: AnyService
     enabled: Callable[[], bool]
     wanted: Callable[[Stream], bool]
     deny_when_disabled: bool
@@ -124,11 +128,16 @@ class ExtAuthz(HttpFilter[Settings]):
         said = cast(Override, route)
         base = cast(ExtAuthzConfig, base)
         max_body = base.max_body if said.max_body is None else said.max_body
+        service = said.service or base.service
+        if isinstance(service, GrpcAuthorization):
+            if isinstance(base.service, GrpcAuthorization):  # what is told is the filter's to say, whoever is asked
+                service = replace(base.service, service=service.service)
+            service = replace(service, extensions=said.extensions)
         return replace(
             base,
             disabled=said.disabled,
             max_body=0 if said.no_body else max_body,
-            service=said.service or base.service,
+            service=service,
         )
 
     @classmethod
@@ -189,6 +198,8 @@ class ExtAuthz(HttpFilter[Settings]):
         config.stats.count("ok", cluster)
         self._to_client = tuple(verdict.to_client)
         _change(request, verdict)
+        if verdict.query_to_set or verdict.query_to_remove:
+            request.path = set_query(request.path, verdict.query_to_set, verdict.query_to_remove)
         if config.clear_route and (verdict.to_set or verdict.to_add or verdict.to_remove):
             stream.clear_route()
         return None
@@ -241,12 +252,12 @@ def _read(view: ConfigView, context: FactoryContext) -> ExtAuthzConfig:
     )
 
 
-def _read_service(view: ConfigView, oneof: str, context: FactoryContext) -> AuthorizationService | None:
+def _read_service(view: ConfigView, oneof: str, context: FactoryContext) -> AnyService | None:
     match view.which(oneof):
         case "http_service":
             return read_authorization_service(view.required("http_service"), context)
         case "grpc_service":
-            view.fail("authorisation by a gRPC service isn't supported by meshproxy; 'http_service' is", "grpc_service")
+            return read_grpc_authorization(view.required("grpc_service"), view, context)
         case _:
             return None
 
@@ -257,12 +268,11 @@ def _read_override(view: ConfigView, context: FactoryContext) -> Override:
             view.fail("it must be true where it is set", "disabled")
         return Override(disabled=True)
     settings = view.required("check_settings")
-    if settings.has("context_extensions"):
-        settings.fail("only a gRPC service is told them", "context_extensions")
     return Override(
         no_body=settings.boolean("disable_request_body_buffering"),
         max_body=_read_max_body(settings.view("with_request_body")),
         service=_read_service(settings, "service_override", context),
+        extensions=settings.text_map("context_extensions"),
     )
 
 
@@ -278,10 +288,13 @@ def _read_max_body(view: ConfigView | None) -> int | None:
     return limit
 
 
-def _read_asked(view: ConfigView, service: AuthorizationService, context: FactoryContext) -> Names | None:
+def _read_asked(view: ConfigView, service: AnyService, context: FactoryContext) -> Names | None:
     allowed = read_names(view, "allowed_headers", context)
     denied = read_names(view, "disallowed_headers", context)
-    asked = or_authorization(allowed) if allowed is not None else service.asked
+    if isinstance(service, GrpcAuthorization):
+        asked = allowed or service.asked
+    else:
+        asked = or_authorization(allowed) if allowed is not None else service.asked
     if denied is None:
         return asked if allowed is not None else None
     return lambda name: asked(name) and not denied(name)

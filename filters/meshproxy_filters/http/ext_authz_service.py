@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from meshproxy.headers import Headers, RequestHeaders
 from meshproxy.model.route import HeaderMutations
@@ -38,7 +38,7 @@ class Verdict:
 
     status, headers, body: for the client of a request that isn't allowed.
     to_set, to_add, to_remove: fields of the request. to_client: fields to add to the response.
-    milliseconds: how long the answer took.
+    query_to_set, query_to_remove: parameters of its query. milliseconds: how long the answer took.
     """
 
     allowed: bool | None
@@ -49,7 +49,9 @@ class Verdict:
     to_add: Sequence[tuple[str, str]] = ()
     to_remove: Sequence[str] = ()
     to_client: Sequence[tuple[str, str]] = ()
-    metadata: Sequence[tuple[str, str]] = ()
+    metadata: Sequence[tuple[str, Any]] = ()
+    query_to_set: Sequence[tuple[str, str]] = ()
+    query_to_remove: Sequence[str] = ()
     milliseconds: int = 0
 
 

@@ -251,8 +251,3 @@ def test_what_is_refused(settings: dict[str, Any], message: str) -> None:
     config = {"http_service": {"server_uri": URI}, **settings}
     with pytest.raises(ConfigError, match=message):
         FilterHarness(ExtAuthz, {key: value for key, value in config.items() if value is not None})
-
-
-def test_routes_may_not_say_what_nobody_hears() -> None:
-    with pytest.raises(ConfigError, match="context_extensions"):
-        asking(route_config={"check_settings": {"context_extensions": {"a": "b"}}})

@@ -1,0 +1,245 @@
+"""The gRPC service that authorises requests (`envoy.service.auth.v3.Authorization/Check`).
+
+It is told everything about the request: who asks, over which connection, all fields with repeated ones joined
+(CVE-2021-32777), and what the configuration adds. Bytes that are no UTF-8, which a protobuf text can't hold, become "!"
+as in Envoy: the service decides on what it sees and never on less (CVE-2023-27488).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from envoy.service.auth.v3.attribute_context_pb2 import AttributeContext
+from envoy.service.auth.v3.external_auth_pb2 import CheckRequest, CheckResponse
+from google.protobuf.message import DecodeError
+
+from meshproxy.headers import RequestHeaders, check_name, check_value
+from meshproxy.matching import wire_text
+from meshproxy.model.grpc_service import GrpcService
+from meshproxy.plugin.context import FactoryContext, GrpcError, Stream
+from meshproxy.plugin.stream_info import TlsInfo, split_address
+from meshproxy.plugin.struct_view import plain_struct
+from meshproxy_filters.http.ext_authz_service import Names, Verdict
+
+if TYPE_CHECKING:
+    from meshproxy.plugin.view import ConfigView
+
+_METHOD = "/envoy.service.auth.v3.Authorization/Check"
+_TIMEOUT = 0.2
+_NEVER_SET = frozenset(("host",))
+_FORBIDDEN = 403
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GrpcAuthorization:
+    """extensions: `context_extensions`. pack: the body goes as bytes, not as text. certificate, session: tell them.
+
+    namespaces, route_namespaces: of the metadata that it is told.
+    """
+
+    service: GrpcService
+    pack: bool = False
+    certificate: bool = False
+    session: bool = False
+    namespaces: tuple[str, ...] = ()
+    route_namespaces: tuple[str, ...] = ()
+    extensions: Mapping[str, str] | None = None
+
+    @property
+    def asked(self) -> Names:
+        """Which fields it is told where nothing else is configured: all."""
+        return _all
+
+    async def decide(self, stream: Stream, body: bytes, asked: Names | None, context: FactoryContext) -> Verdict:
+        """Ask about the stream's request. asked: which fields it is told."""
+        began = context.clock.now()
+        question = CheckRequest(attributes=self._attributes(stream, body, asked or _all))
+        try:
+            answer = await stream.call_grpc(self.service, _METHOD, question.SerializeToString())
+            response = CheckResponse.FromString(answer)
+        except (GrpcError, DecodeError):
+            return Verdict(None)
+        verdict = _read_answer(response)
+        return replace(verdict, milliseconds=int((context.clock.now() - began) * 1000))
+
+    def _attributes(self, stream: Stream, body: bytes, asked: Names) -> AttributeContext:
+        told = AttributeContext()
+        connection, request = stream.connection, stream.request
+        tls = connection.tls
+        remote = stream.remote_address or connection.remote_address
+        _tell_peer(told.source, remote, _principal(tls, peer=True))
+        _tell_peer(told.destination, connection.local_address, _principal(tls, peer=False))
+        service = request.get("x-envoy-downstream-service-cluster")
+        if service:
+            told.source.service = _text(service)
+        if self.certificate and tls is not None:
+            told.source.certificate = tls.peer_certificate
+        if self.session and tls is not None:
+            told.tls_session.sni = connection.requested_server_name
+        told.request.time.FromNanoseconds(int(stream.start_wall * 1e9))
+        self._tell_request(told.request.http, stream, request, body, asked)
+        for key, value in (self.extensions or {}).items():
+            told.context_extensions[key] = value
+        _tell_metadata(told.metadata_context, stream.dynamic_metadata, self.namespaces)
+        route = stream.route
+        _tell_metadata(
+            told.route_metadata_context, route.metadata if route is not None else None, self.route_namespaces
+        )
+        return told
+
+    def _tell_request(self, told: Any, stream: Stream, request: RequestHeaders, body: bytes, asked: Names) -> None:
+        told.id = str(stream.connection.connection_id)
+        told.method = request.method
+        told.path = _text(request.path)
+        told.host = _text(request.authority)
+        told.scheme = request.scheme
+        told.protocol = stream.protocol
+        length = request.get("content-length") or ""
+        told.size = int(length) if length.isascii() and length.isdigit() and len(length) < 19 else -1
+        for name, value in (
+            (":authority", request.authority),
+            (":method", request.method),
+            (":path", request.path),
+            (":scheme", request.scheme),
+        ):
+            if asked(name):
+                told.headers[name] = _text(value)
+        for name in dict.fromkeys(request):
+            if asked(name):
+                separator = "; " if name == "cookie" else ","
+                told.headers[name] = _text(separator.join(request.get_all(name)))
+        if body:
+            told.headers["x-envoy-auth-partial-body"] = "false"
+            if self.pack:
+                told.raw_body = body
+            else:
+                told.body = body.decode("utf-8", "replace").replace("\ufffd", "!")
+
+
+def _all(name: str) -> bool:
+    return True
+
+
+def _text(value: str) -> str:
+    """Text of the wire (Latin-1) as a protobuf text: UTF-8, each byte of anything else as "!"."""
+    if value.isascii():
+        return value
+    return value.encode("latin-1").decode("utf-8", "surrogateescape").translate(_ESCAPED)
+
+
+_ESCAPED = dict.fromkeys(range(0xDC80, 0xDD00), "!")
+
+
+def _principal(tls: TlsInfo | None, *, peer: bool) -> str:
+    if tls is None:
+        return ""
+    if peer:
+        names = (*tls.peer_uri_sans, *tls.peer_dns_sans, tls.peer_subject)
+    else:
+        names = (*tls.local_uri_sans, *tls.local_dns_sans, tls.local_subject)
+    return next(filter(None, names), "")
+
+
+def _tell_peer(peer: Any, address: str, principal: str) -> None:
+    ip, port = split_address(address)
+    if port:
+        peer.address.socket_address.address = ip
+        peer.address.socket_address.port_value = port
+    else:
+        peer.address.pipe.path = ip
+    peer.principal = principal
+
+
+def _tell_metadata(told: Any, metadata: Mapping[str, Mapping[str, Any]] | None, namespaces: Sequence[str]) -> None:
+    for namespace in namespaces:
+        if metadata is not None and namespace in metadata:
+            told.filter_metadata[namespace].update(metadata[namespace])
+
+
+def _read_answer(response: Any) -> Verdict:
+    metadata = list(plain_struct(response.dynamic_metadata).items())
+    if response.status.code == 0:
+        return _allowance(response.ok_response, metadata)
+    if response.WhichOneof("http_response") == "error_response":
+        return Verdict(None)
+    denied = response.denied_response
+    to_set, to_add = _fields(denied.headers)
+    status = denied.status.code or _FORBIDDEN
+    return Verdict(
+        False,
+        status if 200 <= status <= 999 else _FORBIDDEN,
+        [*to_set, *to_add],
+        denied.body.encode(),
+        metadata=metadata,
+    )
+
+
+def _allowance(ok: Any, metadata: list[tuple[str, Any]]) -> Verdict:
+    if ok.HasField("dynamic_metadata"):
+        metadata = list(plain_struct(ok.dynamic_metadata).items())
+    to_set, to_add = _fields(ok.headers)
+    set_client, add_client = _fields(ok.response_headers_to_add)
+    return Verdict(
+        True,
+        to_set=to_set,
+        to_add=to_add,
+        to_remove=[name.lower() for name in ok.headers_to_remove if _may_change(name.lower())],
+        to_client=[*set_client, *add_client],
+        metadata=metadata,
+        query_to_set=[(each.key, each.value) for each in ok.query_parameters_to_set],
+        query_to_remove=list(ok.query_parameters_to_remove),
+    )
+
+
+def _may_change(name: str) -> bool:
+    return bool(name) and not name.startswith(":") and name not in _NEVER_SET
+
+
+def _fields(options: Any) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """(fields that replace, fields that are added); those that can't stand in a head are left out."""
+    to_set: list[tuple[str, str]] = []
+    to_add: list[tuple[str, str]] = []
+    for option in options:
+        name, value = option.header.key.lower(), wire_text(option.header.value)
+        if not value and option.header.raw_value:
+            value = option.header.raw_value.decode("latin-1")
+        try:
+            field = check_name(name), check_value(value)
+        except ValueError:
+            continue
+        if not _may_change(name):
+            continue
+        appends = option.append.value if option.HasField("append") else option.append_action in (0, 1)
+        (to_add if appends else to_set).append(field)
+    return to_set, to_add
+
+
+def set_query(path: str, to_set: Sequence[tuple[str, str]], to_remove: Sequence[str]) -> str:
+    """`path` with these query parameters set and removed; the others stay as they are written."""
+    base, _, query = path.partition("?")
+    gone = {*to_remove, *(key for key, _ in to_set)}
+    kept = [pair for pair in query.split("&") if pair and pair.partition("=")[0] not in gone]
+    kept += [f"{quote(key, safe='')}={quote(value, safe='')}" for key, value in to_set]
+    return f"{base}?{'&'.join(kept)}" if kept else base
+
+
+def read_grpc_authorization(view: ConfigView, settings: ConfigView, context: FactoryContext) -> GrpcAuthorization:
+    """`grpc_service` of ExtAuthz (`settings`, with what the service is told) or of a route. Raises ConfigError."""
+    service = context.compile_grpc_service(view)
+    service = replace(service, timeout=service.timeout or _TIMEOUT)
+    if settings.full_name.endswith("CheckSettings"):
+        return GrpcAuthorization(service)
+    if settings.has("encode_raw_headers"):
+        settings.fail("it isn't supported by meshproxy", "encode_raw_headers")
+    body = settings.view("with_request_body")
+    return GrpcAuthorization(
+        service,
+        pack=body.boolean("pack_as_bytes") if body is not None else False,
+        certificate=settings.boolean("include_peer_certificate"),
+        session=settings.boolean("include_tls_session"),
+        namespaces=tuple(settings.texts("metadata_context_namespaces")),
+        route_namespaces=tuple(settings.texts("route_metadata_context_namespaces")),
+    )
