@@ -62,6 +62,8 @@ def _make_request(service: GrpcService, path: str, scheme: str) -> RequestHeader
     if not service.skip_envoy_headers:
         fields["x-envoy-internal"] = "true"
         fields["x-forwarded-for"] = node_ip()
+        if service.timeout is not None:
+            fields["x-envoy-expected-rq-timeout-ms"] = str(max(1, int(service.timeout * 1000)))
     for name, value in service.initial_metadata:
         request.add(name, value)
     return request

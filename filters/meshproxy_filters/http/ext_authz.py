@@ -6,7 +6,7 @@ the request, unless `failure_mode_allow`. As in Envoy a request without a route 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
@@ -16,9 +16,10 @@ from meshproxy.plugin.http import HttpFilter
 from meshproxy.plugin.replies import LocalReply
 from meshproxy.plugin.stats import Counter, StatsScope
 from meshproxy.plugin.upstream import Cluster
-from meshproxy_filters.http.ext_authz_grpc import GrpcAuthorization, read_grpc_authorization, set_query
+from meshproxy_filters.http.ext_authz_grpc import GrpcAuthorization, change, read_grpc_authorization, set_query
 from meshproxy_filters.http.ext_authz_service import (
     AuthorizationService,
+    Change,
     Names,
     Verdict,
     or_authorization,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 AnyService = AuthorizationService | GrpcAuthorization
 
+_NO_VERDICT = Verdict(None)
 _NAMESPACE = "envoy.filters.http.ext_authz"
 _FAILURE_ALLOWED = "x-envoy-auth-failure-mode-allowed"
 _OUTCOMES = ("ok", "denied", "error", "failure_mode_allowed")
@@ -112,6 +114,7 @@ class ExtAuthz(HttpFilter[Settings]):
     """See the module."""
 
     _to_client: tuple[tuple[str, str], ...] = ()
+    _client_changes: Sequence[Change] = ()
     _asks: bool = False
 
     @classmethod
@@ -174,6 +177,7 @@ class ExtAuthz(HttpFilter[Settings]):
     def on_response_headers(self, response: ResponseHeaders, stream: Stream) -> None:
         for name, value in self._to_client:
             response.append_checked(name, value)
+        change(response, self._client_changes)
 
     async def _ask(self, body: bytes, request: RequestHeaders, stream: Stream) -> LocalReply | None:
         config = cast(ExtAuthzConfig, self.config)
@@ -182,7 +186,7 @@ class ExtAuthz(HttpFilter[Settings]):
         if verdict.allowed is None:
             config.stats.count("error", cluster)
             if not config.failure_allowed:
-                return _error(config)
+                return _error(config, verdict)
             config.stats.count("failure_mode_allowed", cluster)
             if config.tell_failure:
                 request[_FAILURE_ALLOWED] = "true"
@@ -197,10 +201,11 @@ class ExtAuthz(HttpFilter[Settings]):
             return _refuse(config, verdict, cluster)
         config.stats.count("ok", cluster)
         self._to_client = tuple(verdict.to_client)
+        self._client_changes = verdict.client_changes
         _change(request, verdict)
         if verdict.query_to_set or verdict.query_to_remove:
             request.path = set_query(request.path, verdict.query_to_set, verdict.query_to_remove)
-        if config.clear_route and (verdict.to_set or verdict.to_add or verdict.to_remove):
+        if config.clear_route and (verdict.to_set or verdict.to_add or verdict.to_remove or verdict.changes):
             stream.clear_route()
         return None
 
@@ -211,12 +216,14 @@ def _change(request: RequestHeaders, verdict: Verdict) -> None:
     for name, value in verdict.to_set:
         request.remove(name)  # as in Envoy it goes to the end
         request.append_checked(name, value)
+    change(request, verdict.changes)
     for name in verdict.to_remove:
         request.remove(name)
 
 
-def _error(config: ExtAuthzConfig) -> LocalReply:
-    return LocalReply(config.status_on_error, details="ext_authz_error", flags="UAEX")
+def _error(config: ExtAuthzConfig, verdict: Verdict = _NO_VERDICT) -> LocalReply:
+    status = verdict.status or config.status_on_error
+    return LocalReply(status, verdict.body, headers=verdict.headers, details="ext_authz_error", flags="UAEX")
 
 
 def _refuse(config: ExtAuthzConfig, verdict: Verdict, cluster: Cluster | None) -> LocalReply:

@@ -16,13 +16,13 @@ from envoy.service.auth.v3.attribute_context_pb2 import AttributeContext
 from envoy.service.auth.v3.external_auth_pb2 import CheckRequest, CheckResponse
 from google.protobuf.message import DecodeError
 
-from meshproxy.headers import RequestHeaders, check_name, check_value
+from meshproxy.headers import Headers, RequestHeaders, check_name, check_value
 from meshproxy.matching import wire_text
 from meshproxy.model.grpc_service import GrpcService
 from meshproxy.plugin.context import FactoryContext, GrpcError, Stream
 from meshproxy.plugin.stream_info import TlsInfo, split_address
 from meshproxy.plugin.struct_view import plain_struct
-from meshproxy_filters.http.ext_authz_service import Names, Verdict
+from meshproxy_filters.http.ext_authz_service import Change, Names, Verdict
 
 if TYPE_CHECKING:
     from meshproxy.plugin.view import ConfigView
@@ -31,6 +31,7 @@ _METHOD = "/envoy.service.auth.v3.Authorization/Check"
 _TIMEOUT = 0.2
 _NEVER_SET = frozenset(("host",))
 _FORBIDDEN = 403
+APPEND, ADD_IF_ABSENT, OVERWRITE, OVERWRITE_IF_EXISTS = range(4)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -97,8 +98,7 @@ class GrpcAuthorization:
         told.host = _text(request.authority)
         told.scheme = request.scheme
         told.protocol = stream.protocol
-        length = request.get("content-length") or ""
-        told.size = int(length) if length.isascii() and length.isdigit() and len(length) < 19 else -1
+        told.size = len(body)
         for name, value in (
             (":authority", request.authority),
             (":method", request.method),
@@ -109,8 +109,7 @@ class GrpcAuthorization:
                 told.headers[name] = _text(value)
         for name in dict.fromkeys(request):
             if asked(name):
-                separator = "; " if name == "cookie" else ","
-                told.headers[name] = _text(separator.join(request.get_all(name)))
+                told.headers[name] = _text(",".join(request.get_all(name)))
         if body:
             told.headers["x-envoy-auth-partial-body"] = "false"
             if self.pack:
@@ -154,6 +153,7 @@ def _tell_peer(peer: Any, address: str, principal: str) -> None:
 
 
 def _tell_metadata(told: Any, metadata: Mapping[str, Mapping[str, Any]] | None, namespaces: Sequence[str]) -> None:
+    told.SetInParent()
     for namespace in namespaces:
         if metadata is not None and namespace in metadata:
             told.filter_metadata[namespace].update(metadata[namespace])
@@ -164,14 +164,16 @@ def _read_answer(response: Any) -> Verdict:
     if response.status.code == 0:
         return _allowance(response.ok_response, metadata)
     if response.WhichOneof("http_response") == "error_response":
-        return Verdict(None)
+        error = response.error_response
+        status = error.status.code
+        headers = [(name, value) for _, name, value in _changes(error.headers)]
+        return Verdict(None, status if 200 <= status <= 999 else 0, headers, error.body.encode())
     denied = response.denied_response
-    to_set, to_add = _fields(denied.headers)
     status = denied.status.code or _FORBIDDEN
     return Verdict(
         False,
         status if 200 <= status <= 999 else _FORBIDDEN,
-        [*to_set, *to_add],
+        [(name, value) for _, name, value in _changes(denied.headers)],
         denied.body.encode(),
         metadata=metadata,
     )
@@ -180,14 +182,11 @@ def _read_answer(response: Any) -> Verdict:
 def _allowance(ok: Any, metadata: list[tuple[str, Any]]) -> Verdict:
     if ok.HasField("dynamic_metadata"):
         metadata = list(plain_struct(ok.dynamic_metadata).items())
-    to_set, to_add = _fields(ok.headers)
-    set_client, add_client = _fields(ok.response_headers_to_add)
     return Verdict(
         True,
-        to_set=to_set,
-        to_add=to_add,
+        changes=_changes(ok.headers, actions=False),
         to_remove=[name.lower() for name in ok.headers_to_remove if _may_change(name.lower())],
-        to_client=[*set_client, *add_client],
+        client_changes=_changes(ok.response_headers_to_add),
         metadata=metadata,
         query_to_set=[(each.key, each.value) for each in ok.query_parameters_to_set],
         query_to_remove=list(ok.query_parameters_to_remove),
@@ -198,23 +197,40 @@ def _may_change(name: str) -> bool:
     return bool(name) and not name.startswith(":") and name not in _NEVER_SET
 
 
-def _fields(options: Any) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-    """(fields that replace, fields that are added); those that can't stand in a head are left out."""
-    to_set: list[tuple[str, str]] = []
-    to_add: list[tuple[str, str]] = []
+def _changes(options: Any, *, actions: bool = True) -> list[Change]:
+    """`HeaderValueOption` messages; those that can't stand in a head are left out.
+
+    actions: whether `append_action` counts; for the request only `append` does, as in Envoy.
+    """
+    changes: list[Change] = []
     for option in options:
         name, value = option.header.key.lower(), wire_text(option.header.value)
         if not value and option.header.raw_value:
             value = option.header.raw_value.decode("latin-1")
+        action = option.append_action if actions else OVERWRITE
+        if option.HasField("append"):
+            action = APPEND if option.append.value else OVERWRITE
         try:
-            field = check_name(name), check_value(value)
+            check_name(name)
+            check_value(value)
         except ValueError:
             continue
-        if not _may_change(name):
+        if _may_change(name):
+            changes.append((action, name, value))
+    return changes
+
+
+def change(message: Headers, changes: Sequence[Change]) -> None:
+    """Make the changes to a head (`HeaderValueOption.HeaderAppendAction`)."""
+    for action, name, value in changes:
+        there = name in message
+        if (action == ADD_IF_ABSENT and there) or (action == OVERWRITE_IF_EXISTS and not there):
             continue
-        appends = option.append.value if option.HasField("append") else option.append_action in (0, 1)
-        (to_add if appends else to_set).append(field)
-    return to_set, to_add
+        if action in (OVERWRITE, OVERWRITE_IF_EXISTS):
+            message.remove(name)
+            message.append_checked(name, value)
+        else:
+            message.append_checked(name, value)
 
 
 def set_query(path: str, to_set: Sequence[tuple[str, str]], to_remove: Sequence[str]) -> str:

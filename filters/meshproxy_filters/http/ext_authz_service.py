@@ -20,6 +20,9 @@ from meshproxy_filters.http.asking import Service, read_retries, read_service
 if TYPE_CHECKING:
     from meshproxy.plugin.view import ConfigView
 
+Change = tuple[int, str, str]
+"""How (`HeaderAppendAction`), which field, and its value."""
+
 Names = Callable[[str], bool]
 """Whether a field, by its lower-case name, is meant."""
 
@@ -36,8 +39,9 @@ _SERVICE_TIME = "x-envoy-upstream-service-time"
 class Verdict:
     """What the service said. allowed: None when it said nothing that could be used.
 
-    status, headers, body: for the client of a request that isn't allowed.
+    status, headers, body: for the client of a request that isn't allowed; status 0 where the service says none.
     to_set, to_add, to_remove: fields of the request. to_client: fields to add to the response.
+    changes, client_changes: what a gRPC service says of fields of the request, and of the response.
     query_to_set, query_to_remove: parameters of its query. milliseconds: how long the answer took.
     """
 
@@ -50,6 +54,8 @@ class Verdict:
     to_remove: Sequence[str] = ()
     to_client: Sequence[tuple[str, str]] = ()
     metadata: Sequence[tuple[str, Any]] = ()
+    changes: Sequence[Change] = ()
+    client_changes: Sequence[Change] = ()
     query_to_set: Sequence[tuple[str, str]] = ()
     query_to_remove: Sequence[str] = ()
     milliseconds: int = 0
