@@ -162,5 +162,10 @@ DRAINED_CONNECTION = Difference(
     "its host went away in order; Envoy finds its own closing in the middle of a read and takes it for a fault",
     ("stats",),
 )
+ALPN_COUNTED_TWICE = Difference(
+    "an upstream connection whose protocol ALPN chooses",
+    "it is one connection; Envoy counts it again when the protocol is known",
+    ("stats",),
+)
 
 ALL = {value.title: value for value in list(globals().values()) if isinstance(value, Difference)}

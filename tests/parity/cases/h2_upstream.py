@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import ssl
+from collections.abc import Callable
+
+from tests.certificates import folder
+
 from ..case import Act, Case, Client, Upstream, Wait, client, get
 from ..h2_peer import OK, Data, Frame, Goaway, Head, Reset, Until, settings
-from ..known import DRAINED_CONNECTION
+from ..known import ALPN_COUNTED_TWICE, DRAINED_CONNECTION
 
+CERTS = folder()
 EXPLICIT = "typed_extension_protocol_options: {http: {'@type': HttpProtocolOptions, explicit_http_config: {http2_protocol_options: {}}}}"
 STATS = (
     r"^cluster\.$case\.up\.(upstream_(cx|rq)_(total|http2_total|active|active_overflow|cancelled|close_notify|connect_fail|"
@@ -198,4 +204,63 @@ CASES: list[Case] = [
         ),
         timing=False,
     ),
+]
+
+
+def _tls(*protocols: str) -> Callable[[], ssl.SSLContext]:
+    def make() -> ssl.SSLContext:
+        context = CERTS.server_context("server")
+        if protocols:
+            context.set_alpn_protocols(list(protocols))
+        return context
+
+    return make
+
+
+def _options(kind: str) -> str:
+    return f"typed_extension_protocol_options: {{http: {{'@type': HttpProtocolOptions, {kind}}}}}"
+
+
+SOCKET = (
+    "transport_socket: {name: tls, typed_config: {'@type': type.googleapis.com/"
+    "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext, common_tls_context: {%s"
+    f"validation_context: {{trusted_ca: {{filename: {CERTS.path}/ca.pem}}}}}}}}}}"
+)
+BOTH = "{http_protocol_options: {}, http2_protocol_options: {}}"
+ALPN_STATS = (
+    r"^cluster\.$case\.up\.upstream_(cx_(total|http1_total|http2_total|active|protocol_error)|rq_total|rq_active)$"
+)
+LOG = "%PROTOCOL% %UPSTREAM_PROTOCOL% %RESPONSE_CODE% %RESPONSE_FLAGS% %UPSTREAM_TLS_VERSION%\n"
+
+
+def alpn(name: str, upstream: Upstream, kind: str, names: str = "") -> Case:
+    offered = f"alpn_protocols: [{names}], " if names else ""
+    return case(
+        f"alpn-{name}",
+        {"up": upstream},
+        cluster=_options(kind) + "\n" + SOCKET % offered,
+        send=(get("/1"), Wait("ok"), get("/2")),
+        stats=ALPN_STATS,
+        log=LOG,
+        timing=False,
+        differs=ALPN_COUNTED_TWICE if kind.startswith("auto") else None,
+    )
+
+
+CASES += [
+    alpn("auto-h2", Upstream((OK,), mode="h2", tls=_tls("h2", "http/1.1")), f"auto_config: {BOTH}"),
+    alpn("auto-h1", Upstream(tls=_tls("http/1.1")), f"auto_config: {BOTH}"),
+    alpn("auto-none", Upstream(tls=_tls()), f"auto_config: {BOTH}"),
+    alpn("auto-named", Upstream((OK,), mode="h2", tls=_tls("h2")), f"auto_config: {BOTH}", "istio, h2"),
+    alpn(
+        "explicit-h2", Upstream((OK,), mode="h2", tls=_tls("h2")), "explicit_http_config: {http2_protocol_options: {}}"
+    ),
+    alpn("explicit-none", Upstream((OK,), mode="h2", tls=_tls()), "explicit_http_config: {http2_protocol_options: {}}"),
+    alpn(
+        "explicit-istio",
+        Upstream((OK,), mode="h2", tls=_tls("istio")),
+        "explicit_http_config: {http2_protocol_options: {}}",
+        "istio-peer-exchange, istio",
+    ),
+    alpn("downstream-h1", Upstream(tls=_tls("h2", "http/1.1")), f"use_downstream_protocol_config: {BOTH}"),
 ]
