@@ -76,7 +76,9 @@ def compile_cluster(view: ConfigView, context: CompileContext) -> ClusterConfig:
         bind=_compile_bind(view.view("upstream_bind_config")),
         tcp_keepalive=_compile_keepalive(view.view("upstream_connection_options")),
         outlier=compile_outlier_detection(view.view("outlier_detection")),
-        health_check=compile_health_check(view.views("health_checks"), context),
+        health_check=compile_health_check(
+            view.views("health_checks"), context, view.text("name"), http2=http.protocol != "HTTP1"
+        ),
         transport_socket=compile_transport_socket(view.view("transport_socket"), context),
         auto_sni=http.auto_sni,
         transport_socket_matches=compile_transport_socket_matches(view, context),

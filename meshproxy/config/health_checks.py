@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from meshproxy.config.context import CompileContext
 from meshproxy.config.header_mutations import compile_mutations
-from meshproxy.model.health_check import HealthCheck, HttpCheck, TcpCheck
+from meshproxy.model.health_check import GrpcCheck, HealthCheck, HttpCheck, TcpCheck
 from meshproxy.plugin.view import ConfigView
 
 _UNSUPPORTED = (
@@ -18,21 +18,30 @@ _UNSUPPORTED = (
 )
 
 
-def compile_health_check(views: list[ConfigView], context: CompileContext) -> HealthCheck | None:
-    """The one health check of a cluster, None without. Raises ConfigError."""
+def compile_health_check(
+    views: list[ConfigView], context: CompileContext, name: str, *, http2: bool
+) -> HealthCheck | None:
+    """The one health check of the cluster `name`, None without. Raises ConfigError.
+
+    http2: the cluster speaks HTTP/2 to its hosts.
+    """
     if not views:
         return None
     if len(views) > 1:
         views[1].fail("only one health check per cluster is supported")
     view = views[0]
-    for name in _UNSUPPORTED:
-        if view.has(name):
-            view.fail(f"'{name}' isn't supported by meshproxy", name)
+    for field in _UNSUPPORTED:
+        if view.has(field):
+            view.fail(f"'{field}' isn't supported by meshproxy", field)
     kind = view.which("health_checker")
     if kind == "http_health_check":
-        check: HttpCheck | TcpCheck = _compile_http(view.required(kind), context)
+        check: HttpCheck | TcpCheck | GrpcCheck = _compile_http(view.required(kind), context)
     elif kind == "tcp_health_check":
         check = _compile_tcp(view.required(kind))
+    elif kind == "grpc_health_check":
+        if not http2:
+            view.fail(f"{name} cluster must support HTTP/2 for gRPC healthchecking", kind)
+        check = _compile_grpc(view.required(kind), context)
     else:
         view.fail(f"'{kind}' isn't supported by meshproxy", kind or "")
     interval = view.seconds("interval", 0.0)
@@ -58,8 +67,9 @@ def compile_health_check(views: list[ConfigView], context: CompileContext) -> He
 
 
 def _compile_http(view: ConfigView, context: CompileContext) -> HttpCheck:
-    if view.enum("codec_client_type") != "HTTP1":
-        view.fail("only HTTP/1 health checks are supported by meshproxy", "codec_client_type")
+    codec = view.enum("codec_client_type")
+    if codec == "HTTP3":
+        view.fail("HTTP/3 isn't supported by meshproxy", "codec_client_type")
     if view.has("service_name_matcher"):
         view.fail("'service_name_matcher' isn't supported by meshproxy", "service_name_matcher")
     method = view.enum("method")
@@ -80,6 +90,15 @@ def _compile_http(view: ConfigView, context: CompileContext) -> HttpCheck:
             view.views("request_headers_to_add"), view.texts("request_headers_to_remove"), context
         ),
         response_buffer_size=view.integer("response_buffer_size", 1024),
+        http2=codec == "HTTP2",
+    )
+
+
+def _compile_grpc(view: ConfigView, context: CompileContext) -> GrpcCheck:
+    return GrpcCheck(
+        service=view.text("service_name"),
+        authority=view.text("authority"),
+        mutations=compile_mutations(view.views("initial_metadata"), (), context),
     )
 
 

@@ -12,6 +12,7 @@ class HttpCheck:
     """Ask for a path. host: "" for the endpoint's name for checks, else the cluster's name.
 
     expected, retriable: statuses as [start, end). receive: pieces that the body must contain, in this order.
+    http2: ask over HTTP/2.
     """
 
     path: str
@@ -23,6 +24,7 @@ class HttpCheck:
     retriable: tuple[tuple[int, int], ...] = ()
     mutations: HeaderMutations | None = None
     response_buffer_size: int = 1024
+    http2: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +36,22 @@ class TcpCheck:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class GrpcCheck:
+    """Ask gRPC's health service about `service` ("" for the server). authority: as `HttpCheck.host`."""
+
+    service: str = ""
+    authority: str = ""
+    mutations: HeaderMutations | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class HealthCheck:
     """`core.v3.HealthCheck`. Times in seconds; those that aren't configured have been filled in.
 
     interval_jitter_percent: of the interval, added on top of `interval_jitter`. alt_port: 0 for the endpoint's own.
     """
 
-    check: HttpCheck | TcpCheck
+    check: HttpCheck | TcpCheck | GrpcCheck
     timeout: float
     interval: float
     unhealthy_threshold: int

@@ -1,4 +1,4 @@
-"""Active health checks at work: one session for each host asks, by HTTP or TCP, and tells `balance.health_check`.
+"""Active health checks at work: one session for each host asks, by HTTP, gRPC or TCP, and tells `balance.health_check`.
 
 A host begins ill and is given traffic after its first good answer; the cluster is warm when each of its first hosts has
 been asked once. Connections of checks are apart from those of requests and count in no pool. What a host answers is
@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 from meshproxy.address import PipeAddress
 from meshproxy.balance.health_check import HealthState
 from meshproxy.balance.host import HealthFlag, Host
-from meshproxy.model.health_check import HealthCheck, HttpCheck
+from meshproxy.model.health_check import GrpcCheck, HealthCheck, HttpCheck
 from meshproxy.plugin.context import Timer
 from meshproxy.runtime.connect import open_connection
 from meshproxy.runtime.health_probes import HttpProbe, Probe, TcpProbe, Verdict
+from meshproxy.runtime.health_probes_http2 import GrpcProbe, HttpProbe2
 
 if TYPE_CHECKING:
     from meshproxy.runtime.cluster import ActiveCluster
@@ -145,9 +146,18 @@ class _Session:
             return
         self._stop_probe()
         cluster, check = self._checker.cluster, self._checker.config.check
-        if isinstance(check, HttpCheck):
-            authority = self._host.endpoint.health_check_hostname or check.host or cluster.name
-            self._probe = HttpProbe(check, authority, cluster.config.http1, self._judged)
+        named = self._host.endpoint.health_check_hostname
+        now = self._worker.loop.time
+        if isinstance(check, GrpcCheck):
+            authority = named or check.authority or cluster.name
+            timeout = self._checker.config.timeout
+            self._probe = GrpcProbe(check, authority, timeout, cluster.config.http2, now, self._judged)
+        elif isinstance(check, HttpCheck):
+            authority = named or check.host or cluster.name
+            if check.http2:
+                self._probe = HttpProbe2(check, authority, cluster.config.http2, now, self._judged)
+            else:
+                self._probe = HttpProbe(check, authority, cluster.config.http1, self._judged)
         else:
             self._probe = TcpProbe(check, self._judged)
         self._task = self._worker.loop.create_task(self._connect(self._probe))

@@ -101,13 +101,7 @@ class HttpProbe(Probe):
         self._response = None
         self._body = b""
         check = self._check
-        request = RequestHeaders(check.method, check.path, self._authority, "http", (("user-agent", "Envoy/HC"),))
-        if check.send:
-            request["content-length"] = str(len(check.send))
-        if check.mutations is not None:
-            info = StreamInfo()
-            info.request = request
-            apply_mutations((check.mutations,), request, info)
+        request = make_request(check, self._authority)
         head, _ = encode_request_head(request, not check.send)
         self._parser.expect(check.method)
         self.transport.write(head + check.send)
@@ -144,14 +138,27 @@ class HttpProbe(Probe):
         response, check = self._response, self._check
         assert response is not None
         self.reusable = self._parser.keep_alive
-        status = response.status
-        if _in_ranges(status, check.expected) and contains_in_order(self._body, check.receive):
-            degraded = "x-envoy-degraded" in response.fields
-            self._conclude(Verdict.DEGRADED if degraded else Verdict.WELL)
-        elif _in_ranges(status, check.retriable):
-            self._conclude(Verdict.RETRIABLE)
-        else:
-            self._conclude(Verdict.ILL)
+        self._conclude(judge_response(check, response, self._body))
+
+
+def make_request(check: HttpCheck, authority: str) -> RequestHeaders:
+    """The head of a check."""
+    request = RequestHeaders(check.method, check.path, authority, "http", (("user-agent", "Envoy/HC"),))
+    if check.send:
+        request["content-length"] = str(len(check.send))
+    if check.mutations is not None:
+        info = StreamInfo()
+        info.request = request
+        apply_mutations((check.mutations,), request, info)
+    return request
+
+
+def judge_response(check: HttpCheck, response: ResponseHeaders, body: bytes) -> Verdict:
+    """What an answer says of the host."""
+    status = response.status
+    if _in_ranges(status, check.expected) and contains_in_order(body, check.receive):
+        return Verdict.DEGRADED if "x-envoy-degraded" in response.fields else Verdict.WELL
+    return Verdict.RETRIABLE if _in_ranges(status, check.retriable) else Verdict.ILL
 
 
 class TcpProbe(Probe):

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
+import grpc
+
+from tests.system.test_grpc import HTTP2
 from tests.system.upstream_rig import Peer, Upstream, bootstrap, endpoints, running, until
 
 HEAD = "timeout: 0.2s, interval: 0.1s, no_traffic_interval: 0.1s, unhealthy_threshold: 2, healthy_threshold: 2"
@@ -177,3 +181,43 @@ async def test_a_success_brings_an_ejected_host_back() -> None:
         proxy.cluster.outlier.detector.on_response(host, 500, 0.0)
         assert "failed_outlier_check" in host.health_flags
         await until(lambda: host.health_flags == "healthy")
+
+
+class HealthService(grpc.GenericRpcHandler):
+    """gRPC's health service. status: of the answer; asked: names that were asked about."""
+
+    def __init__(self) -> None:
+        self.status = 1
+        self.asked: list[bytes] = []
+
+    def service(self, details: Any) -> Any:
+        if details.method != "/grpc.health.v1.Health/Check":
+            return None
+        return grpc.unary_unary_rpc_method_handler(self.check)
+
+    async def check(self, request: bytes, context: Any) -> bytes:
+        self.asked.append(request)
+        return bytes((8, self.status))
+
+
+async def test_hosts_that_speak_grpc_are_asked_in_its_terms() -> None:
+    service = HealthService()
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers((service,))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    check = NO_PANIC + f"health_checks: [{{{HEAD}, grpc_health_check: {{service_name: my.Service}}}}], {HTTP2}, "
+    try:
+        async with running(bootstrap(check + endpoints(("127.0.0.1", port)))) as proxy:
+            (host,) = proxy.cluster.hosts()
+            assert host.health_flags == "healthy"
+            assert service.asked[0] == b"\x0a\x0amy.Service"
+            service.status = 2
+            await until(lambda: host.health_flags == "/failed_active_hc")
+            service.status = 1
+            await until(lambda: host.health_flags == "healthy")
+            await server.stop(0)
+            await until(lambda: host.health_flags == "/failed_active_hc")
+            assert proxy.stat("health_check.network_failure") >= 1
+    finally:
+        await server.stop(0)
