@@ -76,6 +76,7 @@ class HttpServerStream(StreamTimers):
     )
 
     codec: ClassVar[str]
+    access_log_type = "DownstreamEnd"
     internal: bool = False
     raw_wanted: str
     raw: bool

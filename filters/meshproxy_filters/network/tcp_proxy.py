@@ -107,7 +107,9 @@ class TcpProxy(NetworkFilter[TcpProxyConfig]):
         info = self.info
         state = info.filter_state
         chosen = state.get(TCP_CLUSTER) if state else None
-        name = str(chosen) if chosen else self.config.choose_cluster(self.context.rng)
+        name, info.lb_metadata = self.config.choose_cluster(self.context.rng)
+        if chosen:
+            name = str(chosen)
         cluster = self.connection.clusters.get(name)
         if cluster is None:
             self.config.stats.no_route.value += 1
@@ -117,6 +119,8 @@ class TcpProxy(NetworkFilter[TcpProxyConfig]):
         info.upstream_cluster = name
         info.upstream_cluster_alt = cluster.config.alt_stat_name
         info.upstream_cluster_metadata = cluster.config.metadata
+        if self.config.hash_of is not None:
+            info.lb_hash = self.config.hash_of(info)
         host = cluster.pick(info)
         if host is None:
             self._give_up("UH")

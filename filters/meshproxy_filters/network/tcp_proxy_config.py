@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import random
 from bisect import bisect_right
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from meshproxy.model.listener import AccessLog
 from meshproxy.plugin.context import FactoryContext
 from meshproxy.plugin.stats import StatsScope
+from meshproxy_filters.network.tcp_proxy_choice import HashOf, read_hash_policy, read_metadata_match
 
 if TYPE_CHECKING:
     from meshproxy.plugin.view import ConfigView
@@ -50,12 +52,14 @@ class TcpProxyStats:
 class TcpProxyConfig:
     """Times in seconds; 0 switches a limit off.
 
-    clusters: names, and for more than one `bounds`: the running sums of their weights.
+    clusters: names, and for more than one `bounds`: the running sums of their weights. wanted: of each, what hosts must
+    have in their metadata, None for nothing.
     log_interval: a row in the log this often while the connection lives; log_on_connected: one when it is connected.
     """
 
     clusters: tuple[str, ...]
     bounds: tuple[int, ...]
+    wanted: tuple[Mapping[str, Any] | None, ...]
     stats: TcpProxyStats
     access_logs: tuple[AccessLog, ...] = ()
     idle_timeout: float = _IDLE_TIMEOUT
@@ -63,22 +67,26 @@ class TcpProxyConfig:
     max_connect_attempts: int = 1
     log_interval: float = 0.0
     log_on_connected: bool = False
+    hash_of: HashOf | None = None
 
-    def choose_cluster(self, rng: random.Random) -> str:
-        """The cluster for one attempt, by weight."""
-        if len(self.clusters) == 1:
-            return self.clusters[0]
-        return self.clusters[bisect_right(self.bounds, rng.randrange(self.bounds[-1]))]
+    def choose_cluster(self, rng: random.Random) -> tuple[str, Mapping[str, Any] | None]:
+        """The cluster for one attempt, by weight, and what its hosts must have in their metadata."""
+        index = 0
+        if len(self.clusters) > 1:
+            index = bisect_right(self.bounds, rng.randrange(self.bounds[-1]))
+        return self.clusters[index], self.wanted[index]
 
     @classmethod
     def compile(cls, view: ConfigView, context: FactoryContext) -> TcpProxyConfig:
         """Read the message. Raises ConfigError."""
         prefix = view.text("stat_prefix")
-        clusters, weights = _read_clusters(view)
+        clusters, weights, wanted = _read_clusters(view)
         log_interval, log_on_connected = _read_log_options(view)
         return cls(
             clusters=clusters,
             bounds=tuple(accumulate(weights)),
+            wanted=wanted,
+            hash_of=read_hash_policy(view.views("hash_policy")),
             stats=TcpProxyStats(context.stats.scope(f"tcp.{prefix}.")),
             access_logs=context.compile_access_logs(view.views("access_log")),
             idle_timeout=view.seconds("idle_timeout", _IDLE_TIMEOUT),
@@ -89,14 +97,22 @@ class TcpProxyConfig:
         )
 
 
-def _read_clusters(view: ConfigView) -> tuple[tuple[str, ...], tuple[int, ...]]:
+def _read_clusters(
+    view: ConfigView,
+) -> tuple[tuple[str, ...], tuple[int, ...], tuple[Mapping[str, Any] | None, ...]]:
+    common = read_metadata_match(view)
     kind = view.which("cluster_specifier")
     if kind is None:
         view.fail("one of 'cluster' and 'weighted_clusters' is required")
     if kind == "cluster":
-        return (view.text("cluster"),), (1,)
+        return (view.text("cluster"),), (1,), (common,)
     entries = view.required("weighted_clusters").views("clusters")
-    return tuple(entry.text("name") for entry in entries), tuple(entry.integer("weight") for entry in entries)
+    wanted = []
+    for entry in entries:
+        own = read_metadata_match(entry)
+        wanted.append({**(common or {}), **own} if own is not None else common)
+    names, weights = zip(*((entry.text("name"), entry.integer("weight")) for entry in entries), strict=True)
+    return names, weights, tuple(wanted)
 
 
 def _read_log_options(view: ConfigView) -> tuple[float, bool]:

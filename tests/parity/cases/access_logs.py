@@ -328,6 +328,22 @@ CASES = [
         "runtime-0", "{runtime_filter: {runtime_key: nothing.such, percent_sampled: {numerator: 0}}}", get("/yes")
     ),
     filtered("traceable", "{traceable_filter: {}}", get("/yes")),
+    filtered("log-type", "{log_type_filter: {types: [DownstreamEnd]}}", get("/yes")),
+    filtered("log-type-other", "{log_type_filter: {types: [DownstreamStart, TcpConnectionEnd]}}", get("/yes")),
+    filtered("log-type-excluded", "{log_type_filter: {types: [DownstreamEnd], exclude: true}}", get("/yes")),
+    filtered("grpc-status", "{grpc_status_filter: {statuses: [UNIMPLEMENTED]}}", get("/yes"), get("/no")),
+    filtered("grpc-status-excluded", "{grpc_status_filter: {statuses: [UNIMPLEMENTED], exclude: true}}", get("/yes")),
+    filtered(
+        "metadata-missing",
+        "{metadata_filter: {matcher: {filter: a, path: [{key: b}], value: {present_match: true}}, match_if_key_not_found: false}}",
+        get("/yes"),
+    ),
+    filtered(
+        "metadata-missing-matches",
+        "{metadata_filter: {matcher: {filter: a, path: [{key: b}], value: {present_match: true}}}}",
+        get("/yes"),
+    ),
+    logged("type-of-entry", "%ACCESS_LOG_TYPE%\\n"),
     Case(
         "log-two-loggers",
         get(),

@@ -187,4 +187,37 @@ CASES = [
         groups=group(host("up", "a: b", ", health_status: DEGRADED"), *(host("up2", "a: b"),) * 3),
         merge_upstreams=True,
     ),
+    *(
+        Case(
+            f"balance-tcp-{name}",
+            (get(), 0.2),
+            network=f"- tcp_proxy: {{cluster: $case.many, {proxy}}}",
+            clusters=(
+                f"- {{name: $case.many, type: STATIC, {options}, load_assignment: {{cluster_name: $case.many, "
+                f"endpoints: [{group(host('up', 'stage: one, hash_key: one'), host('up2', 'stage: two, hash_key: two'))}]}}}}"
+            ),
+            upstreams=TWO,
+            timing=False,
+        )
+        for name, proxy, options in (
+            ("by-source", "hash_policy: [{source_ip: {}}]", "lb_policy: MAGLEV"),
+            ("subset", match(stage="two"), "lb_subset_config: {subset_selectors: [{keys: [stage]}]}"),
+            ("no-subset", match(stage="three"), "lb_subset_config: {subset_selectors: [{keys: [stage]}]}"),
+        )
+    ),
+    Case(
+        "balance-tcp-subset-of-weighted",
+        (get(), 0.2),
+        network="- tcp_proxy: {weighted_clusters: {clusters: [{name: $case.many, weight: 1, "
+        + match(version="b")
+        + "}]}, "
+        + match(stage="two")
+        + "}",
+        clusters="- {name: $case.many, type: STATIC, lb_subset_config: {subset_selectors: [{keys: [stage, version]}]}, "
+        "load_assignment: {cluster_name: $case.many, endpoints: ["
+        + group(host("up", "stage: two, version: a"), host("up2", "stage: two, version: b"))
+        + "]}}",
+        upstreams=TWO,
+        timing=False,
+    ),
 ]

@@ -206,12 +206,24 @@ def test_more_rows_in_the_log_while_a_connection_lives() -> None:
     assert len(harness.access_log) == 4
 
 
-@pytest.mark.parametrize(
-    "config", [{"cluster": None}, {"hash_policy": [{"source_ip": {}}]}, {"tunneling_config": {"hostname": "x:1"}}]
-)
+@pytest.mark.parametrize("config", [{"cluster": None}, {"tunneling_config": {"hostname": "x:1"}}])
 def test_what_is_refused(config: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         proxy(**config)
+
+
+def test_the_client_and_the_metadata_narrow_the_choice_of_a_host() -> None:
+    harness = proxy(
+        hash_policy=[{"source_ip": {}}], metadata_match={"filter_metadata": {"envoy.lb": {"stage": "prod"}}}
+    )
+    seen: list[tuple[int | None, Any]] = []
+    cluster = harness.cluster("upstream")
+    pick = cluster.pick
+    cluster.pick = lambda info, choice=None: (seen.append((info.lb_hash, info.lb_metadata)), pick(info, choice))[1]  # type: ignore[method-assign]
+    harness.connect()
+    ((number, wanted),) = seen
+    assert number is not None
+    assert wanted == {"stage": "prod"}
 
 
 def test_echo() -> None:
