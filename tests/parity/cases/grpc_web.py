@@ -1,0 +1,56 @@
+"""gRPC-Web: browsers' requests in binary and base64, and trailers as the last frame of a body."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+from ..case import Case, Upstream, answer, client
+from ..h2_peer import Data, Head
+
+_FILTER = [
+    {"name": "web", "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.grpc_web.v3.GrpcWeb"}}
+]
+_H2 = """
+typed_extension_protocol_options:
+  http: {"@type": HttpProtocolOptions, explicit_http_config: {http2_protocol_options: {}}}
+"""
+FRAME = b"\0\0\0\0\5hello"
+TEXT = base64.b64encode(FRAME).decode()
+GRPC = ("content-type", "application/grpc")
+ANSWER = (Head(200, (GRPC,)), Data(FRAME), Head(None, (("grpc-status", "0"), ("grpc-message", "fine")), True))
+
+
+def post(kind: str, body: str, *lines: str) -> bytes:
+    head = ["POST /pkg.Service/Method HTTP/1.1", "host: h.test", f"content-type: {kind}", *lines]
+    return "\r\n".join([*head, f"content-length: {len(body)}", "", body]).encode("latin-1")
+
+
+def web(name: str, request: bytes, *script: object, **more: object) -> Case:
+    more.setdefault("upstreams", {"up": Upstream((script or ANSWER,), mode="h2")})  # type: ignore[arg-type]
+    more.setdefault("cluster", _H2)
+    return Case(f"grpc-web-{name}", clients=(client(request, timing=False),), filters=json.dumps(_FILTER), **more)  # type: ignore[arg-type]
+
+
+BINARY = FRAME.decode("latin-1")
+_WEB, _TEXT = "application/grpc-web", "application/grpc-web-text"
+_PLACE = ((r"\n *content-length: 0", ""),)  # the same field, at another place
+ACCEPT = "accept: application/grpc-web-text"
+
+CASES = [
+    web("binary", post(_WEB, BINARY)),
+    web("binary-proto", post(f"{_WEB}+proto", BINARY)),
+    web("text", post(_TEXT, TEXT, ACCEPT)),
+    web("text-proto", post(f"{_TEXT}+proto", TEXT, f"{ACCEPT}+proto")),
+    web("text-asked-binary-answered", post(_TEXT, TEXT)),
+    web("several-padded-pieces", post(_TEXT, base64.b64encode(b"\0\0\0\0\1a").decode() + TEXT)),
+    web("bad-length", post(_TEXT, TEXT[:-1]), masks=_PLACE),
+    web("bad-base64", post(_TEXT, "!" * 8), masks=_PLACE),
+    web("not-web", post("application/json", "{}")),
+    web("plain-grpc", post("application/grpc", BINARY)),
+    web("compression-accepted", post(_WEB, BINARY, "grpc-accept-encoding: gzip")),
+    web("trailers-only", post(_WEB, BINARY), Head(200, (GRPC, ("grpc-status", "5"), ("grpc-message", "none")), True)),
+    web("several-messages", post(_TEXT, TEXT, ACCEPT), Head(200, (GRPC,)), Data(FRAME + FRAME), Data(FRAME[:4]), Data(FRAME[4:]), Head(None, (("grpc-status", "0"),), True)),
+    web("no-body", post(_WEB, BINARY), Head(503, (), True)),
+    web("http1-upstream", post(_WEB, BINARY), upstreams=answer("HTTP/1.1 200 OK\r\ncontent-type: application/grpc-web+proto\r\ncontent-length: 10\r\n\r\n" + BINARY), cluster=""),
+]  # fmt: skip
