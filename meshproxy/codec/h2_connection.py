@@ -64,6 +64,7 @@ class Http2Codec(Control):
         self._needed = 0
         self._block: list[bytes] | None = None
         self._block_size = 0
+        self.block_received = 0  # bytes of the last block of fields that came whole
         self._block_sid = 0
         self._block_flags = 0
         self._empty_frames = 0
@@ -126,6 +127,7 @@ class Http2Codec(Control):
         """What follows the client's preface. Something else than the preface ends the connection without a word."""
         expected = self._preface[: len(data)]
         if data[: len(expected)] != expected:
+            self._out.clear()
             self._fail(ProtocolError(400, CONNECTION_DETAILS, "not the preface of HTTP/2"))
             return b""
         self._preface = self._preface[len(expected) :]
@@ -261,6 +263,7 @@ class Http2Codec(Control):
             self._read_block(sid, self._block_flags, b"".join(block))
 
     def _read_block(self, sid: int, flags: int, block: bytes) -> None:
+        self.block_received = len(block)
         try:
             fields = self._decoder.decode(block)
         except HpackError as error:

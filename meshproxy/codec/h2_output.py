@@ -46,6 +46,7 @@ class Output:
         self._going_away = h2.MAX_SID
         # What we may send.
         self._encoder = Encoder(options.hpack_table_size)
+        self.block_sent = 0  # bytes of the last block of fields that was written
         self._send_left = h2.DEFAULT_WINDOW
         self._peer_window = h2.DEFAULT_WINDOW
         self._peer_frame_size = h2.MAX_FRAME_SIZE
@@ -140,6 +141,7 @@ class Output:
 
     def _emit_fields(self, sid: int, fields: Iterable[Field], start: bytes, end: bool) -> None:
         block = self._encoder.encode(fields, start)
+        self.block_sent = len(block)
         flags = h2.END_STREAM if end else 0
         size = self._peer_frame_size
         if len(block) <= size:

@@ -18,6 +18,7 @@ from meshproxy.plugin.context import Connection, FactoryContext, Timer
 from meshproxy.plugin.replies import MISSING_HOST
 from meshproxy.runtime.connection import ServerConnection
 from meshproxy.runtime.http2_keepalive import Http2Keepalive
+from meshproxy.runtime.http2_measuring import MeteredHttp2ServerCodec, MeteredHttp2ServerStream
 from meshproxy.runtime.http2_stream import BY_CONNECTION, BY_STREAM, Http2ServerStream
 from meshproxy.runtime.http_downstream import DownstreamConnection
 from meshproxy.runtime.http_manager import HttpManager
@@ -33,6 +34,7 @@ class Http2Connection(DownstreamConnection):
     """See the module. wire: the codec."""
 
     wire: Http2ServerCodec
+    _new_stream: type[Http2ServerStream] = Http2ServerStream
     _keepalive: Http2Keepalive | None = None
 
     def __init__(self, config: HttpManager, context: FactoryContext) -> None:
@@ -59,7 +61,11 @@ class Http2Connection(DownstreamConnection):
         options = manager.config.http2
         now = worker.loop.time
         self._reading = True  # the first bytes of the client are about to be read
-        self.wire = Http2ServerCodec(self, options, now, connection.listener.per_connection_buffer_limit)
+        measures = worker.measures()
+        codec = MeteredHttp2ServerCodec if measures else Http2ServerCodec
+        if measures:
+            self._new_stream = MeteredHttp2ServerStream
+        self.wire = codec(self, options, now, connection.listener.per_connection_buffer_limit)
         manager.stats.add_http2(self.wire)
         if options.keepalive is not None:
             self._keepalive = Http2Keepalive(worker, options.keepalive, now, self.wire.ping, self._keepalive_expired)
@@ -167,7 +173,7 @@ class Http2Connection(DownstreamConnection):
         stats.started += 1
         stats.started_http2 += 1
         upgrade = self._upgrade_of(request)
-        stream = Http2ServerStream(self, sid, request, end or upgrade != "", self.worker.loop.time())
+        stream = self._new_stream(self, sid, request, end or upgrade != "", self.worker.loop.time())
         self.streams[sid] = stream
         if upgrade and not end:
             stream.early = []
@@ -229,7 +235,7 @@ class Http2Connection(DownstreamConnection):
             stats.started += 1
             stats.started_http2 += 1
             request = error.request or RequestHeaders("", "", "")
-            stream = Http2ServerStream(self, sid, request, False, self.worker.loop.time())
+            stream = self._new_stream(self, sid, request, False, self.worker.loop.time())
         stats.rq_rx_reset.value += 1
         # Where a limit is exceeded Envoy's codec refuses the head, which Envoy then takes for a reset by the peer.
         stream.abandon(error.details, "DR" if error.status == 431 or error.details == _UNDERSCORE else "DPE")

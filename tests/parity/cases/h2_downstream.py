@@ -443,7 +443,6 @@ CASES = [
         stats=FLOODS,
         timing=False,
         quiet=2.5,
-        shows="goaway",
     ),
     Case(
         "h2-priority-flood",
@@ -611,5 +610,19 @@ CASES = [
         routes=CONNECT,
         hcm=TUNNELS,
         upstreams=REFUSE,
+    ),
+    *(
+        Case(
+            f"h2-bytes-{name}",
+            clients=h2(*ops),
+            upstreams=answer("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nab", 0.2, "cd"),
+            log="rx=%DOWNSTREAM_WIRE_BYTES_RECEIVED% hrx=%DOWNSTREAM_HEADER_BYTES_RECEIVED%"
+            " drx=%DOWNSTREAM_DECOMPRESSED_HEADER_BYTES_RECEIVED%\n",
+        )
+        for name, ops in (
+            ("get", (h2get(1, "/", "x-a: b"),)),
+            ("post", (h2get(method="POST", end=False), data(1, b"x" * 30_000), 0.1, data(1, b"y", end=True))),
+            ("trailers", (h2get(method="POST", end=False), data(1, b"x"), head(1, ("x-t", "1")))),
+        )
     ),
 ]
