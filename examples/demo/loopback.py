@@ -15,20 +15,18 @@ import sys
 import tempfile
 from pathlib import Path
 
+from examples.demo.mesh_files import HERE, MeshFiles, fill_in
 from examples.demo.places import (
-    HERE,
     PROXY_PROTOCOL,
     DemoError,
     Sidecar,
     Surroundings,
     agent_command,
     agent_environment,
-    fill_in,
-    make_certificates,
 )
 from examples.demo.relay import Address, Relay, redirect_to
 
-_HOME, _SERVICE, _SHOP = "127.0.0.1", "127.99.0.1", "127.77.0.3"
+_HOME, _SERVICE, _SHOP, _SECOND = "127.0.0.1", "127.99.0.1", "127.77.0.3", "127.77.0.4"
 _PREFIX = "meshproxy-demo-"
 _PORTS = (
     "SHOP_PORT", "SHOP_V1_PORT", "SHOP_V2_PORT", "SHOP_APP_V1_PORT", "SHOP_APP_V2_PORT", "WEB_APP_PORT",
@@ -66,17 +64,19 @@ class Loopback(Surroundings):
         self._processes: list[subprocess.Popen[bytes]] = []
         self._folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
         self._ports = dict(zip(_PORTS, free_ports(len(_PORTS)), strict=True))
-        make_certificates(self._folder / "certs")
         values: dict[str, str | int] = {
-            "CERTS": str(self._folder / "certs"),
+            "CERTS": str(self._folder / "certs"), "WEB_CONFIG": str(self._folder / "discovery"),
             "ANY_IP": _HOME, "WEB_IP": _HOME, "SHOP_IP": _SHOP, "SHOP_APP_IP": _HOME,
             "ORIGINAL_DESTINATION": PROXY_PROTOCOL, **self._ports,
         }  # fmt: skip
         ports = self._ports
+        self.files = MeshFiles(self._folder, values)
+        self.shop_ips = [_SHOP, _SECOND]
         try:
             for version in ("V1", "V2"):
                 self._app(ports[f"SHOP_APP_{version}_PORT"], "shop", version.lower())
-                Relay((_SHOP, ports[f"SHOP_{version}_PORT"]), redirect_to((_HOME, ports["SHOP_INBOUND_PORT"])))
+                for ip in self.shop_ips:
+                    Relay((ip, ports[f"SHOP_{version}_PORT"]), redirect_to((_HOME, ports["SHOP_INBOUND_PORT"])))
             Relay((_SERVICE, ports["SHOP_PORT"]), redirect_to((_HOME, ports["WEB_OUTBOUND_PORT"])))
             self._app(ports["WEB_APP_PORT"], "web", _SERVICE, str(ports["SHOP_PORT"]))
             self.web_sidecar = self._sidecar("web", values)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-import re
 import socket
 import subprocess
 import threading
@@ -15,31 +14,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from examples.demo.mesh_files import MeshFiles
 from examples.demo.relay import Address
 
-HERE = Path(__file__).resolve().parent
 ORIGINAL_DST = "envoy.extensions.filters.listener.original_dst.v3.OriginalDst"
 PROXY_PROTOCOL = "envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol"
 
 
 class DemoError(Exception):
     """The demo can't go on; the text says why."""
-
-
-def fill_in(name: str, values: dict[str, str | int]) -> str:
-    """A configuration of this folder with its `@NAME@`s replaced. Raises KeyError for one without a value."""
-    return re.sub(r"@([A-Z0-9_]+)@", lambda found: str(values[found[1]]), (HERE / name).read_text())
-
-
-def make_certificates(folder: Path) -> list[Path]:
-    """An authority of this mesh and a certificate for each pod, valid for an hour; the files that a sidecar reads."""
-    from meshproxy.runtime.tls.authority import LocalAuthority
-
-    authority = LocalAuthority(folder)
-    made = [folder / "ca.pem"]
-    for name in ("web", "shop"):
-        made += authority.issue(name, (f"spiffe://cluster.local/ns/default/sa/{name}",), days=1 / 24)
-    return made
 
 
 def agent_command(*flags: str) -> list[str]:
@@ -117,13 +100,18 @@ class Sidecar:
 
 
 class Surroundings(ABC):
-    """Where the story happens. `web_sidecar` stands beside the calling application, `shop_sidecar` beside the other."""
+    """Where the story happens. `web_sidecar` stands beside the calling application, `shop_sidecar` beside the other.
+
+    shop_ips: the address of the shop's pod, and another one of it.
+    """
 
     title: str
     kernel_out: str
     kernel_in: str
     web_sidecar: Sidecar
     shop_sidecar: Sidecar
+    files: MeshFiles
+    shop_ips: list[str]
     closing: list[str]
 
     @abstractmethod

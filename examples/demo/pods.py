@@ -18,16 +18,14 @@ import sysconfig
 from pathlib import Path
 
 from examples.demo.kernel import network_of
+from examples.demo.mesh_files import HERE, MeshFiles, fill_in
 from examples.demo.places import (
-    HERE,
     ORIGINAL_DST,
     DemoError,
     Sidecar,
     Surroundings,
     agent_command,
     agent_environment,
-    fill_in,
-    make_certificates,
 )
 from examples.demo.relay import Address, Relay
 
@@ -35,6 +33,9 @@ _ROOT = HERE.parent.parent
 _WORK = Path("/run/meshproxy")
 _PROXY, _APP = 1337, 1000
 _SERVICE = "10.99.0.1"
+_SECOND = "10.77.0.4"
+"""Another address of the pod shop, which the mesh gets to know later."""
+
 _PODS = {"web": "10.77.0.2", "shop": "10.77.0.3"}
 RULES = ["-p", "15001", "-z", "15006", "-u", "1337", "-g", "1337", "-i", "*", "-b", "*", "-d", "15090,15021,15020"]
 
@@ -44,6 +45,7 @@ _VALUES: dict[str, str | int] = {
     "SHOP_ADMIN_PORT": 15000, "SHOP_OUTBOUND_PORT": 15001, "SHOP_INBOUND_PORT": 15006,
     "SHOP_PORT": 80, "SHOP_V1_PORT": 8001, "SHOP_V2_PORT": 8002, "SHOP_APP_V1_PORT": 8001, "SHOP_APP_V2_PORT": 8002,
     "ORIGINAL_DESTINATION": ORIGINAL_DST, "CERTS": str(_WORK / "certs"),
+    "WEB_CONFIG": str(_WORK / "discovery"),
 }  # fmt: skip
 
 _AGENT_PORTS = {"admin": 15000, "status": 15020, "ready": 15021, "prometheus": 15090}
@@ -114,8 +116,8 @@ class Pods(Surroundings):
         run(["mount", "--bind", str(hosts), "/etc/hosts"])
         self._python, self._environment = readable_python()
         self._doors: dict[str, Relay] = {}
-        for path in make_certificates(_WORK / "certs"):
-            os.chown(path, _PROXY, _PROXY)
+        self.files = MeshFiles(_WORK, _VALUES, _PROXY)
+        self.shop_ips = [_PODS["shop"], _SECOND]
         self._make_pods()
         self._start_apps()
         for name in _PODS:
@@ -133,6 +135,7 @@ class Pods(Surroundings):
         for line in lines.splitlines():
             run(["ip", *line.split()])
         run(["ip", "-n", "shop", "address", "add", f"{_SERVICE}/32", "dev", "lo"])
+        run(["ip", "-n", "shop", "address", "add", f"{_SECOND}/24", "dev", "eth0"])
 
     def _start_apps(self) -> None:
         for version in ("1", "2"):

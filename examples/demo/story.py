@@ -5,10 +5,17 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from collections import Counter
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
-from examples.demo.places import Surroundings
+from examples.demo.places import DemoError, Surroundings
+
+T = TypeVar("T")
+
+SETTLED = 1.0
+"""Seconds within which a file that was moved into its place has certainly been taken up."""
 
 COLOURED = sys.stdout.isatty() and "NO_COLOR" not in os.environ
 
@@ -38,6 +45,7 @@ def tell(place: Surroundings) -> None:
     some_requests(place)
     one_request(place)
     hundred_requests(place)
+    live_changes(place)
 
 
 def some_requests(place: Surroundings) -> None:
@@ -101,6 +109,51 @@ def hundred_requests(place: Surroundings) -> None:
     heading("What the sidecar of web counted (its admin interface, /stats):")
     for name in place.admin(place.web_sidecar, "/stats?filter=%5Ecluster%5C.outbound.*upstream_rq_total").splitlines():
         print(f"    {name}", flush=True)
+
+
+def live_changes(place: Surroundings) -> None:
+    """A host, the canary's weights and a certificate change; the sidecars run on."""
+    heading("Changes while it runs: files that the sidecars watch are replaced, nothing is restarted")
+    before = serial_of(place)
+    place.files.write_hosts(place.shop_ips)
+    hosts = wait_for(lambda: answering(place), lambda found: len(found) == len(place.shop_ips))
+    line("a host is added", f"v1 is answered from {styled(' and '.join(sorted(hosts)), '1')}")
+    place.files.write_routes(50, 50)
+    time.sleep(SETTLED)
+    answered = Counter(json.loads(place.call(f"/items/{number}")["body"])["shop"] for number in range(100))
+    line("canary 10 -> 50 %", f"of a hundred requests {answered['v1']} go to v1 and {answered['v2']} to v2")
+    place.files.renew_certificate("web")
+    after = wait_for(lambda: serial_of(place), lambda found: found != before)
+    line("certificate of web", f"renewed: the shop saw serial ...{before[-8:]}, now sees ...{styled(after[-8:], '1')}")
+
+
+def answering(place: Surroundings) -> set[str]:
+    """From which hosts ten requests are answered that go to v1."""
+    return {one_hop(place)[0]["endpoint"] for _ in range(10)} - {""}
+
+
+def serial_of(place: Surroundings) -> str:
+    """The serial number of the certificate that the shop's sidecar last saw of web's."""
+    return str(one_hop(place)[1]["serial"])
+
+
+def one_hop(place: Surroundings) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What both sidecars logged of one request; repeated until it is one that goes to v1."""
+    while True:
+        shop = json.loads(place.call("/items/7")["body"])
+        if shop["shop"] == "v1":
+            number = shop["headers"]["x-request-id"]
+            return place.web_sidecar.logged("id", number), place.shop_sidecar.logged("id", number)
+
+
+def wait_for(look: Callable[[], T], enough: Callable[[T], bool]) -> T:
+    """Look until it is enough. Raises DemoError after ten seconds."""
+    deadline = time.monotonic() + 10
+    while not enough(found := look()):
+        if time.monotonic() > deadline:
+            raise DemoError(f"a change was not taken up; last seen: {found}")
+        time.sleep(0.1)
+    return found
 
 
 def farewell(place: Surroundings) -> None:

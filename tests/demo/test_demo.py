@@ -96,6 +96,12 @@ def test_tells_each_hop(arguments: list[str]) -> None:
     assert facts["5"]["is called from"].startswith("127.0.0.6:")
     first, second = (int(number) for number in re.findall(r"\n    v[12] +(\d+) #*", story))
     assert first + second == 100
+    hosts = re.findall(r"v1 is answered from (\S+) and (\S+)\n", story)
+    assert len(set(hosts[0])) == 2
+    shifted = re.findall(r"of a hundred requests (\d+) go to v1 and (\d+) to v2", story)
+    assert 30 <= int(shifted[0][0]) <= 70
+    old, new = re.findall(r"the shop saw serial \.\.\.(\w+), now sees \.\.\.(\w+)", story)[0]
+    assert old != new
     assert 60 <= first <= 99
 
 
