@@ -46,6 +46,9 @@ def test_base64_may_be_cut_anywhere(step: int) -> None:
 def test_what_is_no_base64_is_refused(body: bytes) -> None:
     exchange = web().request("POST", headers=TEXT, body=body)
     assert exchange.status == 400
+    assert exchange.response["grpc-status"] == "13"
+    assert exchange.response["grpc-message"] == "Bad gRPC-web request, invalid base64 data."
+    assert exchange.stream.details.startswith("grpc_base_64_decode_failed")
     assert not exchange.upstream_complete
 
 
