@@ -167,5 +167,30 @@ ALPN_COUNTED_TWICE = Difference(
     "it is one connection; Envoy counts it again when the protocol is known",
     ("stats",),
 )
+PATH_BEYOND_ASCII = Difference(
+    "a path with bytes beyond ASCII over HTTP/2",
+    "RFC 3986 knows no such path; over HTTP/1 it's refused as well",
+    ("client 1", "upstream up", "access log"),
+)
+BAD_PRIORITY = Difference(
+    "PRIORITY on stream 0, or of a stream that depends on itself",
+    "RFC 9113 section 6.3; Envoy ignores it",
+    ("client 1",),
+)
+SAYING_NOTHING = Difference(
+    "many frames that say nothing: unknown types, GOAWAY, answers to no PING",
+    "reading them is all cost and no use; Envoy reads on",
+    ("client 1",),
+)
+GOAWAY_FOR_FAULTS = Difference(
+    "most connection errors of HTTP/2",
+    "RFC 9113 section 5.4.1; Envoy closes without GOAWAY",
+    ("client 1",),
+)
+AFTER_THE_END = Difference(
+    "DATA or HEADERS after a request's end; a window of a stream that is too large or grows by 0",
+    "RFC 9113 sections 5.1 and 6.9: these are errors of a stream; Envoy ends the connection",
+    ("client 1", "access log"),
+)
 
 ALL = {value.title: value for value in list(globals().values()) if isinstance(value, Difference)}

@@ -625,4 +625,23 @@ CASES = [
             ("trailers", (h2get(method="POST", end=False), data(1, b"x"), head(1, ("x-t", "1")))),
         )
     ),
+    Case("h2-path-beyond-ascii", clients=h2(h2get(1, "/\xe9")), differs=known.PATH_BEYOND_ASCII, timing=False),
+    Case("h2-priority-on-stream-0", clients=h2(frame(2, bytes(5))), differs=known.BAD_PRIORITY, timing=False),
+    Case("h2-frames-that-say-nothing", clients=h2(frame(66, b"x") * 2500), differs=known.SAYING_NOTHING, timing=False),
+    Case("h2-ping-on-a-stream", clients=h2(frame(6, bytes(8), 0, 1)), differs=known.GOAWAY_FOR_FAULTS, timing=False),
+    Case("h2-settings-of-odd-size", clients=h2(frame(4, bytes(5))), timing=False),
+    Case(
+        "h2-data-after-the-end",
+        clients=h2(h2get(), data(1, b"x")),
+        upstreams=answer(0.4, OK),
+        differs=known.AFTER_THE_END,
+        timing=False,
+    ),
+    Case(
+        "h2-window-grows-by-0",
+        clients=h2(h2get(), window(1, 0)),
+        upstreams=answer(0.4, OK),
+        differs=known.AFTER_THE_END,
+        timing=False,
+    ),
 ]
