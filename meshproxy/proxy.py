@@ -31,7 +31,13 @@ from meshproxy.runtime.admin.program import Program
 from meshproxy.runtime.admin.server import AdminServer, host_of
 from meshproxy.runtime.bind import BindError, open_listeners
 from meshproxy.runtime.clusters import Clusters
-from meshproxy.runtime.configuration import Configuration, load_configuration, make_logger, tune_collector
+from meshproxy.runtime.configuration import (
+    Configuration,
+    hold_collector,
+    load_configuration,
+    make_logger,
+    tune_collector,
+)
 from meshproxy.runtime.discovery.engine import Discovery
 from meshproxy.runtime.discovery.node import make_node
 from meshproxy.runtime.discovery.reload import Load, Reload
@@ -221,6 +227,7 @@ async def serve(configuration: Configuration, options: Options, load: Load | Non
     log = make_logger("main")
     takeover = Takeover(options)
     lifecycle = Lifecycle(loop, log)
+    hold_collector()
     proxy = Proxy(loop, configuration, options, lifecycle)
     fleet = LocalFleet(loop, options, lifecycle.end_now, proxy.control, configuration.stats)
     program = make_program(configuration, options, fleet)
@@ -366,6 +373,7 @@ def serve_fleet(configuration: Configuration, options: Options, load: Load | Non
     log = make_logger("main")
     lifecycle = Lifecycle(loop, log)
     takeover = Takeover(options)
+    hold_collector()
     target = FleetTarget(options.drain_time)
     parent = make_worker(loop, configuration, options, stats, "main_thread")
     parent.clusters = Clusters(parent, {})

@@ -26,11 +26,17 @@ from meshproxy.telemetry.operand import FormatContext
 from meshproxy.telemetry.stats import StatsStore
 
 
+def hold_collector() -> None:
+    """No collections until `tune_collector`: what is made at the start stays, and there may be very much of it."""
+    gc.disable()
+
+
 def tune_collector() -> None:
     """Let the garbage collector alone with what lives as long as the configuration does.
 
     A request leaves no reference cycles, so a collection every few hundred allocations finds nothing and costs time.
     """
+    gc.enable()
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)

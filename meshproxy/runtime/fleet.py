@@ -15,6 +15,8 @@ from meshproxy.telemetry.stats import StatsSnapshot, StatsStore
 class WorkerFleet(ABC):
     """What both kinds have in common. on_quit: called when the program is told to end at once."""
 
+    carries_traffic = False
+
     def __init__(self, loop: asyncio.AbstractEventLoop, options: Options, on_quit: Callable[[], object]) -> None:
         self.loop = loop
         self._options = options
@@ -68,6 +70,8 @@ class WorkerFleet(ABC):
 
 class LocalFleet(WorkerFleet):
     """One worker, in this process."""
+
+    carries_traffic = True
 
     def __init__(
         self,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from meshproxy.balance.host import Host
 from meshproxy.balance.outlier import EjectionType, OutlierDetector, OutlierEvent
 from meshproxy.model.outlier import OutlierDetection
-from meshproxy.plugin.stats import Counter, StatsScope
+from meshproxy.plugin.stats import StatNames, StatsScope
 
 if TYPE_CHECKING:
     from meshproxy.runtime.worker import Worker
@@ -86,32 +86,38 @@ class OutlierMonitor:
         self._timer.cancel()
 
 
+_COUNTERS: dict[str, Callable[[OutlierDetector], int]] = {
+    "ejections_overflow": lambda detector: detector.overflow,
+    "ejections_enforced_total": lambda detector: sum(detector.enforced.values()),
+    # Envoy's older names, for what there was when they were made.
+    "ejections_total": lambda detector: (
+        detector.enforced[EjectionType.CONSECUTIVE_5XX] + detector.enforced[EjectionType.SUCCESS_RATE]
+    ),
+    "ejections_consecutive_5xx": lambda detector: detector.detected[EjectionType.CONSECUTIVE_5XX],
+    "ejections_success_rate": lambda detector: detector.detected[EjectionType.SUCCESS_RATE],
+    **{
+        f"ejections_detected_{kind.value}": lambda detector, kind=kind: detector.detected[kind] for kind in EjectionType
+    },
+    **{
+        f"ejections_enforced_{kind.value}": lambda detector, kind=kind: detector.enforced[kind] for kind in EjectionType
+    },
+}
+_NAMES = StatNames(counters=tuple(_COUNTERS))
+
+
 class _Figures:
-    """The counters, moved by as much as the detector has counted since the last time."""
+    """The counters, moved by as much as the detector has counted since the last time; made when they first move."""
 
     def __init__(self, scope: StatsScope, detector: OutlierDetector) -> None:
-        self._counts: list[tuple[Counter, Callable[[], int]]] = [
-            (scope.counter("ejections_overflow"), lambda: detector.overflow),
-            (scope.counter("ejections_enforced_total"), lambda: sum(detector.enforced.values())),
-            # Envoy's older names, for what there was when they were made.
-            (
-                scope.counter("ejections_total"),
-                lambda: detector.enforced[EjectionType.CONSECUTIVE_5XX] + detector.enforced[EjectionType.SUCCESS_RATE],
-            ),
-            (scope.counter("ejections_consecutive_5xx"), _reader(detector.detected, EjectionType.CONSECUTIVE_5XX)),
-            (scope.counter("ejections_success_rate"), _reader(detector.detected, EjectionType.SUCCESS_RATE)),
-        ]
-        for kind in EjectionType:
-            for word, table in (("detected", detector.detected), ("enforced", detector.enforced)):
-                self._counts.append((scope.counter(f"ejections_{word}_{kind.value}"), _reader(table, kind)))
-        self._seen = [0] * len(self._counts)
+        scope.declare(_NAMES)
+        self._scope = scope
+        self._detector = detector
+        self._seen: dict[str, int] = {}
 
     def fold(self) -> None:
-        for index, (counter, read) in enumerate(self._counts):
-            value = read()
-            counter.value += value - self._seen[index]
-            self._seen[index] = value
-
-
-def _reader(table: dict[EjectionType, int], kind: EjectionType) -> Callable[[], int]:
-    return lambda: table[kind]
+        for name, read in _COUNTERS.items():
+            value = read(self._detector)
+            before = self._seen.get(name, 0)
+            if value != before:
+                self._scope.counter(name).value += value - before
+                self._seen[name] = value

@@ -108,6 +108,15 @@ class StatsSnapshot:
     texts: dict[str, str] = field(default_factory=dict)
     declared: Declarations = field(default_factory=dict)
 
+    @property
+    def size(self) -> int:
+        """About how many statistics there are."""
+        declared = sum(
+            len(prefixes) * (len(names.counters) + len(names.gauges) + len(names.histograms))
+            for names, prefixes in self.declared.items()
+        )
+        return len(self.counters) + len(self.gauges) + len(self.histograms) + declared
+
 
 def _accept_all(name: str) -> bool:
     return True

@@ -17,7 +17,9 @@ from meshproxy.telemetry.stats import StatsSnapshot
 
 
 class Fleet(Protocol):
-    """The worker processes, one or more."""
+    """The worker processes, one or more. carries_traffic: in the process that the admin interface is in."""
+
+    carries_traffic: bool
 
     async def ask(self, command: str, argument: Any = None) -> list[Any]:
         """What each worker answers to a command (see `WorkerControl`); one that died meanwhile is left out."""

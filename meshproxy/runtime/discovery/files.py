@@ -74,13 +74,13 @@ def _unwrap(entry: TypedView, version: str) -> tuple[Resource, str]:
 class FileSource:
     """One file."""
 
-    def __init__(self, host: Host, path: str, watched_directory: str) -> None:
+    def __init__(self, host: Host, moves: Moves, path: str, watched_directory: str) -> None:
         self._host = host
         self._path = path
         self._watched_directory = watched_directory
         self._subscribers: dict[FileSubscription, None] = {}
         self._watch: FileWatch | None = None
-        self._moves: Moves | None = None
+        self._moves = moves
         self._reading: asyncio.Task[None] | None = None
         self._waiting: list[FileSubscription] = []  # for the next reading
 
@@ -89,7 +89,6 @@ class FileSource:
         subscription = FileSubscription(self, type_url.rpartition("/")[2], frozenset(names), sink)
         self._subscribers[subscription] = None
         if self._watch is None:
-            self._moves = Moves(self._host.loop)
             self._watch = FileWatch(
                 self._host.loop, self._moves, self._path, self._watched_directory, self._read_for_all
             )
@@ -137,10 +136,9 @@ class FileSource:
             self._unwatch()
 
     def _unwatch(self) -> None:
-        if self._watch is not None and self._moves is not None:
+        if self._watch is not None:
             self._watch.close()
-            self._moves.close()
-            self._watch = self._moves = None
+            self._watch = None
 
     def close(self) -> None:
         """See `Source`."""

@@ -96,6 +96,7 @@ class Sources:
     def __init__(self, host: Host, make_remote: Callable[[ConfigSource, Host], Source] | None = None) -> None:
         self._host = host
         self._make_remote = make_remote
+        self._moves: Any = None
         self._sources: dict[tuple[str, str, str, Any], Source] = {}
 
     def of(self, config: ConfigSource) -> Source:
@@ -109,8 +110,11 @@ class Sources:
     def _make(self, config: ConfigSource) -> Source:
         if config.kind == "path":
             from meshproxy.runtime.discovery.files import FileSource
+            from meshproxy.runtime.discovery.moves import Moves
 
-            return FileSource(self._host, config.path, config.watched_directory)
+            if self._moves is None:
+                self._moves = Moves(self._host.loop)  # one for all: a user may have but 128 of them
+            return FileSource(self._host, self._moves, config.path, config.watched_directory)
         assert self._make_remote is not None  # refused when it was compiled
         return self._make_remote(config, self._host)
 
@@ -123,3 +127,6 @@ class Sources:
         for source in self._sources.values():
             source.close()
         self._sources.clear()
+        if self._moves is not None:
+            self._moves.close()
+            self._moves = None
