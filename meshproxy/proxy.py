@@ -479,6 +479,7 @@ async def serve_worker(
         configuration.context,
         [(entry.config, entry.message) for entry in discovery.listeners.active.values()],
         [provider.resource for provider in discovery.routes.providers.values() if provider.resource is not None],
+        [provider.resource for provider in discovery.secrets.providers.values() if provider.resource is not None],
         partial(take_sockets, later),
     )
     proxy.control.follow = follower.perform

@@ -14,6 +14,7 @@ from meshproxy.config.constraints import check_constraints
 from meshproxy.config.context import CompileContext, resource_context
 from meshproxy.config.endpoints import Assignment, compile_assignment
 from meshproxy.config.listeners import compile_listener
+from meshproxy.config.tls_secrets import Secret, compile_secret
 from meshproxy.errors import ConfigError, Problem
 from meshproxy.model.cluster import ClusterConfig
 from meshproxy.model.discovery import Resource
@@ -70,6 +71,11 @@ def listener_of(
 def assignment_of(resource: Resource, context: CompileContext) -> Assignment:
     """A `ClusterLoadAssignment`. Raises ConfigError."""
     return _compile(resource, context, lambda view, own: compile_assignment(view, own, names=False))
+
+
+def secret_of(resource: Resource, context: CompileContext) -> Secret:
+    """A `Secret`. Raises ConfigError."""
+    return _compile(resource, context, lambda view, own: compile_secret(view, own.environ)[1])
 
 
 def routes_of(resource: Resource, slot: RouteSlot) -> RouteTable:

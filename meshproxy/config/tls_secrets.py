@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 
 from meshproxy.config.bootstrap_load import load_message, read_source
 from meshproxy.config.context import CompileContext
+from meshproxy.config.discovery import compile_config_source
 from meshproxy.config.matchers import compile_string_matcher
 from meshproxy.errors import ConfigError, Problem
 from meshproxy.model.tls import (
@@ -191,7 +192,7 @@ def compile_static_secrets(views: Sequence[ConfigView], context: CompileContext)
 
 
 def compile_reference(view: ConfigView, context: CompileContext, kind: type[Secret]) -> Secret | SecretReference:
-    """`SdsSecretConfig`: a static secret, or a reference to a file. Raises ConfigError.
+    """`SdsSecretConfig`: a static secret, or a reference to one that comes by discovery. Raises ConfigError.
 
     kind: what the secret must be. A file has to exist, as in Envoy; the secret itself may come later.
     """
@@ -202,23 +203,10 @@ def compile_reference(view: ConfigView, context: CompileContext, kind: type[Secr
         if not isinstance(secret, kind):
             view.fail(f"Unknown static {_KIND_NAMES[kind]}: {name}", "name")
         return secret
-    which = source.which("config_source_specifier")
-    source.enum("resource_api_version")
-    source.duration("initial_fetch_timeout")
-    path = ""
-    if which == "path_config_source":
-        files = source.required(which)
-        path = files.text("path")
-        watched = files.view("watched_directory")
-        if watched is not None:
-            watched.text("path")
-    elif which == "path":
-        path = source.text("path")
-    else:
-        source.fail("secrets from a management server aren't supported by meshproxy yet: only those in files are")
-    if not os.path.exists(path):
-        source.fail(f"paths must refer to an existing path in the system: '{path}' does not exist", which)
-    return SecretReference(name, path)
+    found = compile_config_source(source, context)
+    if found.kind == "path":
+        return SecretReference(name, found.path)
+    return SecretReference(name, source=found)
 
 
 _KIND_NAMES: dict[type, str] = {

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from meshproxy.model.discovery import ConfigSource
+
 
 @dataclass(frozen=True, slots=True)
 class DataSource:
@@ -25,10 +27,11 @@ class DataSource:
 
 @dataclass(frozen=True, slots=True)
 class SecretReference:
-    """A secret that a file names (SDS by `path_config_source`): the resource `name` in the file `path`."""
+    """A secret that comes by discovery (SDS): the resource `name` in the file `path`, or of another `source`."""
 
     name: str
-    path: str
+    path: str = ""
+    source: ConfigSource | None = None
 
 
 @dataclass(frozen=True, slots=True)

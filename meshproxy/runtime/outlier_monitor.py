@@ -86,6 +86,14 @@ class OutlierMonitor:
         self._timer.cancel()
 
 
+def _detected(kind: EjectionType) -> Callable[[OutlierDetector], int]:
+    return lambda detector: detector.detected[kind]
+
+
+def _enforced(kind: EjectionType) -> Callable[[OutlierDetector], int]:
+    return lambda detector: detector.enforced[kind]
+
+
 _COUNTERS: dict[str, Callable[[OutlierDetector], int]] = {
     "ejections_overflow": lambda detector: detector.overflow,
     "ejections_enforced_total": lambda detector: sum(detector.enforced.values()),
@@ -95,12 +103,8 @@ _COUNTERS: dict[str, Callable[[OutlierDetector], int]] = {
     ),
     "ejections_consecutive_5xx": lambda detector: detector.detected[EjectionType.CONSECUTIVE_5XX],
     "ejections_success_rate": lambda detector: detector.detected[EjectionType.SUCCESS_RATE],
-    **{
-        f"ejections_detected_{kind.value}": lambda detector, kind=kind: detector.detected[kind] for kind in EjectionType
-    },
-    **{
-        f"ejections_enforced_{kind.value}": lambda detector, kind=kind: detector.enforced[kind] for kind in EjectionType
-    },
+    **{f"ejections_detected_{kind.value}": _detected(kind) for kind in EjectionType},
+    **{f"ejections_enforced_{kind.value}": _enforced(kind) for kind in EjectionType},
 }
 _NAMES = StatNames(counters=tuple(_COUNTERS))
 

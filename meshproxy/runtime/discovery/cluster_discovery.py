@@ -8,7 +8,7 @@ refused by itself.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -18,6 +18,7 @@ from meshproxy.config.resources import assignment_of, cluster_of
 from meshproxy.errors import ConfigError, Problem
 from meshproxy.model.cluster import ClusterConfig
 from meshproxy.model.discovery import CLUSTER, ENDPOINTS, ConfigSource, Resource
+from meshproxy.runtime.discovery.secret_discovery import SecretDiscovery, slots_of
 from meshproxy.runtime.discovery.sources import Pause
 from meshproxy.runtime.discovery.target import Target
 from meshproxy.runtime.discovery.watch import Hub, Watch
@@ -30,6 +31,9 @@ def packed(message: Any) -> bytes:
     """A message as bytes that are equal when the messages are."""
     packed: bytes = message.SerializeToString(deterministic=True)
     return packed
+
+
+_ENDPOINTS = "endpoints"
 
 
 @dataclass(slots=True, eq=False)
@@ -45,6 +49,9 @@ class ClusterEntry:
     watch: Watch | None = None
     endpoints_message: Any = None
     endpoints: bytes | None = None
+    tls: list[Any] = field(default_factory=list)
+    waits: set[str] = field(default_factory=set)
+    released: Callable[[], None] = lambda: None
 
     @property
     def name(self) -> str:
@@ -54,6 +61,8 @@ class ClusterEntry:
         """It is gone."""
         if self.watch is not None:
             self.watch.close()
+        self.released()
+        self.tls = []
 
 
 class ClusterDiscovery:
@@ -64,10 +73,11 @@ class ClusterDiscovery:
     once the start is over).
     """
 
-    def __init__(self, hub: Hub, context: CompileContext, target: Target) -> None:
+    def __init__(self, hub: Hub, context: CompileContext, target: Target, secrets: SecretDiscovery) -> None:
         self._hub = hub
         self._context = context
         self._target = target
+        self._secrets = secrets
         self._clock = hub.host.clock
         self.active: dict[str, ClusterEntry] = {}
         self.warming: dict[str, ClusterEntry] = {}
@@ -95,6 +105,9 @@ class ClusterDiscovery:
             self._watch_endpoints(entry)
             assert entry.watch is not None
             entry.watch.when_settled(partial(self._came, config.name))
+        entry.tls = list(slots_of(config))
+        entry.released = partial(self._secrets.release, entry.tls)
+        self._secrets.acquire(entry.tls, lambda wait: self._tell_if_warm)
 
     def _came(self, name: str) -> None:
         self._awaited.discard(name)
@@ -176,10 +189,23 @@ class ClusterDiscovery:
         if self.holds and self._hold is None and self.watch is not None:
             self._hold = self._hub.sources.of(self.watch.source).pause(CLUSTER)
         self._watch_endpoints(entry)
+        entry.waits.add(_ENDPOINTS)
+        entry.tls = list(slots_of(config))
+        entry.released = partial(self._secrets.release, entry.tls)
+        self._secrets.acquire(entry.tls, partial(self._wait, entry))
         if entry.watch is None:
-            self._ready(entry)
+            self._came_for(entry, _ENDPOINTS)
         else:
-            entry.watch.when_settled(partial(self._ready, entry))
+            entry.watch.when_settled(partial(self._came_for, entry, _ENDPOINTS))
+
+    def _wait(self, entry: ClusterEntry, wait: str) -> Callable[[], object]:
+        entry.waits.add(wait)
+        return partial(self._came_for, entry, wait)
+
+    def _came_for(self, entry: ClusterEntry, wait: str) -> None:
+        entry.waits.discard(wait)
+        if not entry.waits:
+            self._ready(entry)
 
     def _cancel_warming(self, name: str) -> None:
         entry = self.warming.pop(name, None)

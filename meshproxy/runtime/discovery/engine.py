@@ -19,6 +19,7 @@ from meshproxy.runtime.configuration import Configuration
 from meshproxy.runtime.discovery.cluster_discovery import ClusterDiscovery
 from meshproxy.runtime.discovery.listener_discovery import ListenerDiscovery
 from meshproxy.runtime.discovery.route_discovery import RouteDiscovery
+from meshproxy.runtime.discovery.secret_discovery import SecretDiscovery
 from meshproxy.runtime.discovery.sources import Host, Source, Sources
 from meshproxy.runtime.discovery.target import Target
 from meshproxy.runtime.discovery.watch import Hub
@@ -48,9 +49,10 @@ class Discovery:
         self.hub = Hub(host, self.sources)
         context = configuration.context
         self.routes = RouteDiscovery(self.hub, target)
-        self.clusters = ClusterDiscovery(self.hub, context, target)
+        self.secrets = SecretDiscovery(self.hub, context, target)
+        self.clusters = ClusterDiscovery(self.hub, context, target, self.secrets)
         self.listeners = ListenerDiscovery(
-            self.hub, context, target, self.routes, copies, options.drain_time, inherited
+            self.hub, context, target, self.routes, self.secrets, copies, options.drain_time, inherited
         )
         self._waiting = ""
         self._begun = asyncio.Event()

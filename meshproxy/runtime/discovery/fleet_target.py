@@ -16,14 +16,15 @@ from typing import Any
 
 from meshproxy.config.context import CompileContext
 from meshproxy.config.endpoints import Assignment
-from meshproxy.config.resources import assignment_of, cluster_of, listener_of, routes_of
+from meshproxy.config.resources import assignment_of, cluster_of, listener_of, routes_of, secret_of
 from meshproxy.model.cluster import ClusterConfig
-from meshproxy.model.discovery import CLUSTER, ENDPOINTS, LISTENER, ROUTES, ConfigSource, Resource
+from meshproxy.model.discovery import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SECRET, ConfigSource, Resource
 from meshproxy.model.listener import Listener
 from meshproxy.plugin.message_types import message_class, name_of_type_url
 from meshproxy.runtime.configuration import check_log_files
 from meshproxy.runtime.discovery.listener_parts import keep_chains, managers_of
 from meshproxy.runtime.discovery.names import resource_name
+from meshproxy.runtime.discovery.secret_discovery import slots_of
 from meshproxy.runtime.discovery.target import LocalTarget, Opened
 from meshproxy.runtime.supervisor import Supervisor
 
@@ -85,11 +86,15 @@ class FleetTarget:
         """See `Target`."""
         self._tell("routes", name, message and message.SerializeToString())
 
+    def set_secret(self, name: str, message: Any) -> None:
+        """See `Target`."""
+        self._tell("secret", name, message.SerializeToString())
+
 
 class WorkerSide:
     """Carries out in a worker what the parent's `FleetTarget` says.
 
-    listeners: those that the worker was forked with, and their messages. routes: the route tables in force, by name.
+    listeners: those that the worker was forked with, and their messages. routes, secrets: those in force.
     take_sockets: gives the sockets that the parent sent beside an operation.
     """
 
@@ -99,12 +104,14 @@ class WorkerSide:
         context: CompileContext,
         listeners: Iterable[tuple[Listener, Any]],
         routes: Iterable[Resource],
+        secrets: Iterable[Resource],
         take_sockets: Callable[[], list[Any]],
     ) -> None:
         self._target = target
         self._context = context
         self._listeners = {config.name: (config, message) for config, message in listeners}
         self._routes = {resource.name: resource for resource in routes}
+        self._secrets = {resource.name: secret_of(resource, context) for resource in secrets}
         self._take_sockets = take_sockets
         self._operations: dict[str, Callable[..., None]] = {
             "cluster": self._cluster,
@@ -114,6 +121,7 @@ class WorkerSide:
             "chains": self._chains,
             "remove_listener": self._remove_listener,
             "routes": self._set_routes,
+            "secret": self._set_secret,
         }
 
     def perform(self, operation: tuple[Any, ...]) -> None:
@@ -128,6 +136,7 @@ class WorkerSide:
             assignment = assignment_of(_unpack(ENDPOINTS, endpoints), self._context)
             factor = assignment.overprovisioning_factor
             config = replace(config, endpoints=assignment.endpoints, overprovisioning_factor=factor)
+        self._provide(config)
         self._context.cluster_names.add(config.name)
         self._target.set_cluster(config, resource.message, None, lambda: None)
 
@@ -146,6 +155,7 @@ class WorkerSide:
         config = listener_of(resource, self._context, check_log_files)
         for manager in managers_of(config):
             self._fill(manager.routes)
+        self._provide(config)
         return config, resource.message
 
     def _fill(self, slot: Any) -> None:
@@ -180,6 +190,18 @@ class WorkerSide:
             for manager in managers_of(config):
                 if manager.routes.name == name:
                     self._fill(manager.routes)
+
+    def _set_secret(self, name: str, packed: bytes) -> None:
+        self._secrets[name] = secret_of(_unpack(SECRET, packed), self._context)
+        for owner in self._target.owners():
+            self._provide(owner, name)
+
+    def _provide(self, owner: ClusterConfig | Listener, only: str = "") -> None:
+        for slot in slots_of(owner):
+            for reference in slot.awaited:
+                secret = self._secrets.get(reference.name)
+                if secret is not None and only in ("", reference.name):
+                    slot.provide(reference, secret)
 
 
 def _unpack(type_url: str, packed: bytes) -> Resource:

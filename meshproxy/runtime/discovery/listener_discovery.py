@@ -33,6 +33,7 @@ from meshproxy.runtime.discovery.listener_parts import (
     only_chains_differ,
 )
 from meshproxy.runtime.discovery.route_discovery import RouteDiscovery
+from meshproxy.runtime.discovery.secret_discovery import SecretDiscovery, slots_of
 from meshproxy.runtime.discovery.target import Opened, Target
 from meshproxy.runtime.discovery.watch import Hub, Watch
 from meshproxy.runtime.hot_restart import Inherited
@@ -60,6 +61,7 @@ class ListenerEntry:
     in_place: bool = False
     bound: list[Address] = field(default_factory=list)
     slots: list[RouteSlot] = field(default_factory=list)
+    tls: list[Any] = field(default_factory=list)
     waits: set[str] = field(default_factory=set)
 
     @property
@@ -76,6 +78,7 @@ class ListenerDiscovery:
         context: CompileContext,
         target: Target,
         routes: RouteDiscovery,
+        secrets: SecretDiscovery,
         copies: int,
         drain_time: float,
         inherited: Inherited | None = None,
@@ -85,6 +88,7 @@ class ListenerDiscovery:
         self._context = context
         self._target = target
         self._routes = routes
+        self._secrets = secrets
         self._copies = copies
         self.open_sockets = partial(open_addresses, copies=copies, listening=False, inherited=inherited)
         self._drain_time = drain_time
@@ -244,7 +248,13 @@ class ListenerDiscovery:
                 wait = f"routes '{slot.name}'"
                 entry.waits.add(wait)
                 self._routes.acquire(slot, stat_prefix, partial(self._came, entry, wait))
+        entry.tls = list(slots_of(entry.config))
+        self._secrets.acquire(entry.tls, partial(self._wait, entry))
         self._came(entry, _ASKING)
+
+    def _wait(self, entry: ListenerEntry, wait: str) -> Callable[[], object]:
+        entry.waits.add(wait)
+        return partial(self._came, entry, wait)
 
     def _came(self, entry: ListenerEntry, wait: str) -> None:
         entry.waits.discard(wait)
@@ -291,6 +301,8 @@ class ListenerDiscovery:
             if keep is None or slot not in keep.slots:
                 self._routes.release(slot)
         entry.slots.clear()
+        self._secrets.release(entry.tls)
+        entry.tls = []
 
     def _cancel_warming(self, name: str) -> None:
         entry = self.warming.pop(name, None)

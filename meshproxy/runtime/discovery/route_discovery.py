@@ -14,9 +14,12 @@ from meshproxy.config.resources import routes_of
 from meshproxy.errors import ConfigError
 from meshproxy.model.discovery import ROUTES, ConfigSource, Resource
 from meshproxy.model.route_slot import RouteSlot
+from meshproxy.plugin.stats import StatNames
 from meshproxy.runtime.discovery.cluster_discovery import packed
 from meshproxy.runtime.discovery.target import Target
 from meshproxy.runtime.discovery.watch import Hub, Watch
+
+_TABLE = StatNames(counters=("config_reload", "update_empty"), gauges=("config_reload_time_ms",))
 
 
 class RouteProvider:
@@ -47,6 +50,7 @@ class RouteDiscovery:
         provider = self.providers.get(key)
         if provider is None:
             scope = self._hub.host.stats.scope(f"http.{stat_prefix}.rds.{slot.name}.")
+            scope.declare(_TABLE)
             watch = Watch(self._hub, ROUTES, slot.source, (slot.name,), scope, partial(self._apply, key, scope))
             provider = self.providers[key] = RouteProvider(watch, slot.name, slot.source)
             provider.slots[slot] = None

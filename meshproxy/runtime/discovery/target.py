@@ -53,6 +53,9 @@ class Target(Protocol):
     def set_routes(self, name: str, source: Any, message: Any) -> None:
         """The route slots of this name have been filled."""
 
+    def set_secret(self, name: str, message: Any) -> None:
+        """The TLS slots that wait for this secret have it."""
+
 
 class LocalTarget:
     """The worker in this process."""
@@ -113,3 +116,10 @@ class LocalTarget:
 
     def set_routes(self, name: str, source: Any, message: Any) -> None:
         """Who uses a slot was told by the slot itself."""
+
+    def set_secret(self, name: str, message: Any) -> None:
+        """As above."""
+
+    def owners(self) -> list[ClusterConfig | Listener]:
+        """Every cluster and listener that is in force here."""
+        return [cluster.config for cluster in self._clusters] + [each.config for each in self._listeners.active]

@@ -16,6 +16,7 @@ from meshproxy.config.tls_secrets import Secret, load_secrets
 from meshproxy.errors import ConfigError
 from meshproxy.model.tls import (
     CertificateValidation,
+    CommonTls,
     DataSource,
     DownstreamTls,
     SecretReference,
@@ -27,6 +28,7 @@ from meshproxy.runtime.tls.material import LoadedCertificate, MaterialError
 
 G = TypeVar("G", bound=Generation)
 C = TypeVar("C", DownstreamTls, UpstreamTls)
+_MISSING = "a secret is missing"
 Signature = tuple[tuple[int, ...] | None, ...]
 
 
@@ -41,11 +43,12 @@ class Slot(Generic[C, G]):
         self._environ = environ
         self._files: tuple[str, ...] = ()
         self._signature: Signature = ()
+        self._provided: dict[SecretReference, Secret] = {}
         self.generation: G | None = self._load()
 
     def _load(self) -> G | None:
         common = self.config.common
-        files = _Files(self._environ)
+        files = _Files(self._environ, self._provided)
         try:
             certificates = [files.certificate(entry) for entry in common.certificates]
             validation = common.validation
@@ -77,21 +80,38 @@ class Slot(Generic[C, G]):
         except (MaterialError, ConfigError) as error:
             return str(error)
         if generation is None and self.generation is not None:
-            return "a secret is missing"
+            return _MISSING
         self.generation = generation
         self.updates += 1
         return ""
 
     @property
+    def awaited(self) -> list[SecretReference]:
+        """The secrets that somebody has to `provide`: those that don't stand in files."""
+        common: CommonTls = self.config.common
+        named = [*common.certificates, common.validation_reference]
+        return [entry for entry in named if isinstance(entry, SecretReference) and entry.source is not None]
+
+    def provide(self, reference: SecretReference, secret: Secret) -> str:
+        """A secret has come, or another one. Returns what is wrong with it, and then nothing has changed; else ""."""
+        before = self._provided.get(reference)
+        self._provided[reference] = secret
+        fault = self.reload()
+        if fault and before is not None:
+            self._provided[reference] = before
+        return "" if fault == _MISSING else fault
+
+    @property
     def watches(self) -> bool:
-        return bool(self._files)
+        return bool(self._files) or bool(self.awaited)
 
 
 class _Files:
     """Resolves references and notes every file on the way."""
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
+    def __init__(self, environ: Mapping[str, str], provided: Mapping[SecretReference, Secret]) -> None:
         self._environ = environ
+        self._provided = provided
         self._noted: dict[str, None] = {}
         self._secrets: dict[str, dict[str, Secret]] = {}
 
@@ -100,6 +120,8 @@ class _Files:
         return tuple(self._noted)
 
     def secret(self, reference: SecretReference) -> Secret | None:
+        if reference.source is not None:
+            return self._provided.get(reference)
         self._noted[reference.path] = None
         if reference.path not in self._secrets:
             self._secrets[reference.path] = load_secrets(reference.path, self._environ)

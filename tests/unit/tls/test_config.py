@@ -35,6 +35,8 @@ class Context:
         self.environ = {"CHAIN": "from the environment"}
         self.secrets: dict[str, Any] = {}
         self.problems: list[Any] = []
+        self.has_ads = False
+        self.compile_api_source = None
 
 
 def compiled(compile_: Callable[..., Any], name: str, text: str, context: Context | None = None) -> Any:
@@ -226,7 +228,7 @@ def test_static_secrets() -> None:
         ),
         (
             "common_tls_context: {tls_certificate_sds_secret_configs: [{name: x, sds_config: {ads: {}}}]}",
-            "from a management server",
+            "needs dynamic_resources.ads_config",
         ),
         ("common_tls_context: {tls_certificates: [{certificate_chain: {filename: x}}]}", "No private key"),
         ("common_tls_context: {tls_certificates: [{private_key: {filename: x}}]}", "No certificate chain"),
