@@ -217,7 +217,7 @@ def test_the_client_and_the_metadata_narrow_the_choice_of_a_host() -> None:
         hash_policy=[{"source_ip": {}}], metadata_match={"filter_metadata": {"envoy.lb": {"stage": "prod"}}}
     )
     seen: list[tuple[int | None, Any]] = []
-    cluster = harness.cluster("upstream")
+    cluster = harness.cluster("up")
     pick = cluster.pick
     cluster.pick = lambda info, choice=None: (seen.append((info.lb_hash, info.lb_metadata)), pick(info, choice))[1]  # type: ignore[method-assign]
     harness.connect()
