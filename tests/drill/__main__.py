@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
-from tests.drill.drill import drill
+from tests.drill.drill import Outcome, drill
 from tests.drill.endpoints import Mood
+
+
+def row(program: str, mood: Mood, retries: bool, outcome: Outcome) -> str:
+    how = ", ".join(f"{answer}: {count}" for answer, count in sorted(outcome.answers.items()) if answer != "200")
+    cells = (mood.value, "yes" if retries else "no", program, outcome.total, outcome.failed, how)
+    return "| " + " | ".join(str(cell) for cell in cells) + " |"
 
 
 async def main() -> None:
@@ -14,13 +20,7 @@ async def main() -> None:
     for retries in (True, False):
         for mood in Mood:
             for program in ("envoy", "meshproxy"):
-                outcome = await drill(program, mood, retries=retries)
-                how = ", ".join(
-                    f"{answer}: {count}" for answer, count in sorted(outcome.answers.items()) if answer != "200"
-                )
-                print(
-                    f"| {mood.value} | {'yes' if retries else 'no'} | {program} | {outcome.total} | {outcome.failed} | {how} |"
-                )
+                print(row(program, mood, retries, await drill(program, mood, retries=retries)))
 
 
 asyncio.run(main())
