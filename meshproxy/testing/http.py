@@ -251,12 +251,14 @@ class FilterHarness(Environment):
         chunks: Sequence[bytes] = (),
         trailers: Fields = (),
         authority: str = "test.example",
+        protocol: str = "HTTP/1.1",
         end: bool = True,
         route: Route | None = DEFAULT_ROUTE,
         prepare: Callable[[HarnessStream], None] | None = None,
     ) -> Exchange:
         """Send a request through the filters and run until everything has come to rest.
 
+        protocol: what the client speaks, such as "HTTP/2".
         body: comes in the same read as the head; chunks: in reads of their own. end: false leaves the request open.
         route: what the route table decides; None for no match. prepare: may set facts of the stream beforehand.
         """
@@ -265,6 +267,7 @@ class FilterHarness(Environment):
         head_only = end and not pieces and not fields
         request = RequestHeaders(method, path, authority, "http", pairs(headers))
         stream = HarnessStream(self, self.plan, request, head_only)
+        stream.protocol = protocol
         cluster = route.action.cluster if route is not None and isinstance(route.action, ForwardAction) else ""
         stream.find_route = lambda: (route, cluster)
         stream.clear_route()

@@ -17,6 +17,8 @@ from ..h2_wire import (
     settings,
     window,
 )
+from .tls import case as tls_case
+from .tls import downstream, tls_client
 
 ACKNOWLEDGED = frame(4, flags=1)
 H2 = "codec_type: HTTP2"
@@ -30,6 +32,16 @@ FLOODS = r"^http\.$case\.downstream_(cx_protocol_error|rq_rx_reset):"
 def h2(*ops: Op, **options: object) -> tuple[Client, ...]:
     """One client that begins as it should, then plays `ops`."""
     return (client(hello(), 0.1, ACKNOWLEDGED, *ops, h2=True, **options),)
+
+
+SOCKET = downstream("alpn_protocols: [h2, http/1.1]")
+
+
+def over_tls(name: str, *ops: Op, alpn: tuple[str, ...] = (), codec: str = "AUTO", h2: bool = True) -> Case:
+    """A client that negotiates `alpn`, or nothing."""
+    options = {"alpn": alpn} if alpn else {}
+    talker = replace(tls_client(*ops, **options), h2=h2)
+    return tls_case(name, SOCKET, talker, hcm=f"{{codec_type: {codec}}}", stats=STATS)
 
 
 CONNECT = """
@@ -644,4 +656,10 @@ CASES = [
         differs=known.AFTER_THE_END,
         timing=False,
     ),
+    over_tls("h2-by-alpn", hello(), 0.2, h2get(), alpn=("h2",)),
+    over_tls("h2-preferred-by-the-server", hello(), 0.2, h2get(), alpn=("http/1.1", "h2")),
+    over_tls("h2-codec-h1-by-alpn", get("/x"), alpn=("http/1.1",), h2=False),
+    over_tls("h2-without-alpn", hello(), 0.2, h2get()),
+    over_tls("h2-codec-h1-without-alpn", get("/x"), h2=False),
+    over_tls("h2-codec-http2-by-alpn", hello(), 0.2, h2get(), alpn=("h2",), codec="HTTP2"),
 ]

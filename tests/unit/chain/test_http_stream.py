@@ -658,3 +658,11 @@ def test_an_early_response_does_not_stop_the_request() -> None:
         exchange.stream.send_headers(ResponseHeaders(200), False)
     exchange.send_body(b"2", True)
     assert exchange.upstream_chunks == [b"1", b"2"]
+
+
+def test_a_filter_sees_what_the_client_speaks() -> None:
+    spoken: list[str] = []
+    harness, _ = chain((Plain, Script(does={"request": lambda stream: spoken.append(stream.protocol)})))
+    harness.request(protocol="HTTP/2")
+    harness.request()
+    assert spoken == ["HTTP/2", "HTTP/1.1"]
