@@ -94,6 +94,7 @@ class Proxy:
         self.worker = make_worker(loop, configuration, options, configuration.stats, f"worker_{index}", index)
         self.tls = WorkerTls(self.worker)
         self.worker.clusters = Clusters(self.worker, snapshot.clusters, self.tls.cluster_tls)
+        self.worker.access_logs.connect(self.worker)
         self.listeners = Listeners(self.worker, self.tls)
         self.tls.add_listeners(snapshot)
         self.control = WorkerControl(self.worker, self.listeners, self.worker.access_logs, PROGRAM_LOG, lifecycle)

@@ -8,6 +8,7 @@ from typing import Any
 
 from meshproxy.address import PipeAddress, SocketAddress
 from meshproxy.model.filter_chain import FilterChainMatch
+from meshproxy.model.grpc_service import GrpcService
 
 LogPredicate = Callable[[Any], bool]
 """A compiled access-log filter: whether a finished stream or connection (`StreamInfo`) is logged."""
@@ -34,17 +35,35 @@ class FilterSpec:
     disabled: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class LogService:
+    """A gRPC service that takes access logs of HTTP.
+
+    flush_interval: seconds; buffer_size: bytes that are gathered before. The rest: names of header fields, in lower
+    case, whose values entries carry.
+    """
+
+    name: str
+    grpc: GrpcService
+    flush_interval: float = 1.0
+    buffer_size: int = 16384
+    request_headers: tuple[str, ...] = ()
+    response_headers: tuple[str, ...] = ()
+    response_trailers: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class AccessLog:
     """One access logger: where to, in which format, and for which streams.
 
     path: a file, or `/dev/stdout` and `/dev/stderr`.
-    predicate: None logs everything.
+    predicate: None logs everything. service: where entries go instead; then nothing is formatted.
     """
 
     path: str
     format_line: LineFormatter
     predicate: LogPredicate | None = None
+    service: LogService | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

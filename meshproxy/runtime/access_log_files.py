@@ -9,10 +9,15 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from meshproxy.model.listener import AccessLog
+from meshproxy.model.listener import AccessLog, LogService
 from meshproxy.plugin.stats import StatsScope
 from meshproxy.plugin.stream_info import StreamInfo
+
+if TYPE_CHECKING:
+    from meshproxy.runtime.grpc_access_logs import GrpcAccessLog
+    from meshproxy.runtime.worker import Worker
 
 STANDARD_STREAMS = {"/dev/stdout": 1, "/dev/stderr": 2}
 """Written through the descriptor that we have: opening the path fails where it is a pipe of another user's, as the
@@ -53,6 +58,9 @@ class AccessLogFiles:
         self._interval = interval
         self._size = size
         self._files: dict[str, _File] = {}
+        self._services: dict[LogService, GrpcAccessLog] = {}
+        self._worker: Worker | None = None
+        self._service_stats = stats.scope("access_logs.grpc_access_log.")
         self._scheduled = False
         self._write_failed = stats.counter("filesystem.write_failed")
         self._write_completed = stats.counter("filesystem.write_completed")
@@ -63,6 +71,9 @@ class AccessLogFiles:
         """Write `info` to those of `logs` whose filter lets it pass."""
         for log in logs:
             if log.predicate is None or log.predicate(info):
+                if log.service is not None:
+                    self._send(log.service, info)
+                    continue
                 line = log.format_line(info)
                 file = self._files.get(log.path)
                 if file is None:
@@ -75,10 +86,24 @@ class AccessLogFiles:
                     self._scheduled = True
                     self._loop.call_later(self._interval, self._flush_by_timer)
 
+    def connect(self, worker: Worker) -> None:
+        """The worker through whose clusters services are reached; without one their entries are dropped."""
+        self._worker = worker
+
+    def _send(self, service: LogService, info: StreamInfo) -> None:
+        log = self._services.get(service)
+        if log is None:
+            if self._worker is None:
+                return
+            from meshproxy.runtime.grpc_access_logs import GrpcAccessLog  # few need its messages
+
+            log = self._services[service] = GrpcAccessLog(self._worker, service, self._service_stats)
+        log.add(info)
+
     def check(self, logs: Sequence[AccessLog]) -> None:
         """Open the files of `logs` now. Raises OSError for one that can't be written."""
         for log in logs:
-            if log.path not in self._files:
+            if log.service is None and log.path not in self._files:
                 self._add(log.path).open()
 
     def _add(self, path: str) -> _File:
@@ -124,5 +149,7 @@ class AccessLogFiles:
 
     def close(self) -> None:
         self.flush()
+        for service in self._services.values():
+            service.close()
         for file in self._files.values():
             file.close()

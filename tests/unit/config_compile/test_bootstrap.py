@@ -69,9 +69,12 @@ def test_the_inbound_sidecar() -> None:
     assert snapshot.admin.address == SocketAddress("127.0.0.1", 24901)
 
 
-def test_what_is_not_there_yet_is_told_at_every_place() -> None:
-    (problem,) = problems_of((DATA / "grpc-h2.yaml").read_text())
-    assert "access_loggers" in problem
+def test_grpc_and_connect() -> None:
+    snapshot = sidecar("grpc-h2.yaml")
+    assert [listener.name for listener in snapshot.listeners] == ["grpc", "connect"]
+    file, service = snapshot.listeners[0].filter_chains[0].filters[0].config.access_logs
+    assert (file.path, file.service) == ("/dev/stdout", None)
+    assert (service.service.name, service.service.grpc.cluster) == ("http_envoy_accesslog", "als")
 
 
 def test_all_problems_come_at_once_in_the_order_of_the_file() -> None:
