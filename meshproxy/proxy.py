@@ -284,8 +284,8 @@ async def hand_over(fleet: WorkerFleet, lifecycle: Lifecycle, deadline: float) -
     lifecycle.end_within(deadline - announcing)
 
 
-def make_host(configuration: Configuration, worker: Worker, *, busy: bool) -> Host:
-    """What discovery needs of the process that it runs in."""
+def make_host(configuration: Configuration, worker: Worker, *, busy: bool, clusters: Any = None) -> Host:
+    """What discovery needs of the process that it runs in. clusters: to reach servers through, if not the worker's."""
     bootstrap: Any = configuration.loaded.message
     return Host(
         loop=worker.loop,
@@ -293,7 +293,7 @@ def make_host(configuration: Configuration, worker: Worker, *, busy: bool) -> Ho
         rng=worker.rng,
         log=make_logger("main"),
         node=make_node(bootstrap.node, configuration.snapshot.node),
-        clusters=worker.clusters,
+        clusters=worker.clusters if clusters is None else clusters,
         stats=worker.stats.scope(""),
         busy=busy,
     )
@@ -367,6 +367,7 @@ def serve_fleet(configuration: Configuration, options: Options, load: Load | Non
     import uvloop  # noqa: F401  # loaded once, before the workers are forked
 
     from meshproxy.runtime.discovery.fleet_target import FleetTarget
+    from meshproxy.runtime.discovery.parent_clusters import ParentClusters
     from meshproxy.runtime.supervisor import Supervisor
 
     stats = configuration.stats.sibling()  # workers inherit the other one, which therefore stays at zero
@@ -378,8 +379,9 @@ def serve_fleet(configuration: Configuration, options: Options, load: Load | Non
     target = FleetTarget(options.drain_time)
     parent = make_worker(loop, configuration, options, stats, "main_thread")
     parent.clusters = Clusters(parent, {})
+    to_servers = ParentClusters(parent, configuration.snapshot.clusters, WorkerTls(parent).cluster_tls)
     discovery = Discovery(
-        make_host(configuration, parent, busy=False),
+        make_host(configuration, parent, busy=False, clusters=to_servers),
         configuration,
         options,
         target,

@@ -102,6 +102,11 @@ class GrpcStream:
             self.upstream.send_body(b"", True)
             self.upstream.flush()
 
+    def read_disable(self, disable: bool) -> None:
+        """Stop or go on reading messages; what is on its way still comes."""
+        if not self._over:
+            self.upstream.read_disable(disable)
+
     def reset(self) -> None:
         """Give the call up; the sink hears nothing more."""
         self._sink = _NOBODY

@@ -3,11 +3,15 @@
 The stream is opened when somebody first subscribes, and again whenever it ends, after a jittered exponential back-off
 that a response resets. All that the mux holds stays meanwhile; sinks hear that there is no connection, for their
 statistics. There is never more than one stream and one timer of each kind.
+
+A server may send faster than its responses can be used, and the loop has traffic to carry: in one turn of the loop
+responses are used for `_TURN` seconds, the others wait for the next turns, and when many wait the stream isn't read.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -27,12 +31,17 @@ from meshproxy.xds.sotw import SotwMux
 from meshproxy.xds.types import DISCOVERY, RESOURCE_TYPES
 
 _UNAVAILABLE = 14
+_TURN = 0.002
+_MANY, _FEW = 64, 16
 
 
 class GrpcCall(Protocol):
     """One stream to a service."""
 
     def send(self, message: bytes) -> None: ...
+
+    def read_disable(self, disable: bool) -> None:
+        """Stop or go on reading, so that the server has to wait."""
 
     def reset(self) -> None:
         """Cut it; its sink hears nothing more."""
@@ -74,6 +83,10 @@ class StreamSource:
         self._refill: asyncio.TimerHandle | None = None
         self._expiry: asyncio.TimerHandle | None = None
         self._closed = False
+        self._waiting: deque[bytes] = deque()
+        self._spent = 0.0
+        self._turning = False
+        self._unread = False
         self._since = 0.0
         self._trouble = ""
         self._connected_state = scope.gauge("control_plane.connected_state")
@@ -96,6 +109,7 @@ class StreamSource:
     def close(self) -> None:
         """See `Source`."""
         self._closed = True
+        self._waiting.clear()
         for timer in (self._retry, self._refill, self._expiry):
             if timer is not None:
                 timer.cancel()
@@ -117,12 +131,41 @@ class StreamSource:
             self.on_closed(_UNAVAILABLE, f"no host of cluster '{self._api.cluster}' is there")
             return
         self._stream = stream
+        self._unread = False
         self._since = self._host.clock.wall()
         self._connected_state.set(1)
         self._mux.connected()
 
     def on_message(self, data: bytes) -> None:
-        """A response."""
+        """A response has come; it is used now, or when it is its turn."""
+        if not self._waiting and self._spent < _TURN:
+            self._take(data)
+            return
+        self._waiting.append(data)
+        if len(self._waiting) > _MANY and not self._unread and self._stream is not None:
+            self._unread = True
+            self._stream.read_disable(True)
+
+    def _take(self, data: bytes) -> None:
+        """Use a response, and note how long it took in this turn of the loop."""
+        began = self._host.clock.now()
+        self._use(data)
+        self._spent += self._host.clock.now() - began
+        if not self._turning:
+            self._turning = True
+            self._host.loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        """The next turn of the loop."""
+        self._turning = False
+        self._spent = 0.0
+        while self._waiting and self._spent < _TURN:
+            self._take(self._waiting.popleft())
+        if self._unread and len(self._waiting) < _FEW and self._stream is not None:
+            self._unread = False
+            self._stream.read_disable(False)
+
+    def _use(self, data: bytes) -> None:
         response = self._response()
         try:
             response.ParseFromString(data)
@@ -139,7 +182,9 @@ class StreamSource:
             self._arm_expiry()
 
     def on_closed(self, status: int, message: str) -> None:
-        """The stream is over; another one is tried after a while."""
+        """The stream is over; another one is tried after a while. What it has sent is used first."""
+        while self._waiting:
+            self._use(self._waiting.popleft())
         self._stream = None
         self._connected_state.set(0)
         self._mux.disconnected()

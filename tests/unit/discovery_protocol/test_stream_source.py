@@ -29,12 +29,16 @@ class Call:
     sink: Any
     sent: list[str] = field(default_factory=list)
     was_reset: bool = False
+    reading: list[bool] = field(default_factory=list)
 
     def send(self, message: bytes) -> None:
         kind = "Delta" if "Delta" in self.path else ""
         request = getattr(discovery_pb2, f"{kind}DiscoveryRequest")()
         request.ParseFromString(message)
         self.sent.append(told(request))
+
+    def read_disable(self, disable: bool) -> None:
+        self.reading.append(not disable)
 
     def reset(self) -> None:
         self.was_reset = True
@@ -193,3 +197,20 @@ def test_single_type_has_a_stream_for_each_subscription(kind: str, path: str) ->
     assert [call.was_reset for call in rig.calls] == [True, True]
     rig.clock.advance(100)
     assert len(rig.calls) == 2
+
+
+def test_flood_is_used_bit_by_bit_and_the_server_has_to_wait() -> None:
+    rig = Rig()
+    source = rig.ads()
+    slow = RecordingSink(then=lambda: rig.host.clock._time.advance(0.0015))  # type: ignore[attr-defined]
+    source.subscribe(ENDPOINTS, ["a"], slow)
+    [call] = rig.calls
+    for number in range(100):
+        call.sink.on_message(_endpoints("a", f"v{number}", f"n{number}"))
+    assert len(slow.told) == 2, "two of them fill a turn of the loop"
+    assert call.reading == [False]
+    rig.clock.advance(0)
+    assert [line.split(":")[0] for line in slow.told] == [f"v{number}" for number in range(100)]
+    assert call.reading == [False, True]
+    assert call.sent[-1] == "EDS v99 n99 [a]"
+    source.close()
