@@ -191,7 +191,7 @@ async def test_rest(kind: str, tmp_path: Path) -> None:
     async with web_server() as upstream, running_rest(kind, config, management, upstream, tmp_path) as program:
         talk = Dialogue(kind, False, AdsServer(), program, [port], upstream)
         await talk.gets(port, 503)
-        server.version, server.state["RDS"] = "v2", [routes("r2", "x"), routes("r1", "web")]
+        server.version, server.state["RDS"] = "v2", [routes("r1", "web")]
         await talk.gets(port, 200)
         server.spoilt = b'{"resources": [{"@type": "type.googleapis.com/example.Nothing"}]}'
         seen = len(server.asked)

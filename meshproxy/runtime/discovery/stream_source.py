@@ -31,7 +31,7 @@ from meshproxy.xds.sotw import SotwMux
 from meshproxy.xds.types import DISCOVERY, RESOURCE_TYPES
 
 _UNAVAILABLE = 14
-_TURN = 0.002
+_TURN = 0.001
 _MANY, _FEW = 64, 16
 
 

@@ -202,7 +202,7 @@ def test_single_type_has_a_stream_for_each_subscription(kind: str, path: str) ->
 def test_flood_is_used_bit_by_bit_and_the_server_has_to_wait() -> None:
     rig = Rig()
     source = rig.ads()
-    slow = RecordingSink(then=lambda: rig.host.clock._time.advance(0.0015))  # type: ignore[attr-defined]
+    slow = RecordingSink(then=lambda: rig.host.clock._time.advance(0.0007))  # type: ignore[attr-defined]
     source.subscribe(ENDPOINTS, ["a"], slow)
     [call] = rig.calls
     for number in range(100):
