@@ -179,6 +179,8 @@ class StreamInfo:
     pool_ready: seconds from the request for an upstream connection to having one, -1.0 if none was had.
     lb_hash: what the route's hash policies make of the request, None for nothing; lb_attempt: how many hosts have been
     refused in the choice under way; lb_cookies: `Set-Cookie` values by which the client is to be known again.
+    lb_override: address of the host that the first attempt goes to, if it isn't unhealthy; else to another one, or with
+    lb_override_strict to none.
     lb_metadata: what hosts must have in their metadata (`metadata_match`, subsets), None for nothing.
     hosts_attempted, host_names_attempted, connection_ids_attempted: one entry for each try, in order.
     """
@@ -246,6 +248,8 @@ class StreamInfo:
     lb_attempt: int = 0
     lb_metadata: Mapping[str, Any] | None = None
     lb_cookies: tuple[str, ...] = ()
+    lb_override: str = ""
+    lb_override_strict: bool = False
     attempt_count: int = 0
     hosts_attempted: tuple[str, ...] = ()
     host_names_attempted: tuple[str, ...] = ()

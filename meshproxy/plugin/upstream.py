@@ -201,6 +201,10 @@ class Cluster(ABC):
         None when there is none: `no healthy upstream`.
         """
 
+    def find_host(self, address: str) -> Host | None:
+        """The host with this address, unless there is none or it is unhealthy."""
+        return None
+
     @abstractmethod
     def request(
         self,

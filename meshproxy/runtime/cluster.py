@@ -194,6 +194,13 @@ class ActiveCluster(Cluster):
             self.stats.upstream_cx_none_healthy.inc()
         return host
 
+    def find_host(self, address: str) -> Host | None:
+        for host_set in self.priorities.sets:
+            for host in host_set.hosts:
+                if host.text == address:
+                    return host if host.health is not Health.UNHEALTHY else None
+        return None
+
     def request(
         self,
         host: PluginHost,

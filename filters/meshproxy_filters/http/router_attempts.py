@@ -47,7 +47,9 @@ class Attempts(Again):
         if self._retrying and self._retry is not None:
             host = cluster.pick(stream, self._retry.choice(self._tried))
         else:
-            host = cluster.pick(stream)
+            host = cluster.find_host(stream.lb_override) if stream.lb_override else None
+            if host is None and not stream.lb_override_strict:
+                host = cluster.pick(stream)
         if host is None:
             self._fail(NO_HEALTHY_UPSTREAM)
             return

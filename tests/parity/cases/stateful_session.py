@@ -1,0 +1,78 @@
+"""Sessions that stay at one host: by cookie and by field, strict and not."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+from ..case import OK, Case, Upstream, client, get
+
+_HTTP = "type.googleapis.com/envoy.extensions."
+_MASKS = (
+    (r'(s=")[A-Za-z0-9+/=]+', r"\1<address>"),
+    (r"(x-s: )[A-Za-z0-9+/=]+", r"\1<address>"),
+)
+
+
+def session(cookie: dict[str, Any] | None, **more: Any) -> dict[str, Any]:
+    if cookie is None:
+        state = {"@type": f"{_HTTP}http.stateful_session.header.v3.HeaderBasedSessionState", "name": "x-s"}
+    else:
+        kind = f"{_HTTP}http.stateful_session.cookie.v3.CookieBasedSessionState"
+        state = {"@type": kind, "cookie": {"name": "s", **cookie}}
+    return {
+        "session_state": {
+            "name": f"envoy.http.stateful_session.{'header' if cookie is None else 'cookie'}",
+            "typed_config": state,
+        },
+        **more,
+    }
+
+
+def held(name: str, config: dict[str, Any], *requests: str, **more: Any) -> Case:
+    filters = [
+        {
+            "name": "session",
+            "typed_config": {"@type": f"{_HTTP}filters.http.stateful_session.v3.StatefulSession", **config},
+        }
+    ]
+    upstreams = {"up": Upstream(((OK,),))}
+    return Case(
+        f"session-{name}",
+        clients=tuple(
+            client(request, start=number * 0.2, timing=False) for number, request in enumerate(requests or (get("/a"),))
+        ),
+        filters=json.dumps(filters),
+        upstreams=upstreams,
+        masks=_MASKS,
+        log="%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS%\n",
+        **more,
+    )
+
+
+NOWHERE = base64.b64encode(b"\x0a\x0e127.0.0.1:9999").decode()
+PLAIN_NOWHERE = base64.b64encode(b"127.0.0.1:9999").decode()
+_PER_ROUTE = f"{_HTTP}filters.http.stateful_session.v3.StatefulSessionPerRoute"
+
+CASES = [
+    held("cookie", session({})),
+    held("cookie-with-ttl", session({"ttl": "120s", "path": "/"})),
+    held("cookie-with-path", session({"path": "/a"})),
+    held("cookie-path-below", session({"path": "/a"}), get("/a/b"), get("/ab"), get("/a?x")),
+    held("cookie-path-slash", session({"path": "/a/"}), get("/a/b"), get("/a")),
+    held("cookie-attributes", session({"attributes": [{"name": "SameSite", "value": "Strict"}, {"name": "Secure"}]})),
+    held("host-is-gone", session({}), get("/a", f"cookie: s={NOWHERE}")),
+    held("host-is-gone-quoted", session({}), get("/a", f'cookie: s="{NOWHERE}"')),
+    held("host-is-gone-strict", session({}, strict=True), get("/a", f"cookie: s={NOWHERE}")),
+    held("no-cookie-strict", session({}, strict=True)),
+    held("cookie-is-garbage", session({}), get("/a", "cookie: s=!!!"), get("/a", "cookie: s=AAAA")),
+    held("header", session(None)),
+    held("header-host-is-gone", session(None), get("/a", f"x-s: {PLAIN_NOWHERE}")),
+    held("header-host-is-gone-strict", session(None, strict=True), get("/a", f"x-s: {PLAIN_NOWHERE}")),
+    held("header-is-garbage", session(None), get("/a", "x-s: !")),
+    held("nothing", {}),
+    held("local-reply", session({}), routes="[{match: {prefix: /}, direct_response: {status: 200}}]"),
+    held("route-off", session({}), routes=json.dumps([{"match": {"prefix": "/"}, "route": {"cluster": "$up"}, "typed_per_filter_config": {"session": {"@type": _PER_ROUTE, "disabled": True}}}])),
+    held("route-of-its-own", {}, routes=json.dumps([{"match": {"prefix": "/"}, "route": {"cluster": "$up"}, "typed_per_filter_config": {"session": {"@type": _PER_ROUTE, "stateful_session": session({})}}}])),
+]  # fmt: skip
