@@ -50,6 +50,20 @@ def _compile(resource: Resource, context: CompileContext, compile: Callable[[Con
     return compiled
 
 
+def _compile_plain(
+    resource: Resource, context: CompileContext, compile: Callable[[ConfigView, CompileContext], T]
+) -> T:
+    """`_compile` for what makes no statistics: the scope for them goes at once, or each update would leave one."""
+
+    def compile_and_close(view: ConfigView, own: CompileContext) -> T:
+        try:
+            return compile(view, own)
+        finally:
+            own.stats.close()
+
+    return _compile(resource, context, compile_and_close)
+
+
 def cluster_of(resource: Resource, context: CompileContext) -> ClusterConfig:
     """A `Cluster`. Raises ConfigError."""
     return _compile(resource, context, compile_cluster)
@@ -70,12 +84,12 @@ def listener_of(
 
 def assignment_of(resource: Resource, context: CompileContext) -> Assignment:
     """A `ClusterLoadAssignment`. Raises ConfigError."""
-    return _compile(resource, context, lambda view, own: compile_assignment(view, own, names=False))
+    return _compile_plain(resource, context, lambda view, own: compile_assignment(view, own, names=False))
 
 
 def secret_of(resource: Resource, context: CompileContext) -> Secret:
     """A `Secret`. Raises ConfigError."""
-    return _compile(resource, context, lambda view, own: compile_secret(view, own.environ)[1])
+    return _compile_plain(resource, context, lambda view, own: compile_secret(view, own.environ)[1])
 
 
 def routes_of(resource: Resource, slot: RouteSlot) -> RouteTable:
