@@ -61,11 +61,15 @@ class MessageCounter:
 
 @dataclass(frozen=True, slots=True)
 class GrpcStatsConfig:
-    """methods: (service, method) that are counted by themselves; None: every one of them."""
+    """methods: (service, method) that are counted by themselves; None: every one of them.
+
+    upstream_times: note how long the upstream took, from the end of the request to its trailers.
+    """
 
     emit_filter_state: bool = False
     methods: frozenset[tuple[str, str]] | None = frozenset()
     replace_dots: bool = False
+    upstream_times: bool = False
 
 
 class GrpcStats(HttpFilter[GrpcStatsConfig]):
@@ -79,8 +83,6 @@ class GrpcStats(HttpFilter[GrpcStatsConfig]):
 
     @classmethod
     def compile(cls, view: ConfigView, context: FactoryContext) -> GrpcStatsConfig:
-        if view.boolean("enable_upstream_stats"):
-            view.fail("it isn't supported by meshproxy", "enable_upstream_stats")
         methods: frozenset[tuple[str, str]] | None = frozenset()
         allowed = view.view("individual_method_stats_allowlist")
         if allowed is not None:
@@ -91,7 +93,10 @@ class GrpcStats(HttpFilter[GrpcStatsConfig]):
         elif view.boolean("stats_for_all_methods"):
             methods = None
         return GrpcStatsConfig(
-            view.boolean("emit_filter_state"), methods, view.boolean("replace_dots_in_grpc_service_name")
+            view.boolean("emit_filter_state"),
+            methods,
+            view.boolean("replace_dots_in_grpc_service_name"),
+            view.boolean("enable_upstream_stats"),
         )
 
     def on_request_headers(self, request: RequestHeaders, stream: Stream) -> None:
@@ -125,8 +130,14 @@ class GrpcStats(HttpFilter[GrpcStatsConfig]):
             self._charge(response, stream)
 
     def on_response_trailers(self, trailers: Headers, stream: Stream) -> None:
-        if self._request is not None:
-            self._charge(trailers, stream)
+        if self._request is None:
+            return
+        self._charge(trailers, stream)
+        if self.config.upstream_times:
+            scope = self._scope(stream)
+            if scope is not None:
+                began = stream.request_complete or stream.start
+                scope.histogram("upstream_rq_time").record(int((self.context.clock.now() - began) * 1000))
 
     def _scope(self, stream: Stream) -> StatsScope | None:
         cluster = stream.clusters.get(stream.cluster_name)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from meshproxy.telemetry.histogram import Histogram
 from meshproxy.testing import FilterHarness
 from meshproxy_filters.http.grpc_stats import FILTER_STATE, GrpcCounts, GrpcStats
 
@@ -71,3 +72,11 @@ def test_what_is_no_grpc_is_not_counted(content_type: str) -> None:
     harness = FilterHarness(GrpcStats, {})
     harness.request("POST", "/a/b", headers={"content-type": content_type}, body=TWO)
     assert harness.stats == {}
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_times_of_the_upstream_are_noted_if_wanted(enabled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    noted: list[str] = []
+    monkeypatch.setattr(Histogram, "record", lambda histogram, _: noted.append(histogram.name))
+    stats({"stats_for_all_methods": True, "enable_upstream_stats": enabled})
+    assert noted == (["cluster.upstream.grpc.pkg.Svc.Meth.upstream_rq_time"] if enabled else [])
