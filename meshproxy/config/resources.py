@@ -30,9 +30,10 @@ def resource_view(resource: Resource) -> ConfigView:
     """A view of a resource whose values are within the API's rules. Raises ConfigError."""
     message = resource.message
     source = "" if resource.place is not None else f"{message.DESCRIPTOR.name} '{resource.name}'"
-    problems, _ = check_constraints(message, resource.place, source=source)
-    if problems:
-        raise ConfigError(problems)
+    if resource.place is None:  # else it was checked with the file that it stands in
+        problems, _ = check_constraints(message, None, source=source)
+        if problems:
+            raise ConfigError(problems)
     return ConfigView(message, place=resource.place, source=source)
 
 

@@ -88,6 +88,7 @@ async def test_a_listener_that_changes_hands_its_socket_over(tmp_path: Path) -> 
             assert (await fresh.get())[0] == 200
             # What is left when the drain time is over is closed.
             assert await asyncio.wait_for(idle.reader.read(), 4) == b""
+            await asyncio.sleep(0.2)
             assert await program.statistic("listener_manager.total_listeners_draining") == 0
             assert (await fresh.get())[0] == 200
 

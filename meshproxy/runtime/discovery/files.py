@@ -1,13 +1,14 @@
 """Resources from a file: `path_config_source` (envoy.config.core.v3.PathConfigSource).
 
 The file is a DiscoveryResponse in YAML or JSON. It is read when somebody subscribes and whenever another file is moved
-to its place; reading happens in a thread, for a large file takes a while. A file that can't be read or parsed is
+to its place; a large one in a thread, for that takes a while. A file that can't be read or parsed is
 counted and reported, and what ran goes on running.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +26,10 @@ _RESPONSE = "envoy.service.discovery.v3.DiscoveryResponse"
 _WRAPPER = "envoy.service.discovery.v3.Resource"
 
 
+_LARGE = 65536
+"""Bytes; a smaller file is read where it is asked for, in some milliseconds."""
+
+
 class Undecodable(Exception):
     """The file is a DiscoveryResponse, but what is in it isn't to be had."""
 
@@ -36,6 +41,13 @@ class Content:
     version: str
     resources: tuple[Resource, ...]
     types: frozenset[str]
+
+
+def _size(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return 0
 
 
 def read_file(path: str) -> Content:
@@ -111,7 +123,7 @@ class FileSource:
             self._waiting.clear()
             outcome: Content | Exception
             try:
-                if self._host.busy:
+                if self._host.busy and _size(self._path) > _LARGE:
                     outcome = await self._host.loop.run_in_executor(None, read_file, self._path)
                 else:
                     outcome = read_file(self._path)
