@@ -20,7 +20,6 @@ from typing import Protocol
 _LOOK_EVERY = 0.025
 _YOUNG = 1.0
 _LOOK_FOR_DEPARTED = 0.5
-_LAST_ANSWERS = 2.0
 
 
 class Drain:
@@ -74,9 +73,8 @@ def depart(
 ) -> None:
     """Let the connections of a listener or filter chain that is gone end within `duration` seconds.
 
-    Until then their responses say `connection: close` (more and more of them, unless `immediate`). What is left at the
-    end is closed as soon as nothing is in flight on it, at the latest two seconds later. `when_over` is called then, or
-    as soon as no connection is left.
+    Until then their responses say `connection: close` (more and more of them, unless `immediate`); what is left at the
+    end is closed, as in Envoy. `when_over` is called then, or as soon as no connection is left.
     """
     drain = Drain(loop.time, rng)
     drain.begin(duration, immediate=immediate)
@@ -88,13 +86,8 @@ def depart(
             connection.leaving = drain
             if drain.closes(""):
                 connection.announce_end()
-        now = loop.time()
-        if left and now < deadline:
-            loop.call_later(min(_LOOK_FOR_DEPARTED, max(deadline - now, 0.001)), look)
-            return
-        if left and now < deadline + _LAST_ANSWERS:
-            close_idle(left, now)  # whose next answer is their last
-            loop.call_later(_LOOK_EVERY, look)
+        if left and loop.time() < deadline:
+            loop.call_later(min(_LOOK_FOR_DEPARTED, max(deadline - loop.time(), 0.001)), look)
             return
         for connection in left:
             connection.close()
@@ -110,12 +103,6 @@ class Departing(Protocol):
 
     @property
     def closed(self) -> bool: ...
-    @property
-    def busy(self) -> bool: ...
-    @property
-    def started(self) -> float: ...
-    @property
-    def descriptor(self) -> int: ...
     def announce_end(self) -> None: ...
     def close(self) -> None: ...
 
