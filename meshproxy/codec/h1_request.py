@@ -35,7 +35,7 @@ from meshproxy.codec.h1_guard import (
 )
 from meshproxy.codec.sinks import RequestSink
 from meshproxy.errors import ProtocolError
-from meshproxy.headers import RequestHeaders
+from meshproxy.headers import Headers, RequestHeaders
 from meshproxy.model.codec import Http1Options
 
 _HEAD, _LENGTH, _CHUNKED, _RAW, _DONE, _FAILED = range(6)
@@ -47,6 +47,23 @@ _G = ord("G")
 _PLAIN_METHODS = METHODS - {"CONNECT"}
 
 _new_request = RequestHeaders.__new__
+
+
+class _Nobody(RequestSink):
+    """Hears nothing."""
+
+    def on_request(self, request: RequestHeaders, end: bool) -> None: ...
+
+    def on_request_body(self, data: bytes, end: bool) -> None: ...
+
+    def on_request_trailers(self, trailers: Headers) -> None: ...
+
+    def on_dropped_names(self, count: int) -> None: ...
+
+    def on_request_error(self, error: ProtocolError) -> None: ...
+
+
+_NOBODY = _Nobody()
 
 
 class RequestParser:
@@ -68,7 +85,6 @@ class RequestParser:
         "_careful",
         "_chunked",
         "_left",
-        "_limits",
         "_max_bytes",
         "_max_fields",
         "_options",
@@ -91,7 +107,6 @@ class RequestParser:
         self._options = options
         self._max_bytes = options.max_headers_kb * 1024
         self._max_fields = options.max_headers_count
-        self._limits = HeadLimits(self._max_bytes, self._max_fields)
         # Whether the names of the fields matter only to those who look for them.
         self._plain = options.underscores == "ALLOW" and options.header_key_format != "preserve_case"
         # Whether each head needs a closer look: for its names, or because the last one left facts to be reset.
@@ -110,6 +125,10 @@ class RequestParser:
         self.uri_scheme = ""
         self.expect_continue = False
         self.head_bytes = 0
+
+    def _limits(self) -> HeadLimits:
+        # Few requests need it, so it isn't made with each connection.
+        return HeadLimits(self._max_bytes, self._max_fields)
 
     @property
     def idle(self) -> bool:
@@ -193,6 +212,11 @@ class RequestParser:
         elif self._state in (_LENGTH, _CHUNKED) or (self._state == _HEAD and self.unparsed):
             self._fail(bad_request("the message is truncated", "downstream_remote_disconnect"))
 
+    def close(self) -> None:
+        """The connection is gone: nothing more is parsed or called, and the sink is let go."""
+        self._state = _FAILED
+        self._sink = _NOBODY
+
     # -- heads
 
     def _read_head(self, data: bytes) -> bytes:
@@ -261,7 +285,7 @@ class RequestParser:
                 self.unparsed = data
                 return b""
             check_request_start(data)
-            scanner = self._scanner = LineScanner(self._limits)
+            scanner = self._scanner = LineScanner(self._limits())
             self._scanned = 0
         elif self._scanned == 0:
             check_request_start(data)
@@ -353,7 +377,7 @@ class RequestParser:
             self._state = _DONE
         elif length == CHUNKED:
             self._state = _CHUNKED
-            self._chunked = ChunkedBody(self._limits)
+            self._chunked = ChunkedBody(self._limits())
         else:
             self._state = _LENGTH
             self._left = length

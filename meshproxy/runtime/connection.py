@@ -8,7 +8,7 @@ Back-pressure: the transport's buffer limit is the listener's `per_connection_bu
 hear `on_write_blocked(True)` and stop whoever feeds them.
 
 Invariants: reading is on exactly when `_read_disabled` is 0; nothing is written to a transport that is closing (uvloop
-raises in whoever's callback it is); `on_close` is told once.
+raises in whoever's callback it is); `on_close` is told once, and after that the filters are let go.
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ class ServerConnection(Connection):
         self.give_up: Callable[[], None] | None = None  # ends a handshake that is still going on
         self._on_closed = on_closed
         self._filters = [make(config, context) for make, config, context in makers]
-        self._sole = self._filters[0] if len(self._filters) == 1 else None
-        self._tells_read_done = type(self._filters[-1]).on_read_done is not NetworkFilter.on_read_done
+        self._sole = self._filters[0] if len(makers) == 1 else None
+        self._tells_read_done = makers[-1][0].on_read_done is not NetworkFilter.on_read_done
         self._writers = [f for f in reversed(self._filters) if type(f).on_write is not NetworkFilter.on_write]
         self._read_disabled = 0
         self._paused = False
@@ -76,11 +76,11 @@ class ServerConnection(Connection):
         self._begun = 0
         self._hook_waits = False
         self._held: list[tuple[int, bytes, bool]] = []
-        self.stream = StreamInfo()
-        self.stream.connection = info
-        self.stream.dynamic_metadata = facts.metadata
-        self.stream.start = worker.loop.time()
-        self.stream.start_wall = worker.clock.wall()
+        self.stream = stream = StreamInfo()
+        stream.connection = info
+        stream.dynamic_metadata = facts.metadata
+        stream.start = worker.loop.time()
+        stream.start_wall = worker.clock.wall()
 
     # What the transport calls.
 
@@ -217,6 +217,10 @@ class ServerConnection(Connection):
             except Exception as failure:  # a filter is foreign code; the others must hear of the end all the same
                 self.worker.log.error("network filter failed", error=repr(failure))
         self._on_closed(self)
+        # The filters know this connection. Without the way back both are gone now, not when the collector comes by.
+        self._filters = []
+        self._writers = []
+        self._sole = None
 
     # What filters call; see `Connection`.
 
@@ -238,7 +242,8 @@ class ServerConnection(Connection):
 
     def announce_end(self) -> None:
         """Tell the peer, if its protocol can, that the connection will be closed."""
-        self._filters[-1].on_drain(self)
+        if self._filters:
+            self._filters[-1].on_drain(self)
 
     @property
     def started(self) -> float:

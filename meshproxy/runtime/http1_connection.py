@@ -119,10 +119,12 @@ class Http1Connection(DownstreamConnection):
         self.manager.stats.cx_http1_active.value -= 1
         if self._headers_timer is not None:
             self._headers_timer.cancel()
+            self._headers_timer = None
         stream, self.stream = self.stream, None
         if stream is not None and not stream.done:
             self._count_left()
             stream.abandon("downstream_remote_disconnect", "DC")
+        self.parser.close()
 
     def write(self, data: bytes) -> None:
         """Send bytes of a response."""

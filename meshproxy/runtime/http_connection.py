@@ -3,6 +3,8 @@
 The first bytes tell which codec the client speaks, and a connection of that codec takes over. So a client that never
 sends anything costs little, and is counted for no protocol (as in Envoy, which makes its codec then).
 
+The timers of the connection aren't armed anew for that: the first object passes on what they tell it.
+
 With `codec_type: AUTO` the protocol that TLS negotiated decides; without one, whether the bytes begin as HTTP/2 does.
 """
 
@@ -23,6 +25,8 @@ _BEGINNING = PREFACE[:12]  # all that Envoy asks for, too
 class HttpConnection(DownstreamConnection):
     """See the module. It is what filter chains name."""
 
+    _successor: DownstreamConnection | None = None
+
     def on_refused(self, connection: Connection) -> None:
         stats = self.manager.stats
         stats.cx_total.value += 1
@@ -32,7 +36,7 @@ class HttpConnection(DownstreamConnection):
         if end:
             self.connection.close()
             return
-        successor = self._choose(data)(self.manager, self.context)
+        successor = self._successor = self._choose(data)(self.manager, self.context)
         self.connection.replace_terminal(successor)
         successor.take_over(self)
         successor.on_data(data, end, connection)
@@ -55,11 +59,20 @@ class HttpConnection(DownstreamConnection):
     def stream_finished(self, stream: HttpServerStream, cut: bool) -> None:
         raise AssertionError("there are no streams yet")
 
+    def _look(self) -> None:
+        if self._successor is not None:
+            self._successor._look()
+        else:
+            super()._look()
+
     def _idle_too_long(self) -> None:
         self.manager.stats.cx_idle_timeout.value += 1
         self._close(0.0)  # there is no last request to wait for
 
     def _duration_reached(self) -> None:
+        if self._successor is not None:
+            self._successor._duration_reached()
+            return
         self.manager.stats.cx_max_duration_reached.value += 1
         self._close(0.0)
 

@@ -62,16 +62,15 @@ class DownstreamConnection(NetworkFilter[HttpManager]):
         self.manager.stats.cx_active.value += 1
         self._attach(connection)
         self._last_end = connection.stream.start
-        self._start_timers(0.0)
+        self._start_timers()
 
     def take_over(self, other: DownstreamConnection) -> None:
         """Go on in place of `other`, which has learnt which codec its client speaks."""
-        for timer in (other._idle_timer, other._duration_timer):
-            if timer is not None:
-                timer.cancel()
         self._attach(other.connection)
         self._last_end = other._last_end
-        self._start_timers(self.worker.loop.time() - other.connection.stream.start)
+        # They go on running: `other` passes on what they tell it.
+        self._idle_timer, other._idle_timer = other._idle_timer, None
+        self._duration_timer, other._duration_timer = other._duration_timer, None
 
     def _attach(self, connection: ServerConnection) -> None:
         self.connection = connection
@@ -79,14 +78,12 @@ class DownstreamConnection(NetworkFilter[HttpManager]):
         if self.manager.config.tracing is not None:
             self.manager.trace(self.worker)
 
-    def _start_timers(self, elapsed: float) -> None:
-        """elapsed: how long the connection exists."""
-        schedule = self.connection.schedule
+    def _start_timers(self) -> None:
         if self.manager.look_after:
-            self._idle_timer = schedule(self.manager.look_after, self._look)
+            self._idle_timer = self.connection.schedule(self.manager.look_after, self._look)
         duration = self.manager.config.max_connection_duration
         if duration:
-            self._duration_timer = schedule(max(duration - elapsed, 0.001), self._duration_reached)
+            self._duration_timer = self.connection.schedule(duration, self._duration_reached)
 
     def on_close(self, connection: Connection) -> None:
         stats = self.manager.stats
@@ -99,6 +96,7 @@ class DownstreamConnection(NetworkFilter[HttpManager]):
         for timer in (self._idle_timer, self._duration_timer, self._drain_timer):
             if timer is not None:
                 timer.cancel()
+        self._idle_timer = self._duration_timer = self._drain_timer = None  # they know us: no cycle is to be left
 
     # A request on its way in.
 
