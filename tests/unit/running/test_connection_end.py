@@ -1,0 +1,108 @@
+"""What is left of an HTTP/1 connection when it is over: nothing, and that without the garbage collector."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import weakref
+from pathlib import Path
+
+import pytest
+
+from meshproxy.config.bootstrap_load import read_source
+from meshproxy.plugin.listener import Socket
+from meshproxy.plugin.stream_info import ConnectionInfo
+from meshproxy.proxy import Proxy, load_configuration, make_logger
+from meshproxy.runtime.connection import ServerConnection
+from meshproxy.runtime.lifecycle import Lifecycle
+from meshproxy.runtime.options import Options
+
+CONFIG = """
+static_resources:
+  listeners:
+  - address: {socket_address: {address: 127.0.0.1, port_value: 0}}
+    filter_chains:
+    - filters:
+      - name: envoy.filters.network.http_connection_manager
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: hcm
+          common_http_protocol_options: {idle_timeout: 30s, max_connection_duration: 60s}
+          request_headers_timeout: 5s
+          delayed_close_timeout: 0s
+          http_filters:
+          - name: envoy.filters.http.router
+            typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}
+          route_config:
+            virtual_hosts:
+            - name: all
+              domains: ["*"]
+              routes: [{match: {prefix: /}, direct_response: {status: 204}}]
+"""
+HEAD = b"GET / HTTP/1.1\r\nhost: a\r\n"
+
+
+class Transport:
+    """Takes everything."""
+
+    def __init__(self) -> None:
+        self.written = b""
+
+    def set_write_buffer_limits(self, high: int) -> None: ...
+
+    def write(self, data: bytes) -> None:
+        self.written += data
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def close(self) -> None: ...
+
+
+async def _live_and_end(directory: Path, pieces: list[bytes]) -> tuple[bytes, object]:
+    """What the client was sent, and the connection if it is still there after its end."""
+    (directory / "config.yaml").write_text(CONFIG)
+    loop = asyncio.get_running_loop()
+    configuration = load_configuration([read_source(directory / "config.yaml")])
+    proxy = Proxy(loop, configuration, Options(), Lifecycle(loop, make_logger("main")))
+    proxy.start({})
+    try:
+        listener = proxy.listeners.active[0]
+        facts = Socket(("127.0.0.1", 2), ("127.0.0.1", 1), ("127.0.0.1", 2), ("127.0.0.1", 1))
+        chain = listener._matcher.find(facts)
+        assert chain is not None
+        connection = ServerConnection(
+            proxy.worker, listener.config, chain.makers, facts, ConnectionInfo(), lambda _: None
+        )
+        transport = Transport()
+        connection.connection_made(transport)
+        for piece in pieces:
+            connection.data_received(piece)
+        connection.connection_lost(None)
+        assert not connection.busy
+        connection.announce_end()  # a drain that has just missed its end
+        left = weakref.ref(connection)
+        del connection
+        await asyncio.sleep(0)  # what was to be done in the next turn
+        return transport.written, left()
+    finally:
+        proxy.close()
+
+
+@pytest.mark.parametrize(
+    ("pieces", "answered"),
+    [
+        pytest.param([], False, id="silent"),
+        pytest.param([HEAD[:20]], False, id="half-a-head"),
+        pytest.param([HEAD + b"\r\n"], True, id="kept-alive"),
+        pytest.param([HEAD + b"connection: close\r\n\r\n"], True, id="closed"),
+    ],
+)
+def test_nothing_is_left(tmp_path: Path, pieces: list[bytes], answered: bool) -> None:
+    gc.disable()
+    try:
+        written, left = asyncio.run(_live_and_end(tmp_path, pieces))
+    finally:
+        gc.enable()
+    assert written.startswith(b"HTTP/1.1 204 No Content\r\n") is answered
+    assert left is None
