@@ -19,7 +19,8 @@ from google.protobuf.descriptor_pb2 import (
 
 STATS = "stats.PluginConfig"
 METADATA_EXCHANGE = "envoy.tcp.metadataexchange.config.MetadataExchange"
-NAMES = frozenset({STATS, METADATA_EXCHANGE})
+ALPN = "istio.envoy.config.filter.http.alpn.v2alpha1.FilterConfig"
+NAMES = frozenset({STATS, METADATA_EXCHANGE, ALPN})
 
 _DURATION = f".{duration_pb2.Duration.DESCRIPTOR.full_name}"
 
@@ -108,9 +109,29 @@ def _metadata_exchange() -> FileDescriptorProto:
     )
 
 
+def _alpn() -> FileDescriptorProto:
+    """istio/proxy source/extensions/filters/http/alpn/config.proto"""
+    of = FieldDescriptorProto
+    package = "istio.envoy.config.filter.http.alpn.v2alpha1"
+    override = DescriptorProto(
+        name="AlpnOverride",
+        field=[
+            _field("upstream_protocol", 1, of.TYPE_ENUM, f".{package}.FilterConfig.Protocol"),
+            _field("alpn_override", 2, of.TYPE_STRING, repeated=True),
+        ],
+    )
+    config = DescriptorProto(
+        name="FilterConfig",
+        nested_type=[override],
+        enum_type=[_enum("Protocol", ("HTTP10", "HTTP11", "HTTP2"))],
+        field=[_field("alpn_override", 1, of.TYPE_MESSAGE, f".{package}.FilterConfig.AlpnOverride", repeated=True)],
+    )
+    return FileDescriptorProto(name="istio/alpn.proto", package=package, syntax="proto3", message_type=[config])
+
+
 @functools.cache
 def declare() -> None:
     """Make the messages known to protobuf."""
     pool = descriptor_pool.Default()
-    for file in (_stats(), _metadata_exchange()):
+    for file in (_stats(), _metadata_exchange(), _alpn()):
         pool.AddSerializedFile(file.SerializeToString())

@@ -181,6 +181,7 @@ class StreamInfo:
     refused in the choice under way; lb_cookies: `Set-Cookie` values by which the client is to be known again.
     lb_override: address of the host that the first attempt goes to, if it isn't unhealthy; else to another one, or with
     lb_override_strict to none.
+    alpn_override: protocols to offer in TLS to the upstream, joined by ",", in place of the configured ones; "": those.
     lb_metadata: what hosts must have in their metadata (`metadata_match`, subsets), None for nothing.
     hosts_attempted, host_names_attempted, connection_ids_attempted: one entry for each try, in order.
     """
@@ -250,6 +251,7 @@ class StreamInfo:
     lb_cookies: tuple[str, ...] = ()
     lb_override: str = ""
     lb_override_strict: bool = False
+    alpn_override: str = ""
     attempt_count: int = 0
     hosts_attempted: tuple[str, ...] = ()
     host_names_attempted: tuple[str, ...] = ()

@@ -215,10 +215,12 @@ class Cluster(ABC):
         *,
         priority: str = "DEFAULT",
         protocol: str = "",
+        alpn: str = "",
     ) -> HttpUpstream:
         """Send a request head. What goes wrong is told to `sink`, possibly before this returns.
 
         protocol: of the client's request ("HTTP/2"), for clusters that speak to hosts as the client does.
+        alpn: see `StreamInfo.alpn_override`.
         """
 
     @abstractmethod

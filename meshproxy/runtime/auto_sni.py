@@ -1,4 +1,5 @@
-"""The server name that a request asks a host for (Envoy: `auto_sni`, `auto_san_validation`).
+"""What a request makes of the TLS of its connection: the server name (Envoy: `auto_sni`, `auto_san_validation`), and
+the protocols that are offered.
 
 Connections for different names can't be shared, so it is part of what a connection pool is found by.
 """
@@ -13,10 +14,14 @@ from meshproxy.model.cluster import AutoSni
 
 
 class ServerName(NamedTuple):
-    """sni: to send; san: what the certificate must be for. "": as configured."""
+    """sni: to send; san: what the certificate must be for; alpn: protocols to offer, joined by ",".
+
+    "": as configured.
+    """
 
     sni: str = ""
     san: str = ""
+    alpn: str = ""
 
 
 NO_NAME = ServerName()

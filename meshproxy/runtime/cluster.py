@@ -210,12 +210,17 @@ class ActiveCluster(Cluster):
         *,
         priority: str = "DEFAULT",
         protocol: str = "",
+        alpn: str = "",
     ) -> HttpUpstream:
         assert isinstance(host, Host)
+        if alpn and self.tls is None:
+            alpn = ""
         pool: HttpPool | None = host.pool
-        if pool is not None and priority == "DEFAULT":
+        if pool is not None and priority == "DEFAULT" and not alpn:
             return pool.request(request, end, sink)
         name = NO_NAME if self._auto_sni is None else server_name(self._auto_sni, request)
+        if alpn:
+            name = name._replace(alpn=alpn)
         make = self._make_pool
         if make is None:
             make = Http2Pool if protocol == "HTTP/2" else Http1Pool
@@ -227,7 +232,7 @@ class ActiveCluster(Cluster):
                 upstream = pool.request(request, end, sink)
                 pool.drain(partial(self._late_pool_drained, (host, priority, name, make)))
                 return upstream
-            if priority == "DEFAULT" and self._auto_sni is None and self._make_pool is not None:
+            if priority == "DEFAULT" and name is NO_NAME and self._make_pool is not None and self._auto_sni is None:
                 host.pool = pool  # the only one for nearly all requests, found without a look-up
         return pool.request(request, end, sink)
 

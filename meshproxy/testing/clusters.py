@@ -161,6 +161,7 @@ class ScriptedCluster(Cluster):
         *,
         priority: str = "DEFAULT",
         protocol: str = "",
+        alpn: str = "",
     ) -> HttpUpstream:
         copy = RequestHeaders(request.method, request.path, request.authority, request.scheme, request.items())
         received = Received(copy, complete=end)

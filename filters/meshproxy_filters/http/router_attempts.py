@@ -75,7 +75,13 @@ class Attempts(Again):
             upstream: HttpUpstream = ConnectTunnel(cluster, host, sink)
         else:
             upstream = cluster.request(
-                host, stream.request, end, sink, priority=action.priority, protocol=stream.protocol
+                host,
+                stream.request,
+                end,
+                sink,
+                priority=action.priority,
+                protocol=stream.protocol,
+                alpn=stream.alpn_override,
             )
         if self._host is None or stream.done:
             return  # it failed before `request` returned

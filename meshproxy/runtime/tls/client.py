@@ -81,7 +81,7 @@ class ClusterTls:
         own_name = name if config.auto_sni_san_validation else ""
         app = protocol()
         handshake = _Handshake(loop, self._stats, generation, app, (own_name, asked.san))
-        context = generation.context_for(getattr(app, "alpn_fallback", ""))
+        context = generation.context_for(getattr(app, "alpn_fallback", ""), asked.alpn)
         transport = TlsTransport(loop, context, app, handshake, server_side=False, server_hostname=name or None)
         await loop.create_connection(lambda: transport, sock=sock)
         try:

@@ -185,21 +185,23 @@ class ClientContext(Generation):
         self._mode = ssl.CERT_REQUIRED if verifies else ssl.CERT_NONE
         self._contexts = {"": self._make("")}
 
-    def context_for(self, fallback: str) -> ssl.SSLContext:
-        """fallback: the protocols to offer, joined by ",", when the configuration names none; "" for none at all."""
-        if self.common.alpn:
-            fallback = ""
-        found = self._contexts.get(fallback)
+    def context_for(self, fallback: str, override: str = "") -> ssl.SSLContext:
+        """The context that offers `override`, else what is configured, else `fallback`.
+
+        Both are protocols joined by ","; "" for none.
+        """
+        offered = override or ("" if self.common.alpn else fallback)
+        found = self._contexts.get(offered)
         if found is None:
-            found = self._contexts[fallback] = self._make(fallback)
+            found = self._contexts[offered] = self._make(offered)
         return found
 
-    def _make(self, fallback: str) -> ssl.SSLContext:
+    def _make(self, offered: str) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         self._configure(context, self._mode)
-        if fallback:
-            context.set_alpn_protocols(fallback.split(","))
+        if offered:
+            context.set_alpn_protocols(offered.split(","))
         for certificate in self.certificates:
             certificate.load_into(context)
         return context
