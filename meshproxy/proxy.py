@@ -14,21 +14,16 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
-import time
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from meshproxy.config.filters import factory_context
 from meshproxy.model.discovery import ConfigSource
-from meshproxy.model.snapshot import StatsConfig
 from meshproxy.plugin.context import Logger
 from meshproxy.runtime.access_log_files import AccessLogFiles
-from meshproxy.runtime.admin.message import AdminSite
 from meshproxy.runtime.admin.program import Program
-from meshproxy.runtime.admin.server import AdminServer, host_of
+from meshproxy.runtime.admin.start import make_program, start_admin
 from meshproxy.runtime.bind import BindError, open_listeners
 from meshproxy.runtime.clusters import Clusters
 from meshproxy.runtime.configuration import (
@@ -74,7 +69,6 @@ ANNOUNCE_TAKEOVER = 2.0
 
 if TYPE_CHECKING:
     from meshproxy.runtime.supervisor import Supervisor
-    from meshproxy.telemetry.tags import TagProducer
 
 
 class Proxy:
@@ -150,75 +144,6 @@ def make_worker(
     )
 
 
-def make_program(configuration: Configuration, options: Options, fleet: WorkerFleet) -> Program:
-    """What the admin interface shows and does."""
-    return Program(
-        options=options,
-        snapshot=configuration.snapshot,
-        message=configuration.loaded.message,
-        fleet=fleet,
-        loggers=PROGRAM_LOG,
-        started=time.time(),
-        wall=time.time,
-        rng=configuration.rng,
-        registry_names=configuration.context.registry.names,
-    )
-
-
-def start_admin(
-    loop: asyncio.AbstractEventLoop,
-    configuration: Configuration,
-    options: Options,
-    stats: StatsStore,
-    program: Program,
-) -> AdminServer | None:
-    """Start the admin interface, if the configuration has one. Raises BindError."""
-    admin = configuration.snapshot.admin
-    if admin.address is None:
-        return None
-    server = AdminServer(
-        make_worker(loop, configuration, options, stats, "main_thread"),
-        admin.address,
-        partial(make_site, configuration, options, program),
-        factory_context("admin", stats.scope(""), configuration.context),
-        admin.access_logs,
-        host_of(admin.address),
-    )
-    try:
-        sock = server.open()
-    except OSError as error:
-        raise BindError("admin", admin.address.text, error) from None
-    server.start(sock)
-    if options.admin_address_path:
-        Path(options.admin_address_path).write_text(server.address.text)
-    return server
-
-
-def make_site(configuration: Configuration, options: Options, program: Program) -> AdminSite:
-    """The pages of the admin interface; imported when somebody first asks for one."""
-    from meshproxy.runtime.admin.pages import Site
-
-    return Site(program, partial(tag_producer, configuration.snapshot.stats, options))
-
-
-def tag_producer(config: StatsConfig, options: Options) -> TagProducer:
-    """How names of statistics are taken apart: the configuration's tags, the command line's, and Envoy's own."""
-    from meshproxy.telemetry.tags import TagExtractor, TagProducer, custom_extractor, default_extractors
-
-    extractors: list[TagExtractor] = []
-    fixed = [*options.stats_tags]
-    for tag in config.tags:
-        if tag.fixed_value is not None:
-            fixed.append((tag.name, tag.fixed_value))
-        elif tag.regex is not None:
-            extractors.append(custom_extractor(tag.name, tag.regex))
-        else:
-            extractors += default_extractors(tag.name)
-    if config.use_all_default_tags:
-        extractors += default_extractors()
-    return TagProducer(extractors, tuple(fixed))
-
-
 async def serve(configuration: Configuration, options: Options, load: Load | None = None) -> int:
     """Run as one process until told to end. Returns how many connections were cut.
 
@@ -235,7 +160,13 @@ async def serve(configuration: Configuration, options: Options, load: Load | Non
     server_stats = ServerStats(
         configuration.stats, configuration.snapshot, 1, version(), program.visible_state, program.current
     )
-    admin = start_admin(loop, configuration, options, configuration.stats, program)
+    admin = start_admin(
+        partial(make_worker, loop, configuration, options, configuration.stats, "main_thread"),
+        configuration,
+        options,
+        configuration.stats,
+        program,
+    )
     lifecycle.watch_signals(lambda: proxy.control.perform("reopen_logs"))
     target = LocalTarget(proxy.worker.clusters, proxy.listeners, proxy.tls, options)
     host = make_host(configuration, proxy.worker, busy=True)
@@ -410,7 +341,13 @@ def serve_fleet(configuration: Configuration, options: Options, load: Load | Non
         program.current,
         supervisor.pids,
     )
-    admin = start_admin(loop, configuration, options, stats, program)
+    admin = start_admin(
+        partial(make_worker, loop, configuration, options, stats, "main_thread"),
+        configuration,
+        options,
+        stats,
+        program,
+    )
     lifecycle.watch_signals(lambda: loop.create_task(supervisor.ask("reopen_logs")))
     if loop.run_until_complete(lifecycle.unless_ending(prepare(discovery, program))):
         target.supervisor = supervisor
