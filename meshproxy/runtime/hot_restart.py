@@ -229,7 +229,11 @@ class Succession:
     def close(self) -> None:
         if self._listening is not None:
             self._loop.remove_reader(self._listening.fileno())
+            name = self._listening.getsockname()
             self._listening.close()
+            if isinstance(name, str) and name:  # a path; abstract names are bytes, and go by themselves
+                with contextlib.suppress(OSError):
+                    os.unlink(name)
             self._listening = None
         for sock in tuple(self._successors):
             self._forget(sock)

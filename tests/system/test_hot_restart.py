@@ -147,6 +147,27 @@ async def test_a_successor_that_cant_start_changes_nothing(tmp_path: Path) -> No
         assert await old.exit_code(10) == 0
 
 
+async def test_a_socket_that_is_a_file_goes_with_its_process(tmp_path: Path) -> None:
+    port, admin = free_ports(2)
+    process, output = await spawn(tmp_path, bootstrap(port, admin, 1), "--socket-path", str(tmp_path / "restart"))
+    program = Program(process, port, admin, output)
+    try:
+        await program.ready()
+        found = tmp_path / "restart_meshproxy_0_0"
+        for _ in range(50):
+            if found.exists():
+                break
+            await asyncio.sleep(0.1)
+        assert found.stat().st_mode & 0o777 == 0o600
+        process.send_signal(signal.SIGTERM)
+        assert await program.exit_code() == 0
+        assert not found.exists()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
 async def test_without_an_old_one_there_is_nothing_to_take_over(tmp_path: Path) -> None:
     port, admin = free_ports(2)
     config = bootstrap(port, admin, 1)

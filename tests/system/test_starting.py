@@ -147,10 +147,10 @@ async def test_flags_from_the_environment(tmp_path: Path) -> None:
 
 
 async def test_the_log_as_json_and_flags_without_effect(tmp_path: Path) -> None:
-    flags = ("--log-format", "json", "--log-path", str(tmp_path / "log"), "--socket-path", "x", "--restart-epoch", "0")
+    flags = ("--log-format", "json", "--log-path", str(tmp_path / "log"), "--enable-core-dump", "--restart-epoch", "0")
     async with Upstream() as upstream, running(tmp_path, upstream.port, *flags) as program:
         lines = (tmp_path / "log").read_text().splitlines()
-        assert len([line for line in lines if '"flags": "--socket-path"' in line]) == 1
+        assert len([line for line in lines if '"flags": "--enable-core-dump"' in line]) == 1
         assert any('"event": "serving"' in line for line in lines)
         assert program.output() == ""
 
