@@ -37,7 +37,7 @@ FAILED_TESTS = 1
 FEW = 12
 """More failures than these are no accident, and aren't run again."""
 
-LIMIT = 420
+LIMIT = 900
 """Seconds after which a command is ended: it hangs."""
 
 
