@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from meshproxy.config.addresses import compile_socket_address
 from meshproxy.config.context import CompileContext
 from meshproxy.config.discovery import compile_config_source
-from meshproxy.config.dns import compile_dns
+from meshproxy.config.dns import DNS_CLUSTER, compile_dns, compile_dns_cluster
 from meshproxy.config.endpoints import Assignment, compile_assignment
 from meshproxy.config.health_checks import compile_health_check
 from meshproxy.config.load_balancing import compile_load_balancing
@@ -18,6 +18,7 @@ from meshproxy.config.upstream_http import compile_upstream_http
 from meshproxy.model.cluster import (
     CircuitBreakerThresholds,
     ClusterConfig,
+    DnsOptions,
     OriginalDstOptions,
     UpstreamBind,
 )
@@ -43,7 +44,8 @@ def compile_clusters(views: Sequence[ConfigView], context: CompileContext) -> di
 
 def compile_cluster(view: ConfigView, context: CompileContext) -> ClusterConfig:
     """One cluster. Raises ConfigError."""
-    kind = _compile_type(view)
+    extension = _compile_extension(view)
+    kind = extension[0] if extension is not None else _compile_type(view)
     balancing = compile_load_balancing(view, context)
     if (kind == "ORIGINAL_DST") != (balancing.policy == "CLUSTER_PROVIDED"):
         view.fail(f"cluster: LB policy {balancing.policy} is not valid for cluster type {kind}", "lb_policy")
@@ -61,7 +63,7 @@ def compile_cluster(view: ConfigView, context: CompileContext) -> ClusterConfig:
         lb=balancing.options,
         subsets=balancing.subsets,
         eds=_compile_eds(view, kind, context),
-        dns=compile_dns(view),
+        dns=extension[1] if extension is not None else compile_dns(view),
         original_dst=_compile_original_dst(view),
         thresholds=_compile_thresholds(view, "DEFAULT", context),
         thresholds_high=_compile_thresholds(view, "HIGH", context),
@@ -86,9 +88,19 @@ def compile_cluster(view: ConfigView, context: CompileContext) -> ClusterConfig:
     )
 
 
+def _compile_extension(view: ConfigView) -> tuple[str, DnsOptions] | None:
+    """Type and DNS options of a cluster whose type is an extension; None for one that has `type`."""
+    if view.which("cluster_discovery_type") != "cluster_type":
+        return None
+    extension = view.required("cluster_type")
+    extension.text("name")  # a label; the type is found by that of its configuration, as in Envoy
+    typed = extension.any("typed_config")
+    if typed is None or typed.view is None or typed.full_name != DNS_CLUSTER:
+        extension.fail(f"the only clusters of an extension type are {DNS_CLUSTER}", "typed_config")
+    return compile_dns_cluster(typed.view)
+
+
 def _compile_type(view: ConfigView) -> str:
-    if view.which("cluster_discovery_type") == "cluster_type":
-        view.fail("clusters of an extension type aren't supported by meshproxy", "cluster_type")
     kind = view.enum("type")
     if kind not in _TYPES:
         view.fail(f"clusters of type {kind} aren't supported by meshproxy yet", "type")

@@ -1,5 +1,5 @@
 """How the clusters of type STRICT_DNS and LOGICAL_DNS resolve names (envoy.config.cluster.v3.Cluster,
-envoy.extensions.network.dns_resolver)."""
+envoy.extensions.network.dns_resolver), and the newer way to write them down (envoy.extensions.clusters.dns)."""
 
 from __future__ import annotations
 
@@ -8,13 +8,26 @@ from meshproxy.errors import ConfigError
 from meshproxy.model.cluster import DnsOptions, DnsResolverOptions
 from meshproxy.plugin.view import ConfigView
 
+DNS_CLUSTER = "envoy.extensions.clusters.dns.v3.DnsCluster"
 _CARES = "envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig"
 _GETADDRINFO = "envoy.extensions.network.dns_resolver.getaddrinfo.v3.GetAddrInfoDnsResolverConfig"
 
 
 def compile_dns(view: ConfigView) -> DnsOptions:
     """The DNS options of a `Cluster`. Raises ConfigError."""
+    return _compile_options(view, view.view("dns_resolution_config"))
+
+
+def compile_dns_cluster(view: ConfigView) -> tuple[str, DnsOptions]:
+    """The type of `Cluster` that a `DnsCluster` is, and its options. Raises ConfigError."""
+    kind = "LOGICAL_DNS" if view.boolean("all_addresses_in_single_endpoint") else "STRICT_DNS"
+    return kind, _compile_options(view, None)
+
+
+def _compile_options(view: ConfigView, older_resolver: ConfigView | None) -> DnsOptions:
+    """The fields that `Cluster` and `DnsCluster` have in common."""
     refresh = view.seconds("dns_refresh_rate", 5.0)
+    family = view.enum("dns_lookup_family")
     failure = view.view("dns_failure_refresh_rate")
     base = maximum = None
     if failure is not None:
@@ -27,18 +40,17 @@ def compile_dns(view: ConfigView) -> DnsOptions:
     return DnsOptions(
         refresh_rate=refresh,
         respect_ttl=view.boolean("respect_dns_ttl"),
-        lookup_family=view.enum("dns_lookup_family"),
+        lookup_family="AUTO" if family == "UNSPECIFIED" else family,
         jitter=view.seconds("dns_jitter", 0.0),
         failure_base=base,
         failure_max=maximum,
-        resolver=_compile_resolver(view),
+        resolver=_compile_resolver(view, older_resolver),
     )
 
 
-def _compile_resolver(view: ConfigView) -> DnsResolverOptions:
+def _compile_resolver(view: ConfigView, older: ConfigView | None) -> DnsResolverOptions:
     """The newer field wins over the older one, as in Envoy."""
     extension = view.view("typed_dns_resolver_config")
-    older = view.view("dns_resolution_config")
     if extension is None:
         return _compile_servers(older) if older is not None else DnsResolverOptions()
     if older is not None:

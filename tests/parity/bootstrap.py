@@ -216,7 +216,10 @@ def _clusters(case: Case, names: Names) -> list[dict[str, Any]]:
                 "endpoints": [{"lb_endpoints": [{"endpoint": {"address": {"socket_address": address}}}]}],
             },
         }
-        found.append(merge(cluster, names.load(case.cluster) if key == "up" else None))
+        merged = merge(cluster, names.load(case.cluster) if key == "up" else None)
+        if "cluster_type" in merged:
+            del merged["type"]  # the two exclude each other
+        found.append(merged)
     return found + (names.load(case.clusters) or [])
 
 

@@ -15,6 +15,18 @@ load_assignment:
   endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: localhost, port_value: $up_port}}}}]}]
 """
 
+DNS_EXTENSION = """
+cluster_type:
+  name: envoy.clusters.dns
+  typed_config:
+    "@type": type.googleapis.com/envoy.extensions.clusters.dns.v3.DnsCluster
+    dns_lookup_family: V4_ONLY
+    all_addresses_in_single_endpoint: %s
+load_assignment:
+  cluster_name: $up
+  endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: localhost, port_value: $up_port}}}}]}]
+"""
+
 
 def endpoint(port: str, more: str = "") -> str:
     return f"{{endpoint: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {port}}}}}}}{more}}}"
@@ -53,6 +65,8 @@ def alternating(name: str, policy: str) -> Case:
 CASES = [
     Case("cluster-strict-dns", get(), cluster=DNS % "STRICT_DNS", shows="200 OK"),
     Case("cluster-logical-dns", get(), cluster=DNS % "LOGICAL_DNS", shows="200 OK"),
+    Case("cluster-dns-extension-strict", get(), cluster=DNS_EXTENSION % "false", shows="200 OK"),
+    Case("cluster-dns-extension-logical", get(), cluster=DNS_EXTENSION % "true", shows="200 OK"),
     Case(
         "cluster-strict-dns-host-rewrite",
         get(),
