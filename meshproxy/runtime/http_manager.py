@@ -37,7 +37,7 @@ class HttpManager:
         self.rng: random.Random = context.rng
         self.stats = HttpStats(context.stats, config.stat_prefix)
         context.stats.before_read(self.stats.fold)
-        self._stats_scope = context.stats
+        self._all_stats = context.stats
         self._route_scope: StatsScope | None = None
         self.edge = RequestEdge(config, context.node, node_ip())
         self.client_certificate = client_certificate_header(
@@ -62,7 +62,7 @@ class HttpManager:
 
     def use_routes(self, table: RouteTable) -> None:
         """Take over a route table for the requests that come from now on."""
-        before, self._route_scope = self._route_scope, self._stats_scope.scope("")
+        before, self._route_scope = self._route_scope, self._all_stats.scope("")
         scope = self._route_scope
         self.edge.use_routes(table)
         self.routes = RouteIndex(table)
