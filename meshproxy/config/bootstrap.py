@@ -12,6 +12,7 @@ from typing import Any
 from meshproxy.config.access_logs import compile_access_logs
 from meshproxy.config.addresses import compile_address
 from meshproxy.config.api_source import compile_ads_source
+from meshproxy.config.cluster_manager import compile_cluster_manager
 from meshproxy.config.clusters import compile_clusters
 from meshproxy.config.context import CompileContext
 from meshproxy.config.discovery import compile_config_source
@@ -49,6 +50,7 @@ def _compile(view: ConfigView, context: CompileContext) -> Snapshot:
     static = view.view("static_resources")
     cluster_views = static.views("clusters") if static is not None else []
     context.cluster_names.update(cluster.text("name") for cluster in cluster_views)
+    context.cluster_manager = compile_cluster_manager(view.view("cluster_manager"), context.cluster_names, context)
     dynamic = _compile_dynamic(view.view("dynamic_resources"), context)
     if static is not None:
         context.secrets = compile_static_secrets(static.views("secrets"), context)
@@ -68,6 +70,7 @@ def _compile(view: ConfigView, context: CompileContext) -> Snapshot:
         runtime=context.runtime,
         flags_path=view.text("flags_path"),
         dynamic=dynamic,
+        cluster_manager=context.cluster_manager,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from meshproxy.config.addresses import compile_socket_address
+from meshproxy.config.cluster_manager import compile_upstream_bind
 from meshproxy.config.context import CompileContext
 from meshproxy.config.discovery import compile_config_source
 from meshproxy.config.dns import DNS_CLUSTER, compile_dns, compile_dns_cluster
@@ -20,7 +20,6 @@ from meshproxy.model.cluster import (
     ClusterConfig,
     DnsOptions,
     OriginalDstOptions,
-    UpstreamBind,
 )
 from meshproxy.model.discovery import EndpointDiscovery
 from meshproxy.plugin.view import ConfigView
@@ -75,7 +74,7 @@ def compile_cluster(view: ConfigView, context: CompileContext) -> ClusterConfig:
         max_stream_duration=http.common.max_stream_duration,
         max_requests_per_connection=http.common.max_requests_per_connection or older_limit,
         per_connection_buffer_limit=view.integer("per_connection_buffer_limit_bytes", _MEBIBYTE),
-        bind=_compile_bind(view.view("upstream_bind_config")),
+        bind=compile_upstream_bind(view.view("upstream_bind_config")) or context.cluster_manager.bind,
         tcp_keepalive=_compile_keepalive(view.view("upstream_connection_options")),
         outlier=compile_outlier_detection(view.view("outlier_detection")),
         health_check=compile_health_check(
@@ -179,21 +178,6 @@ def _compile_threshold(view: ConfigView) -> CircuitBreakerThresholds:
         retry_budget_percent=(percent.number("value") if percent is not None else 20.0) if budget else None,
         retry_budget_min_concurrency=budget.integer("min_retry_concurrency", 3) if budget else 3,
     )
-
-
-def _compile_bind(view: ConfigView | None) -> UpstreamBind | None:
-    if view is None:
-        return None
-    sources = [source] if (source := view.view("source_address")) is not None else []
-    sources += [entry.required("address") for entry in view.views("extra_source_addresses")]
-    sources += view.views("additional_source_addresses")
-    found: dict[bool, tuple[str, int]] = {}
-    for source in sources:
-        address = compile_socket_address(source)
-        if address.is_v6 in found:
-            source.fail("only one source address of each family is supported by meshproxy")
-        found[address.is_v6] = (address.ip, address.port)
-    return UpstreamBind(ipv4=found.get(False), ipv6=found.get(True)) if found else None
 
 
 def _compile_keepalive(view: ConfigView | None) -> tuple[int, int, int] | None:

@@ -19,7 +19,7 @@ from meshproxy.clock import Clock
 from meshproxy.errors import Problem
 from meshproxy.model.listener import LineFormatter, TransportSocket
 from meshproxy.model.route import ValueFormatter
-from meshproxy.model.snapshot import Node, StatsConfig
+from meshproxy.model.snapshot import ClusterManagerConfig, Node, StatsConfig
 from meshproxy.plugin.context import Logger
 from meshproxy.plugin.registry import FilterRegistry
 from meshproxy.plugin.stats import StatsScope
@@ -61,8 +61,8 @@ class CompileContext:
     configure_stats: called with the bootstrap's `stats_config` before the first statistic is made.
     log_files: each file that an access log goes to, and the problem that it is if it can't be opened.
     has_ads: whether the bootstrap has `ads_config`.
-    node, runtime, cluster_names, secrets (name -> `config.tls_secrets.Secret`): found in the bootstrap itself, before
-        anything that needs them is compiled. cluster_names goes on being kept up to date as clusters come and go.
+    node, runtime, cluster_manager, cluster_names, secrets (name -> `config.tls_secrets.Secret`): found in the bootstrap
+        itself, before anything that needs them is compiled. cluster_names is kept up to date as clusters come and go.
     """
 
     registry: FilterRegistry
@@ -76,6 +76,7 @@ class CompileContext:
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
     node: Node = field(default_factory=Node)
     runtime: Mapping[str, Any] = field(default_factory=dict)
+    cluster_manager: ClusterManagerConfig = field(default_factory=ClusterManagerConfig)
     cluster_names: set[str] = field(default_factory=set)
     has_ads: bool = False
     secrets: Mapping[str, Any] = field(default_factory=dict)

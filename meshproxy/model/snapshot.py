@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from meshproxy.address import PipeAddress, SocketAddress
-from meshproxy.model.cluster import ClusterConfig
+from meshproxy.model.cluster import ClusterConfig, UpstreamBind
 from meshproxy.model.discovery import ConfigSource
 from meshproxy.model.listener import AccessLog, Listener
 
@@ -60,6 +60,20 @@ class StatsConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class ClusterManagerConfig:
+    """`cluster_manager`: what holds for all clusters.
+
+    local_cluster_name: the cluster that this proxy is a member of, for routing by zone; "" for none.
+    outlier_event_log_path: where ejections are logged, a JSON line each; "" for nowhere.
+    bind: the source address of clusters that have no `upstream_bind_config` of their own.
+    """
+
+    local_cluster_name: str = ""
+    outlier_event_log_path: str = ""
+    bind: UpstreamBind | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class DynamicConfig:
     """`dynamic_resources`: where listeners and clusters come from, beside those of the bootstrap; None: from nowhere.
 
@@ -83,4 +97,5 @@ class Snapshot:
     runtime: Mapping[str, Any] = field(default_factory=dict)
     flags_path: str = ""
     dynamic: DynamicConfig = DynamicConfig()
+    cluster_manager: ClusterManagerConfig = ClusterManagerConfig()
     source: Any = None

@@ -71,6 +71,9 @@ IGNORABLE: Final[dict[str, dict[str, str]]] = {
         "enable_dispatcher_stats": "statistics of Envoy's event loop",
         "memory_allocator_manager": "tunes Envoy's memory allocator",
     },
+    "envoy.config.bootstrap.v3.ClusterManager": {
+        "enable_deferred_cluster_creation": "saves Envoy memory; what is served is the same",
+    },
     "envoy.config.core.v3.Http2ProtocolOptions": {
         "use_oghttp2_codec": "chooses between two codecs of Envoy",
         "max_metadata_size": "matters to METADATA frames alone, and `allow_metadata` is refused",

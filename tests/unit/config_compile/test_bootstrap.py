@@ -307,3 +307,24 @@ def test_a_transport_socket_that_nobody_compiles_is_named() -> None:
         ConfigError, match=r"envoy\.yaml:6:.*transport socket 'envoy\.extensions\.transport_sockets\.tls"
     ):
         compile_text(text, make_context(transport_sockets={}))
+
+
+def test_a_cluster_without_a_source_address_has_that_of_the_cluster_manager() -> None:
+    snapshot = compile_text(
+        """
+        cluster_manager:
+          local_cluster_name: a
+          outlier_detection: {event_log_path: /dev/null}
+          upstream_bind_config: {source_address: {address: 127.0.0.2, port_value: 0}}
+        static_resources:
+          clusters:
+          - {name: a}
+          - {name: b, upstream_bind_config: {source_address: {address: 127.0.0.3, port_value: 0}}}
+        """
+    )
+    assert snapshot.cluster_manager.local_cluster_name == "a"
+    assert snapshot.cluster_manager.outlier_event_log_path == "/dev/null"
+    assert [cluster.bind and cluster.bind.ipv4 for cluster in snapshot.clusters.values()] == [
+        ("127.0.0.2", 0),
+        ("127.0.0.3", 0),
+    ]

@@ -1,0 +1,54 @@
+"""What holds for all clusters (envoy.config.bootstrap.v3.ClusterManager), and what a cluster may say itself instead."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from meshproxy.config.addresses import compile_socket_address
+from meshproxy.config.context import CompileContext
+from meshproxy.model.cluster import UpstreamBind
+from meshproxy.model.snapshot import ClusterManagerConfig
+from meshproxy.plugin.view import ConfigView
+
+
+def compile_cluster_manager(
+    view: ConfigView | None, cluster_names: Collection[str], context: CompileContext
+) -> ClusterManagerConfig:
+    """`cluster_manager`. cluster_names: of the static clusters. Problems are noted in the context."""
+    if view is None:
+        return ClusterManagerConfig()
+    config = ClusterManagerConfig()
+    with view.collect(context.problems):
+        local = view.text("local_cluster_name")
+        if local and local not in cluster_names:
+            context.problems.append(view.error(f"local cluster '{local}' must be defined", "local_cluster_name"))
+        outlier = view.view("outlier_detection")
+        config = ClusterManagerConfig(
+            local_cluster_name=local,
+            outlier_event_log_path=_event_log(outlier, context) if outlier is not None else "",
+            bind=compile_upstream_bind(view.view("upstream_bind_config")),
+        )
+    return config
+
+
+def _event_log(view: ConfigView, context: CompileContext) -> str:
+    path = view.text("event_log_path")
+    if path:
+        context.log_files.setdefault(path, view.error(f"unable to open file '{path}'", "event_log_path"))
+    return path
+
+
+def compile_upstream_bind(view: ConfigView | None) -> UpstreamBind | None:
+    """The source addresses of upstream connections; None for those that the kernel picks. Raises ConfigError."""
+    if view is None:
+        return None
+    sources = [source] if (source := view.view("source_address")) is not None else []
+    sources += [entry.required("address") for entry in view.views("extra_source_addresses")]
+    sources += view.views("additional_source_addresses")
+    found: dict[bool, tuple[str, int]] = {}
+    for source in sources:
+        address = compile_socket_address(source)
+        if address.is_v6 in found:
+            source.fail("only one source address of each family is supported by meshproxy")
+        found[address.is_v6] = (address.ip, address.port)
+    return UpstreamBind(ipv4=found.get(False), ipv6=found.get(True)) if found else None
