@@ -31,6 +31,7 @@ class Act(enum.Enum):
     RESET = "close with RST"
     WAIT_EOF = "wait until the peer has closed"
     WAIT_REQUEST = "wait until the request is complete (only of use where the answer starts at its head)"
+    WAIT_UPSTREAM = "wait until an upstream has a request (a client's)"
     RAW = "read what follows as opaque bytes"
     ECHO = "send back whatever comes, until the peer closes"
     STOP_READING = "read nothing more"
@@ -107,6 +108,9 @@ def admin(path: str, method: str = "GET", **options: object) -> Client:
     return Client((request,), to="admin_port", timing=False, **options)  # type: ignore[arg-type]
 
 
+LEFT = ((r"(x-envoy-expected-rq-timeout-ms): (?!3000\b|15000\b)\d{4,5}\b", r"\1: <what is left>"),)
+"""Masks what a later attempt is told: what is left of the time of the whole request, 15 s or a case's own 3 s."""
+
 OK = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 
 
@@ -171,7 +175,7 @@ class Case:
     alone: needs a process of its own. refused: both programs must refuse the configuration.
     flat_upstream: compare the requests, whatever connections they came on and in whatever order.
     merge_upstreams: don't tell the upstreams from one another, because chance chooses among them.
-    upstream_end: compare how the upstreams' connections stood at the end. exact_end: tell RST from FIN.
+    upstream_end: compare how the upstreams' connections stood at the end. exact_end: tell RST from FIN, on both sides.
     stats: a regular expression; the statistics with such names are compared.
     masks: further (pattern, replacement) for what differs from run to run.
     """

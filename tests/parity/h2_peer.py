@@ -114,6 +114,7 @@ class H2Peer:
         self._encoder = hpack.Encoder()
         self._decoder = hpack.Decoder()
         self._block = b""
+        self._out = bytearray()
         self._first = first
         self.pump = asyncio.create_task(self._pump())
 
@@ -185,8 +186,15 @@ class H2Peer:
             self._on_request(self, stream)
 
     def _frame(self, kind: int, payload: bytes = b"", flags: int = 0, stream: int = 0) -> None:
-        if not self.writer.is_closing():
-            self.writer.write(struct.pack(">L", len(payload))[1:] + struct.pack(">BBL", kind, flags, stream) + payload)
+        if not self._out:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._out += struct.pack(">L", len(payload))[1:] + struct.pack(">BBL", kind, flags, stream) + payload
+
+    def _flush(self) -> None:
+        """What a script says without a pause leaves in one piece: how much of it was read must not be chance."""
+        out, self._out = self._out, bytearray()
+        if out and not self.writer.is_closing():
+            self.writer.write(out)
 
     async def until(self, true: Callable[[], bool], seconds: float = 10.0) -> bool:
         with contextlib.suppress(TimeoutError):
@@ -223,11 +231,13 @@ class H2Peer:
             case Act.STOP_READING:
                 self.credit = False
             case Act.CLOSE:
+                self._flush()
                 self.left = True
                 self.writer.close()
             case float() | int():
                 await asyncio.sleep(op)
             case bytes():
+                self._flush()
                 self.writer.write(op)
             case _:
                 raise TypeError(f"not an operation of an HTTP/2 upstream: {op!r}")

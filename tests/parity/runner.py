@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from . import bootstrap
 from .bootstrap import Names
-from .case import Case, Client, Signal, WaitExit
+from .case import Act, Case, Client, Signal, WaitExit
 from .h2_wire import show_frames
 from .ports import PortBlock
 from .subject import Refused, StartFailed, Subject
@@ -85,6 +85,8 @@ class Placed:
         for op in client.ops:
             if isinstance(op, Signal):
                 subject.signal(op.name)
+            elif op is Act.WAIT_UPSTREAM:
+                await self._until_an_upstream_is_asked()
             elif isinstance(op, WaitExit):
                 lines.append(f"exit code {await subject.wait(op.seconds)}")
             else:
@@ -93,8 +95,7 @@ class Placed:
             await self._until_quiet(peer, client.quiet)
         ended = loop.time()
         how = "we closed" if peer.left else peer.end or "open"
-        if how == "rst" and not self.case.exact_end:
-            how = "fin"
+        how = self._told(how)
         peer.pump.cancel()
         await asyncio.gather(peer.pump, return_exceptions=True)
         writer.close()
@@ -105,6 +106,15 @@ class Placed:
                 self.transcript.timings[f"{name} first byte"] = first - began
             if peer.end:
                 self.transcript.timings[f"{name} end after last byte"] = ended - (last or began)
+
+    async def _until_an_upstream_is_asked(self) -> None:
+        async with asyncio.timeout(10):
+            while not any(seen.reader.messages for each in self.recorders.values() for seen in each.seen):
+                await asyncio.sleep(0.005)
+
+    def _told(self, end: str) -> str:
+        """Whether a close is an RST depends on what was on its way just then: that is told only where asked for."""
+        return "fin" if end == "rst" and not self.case.exact_end else end
 
     async def _until_quiet(self, peer: Peer, quiet: float) -> None:
         while not peer.end:
@@ -149,7 +159,7 @@ class Placed:
                     "connection",
                     *("  " + normalise(line) for line in show_wire(seen.reader, recorder.script.view)),
                 ]
-                connections.append([*lines, f"  end: {end}"] if self.case.upstream_end else lines)
+                connections.append([*lines, f"  end: {self._told(end)}"] if self.case.upstream_end else lines)
             if self.case.flat_upstream:
                 view = recorder.script.view
                 messages = [

@@ -39,7 +39,7 @@ CASES = [
     Case("client-close-in-list", get("/", "connection: Keep-Alive, Close")),
     Case("client-close-pipelined", get("/1", "connection: close") + get("/2")),
     Case("client-close-local-reply", get("/", "connection: close"), routes="[]"),
-    Case("client-half-close-after-request", (get(), Act.HALF_CLOSE), upstreams=answer(0.3, OK)),
+    Case("client-half-close-after-request", (get(), Act.WAIT_UPSTREAM, Act.HALF_CLOSE), upstreams=answer(1.0, OK)),
     Case(
         "client-half-close-in-request",
         ("POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 9\r\n\r\nabc", 0.3, Act.HALF_CLOSE),

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from tests.certificates import folder
 
-from ..case import Act, Case, Client, Upstream, Wait, client, get
+from ..case import LEFT, Act, Case, Client, Upstream, Wait, client, get
 from ..h2_peer import OK, Data, Frame, Goaway, Head, Reset, Until, settings
 from ..known import ALPN_COUNTED_TWICE, DRAINED_CONNECTION
 
@@ -28,7 +28,7 @@ def case(name: str, upstreams: dict[str, Upstream] | None = None, **more: object
     more.setdefault("send", get("/x"))
     more.setdefault("stats", STATS)
     more.setdefault("cluster", EXPLICIT)
-    more.setdefault("masks", ((r"(expected-rq-timeout-ms: 14)\d\d\d", r"\1..."),))  # what is left after back-off
+    more.setdefault("masks", LEFT)
     return Case(f"h2-up-{name}", upstreams=h2() if upstreams is None else upstreams, **more)  # type: ignore[arg-type]
 
 

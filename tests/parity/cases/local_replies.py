@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from .. import known
-from ..case import OK, REFUSE, Act, Case, Upstream, answer, answers, get
+from ..case import LEFT, OK, REFUSE, Act, Case, Upstream, answer, answers, get
 
 TO_UP = "- match: {prefix: /}\n  route: {cluster: $up%s}"
 
 
 # What is left of the route's timeout when a try is repeated.
-LEFT = (("(expected-rq-timeout-ms:) 14[0-9]{3}$", r"\1 <left>"),)
 
 
 def routed(options: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..case import OK, Act, Case, Upstream, get
+from ..case import LEFT, OK, Act, Case, Upstream, get
 
 MIRRORED = {"up": Upstream(), "up2": Upstream()}
 POST = get("/p", method="POST", body="hello mirror")
@@ -49,7 +49,6 @@ def hedged(name: str, *scripts: tuple[object, ...], policy: str = "retry_on: 5xx
     return Case(f"hedge-{name}", get(), stats=r"cluster\.$up\.upstream_rq_(retry|per_try|timeout|[2345]xx)", **more)  # type: ignore[arg-type]
 
 
-LEFT = ((r"(x-envoy-expected-rq-timeout-ms): (?:[12]|14)\d{3}\b", r"\1: <what is left>"),)
 LIMITED = "rate_limited_retry_back_off: {reset_headers: [{name: x-reset, format: SECONDS}], max_interval: 2s}"
 SLOW = "HTTP/1.1 200 OK\r\nx-late: 1\r\ncontent-length: 0\r\n\r\n"
 COUNTS = r"cluster\.$up2?\.(upstream_rq_(total|completed|2xx|5xx|503)|internal\.upstream_rq_2xx|retry_or_shadow)"

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from ..case import OK, REFUSE, Case, Upstream, answer, answers, get
-from .local_replies import LEFT
+from ..case import LEFT, OK, REFUSE, Case, Upstream, answer, answers, get
 from .request_headers import INTERNAL, REMOTE
 
 TRUSTED = f"{REMOTE}\n{INTERNAL}"

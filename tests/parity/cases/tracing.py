@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ..case import Case, Upstream, get
+from ..case import LEFT, Case, Upstream, get
 
 COLLECTED = "HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n"
 _ID = r"[0-9a-f]{16}"
@@ -33,7 +33,7 @@ MASKS = (
     (rf"(00-)(?!463ac)[0-9a-f]{{32}}-{_ID}", r"\1<drawn>-<drawn>"),
     (rf"(00-463ac[0-9a-f]{{27}}-)(?!a2fb4a1d){_ID}", r"\1<drawn>"),
     (r"(guid:x-request-id\": \")[0-9a-f]{8}-[0-9a-f]{4}-(.)[0-9a-f-]+", r"\1<\2>"),
-    (r"(x-envoy-expected-rq-timeout-ms): 14\d{3}", r"\1: <left>"),
+    *LEFT,
 )
 FLUSH = "layered_runtime: {layers: [{name: s, static_layer: {tracing.zipkin.min_flush_spans: 1%s}}]}"
 PROVIDER = """
