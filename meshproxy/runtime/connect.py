@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from meshproxy.address import PipeAddress
+from meshproxy.runtime.attach import attach
 from meshproxy.runtime.auto_sni import NO_NAME, ServerName
 
 if TYPE_CHECKING:
@@ -82,7 +83,8 @@ async def open_connection(
         await loop.sock_connect(sock, (address.ip, address.port))
         if tls is not None:
             return await tls.connect(loop, sock, host, protocol, name)
-        _, made = await loop.create_connection(protocol, sock=sock)
+        made = protocol()
+        attach(loop, sock, made)
     except BaseException:
         sock.close()
         raise

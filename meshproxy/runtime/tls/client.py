@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from meshproxy.model.cluster import ClusterConfig, TransportSocketMatch
 from meshproxy.model.listener import TransportSocket
 from meshproxy.plugin.stream_info import TlsInfo
+from meshproxy.runtime.attach import attach
 from meshproxy.runtime.auto_sni import NO_NAME, ServerName
 from meshproxy.runtime.tls.contexts import ClientContext
 from meshproxy.runtime.tls.failures import TlsFailure, not_ready
@@ -67,7 +68,8 @@ class ClusterTls:
         """
         wanted = self.socket_for(host)
         if wanted is None:
-            _, made = await loop.create_connection(protocol, sock=sock)
+            made = protocol()
+            attach(loop, sock, made)
             return made
         slot: ClientSlot = wanted.config
         generation = slot.generation
@@ -83,7 +85,7 @@ class ClusterTls:
         handshake = _Handshake(loop, self._stats, generation, app, (own_name, asked.san))
         context = generation.context_for(getattr(app, "alpn_fallback", ""), asked.alpn)
         transport = TlsTransport(loop, context, app, handshake, server_side=False, server_hostname=name or None)
-        await loop.create_connection(lambda: transport, sock=sock)
+        attach(loop, sock, transport)
         try:
             await handshake.done
         except asyncio.CancelledError:
