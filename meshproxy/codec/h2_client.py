@@ -11,7 +11,7 @@ from meshproxy.codec.h2_fields import read_response, violation
 from meshproxy.codec.h2_output import BUFFER_LIMIT
 from meshproxy.codec.h2_stream import Stream
 from meshproxy.codec.hpack_static import FIELD_INDEX, Field
-from meshproxy.codec.sinks import Http2ClientSink
+from meshproxy.codec.sinks import NOBODY, Http2ClientSink
 from meshproxy.errors import ProtocolError
 from meshproxy.headers import RequestHeaders, ResponseHeaders
 from meshproxy.model.codec import Http2Options
@@ -36,9 +36,13 @@ class Http2ClientCodec(Http2Codec):
         self, sink: Http2ClientSink, options: Http2Options, now: Callable[[], float], buffer_limit: int = BUFFER_LIMIT
     ) -> None:
         super().__init__(sink, options, now, buffer_limit)
-        self._responses = sink
+        self._responses: Http2ClientSink = sink
         self._goaway_received = False
         self._start(h2.PREFACE, True)
+
+    def let_go(self) -> None:
+        super().let_go()
+        self._responses = NOBODY
 
     @property
     def can_open(self) -> bool:

@@ -18,7 +18,7 @@ from meshproxy.codec import h2_frames as h2
 from meshproxy.codec.h2_stream import Stream
 from meshproxy.codec.hpack_encode import Encoder
 from meshproxy.codec.hpack_static import Field
-from meshproxy.codec.sinks import Http2Sink
+from meshproxy.codec.sinks import NOBODY, Http2Sink
 from meshproxy.errors import ProtocolError
 from meshproxy.headers import Headers
 from meshproxy.model.codec import Http2Options
@@ -68,6 +68,13 @@ class Output:
         self._streams.clear()
         self._waiting.clear()
         self._sink.on_connection_error(error)
+
+    def let_go(self) -> None:
+        """The owner has ended the connection: nothing is read or told any more, and the owner isn't referred to."""
+        self.failed = True
+        self._sink = NOBODY
+        self._streams.clear()
+        self._waiting.clear()
 
     def is_flushing(self, sid: int) -> bool:
         """Has the whole message been handed over, and waits for the peer's window?"""

@@ -12,7 +12,7 @@ from meshproxy.codec.h2_limits import PREMATURE_RESET_LIFETIME, PrematureResets
 from meshproxy.codec.h2_output import BUFFER_LIMIT
 from meshproxy.codec.h2_stream import Stream
 from meshproxy.codec.hpack_static import FIELD_INDEX, Field
-from meshproxy.codec.sinks import Http2ServerSink
+from meshproxy.codec.sinks import NOBODY, Http2ServerSink
 from meshproxy.errors import ProtocolError
 from meshproxy.headers import ResponseHeaders
 from meshproxy.model.codec import Http2Options
@@ -33,9 +33,13 @@ class Http2ServerCodec(Http2Codec):
         self, sink: Http2ServerSink, options: Http2Options, now: Callable[[], float], buffer_limit: int = BUFFER_LIMIT
     ) -> None:
         super().__init__(sink, options, now, buffer_limit)
-        self._requests = sink
+        self._requests: Http2ServerSink = sink
         self._premature = PrematureResets()
         self._start(b"", False)
+
+    def let_go(self) -> None:
+        super().let_go()
+        self._requests = NOBODY
 
     def _read_message(self, sid: int, end: bool, fields: list[Field], excess: str) -> None:
         stream = self._streams.get(sid)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from meshproxy.errors import ProtocolError
 from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
@@ -115,3 +115,18 @@ class Http2ClientSink(Http2Sink, Protocol):
 
     def on_stream_informational(self, sid: int, response: ResponseHeaders) -> None:
         """A 1xx; the final response follows."""
+
+
+class _Nobody:
+    """Hears and does nothing."""
+
+    def _ignore(self, *args: Any, **kwargs: Any) -> None:
+        return None
+
+    on_output = on_settings = on_goaway = on_ping_ack = on_count = on_connection_error = _ignore
+    on_stream_request = on_stream_response = on_stream_informational = _ignore
+    on_stream_data = on_stream_trailers = on_stream_reset = on_stream_error = on_stream_blocked = _ignore
+
+
+NOBODY = _Nobody()
+"""The sink of a codec whose owner is gone."""

@@ -82,7 +82,7 @@ class _Http2Side(Http2Pool):
         """The handshake is over."""
         if connection in self._opening:
             if not _wants_http2(connection):
-                connection.closed = True
+                connection.let_go()
                 other = self._both.chosen = self._both.http1
                 other.take_waiting(self.give_waiting())
                 other.adopt(connection.transport, connection.tls, self._opening.pop(connection))
@@ -98,7 +98,7 @@ class _Http1Side(Http1Pool):
         self._both = both
 
     def _make(self) -> Http1Upstream:
-        upstream = self._make_upstream()
+        upstream = self._make_uncounted()
         upstream.alpn_fallback = _OFFER
         return upstream
 

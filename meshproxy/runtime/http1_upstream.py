@@ -44,6 +44,7 @@ class Http1Upstream(Starts):
         self.pool = pool
         self.host = pool.host
         self.transport: Any = None
+        self.tls = None
         self.requests_left = self._allowed = pool.cluster.config.max_requests_per_connection or -1
         self.idle_since = 0.0
         self.opened = 0.0
@@ -174,6 +175,12 @@ class Http1Upstream(Starts):
         self._over(active=active, remote=self._ended_by_host)
         self.transport.abort()
 
+    def discard(self) -> None:
+        """See `Pooled`."""
+        self._closed = True
+        if self.transport is not None:
+            self.transport.abort()
+
     def has_input(self) -> bool:
         """Whether something, or the end, waits to be read: then this connection is no good for a request.
 
@@ -190,7 +197,7 @@ class Http1Upstream(Starts):
         self._expires = self.pool.cluster.worker.schedule(seconds, self._expire)
 
     @property
-    def requests(self) -> int:
+    def started(self) -> int:
         """How many requests it was given."""
         return self._allowed - self.requests_left
 

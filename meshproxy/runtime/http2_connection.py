@@ -152,7 +152,9 @@ class Http2Connection(DownstreamConnection):
             self._keepalive.stop()
         if self._flush_timer is not None:
             self._flush_timer.cancel()
+        self._keepalive = self._flush_timer = None
         self._client_left()
+        self.wire.let_go()
 
     def _client_left(self) -> None:
         if self.streams:

@@ -1,20 +1,12 @@
-"""One HTTP/2 connection to a host, and the requests on it.
+"""One HTTP/2 connection to a host: the protocol object of its transport and the sink of its codec.
 
-`Http2Upstream` is the protocol object of the transport and the sink of its codec; `Http2Request` is what the router
-holds of one stream. The codec does flow control between the hosts' windows and what we have queued; here it is tied to
-the two ends that people feel:
-
-- a response that its receiver can't take (`read_disable`) isn't read: what has come already is held, no credit is given
-  for it, and so the host stops after a window;
-- a request whose bytes the host doesn't take tells its sender to stop (`on_upstream_blocked`): because the stream's
-  window is used up, or because the whole transport is full.
-
-Output of one turn of the loop is written at once: at the end of a read, else by a callback of the next turn.
+The requests on it are `Http2Request`s. Output of one turn of the loop is written at once: at the end of a read, else by
+a callback of the next turn.
 
 Invariants:
 - a request is in `requests` exactly as long as the codec knows its stream; whoever takes it out tells the pool once;
-- `sink` of a request is set as long as it may hear something; whoever ends it takes it out first;
-- bytes of a response are `consumed` when they have been handed over, or when nobody is there to take them.
+- bytes of a response are `consumed` when they have been handed over, or when nobody is there to take them;
+- what is `closed` is referred to by nothing that it refers to, so it's freed without the collector.
 """
 
 from __future__ import annotations
@@ -23,13 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from meshproxy.codec.h2_client import Http2ClientCodec
 from meshproxy.errors import ProtocolError
-from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
+from meshproxy.headers import Headers, ResponseHeaders
 from meshproxy.plugin.context import Timer
 from meshproxy.plugin.replies import ResetReason
-from meshproxy.plugin.upstream import HttpUpstreamSink
 from meshproxy.runtime.connect import TransportFailure
 from meshproxy.runtime.http2_keepalive import Http2Keepalive
-from meshproxy.runtime.pending_request import Starts
+from meshproxy.runtime.http2_request import Http2Request
 
 if TYPE_CHECKING:
     from meshproxy.balance.host import Host
@@ -39,152 +30,6 @@ INTERNAL_ERROR = 2
 """With this code Envoy resets what it gives up."""
 
 _REASONS = {1: ResetReason.PROTOCOL_ERROR, 7: ResetReason.REMOTE_REFUSED_STREAM, 10: ResetReason.CONNECT_ERROR}
-
-
-class Http2Request(Starts):
-    """One request on one connection; see the module."""
-
-    __slots__ = (
-        "_asks_tunnel",
-        "_blocked",
-        "_held",
-        "_paused",
-        "_resuming",
-        "_told",
-        "connection",
-        "connection_id",
-        "host",
-        "local_address",
-        "sent",
-        "sid",
-        "sink",
-        "tls",
-    )
-    protocol = "HTTP/2"
-
-    def __init__(self, connection: Http2Upstream) -> None:
-        self.connection = connection
-        self.host = connection.host
-        self.local_address = connection.local_address
-        self.connection_id = connection.connection_id
-        self.tls = connection.tls
-        self.sid = 0
-        self.sink: HttpUpstreamSink | None = None
-        self.sent = False
-        self._blocked = False
-        self._told = False
-        self._paused = False
-        self._resuming = False
-        self._asks_tunnel = False
-        self._held: list[tuple[bytes | Headers, bool]] | None = None
-
-    def start(self, request: RequestHeaders, end: bool, sink: HttpUpstreamSink) -> None:
-        """Send the head. Raises ValueError for one that can't be written; then nothing was."""
-        connection = self.connection
-        if connection.keepalive is not None:
-            connection.keepalive.before_request()
-        if request.method == "CONNECT" or "upgrade" in request.fields:
-            end = False  # what ends is only what will be a tunnel
-            self._asks_tunnel = True
-        try:
-            self.sid = sid = connection.codec.send_request(request, end)
-        except Exception:
-            connection.ended()
-            raise
-        self.sink = sink
-        self.sent = end
-        connection.requests[sid] = self
-        if connection.blocked:
-            self.update_blocked()
-
-    # What the router calls.
-
-    def send_body(self, data: bytes, end: bool) -> None:
-        if self.sink is not None:
-            if end:
-                if self._asks_tunnel:
-                    end = False
-                else:
-                    self.sent = True
-            self.connection.codec.send_data(self.sid, data, end)
-
-    def send_trailers(self, trailers: Headers) -> None:
-        if self.sink is not None:
-            self.sent = True
-            self.connection.codec.send_trailers(self.sid, trailers)
-
-    def flush(self) -> None:
-        """Everything is written at the end of the loop's turn."""
-
-    def read_disable(self, disable: bool) -> None:
-        self._paused = disable
-        if not disable and self._held and not self._resuming:
-            self._resuming = True
-            self.connection.pool.cluster.worker.loop.call_soon(self._resume)
-
-    def reset(self) -> None:
-        if self.sink is not None:
-            self.sink = None
-            self.connection.give_up(self)
-
-    # What the connection calls.
-
-    def update_blocked(self) -> None:
-        """Tell the sender whether it may go on, if that has changed."""
-        blocked = self._blocked or self.connection.blocked
-        if blocked != self._told and not (blocked and self.sent):
-            self._told = blocked
-            if self.sink is not None:
-                self.sink.on_upstream_blocked(blocked)
-
-    def answered(self, status: int) -> None:
-        """The final response's head is here."""
-        if self._asks_tunnel and (status == 101 or status < 300):
-            self._asks_tunnel = False
-
-    def set_blocked(self, blocked: bool) -> None:
-        """The stream's own queue is full, or has room again."""
-        self._blocked = blocked
-        self.update_blocked()
-
-    def receive(self, piece: bytes | Headers, end: bool) -> None:
-        """A piece of the response, or its trailers."""
-        if self._paused or self._held:
-            if self._held is None:
-                self._held = []
-            self._held.append((piece, end))
-        else:
-            self._hand_over(piece, end)
-
-    def _hand_over(self, piece: bytes | Headers, end: bool) -> None:
-        sink = self.sink
-        if sink is None:
-            return
-        if end:
-            self.sink = None
-        if isinstance(piece, Headers):
-            sink.on_upstream_trailers(piece)
-        else:
-            sink.on_upstream_body(piece, end)
-            if piece and not end:
-                self.connection.codec.consumed(self.sid, len(piece))
-        if end:
-            self.connection.response_ended(self)
-
-    def _resume(self) -> None:
-        self._resuming = False
-        held = self._held
-        while held and not self._paused and self.sink is not None:
-            piece, end = held.pop(0)
-            self._hand_over(piece, end)
-        if self.sink is not None:
-            self.sink.on_upstream_read_done()
-
-    def fail(self, reason: ResetReason, detail: str = "") -> None:
-        """The stream is gone; what had come is of no use any more."""
-        sink, self.sink = self.sink, None
-        if sink is not None:
-            sink.on_upstream_reset(reason, detail)
 
 
 class Http2Upstream:
@@ -331,6 +176,23 @@ class Http2Upstream:
 
     # The end.
 
+    def let_go(self) -> None:
+        """It's over: take away what refers back to it."""
+        self.closed = self.draining = True
+        if self._expires is not None:
+            self._expires.cancel()
+            self._expires = None
+        if self.keepalive is not None:
+            self.keepalive.stop()
+            self.keepalive = None
+        self.codec.let_go()
+
+    def discard(self) -> None:
+        """See `Pooled`."""
+        self.let_go()
+        if self.transport is not None:
+            self.transport.abort()
+
     def close(self, reason: ResetReason = ResetReason.CONNECTION_TERMINATION) -> None:
         """Close at once; requests that are under way hear `reason`."""
         if not self.closed:
@@ -338,11 +200,7 @@ class Http2Upstream:
             self.transport.abort()
 
     def _over(self, reason: ResetReason, detail: str, *, remote: bool) -> None:
-        self.closed = self.draining = True
-        if self._expires is not None:
-            self._expires.cancel()
-        if self.keepalive is not None:
-            self.keepalive.stop()
+        self.let_go()
         requests, self.requests = self.requests, {}
         terminated = reason is ResetReason.CONNECTION_TERMINATION
         self.pool.forget(self, active=bool(requests) and terminated, remote=remote)

@@ -1,4 +1,4 @@
-"""What is left of an HTTP/1 connection when it is over: nothing, and that without the garbage collector."""
+"""What is left of an HTTP connection when it is over: nothing, and that without the garbage collector."""
 
 from __future__ import annotations
 
@@ -40,6 +40,12 @@ static_resources:
               routes: [{match: {prefix: /}, direct_response: {status: 204}}]
 """
 HEAD = b"GET / HTTP/1.1\r\nhost: a\r\n"
+# PRI..., SETTINGS; HEADERS of a GET with and without the end of the stream.
+START = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes.fromhex("000000040000000000")
+GET = bytes.fromhex("00000a010500000001") + b"\x82\x86\x84\x41\x05a.tes"
+POST = bytes.fromhex("00000a010400000003") + b"\x83\x86\x84\x41\x05a.tes"
+
+SETTINGS = bytes.fromhex("000018040000000000")
 
 
 class Transport:
@@ -90,19 +96,24 @@ async def _live_and_end(directory: Path, pieces: list[bytes]) -> tuple[bytes, ob
 
 
 @pytest.mark.parametrize(
-    ("pieces", "answered"),
+    ("pieces", "answer"),
     [
-        pytest.param([], False, id="silent"),
-        pytest.param([HEAD[:20]], False, id="half-a-head"),
-        pytest.param([HEAD + b"\r\n"], True, id="kept-alive"),
-        pytest.param([HEAD + b"connection: close\r\n\r\n"], True, id="closed"),
+        pytest.param([], b"", id="silent"),
+        pytest.param([HEAD[:20]], b"", id="half-a-head"),
+        pytest.param([HEAD + b"\r\n"], b"HTTP/1.1 204 No Content\r\n", id="kept-alive"),
+        pytest.param([HEAD + b"connection: close\r\n\r\n"], b"HTTP/1.1 204 No Content\r\n", id="closed"),
+        pytest.param([START], SETTINGS, id="http2-silent"),
+        pytest.param([START + GET], SETTINGS, id="http2-answered"),
+        pytest.param([START + POST[:12]], SETTINGS, id="http2-half-a-frame"),
+        pytest.param([START + POST, bytes.fromhex("000000000100000003")], SETTINGS, id="http2-body"),
+        pytest.param([START + GET + bytes.fromhex("000000070000000000")], SETTINGS, id="http2-broken"),
     ],
 )
-def test_nothing_is_left(tmp_path: Path, pieces: list[bytes], answered: bool) -> None:
+def test_nothing_is_left(tmp_path: Path, pieces: list[bytes], answer: bytes) -> None:
     gc.disable()
     try:
         written, left = asyncio.run(_live_and_end(tmp_path, pieces))
     finally:
         gc.enable()
-    assert written.startswith(b"HTTP/1.1 204 No Content\r\n") is answered
+    assert written[: len(answer) or 1] == answer
     assert left is None

@@ -15,7 +15,7 @@ from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
 from meshproxy.model.cluster import CircuitBreakerThresholds, ClusterConfig
 from meshproxy.model.endpoint import Endpoint
 from meshproxy.plugin.replies import ResetReason
-from meshproxy.runtime import http1_pool
+from meshproxy.runtime import http_pool
 from meshproxy.runtime.cluster_stats import LiveClusterStats
 from meshproxy.runtime.http1_pool import Http1Pool
 from meshproxy.runtime.http1_upstream import Http1Upstream
@@ -78,7 +78,7 @@ class Lab:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, **config: Any) -> None:
         self.opening: list[tuple[Any, asyncio.Future[None]]] = []
-        monkeypatch.setattr(http1_pool, "open_connection", self._open)
+        monkeypatch.setattr(http_pool, "open_connection", self._open)
         monkeypatch.setattr(Http1Upstream, "has_input", lambda upstream: upstream.transport.readable)
         loop = asyncio.get_running_loop()
         self.config = ClusterConfig("c", **config)

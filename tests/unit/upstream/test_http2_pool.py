@@ -4,7 +4,9 @@ host's frames lead to, and that all that is counted comes to nothing."""
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -20,7 +22,7 @@ from meshproxy.model.cluster import CircuitBreakerThresholds, ClusterConfig
 from meshproxy.model.codec import Http2Options, Keepalive
 from meshproxy.model.endpoint import Endpoint
 from meshproxy.plugin.replies import ResetReason
-from meshproxy.runtime import http2_pool
+from meshproxy.runtime import http_pool
 from meshproxy.runtime.cluster_stats import LiveClusterStats
 from meshproxy.runtime.http2_pool import Http2Pool
 from meshproxy.runtime.http2_upstream import Http2Upstream
@@ -146,6 +148,7 @@ class Timer:
 
     def cancel(self) -> None:
         self.cancelled = True
+        self.callback = lambda: None
 
 
 class Lab:
@@ -153,7 +156,7 @@ class Lab:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, host: Http2Options = Http2Options(), **config: Any) -> None:  # noqa: B008
         self.opening: list[tuple[Any, asyncio.Future[None]]] = []
-        monkeypatch.setattr(http2_pool, "open_connection", self._open)
+        monkeypatch.setattr(http_pool, "open_connection", self._open)
         self.options = host
         self.timers: list[Timer] = []
         self.config = ClusterConfig("c", protocol="HTTP2", **config)
@@ -526,3 +529,27 @@ async def test_a_websocket_goes_as_extended_connect_and_ends_only_with_the_tunne
     await lab.settle()
     assert side.bodies[1] == b"ping"
     assert 1 in side.ended
+
+
+@pytest.mark.parametrize("how", ["closed", "lost", "broken"])
+async def test_a_connection_that_is_over_is_freed_at_once(monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    lab = Lab(monkeypatch, http2=Http2Options(keepalive=Keepalive(1.0, 1.0)), max_connection_duration=9.0)
+    lab.ask("/0")
+    gc.disable()
+    try:
+        connection, side = await lab.connect()
+        side.answer(1)
+        lab.ask("/1", end=False)
+        if how == "closed":
+            connection.close()
+        elif how == "lost":
+            connection.connection_lost(None)
+        else:
+            connection.data_received(b"\0\0\0\7\0\0\0\0\0")  # a GOAWAY that is too short
+        left = weakref.ref(connection)
+        del connection, side.connection  # which a transport lets go, too
+        await lab.settle()
+        assert left() is None
+        assert lab.counts() == (0, 0, 0, 0)
+    finally:
+        gc.enable()
