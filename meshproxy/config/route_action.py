@@ -14,6 +14,7 @@ from meshproxy.config.header_mutations import compile_level
 from meshproxy.config.matchers import compile_regex_replacer
 from meshproxy.config.metadata import compile_subset_metadata
 from meshproxy.config.mirrors import compile_mirrors
+from meshproxy.config.redirects import compile_internal_redirects
 from meshproxy.config.retries import compile_hedging, compile_retry_policy
 from meshproxy.config.rewrites import Redirect, prefix_rewriter, regex_rewriter, with_path_only
 from meshproxy.matching import wire_text
@@ -102,6 +103,7 @@ def _compile_forward(view: ConfigView, match: PathMatch, around: Surroundings) -
         **_compile_upgrades(view),
         metadata_match=compile_subset_metadata(view, "metadata_match"),
         hash_policy=compile_hash_policies(view.views("hash_policy")),
+        redirects=compile_internal_redirects(view),
     )
 
 

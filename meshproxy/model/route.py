@@ -13,6 +13,7 @@ from typing import Any
 from meshproxy.headers import RequestHeaders
 from meshproxy.model.mirror import MirrorPolicy
 from meshproxy.model.rate_limit import RateLimit
+from meshproxy.model.redirect import InternalRedirects
 from meshproxy.model.retry import RetryPolicy
 from meshproxy.model.route_counts import RouteCounts
 from meshproxy.model.tracing import RouteTracing
@@ -90,6 +91,7 @@ class ForwardAction:
     max_stream_duration, grpc_timeout_header_max, grpc_timeout_header_offset: None when unset.
     ends_connect: CONNECT goes no further than here: the tunnel's bytes go raw to a host (`connect_config`).
     hedges: `hedge_on_per_try_timeout`: an attempt that takes too long goes on beside the next one.
+    redirects: which redirects of the upstream are followed here; None: the client is told of all.
     """
 
     cluster: str = ""
@@ -117,6 +119,7 @@ class ForwardAction:
     ends_connect: bool = False
     metadata_match: Mapping[str, Any] | None = None
     hash_policy: HashPolicy | None = None
+    redirects: InternalRedirects | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

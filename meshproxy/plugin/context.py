@@ -18,6 +18,7 @@ from meshproxy.matching import FractionalPercent, HeaderMatcher, StringMatcher
 from meshproxy.model.grpc_service import GrpcService
 from meshproxy.model.listener import AccessLog, LineFormatter
 from meshproxy.model.rate_limit import RateLimit
+from meshproxy.model.redirect import RedirectHistory
 from meshproxy.model.route import HeaderMutations, RequestPredicate, Route, WeightedCluster
 from meshproxy.model.snapshot import Node
 from meshproxy.plugin.replies import LocalReply
@@ -150,6 +151,7 @@ class Stream(StreamInfo, ABC):
     route: what the route table decided; None before that, or when nothing matched.
     cluster_name: the cluster that the route chose, weights included; a filter may choose another one.
     span: of a stream that a tracer knows of; else None.
+    redirects: what has been followed of them in the client's place (`follow`), None for nothing.
     weighted: the entry of the route's weighted clusters that was chosen, None without them.
     """
 
@@ -161,6 +163,7 @@ class Stream(StreamInfo, ABC):
     cluster_name: str = ""
     weighted: WeightedCluster | None = None
     span: StreamSpan | None = None
+    redirects: RedirectHistory | None = None
     connection: ConnectionInfo = NO_CONNECTION
     clusters: ClusterManager
     server: ServerState
@@ -247,6 +250,15 @@ class Stream(StreamInfo, ABC):
     @abstractmethod
     def clear_route(self) -> None:
         """Match the route anew, after a filter has changed what routes are matched by."""
+
+    @abstractmethod
+    def match_route(self) -> Route | None:
+        """The route that the request, as it is now, would be given; nothing is changed."""
+
+    @abstractmethod
+    def follow(self, response: ResponseHeaders, body: bytes) -> None:
+        """Follow a redirect, the request having been pointed at its target: end this stream with `response`, which the
+        client doesn't get, and begin the request anew, with `body`, as another stream in its place."""
 
     @abstractmethod
     def finalize_request(self, *, tell_original: bool = True) -> None:

@@ -230,6 +230,13 @@ class Http1Connection(DownstreamConnection):
         else:
             self._close(0.0)  # nothing of the client's can be on its way, so no RST can wipe the answer out
 
+    def replace(self, stream: HttpServerStream, successor: HttpServerStream) -> None:
+        assert isinstance(successor, Http1ServerStream)
+        self.manager.stats.started += 1
+        self.stream = successor
+        if self.meter is not None:
+            self.meter.give_back(stream)
+
     def _next_request(self) -> None:
         if self.connection.closed or self.stream is not None or self._unread:
             return

@@ -51,6 +51,9 @@ class Http1ServerStream(HttpServerStream):
             self._reads_anyway += 1
             self.owner.connection.read_disable(False)
 
+    def make_successor(self, end: bool) -> Http1ServerStream:
+        return Http1ServerStream(self.owner, self.request, end, self.last_activity)
+
     def send_informational(self, response: ResponseHeaders) -> None:
         if not self.owner.manager.config.proxy_100_continue and not self.expected_here:
             return  # as Envoy: a 1xx of the upstream ends here unless it was asked for

@@ -290,6 +290,12 @@ class Http2Connection(DownstreamConnection):
         if not cut and self.wire.is_flushing(stream.sid):
             self._watch_flush(stream.sid)
 
+    def replace(self, stream: HttpServerStream, successor: HttpServerStream) -> None:
+        assert isinstance(successor, Http2ServerStream)
+        self.manager.stats.started += 1
+        self.manager.stats.started_http2 += 1
+        self.streams[successor.sid] = successor
+
     # Timers of the connection.
 
     def _watch_flush(self, sid: int) -> None:

@@ -62,6 +62,13 @@ class Http2ServerStream(HttpServerStream):
         self.request_received = True
         self.request_complete = now
 
+    def make_successor(self, end: bool) -> Http2ServerStream:
+        self._read_disabled = 0
+        self._consume()
+        successor = type(self)(self.owner, self.sid, self.request, end, self.last_activity)
+        successor._blocked_by = self._blocked_by
+        return successor
+
     def read_disable(self, disable: bool) -> None:
         if disable:
             self._read_disabled += 1

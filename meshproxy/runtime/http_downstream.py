@@ -141,6 +141,31 @@ class DownstreamConnection(NetworkFilter[HttpManager]):
             stream.arm()
         stream.begin()
 
+    def readmit(self, stream: HttpServerStream, body: bytes) -> None:
+        """Send a request that was redirected to its new route. Who the client is and what it may say was settled when
+        it came; the target is looked at as any other, for it is the upstream that names it now."""
+        if stream.done:
+            return
+        manager = self.manager
+        request = stream.request
+        refusal = manager.edge.check_target(request, stream.connection)
+        if refusal is not None:
+            stream.reply(refusal)
+        elif manager.requires_tls and manager.routes.requires_tls(request):
+            stream.reply(_to_https(request))
+        else:
+            stream.choose_route()
+            if manager.tracing is not None:
+                manager.tracing.begin(stream, edge=False)
+            if manager.plans_differ:
+                stream.plan = manager.plan(stream.route, stream.weighted, "")
+            if manager.stream_timers or stream.route in manager.timed_routes:
+                stream.arm()
+            stream.begin()
+            if body and not stream.done:
+                stream.receive_body(body, True)
+        stream.flush()
+
     def _identify(self, stream: HttpServerStream, request: RequestHeaders, given: str | None) -> None:
         """X-Request-ID: kept from whom we trust, else made (Envoy: uuid request id extension)."""
         if self.manager.config.generate_request_id and (given is None or not stream.internal):
@@ -175,6 +200,10 @@ class DownstreamConnection(NetworkFilter[HttpManager]):
     @abstractmethod
     def stream_finished(self, stream: HttpServerStream, cut: bool) -> None:
         """A response has been written whole, or was cut off."""
+
+    @abstractmethod
+    def replace(self, stream: HttpServerStream, successor: HttpServerStream) -> None:
+        """`stream` is over without an answer: `successor` stands for the request now."""
 
     def begin_drain(self) -> None:
         """A response has said that the connection goes away: give the client the drain time to leave by itself."""

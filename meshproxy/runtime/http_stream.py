@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from meshproxy.headers import RequestHeaders, ResponseHeaders
 from meshproxy.model.grpc_service import GrpcService
-from meshproxy.model.route import ForwardAction, WeightedCluster
+from meshproxy.model.route import ForwardAction, Route, WeightedCluster
 from meshproxy.plugin.context import FactoryContext, FetchReply
 from meshproxy.plugin.http import HttpFilter, TerminalHttpFilter
 from meshproxy.plugin.replies import PAYLOAD_TOO_LARGE, RESPONSE_TOO_LARGE, LocalReply
@@ -137,6 +137,32 @@ class HttpServerStream(StreamTimers):
         self.cluster_name = self.upstream_cluster = self.route_name = ""
         self.route_metadata = None
         self.choose_route()
+
+    def match_route(self) -> Route | None:
+        return self.owner.manager.routes.find(self.request, self)
+
+    def follow(self, response: ResponseHeaders, body: bytes) -> None:
+        """See `Stream`. As in Envoy the next stream goes on with this one's times and bytes, and with nothing else."""
+        owner = self.owner
+        self.response = response
+        self.response_code = response.status
+        self.details = "internal_redirect"
+        successor = self.make_successor(not body)
+        successor.start, successor.start_wall = self.start, self.start_wall
+        successor.protocol, successor.request_id = self.protocol, self.request_id
+        successor.bytes_received = self.bytes_received
+        successor.request_received = True
+        successor.request_complete = self.request_complete
+        successor.close_after = self.close_after
+        successor.redirects = self.redirects
+        self._complete(owner.worker.loop.time())
+        owner.replace(self, successor)
+        # Not from here: the upstream connection that has just answered isn't free yet.
+        owner.worker.loop.call_soon(owner.readmit, successor, body)
+
+    @abstractmethod
+    def make_successor(self, end: bool) -> HttpServerStream:
+        """A stream for the same request at the same place of the connection. end: it has no body."""
 
     def finalize_request(self, *, tell_original: bool = True) -> None:
         route = self.route

@@ -66,6 +66,11 @@ class DownstreamMeter:
         stream.downstream_wire_bytes_sent = self.sent - self._sent_before
         self._received_before, self._sent_before = consumed, self.sent
 
+    def give_back(self, stream: StreamInfo) -> None:
+        """The request goes on after all: its bytes are the next stream's as well."""
+        self._received_before -= stream.downstream_wire_bytes_received
+        self._sent_before -= stream.downstream_wire_bytes_sent
+
 
 class MeteredHttp1Upstream(Http1Upstream):
     """Notes bytes and times in the stream whose request it carries, if the sink names one (`stream_info`)."""

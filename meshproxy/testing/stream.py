@@ -54,6 +54,7 @@ class Record:
     response_trailers: Headers | None = None
     complete: bool = False
     reset: str | None = None
+    followed: bytes | None = None
 
 
 class ScriptedTerminal(TerminalHttpFilter[Callable[[RequestHeaders], Response]]):
@@ -184,6 +185,16 @@ class HarnessStream(FilterStream):
 
     def clear_route(self) -> None:
         self.route, self.cluster_name = self.find_route()
+
+    def match_route(self) -> Route | None:
+        return self.find_route()[0]
+
+    def follow(self, response: ResponseHeaders, body: bytes) -> None:
+        self.response = response
+        self.response_code = response.status
+        self.details = "internal_redirect"
+        self.record.followed = body
+        self._over()
 
     def finalize_request(self, *, tell_original: bool = True) -> None:
         if self.route is not None:

@@ -192,5 +192,10 @@ AFTER_THE_END = Difference(
     "RFC 9113 sections 5.1 and 6.9: these are errors of a stream; Envoy ends the connection",
     ("client 1", "access log"),
 )
+REDIRECT_NOT_FOLLOWED = Difference(
+    "route and cluster in the log of a redirect that is not followed for its target's sake",
+    "what the log says is where the request went; Envoy has the route that it would have got",
+    ("access log",),
+)
 
 ALL = {value.title: value for value in list(globals().values()) if isinstance(value, Difference)}

@@ -19,6 +19,7 @@ from meshproxy.plugin.stats import StatNames
 from meshproxy_filters.http.router_attempts import Attempts
 from meshproxy_filters.http.router_hedge import Race
 from meshproxy_filters.http.router_mirror import start_mirrors
+from meshproxy_filters.http.router_redirect import RedirectStats
 from meshproxy_filters.http.router_retry import make_retry_state
 from meshproxy_filters.http.router_state import RouterConfig
 from meshproxy_filters.http.router_subset import wanted_metadata
@@ -41,11 +42,6 @@ _CONTROL = frozenset(
 
 ROUTER = StatNames(
     counters=(
-        "passthrough_internal_redirect_bad_location",
-        "passthrough_internal_redirect_no_route",
-        "passthrough_internal_redirect_predicate",
-        "passthrough_internal_redirect_too_many_redirects",
-        "passthrough_internal_redirect_unsafe_scheme",
         "rq_overload_local_reply",
         "rq_redirect",
     )
@@ -70,6 +66,7 @@ class Router(Attempts):
             counter("rq_direct_response"),
             counter("rq_reset_after_downstream_response_started"),
             view.boolean("start_child_span"),
+            RedirectStats(context.stats),
         )
 
     def on_request_headers(self, request: RequestHeaders, stream: Stream) -> None:
@@ -118,6 +115,10 @@ class Router(Attempts):
         stream.finalize_request(tell_original=config.envoy_headers)
         if action.hash_policy is not None:
             action.hash_policy(stream)
+        if action.redirects is not None:
+            self._extras = True
+            if not stream.request_end:
+                self._kept = []
         if action.mirrors:
             self._extras = True
             self._mirrors = start_mirrors(action.mirrors, stream, self._timeouts.whole, self.context.rng)

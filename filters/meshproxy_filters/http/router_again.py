@@ -10,8 +10,10 @@ Invariant: a retry that was taken from the cluster's limit is given back once, b
 from __future__ import annotations
 
 from meshproxy.headers import Headers, ResponseHeaders
+from meshproxy.model.redirect import InternalRedirects
 from meshproxy.plugin.replies import PER_TRY_IDLE_TIMEOUT, PER_TRY_TIMEOUT, LocalReply
 from meshproxy.plugin.upstream import Host
+from meshproxy_filters.http.router_redirect import aim, loses_body
 from meshproxy_filters.http.router_retry import RetryState
 from meshproxy_filters.http.router_state import RouterState
 
@@ -44,6 +46,24 @@ class Again(RouterState):
         if not end and self._upstream is not None:
             self._upstream.reset()
         self._upstream = None
+        return True
+
+    def _follows(self, policy: InternalRedirects, response: ResponseHeaders, end: bool) -> bool:
+        """Whether this response is a redirect that is followed here; then the stream is over."""
+        if response.status not in policy.codes or self._upgrade:
+            return False
+        stream = self._stream
+        assert self._cluster is not None
+        counter = self._cluster.stats.scope.counter
+        whole = stream.request_end or (self._ended and self._kept is not None)
+        if not whole or "location" not in response or not aim(policy, response, stream, self.config.redirects):
+            counter("upstream_internal_redirect_failed_total").inc()
+            return False
+        counter("upstream_internal_redirect_succeeded_total").inc()
+        if end:
+            self._upstream = None
+        kept = () if loses_body(response, stream.request) else self._kept or ()
+        stream.follow(response, b"".join(piece for piece in kept if isinstance(piece, bytes)))
         return True
 
     def _may_retry(self, retry: RetryState, host: Host | None, status: int = 0) -> bool:

@@ -148,10 +148,12 @@ class Attempts(Again):
         retry = self._retry
         if retry is not None and self._retry_response(retry, response, end):
             return
+        if self._extras:
+            if self._action.redirects is not None and self._follows(self._action.redirects, response, end):
+                return
+            self._settle(cluster)
         self._response_started = True
         self._kept = None
-        if self._extras:
-            self._settle(cluster)
         now = self._response_at = self.context.clock.now()
         stream.first_upstream_rx = now
         fields = response.fields

@@ -17,6 +17,7 @@ from meshproxy.plugin.stats import Counter
 from meshproxy.plugin.upstream import Cluster, Host, HttpUpstream
 from meshproxy_filters.http.router_hedge import Race
 from meshproxy_filters.http.router_mirror import Mirror
+from meshproxy_filters.http.router_redirect import RedirectStats
 from meshproxy_filters.http.router_retry import RetryState
 from meshproxy_filters.http.router_timeouts import NO_TIMEOUTS, Timeouts
 
@@ -32,6 +33,7 @@ class RouterConfig:
     rq_direct_response: Counter
     rq_reset_after_downstream_response_started: Counter
     start_child_span: bool
+    redirects: RedirectStats
 
 
 class RouterState(TerminalHttpFilter[RouterConfig]):
