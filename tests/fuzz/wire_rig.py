@@ -16,6 +16,7 @@ from ..parity.wire import Message, WireReader
 
 _API = "type.googleapis.com/envoy.extensions.filters"
 _METHOD = re.compile(rb"(?:^|\n)[ \t\r]*(HEAD|CONNECT|GET|POST) ")
+_ANSWER_S = 10.0
 _OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nx-from: up\r\n\r\nok"
 
 
@@ -172,6 +173,10 @@ class LaneClient(asyncio.Protocol):
         self.activity += 1
         self.reader.feed(data)
 
+    @property
+    def answered(self) -> bool:
+        return any(message.complete for message in self.reader.messages)
+
     def eof_received(self) -> bool:
         self.end = "fin"
         self.activity += 1
@@ -208,7 +213,7 @@ class Lane:
         upstream.script, upstream.closes = script, closes
         upstream.plain = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\nx-probe: 1\r\n\r\nprobe"
         client = await self._send([request], quiet, outcome)
-        probe = await self._send([b"GET /probe HTTP/1.1\r\nHost: a.example\r\n\r\n"], quiet, outcome)
+        probe = await self._send([b"GET /probe HTTP/1.1\r\nHost: a.example\r\n\r\n"], quiet, outcome, asks=True)
         outcome.ends += [client.end, probe.end]
         spoilt = [connection for connection in upstream.connections if connection.spoilt]
         outcome.upstream_ends = ["open"] * len(spoilt)
@@ -219,7 +224,8 @@ class Lane:
         await asyncio.sleep(0.01)
         return outcome
 
-    async def _send(self, pieces: list[bytes], quiet: float, outcome: Outcome) -> LaneClient:
+    async def _send(self, pieces: list[bytes], quiet: float, outcome: Outcome, *, asks: bool = False) -> LaneClient:
+        """asks: an answer has to come, however busy the machine is."""
         loop = asyncio.get_running_loop()
         methods = [found.decode() for found in _METHOD.findall(b"".join(pieces))]
         client = LaneClient(methods)
@@ -231,6 +237,9 @@ class Lane:
             client.transport.write(piece)
             if len(pieces) > 1:
                 await asyncio.sleep(0.002)
+        deadline = loop.time() + _ANSWER_S
+        while asks and client.end == "open" and not client.answered and loop.time() < deadline:
+            await asyncio.sleep(0.005)
         await self._until_quiet(client, quiet)
         outcome.anomalies += [f"client saw {odd}" for odd in client.reader.anomalies]
         return client
