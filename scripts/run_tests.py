@@ -124,9 +124,11 @@ def folders_of(part: str) -> list[str]:
 def run(command: list[str], output: int | None = None) -> int:
     """Runs a command in the root of the repository; its exit code. It and its children get LIMIT seconds."""
     # Group of its own, so that the servers and namespaces' programs that a hanging test started end with it.
+    # Bytecode is kept, whatever the caller's environment says: the tests start the program several hundred times.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     process = subprocess.Popen(
         command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=output and subprocess.STDOUT,
-        start_new_session=True,
+        env=environment, start_new_session=True,
     )  # fmt: skip
     try:
         return process.wait(LIMIT)
