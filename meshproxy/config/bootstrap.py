@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from meshproxy.config.access_logs import compile_access_logs
-from meshproxy.config.addresses import compile_address
+from meshproxy.config.admin import compile_admin
 from meshproxy.config.api_source import compile_ads_source
+from meshproxy.config.bootstrap_extensions import check_extensions, compile_default_resolver
 from meshproxy.config.cluster_manager import compile_cluster_manager
 from meshproxy.config.clusters import compile_clusters
 from meshproxy.config.context import CompileContext
@@ -21,11 +21,10 @@ from meshproxy.config.listeners import compile_listeners
 from meshproxy.config.runtime_layers import compile_runtime
 from meshproxy.config.stats import compile_stats_config
 from meshproxy.config.tls_secrets import compile_static_secrets
+from meshproxy.config.tracing import compile_provider
 from meshproxy.errors import ConfigError, Problem
-from meshproxy.model.snapshot import AdminConfig, DynamicConfig, Node, Snapshot
+from meshproxy.model.snapshot import DynamicConfig, Node, Snapshot
 from meshproxy.plugin.view import ConfigView
-
-_RE2 = "envoy.extensions.regex_engines.v3.GoogleRE2"
 
 
 def compile_bootstrap(view: ConfigView, context: CompileContext) -> Snapshot:
@@ -44,9 +43,10 @@ def _place(problem: Problem) -> tuple[str, int, int]:
 def _compile(view: ConfigView, context: CompileContext) -> Snapshot:
     context.node = _compile_node(view.view("node"), context.node)
     context.runtime = compile_runtime(view.view("layered_runtime"), context)
-    stats = compile_stats_config(view.view("stats_config"), view.seconds("stats_flush_interval", 5.0), context)
+    stats = compile_stats_config(view, context)
     context.configure_stats(stats)
-    _check_regex_engine(view, context)
+    check_extensions(view, context)
+    context.dns_resolver = compile_default_resolver(view, context)
     static = view.view("static_resources")
     cluster_views = static.views("clusters") if static is not None else []
     context.cluster_names.update(cluster.text("name") for cluster in cluster_views)
@@ -54,16 +54,12 @@ def _compile(view: ConfigView, context: CompileContext) -> Snapshot:
     dynamic = _compile_dynamic(view.view("dynamic_resources"), context)
     if static is not None:
         context.secrets = compile_static_secrets(static.views("secrets"), context)
+    context.tracing_provider = _compile_tracing(view.view("tracing"), context)
     clusters = compile_clusters(cluster_views, context)
     listeners = compile_listeners(static.views("listeners") if static is not None else [], context)
-    admin = AdminConfig()
-    admin_view = view.view("admin")
-    if admin_view is not None:
-        with admin_view.collect(context.problems):
-            admin = _compile_admin(admin_view, context)
     return Snapshot(
         node=context.node,
-        admin=admin,
+        admin=compile_admin(view.view("admin"), context),
         listeners=listeners,
         clusters=clusters,
         stats=stats,
@@ -90,14 +86,13 @@ def _compile_node(view: ConfigView | None, default: Node) -> Node:
     )
 
 
-def _compile_admin(view: ConfigView, context: CompileContext) -> AdminConfig:
-    address = view.view("address")
-    logs = list(compile_access_logs(view.views("access_log"), context))
-    return AdminConfig(
-        address=compile_address(address) if address is not None else None,
-        access_logs=tuple(logs),
-        profile_path=view.text("profile_path"),
-    )
+def _compile_tracing(view: ConfigView | None, context: CompileContext) -> ConfigView | None:
+    """`tracing`: the provider of connection managers that trace and name none. Problems are noted in the context."""
+    provider = view.view("http") if view is not None else None
+    if provider is not None:
+        with provider.collect(context.problems):
+            compile_provider(provider, context)  # also when nobody uses it
+    return provider
 
 
 def _compile_dynamic(view: ConfigView | None, context: CompileContext) -> DynamicConfig:
@@ -118,13 +113,3 @@ def _compile_dynamic(view: ConfigView | None, context: CompileContext) -> Dynami
     for problem in view.unsupported("lds_resources_locator", "cds_resources_locator"):
         context.problems.append(problem)
     return DynamicConfig(**found)
-
-
-def _check_regex_engine(view: ConfigView, context: CompileContext) -> None:
-    engine = view.view("default_regex_engine")
-    if engine is None:
-        return
-    with engine.collect(context.problems):
-        typed = engine.any("typed_config")
-        if typed is None or typed.full_name != _RE2:
-            engine.fail(f"the only regular expressions are {_RE2}")

@@ -43,7 +43,7 @@ def compile_clusters(views: Sequence[ConfigView], context: CompileContext) -> di
 
 def compile_cluster(view: ConfigView, context: CompileContext) -> ClusterConfig:
     """One cluster. Raises ConfigError."""
-    extension = _compile_extension(view)
+    extension = _compile_extension(view, context)
     kind = extension[0] if extension is not None else _compile_type(view)
     balancing = compile_load_balancing(view, context)
     if (kind == "ORIGINAL_DST") != (balancing.policy == "CLUSTER_PROVIDED"):
@@ -62,7 +62,7 @@ def compile_cluster(view: ConfigView, context: CompileContext) -> ClusterConfig:
         lb=balancing.options,
         subsets=balancing.subsets,
         eds=_compile_eds(view, kind, context),
-        dns=extension[1] if extension is not None else compile_dns(view),
+        dns=extension[1] if extension is not None else compile_dns(view, context.dns_resolver),
         original_dst=_compile_original_dst(view),
         thresholds=_compile_thresholds(view, "DEFAULT", context),
         thresholds_high=_compile_thresholds(view, "HIGH", context),
@@ -87,7 +87,7 @@ def compile_cluster(view: ConfigView, context: CompileContext) -> ClusterConfig:
     )
 
 
-def _compile_extension(view: ConfigView) -> tuple[str, DnsOptions] | None:
+def _compile_extension(view: ConfigView, context: CompileContext) -> tuple[str, DnsOptions] | None:
     """Type and DNS options of a cluster whose type is an extension; None for one that has `type`."""
     if view.which("cluster_discovery_type") != "cluster_type":
         return None
@@ -96,7 +96,7 @@ def _compile_extension(view: ConfigView) -> tuple[str, DnsOptions] | None:
     typed = extension.any("typed_config")
     if typed is None or typed.view is None or typed.full_name != DNS_CLUSTER:
         extension.fail(f"the only clusters of an extension type are {DNS_CLUSTER}", "typed_config")
-    return compile_dns_cluster(typed.view)
+    return compile_dns_cluster(typed.view, context.dns_resolver)
 
 
 def _compile_type(view: ConfigView) -> str:

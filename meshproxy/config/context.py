@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 from meshproxy.clock import Clock
 from meshproxy.errors import Problem
+from meshproxy.model.cluster import DnsResolverOptions
 from meshproxy.model.listener import LineFormatter, TransportSocket
 from meshproxy.model.route import ValueFormatter
 from meshproxy.model.snapshot import ClusterManagerConfig, Node, StatsConfig
@@ -60,6 +61,7 @@ class CompileContext:
     transport_sockets: full message name -> compiler, for sockets other than raw.
     configure_stats: called with the bootstrap's `stats_config` before the first statistic is made.
     log_files: each file that an access log goes to, and the problem that it is if it can't be opened.
+    dns_resolver, tracing_provider: for the clusters and connection managers that name none.
     has_ads: whether the bootstrap has `ads_config`.
     node, runtime, cluster_manager, cluster_names, secrets (name -> `config.tls_secrets.Secret`): found in the bootstrap
         itself, before anything that needs them is compiled. cluster_names is kept up to date as clusters come and go.
@@ -78,6 +80,8 @@ class CompileContext:
     runtime: Mapping[str, Any] = field(default_factory=dict)
     cluster_manager: ClusterManagerConfig = field(default_factory=ClusterManagerConfig)
     cluster_names: set[str] = field(default_factory=set)
+    dns_resolver: DnsResolverOptions = field(default_factory=DnsResolverOptions)
+    tracing_provider: ConfigView | None = None
     has_ads: bool = False
     secrets: Mapping[str, Any] = field(default_factory=dict)
     traffic_direction: str = "UNSPECIFIED"

@@ -13,18 +13,18 @@ _CARES = "envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig"
 _GETADDRINFO = "envoy.extensions.network.dns_resolver.getaddrinfo.v3.GetAddrInfoDnsResolverConfig"
 
 
-def compile_dns(view: ConfigView) -> DnsOptions:
-    """The DNS options of a `Cluster`. Raises ConfigError."""
-    return _compile_options(view, view.view("dns_resolution_config"))
+def compile_dns(view: ConfigView, default: DnsResolverOptions) -> DnsOptions:
+    """The DNS options of a `Cluster`. default: the resolver of the bootstrap. Raises ConfigError."""
+    return _compile_options(view, view.view("dns_resolution_config"), default)
 
 
-def compile_dns_cluster(view: ConfigView) -> tuple[str, DnsOptions]:
-    """The type of `Cluster` that a `DnsCluster` is, and its options. Raises ConfigError."""
+def compile_dns_cluster(view: ConfigView, default: DnsResolverOptions) -> tuple[str, DnsOptions]:
+    """The type of `Cluster` that a `DnsCluster` is, and its options. default: see above. Raises ConfigError."""
     kind = "LOGICAL_DNS" if view.boolean("all_addresses_in_single_endpoint") else "STRICT_DNS"
-    return kind, _compile_options(view, None)
+    return kind, _compile_options(view, None, default)
 
 
-def _compile_options(view: ConfigView, older_resolver: ConfigView | None) -> DnsOptions:
+def _compile_options(view: ConfigView, older_resolver: ConfigView | None, default: DnsResolverOptions) -> DnsOptions:
     """The fields that `Cluster` and `DnsCluster` have in common."""
     refresh = view.seconds("dns_refresh_rate", 5.0)
     family = view.enum("dns_lookup_family")
@@ -44,17 +44,22 @@ def _compile_options(view: ConfigView, older_resolver: ConfigView | None) -> Dns
         jitter=view.seconds("dns_jitter", 0.0),
         failure_base=base,
         failure_max=maximum,
-        resolver=_compile_resolver(view, older_resolver),
+        resolver=_compile_resolver(view, older_resolver, default),
     )
 
 
-def _compile_resolver(view: ConfigView, older: ConfigView | None) -> DnsResolverOptions:
+def _compile_resolver(view: ConfigView, older: ConfigView | None, default: DnsResolverOptions) -> DnsResolverOptions:
     """The newer field wins over the older one, as in Envoy."""
     extension = view.view("typed_dns_resolver_config")
     if extension is None:
-        return _compile_servers(older) if older is not None else DnsResolverOptions()
+        return compile_older_resolver(older) if older is not None else default
     if older is not None:
         older.raw()
+    return compile_typed_resolver(extension)
+
+
+def compile_typed_resolver(extension: ConfigView) -> DnsResolverOptions:
+    """`typed_dns_resolver_config`. Raises ConfigError."""
     typed = extension.any("typed_config")
     if typed is None or typed.view is None or typed.full_name not in (_CARES, _GETADDRINFO):
         extension.fail(f"the only resolvers are {_CARES} and {_GETADDRINFO}", "typed_config")
@@ -64,7 +69,7 @@ def _compile_resolver(view: ConfigView, older: ConfigView | None) -> DnsResolver
 
 
 def _compile_cares(view: ConfigView) -> DnsResolverOptions:
-    options = _compile_servers(view)
+    options = compile_older_resolver(view)
     if problems := view.unsupported("use_resolvers_as_fallback", "filter_unroutable_families"):
         raise ConfigError(problems)
     return DnsResolverOptions(
@@ -77,7 +82,8 @@ def _compile_cares(view: ConfigView) -> DnsResolverOptions:
     )
 
 
-def _compile_servers(view: ConfigView) -> DnsResolverOptions:
+def compile_older_resolver(view: ConfigView) -> DnsResolverOptions:
+    """`dns_resolution_config`, and what the newer one has in common with it. Raises ConfigError."""
     servers = []
     for entry in view.views("resolvers"):
         address = compile_socket_address(entry.required("socket_address"))

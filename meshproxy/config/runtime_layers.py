@@ -13,6 +13,7 @@ def compile_runtime(view: ConfigView | None, context: CompileContext) -> Mapping
     """Values by dotted key; a later layer wins. Problems are noted in the context."""
     values: dict[str, Any] = {}
     names: set[str] = set()
+    has_admin = False
     for layer in view.views("layers") if view is not None else ():
         with layer.collect(context.problems):
             name = layer.text("name")
@@ -23,19 +24,24 @@ def compile_runtime(view: ConfigView | None, context: CompileContext) -> Mapping
             if kind == "static_layer":
                 static = layer.struct("static_layer")
                 assert static is not None
-                _flatten(static.value, "", values)
+                _flatten(static.value, "", values, layer)
             elif kind == "admin_layer":
                 layer.required("admin_layer")
+                if has_admin:
+                    layer.fail("Too many admin layers specified in LayeredRuntime, at most one may be specified", kind)
+                has_admin = True
             else:
                 layer.fail(f"'{kind}' isn't supported by meshproxy" if kind else "a layer needs a kind", kind or "")
     return values
 
 
-def _flatten(struct: Mapping[str, Any], prefix: str, values: dict[str, Any]) -> None:
-    """`{a: {b: 1}}` and `{a.b: 1}` say the same; a share of traffic stays one value."""
+def _flatten(struct: Mapping[str, Any], prefix: str, values: dict[str, Any], layer: ConfigView) -> None:
+    """`{a: {b: 1}}` and `{a.b: 1}` say the same; a share of traffic stays one value. Raises ConfigError."""
     for name, value in struct.items():
         key = f"{prefix}{name}"
         if isinstance(value, Mapping) and not ({"numerator", "denominator"} & value.keys()):
-            _flatten(value, f"{key}.", values)
+            _flatten(value, f"{key}.", values, layer)
+        elif value is None or isinstance(value, list):
+            layer.fail(f"Invalid runtime entry value for {key}", "static_layer")
         else:
             values[key] = value

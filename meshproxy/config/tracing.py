@@ -33,8 +33,8 @@ def compile_tracing(
         return None
     if view.boolean("verbose"):
         view.fail("verbose spans aren't supported by meshproxy", "verbose")
-    provider_view = view.view("provider")
-    provider, flushing = _compile_provider(provider_view, context) if provider_view is not None else (None, Flushing())
+    provider_view = view.view("provider") or context.tracing_provider
+    provider, flushing = compile_provider(provider_view, context) if provider_view is not None else (None, Flushing())
     client, random, overall = (_percent(view.view(f"{name}_sampling")) for name in ("client", "random", "overall"))
     return TracingConfig(
         sampling=Sampling(client, random, overall),
@@ -156,7 +156,7 @@ def _plain(value: Any) -> Any:
 # Providers.
 
 
-def _compile_provider(
+def compile_provider(
     view: ConfigView, context: CompileContext
 ) -> tuple[ZipkinProvider | OpenTelemetryProvider, Flushing]:
     view.text("name")

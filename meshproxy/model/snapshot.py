@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,11 +26,18 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class AdminConfig:
-    """The admin interface; `address` None switches it off."""
+    """The admin interface; `address` None switches it off.
+
+    socket_options: see `Listener`. ignore_global_conn_limit: its connections don't count among those of the process.
+    allowed: whether a path with its query is served; None: all are.
+    """
 
     address: SocketAddress | PipeAddress | None = None
     access_logs: tuple[AccessLog, ...] = ()
     profile_path: str = ""
+    socket_options: tuple[tuple[int, int, int | bytes], ...] = ()
+    ignore_global_conn_limit: bool = False
+    allowed: Callable[[str], bool] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +56,7 @@ class StatsConfig:
     inclusion, exclusion: predicates on the full name; at most one is set.
     buckets: (predicate on the name, upper bounds) for `histogram_bucket_settings`.
     flush_interval: seconds between two flushes of histograms.
+    server_version: what `server.version` shows; None: the program's own.
     """
 
     tags: tuple[StatsTag, ...] = ()
@@ -57,6 +65,7 @@ class StatsConfig:
     exclusion: Any = None
     buckets: tuple[tuple[Any, tuple[float, ...]], ...] = ()
     flush_interval: float = 5.0
+    server_version: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,7 +69,16 @@ IGNORABLE: Final[dict[str, dict[str, str]]] = {
         "application_log_config": "the format of the program's own log; meshproxy's is its own",
         "deferred_stat_options": "saves Envoy memory; the statistics are the same",
         "enable_dispatcher_stats": "statistics of Envoy's event loop",
+        "fatal_actions": _SHUTDOWN,
+        "grpc_async_client_manager_config": "says how long Envoy keeps clients that nobody uses",
+        "node_context_params": "goes into the names of xdstp:// resources, of which there are none",
         "memory_allocator_manager": "tunes Envoy's memory allocator",
+    },
+    "envoy.config.metrics.v3.HistogramBucketSettings": {
+        "bins": "sizes the memory of Envoy's histograms; the buckets are the same",
+    },
+    "envoy.extensions.network.socket_interface.v3.DefaultSocketInterface": {
+        "io_uring_options": _TUNING,
     },
     "envoy.config.bootstrap.v3.ClusterManager": {
         "enable_deferred_cluster_creation": "saves Envoy memory; what is served is the same",

@@ -80,7 +80,8 @@ class ServerStats:
         gauge("server.total_connections")
         gauge("server.concurrency").set(concurrency)
         gauge("server.hot_restart_generation").set(1)
-        gauge("server.version").set(_version_number(version))
+        override = snapshot.stats.server_version
+        gauge("server.version").set(_version_number(version) if override is None else override)
         self.initialization_time = store.histogram("server.initialization_time_ms")
         gauge("cluster_manager.active_clusters").set(len(snapshot.clusters))
         store.counter("cluster_manager.cluster_added").add(len(snapshot.clusters))

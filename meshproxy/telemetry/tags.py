@@ -12,25 +12,14 @@ The default tags are those of Envoy's `well_known_names.cc`.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol
 
-import re2
+from meshproxy.tag_regex import Search, tag_regex
 
 Tags = tuple[tuple[str, str], ...]
 """(name, value) in the order of extraction."""
 
-
-class _Match(Protocol):
-    """What the matches of `re` and of `re2` have in common."""
-
-    def span(self, group: int, /) -> tuple[int, int]: ...
-    def group(self, group: int, /) -> Any: ...
-
-
-Search = Callable[[str], _Match | None]
-"""Finds an expression in a name; has one or two groups."""
 
 _VALUE = r"[^.]+"
 _ADDRESS = r"(?:\d+\.\d+\.\d+\.\d+_\d+|\[[_a-fA-F\d]*\]_\d+)"
@@ -101,7 +90,11 @@ def _regex_of_tokens(pattern: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class TagExtractor:
-    """One tag and how it is found. prefix: the name's first token where it can be found at all, "" for any."""
+    """One tag and how it is found.
+
+    value_group: of the expression; 0 if it has none. prefix: the name's first token where it can be found at all, ""
+    for any.
+    """
 
     name: str
     search: Search
@@ -115,13 +108,8 @@ def _extractor(name: str, pattern: str, search: Search, groups: int) -> TagExtra
 
 
 def custom_extractor(name: str, regex: str) -> TagExtractor:
-    """An extractor of `stats_config.stats_tags`, in RE2. ValueError: it is bad or has no group."""
-    try:
-        compiled = re2.compile(regex)
-    except re2.error as error:
-        raise ValueError(f"bad regular expression {regex!r}: {error}") from None
-    if not compiled.groups:
-        raise ValueError(f"the regular expression {regex!r} has no group")
+    """An extractor of `stats_config.stats_tags`. Raises ValueError for a bad expression."""
+    compiled = tag_regex(regex)
     return _extractor(name, regex, compiled.search, compiled.groups)
 
 
@@ -193,6 +181,9 @@ class TagProducer:
                 continue
             match = extractor.search(name)
             if match is None:
+                continue
+            if not extractor.value_group:
+                tags[extractor.name] = ""  # no group says what the value is: in Envoy it is empty
                 continue
             tags[extractor.name] = match.group(extractor.value_group) or ""
             cut.update(range(*match.span(1)))

@@ -17,9 +17,10 @@ from meshproxy.address import Address, PipeAddress
 from meshproxy.headers import RequestHeaders, ResponseHeaders
 from meshproxy.model.filter_chain import FilterChainMatch
 from meshproxy.model.http import HttpConnectionManagerConfig
-from meshproxy.model.listener import AccessLog, FilterChain, FilterSpec, Listener
+from meshproxy.model.listener import FilterChain, FilterSpec, Listener
 from meshproxy.model.route import RouteTable
 from meshproxy.model.route_slot import RouteSlot
+from meshproxy.model.snapshot import AdminConfig
 from meshproxy.plugin.context import FactoryContext, Stream
 from meshproxy.plugin.http import TerminalHttpFilter
 from meshproxy.runtime.admin.guard import refusal, split_host
@@ -33,17 +34,24 @@ from meshproxy.runtime.worker import Worker
 _MAX_BODY = 64 * 1024
 
 
-class AdminConfig:
+class AdminShared:
     """What the filter's instances share.
 
     make_site: makes the pages, when the first request comes; most of a proxy's life nobody asks for most of them, and
     the code for them needn't be there at the start. allowed_hosts: host names accepted beside localhost and IP
-    addresses.
+    addresses. allowed: whether a path with its query is served.
     """
 
-    def __init__(self, worker: Worker, make_site: Callable[[], AdminSite], allowed_hosts: frozenset[str]) -> None:
+    def __init__(
+        self,
+        worker: Worker,
+        make_site: Callable[[], AdminSite],
+        allowed_hosts: frozenset[str],
+        allowed: Callable[[str], bool] | None,
+    ) -> None:
         self.worker = worker
         self.allowed_hosts = allowed_hosts
+        self.allowed = allowed
         self._make_site = make_site
 
     @cached_property
@@ -52,7 +60,7 @@ class AdminConfig:
         return self._make_site()
 
 
-class AdminFilter(TerminalHttpFilter[AdminConfig]):
+class AdminFilter(TerminalHttpFilter[AdminShared]):
     """Answers one request."""
 
     _request: RequestHeaders
@@ -88,6 +96,10 @@ class AdminFilter(TerminalHttpFilter[AdminConfig]):
         reason = refusal(request.authority, request.fields, mutates, self.config.allowed_hosts)
         if reason is not None:
             _send(stream, AdminResponse(reason, 403))
+            return
+        allowed = self.config.allowed
+        if allowed is not None and not allowed(request.path):
+            _send(stream, AdminResponse(f"request to path {request.path} not allowed", 403))
             return
         handler = site.handlers.get(path)
         if handler is None:
@@ -137,20 +149,21 @@ class AdminServer:
         self,
         worker: Worker,
         address: Address,
+        config: AdminConfig,
         make_site: Callable[[], AdminSite],
         context: FactoryContext,
-        access_logs: tuple[AccessLog, ...] = (),
         allowed_hosts: frozenset[str] = frozenset(),
     ) -> None:
         """worker: one of its own, named `main_thread`."""
         self.worker = worker
         worker.clusters = Clusters(worker, {})
         self.address = address
+        shared = AdminShared(worker, make_site, allowed_hosts, config.allowed)
         manager = HttpConnectionManagerConfig(
             stat_prefix="admin",
             routes=RouteSlot(RouteTable(name="admin")),
-            http_filters=(FilterSpec("admin", AdminFilter, AdminConfig(worker, make_site, allowed_hosts), context),),
-            access_logs=access_logs,
+            http_filters=(FilterSpec("admin", AdminFilter, shared, context),),
+            access_logs=config.access_logs,
             use_remote_address=True,
             generate_request_id=False,
             normalize_path=True,
@@ -163,6 +176,7 @@ class AdminServer:
                 FilterChainMatch(), (FilterSpec("admin", HttpConnection, manager, context),)
             ),
             reuse_port=False,
+            socket_options=config.socket_options,
             stat_prefix="admin",
         )
         self._active: ActiveListener | None = None
@@ -178,9 +192,10 @@ class AdminServer:
             self.address = self.address.with_port(sock.getsockname()[1])
 
     def stop(self) -> None:
-        """Accept no more."""
+        """Accept no more, and write out what the access log has to say so far."""
         if self._active is not None:
             self._active.stop()
+        self.worker.access_logs.flush()
 
 
 def host_of(address: Address) -> frozenset[str]:

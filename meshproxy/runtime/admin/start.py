@@ -54,9 +54,9 @@ def start_admin(
     server = AdminServer(
         make_worker(),
         admin.address,
+        admin,
         partial(make_site, configuration, options, program),
         factory_context("admin", stats.scope(""), configuration.context),
-        admin.access_logs,
         host_of(admin.address),
     )
     try:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from meshproxy.tag_regex import DEFAULT_TAGS
 from meshproxy.telemetry.prometheus import metric_name, render_prometheus
 from meshproxy.telemetry.stats import StatsSnapshot, StatsStore
 from meshproxy.telemetry.stats_query import StatsQuery, parse_stats_query
@@ -89,10 +90,35 @@ def test_one_default_tag_by_name() -> None:
     assert tags.split("cluster.up.upstream_rq_200") == ("cluster.up.upstream_rq", (("envoy.response_code", "200"),))
 
 
-@pytest.mark.parametrize("regex", ["(", "no group"])
-def test_a_custom_tag_needs_a_regex_with_a_group(regex: str) -> None:
-    with pytest.raises(ValueError, match="regular expression"):
+@pytest.mark.parametrize(
+    "regex", ["(", "[a", "[]", "a]", "(?P<n>a)", "(?i)(a)", r"(\Aa)", r"(\xzz)", "(a)++", "[[:no:]]", "\\"]
+)
+def test_what_ecmascript_refuses_is_refused(regex: str) -> None:
+    with pytest.raises(ValueError, match="invalid regex"):
         custom_extractor("x", regex)
+
+
+@pytest.mark.parametrize(
+    ("regex", "name", "rest", "value"),
+    [
+        (
+            r"^listener(?=\.).*?\.http\.((([_.[:digit:]]*|[_\[\]aA[:digit:]]*))\.)",
+            "listener.l.http.1_2.x",
+            "listener.l.http.x",
+            "1_2",
+        ),
+        (r"_rq(_(\d{3}))(?!\d)", "up.rq_rq_404", "up.rq_rq", "404"),
+        (r"^a\.(([[:alpha:]\-\]]+)\.)", "a.x-].b", "a.b", "x-]"),
+        (r"^((\x61\u0062)\.)", "ab.c", "c", "ab"),
+        ("no group", "there is no group here", "there is no group here", ""),
+    ],
+)
+def test_a_tag_is_found_with_ecmascripts_expressions(regex: str, name: str, rest: str, value: str) -> None:
+    assert TagProducer([custom_extractor("x", regex)]).split(name) == (rest, (("x", value),))
+
+
+def test_the_names_of_the_default_tags_are_listed() -> None:
+    assert {extractor.name for extractor in default_extractors()} == DEFAULT_TAGS
 
 
 def test_histograms_and_text_readouts() -> None:
