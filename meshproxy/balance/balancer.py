@@ -235,7 +235,7 @@ class LoadBalancer:
 
 def _effective_weight(group: LocalityHosts, available: int, factor: int) -> float:
     """A locality keeps its weight until so many of its hosts fail that the overprovisioning factor is used up."""
-    return group.weight * min(1.0, factor / 100.0 * available / len(group.hosts))
+    return group.weight * min(1.0, factor / 100.0 * available / (len(group.hosts) - group.excluded))
 
 
 def _no_host(context: object = None) -> None:

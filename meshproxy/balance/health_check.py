@@ -46,19 +46,19 @@ class Options(Protocol):
 
 
 class HealthState:
-    """One host. failed: whether it counts as ill; it does until its first success."""
+    """One host. failed: whether it counts as ill; it does until its first success. first: it wasn't checked yet."""
 
-    __slots__ = ("_first", "_in_a_row", "_options", "failed")
+    __slots__ = ("_in_a_row", "_options", "failed", "first")
 
     def __init__(self, options: Options) -> None:
         self._options = options
-        self._first = True
+        self.first = True
         self._in_a_row = 0
         self.failed = True
 
     def succeeded(self) -> Transition:
         """A check found it well."""
-        first, self._first = self._first, False
+        first, self.first = self.first, False
         if not self.failed:
             self._in_a_row = 0
             return Transition.UNCHANGED
@@ -71,7 +71,7 @@ class HealthState:
 
     def did_not_succeed(self, *, believed: bool) -> Transition:
         """A check failed. believed: the host itself said so, in an answer that isn't configured as retriable."""
-        self._first = False
+        self.first = False
         if self.failed:
             self._in_a_row = 0
             return Transition.UNCHANGED

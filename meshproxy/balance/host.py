@@ -21,8 +21,11 @@ class HealthFlag(IntFlag):
     FAILED_EDS_HEALTH = 4
     DEGRADED_ACTIVE_HC = 8
     DEGRADED_EDS_HEALTH = 16
-    ACTIVE_HC_TIMEOUT = 32
-    EDS_STATUS_DRAINING = 64
+    PENDING_DYNAMIC_REMOVAL = 32
+    PENDING_ACTIVE_HC = 64
+    EXCLUDED_VIA_IMMEDIATE_HC_FAIL = 128
+    ACTIVE_HC_TIMEOUT = 256
+    EDS_STATUS_DRAINING = 512
 
 
 class Health(Enum):
@@ -41,6 +44,8 @@ _UNHEALTHY = (
 )
 _DEGRADED = HealthFlag.DEGRADED_ACTIVE_HC | HealthFlag.DEGRADED_EDS_HEALTH
 _FROM_EDS = HealthFlag.FAILED_EDS_HEALTH | HealthFlag.DEGRADED_EDS_HEALTH | HealthFlag.EDS_STATUS_DRAINING
+_OF_ENDPOINT = _FROM_EDS | HealthFlag.PENDING_DYNAMIC_REMOVAL
+_EXCLUDED = HealthFlag.PENDING_ACTIVE_HC | HealthFlag.EXCLUDED_VIA_IMMEDIATE_HC_FAIL
 
 _EDS_FLAGS = {
     HealthStatus.UNHEALTHY: HealthFlag.FAILED_EDS_HEALTH,
@@ -58,21 +63,31 @@ class Monitor(Protocol):
     def on_failure(self, *, connected: bool, timeout: bool) -> None: ...
 
 
+class Checked(Protocol):
+    """See `meshproxy.runtime.health_checker`."""
+
+    def on_immediate_failure(self) -> None: ...
+
+
 class Host:
     """An endpoint with its state. Compared by identity.
 
     pool: the connection pool that serves nearly every request to this host, kept by the worker; else None.
     text: the address as it is logged. The counters are Envoy's per-host statistics; those that the connection pool and
     the router move are plain ints. healthy_since: for slow start, monotonic seconds, 0.0 before anybody noted it.
+    excluded: it doesn't count among the hosts of which so many have to be healthy.
     monitor: who is told how requests fare, for outlier detection; None: nobody.
+    checked: who is told that the host itself has asked not to be used; None without active health checks.
     """
 
     __slots__ = (
         "address",
+        "checked",
         "cx_active",
         "cx_connect_fail",
         "cx_total",
         "endpoint",
+        "excluded",
         "flags",
         "health",
         "healthy_since",
@@ -99,6 +114,7 @@ class Host:
         self.locality = endpoint.locality
         self.priority = endpoint.priority
         self.monitor: Monitor | None = None
+        self.checked: Checked | None = None
         self.pool: Any = None
         self.rq_active = self.rq_total = self.rq_error = self.rq_success = self.rq_timeout = 0
         self.cx_active = self.cx_total = self.cx_connect_fail = 0
@@ -111,7 +127,7 @@ class Host:
         self.weight = max(endpoint.weight, 1)
         self.hostname = endpoint.hostname
         self.metadata: Mapping[str, Mapping[str, object]] = endpoint.metadata
-        self._set_flags((self.flags & ~_FROM_EDS) | _EDS_FLAGS.get(endpoint.health_status, HealthFlag(0)))
+        self._set_flags((self.flags & ~_OF_ENDPOINT) | _EDS_FLAGS.get(endpoint.health_status, HealthFlag(0)))
 
     def set_flag(self, flag: HealthFlag, on: bool) -> bool:
         """Set or clear a flag; say whether the host's health changed (then the balancer must be refreshed)."""
@@ -121,6 +137,7 @@ class Host:
         if self.flags & ~flags & HealthFlag.FAILED_ACTIVE_HC:
             self.healthy_since = 0.0  # found well again
         self.flags = flags
+        self.excluded = bool(flags & _EXCLUDED)
         before = self.health
         self.health = (
             Health.UNHEALTHY if flags & _UNHEALTHY else Health.DEGRADED if flags & _DEGRADED else Health.HEALTHY

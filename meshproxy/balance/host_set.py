@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,13 +16,17 @@ _Key = tuple[int, Locality, Address, int]
 
 @dataclass(frozen=True, slots=True)
 class LocalityHosts:
-    """The hosts of one locality within a priority. weight: its configured share, 0 for none."""
+    """The hosts of one locality within a priority. weight: its configured share, 0 for none.
+
+    excluded: how many of them don't count (`Host.excluded`).
+    """
 
     locality: Locality
     weight: int
     hosts: tuple[Host, ...]
     healthy: tuple[Host, ...]
     degraded: tuple[Host, ...]
+    excluded: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +41,8 @@ class HostSet:
     @property
     def counts(self) -> HostCounts:
         """How many there are, for `share_load`."""
-        return HostCounts(len(self.hosts), len(self.healthy), len(self.degraded))
+        excluded = sum(group.excluded for group in self.localities)
+        return HostCounts(len(self.hosts), len(self.healthy), len(self.degraded), excluded)
 
 
 def group_hosts(hosts: Sequence[Host]) -> HostSet:
@@ -47,7 +52,12 @@ def group_hosts(hosts: Sequence[Host]) -> HostSet:
         by_locality.setdefault(host.locality, []).append(host)
     localities = tuple(
         LocalityHosts(
-            locality, members[0].endpoint.locality_weight, tuple(members), _healthy(members), _degraded(members)
+            locality,
+            members[0].endpoint.locality_weight,
+            tuple(members),
+            _healthy(members),
+            _degraded(members),
+            sum(host.excluded for host in members),
         )
         for locality, members in by_locality.items()
     )
@@ -90,10 +100,13 @@ class PrioritySet:
         """Every host, by priority and then in the order of the configuration."""
         return tuple(host for host_set in self.sets for host in host_set.hosts)
 
-    def update(self, endpoints: Iterable[Endpoint]) -> tuple[list[Host], list[Host]]:
+    def update(
+        self, endpoints: Iterable[Endpoint], keeps: Callable[[Host], bool] | None = None
+    ) -> tuple[list[Host], list[Host]]:
         """Take over a new list of endpoints; gives the hosts that are new and those that are gone.
 
-        A host whose address, locality and priority stay is kept.
+        A host whose address, locality and priority stay is kept, and so is one that isn't in the list and that `keeps`
+        says so of.
         """
         before, self._hosts = self._hosts, {}
         added = []
@@ -110,8 +123,17 @@ class PrioritySet:
             else:
                 host.apply(endpoint)
             self._hosts[key] = host
+        if keeps is not None and before:
+            addresses = {key[2] for key in self._hosts}
+            for key, host in list(before.items()):
+                if key[2] not in addresses and keeps(host):
+                    self._hosts[key] = before.pop(key)
         self.regroup()
         return added, list(before.values())
+
+    def discard(self, host: Host) -> None:
+        """Take one host away; `regroup` follows."""
+        self._hosts = {key: each for key, each in self._hosts.items() if each is not host}
 
     def regroup(self) -> None:
         """Sort the hosts anew; to be called when the health of one of them changed."""

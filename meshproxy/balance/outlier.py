@@ -5,7 +5,8 @@ Two things eject a host. Failures in a row do so at once. The share of successes
 interval ends: far below the other hosts' (success rate), or below a fixed bound (failure percentage).
 
 How long: `base_ejection_time` times the number of ejections so far, at most `max_ejection_time`, plus jitter; the
-number falls by one in each interval that a host lives through. Ejected hosts come back at the end of an interval only.
+number falls by one in each interval that a host lives through after it came back. Ejected hosts come back at the end of
+an interval only.
 
 With `split_external_local_origin_errors` failures to reach a host (connect failures, resets, time-outs) are counted
 apart from its answers; without, they count as the answers 503, 500 and 504.
@@ -18,9 +19,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from enum import Enum
 from random import Random
+from typing import Protocol
 
 from meshproxy.balance.host import HealthFlag, Host
 from meshproxy.model.outlier import OutlierDetection
+
+_UNKNOWN = (-1.0, -1.0)
 
 
 class OutlierEvent(Enum):
@@ -65,24 +69,27 @@ class SuccessRate:
 
 
 class HostMonitor:
-    """What is known of one host."""
+    """What is known of one host. ejections: how often it was ejected. Times are 0.0 for never."""
 
     __slots__ = (
         "consecutive_5xx",
         "consecutive_gateway_failure",
         "consecutive_local_origin_failure",
         "ejected_at",
+        "ejections",
         "external",
         "jitter",
         "local",
         "times_ejected",
+        "unejected_at",
     )
 
     def __init__(self) -> None:
         self.external = SuccessRate()
         self.local = SuccessRate()
         self.times_ejected = 0  # falls again while the host is well
-        self.ejected_at = 0.0
+        self.ejections = 0
+        self.ejected_at = self.unejected_at = 0.0
         self.jitter = 0.0
         self.reset_runs()
 
@@ -91,11 +98,28 @@ class HostMonitor:
         self.consecutive_5xx = self.consecutive_gateway_failure = self.consecutive_local_origin_failure = 0
 
 
+class Events(Protocol):
+    """Who is told what happens; see `meshproxy.runtime.cluster_events.OutlierEvents`."""
+
+    def ejected(
+        self,
+        detector: OutlierDetector,
+        host: Host,
+        monitor: HostMonitor,
+        kind: EjectionType,
+        enforced: bool,
+        now: float,
+    ) -> None: ...
+    def unejected(self, host: Host, monitor: HostMonitor, now: float) -> None: ...
+
+
 class OutlierDetector:
     """Watches the hosts of one cluster.
 
     detected, enforced: how often each type was found, and led to an ejection. overflow: ejections refused because too
-    many hosts were out already (`ejections_overflow`). on_change: called with each host that is ejected or comes back.
+    many hosts were out already (`ejections_overflow`); allowed: how often that was not so. on_change: called with each
+    host that is ejected or comes back. thresholds: the average of the rates and the one that is still well enough, as
+    they were when they were last looked at.
     """
 
     __slots__ = (
@@ -103,17 +127,22 @@ class OutlierDetector:
         "_monitors",
         "_on_change",
         "_random",
+        "allowed",
         "config",
         "detected",
         "ejected",
         "enforced",
+        "events",
         "overflow",
+        "thresholds",
     )
 
     def __init__(
         self, config: OutlierDetection, hosts: Iterable[Host], random: Random, on_change: Callable[[Host], None]
     ) -> None:
         self.config = config
+        self.events: Events | None = None
+        self.thresholds = {EjectionType.SUCCESS_RATE: _UNKNOWN, EjectionType.LOCAL_ORIGIN_SUCCESS_RATE: _UNKNOWN}
         self._random = random
         self._on_change = on_change
         self._monitors: dict[Host, HostMonitor] = {}
@@ -129,6 +158,7 @@ class OutlierDetector:
         self.ejected = self.overflow = 0
         self.detected = dict.fromkeys(EjectionType, 0)
         self.enforced = dict.fromkeys(EjectionType, 0)
+        self.allowed = dict.fromkeys(EjectionType, 0)
         self.update_hosts(hosts, ())
 
     def update_hosts(self, added: Iterable[Host], removed: Iterable[Host]) -> None:
@@ -191,11 +221,11 @@ class OutlierDetector:
             monitor.consecutive_local_origin_failure = 0
             self._detect(host, monitor, EjectionType.CONSECUTIVE_LOCAL_ORIGIN_FAILURE, now)
 
-    def on_active_health_check_success(self, host: Host) -> None:
+    def on_active_health_check_success(self, host: Host, now: float) -> None:
         """An active health check found the host well: that brings it back, unless configured otherwise."""
         monitor = self._monitors.get(host)
         if monitor is not None and self.config.successful_active_health_check_uneject_host:
-            self._uneject(host, monitor)
+            self._uneject(host, monitor, now)
 
     def on_interval(self, now: float) -> None:
         """`interval` seconds are over: let hosts come back, then judge the rates of the interval."""
@@ -212,14 +242,17 @@ class OutlierDetector:
             EjectionType.LOCAL_ORIGIN_FAILURE_PERCENTAGE,
             now,
         )
+        for host, monitor in self._monitors.items():
+            returned = monitor.unejected_at
+            if returned and now - returned >= self.config.interval and not host.flags & HealthFlag.FAILED_OUTLIER_CHECK:
+                monitor.times_ejected = max(monitor.times_ejected - 1, 0)
 
     def _check_return(self, host: Host, monitor: HostMonitor, now: float) -> None:
         if not host.flags & HealthFlag.FAILED_OUTLIER_CHECK:
-            monitor.times_ejected = max(monitor.times_ejected - 1, 0)
             return
         out_for = min(self.config.base_ejection_time * monitor.times_ejected, self._max_ejection_time())
         if out_for + monitor.jitter <= now - monitor.ejected_at:
-            self._uneject(host, monitor)
+            self._uneject(host, monitor, now)
 
     def _max_ejection_time(self) -> float:
         configured = self.config.max_ejection_time
@@ -233,6 +266,7 @@ class OutlierDetector:
         now: float,
     ) -> None:
         config = self.config
+        self.thresholds[by_success_rate] = _UNKNOWN
         if len(self._monitors) < min(config.success_rate_minimum_hosts, config.failure_percentage_minimum_hosts):
             return
         for_success_rate: list[tuple[Host, HostMonitor, float]] = []
@@ -248,7 +282,9 @@ class OutlierDetector:
             if rate.last_volume >= config.failure_percentage_request_volume:
                 for_percentage.append((host, monitor, rate.last))
         if for_success_rate and len(for_success_rate) >= config.success_rate_minimum_hosts:
-            threshold = ejection_threshold([rate for _, _, rate in for_success_rate], config.success_rate_stdev_factor)
+            rates = [rate for _, _, rate in for_success_rate]
+            threshold = ejection_threshold(rates, config.success_rate_stdev_factor)
+            self.thresholds[by_success_rate] = (sum(rates) / len(rates), threshold)
             for host, monitor, success_rate in for_success_rate:
                 if success_rate < threshold:
                     self._detect(host, monitor, by_success_rate, now)
@@ -266,10 +302,14 @@ class OutlierDetector:
         if share > config.max_ejection_percent and not (config.always_eject_one_host and not self.ejected):
             self.overflow += 1
             return
+        self.allowed[kind] += 1
         if self._random.randrange(100) >= self._enforcing[kind]:
+            if self.events is not None:
+                self.events.ejected(self, host, monitor, kind, False, now)
             return
         self.ejected += 1
         self.enforced[kind] += 1
+        monitor.ejections += 1
         monitor.ejected_at = now
         monitor.jitter = self._random.random() * config.max_ejection_time_jitter
         base = config.base_ejection_time
@@ -277,13 +317,18 @@ class OutlierDetector:
             monitor.times_ejected += 1
         host.set_flag(HealthFlag.FAILED_OUTLIER_CHECK, True)
         self._on_change(host)
+        if self.events is not None:
+            self.events.ejected(self, host, monitor, kind, True, now)
 
-    def _uneject(self, host: Host, monitor: HostMonitor) -> None:
+    def _uneject(self, host: Host, monitor: HostMonitor, now: float) -> None:
         if host.flags & HealthFlag.FAILED_OUTLIER_CHECK:
             self.ejected -= 1
             monitor.reset_runs()
+            monitor.unejected_at = now
             host.set_flag(HealthFlag.FAILED_OUTLIER_CHECK, False)
             self._on_change(host)
+            if self.events is not None:
+                self.events.unejected(host, monitor, now)
 
 
 def ejection_threshold(rates: list[float], stdev_factor: int) -> float:

@@ -14,11 +14,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class HostCounts:
-    """How many hosts a priority has, in all and by health."""
+    """How many hosts a priority has, in all and by health. excluded: how many don't count in the availability."""
 
     total: int
     healthy: int
     degraded: int = 0
+    excluded: int = 0
+
+    @property
+    def counted(self) -> int:
+        """Of how many hosts a share has to be available."""
+        return self.total - self.excluded
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +44,8 @@ def share_load(
 
     Follows Envoy's LoadBalancerBase (recalculatePerPriorityState, -Panic, recalculateLoadInTotalPanic).
     """
-    healthy = [_availability(counts.healthy, counts.total, overprovisioning_factor) for counts in priorities]
-    degraded = [_availability(counts.degraded, counts.total, overprovisioning_factor) for counts in priorities]
+    healthy = [_availability(counts.healthy, counts.counted, overprovisioning_factor) for counts in priorities]
+    degraded = [_availability(counts.degraded, counts.counted, overprovisioning_factor) for counts in priorities]
     total = min(sum(healthy) + sum(degraded), 100)
     panic = tuple(total < 100 and _in_panic(counts, panic_threshold) for counts in priorities)
     if priorities and all(panic):
@@ -61,7 +67,7 @@ def _availability(count: int, total: int, factor: int) -> int:
 
 
 def _in_panic(counts: HostCounts, threshold: float) -> bool:
-    available = 100.0 * (counts.healthy + counts.degraded) / counts.total if counts.total else 0.0
+    available = 100.0 * (counts.healthy + counts.degraded) / counts.counted if counts.counted else 0.0
     return available < min(threshold, 100.0)
 
 

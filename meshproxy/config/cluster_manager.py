@@ -1,12 +1,11 @@
-"""What holds for all clusters (envoy.config.bootstrap.v3.ClusterManager), and what a cluster may say itself instead."""
+"""What holds for all clusters (envoy.config.bootstrap.v3.ClusterManager)."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 
-from meshproxy.config.addresses import compile_socket_address
 from meshproxy.config.context import CompileContext
-from meshproxy.model.cluster import UpstreamBind
+from meshproxy.config.upstream_sockets import compile_bind
 from meshproxy.model.snapshot import ClusterManagerConfig
 from meshproxy.plugin.view import ConfigView
 
@@ -26,7 +25,7 @@ def compile_cluster_manager(
         config = ClusterManagerConfig(
             local_cluster_name=local,
             outlier_event_log_path=_event_log(outlier, context) if outlier is not None else "",
-            bind=compile_upstream_bind(view.view("upstream_bind_config")),
+            bind=compile_bind(view.view("upstream_bind_config")),
         )
     return config
 
@@ -36,19 +35,3 @@ def _event_log(view: ConfigView, context: CompileContext) -> str:
     if path:
         context.log_files.setdefault(path, view.error(f"unable to open file '{path}'", "event_log_path"))
     return path
-
-
-def compile_upstream_bind(view: ConfigView | None) -> UpstreamBind | None:
-    """The source addresses of upstream connections; None for those that the kernel picks. Raises ConfigError."""
-    if view is None:
-        return None
-    sources = [source] if (source := view.view("source_address")) is not None else []
-    sources += [entry.required("address") for entry in view.views("extra_source_addresses")]
-    sources += view.views("additional_source_addresses")
-    found: dict[bool, tuple[str, int]] = {}
-    for source in sources:
-        address = compile_socket_address(source)
-        if address.is_v6 in found:
-            source.fail("only one source address of each family is supported by meshproxy")
-        found[address.is_v6] = (address.ip, address.port)
-    return UpstreamBind(ipv4=found.get(False), ipv6=found.get(True)) if found else None

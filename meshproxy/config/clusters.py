@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from meshproxy.config.cluster_manager import compile_upstream_bind
 from meshproxy.config.context import CompileContext
 from meshproxy.config.discovery import compile_config_source
 from meshproxy.config.dns import DNS_CLUSTER, compile_dns, compile_dns_cluster
@@ -15,6 +14,7 @@ from meshproxy.config.metadata import compile_metadata
 from meshproxy.config.outlier import compile_outlier_detection
 from meshproxy.config.transport_sockets import compile_transport_socket, compile_transport_socket_matches
 from meshproxy.config.upstream_http import compile_upstream_http
+from meshproxy.config.upstream_sockets import compile_bind, compile_keepalive
 from meshproxy.model.cluster import (
     CircuitBreakerThresholds,
     ClusterConfig,
@@ -50,6 +50,7 @@ def compile_cluster(view: ConfigView, context: CompileContext) -> ClusterConfig:
         view.fail(f"cluster: LB policy {balancing.policy} is not valid for cluster type {kind}", "lb_policy")
     assignment = _compile_endpoints(view, kind, context)
     http = compile_upstream_http(view)
+    common = view.view("common_lb_config")
     older_limit = view.integer("max_requests_per_connection")
     return ClusterConfig(
         name=view.text("name"),
@@ -74,8 +75,8 @@ def compile_cluster(view: ConfigView, context: CompileContext) -> ClusterConfig:
         max_stream_duration=http.common.max_stream_duration,
         max_requests_per_connection=http.common.max_requests_per_connection or older_limit,
         per_connection_buffer_limit=view.integer("per_connection_buffer_limit_bytes", _MEBIBYTE),
-        bind=compile_upstream_bind(view.view("upstream_bind_config")) or context.cluster_manager.bind,
-        tcp_keepalive=_compile_keepalive(view.view("upstream_connection_options")),
+        bind=compile_bind(view.view("upstream_bind_config")) or context.cluster_manager.bind,
+        tcp_keepalive=compile_keepalive(view.view("upstream_connection_options")),
         outlier=compile_outlier_detection(view.view("outlier_detection")),
         health_check=compile_health_check(
             view.views("health_checks"), context, view.text("name"), http2=http.protocol != "HTTP1"
@@ -84,6 +85,11 @@ def compile_cluster(view: ConfigView, context: CompileContext) -> ClusterConfig:
         auto_sni=http.auto_sni,
         transport_socket_matches=compile_transport_socket_matches(view, context),
         metadata=compile_metadata(view, "metadata"),
+        outlier_log=context.cluster_manager.outlier_event_log_path,
+        ignore_health_on_host_removal=view.boolean("ignore_health_on_host_removal"),
+        close_on_health_failure=view.boolean("close_connections_on_host_health_failure"),
+        ignore_new_hosts=common.boolean("ignore_new_hosts_until_first_hc") if common is not None else False,
+        close_on_change=common.boolean("close_connections_on_host_set_change") if common is not None else False,
     )
 
 
@@ -177,15 +183,4 @@ def _compile_threshold(view: ConfigView) -> CircuitBreakerThresholds:
         track_remaining=view.boolean("track_remaining"),
         retry_budget_percent=(percent.number("value") if percent is not None else 20.0) if budget else None,
         retry_budget_min_concurrency=budget.integer("min_retry_concurrency", 3) if budget else 3,
-    )
-
-
-def _compile_keepalive(view: ConfigView | None) -> tuple[int, int, int] | None:
-    keepalive = view.view("tcp_keepalive") if view is not None else None
-    if keepalive is None:
-        return None
-    return (
-        keepalive.integer("keepalive_time"),
-        keepalive.integer("keepalive_interval"),
-        keepalive.integer("keepalive_probes"),
     )

@@ -7,12 +7,9 @@ from meshproxy.config.header_mutations import compile_mutations
 from meshproxy.model.health_check import GrpcCheck, HealthCheck, HttpCheck, TcpCheck
 from meshproxy.plugin.view import ConfigView
 
+_FILE_SINK = "envoy.extensions.health_check.event_sinks.file.v3.HealthCheckEventFileSink"
 _UNSUPPORTED = (
-    "event_log_path",
-    "event_logger",
     "event_service",
-    "always_log_health_check_failures",
-    "always_log_health_check_success",
     "tls_options",
     "transport_socket_match_criteria",
 )
@@ -63,7 +60,26 @@ def compile_health_check(
         healthy_edge_interval=view.seconds("healthy_edge_interval", interval),
         reuse_connection=view.boolean("reuse_connection", True),
         alt_port=view.integer("alt_port"),
+        event_logs=_event_logs(view, context),
+        log_failures=view.boolean("always_log_health_check_failures"),
+        log_successes=view.boolean("always_log_health_check_success"),
     )
+
+
+def _event_logs(view: ConfigView, context: CompileContext) -> tuple[str, ...]:
+    """The files that events are written to, in both ways to say so."""
+    paths = []
+    if path := view.text("event_log_path"):
+        paths.append(path)
+        context.log_files.setdefault(path, view.error(f"unable to open file '{path}'", "event_log_path"))
+    for sink in view.views("event_logger"):
+        typed = sink.any("typed_config")
+        if typed is None or typed.view is None or typed.full_name != _FILE_SINK:
+            sink.fail(f"the only event logger is {_FILE_SINK}", "typed_config")
+        path = typed.view.text("event_log_path")
+        paths.append(path)
+        context.log_files.setdefault(path, typed.view.error(f"unable to open file '{path}'", "event_log_path"))
+    return tuple(paths)
 
 
 def _compile_http(view: ConfigView, context: CompileContext) -> HttpCheck:

@@ -75,12 +75,24 @@ class OriginalDstOptions:
     cleanup_interval: float = 5.0
 
 
+SocketOption = tuple[int, int, int | bytes]
+"""level, name, value"""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceAddress:
+    """Where connections start, ip and port (0: any), None for anywhere; options: set on their sockets before that."""
+
+    address: tuple[str, int] | None = None
+    options: tuple[SocketOption, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class UpstreamBind:
-    """`upstream_bind_config`: the source address of upstream connections (port 0: any), by address family."""
+    """`upstream_bind_config`, by the family of a host's address."""
 
-    ipv4: tuple[str, int] | None = None
-    ipv6: tuple[str, int] | None = None
+    ipv4: SourceAddress = SourceAddress()
+    ipv6: SourceAddress = SourceAddress()
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +152,11 @@ class ClusterConfig:
     idle_timeout: of a pooled upstream connection, 0 for none.
     protocol: what is spoken to hosts; DOWNSTREAM: as the client does, AUTO: as is agreed on by ALPN.
     max_stream_duration: of one request to a host, 0 for none.
+    outlier_log: the file that ejections are written to, "" for none.
+    ignore_health_on_host_removal: a host that discovery takes away goes at once, though health checks find it well.
+    ignore_new_hosts: until their first health check they don't count in the share of hosts that has to be healthy.
+    close_on_health_failure: raw connections end when their host is found ill. close_on_change: connections are no
+    longer used once the set of hosts has changed.
     tcp_keepalive: seconds idle before the first probe, seconds between probes, probes; 0: as the kernel has it.
     """
 
@@ -168,6 +185,11 @@ class ClusterConfig:
     tcp_keepalive: tuple[int, int, int] | None = None
     outlier: OutlierDetection | None = None
     health_check: HealthCheck | None = None
+    ignore_health_on_host_removal: bool = False
+    ignore_new_hosts: bool = False
+    close_on_health_failure: bool = False
+    close_on_change: bool = False
+    outlier_log: str = ""
     eds: EndpointDiscovery | None = None
     transport_socket: TransportSocket | None = None
     transport_socket_matches: tuple[TransportSocketMatch, ...] = ()

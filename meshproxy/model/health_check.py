@@ -49,6 +49,7 @@ class HealthCheck:
     """`core.v3.HealthCheck`. Times in seconds; those that aren't configured have been filled in.
 
     interval_jitter_percent: of the interval, added on top of `interval_jitter`. alt_port: 0 for the endpoint's own.
+    event_logs: the files that hosts found ill or well are written to. log_failures, log_successes: and each check.
     """
 
     check: HttpCheck | TcpCheck | GrpcCheck
@@ -66,3 +67,6 @@ class HealthCheck:
     healthy_edge_interval: float = 0.0
     reuse_connection: bool = True
     alt_port: int = 0
+    event_logs: tuple[str, ...] = ()
+    log_failures: bool = False
+    log_successes: bool = False

@@ -26,11 +26,18 @@ class HostMonitor(Protocol):
     def on_failure(self, *, connected: bool, timeout: bool) -> None: ...
 
 
+class HostChecks(Protocol):
+    """Active health checks of one host."""
+
+    def on_immediate_failure(self) -> None:
+        """The host itself asks for no more requests."""
+
+
 class Host(Protocol):
     """One endpoint of a cluster. `text` is "ip:port"; the counters are Envoy's per-host statistics.
 
     monitor: who watches for outliers, None where nobody does. The connection pools report to it; a filter tells what
-    only it knows, that a request was given up waiting.
+    only it knows, that a request was given up waiting. checked: None where no active health checks are made.
     """
 
     rq_error: int
@@ -39,6 +46,8 @@ class Host(Protocol):
 
     @property
     def monitor(self) -> HostMonitor | None: ...
+    @property
+    def checked(self) -> HostChecks | None: ...
     @property
     def text(self) -> str: ...
     @property

@@ -75,16 +75,20 @@ class AccessLogFiles:
                     self._send(log.service, info)
                     continue
                 line = log.format_line(info)
-                file = self._files.get(log.path)
-                if file is None:
-                    file = self._add(log.path)
-                file.lines.append(line)
-                file.size += len(line)
-                if file.size >= self._size:
-                    self._flush(file)
-                elif not self._scheduled:
-                    self._scheduled = True
-                    self._loop.call_later(self._interval, self._flush_by_timer)
+                self.write(log.path, line)
+
+    def write(self, path: str, line: str) -> None:
+        """Write one line, its end included, to the file at `path`."""
+        file = self._files.get(path)
+        if file is None:
+            file = self._add(path)
+        file.lines.append(line)
+        file.size += len(line)
+        if file.size >= self._size:
+            self._flush(file)
+        elif not self._scheduled:
+            self._scheduled = True
+            self._loop.call_later(self._interval, self._flush_by_timer)
 
     def connect(self, worker: Worker) -> None:
         """The worker through whose clusters services are reached; without one their entries are dropped."""

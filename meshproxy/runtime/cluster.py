@@ -11,7 +11,7 @@ from meshproxy.address import SocketAddress, parse_address
 from meshproxy.balance.balancer import LoadBalancer
 from meshproxy.balance.breaker import CircuitBreaker
 from meshproxy.balance.hashing_policies import hash_picker_factory
-from meshproxy.balance.host import Health, Host
+from meshproxy.balance.host import Health, HealthFlag, Host
 from meshproxy.balance.host_set import HostGroups, PrioritySet
 from meshproxy.balance.policies import PickerFactory, picker_factory
 from meshproxy.balance.slow_start import SlowStart
@@ -26,6 +26,7 @@ from meshproxy.plugin.upstream import Host as PluginHost
 from meshproxy.runtime.alpn_pool import AlpnPool
 from meshproxy.runtime.auto_sni import NO_NAME, ServerName, server_name
 from meshproxy.runtime.breaker_stats import BreakerStats
+from meshproxy.runtime.cluster_events import OutlierEvents
 from meshproxy.runtime.cluster_stats import LiveClusterStats
 from meshproxy.runtime.health_checker import HealthChecker
 from meshproxy.runtime.http1_pool import Http1Pool
@@ -65,12 +66,17 @@ class ActiveCluster(Cluster):
         self.balancer = _make_balancer(config, self.priorities, worker)
         self._breaker_stats = self._make_breaker_stats()
         self._leaving: dict[Host, int] = {}
+        self._draining_pools = 0  # of hosts that stay
+        self._raw: dict[Host, set[RawUpstream]] = {}
         self._retired_requests = 0
         self._folded_requests = 0
         self.outlier = None
         if config.outlier is not None and config.type != "ORIGINAL_DST":
             scope = self.stats.scope.scope("outlier_detection.")
-            self.outlier = OutlierMonitor(worker, config.outlier, scope, self.on_health_change)
+            events = None
+            if config.outlier_log:
+                events = OutlierEvents(config.name, config.outlier_log, worker.access_logs.write, worker.clock.wall)
+            self.outlier = OutlierMonitor(worker, config.outlier, scope, self.on_health_change, events)
         self.health: HealthChecker | None = None
         if config.health_check is not None and config.type != "ORIGINAL_DST":
             self.health = HealthChecker(self, config.health_check)
@@ -130,7 +136,10 @@ class ActiveCluster(Cluster):
     def update(self, endpoints: Sequence[Endpoint]) -> None:
         """Replace the hosts; those that stay keep their connections and counters."""
         before = set(self.hosts())
-        added, removed = self.priorities.update(endpoints)
+        keeps = None
+        if self.unique_hosts and self.health is not None and not self.config.ignore_health_on_host_removal:
+            keeps = _stays_for_now
+        added, removed = self.priorities.update(endpoints, keeps)
         if self.outlier is not None:
             self.outlier.update(added, removed)
         if self.health is not None:
@@ -139,20 +148,52 @@ class ActiveCluster(Cluster):
         after = set(self.hosts())
         self._drop(before - after)
         if before != after:
+            if self.config.close_on_change:
+                self.drain_connections(after)
             self.stats.membership_change.inc()
             self.stats.count_new_hosts(len(after - before))
         self._count_members()
 
     def on_health_change(self, host: Host) -> None:
-        """A host was found ill, or well again."""
+        """A host was found ill, or well again, or counts again."""
+        if host.flags & HealthFlag.PENDING_DYNAMIC_REMOVAL and host.flags & HealthFlag.FAILED_ACTIVE_HC:
+            self._remove_ill(host)
+        if host.health is Health.UNHEALTHY:
+            for upstream in list(self._raw.get(host, ())):
+                upstream.end()
+            self.drain_connections((host,))
         self.balancer.refresh()
         self._count_members()
+
+    def _remove_ill(self, host: Host) -> None:
+        """A host that discovery took away some time ago isn't well any more."""
+        self.priorities.discard(host)
+        if self.outlier is not None:
+            self.outlier.update((), (host,))
+        if self.health is not None:
+            self.health.update((), (host,))
+        self._drop((host,))
+        self.stats.membership_change.inc()
+
+    def drain_connections(self, hosts: Collection[Host]) -> None:
+        """Close what is idle of these hosts' connections, and the others after what they have under way."""
+        for key in [key for key in self._pools if key[0] in hosts]:
+            key[0].pool = None
+            self._draining_pools += 1
+            self._breakers[key[1]].connection_pools.release()
+            self._pools.pop(key).drain(self._pool_gave_way)
+
+    def _pool_gave_way(self) -> None:
+        self._draining_pools -= 1
+        self._let_go_if_done()
 
     def _count_members(self) -> None:
         hosts = self.hosts()
         self.stats.membership_total.set(len(hosts))
         self.stats.membership_healthy.set(sum(host.health is Health.HEALTHY for host in hosts))
         self.stats.membership_degraded.set(sum(host.health is Health.DEGRADED for host in hosts))
+        if self.health is not None:
+            self.stats.membership_excluded.set(sum(host.excluded for host in hosts))
 
     def hosts(self) -> list[Host]:
         """Every host, by priority."""
@@ -181,7 +222,10 @@ class ActiveCluster(Cluster):
     def _retire(self, host: Host) -> None:
         del self._leaving[host]
         self._retired_requests += host.rq_total
-        if self._retired and not self._leaving:
+        self._let_go_if_done()
+
+    def _let_go_if_done(self) -> None:
+        if self._retired and not self._leaving and not self._draining_pools:
             self.worker.loop.call_soon(self._let_go)
 
     def limits(self, priority: str = "DEFAULT") -> CircuitBreaker:
@@ -242,7 +286,18 @@ class ActiveCluster(Cluster):
 
     def connect(self, host: PluginHost, sink: TcpUpstreamSink) -> TcpUpstream:
         assert isinstance(host, Host)
-        return RawUpstream(self, host, sink)
+        upstream = RawUpstream(self, host, sink)
+        if self.config.close_on_health_failure:
+            self._raw.setdefault(host, set()).add(upstream)
+        return upstream
+
+    def forget_raw(self, upstream: RawUpstream) -> None:
+        """A raw connection has ended."""
+        raw = self._raw.get(upstream.host)
+        if raw is not None:
+            raw.discard(upstream)
+            if not raw:
+                del self._raw[upstream.host]
 
     def membership(self) -> tuple[int, int, int]:
         stats = self.stats
@@ -269,7 +324,7 @@ class ActiveCluster(Cluster):
         self.stop()
         self._drop(self.hosts())
         self._retired = True
-        if not self._leaving:
+        if not self._leaving and not self._draining_pools:
             self._let_go()
 
     def _let_go(self) -> None:
@@ -287,6 +342,17 @@ class ActiveCluster(Cluster):
         self.stop()
         for pool in self._pools.values():
             pool.close()
+
+
+_ILL = HealthFlag.FAILED_ACTIVE_HC | HealthFlag.FAILED_EDS_HEALTH | HealthFlag.EDS_STATUS_DRAINING
+
+
+def _stays_for_now(host: Host) -> bool:
+    """Whether a host that discovery took away is kept because health checks find it well; then it is marked."""
+    stays = not host.flags & _ILL
+    if stays:
+        host.set_flag(HealthFlag.PENDING_DYNAMIC_REMOVAL, True)
+    return stays
 
 
 def _make_balancer(config: ClusterConfig, priorities: PrioritySet, worker: Worker) -> LoadBalancer | SubsetBalancer:

@@ -51,6 +51,7 @@ class LiveClusterStats:
     membership_change: Counter
     original_dst_host_invalid: Counter
     membership_degraded: Gauge
+    membership_excluded: Gauge
     membership_healthy: Gauge
     membership_total: Gauge
     retry_or_shadow_abandoned: Counter

@@ -64,19 +64,21 @@ async def open_connection(
         if config.tcp_keepalive is not None:
             idle, interval, probes = config.tcp_keepalive
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            for option, value in (
+            for option, number in (
                 (socket.TCP_KEEPCNT, probes),
                 (socket.TCP_KEEPIDLE, idle),
                 (socket.TCP_KEEPINTVL, interval),
             ):
-                if value:
-                    sock.setsockopt(socket.IPPROTO_TCP, option, value)
+                if number:
+                    sock.setsockopt(socket.IPPROTO_TCP, option, number)
         if config.bind is not None:
             source = config.bind.ipv6 if address.is_v6 else config.bind.ipv4
-            if source is not None:
+            for level, option, value in source.options:
+                sock.setsockopt(level, option, value)
+            if source.address is not None:
                 sock.setsockopt(socket.SOL_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
                 try:
-                    sock.bind(source)
+                    sock.bind(source.address)
                 except OSError:
                     cluster.stats.bind_errors.inc()
                     raise

@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from meshproxy.address import PipeAddress
-from meshproxy.balance.health_check import HealthState
+from meshproxy.balance.health_check import HealthState, Transition
 from meshproxy.balance.host import HealthFlag, Host
 from meshproxy.model.health_check import GrpcCheck, HealthCheck, HttpCheck
 from meshproxy.plugin.context import Timer
+from meshproxy.runtime.cluster_events import HealthEvents
 from meshproxy.runtime.connect import open_connection
 from meshproxy.runtime.health_probes import HttpProbe, Probe, TcpProbe, Verdict
 from meshproxy.runtime.health_probes_http2 import GrpcProbe, HttpProbe2
@@ -35,7 +36,7 @@ class HealthStats:
         self.network_failure = scope.counter("network_failure")
         self.healthy = scope.gauge("healthy")
         self.degraded = scope.gauge("degraded")
-        scope.counter("passive_failure")
+        self.passive_failure = scope.counter("passive_failure")
         scope.counter("verify_cluster")
 
 
@@ -46,6 +47,12 @@ class HealthChecker:
         self.cluster = cluster
         self.config = config
         self.stats = HealthStats(cluster)
+        self.events: HealthEvents | None = None
+        if config.event_logs:
+            worker = cluster.worker
+            self.events = HealthEvents(
+                cluster.name, config.check, config.event_logs, worker.access_logs.write, worker.clock.wall
+            )
         self._sessions: dict[Host, _Session] = {}
         self._unchecked: set[Host] = set()
         self._when_checked: Callable[[], None] | None = None
@@ -61,8 +68,9 @@ class HealthChecker:
             if host.endpoint.health_check_disabled:
                 continue
             host.set_flag(HealthFlag.FAILED_ACTIVE_HC, True)
+            host.set_flag(HealthFlag.PENDING_ACTIVE_HC, self.cluster.config.ignore_new_hosts)
             self._unchecked.add(host)
-            self._sessions[host] = _Session(self, host)
+            self._sessions[host] = host.checked = _Session(self, host)
 
     def when_checked(self, call: Callable[[], None]) -> None:
         """Call back, maybe at once, when every host has been checked once."""
@@ -121,8 +129,21 @@ class _Session:
 
     def close(self) -> None:
         self._stop()
+        self._host.checked = None
         if self._timer is not None:
             self._timer.cancel()
+
+    def on_immediate_failure(self) -> None:
+        """The host answered a request with `x-envoy-immediate-health-check-fail`: that is believed at once."""
+        stats, host = self._checker.stats, self._host
+        stats.failure.inc()
+        stats.passive_failure.inc()
+        first = self._state.first
+        host.set_flag(HealthFlag.EXCLUDED_VIA_IMMEDIATE_HC_FAIL, True)
+        transition = self._state.did_not_succeed(believed=True)
+        self._log_failure("PASSIVE", 0, transition, first=first)
+        self._apply(Verdict.ILL, succeeded=False, timeout=False)
+        self._checker.checked(host)
 
     def _stop(self) -> None:
         """Give up what is under way, its connection included."""
@@ -189,31 +210,63 @@ class _Session:
         checker, stats, host = self._checker, self._checker.stats, self._host
         succeeded = verdict in (Verdict.WELL, Verdict.DEGRADED)
         probe = self._probe
+        status = probe.status if probe is not None else 0
         if probe is not None and not (probe.reusable and checker.config.reuse_connection):
             self._stop_probe()
+        first = self._state.first
         if succeeded:
             stats.success.inc()
             transition = self._state.succeeded()
+            self._log_success(verdict, transition, first=first)
         else:
             stats.failure.inc()
+            failure = "ACTIVE"
             if verdict is Verdict.NETWORK:
                 stats.network_failure.inc()
+                failure = "NETWORK_TIMEOUT" if timeout else "NETWORK"
             transition = self._state.did_not_succeed(believed=verdict is Verdict.ILL)
+            self._log_failure(failure, status if failure == "ACTIVE" else 0, transition, first=first)
         traffic = checker.cluster.stats.upstream_cx_total.value > 0
         delay = self._state.interval(succeeded, transition, traffic, self._worker.rng)
         self._timer = self._worker.schedule(delay, self._begin)
         self._apply(verdict, succeeded, timeout)
         checker.checked(host)
 
+    def _log_success(self, verdict: Verdict, transition: Transition, *, first: bool) -> None:
+        events, host = self._checker.events, self._host
+        if events is None:
+            return
+        if transition is Transition.CHANGED:
+            events.added(host, first=first)
+        elif self._checker.config.log_successes:
+            events.succeeded(host)
+        degraded = verdict is Verdict.DEGRADED
+        if degraded != bool(host.flags & HealthFlag.DEGRADED_ACTIVE_HC):
+            events.degraded(host, degraded)
+
+    def _log_failure(self, failure: str, status: int, transition: Transition, *, first: bool) -> None:
+        events = self._checker.events
+        if events is None:
+            return
+        if transition is Transition.CHANGED:
+            events.ejected(self._host, failure, status)
+        if first or self._checker.config.log_failures:
+            events.failed(self._host, failure, status, first=first)
+
     def _apply(self, verdict: Verdict, succeeded: bool, timeout: bool) -> None:
         host = self._host
         cluster = self._checker.cluster
-        before = host.health
-        host.set_flag(HealthFlag.FAILED_ACTIVE_HC, self._state.failed)
-        host.set_flag(HealthFlag.ACTIVE_HC_TIMEOUT, timeout and self._state.failed)
+        before, excluded = host.health, host.excluded
+        failed = self._state.failed
+        host.set_flag(HealthFlag.FAILED_ACTIVE_HC, failed)
+        host.set_flag(HealthFlag.PENDING_ACTIVE_HC, False)
+        if not (succeeded and failed):  # a success that isn't enough yet says nothing of the last failure
+            host.set_flag(HealthFlag.ACTIVE_HC_TIMEOUT, timeout and failed)
         if succeeded:
             host.set_flag(HealthFlag.DEGRADED_ACTIVE_HC, verdict is Verdict.DEGRADED)
-            if cluster.outlier is not None and not self._state.failed:
-                cluster.outlier.detector.on_active_health_check_success(host)
-        if host.health is not before:
+            if not failed:
+                host.set_flag(HealthFlag.EXCLUDED_VIA_IMMEDIATE_HC_FAIL, False)
+                if cluster.outlier is not None:
+                    cluster.outlier.detector.on_active_health_check_success(host, self._worker.loop.time())
+        if host.health is not before or host.excluded is not excluded:
             cluster.on_health_change(host)

@@ -31,7 +31,7 @@ class Verdict(Enum):
 class Probe(ABC):
     """A connection for checks. judged: called once for each time that it asked.
 
-    reusable: it is open, and has nothing under way.
+    reusable: it is open, and has nothing under way. status: of the last answer by HTTP, 0 for none.
     """
 
     def __init__(self, judged: Callable[[Verdict], None]) -> None:
@@ -40,6 +40,7 @@ class Probe(ABC):
         self._closed = False
         self.transport: Any = None
         self.reusable = False
+        self.status = 0
 
     @abstractmethod
     def ask(self) -> None:
@@ -138,6 +139,7 @@ class HttpProbe(Probe):
         response, check = self._response, self._check
         assert response is not None
         self.reusable = self._parser.keep_alive
+        self.status = response.status
         self._conclude(judge_response(check, response, self._body))
 
 

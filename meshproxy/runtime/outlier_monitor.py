@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from meshproxy.balance.host import Host
-from meshproxy.balance.outlier import EjectionType, OutlierDetector, OutlierEvent
+from meshproxy.balance.outlier import EjectionType, Events, OutlierDetector, OutlierEvent
 from meshproxy.model.outlier import OutlierDetection
 from meshproxy.plugin.stats import StatNames, StatsScope
 
@@ -50,7 +50,7 @@ class HostMonitor:
 
 
 class OutlierMonitor:
-    """The outlier detection of one cluster. on_change: the health of a host changed."""
+    """The outlier detection of one cluster. on_change: the health of a host changed. events: who is told of it."""
 
     def __init__(
         self,
@@ -58,10 +58,12 @@ class OutlierMonitor:
         config: OutlierDetection,
         scope: StatsScope,
         on_change: Callable[[Host], None],
+        events: Events | None = None,
     ) -> None:
         self._worker = worker
         self._now = worker.loop.time
         self.detector = OutlierDetector(config, (), worker.rng, on_change)
+        self.detector.events = events
         self._active = scope.gauge("ejections_active")
         self._figures = _Figures(scope, self.detector)
         self._timer = worker.schedule(config.interval, self._turn)
@@ -99,10 +101,12 @@ _COUNTERS: dict[str, Callable[[OutlierDetector], int]] = {
     "ejections_enforced_total": lambda detector: sum(detector.enforced.values()),
     # Envoy's older names, for what there was when they were made.
     "ejections_total": lambda detector: (
-        detector.enforced[EjectionType.CONSECUTIVE_5XX] + detector.enforced[EjectionType.SUCCESS_RATE]
+        detector.allowed[EjectionType.CONSECUTIVE_5XX] + detector.allowed[EjectionType.SUCCESS_RATE]
     ),
     "ejections_consecutive_5xx": lambda detector: detector.detected[EjectionType.CONSECUTIVE_5XX],
-    "ejections_success_rate": lambda detector: detector.detected[EjectionType.SUCCESS_RATE],
+    "ejections_success_rate": lambda detector: (
+        detector.detected[EjectionType.SUCCESS_RATE] + detector.detected[EjectionType.LOCAL_ORIGIN_SUCCESS_RATE]
+    ),
     **{f"ejections_detected_{kind.value}": _detected(kind) for kind in EjectionType},
     **{f"ejections_enforced_{kind.value}": _enforced(kind) for kind in EjectionType},
 }

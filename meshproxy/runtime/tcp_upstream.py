@@ -94,6 +94,7 @@ class RawUpstream(TcpUpstream):
             self._active = False
             self._limits.requests.release()
             self.host.rq_active -= 1
+        self.cluster.forget_raw(self)
         sink, self._sink = self._sink, None
         if sink is not None:
             sink.on_upstream_closed(reason, detail)
@@ -188,6 +189,13 @@ class RawUpstream(TcpUpstream):
                 self.transport.pause_reading()
             else:
                 self.transport.resume_reading()
+
+    def end(self) -> None:
+        """Close it because its host isn't well; the sink hears of it."""
+        sink = self._sink
+        self.close()
+        if sink is not None:
+            sink.on_upstream_closed(None, "")
 
     def close(self, *, reset: bool = False) -> None:
         self._sink = None

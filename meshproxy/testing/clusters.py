@@ -14,6 +14,7 @@ from meshproxy.plugin.stream_info import StreamInfo
 from meshproxy.plugin.upstream import (
     Cluster,
     Host,
+    HostChecks,
     HostChoice,
     HostMonitor,
     HttpUpstream,
@@ -44,6 +45,7 @@ class ScriptedHost:
     rq_success: int = 0
     rq_timeout: int = 0
     monitor: HostMonitor | None = None
+    checked: HostChecks | None = None
 
 
 @dataclass(slots=True)

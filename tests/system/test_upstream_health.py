@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import grpc
+import pytest
 
+from meshproxy.address import SocketAddress
 from tests.system.test_grpc import HTTP2
 from tests.system.upstream_rig import Peer, Upstream, bootstrap, endpoints, running, until
 
@@ -221,3 +226,145 @@ async def test_hosts_that_speak_grpc_are_asked_in_its_terms() -> None:
             assert proxy.stat("health_check.network_failure") >= 1
     finally:
         await server.stop(0)
+
+
+async def test_a_host_may_ask_for_no_more_requests_itself() -> None:
+    checked = Checked()
+
+    async def serve(peer: Peer) -> None:
+        while head := await peer.head():
+            more = b"" if head.split()[1].startswith("/health") else b"x-envoy-immediate-health-check-fail: true\r\n"
+            peer.send(b"HTTP/1.1 200 X\r\n%scontent-length: 0\r\n\r\n" % more)
+
+    slow = HEAD.replace("interval: 0.1s", "interval: 60s")
+    checked.upstream = Upstream(serve)
+    async with (
+        checked.upstream as upstream,
+        running(bootstrap(http(text=slow) + endpoints(upstream.address))) as proxy,
+    ):
+        (host,) = proxy.cluster.hosts()
+        assert (await proxy.get()).status == 200
+        assert host.health_flags == "/failed_active_hc/excluded_via_immediate_hc_fail"
+        assert (await proxy.get()).status == 503
+        assert (proxy.stat("health_check.passive_failure"), proxy.stat("membership_excluded")) == (1, 1)
+
+
+async def test_a_host_that_discovery_takes_away_stays_while_it_is_well() -> None:
+    checked = Checked()
+    async with checked.upstream as upstream:
+        cluster = http() + "type: STRICT_DNS, dns_refresh_rate: 60s, " + endpoints(upstream.address)
+        async with running(bootstrap(cluster)) as proxy:
+            (host,) = proxy.cluster.hosts()
+            proxy.cluster.update(())
+            assert proxy.cluster.hosts() == [host]
+            assert host.health_flags == "/pending_dynamic_removal"
+            assert (await proxy.get()).status == 200
+            proxy.cluster.update([host.endpoint])
+            assert host.health_flags == "healthy"
+            proxy.cluster.update(())
+            checked.status = 503
+            await until(lambda: not proxy.cluster.hosts())
+            assert proxy.stat("membership_total") == 0
+
+
+async def test_a_host_goes_at_once_where_its_health_does_not_matter() -> None:
+    checked = Checked()
+    async with checked.upstream as upstream:
+        cluster = http() + "type: STRICT_DNS, ignore_health_on_host_removal: true, " + endpoints(upstream.address)
+        async with running(bootstrap(cluster)) as proxy:
+            proxy.cluster.update(())
+            assert proxy.cluster.hosts() == []
+
+
+async def test_new_hosts_do_not_count_before_their_first_check() -> None:
+    """Two hosts out of three have yet to be checked: without them all are well, and there is no panic."""
+    checked, hanging = Checked(), Checked()
+    hanging.hang = True
+    slow = HEAD.replace("timeout: 0.2s", "timeout: 10s")
+    options = "common_lb_config: {healthy_panic_threshold: {value: 60}, ignore_new_hosts_until_first_hc: true}, "
+    async with checked.upstream as one, hanging.upstream as two:
+        where = endpoints(one.address, two.address, two.address)
+        cluster = options + http(text=slow).removeprefix(NO_PANIC) + where
+        configuration = running(bootstrap(cluster), warm_within=0.3)
+        async with configuration as proxy:
+            await until(lambda: proxy.stat("membership_healthy") == 1)
+            assert proxy.stat("membership_excluded") == 2
+            flags = sorted(host.health_flags for host in proxy.cluster.hosts())
+            assert flags == ["/failed_active_hc/pending_active_hc"] * 2 + ["healthy"]
+            for _ in range(8):
+                assert (await proxy.get()).body == b"traffic"
+            assert proxy.stat("lb_healthy_panic") == 0
+
+
+async def test_events_are_written_as_envoy_words_them(tmp_path: Path) -> None:
+    checked = Checked()
+    log = tmp_path / "events"
+    sink = "type.googleapis.com/envoy.extensions.health_check.event_sinks.file.v3.HealthCheckEventFileSink"
+    text = HEAD + (
+        f", always_log_health_check_failures: true, event_logger: [{{name: f, typed_config: {{'@type': {sink}, "
+        f"event_log_path: {log}}}}}]"
+    )
+    async with checked.upstream as upstream:
+        async with running(bootstrap(http(text=text) + endpoints(upstream.address))) as proxy:
+            checked.status = 503
+            (host,) = proxy.cluster.hosts()
+            await until(lambda: host.health_flags != "healthy")
+            checked.status = 200
+            await until(lambda: host.health_flags == "healthy")
+        events = [json.loads(line) for line in log.read_text().splitlines()]
+    for event in events:
+        assert event["health_checker_type"] == "HTTP"
+        assert event["host"]["socket_address"]["port_value"] == upstream.address[1]
+        assert event["timestamp"].endswith("Z")
+        for name in ("health_checker_type", "host", "cluster_name", "timestamp", "locality"):
+            del event[name]
+    failed = {"failure_type": "ACTIVE", "first_check": False, "http_status_code": 503}
+    assert events[0] == {"add_healthy_event": {"first_check": True}}
+    assert events[1] == {"eject_unhealthy_event": {"failure_type": "ACTIVE", "http_status_code": 503}}
+    assert events[2] == {"health_check_failure_event": failed}
+    assert events[-1] == {"add_healthy_event": {"first_check": False}}
+
+
+async def test_connections_leave_a_host_that_is_found_ill() -> None:
+    """What is idle is closed at once; a raw connection only where the cluster says so."""
+    checked = Checked()
+    async with checked.upstream as upstream, running(bootstrap(http() + endpoints(upstream.address))) as proxy:
+        assert (await proxy.get()).status == 200
+        assert proxy.stat("upstream_cx_active") == 1
+        checked.status = 503
+        await until(lambda: proxy.stat("upstream_cx_active") == 0)
+
+
+@pytest.mark.parametrize("closes", [True, False])
+async def test_raw_connections_end_with_the_health_of_their_host(closes: bool) -> None:
+    checked = Checked()
+    async with checked.upstream as upstream:
+        option = f"close_connections_on_host_health_failure: {str(closes).lower()}, "
+        async with running(bootstrap(option + http() + endpoints(upstream.address), tcp=True)) as proxy:
+            reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
+            await until(lambda: proxy.stat("upstream_cx_active") == 1)
+            (host,) = proxy.cluster.hosts()
+            checked.status = 503
+            await until(lambda: host.health_flags != "healthy")
+            if closes:
+                assert await asyncio.wait_for(reader.read(), 5) == b""
+            else:
+                writer.write(b"GET / HTTP/1.1\r\n\r\n")
+                assert (await asyncio.wait_for(reader.readline(), 5)).startswith(b"HTTP/1.1 200")
+            writer.close()
+
+
+async def test_connections_are_renewed_when_the_hosts_change() -> None:
+    checked, other = Checked(), Checked()
+    option = "common_lb_config: {close_connections_on_host_set_change: true}, "
+    async with (
+        checked.upstream as one,
+        other.upstream as two,
+        running(bootstrap(option + endpoints(one.address))) as proxy,
+    ):
+        await proxy.get()
+        assert proxy.stat("upstream_cx_active") == 1
+        (host,) = proxy.cluster.hosts()
+        proxy.cluster.update([host.endpoint, replace(host.endpoint, address=SocketAddress(*two.address))])
+        await until(lambda: proxy.stat("upstream_cx_active") == 0)
+        assert (await proxy.get()).status == 200

@@ -99,12 +99,12 @@ class Running:
 
 
 @asynccontextmanager
-async def running(text: str) -> AsyncIterator[Running]:
-    """Run a proxy with this bootstrap."""
+async def running(text: str, *, warm_within: float = 5.0) -> AsyncIterator[Running]:
+    """Run a proxy with this bootstrap. warm_within: how many seconds its start waits for the clusters."""
     configuration = load_configuration([Source("test.yaml", text)], seed=1)
     loop = asyncio.get_running_loop()
     proxy = Proxy(loop, configuration, Options(), Lifecycle(loop, make_logger("test")))
-    await proxy.worker.clusters.warm()
+    await proxy.worker.clusters.warm(warm_within)
     sockets = open_listeners(configuration.snapshot)[0]
     proxy.start(sockets)
     try:

@@ -145,6 +145,8 @@ class Attempts(Again):
                 host.rq_error += 1
             else:
                 host.rq_success += 1
+            if host.checked is not None and "x-envoy-immediate-health-check-fail" in response.fields:
+                host.checked.on_immediate_failure()
         retry = self._retry
         if retry is not None and self._retry_response(retry, response, end):
             return

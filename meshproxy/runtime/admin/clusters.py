@@ -8,6 +8,7 @@ from typing import Any
 
 from meshproxy.address import PipeAddress, parse_address
 from meshproxy.balance.host import Host
+from meshproxy.balance.outlier import EjectionType, OutlierDetector
 from meshproxy.model.cluster import CircuitBreakerThresholds
 from meshproxy.runtime.cluster import ActiveCluster
 
@@ -16,13 +17,14 @@ _GAUGES = ("cx_active", "rq_active", "rq_pending_active")
 _NUMBERS = ("cx_active", "cx_connect_fail", "cx_total", "rq_active", "rq_error", "rq_pending_active", "rq_success",
             "rq_timeout", "rq_total")  # fmt: skip
 _LIMITS = ("max_connections", "max_pending_requests", "max_requests", "max_retries")
-_JSON_FLAGS = ("failed_active_health_check", "failed_outlier_check", "failed_active_degraded_check",
-               "pending_dynamic_removal", "pending_active_hc", "excluded_via_immediate_hc_fail",
-               "active_hc_timeout")  # fmt: skip
 _FLAG_NAMES = {
     "failed_active_hc": "failed_active_health_check",
     "failed_outlier_check": "failed_outlier_check",
     "degraded_active_hc": "failed_active_degraded_check",
+    "pending_dynamic_removal": "pending_dynamic_removal",
+    "pending_active_hc": "pending_active_hc",
+    "excluded_via_immediate_hc_fail": "excluded_via_immediate_hc_fail",
+    "active_hc_timeout": "active_hc_timeout",
 }
 
 Status = dict[str, Any]
@@ -36,7 +38,19 @@ def cluster_status(cluster: ActiveCluster) -> Status:
         "observability_name": config.alt_stat_name or config.name,
         "default": _limits(config.thresholds),
         "high": _limits(config.thresholds_high),
-        "hosts": [_host_status(host) for host in cluster.hosts()],
+        "outlier": _outlier_status(cluster.outlier.detector) if cluster.outlier is not None else None,
+        "hosts": [_host_status(host, cluster) for host in cluster.hosts()],
+    }
+
+
+def _outlier_status(detector: OutlierDetector) -> Status:
+    average, threshold = detector.thresholds[EjectionType.SUCCESS_RATE]
+    local_average, local_threshold = detector.thresholds[EjectionType.LOCAL_ORIGIN_SUCCESS_RATE]
+    return {
+        "success_rate_average": average,
+        "success_rate_ejection_threshold": threshold,
+        "local_origin_success_rate_average": local_average,
+        "local_origin_success_rate_ejection_threshold": local_threshold,
     }
 
 
@@ -44,8 +58,9 @@ def _limits(thresholds: CircuitBreakerThresholds) -> dict[str, int]:
     return {name: getattr(thresholds, name) for name in _LIMITS}
 
 
-def _host_status(host: Host) -> Status:
+def _host_status(host: Host, cluster: ActiveCluster) -> Status:
     status: Status = {name: getattr(host, name, 0) for name in _NUMBERS}
+    monitor = cluster.outlier.detector.monitor(host) if cluster.outlier is not None else None
     status.update(
         address=host.text,
         hostname=host.hostname,
@@ -57,6 +72,8 @@ def _host_status(host: Host) -> Status:
         canary=host.metadata.get("envoy.lb", {}).get("canary") is True,
         priority=host.priority,
         path=isinstance(host.address, PipeAddress),
+        success_rate=monitor.external.rate if monitor is not None else -1.0,
+        local_origin_success_rate=monitor.local.rate if monitor is not None else -1.0,
     )
     return status
 
@@ -90,6 +107,7 @@ def render_text(statuses: Iterable[Status], wanted: Callable[[str], bool]) -> st
         if not wanted(name):
             continue
         lines.append(f"{name}::observability_name::{status['observability_name']}")
+        lines += [f"{name}::outlier::{key}::{value:g}" for key, value in (status["outlier"] or {}).items()]
         for priority in ("default", "high"):
             lines += [f"{name}::{priority}_priority::{limit}::{value}" for limit, value in status[priority].items()]
         lines.append(f"{name}::added_via_api::{str(status.get('by_discovery', False)).lower()}")
@@ -104,8 +122,8 @@ def _host_lines(host: Status) -> list[tuple[str, Any]]:
         *((name, host[name]) for name in ("hostname", "health_flags", "weight", "region", "zone", "sub_zone")),
         ("canary", str(host["canary"]).lower()),
         ("priority", host["priority"]),
-        ("success_rate", -1),
-        ("local_origin_success_rate", -1),
+        ("success_rate", _number(host["success_rate"])),
+        ("local_origin_success_rate", _number(host["local_origin_success_rate"])),
     ]
 
 
@@ -118,11 +136,25 @@ def _cluster_json(status: Status) -> Status:
     shown: Status = {"name": status["name"]}
     if status.get("by_discovery"):
         shown["added_via_api"] = True
+    outlier = status["outlier"] or {}
+    if outlier and outlier["success_rate_ejection_threshold"] >= 0:
+        shown["success_rate_ejection_threshold"] = _percent(outlier["success_rate_ejection_threshold"])
     if status["hosts"]:
         shown["host_statuses"] = [_host_json(host) for host in status["hosts"]]
     shown["circuit_breakers"] = {"thresholds": [status["default"], {"priority": "HIGH", **status["high"]}]}
     shown["observability_name"] = status["observability_name"]
+    local = outlier.get("local_origin_success_rate_ejection_threshold", -1)
+    if local >= 0:
+        shown["local_origin_success_rate_ejection_threshold"] = _percent(local)
     return shown
+
+
+def _number(value: float) -> float | int:
+    return int(value) if value == int(value) else value
+
+
+def _percent(value: float) -> Status:
+    return {"value": _number(value)}
 
 
 def address_json(text: str, path: bool = False) -> Status:
@@ -146,11 +178,15 @@ def _host_json(host: Status) -> Status:
         "address": address_json(host["address"], host["path"]),
         "stats": stats,
         "health_status": health,
-        "weight": host["weight"],
     }
+    if host["success_rate"] >= 0:
+        shown["success_rate"] = _percent(host["success_rate"])
+    shown["weight"] = host["weight"]
     if host["hostname"]:
         shown["hostname"] = host["hostname"]
     if host["priority"]:
         shown["priority"] = host["priority"]
+    if host["local_origin_success_rate"] >= 0:
+        shown["local_origin_success_rate"] = _percent(host["local_origin_success_rate"])
     shown["locality"] = {name: host[name] for name in ("region", "zone", "sub_zone") if host[name]}
     return shown

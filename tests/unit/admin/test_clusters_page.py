@@ -13,6 +13,7 @@ class FakeCluster:
     def __init__(self, *hosts: Host) -> None:
         self.config = ClusterConfig("up", alt_stat_name="alt", thresholds=CircuitBreakerThresholds(max_requests=7))
         self._hosts = list(hosts)
+        self.outlier = None
 
     def hosts(self) -> list[Host]:
         return self._hosts
@@ -31,7 +32,7 @@ def host(port: int, **numbers: int) -> Host:
 
 
 def status(*hosts: Host) -> Status:
-    return cluster_status(FakeCluster(*hosts))  # type: ignore[arg-type]  # the two attributes that are read
+    return cluster_status(FakeCluster(*hosts))  # type: ignore[arg-type]  # what is read of one
 
 
 def everything(name: str) -> bool:

@@ -206,7 +206,7 @@ def test_a_good_active_check_brings_back_unless_told_not_to() -> None:
     for wanted, out in ((True, []), (False, [0])):
         lab = Lab(successful_active_health_check_uneject_host=wanted)
         lab.answer(0, *[500] * 5)
-        lab.detector.on_active_health_check_success(lab.hosts[0])
+        lab.detector.on_active_health_check_success(lab.hosts[0], 0.0)
         assert lab.out == out
 
 
@@ -238,7 +238,7 @@ def test_the_count_of_ejected_hosts_is_right_whatever_happens(events: list[tuple
         elif event == "interval":
             lab.detector.on_interval(float(step))
         elif event == "check":
-            lab.detector.on_active_health_check_success(host)
+            lab.detector.on_active_health_check_success(host, 0.0)
         elif event == "remove" and host in watched:
             lab.detector.update_hosts([], [host])
             watched.remove(host)

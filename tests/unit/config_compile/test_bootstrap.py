@@ -228,7 +228,7 @@ def test_a_cluster_with_everything() -> None:
     assert (cluster.thresholds_high.max_retries, cluster.thresholds_high.max_connections) == (9, 1024)
     assert cluster.tcp_keepalive == (7, 0, 3)
     assert cluster.bind is not None
-    assert (cluster.bind.ipv4, cluster.bind.ipv6) == (("127.0.0.6", 0), ("::6", 0))
+    assert (cluster.bind.ipv4.address, cluster.bind.ipv6.address) == (("127.0.0.6", 0), ("::6", 0))
     assert cluster.http1.max_headers_kb == 80
 
 
@@ -324,7 +324,7 @@ def test_a_cluster_without_a_source_address_has_that_of_the_cluster_manager() ->
     )
     assert snapshot.cluster_manager.local_cluster_name == "a"
     assert snapshot.cluster_manager.outlier_event_log_path == "/dev/null"
-    assert [cluster.bind and cluster.bind.ipv4 for cluster in snapshot.clusters.values()] == [
+    assert [cluster.bind and cluster.bind.ipv4.address for cluster in snapshot.clusters.values()] == [
         ("127.0.0.2", 0),
         ("127.0.0.3", 0),
     ]
