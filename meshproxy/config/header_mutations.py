@@ -6,11 +6,15 @@ As in Envoy, neither a pseudo-field nor Host can be changed this way: rewrites o
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from meshproxy.config.context import CompileContext
+from meshproxy.config.matchers import compile_string_matcher
 from meshproxy.errors import ConfigError, Problem
-from meshproxy.headers import check_name, check_value
+from meshproxy.headers import Headers, check_name, check_value
+from meshproxy.model.mirror import HeaderChange
 from meshproxy.model.route import HeaderAddition, HeaderMutations, ValueFormatter
+from meshproxy.plugin.mutations import apply_addition
 from meshproxy.plugin.view import ConfigView
 
 
@@ -107,3 +111,32 @@ def _action(view: ConfigView) -> str:
     if action != "APPEND_IF_EXISTS_OR_ADD":
         view.fail("both 'append' and 'append_action' are set", "append")
     return action if view.boolean("append") else "OVERWRITE_IF_EXISTS_OR_ADD"
+
+
+def compile_change(view: ConfigView, context: CompileContext) -> HeaderChange:
+    """One `config.common.mutation_rules.v3.HeaderMutation`. Raises ConfigError."""
+    kind = view.which("action")
+    if kind == "append":
+        addition = compile_addition(view.required(kind), context)
+        return lambda headers, stream: apply_addition(addition, headers, stream)
+    if kind == "remove":
+        name = _checked_removal(view, view.text(kind))
+        return lambda headers, stream: headers.remove(name)
+    if kind == "remove_on_match":
+        matches = compile_string_matcher(view.required(kind).required("key_matcher"))
+
+        def remove_matching(headers: Headers, stream: Any) -> None:
+            for name in {name for name in headers if matches(name)}:
+                headers.remove(name)
+
+        return remove_matching
+    view.fail("a header mutation needs an action")
+
+
+def _checked_removal(view: ConfigView, name: str) -> str:
+    if name.startswith(":") or name.lower() == "host":
+        view.fail(":-prefixed or host headers may not be modified", "remove")
+    try:
+        return check_name(name)
+    except ValueError as error:
+        view.fail(str(error), "remove")

@@ -7,9 +7,11 @@ from typing import Any
 
 from meshproxy.config.access_logs import compile_access_logs
 from meshproxy.config.addresses import compile_range_set
+from meshproxy.config.client_detection import compile_client_detection
 from meshproxy.config.context import CompileContext
 from meshproxy.config.discovery import compile_config_source
 from meshproxy.config.filters import compile_chain, compile_filter, find_filter_config
+from meshproxy.config.header_mutations import compile_change
 from meshproxy.config.http_options import (
     CommonOptions,
     compile_common_options,
@@ -22,12 +24,14 @@ from meshproxy.config.tracing import compile_tracing
 from meshproxy.errors import ConfigError
 from meshproxy.model.http import HttpConnectionManagerConfig, LocalReplyConfig, UpgradeConfig
 from meshproxy.model.listener import AccessLog, FilterSpec
+from meshproxy.model.mirror import HeaderChange
 from meshproxy.model.route_slot import RouteSlot
 from meshproxy.plugin.registry import UnknownFilter
 from meshproxy.plugin.stats import StatNames, StatsScope
 from meshproxy.plugin.view import ConfigView
 
 HTTP_CONNECTION_MANAGER = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+_EARLY_MUTATION = "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation"
 _UUID = "envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig"
 _REJECT_FRAGMENT = "envoy.reloadable_features.http_reject_path_with_fragment"
 _DEFAULT_HEADERS_KB = 60
@@ -70,6 +74,7 @@ def compile_http_connection_manager(view: ConfigView, context: CompileContext) -
         **_compile_request_id(view, context),
         **_compile_paths_and_hosts(view, context),
         **_compile_limits(view, common),
+        early_changes=_compile_early_changes(view, context),
         local_reply=_compile_local_reply(view, context),
         flush_access_log_on_new_request=_logs_new_requests(view),
     )
@@ -165,8 +170,23 @@ def _compile_addresses(view: ConfigView) -> dict[str, Any]:
         "xff_num_trusted_hops": view.integer("xff_num_trusted_hops"),
         "skip_xff_append": view.boolean("skip_xff_append"),
         "append_x_forwarded_port": view.boolean("append_x_forwarded_port"),
+        "client_detection": compile_client_detection(view),
+        "shows_ipv4_as_ipv6": view.boolean("represent_ipv4_remote_address_as_ipv4_mapped_ipv6"),
         "internal_addresses": compile_range_set(internal, "cidr_ranges") if internal is not None else None,
     }
+
+
+def _compile_early_changes(view: ConfigView, context: CompileContext) -> tuple[HeaderChange, ...]:
+    """`early_header_mutation_extensions`: what is done to a head before anything else."""
+    changes: list[HeaderChange] = []
+    for entry in view.views("early_header_mutation_extensions"):
+        with entry.collect(context.problems):
+            entry.text("name")  # a label; the extension is found by the type of its configuration, as in Envoy
+            typed = entry.any("typed_config")
+            if typed is None or typed.full_name != _EARLY_MUTATION or typed.view is None:
+                entry.fail(f"the only one that there is, also in Envoy, is {_EARLY_MUTATION}")
+            changes += [compile_change(each, context) for each in typed.view.views("mutations")]
+    return tuple(changes)
 
 
 def _compile_request_id(view: ConfigView, context: CompileContext) -> dict[str, Any]:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
 
 from meshproxy.config.context import CompileContext
-from meshproxy.config.header_mutations import compile_addition
-from meshproxy.config.matchers import compile_runtime_fraction, compile_string_matcher
-from meshproxy.headers import Headers, check_name
+from meshproxy.config.header_mutations import compile_change
+from meshproxy.config.matchers import compile_runtime_fraction
+from meshproxy.headers import check_name
 from meshproxy.matching import wire_text
-from meshproxy.model.mirror import MirrorMutation, MirrorPolicy
-from meshproxy.plugin.mutations import apply_addition
+from meshproxy.model.mirror import MirrorPolicy
 from meshproxy.plugin.view import ConfigView
 
 
@@ -44,24 +42,5 @@ def _compile_mirror(view: ConfigView, context: CompileContext, known: Collection
         covers=compile_runtime_fraction(fraction, context).covers if fraction is not None else None,
         append_shadow=not view.boolean("disable_shadow_host_suffix_append"),
         host_rewrite=wire_text(view.text("host_rewrite_literal")),
-        mutations=tuple(_compile_mutation(entry, context) for entry in view.views("request_headers_mutations")),
+        mutations=tuple(compile_change(entry, context) for entry in view.views("request_headers_mutations")),
     )
-
-
-def _compile_mutation(view: ConfigView, context: CompileContext) -> MirrorMutation:
-    kind = view.which("action")
-    if kind == "append":
-        addition = compile_addition(view.required(kind), context)
-        return lambda headers, stream: apply_addition(addition, headers, stream)
-    if kind == "remove":
-        name = view.text(kind).lower()
-        return lambda headers, stream: headers.remove(name)
-    if kind == "remove_on_match":
-        matches = compile_string_matcher(view.required(kind).required("key_matcher"))
-
-        def remove_matching(headers: Headers, stream: Any) -> None:
-            for name in {name for name in headers if matches(name)}:
-                headers.remove(name)
-
-        return remove_matching
-    view.fail("a header mutation needs an action")

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from meshproxy.address import CidrSet
+from meshproxy.model.client_detection import ClientDetection
 from meshproxy.model.codec import Http1Options, Http2Options
 from meshproxy.model.listener import AccessLog, FilterSpec
+from meshproxy.model.mirror import HeaderChange
 from meshproxy.model.route import HeaderAddition
 from meshproxy.model.route_slot import RouteSlot
 from meshproxy.model.tracing import TracingConfig
@@ -53,6 +55,9 @@ class HttpConnectionManagerConfig:
     codec_type: "AUTO", "HTTP1" or "HTTP2".
     routes: where the routes stand: fixed when they are in the configuration, filled by discovery else.
     internal_addresses: None when unset: no address is internal then.
+    client_detection: who says who the client is, without use_remote_address; empty: X-Forwarded-For.
+    shows_ipv4_as_ipv6: in X-Forwarded-For an IPv4 peer is written as IPv6 (`::ffff:1.2.3.4`).
+    early_changes: to each head, before it is looked at.
     """
 
     stat_prefix: str
@@ -67,7 +72,10 @@ class HttpConnectionManagerConfig:
     use_remote_address: bool = False
     xff_num_trusted_hops: int = 0
     skip_xff_append: bool = False
+    client_detection: tuple[ClientDetection, ...] = ()
+    shows_ipv4_as_ipv6: bool = False
     internal_addresses: CidrSet | None = None
+    early_changes: tuple[HeaderChange, ...] = ()
     generate_request_id: bool = True
     preserve_external_request_id: bool = False
     always_set_request_id_in_response: bool = False

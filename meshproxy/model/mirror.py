@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-MirrorMutation = Callable[[Any, Any], None]
-"""One entry of `request_headers_mutations`: changes the copy's head; the second argument is the `StreamInfo`."""
+HeaderChange = Callable[[Any, Any], None]
+"""One compiled `HeaderMutation`: changes a head; the second argument is the `StreamInfo`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,4 +24,4 @@ class MirrorPolicy:
     covers: Callable[[int], bool] | None = None
     append_shadow: bool = True
     host_rewrite: str = ""
-    mutations: tuple[MirrorMutation, ...] = ()
+    mutations: tuple[HeaderChange, ...] = ()

@@ -112,8 +112,15 @@ class DownstreamConnection(NetworkFilter[HttpManager]):
                 refusal = replace(refusal, close=False)
             stream.reply(refusal)
             return
+        if manager.early_changes:
+            for change in manager.early_changes:
+                change(request, stream)
         trust = manager.edge.mutate(request, stream.connection, upgrade != "")
         if trust is not None:
+            if isinstance(trust, LocalReply):
+                manager.stats.rq_rejected_via_ip_detection.value += 1
+                stream.reply(trust)
+                return
             stream.internal, stream.remote_address = trust
             if stream.internal and "x-envoy-force-trace" in request.fields:
                 stream.tells_request_id = True

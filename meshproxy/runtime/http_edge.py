@@ -9,7 +9,7 @@ Most requests carry none of the fields concerned, so one set comparison settles 
 
 from __future__ import annotations
 
-from meshproxy.address import SocketAddress, canonical_ip
+from meshproxy.address import SocketAddress
 from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
 from meshproxy.model.http import HttpConnectionManagerConfig
 from meshproxy.model.route import RouteTable
@@ -21,6 +21,7 @@ from meshproxy.plugin.replies import (
 )
 from meshproxy.plugin.stream_info import ConnectionInfo, split_address
 from meshproxy.routing.path import PathRedirect, path_sanitizer, unescape_slashes
+from meshproxy.runtime.http_client_address import detect_client, nth_from_end
 from meshproxy.runtime.http_client_certificate import keeps_forwarded
 
 _CONTROL = (
@@ -79,6 +80,7 @@ class RequestEdge:
             and not self._internal_only
             and not config.add_user_agent
             and not config.append_x_forwarded_port
+            and not config.client_detection
         )
 
     def check_target(self, request: RequestHeaders, info: ConnectionInfo) -> LocalReply | None:
@@ -119,9 +121,12 @@ class RequestEdge:
             host = f"{host}:{port}"
         request.authority = host
 
-    def mutate(self, request: RequestHeaders, info: ConnectionInfo, upgrading: bool) -> tuple[bool, str] | None:
+    def mutate(
+        self, request: RequestHeaders, info: ConnectionInfo, upgrading: bool
+    ) -> tuple[bool, str] | LocalReply | None:
         """Clean and complete the head. Returns whether the request is internal, and the client's address if
-        X-Forwarded-For makes it another than the connection's, else ""; None when there is nothing of both.
+        it was found to be another than the connection's, else ""; None when there is nothing of both; a reply with
+        which the request is refused.
 
         upgrading: the request asks for an upgrade that may be granted, so `connection` and `upgrade` stay.
         """
@@ -138,9 +143,11 @@ class RequestEdge:
                 self._strip_control(request, edge=False)
             if "x-forwarded-proto" not in fields:
                 fields["x-forwarded-proto"] = "https" if info.transport == "tls" else "http"
-            trust = None
+            trust: tuple[bool, str] | LocalReply | None = None
         else:
             trust = self._establish_client(request, info)
+            if isinstance(trust, LocalReply):
+                return trust
         self._set_scheme(request)
         if config.via:
             via = request.get("via")
@@ -195,26 +202,39 @@ class RequestEdge:
         if self._node.id:
             request["x-envoy-downstream-service-node"] = self._node.id
 
-    def _establish_client(self, request: RequestHeaders, info: ConnectionInfo) -> tuple[bool, str]:
+    def _append_peer(self, request: RequestHeaders, peer: str) -> None:
+        entry = self._node_ip if peer in ("127.0.0.1", "::1") else peer
+        if self._config.shows_ipv4_as_ipv6 and entry is peer and ":" not in peer:
+            entry = f"::ffff:{peer}"
+        forwarded = request.get("x-forwarded-for")
+        request["x-forwarded-for"] = f"{forwarded},{entry}" if forwarded else entry
+
+    def _establish_client(self, request: RequestHeaders, info: ConnectionInfo) -> tuple[bool, str] | LocalReply:
         """X-Forwarded-For, X-Forwarded-Proto, and whether the client is internal."""
         config = self._config
         fields = request.fields
         forwarded = request.get("x-forwarded-for")
         transport_scheme = "https" if info.transport == "tls" else "http"
+        peer = split_address(info.remote_address)[0]
         if config.use_remote_address:
             single = forwarded is None
-            peer = split_address(info.remote_address)[0]
             if config.xff_num_trusted_hops == 0:
                 client = peer
             else:
-                client = _nth_from_end(forwarded, config.xff_num_trusted_hops - 1)
+                client = nth_from_end(forwarded, config.xff_num_trusted_hops - 1)
             if not config.skip_xff_append:
-                entry = self._node_ip if peer in ("127.0.0.1", "::1") else peer
-                request["x-forwarded-for"] = f"{forwarded},{entry}" if forwarded else entry
+                self._append_peer(request, peer)
             if config.xff_num_trusted_hops == 0 or "x-forwarded-proto" not in fields:
                 request["x-forwarded-proto"] = transport_scheme
+        elif config.client_detection:
+            found = detect_client(config.client_detection, request, peer)
+            if found.reply is not None:
+                return found.reply
+            client, single = found.client, found.trusted
+            for _ in range(found.appended):
+                self._append_peer(request, peer)
         else:
-            client = _nth_from_end(forwarded, config.xff_num_trusted_hops)
+            client = nth_from_end(forwarded, config.xff_num_trusted_hops)
             single = forwarded is not None and "," not in forwarded
         if "x-forwarded-proto" not in fields:
             fields["x-forwarded-proto"] = transport_scheme
@@ -226,7 +246,7 @@ class RequestEdge:
             single and bool(client) and config.internal_addresses is not None and client in config.internal_addresses
         )
         remote = ""
-        if client and client != split_address(info.remote_address)[0]:
+        if client and client != peer:
             remote = SocketAddress(client, 0).text
         edge = config.use_remote_address and not internal
         if internal:
@@ -234,22 +254,8 @@ class RequestEdge:
         else:
             self._strip_control(request, edge=edge)
         if edge:
-            request["x-envoy-external-address"] = client or split_address(info.remote_address)[0]
+            request["x-envoy-external-address"] = client or peer
         return internal, remote
-
-
-def _nth_from_end(forwarded: str | None, position: int) -> str:
-    """The address at `position` from the end of X-Forwarded-For; "" when there is none or it isn't one."""
-    if not forwarded:
-        return ""
-    entries = forwarded.split(",")
-    if position >= len(entries):
-        return ""
-    entry = entries[-1 - position].strip(" ")
-    try:
-        return canonical_ip(entry)
-    except ValueError:
-        return ""
 
 
 def strip_response(response: ResponseHeaders, *, upgraded: bool) -> None:

@@ -39,6 +39,7 @@ class HttpManager:
         context.stats.before_read(self.stats.fold)
         self._all_stats = context.stats
         self._route_scope: StatsScope | None = None
+        self.early_changes = config.early_changes
         self.edge = RequestEdge(config, context.node, node_ip())
         self.client_certificate = client_certificate_header(
             config.forward_client_cert_details, config.set_current_client_cert_details
