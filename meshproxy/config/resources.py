@@ -67,7 +67,7 @@ def _compile_plain(
 
 def cluster_of(resource: Resource, context: CompileContext) -> ClusterConfig:
     """A `Cluster`. Raises ConfigError."""
-    return _compile(resource, context, compile_cluster)
+    return _compile_plain(resource, context, compile_cluster)
 
 
 def listener_of(

@@ -270,8 +270,14 @@ class HttpPool(ABC, Generic[C]):
 
     def _plan_idle(self) -> None:
         """There is an idle connection."""
-        if self._idle_timer is None and self._idle_timeout > 0:
+        if self._idle_timer is None and self._idle_timeout > 0 and not self._closed:
             self._idle_timer = self.cluster.worker.schedule(self._idle_timeout, self._close_idle)
+
+    def _forget_idle(self) -> None:
+        """Nothing is kept idle any more. The timer would keep the pool, and with it its cluster, for an hour."""
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+            self._idle_timer = None
 
     def _close_idle(self) -> None:
         self._idle_timer = None
@@ -290,6 +296,7 @@ class HttpPool(ABC, Generic[C]):
     def drain(self, when_drained: Callable[[], None]) -> None:
         """The host is gone: close what is idle, let what waits and what is busy finish, and say when that is done."""
         self._closed = True
+        self._forget_idle()
         self._when_drained = when_drained
         self._wind_down()
         self.forgotten()
@@ -302,6 +309,7 @@ class HttpPool(ABC, Generic[C]):
     def close(self) -> None:
         """The process ends: nothing is opened any more, and nothing waits."""
         self._closed = True
+        self._forget_idle()
         self._wind_down()
         for waiting in list(self._pending):
             self.abandon(waiting)

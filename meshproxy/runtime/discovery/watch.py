@@ -48,7 +48,10 @@ class Hub:
 
 
 class Watch:
-    """A `Sink`. apply: puts resources into force. names: () for everything of the type."""
+    """A `Sink`. apply: puts resources into force. names: () for everything of the type.
+
+    scope: of its statistics; it is the watch's own and goes with it.
+    """
 
     def __init__(
         self, hub: Hub, type_url: str, source: ConfigSource, names: Sequence[str], scope: StatsScope, apply: Apply
@@ -173,3 +176,4 @@ class Watch:
         if self._subscription is not None:
             self._subscription.close()
             self._subscription = None
+        self.scope.close()
