@@ -38,6 +38,7 @@ class Http2ClientCodec(Http2Codec):
         super().__init__(sink, options, now, buffer_limit)
         self._responses: Http2ClientSink = sink
         self._goaway_received = False
+        self._highest = -1
         self._start(h2.PREFACE, True)
 
     def let_go(self) -> None:
@@ -64,8 +65,7 @@ class Http2ClientCodec(Http2Codec):
 
         A request with `connection: upgrade` goes as extended CONNECT if its `upgrade` names a protocol.
         """
-        sid = self._highest + 2 if self._highest else 1
-        self._highest = sid
+        self._highest = sid = self._highest + 2
         self._opened += 1
         stream = self._streams[sid] = Stream(sid, self._stream_window)
         method = request.method

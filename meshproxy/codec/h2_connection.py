@@ -64,7 +64,6 @@ class Http2Codec(Control):
         self._needed = 0
         self._block: list[bytes] | None = None
         self._block_size = 0
-        self.block_received = 0  # bytes of the last block of fields that came whole
         self._block_sid = 0
         self._block_flags = 0
         self._empty_frames = 0
@@ -263,7 +262,6 @@ class Http2Codec(Control):
             self._read_block(sid, self._block_flags, b"".join(block))
 
     def _read_block(self, sid: int, flags: int, block: bytes) -> None:
-        self.block_received = len(block)
         try:
             fields = self._decoder.decode(block)
         except HpackError as error:

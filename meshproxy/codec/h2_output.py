@@ -6,6 +6,7 @@ and while the transport has room (`hold`); what doesn't is queued on its stream,
 
 Invariants:
 - a stream is in `_waiting` exactly as long as its queue isn't empty;
+- a frame counts against the limits until its last byte has left the transport's buffer;
 - frames of one stream leave in the order in which they were handed over, trailers behind the queue.
 """
 
@@ -26,14 +27,19 @@ from meshproxy.model.codec import Http2Options
 #: Most bytes that wait on one stream before its sender is told to pause; Envoy's buffer limit of a connection.
 BUFFER_LIMIT = 1024 * 1024
 
+#: After so many pieces of output it's looked up which of them have been written.
+_MANY = 32
+
 
 class Output:
     """The sending half of a connection; `Http2Codec` is the whole.
 
+    unwritten: how many of the bytes that were taken wait in the transport; None: nobody knows, so they never do.
     failed: after a connection error, or `goaway` with a code other than 0; nothing is read any more.
     """
 
     is_server: bool
+    unwritten: Callable[[], int] | None = None
 
     def __init__(self, sink: Http2Sink, options: Http2Options, now: Callable[[], float], buffer_limit: int) -> None:
         self._sink = sink
@@ -46,7 +52,6 @@ class Output:
         self._going_away = h2.MAX_SID
         # What we may send.
         self._encoder = Encoder(options.hpack_table_size)
-        self.block_sent = 0  # bytes of the last block of fields that was written
         self._send_left = h2.DEFAULT_WINDOW
         self._peer_window = h2.DEFAULT_WINDOW
         self._peer_frame_size = h2.MAX_FRAME_SIZE
@@ -54,10 +59,14 @@ class Output:
         self._held = False
         # PINGs of ours without an answer yet.
         self._pings = 0
-        # The output, and how many frames of it haven't been written.
+        # The output, and how many frames haven't been written: of it, and of what was taken, by where it ended.
         self._out: list[bytes | memoryview] = []
         self._frames = 0
         self._control_frames = 0
+        self._new_frames = 0
+        self._new_control_frames = 0
+        self._taken: deque[tuple[int, int, int]] = deque()
+        self._bytes_taken = 0
         self._data_frames = 0
 
     def _fail(self, error: ProtocolError) -> None:
@@ -73,6 +82,7 @@ class Output:
         """The owner has ended the connection: nothing is read or told any more, and the owner isn't referred to."""
         self.failed = True
         self._sink = NOBODY
+        self.unwritten = None
         self._streams.clear()
         self._waiting.clear()
 
@@ -94,7 +104,7 @@ class Output:
         raise NotImplementedError
 
     def _emit(self, frame: bytes, body: bytes | memoryview = b"") -> None:
-        self._frames += 1
+        self._new_frames += 1
         out = self._out
         if out:
             out.append(frame)
@@ -103,15 +113,28 @@ class Output:
             out.append(frame)
             out.append(body)
             self._sink.on_output()
-        if self._frames > self._options.max_outbound_frames:
+        most = self._options.max_outbound_frames
+        if self._frames + self._new_frames > most and self.backlog()[0] > most:
             self._flooded("outbound_flood")
 
     def _emit_control(self, frame: bytes) -> None:
         """A frame that a peer can make us send at will: acknowledgements and resets."""
-        self._control_frames += 1
+        self._new_control_frames += 1
         self._emit(frame)
-        if self._control_frames > self._options.max_outbound_control_frames:
+        most = self._options.max_outbound_control_frames
+        if self._control_frames + self._new_control_frames > most and self.backlog()[1] > most:
             self._flooded("outbound_control_flood")
+
+    def backlog(self) -> tuple[int, int]:
+        """How many frames haven't reached the network yet, and how many of them are control frames."""
+        taken = self._taken
+        if taken:
+            written = self._bytes_taken - (self.unwritten() if self.unwritten is not None else 0)
+            while taken and taken[0][0] <= written:
+                _, frames, control_frames = taken.popleft()
+                self._frames -= frames
+                self._control_frames -= control_frames
+        return self._frames + self._new_frames, self._control_frames + self._new_control_frames
 
     def _flooded(self, counter: str) -> None:
         """Too much waits to be written: the peer doesn't read, so no GOAWAY would reach it."""
@@ -125,30 +148,33 @@ class Output:
         self._emit_control(h2.rst_stream(sid, code))
 
     def take(self) -> bytes:
-        """All that is to be written now; b"" if nothing. What is taken counts as written unless `hold(True)`."""
+        """All that is to be written now; b"" if nothing."""
         out = self._out
         if not out:
             return b""
         data = b"".join(out)
         out.clear()
-        if not self._held:
-            self._frames = self._control_frames = 0
+        frames, control_frames = self._new_frames, self._new_control_frames
+        self._bytes_taken += len(data)
+        self._taken.append((self._bytes_taken, frames, control_frames))
+        self._frames += frames
+        self._control_frames += control_frames
+        self._new_frames = self._new_control_frames = 0
+        if len(self._taken) > _MANY:
+            self.backlog()  # forgets what has been written
         return data
 
     def hold(self, held: bool) -> None:
         """The transport's buffer is full (`pause_writing`), or has room again.
 
-        While held, DATA stays queued on its streams, and `take` gives only control frames and heads, which count
-        against the limits of outbound frames.
+        While held, DATA stays queued on its streams, and `take` gives only control frames and heads.
         """
         self._held = held
         if not held:
-            self._frames = self._control_frames = 0
             self._pump()
 
     def _emit_fields(self, sid: int, fields: Iterable[Field], start: bytes, end: bool) -> None:
         block = self._encoder.encode(fields, start)
-        self.block_sent = len(block)
         flags = h2.END_STREAM if end else 0
         size = self._peer_frame_size
         if len(block) <= size:

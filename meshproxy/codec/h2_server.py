@@ -41,6 +41,19 @@ class Http2ServerCodec(Http2Codec):
         super().let_go()
         self._requests = NOBODY
 
+    @property
+    def unfinished_head(self) -> int:
+        """The new stream of which only a part of the head has come (HEADERS without all CONTINUATIONs), or 0."""
+        return self._block_sid if self._block is not None and self._block_sid > self._highest else 0
+
+    def open_unread(self) -> int:
+        """Open the stream of the unfinished head, to answer it without waiting for the rest. Returns its number."""
+        sid = self.last_peer_sid = self._highest = self._block_sid
+        self._opened += 1
+        stream = self._streams[sid] = Stream(sid, self._stream_window)
+        stream.created = self._now()
+        return sid
+
     def _read_message(self, sid: int, end: bool, fields: list[Field], excess: str) -> None:
         stream = self._streams.get(sid)
         if stream is not None:

@@ -10,9 +10,10 @@ HTTP/1.1, as in Envoy.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
+from meshproxy.codec.h2_connection import Http2Codec
 from meshproxy.headers import RequestHeaders
 from meshproxy.plugin.upstream import HttpUpstream, HttpUpstreamSink
 from meshproxy.runtime.auto_sni import NO_NAME, ServerName
@@ -43,9 +44,9 @@ class AlpnPool:
         return self.chosen.request(request, end, sink)
 
     @property
-    def streams(self) -> tuple[int, int]:
+    def codecs(self) -> Iterable[Http2Codec]:
         """See `Http2Pool`."""
-        return self.http2.streams
+        return self.http2.codecs
 
     def drain(self, when_drained: Callable[[], None]) -> None:
         """The host is gone: close what is idle, let what waits and what is busy finish, and say when that is done."""
@@ -76,7 +77,7 @@ class _Http2Side(Http2Pool):
         self._both = both
 
     def _make(self) -> Http2Upstream:
-        return Http2Upstream(self, _OFFER)
+        return self._connection_type()(self, _OFFER)
 
     def connected(self, connection: Http2Upstream) -> None:
         """The handshake is over."""

@@ -100,8 +100,8 @@ class ActiveCluster(Cluster):
             breaker_stats.fold()
         self.stats.fold()
         if self.config.protocol != "HTTP1":
-            counts = [pool.streams for pool in self._pools.values() if not isinstance(pool, Http1Pool)]
-            self.stats.note_http2(sum(each[0] for each in counts), sum(each[1] for each in counts))
+            pools = [pool for pool in self._pools.values() if not isinstance(pool, Http1Pool)]
+            self.stats.note_http2(codec for pool in pools for codec in pool.codecs)
         if self.outlier is not None:
             self.outlier.fold()
         if self.health is not None:

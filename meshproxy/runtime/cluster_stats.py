@@ -7,10 +7,12 @@ is an ordinary attribute. What nobody has asked for is shown at zero all the sam
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
+from meshproxy.codec.h2_connection import Http2Codec
 from meshproxy.plugin.stats import Counter, Gauge, Histogram, StatsScope
 from meshproxy.runtime.cluster_stat_names import CLUSTER, HTTP1_CODEC, HTTP2_CODEC
+from meshproxy.runtime.http2_gauges import Http2Gauges
 
 _GAUGES = frozenset(CLUSTER.gauges)
 _HISTOGRAMS = frozenset(CLUSTER.histograms)
@@ -116,6 +118,7 @@ class LiveClusterStats:
         self._times: ResponseTimes | None = None
         self._shows_http1 = False
         self._http2: StatsScope | None = None
+        self._http2_gauges: Http2Gauges | None = None
         scope.declare(CLUSTER)
 
     def __getattr__(self, name: str) -> Counter | Gauge | Histogram:
@@ -142,17 +145,17 @@ class LiveClusterStats:
         if self._http2 is None:
             self._http2 = self._scope.scope("http2.")
             self._http2.declare(HTTP2_CODEC)
+            self._http2_gauges = Http2Gauges(self._http2, "nghttp2_upstream_connections")
 
     def count_http2(self, name: str) -> None:
         """Count one of `HTTP2_CODEC`."""
         if self._http2 is not None:
             self._http2.counter(name).value += 1
 
-    def note_http2(self, connections: int, streams: int) -> None:
-        """How many HTTP/2 connections to hosts there are now, and requests on them."""
-        if self._http2 is not None:
-            self._http2.gauge("nghttp2_upstream_connections").set(connections)
-            self._http2.gauge("streams_active").set(streams)
+    def note_http2(self, codecs: Iterable[Http2Codec]) -> None:
+        """These are the HTTP/2 connections to hosts that there are now."""
+        if self._http2_gauges is not None:
+            self._http2_gauges.show(codecs)
 
     def count_destroy(self, *, remote: bool, active: bool) -> None:
         """A connection is gone. remote: the host ended it. active: with a request under way."""

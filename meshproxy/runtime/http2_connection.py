@@ -15,7 +15,7 @@ from meshproxy.codec.h2_server import Http2ServerCodec
 from meshproxy.errors import ProtocolError
 from meshproxy.headers import Headers, RequestHeaders
 from meshproxy.plugin.context import Connection, FactoryContext, Timer
-from meshproxy.plugin.replies import MISSING_HOST
+from meshproxy.plugin.replies import MISSING_HOST, REQUEST_HEADERS_TIMEOUT
 from meshproxy.runtime.connection import ServerConnection
 from meshproxy.runtime.http2_keepalive import Http2Keepalive
 from meshproxy.runtime.http2_measuring import MeteredHttp2ServerCodec, MeteredHttp2ServerStream
@@ -46,6 +46,10 @@ class Http2Connection(DownstreamConnection):
         self._unfinished: list[tuple[int, int]] = []
         self._requests = 0
         self._ending = False
+        # The stream whose head is waited for, and until when.
+        self._headers_timeout = config.config.request_headers_timeout
+        self._coming = 0
+        self._headers_timer: Timer | None = None
         # When the responses that are finished but for the client's window are given up, by stream.
         self._flushing: dict[int, float] = {}
         self._flush_timer: Timer | None = None
@@ -66,6 +70,7 @@ class Http2Connection(DownstreamConnection):
         if measures:
             self._new_stream = MeteredHttp2ServerStream
         self.wire = codec(self, options, now, connection.listener.per_connection_buffer_limit)
+        self.wire.unwritten = connection.transport.get_write_buffer_size
         manager.stats.add_http2(self.wire)
         if options.keepalive is not None:
             self._keepalive = Http2Keepalive(worker, options.keepalive, now, self.wire.ping, self._keepalive_expired)
@@ -106,6 +111,8 @@ class Http2Connection(DownstreamConnection):
                 if not stream.request_received and not stream.done and stream.filters:
                     stream.filters[-1].on_request_read_done(stream)  # type: ignore[attr-defined]  # the last is terminal
         self._reading = False
+        if self._headers_timeout and self.wire.unfinished_head != self._coming:
+            self._await_head()
         self._write_out()
 
     def end_turn(self, stream: Http2ServerStream) -> None:
@@ -152,7 +159,9 @@ class Http2Connection(DownstreamConnection):
             self._keepalive.stop()
         if self._flush_timer is not None:
             self._flush_timer.cancel()
-        self._keepalive = self._flush_timer = None
+        if self._headers_timer is not None:
+            self._headers_timer.cancel()
+        self._keepalive = self._flush_timer = self._headers_timer = None
         self._client_left()
         self.wire.let_go()
 
@@ -297,6 +306,28 @@ class Http2Connection(DownstreamConnection):
         self.streams[successor.sid] = successor
 
     # Timers of the connection.
+
+    def _await_head(self) -> None:
+        """Another head than before, or none, is unfinished."""
+        if self._headers_timer is not None:
+            self._headers_timer.cancel()
+            self._headers_timer = None
+        self._coming = self.wire.unfinished_head
+        if self._coming:
+            self._headers_timer = self.connection.schedule(self._headers_timeout, self._headers_timed_out)
+
+    def _headers_timed_out(self) -> None:
+        """Its stream is answered; the rest of the head is read all the same, for later heads refer to it."""
+        self._headers_timer = None
+        stats = self.manager.stats
+        stats.rq_header_timeout.value += 1
+        stats.started += 1
+        stats.started_http2 += 1
+        sid = self.wire.open_unread()
+        self._coming = 0
+        request = RequestHeaders("", "", "")
+        stream = self.streams[sid] = self._new_stream(self, sid, request, False, self.worker.loop.time())
+        stream.reply(REQUEST_HEADERS_TIMEOUT)
 
     def _watch_flush(self, sid: int) -> None:
         """A client that opens no window must not keep a finished response for ever: it has a stream's idle time."""

@@ -14,11 +14,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from meshproxy.codec.h2_connection import Http2Codec
 from meshproxy.headers import RequestHeaders
 from meshproxy.plugin.replies import ResetReason
 from meshproxy.plugin.upstream import HttpUpstream, HttpUpstreamSink
 from meshproxy.runtime.auto_sni import NO_NAME, ServerName
-from meshproxy.runtime.http2_request import Http2Request
+from meshproxy.runtime.http2_measuring import MeteredHttp2Upstream
 from meshproxy.runtime.http2_upstream import Http2Upstream
 from meshproxy.runtime.http_pool import HttpPool
 
@@ -38,9 +39,9 @@ class Http2Pool(HttpPool[Http2Upstream]):
         self._room_of_new = min(self.most_streams, cluster.config.max_requests_per_connection or self.most_streams)
 
     @property
-    def streams(self) -> tuple[int, int]:
-        """How many connections there are, and how many requests on them."""
-        return len(self.connections), sum(len(connection.requests) for connection in self.connections)
+    def codecs(self) -> Iterable[Http2Codec]:
+        """Those of the connections that are open."""
+        return (connection.codec for connection in self.connections)
 
     def request(self, request: RequestHeaders, end: bool, sink: HttpUpstreamSink) -> HttpUpstream:
         """Send a request, now or as soon as a connection has room. Failures are told to `sink`."""
@@ -56,7 +57,7 @@ class Http2Pool(HttpPool[Http2Upstream]):
             host.rq_total += 1
             host.rq_active += 1
             self._take(connection)
-            upstream = Http2Request(connection)
+            upstream = connection.make_request(connection)
             upstream.start(request, end, sink)
             self.check(connection)
             return upstream
@@ -96,7 +97,7 @@ class Http2Pool(HttpPool[Http2Upstream]):
                 continue
             connection = self._ready[0]
             self._take(connection)
-            upstream = waiting.upstream = Http2Request(connection)
+            upstream = waiting.upstream = connection.make_request(connection)
             waiting.attach(upstream)
             self.check(connection)
 
@@ -105,7 +106,10 @@ class Http2Pool(HttpPool[Http2Upstream]):
         return self._make_uncounted()
 
     def _make_uncounted(self) -> Http2Upstream:
-        return Http2Upstream(self)
+        return self._connection_type()(self)
+
+    def _connection_type(self) -> type[Http2Upstream]:
+        return MeteredHttp2Upstream if self.cluster.worker.measures() else Http2Upstream
 
     def _admit(self, connection: Http2Upstream) -> None:
         self.check(connection)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from meshproxy.headers import Headers, RequestHeaders
+from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
 from meshproxy.plugin.replies import ResetReason
 from meshproxy.plugin.upstream import HttpUpstreamSink
 from meshproxy.runtime.pending_request import Starts
@@ -117,8 +117,9 @@ class Http2Request(Starts):
             if self.sink is not None:
                 self.sink.on_upstream_blocked(blocked)
 
-    def answered(self, status: int) -> None:
+    def answered(self, response: ResponseHeaders) -> None:
         """The final response's head is here."""
+        status = response.status
         if self._asks_tunnel and (status == 101 or status < 300):
             self._asks_tunnel = False
 

@@ -35,6 +35,9 @@ _REASONS = {1: ResetReason.PROTOCOL_ERROR, 7: ResetReason.REMOTE_REFUSED_STREAM,
 class Http2Upstream:
     """One connection; see the module. alpn_fallback: what is offered when the configuration names no protocol."""
 
+    _make_codec: type[Http2ClientCodec] = Http2ClientCodec
+    make_request: type[Http2Request] = Http2Request
+
     def __init__(self, pool: Http2Pool, alpn_fallback: str = "h2") -> None:
         config = pool.cluster.config
         self.pool = pool
@@ -54,7 +57,7 @@ class Http2Upstream:
         self.connection_id = 0
         self.keepalive: Http2Keepalive | None = None
         self._loop = pool.cluster.worker.loop
-        self.codec = Http2ClientCodec(self, config.http2, self._loop.time, config.per_connection_buffer_limit)
+        self.codec = self._make_codec(self, config.http2, self._loop.time, config.per_connection_buffer_limit)
         self._touched: list[Http2Request] = []
         self._reading = False
         self._flush_planned = False
@@ -120,6 +123,7 @@ class Http2Upstream:
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
+        self.codec.unwritten = transport.get_write_buffer_size
         config = self.pool.cluster.config
         transport.set_write_buffer_limits(high=config.per_connection_buffer_limit)
         self.idle_since = self._loop.time()
@@ -243,7 +247,7 @@ class Http2Upstream:
         if monitor is not None:
             monitor.on_response(response.status)
         sink = request.sink
-        request.answered(response.status)
+        request.answered(response)
         self._touched.append(request)
         if end:
             request.sink = None

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import Protocol
 
-from meshproxy.plugin.stats import Counter, Gauge, StatNames, StatsScope
+from meshproxy.codec.h2_server import Http2ServerCodec
+from meshproxy.plugin.stats import Counter, StatNames, StatsScope
 from meshproxy.runtime.cluster_stat_names import HTTP1_CODEC, HTTP2_CODEC
+from meshproxy.runtime.http2_gauges import Http2Gauges
 
 _CLASSES = ("1xx", "2xx", "3xx", "4xx", "5xx")
 
@@ -31,15 +32,6 @@ CONNECTION_MANAGER = StatNames(
     ),
 )
 """What Envoy shows besides the handles below, so that dashboards find it."""
-
-
-class OpenCodec(Protocol):
-    """What is asked of an HTTP/2 codec that is in use."""
-
-    @property
-    def open_streams(self) -> int: ...
-    @property
-    def queued_bytes(self) -> int: ...
 
 
 class HttpStats:
@@ -113,18 +105,17 @@ class HttpStats:
         self._folded_http2 = 0
         self._active = 0
         self.http2: dict[str, Counter] = {}
-        self.http2_codecs: set[OpenCodec] = set()
-        self._http2_gauges: tuple[Gauge, Gauge] | None = None
-        self._http2_shown = (0, 0)
+        self.http2_codecs: set[Http2ServerCodec] = set()
+        self._http2_gauges: Http2Gauges | None = None
 
-    def add_http2(self, codec: OpenCodec) -> None:
+    def add_http2(self, codec: Http2ServerCodec) -> None:
         """A connection speaks HTTP/2; the caller takes it out of `http2_codecs` again. As in Envoy, the codec's
         statistics (`http2.`, one set for all managers) are there from the first one on."""
         if self._http2_gauges is None:
             scope = self._root.scope("http2.")
             scope.declare(HTTP2_CODEC)
             self.http2 = {name: scope.counter(name) for name in HTTP2_CODEC.counters}
-            self._http2_gauges = scope.gauge("streams_active"), scope.gauge("pending_send_bytes")
+            self._http2_gauges = Http2Gauges(scope, "nghttp2_downstream_connections")
         self.http2_codecs.add(codec)
 
     def count_for_listener(self, scope: StatsScope) -> None:
@@ -142,7 +133,7 @@ class HttpStats:
         self.rq_http1_total.value += fresh - fresh_http2
         self.rq_http2_total.value += fresh_http2
         if self._http2_gauges is not None:
-            self._show_http2(*self._http2_gauges)
+            self._http2_gauges.show(self.http2_codecs)
         active = self.started - self.finished
         # By how much it changed: several connection managers, an old generation and a new one, share the gauge.
         self.rq_active.add(active - self._active)
@@ -161,10 +152,3 @@ class HttpStats:
                 if 0 <= index < 5:
                     classes[index].value += count
         self.codes.clear()
-
-    def _show_http2(self, streams: Gauge, pending: Gauge) -> None:
-        """Add what our connections have to gauges that all managers share."""
-        now = sum(codec.open_streams for codec in self.http2_codecs), sum(c.queued_bytes for c in self.http2_codecs)
-        streams.value += now[0] - self._http2_shown[0]
-        pending.value += now[1] - self._http2_shown[1]
-        self._http2_shown = now

@@ -73,14 +73,16 @@ class DownstreamMeter:
 
 
 class MeteredHttp1Upstream(Http1Upstream):
-    """Notes bytes and times in the stream whose request it carries, if the sink names one (`stream_info`)."""
+    """Notes bytes and times in the stream whose request it carries, if the sink names one (`stream_info`).
+
+    The bytes of several attempts add up; of the times the last attempt's are told.
+    """
 
     _info: StreamInfo | None = None
 
     def start(self, request: RequestHeaders, end: bool, sink: HttpUpstreamSink) -> None:
         self._info = info = getattr(sink, "stream_info", None)
-        if info is not None:  # of several attempts the last one is told
-            info.upstream_wire_bytes_sent = info.upstream_wire_bytes_received = 0
+        if info is not None:
             info.first_upstream_tx = 0.0
         super().start(request, end, sink)
 
@@ -90,8 +92,9 @@ class MeteredHttp1Upstream(Http1Upstream):
             info.last_upstream_tx = self.pool.cluster.worker.loop.time()
             if not info.first_upstream_tx:
                 info.first_upstream_tx = info.last_upstream_tx
-                info.upstream_header_bytes_sent = size_of_sent(data)
-                info.upstream_decompressed_header_bytes_sent = info.upstream_header_bytes_sent
+                size = size_of_sent(data)
+                info.upstream_header_bytes_sent += size
+                info.upstream_decompressed_header_bytes_sent += size
             info.upstream_wire_bytes_sent += len(data)
         super()._write(data)
 
@@ -105,6 +108,7 @@ class MeteredHttp1Upstream(Http1Upstream):
     def on_response(self, response: ResponseHeaders, end: bool) -> None:
         info = self._info
         if info is not None and self._sink is not None:
-            info.upstream_header_bytes_received = size_of_received(response, end)
-            info.upstream_decompressed_header_bytes_received = info.upstream_header_bytes_received
+            size = size_of_received(response, end)
+            info.upstream_header_bytes_received += size
+            info.upstream_decompressed_header_bytes_received += size
         super().on_response(response, end)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..case import OK, REFUSE, Act, Case, Upstream, answer, answers, client, get
+from ..case import LEFT, OK, REFUSE, Act, Case, Upstream, answer, answers, client, get
 
 ISTIO = (
     '[%START_TIME%] "%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%" %RESPONSE_CODE% %RESPONSE_FLAGS% '
@@ -126,6 +126,18 @@ CASES = [
         "UPSTREAM_WIRE_BYTES_RECEIVED",
         "UPSTREAM_HEADER_BYTES_RECEIVED",
         send=get("/", method="POST", body="hello"),
+    ),
+    operator(
+        "wire-bytes-retry",
+        "UPSTREAM_WIRE_BYTES_RECEIVED",
+        "UPSTREAM_HEADER_BYTES_RECEIVED",
+        "UPSTREAM_WIRE_BYTES_SENT",
+        "UPSTREAM_HEADER_BYTES_SENT",
+        upstreams=answers(
+            "HTTP/1.1 503 No\r\ncontent-length: 3\r\n\r\nabc", "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
+        ),
+        routes="[{match: {prefix: /}, route: {cluster: $up, retry_policy: {retry_on: 5xx}}}]",
+        masks=LEFT,
     ),
     operator(
         "upstream",

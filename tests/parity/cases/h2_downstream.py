@@ -7,6 +7,7 @@ from dataclasses import replace
 from .. import known
 from ..case import OK, REFUSE, Act, Case, Client, Op, Upstream, Wait, admin, answer, answers, client, get, raw
 from ..h2_wire import (
+    block,
     data,
     frame,
     goaway,
@@ -623,6 +624,63 @@ CASES = [
         routes=CONNECT,
         hcm=TUNNELS,
         upstreams=REFUSE,
+    ),
+    *(
+        Case(
+            f"h2-headers-timeout-{name}",
+            clients=h2(*ops),
+            hcm="{request_headers_timeout: 0.4s}",
+            log="%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %REQ(:PATH)%\n",
+            stats=r"^http\.\$case\.downstream_(rq_(total|completed|4xx|header_timeout|tx_reset|rx_reset|active)|cx_(active|protocol_error|destroy_local))$",
+        )
+        for name, ops in (
+            ("stall", (frame(1, block((":method", "GET"), (":path", "/")), 1, 1), 1.0)),
+            (
+                "trickle",
+                (frame(1, b"", 1, 1), *(op for _ in range(5) for op in (0.15, frame(9, block(("x", "y")), 0, 1))), 0.3),
+            ),
+            (
+                "go-on",
+                (
+                    frame(1, block((":method", "GET"), (":path", "/")), 1, 1),
+                    0.8,
+                    frame(9, block((":scheme", "http"), (":authority", "h.test")), 4, 1),
+                    0.2,
+                    h2get(3),
+                ),
+            ),
+            (
+                "sibling",
+                (
+                    h2get(1, method="POST", end=False),
+                    frame(1, block((":method", "GET"), (":path", "/")), 1, 3),
+                    0.8,
+                    data(1, b"x", end=True),
+                ),
+            ),
+            ("whole", (h2get(1, method="POST", end=False), 0.8, data(1, b"x", end=True))),
+            (
+                "trailers",
+                (
+                    h2get(1, method="POST", end=False),
+                    data(1, b"x"),
+                    frame(1, block(("x-t", "1")), 1, 1),
+                    0.8,
+                    frame(9, b"", 4, 1),
+                    0.2,
+                ),
+            ),
+        )
+    ),
+    Case(
+        "h2-gauges",
+        clients=(
+            *h2(h2get(1), 2.0),
+            Client((hello(window=10), 0.1, ACKNOWLEDGED, h2get(1), h2get(3), 2.0), h2=True),
+            Client(("GET /stats?filter=^http2. HTTP/1.1\r\nhost: localhost\r\n\r\n",), to="admin_port", start=1.0),
+        ),
+        routes="[{match: {prefix: /}, direct_response: {status: 200, body: {inline_string: %s}}}]" % ("x" * 500),
+        log="%RESPONSE_CODE%\n",
     ),
     *(
         Case(

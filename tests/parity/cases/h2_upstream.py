@@ -41,6 +41,29 @@ CASES: list[Case] = [
         "chunked-body",
         send="POST /x HTTP/1.1\r\nhost: h.test\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n",
     ),
+    *(
+        case(
+            f"bytes-{name}",
+            upstreams,
+            log="rx=%UPSTREAM_WIRE_BYTES_RECEIVED% hrx=%UPSTREAM_HEADER_BYTES_RECEIVED% tx=%UPSTREAM_WIRE_BYTES_SENT% htx=%UPSTREAM_HEADER_BYTES_SENT%"
+            " drx=%UPSTREAM_DECOMPRESSED_HEADER_BYTES_RECEIVED% dtx=%UPSTREAM_DECOMPRESSED_HEADER_BYTES_SENT%\n",
+            stats="",
+            masks=(*LEFT, (r"tx=\d+ htx=\d+", "tx=<n>")),  # blocks of fields are as long as each encoder makes them
+            **more,
+        )
+        for name, upstreams, more in (
+            ("get", h2(), {}),
+            ("post", h2(), {"send": get("/x", method="POST", body="x" * 40_000)}),
+            ("trailers", h2((Head(), Data(b"x" * 20_000), Head(None, (("x-t", "1"),), True))), {}),
+            ("informational", h2((Head(103, (("link", "</a>"),)), *OK)), {}),
+            ("padding", h2((Head(), Frame(0, b"\3abc\0\0\0", 9, None))), {}),
+            ("window-update", h2((Head(), Frame(8, b"\0\0\0\1", 0, None), Data(b"ok", True))), {}),
+            ("continuation", h2((Frame(1, b"\x88", 0, None), Frame(9, b"\0\3x-a\1b", 4, None), Data(b"ok", True))), {}),
+            ("reset", h2((Reset(7),)), {}),
+            ("reset-late", h2((Head(), Data(b"ok"), 0.1, Reset(2))), {}),
+            ("retry", h2((Head(503), Data(b"no", True)), OK), {"routes": RETRY % "5xx"}),
+        )
+    ),
     case("no-body-post", send="POST /x HTTP/1.1\r\nhost: h.test\r\n\r\n"),
     case("te-trailers", send=get("/x", "te: trailers", "connection: te, x-foo", "x-foo: 1", "cookie: a=1; b=2")),
     case("cookies", send=get("/x", "cookie: a=1; b=2", "cookie: c=3")),

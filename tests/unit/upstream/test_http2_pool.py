@@ -59,6 +59,9 @@ class HostSide:
 
     def set_write_buffer_limits(self, high: int) -> None: ...
 
+    def get_write_buffer_size(self) -> int:
+        return 0
+
     def get_extra_info(self, name: str) -> Any:
         return ("127.0.0.1", 1)
 
