@@ -75,7 +75,8 @@ class Http2Codec(Control):
     def _start(self, first: bytes, disable_push: bool) -> None:
         """What goes out first, as Envoy orders it."""
         options = self._options
-        values = [(h2.ENABLE_PUSH, 0)] if disable_push else []
+        push = [(h2.ENABLE_PUSH, 0)] if disable_push else []
+        values = [setting for setting in options.custom_settings if setting not in push] + push
         values += [
             (h2.HEADER_TABLE_SIZE, options.hpack_table_size),
             (h2.ENABLE_CONNECT_PROTOCOL, int(options.allow_connect)),

@@ -10,6 +10,10 @@ from meshproxy.plugin.view import ConfigView
 
 _PRESERVE_CASE = "envoy.extensions.http.header_formatters.preserve_case.v3.PreserveCaseFormatterConfig"
 _DEFAULT_IDLE_TIMEOUT = 3600.0
+# Parameters of SETTINGS (RFC 9113 section 6.5.2, RFC 8441), and those that have a field of their own.
+_ENABLE_PUSH, _MAX_FRAME_SIZE, _ENABLE_CONNECT = 2, 5, 8
+_NAMED_SETTINGS = {1: "hpack_table_size", 3: "max_concurrent_streams", 4: "initial_stream_window_size"}
+_FRAME_SIZE = 16384
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,15 +83,18 @@ def compile_http2_options(
         )
     if view.boolean("allow_metadata"):
         view.fail("METADATA frames aren't supported by meshproxy", "allow_metadata")
-    if view.has("custom_settings_parameters"):
-        view.fail("further SETTINGS parameters aren't supported by meshproxy", "custom_settings_parameters")
     view.ignore("use_oghttp2_codec", "max_metadata_size")
+    custom = _compile_custom_settings(view)
     older = view.boolean("stream_error_on_invalid_http_messaging", stream_errors)
     whole = view.integer
     return Http2Options(
-        hpack_table_size=whole("hpack_table_size", default.hpack_table_size),
-        max_concurrent_streams=whole("max_concurrent_streams", default.max_concurrent_streams),
-        initial_stream_window_size=whole("initial_stream_window_size", default.initial_stream_window_size),
+        hpack_table_size=whole("hpack_table_size", custom.pop("hpack_table_size", default.hpack_table_size)),
+        max_concurrent_streams=whole(
+            "max_concurrent_streams", custom.pop("max_concurrent_streams", default.max_concurrent_streams)
+        ),
+        initial_stream_window_size=whole(
+            "initial_stream_window_size", custom.pop("initial_stream_window_size", default.initial_stream_window_size)
+        ),
         initial_connection_window_size=whole("initial_connection_window_size", default.initial_connection_window_size),
         allow_connect=view.boolean("allow_connect"),
         max_outbound_frames=whole("max_outbound_frames", default.max_outbound_frames),
@@ -110,7 +117,28 @@ def compile_http2_options(
         max_headers_count=common.max_headers_count,
         underscores=common.underscores,
         keepalive=_compile_keepalive(view.view("connection_keepalive")),
+        custom_settings=tuple((int(number), value) for number, value in custom.items()),
     )
+
+
+def _compile_custom_settings(view: ConfigView) -> dict[str, int]:
+    """Parameters of SETTINGS that have no field of their own, by number; those that have one, by its name."""
+    found: dict[str, int] = {}
+    for each in view.views("custom_settings_parameters"):
+        number, value = each.integer("identifier"), each.integer("value")
+        field = _NAMED_SETTINGS.get(number)
+        if number == _ENABLE_PUSH and value:
+            each.fail("server push isn't supported", "value")
+        if number == _ENABLE_CONNECT:
+            each.fail("this parameter is 'allow_connect'", "identifier")
+        if number == _MAX_FRAME_SIZE and value != _FRAME_SIZE:
+            each.fail(f"frames of another size than {_FRAME_SIZE} aren't supported by meshproxy", "value")
+        if field is not None and view.has(field):
+            each.fail(f"this parameter is given by '{field}' already", "identifier")
+        key = field or str(number)
+        if found.setdefault(key, value) != value:
+            each.fail("this parameter is given twice, with different values", "identifier")
+    return found
 
 
 def _compile_keepalive(view: ConfigView | None) -> Keepalive | None:

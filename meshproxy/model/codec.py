@@ -70,6 +70,7 @@ class Http2Options:
         bytes each, and the most fields; also for trailers.
     underscores: what is done with a field whose name has an underscore.
     keepalive: None sends no PINGs.
+    custom_settings: further parameters of SETTINGS, number and value.
     """
 
     hpack_table_size: int = 4096
@@ -87,3 +88,4 @@ class Http2Options:
     max_headers_count: int = 100
     underscores: Underscores = "ALLOW"
     keepalive: Keepalive | None = None
+    custom_settings: tuple[tuple[int, int], ...] = ()

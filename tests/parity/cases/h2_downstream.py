@@ -672,6 +672,19 @@ CASES = [
             ),
         )
     ),
+    *(
+        Case(f"h2-settings-{name}", clients=h2(h2get()), hcm=f"{{http2_protocol_options: {{{options}}}}}")
+        for name, options in (
+            (
+                "all",
+                "hpack_table_size: 8192, max_concurrent_streams: 7, initial_stream_window_size: 70000, initial_connection_window_size: 80000, allow_connect: true",
+            ),
+            (
+                "custom",
+                "custom_settings_parameters: [{identifier: 77, value: 9}, {identifier: 6, value: 1000}, {identifier: 2, value: 0}]",
+            ),
+        )
+    ),
     Case(
         "h2-gauges",
         clients=(

@@ -72,9 +72,27 @@ def test_whether_a_malformed_message_ends_more_than_its_stream(text: str, manage
     ("text", "message"),
     [
         ("{allow_metadata: true}", "METADATA"),
-        ("{custom_settings_parameters: [{identifier: 9, value: 1}]}", "SETTINGS"),
     ],
 )
 def test_what_is_refused(text: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         options(text)
+
+
+def test_custom_settings() -> None:
+    def custom(*pairs: tuple[int, int]) -> str:
+        return "custom_settings_parameters: [{}]".format(
+            ", ".join(f"{{identifier: {n}, value: {v}}}" for n, v in pairs)
+        )
+
+    compiled = options(f"{{{custom((3, 5), (77, 9), (77, 9), (2, 0), (5, 16384))}}}")
+    assert compiled == Http2Options(max_concurrent_streams=5, custom_settings=((77, 9), (2, 0), (5, 16384)))
+    for text, problem in (
+        (custom((2, 1)), "server push"),
+        (custom((8, 1)), "'allow_connect'"),
+        (custom((5, 20000)), "frames of another size"),
+        (custom((77, 9), (77, 8)), "twice"),
+        ("max_concurrent_streams: 5, " + custom((3, 5)), "by 'max_concurrent_streams' already"),
+    ):
+        with pytest.raises(ConfigError, match=problem):
+            options(f"{{{text}}}")
