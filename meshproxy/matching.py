@@ -84,6 +84,43 @@ def regex_matcher(pattern: str) -> StringMatcher:
     return matches
 
 
+class Pattern:
+    """An RE2 expression that is looked for anywhere in a text (Latin-1 characters, as everywhere here).
+
+    size: of its program, in instructions. names: of its groups, with their numbers. Raises ValueError.
+    """
+
+    __slots__ = ("_compiled", "names", "size")
+
+    def __init__(self, pattern: bytes) -> None:
+        self._compiled = _compile(pattern.decode("utf-8", "surrogateescape"), captures=True)
+        native = getattr(self._compiled, "_regexp", None)
+        self.size: int = native.ProgramSize() if native is not None else self._compiled.programsize
+        self.names: dict[str, int] = {
+            name.decode("latin-1"): number for name, number in self._compiled.groupindex.items()
+        }
+
+    def search(self, text: str) -> list[str | None] | None:
+        """The first match and what each of its groups holds; None where nothing matches."""
+        return self._groups(self._compiled.search(text.encode("latin-1")))
+
+    def whole(self, text: str) -> list[str | None] | None:
+        """The same for a match of the whole text."""
+        return self._groups(self._compiled.fullmatch(text.encode("latin-1")))
+
+    @staticmethod
+    def _groups(match: re2._Match | None) -> list[str | None] | None:
+        if match is None:
+            return None
+        return [None if part is None else part.decode("latin-1") for part in (match.group(0), *match.groups())]
+
+
+def regex_replacement(substitution: str, groups: list[str | None]) -> str:
+    r"""`substitution` with `\0` to `\9` replaced by the groups of a match. Raises ValueError for a bad one."""
+    parts = _parse_substitution(substitution, len(groups) - 1)
+    return "".join([part.decode("latin-1") if isinstance(part, bytes) else groups[part] or "" for part in parts])
+
+
 def regex_replacer(pattern: str, substitution: str) -> Callable[[str], str]:
     r"""Replaces every match, with `\0` the match, `\1` to `\9` its groups and `\\` a backslash (RE2 GlobalReplace).
 

@@ -7,3 +7,5 @@ What Envoy switches off is off here: comprehensions (`exists`, `all`, `map`, `fi
 conversion to strings unless the configuration asks for them, and regular expressions are RE2 of a bounded size. An
 expression can then take no more than linear time in what it looks at.
 """
+
+from __future__ import annotations

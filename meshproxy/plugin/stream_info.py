@@ -100,6 +100,7 @@ class ConnectionInfo:
     direct_local_address: our end of the socket.
     remote_address: the peer, as PROXY protocol or X-Forwarded-For make it known; direct_remote_address: the other end
     of the socket. transport: "raw_buffer" or "tls". termination_details: why we closed it.
+    listener_direction: its `traffic_direction`, "INBOUND", "OUTBOUND" or "UNSPECIFIED".
     filter_state: what network filters keep for the streams that the connection carries.
     """
 
@@ -125,6 +126,7 @@ class ConnectionInfo:
     filter_chain_metadata: Mapping[str, Mapping[str, Any]] | None = None
     listener_name: str = ""
     listener_metadata: Mapping[str, Mapping[str, Any]] | None = None
+    listener_direction: str = "UNSPECIFIED"
     filter_state: dict[str, object] | None = None
 
     @property

@@ -288,7 +288,12 @@ class ActiveListener:
             info.direct_remote_address = info.remote_address if same else text(facts.direct_remote)
             same = facts.local == facts.direct_local
             info.direct_local_address = info.local_address if same else text(facts.direct_local)
-        info.listener_name = self.config.name
+        config = self.config
+        info.listener_name = config.name
+        if config.traffic_direction != "UNSPECIFIED":
+            info.listener_direction = config.traffic_direction
+        if config.metadata:
+            info.listener_metadata = config.metadata
         info.requested_server_name = facts.server_name
         info.started = self.worker.loop.time()
         return info

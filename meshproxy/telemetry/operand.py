@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
+from meshproxy.plugin import message_facts as facts
 from meshproxy.plugin.stream_info import TlsInfo, split_address
 from meshproxy.telemetry import operator_values as values
 from meshproxy.telemetry.response_flags import long_flags
@@ -122,13 +123,13 @@ HELPERS: dict[str, object] = {
             values.quote,
             values.quote_or_null,
             values.quote_or_null_if_empty,
-            values.request_bytes,
-            values.response_bytes,
+            facts.request_bytes,
+            facts.response_bytes,
             values.state_field,
             values.state_json,
             values.state_text,
             values.text_of,
-            values.trailer_bytes,
+            facts.trailer_bytes,
             values.without_query,
         )
     },

@@ -13,7 +13,7 @@ from json.encoder import encode_basestring  # escapes nothing beyond ASCII; in C
 from typing import Any
 from urllib.parse import unquote
 
-from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
+from meshproxy.plugin.message_facts import response_grpc_status
 from meshproxy.plugin.stream_info import StreamInfo
 
 _GRPC_STATUS = (
@@ -35,8 +35,6 @@ _GRPC_STATUS = (
     ("DataLoss", "DATA_LOSS"),
     ("Unauthenticated", "UNAUTHENTICATED"),
 )
-# HTTP status -> gRPC status, from the gRPC document "HTTP to gRPC Status Code Mapping".
-_GRPC_OF_HTTP = {400: 13, 401: 16, 403: 7, 404: 12, 429: 14, 502: 14, 503: 14, 504: 14}
 _BROKEN_ESCAPE = re.compile("%(?![0-9A-Fa-f]{2})")
 
 
@@ -188,42 +186,12 @@ def query_parameter(path: str | None, name: str) -> str | None:
     return None
 
 
-def trailer_bytes(headers: Headers | None) -> int:
-    """The bytes of all names and values, as `%RESPONSE_TRAILERS_BYTES%` counts them."""
-    if headers is None:
-        return 0
-    return sum([len(name) + len(value) for name, value in headers.items()])
-
-
-def request_bytes(request: RequestHeaders | None) -> int:
-    """Like `trailer_bytes`, with the pseudo-fields."""
-    if request is None:
-        return 0
-    pseudo = (":method", request.method), (":path", request.path), (":scheme", request.scheme)
-    authority = ((":authority", request.authority),) if request.authority else ()
-    return trailer_bytes(request) + sum([len(name) + len(value) for name, value in (*pseudo, *authority)])
-
-
-def response_bytes(response: ResponseHeaders | None) -> int:
-    """Like `trailer_bytes`, with `:status`."""
-    return 0 if response is None else trailer_bytes(response) + len(":status") + 3
-
-
 def grpc_status(info: StreamInfo) -> int | None:
     """The gRPC status of a gRPC request, None for others."""
     request = info.request
     if request is None or not is_grpc(request.fields.get("content-type")):
         return None
     return response_grpc_status(info)
-
-
-def response_grpc_status(info: StreamInfo) -> int | None:
-    """The gRPC status of the trailers, the headers, or else of the HTTP status; -1 for a malformed one."""
-    for message in (info.response_trailers, info.response):
-        value = message.fields.get("grpc-status") if message is not None else None
-        if value is not None:
-            return int(value) if value.isascii() and value.isdigit() and len(value) < 10 else -1
-    return _GRPC_OF_HTTP.get(info.response_code, 2) if info.response_code else None
 
 
 def is_grpc(content_type: str | None) -> bool:
