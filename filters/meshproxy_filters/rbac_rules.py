@@ -48,8 +48,20 @@ def compile_rules(view: ConfigView, context: FactoryContext, *, requests: bool =
     for name, policy in sorted(view.view_map("policies").items()):
         permissions = [_permission(entry, context, requests) for entry in policy.views("permissions")]
         principals = [_principal(entry, context, requests) for entry in policy.views("principals")]
-        policies.append((name, _all((_any(permissions), _any(principals)))))
+        condition = _condition(policy, context)
+        rules = (_any(permissions), _any(principals), *((condition,) if condition is not None else ()))
+        policies.append((name, _all(rules)))
     return RuleSet(view.enum("action"), tuple(policies))
+
+
+def _condition(policy: ConfigView, context: FactoryContext) -> Rule | None:
+    """A CEL expression that must be true as well. What can't be evaluated for a request isn't."""
+    options = policy.view("cel_config")
+    condition = policy.view("condition")
+    if condition is None:
+        checked = policy.view("checked_condition")
+        condition = checked.required("expr") if checked is not None else None
+    return None if condition is None else context.compile_expression(condition, options)
 
 
 def _all(rules: Sequence[Rule]) -> Rule:

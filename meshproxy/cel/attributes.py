@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from meshproxy.cel.attribute_messages import locality_message, metadata_message, node_message
 from meshproxy.cel.header_maps import HeaderMap, request_headers, response_headers, response_trailers
-from meshproxy.cel.messages_seen import locality_message, metadata_message, node_message
 from meshproxy.cel.times import SECOND
 from meshproxy.cel.values import MISSING, CelMap, Duration, StructMap, Timestamp, Uint, lift
 from meshproxy.matching import parse_int64, wire_text
@@ -25,9 +25,12 @@ Getter = Callable[[Any], Any]
 
 @dataclass(slots=True)
 class Surroundings:
-    """What expressions see beside the stream. One for a whole configuration; filled when its bootstrap is read."""
+    """What expressions see beside the stream. One for a whole configuration; filled when its bootstrap is read.
 
-    node: Node = field(default_factory=Node)
+    node: None where Envoy shows none: to the conditions of policies, and to matchers.
+    """
+
+    node: Node | None = field(default_factory=Node)
 
 
 def _text(value: str | None) -> Any:
@@ -158,13 +161,17 @@ def _endpoints(info: StreamInfo) -> Any:
     return MISSING if cluster is None else Uint(cluster.membership()[0])
 
 
+def _pool_ready(info: StreamInfo) -> Any:
+    return Duration(round(info.pool_ready * SECOND)) if info.pool_ready >= 0 else MISSING
+
+
 _UPSTREAM: dict[str, Getter] = {
     "address": lambda info: _text(info.upstream_host),
     "port": lambda info: split_address(info.upstream_host)[1] or MISSING,
     "local_address": lambda info: _text(info.upstream_local_address),
     "locality": _locality,
     "transport_failure_reason": lambda info: info.upstream_transport_failure_reason if info.attempt_count else MISSING,
-    "cx_pool_ready_duration": lambda info: Duration(round(info.pool_ready * SECOND)) if info.pool_ready >= 0 else MISSING,
+    "cx_pool_ready_duration": _pool_ready,
     "request_attempt_count": lambda info: Uint(info.attempt_count),
     "num_endpoints": _endpoints,
     **{name: _of_tls(lambda info: info.upstream_tls, read) for name, read in _TLS.items()},
@@ -195,7 +202,7 @@ _DIRECTIONS = {"UNSPECIFIED": 0, "INBOUND": 1, "OUTBOUND": 2}
 
 def _xds(surroundings: Surroundings) -> dict[str, Getter]:
     return {
-        "node": lambda info: node_message(surroundings.node),
+        "node": lambda info: MISSING if surroundings.node is None else node_message(surroundings.node),
         "cluster_name": lambda info: _text(wire_text(info.upstream_cluster)),
         "cluster_metadata": lambda info: (
             metadata_message(info.upstream_cluster_metadata) if info.upstream_cluster else MISSING
@@ -207,7 +214,9 @@ def _xds(surroundings: Surroundings) -> dict[str, Getter]:
             metadata_message(info.virtual_host_metadata) if info.virtual_host_name else MISSING
         ),
         "upstream_host_metadata": lambda info: (
-            metadata_message(info.upstream_host_metadata) if info.upstream_host else MISSING
+            (metadata_message(info.upstream_host_metadata) if info.upstream_host_metadata else None)
+            if info.upstream_host
+            else MISSING
         ),
         "filter_chain_name": lambda info: wire_text(info.connection.filter_chain_name),
         "listener_metadata": lambda info: metadata_message(info.connection.listener_metadata),
@@ -258,7 +267,7 @@ class StateMap(CelMap):
 
 
 def _upstream_state(info: StreamInfo) -> Any:
-    return StateMap(info.upstream_filter_state) if info.upstream_filter_state else MISSING
+    return StateMap(info.upstream_filter_state or {}) if info.upstream_local_address else MISSING
 
 
 _ROOTS: dict[str, Getter] = {

@@ -125,10 +125,10 @@ class _Compiler:
 
     def _header(self, operand: Node, key: Any) -> Evaluate | None:
         """The getter of `request.headers[key]` and its like."""
-        if isinstance(operand, Select) and isinstance(operand.operand, Name) and not operand.only_test:
-            if type(key) is str:
-                return self._attributes.header(operand.operand.name, operand.field, key)
-        return None
+        if type(key) is not str or not isinstance(operand, Select) or operand.only_test:
+            return None
+        inner = operand.operand
+        return self._attributes.header(inner.name, operand.field, key) if isinstance(inner, Name) else None
 
     def _call(self, node: Call) -> Evaluate:
         name, arguments = node.function, node.arguments
@@ -255,7 +255,7 @@ def _map_of(entries: list[tuple[Evaluate, Evaluate]]) -> Evaluate:
 def _decisive(first: Evaluate, second: Evaluate, decides: bool) -> Evaluate:
     """`&&` (False decides) and `||` (True does): an operand that decides makes up for an error of the other."""
 
-    def decide(info: Any) -> bool:
+    def decide(info: Any) -> Any:
         error: EvaluationError | None = None
         for operand in (first, second):
             try:
@@ -265,7 +265,7 @@ def _decisive(first: Evaluate, second: Evaluate, decides: bool) -> Evaluate:
                 continue
             if value is decides:
                 return decides
-            if value is not (not decides):
+            if type(value) is not bool:
                 error = EvaluationError("an operand of a logical operator is no boolean")
         if error is not None:
             raise error

@@ -61,9 +61,9 @@ def _call(message: Any, read: Any) -> Node:
 
 
 def _constant(message: Any) -> Any:
-    kind = message.WhichOneof("constant_kind")
-    value = getattr(message, kind) if kind else None
-    if kind in (None, "null_value"):
+    kind: str = message.WhichOneof("constant_kind") or "null_value"
+    value: Any = getattr(message, kind, None)
+    if kind == "null_value":
         return None
     if kind == "string_value":
         return wire_text(value)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import NoReturn
 
 from meshproxy.cel.literals import int_literal, text_literal
 from meshproxy.cel.nodes import (
@@ -23,7 +24,7 @@ from meshproxy.cel.nodes import (
     Select,
 )
 
-_DEPTH = 100
+_DEPTH = 40
 _TOKEN = re.compile(
     r"""(?P<space>(?:[ \t\r\n\f]+|//[^\n]*)+)
     |(?P<text>(?:[rR][bB]?|[bB][rR]?)?(?:\"{3}(?:[^\\]|\\[\s\S])*?\"{3}|'{3}(?:[^\\]|\\[\s\S])*?'{3}
@@ -39,7 +40,10 @@ _TOKEN = re.compile(
 _RAW = re.compile(r"""(?:[rR][bB]?|[bB][rR])(?:"{3}[\s\S]*?"{3}|'{3}[\s\S]*?'{3}|"[^"\r\n]*"|'[^'\r\n]*')""")
 _WORDS = {"true": True, "false": False, "null": None}
 _RESERVED = frozenset(
-    "as break const continue else for function if import let loop package namespace return var void while".split()
+    (
+        *("as", "break", "const", "continue", "else", "for", "function", "if", "import", "let", "loop"),
+        *("package", "namespace", "return", "var", "void", "while"),
+    )
 )
 _RELATIONS = {"<": "_<_", "<=": "_<=_", ">": "_>_", ">=": "_>=_", "==": "_==_", "!=": "_!=_", "in": "@in"}
 _SUMS = {"+": "_+_", "-": "_-_"}
@@ -73,14 +77,14 @@ class _Parser:
     def _value(self) -> str:
         return self._tokens[self._index][1]
 
-    def _fail(self, message: str) -> ExpressionError:
+    def _fail(self, message: str) -> NoReturn:
         position = self._tokens[self._index][2]
         raise ExpressionError(f"expression {self._text!r}, position {position}: {message}")
 
     def _accepts(self, *signs: str) -> str:
         """The sign that stands here, if it is one of these; it is passed over."""
         kind, value, _ = self._tokens[self._index]
-        if value in signs and (kind == "sign" or value == "in" and kind == "name"):
+        if value in signs and (kind == "sign" or (value == "in" and kind == "name")):
             self._index += 1
             return value
         return ""
@@ -102,10 +106,10 @@ class _Parser:
         return condition
 
     def _joined(self, sign: str, function: str, operand: Callable[[], Node]) -> Node:
-        node = operand()
+        operands = [operand()]
         while self._accepts(sign):
-            node = Call(function, (node, operand()))
-        return node
+            operands.append(operand())
+        return _balanced(function, operands)
 
     def _or(self) -> Node:
         return self._joined("||", "_||_", self._and)
@@ -192,7 +196,6 @@ class _Parser:
         if self._accepts("{"):
             return self._map()
         self._fail(f"an expression is expected, not {value or 'the end'!r}")
-        raise AssertionError
 
     def _named(self) -> Node:
         self._accepts(".")  # a leading dot means the outermost scope, and there is no other
@@ -211,9 +214,7 @@ class _Parser:
         arguments = self._arguments(")")
         if len(arguments) != 1 or not isinstance(arguments[0], Select):
             self._fail("has() takes the selection of a field")
-        selected = arguments[0]
-        assert isinstance(selected, Select)
-        return Select(selected.operand, selected.field, only_test=True)
+        return Select(arguments[0].operand, arguments[0].field, only_test=True)
 
     def _map(self) -> Node:
         entries: list[tuple[Node, Node]] = []
@@ -237,6 +238,14 @@ class _Parser:
             return read(source)
         except ValueError as error:
             self._fail(str(error))
+
+
+def _balanced(function: str, operands: list[Node]) -> Node:
+    """Many operands of one logical operator as a tree that isn't deep; their order stays."""
+    if len(operands) == 1:
+        return operands[0]
+    middle = (len(operands) + 1) // 2
+    return Call(function, (_balanced(function, operands[:middle]), _balanced(function, operands[middle:])))
 
 
 def _tokens(text: str) -> list[tuple[str, str, int]]:

@@ -14,7 +14,10 @@ from meshproxy.cel.times import json_duration, json_timestamp
 from meshproxy.cel.values import Duration, EvaluationError, Timestamp, Uint, unicode_text
 from meshproxy.matching import ascii_lower, wire_text
 
-_SPACE = " \t\n\v\f\r\x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
+_SPACE = (
+    " \t\n\v\f\r\x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f"
+    "\u205f\u3000"
+)
 _QUOTED = {
     **{"\a": "\\a", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\v": "\\v"},
     **{"\\": "\\\\", '"': '\\"'},
@@ -123,9 +126,7 @@ def _lower(text: str) -> str:
 
 
 def _methods(name: str, function: Callable[..., Any], *shapes: tuple[type[Any], ...]) -> tuple[Overload, ...]:
-    return tuple(
-        Overload(_typed(name, function, *kinds), len(kinds), plain=False, method=True) for kinds in shapes
-    )
+    return tuple(Overload(_typed(name, function, *kinds), len(kinds), plain=False, method=True) for kinds in shapes)
 
 
 CONVERSION: Overloads = {"string": (Overload(to_string, 1),)}

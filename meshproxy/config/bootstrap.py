@@ -42,6 +42,7 @@ def _place(problem: Problem) -> tuple[str, int, int]:
 
 def _compile(view: ConfigView, context: CompileContext) -> Snapshot:
     context.node = _compile_node(view.view("node"), context.node)
+    context.surroundings.node = context.node
     context.runtime = compile_runtime(view.view("layered_runtime"), context)
     stats = compile_stats_config(view, context)
     context.configure_stats(stats)

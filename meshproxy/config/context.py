@@ -15,6 +15,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
+from meshproxy.cel.attributes import Surroundings
 from meshproxy.clock import Clock
 from meshproxy.errors import Problem
 from meshproxy.model.cluster import DnsResolverOptions
@@ -62,7 +63,8 @@ class CompileContext:
     configure_stats: called with the bootstrap's `stats_config` before the first statistic is made.
     log_files: each file that an access log goes to, and the problem that it is if it can't be opened.
     dns_resolver, tracing_provider: for the clusters and connection managers that name none.
-    has_ads: whether the bootstrap has `ads_config`.
+    has_ads: whether the bootstrap has `ads_config`. surroundings: what expressions see beside the stream; the formats
+        have the same.
     node, runtime, cluster_manager, cluster_names, secrets (name -> `config.tls_secrets.Secret`): found in the bootstrap
         itself, before anything that needs them is compiled. cluster_names is kept up to date as clusters come and go.
     """
@@ -83,6 +85,7 @@ class CompileContext:
     dns_resolver: DnsResolverOptions = field(default_factory=DnsResolverOptions)
     tracing_provider: ConfigView | None = None
     has_ads: bool = False
+    surroundings: Surroundings = field(default_factory=Surroundings)
     secrets: Mapping[str, Any] = field(default_factory=dict)
     traffic_direction: str = "UNSPECIFIED"
     shared_objects: dict[Hashable, Any] = field(default_factory=dict)

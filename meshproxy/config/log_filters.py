@@ -9,12 +9,14 @@ import operator
 from collections.abc import Callable
 
 from meshproxy.config.context import CompileContext
+from meshproxy.config.expressions import compile_text_expression
 from meshproxy.config.matchers import compile_fraction, compile_header_matcher, runtime_fraction
 from meshproxy.config.stream_matchers import ABSENT, compile_value_matcher, find_value
 from meshproxy.headers import Headers
 from meshproxy.matching import FractionalPercent
 from meshproxy.model.listener import LogPredicate
 from meshproxy.plugin.stream_info import StreamInfo
+from meshproxy.plugin.suggest import unsupported_extension
 from meshproxy.plugin.view import ConfigView
 
 _COMPARISONS: dict[str, Callable[[float, float], bool]] = {
@@ -33,6 +35,9 @@ _GRPC_CODES = (
 # https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md
 _GRPC_OF_HTTP = {400: 13, 401: 16, 403: 7, 404: 12, 429: 14, 502: 14, 503: 14, 504: 14}
 _GRPC_UNKNOWN = 2
+
+
+_CEL = "envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter"
 
 
 def compile_log_filter(view: ConfigView, context: CompileContext) -> LogPredicate:
@@ -147,6 +152,17 @@ def _metadata(view: ConfigView, context: CompileContext) -> LogPredicate:
     return holds
 
 
+def _extension(view: ConfigView, context: CompileContext) -> LogPredicate:
+    view.text("name")
+    typed = view.any("typed_config")
+    if typed is None:
+        view.fail("'typed_config' is required: a filter is found by the type of its configuration")
+    if typed.full_name != _CEL:
+        typed.fail(unsupported_extension(typed.full_name, (_CEL,)))
+    expression = typed.message(_CEL)
+    return compile_text_expression(expression, "expression", expression.view("cel_config"), context.surroundings)
+
+
 def _log_type(view: ConfigView, context: CompileContext) -> LogPredicate:
     types = frozenset(view.enums("types"))
     exclude = view.boolean("exclude")
@@ -168,4 +184,5 @@ _COMPILERS: dict[str, Callable[[ConfigView, CompileContext], LogPredicate]] = {
     "grpc_status_filter": _grpc_status,
     "metadata_filter": _metadata,
     "log_type_filter": _log_type,
+    "extension_filter": _extension,
 }

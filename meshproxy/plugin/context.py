@@ -69,7 +69,7 @@ class FactoryContext:
     messages that Envoy's filters have in common: `AccessLog`, a format string, `HeaderValueOption` with names to
     remove, `StringMatcher`, `HeaderMatcher`, `FractionalPercent`, `RuntimeFractionalPercent`, `DataSource`,
     `route.v3.RateLimit`, `RouteMatch`, `HeaderValue` (each overwrites), `MetadataMatcher`, `FilterStateMatcher`,
-    `RuntimeFeatureFlag`, `GrpcService`.
+    `RuntimeFeatureFlag`, `GrpcService`, `Expr` of CEL with `CelExpressionConfig` (whether it is true).
     shared_objects: see `shared`. traffic_direction: of the listener, "INBOUND", "OUTBOUND" or "UNSPECIFIED".
     """
 
@@ -95,6 +95,7 @@ class FactoryContext:
     compile_metadata_matcher: Callable[[ConfigView], Callable[[Mapping[str, Any] | None], bool]]
     compile_filter_state_matcher: Callable[[ConfigView], Callable[[StreamInfo], bool]]
     compile_runtime_flag: Callable[[ConfigView], bool]
+    compile_expression: Callable[[ConfigView, ConfigView | None], Callable[[StreamInfo], bool]]
     compile_grpc_service: Callable[[ConfigView], GrpcService]
     shared_objects: dict[Hashable, Any]
     traffic_direction: str

@@ -9,6 +9,7 @@ import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from meshproxy.cel.attributes import Surroundings
 from meshproxy.clock import SystemClock
 from meshproxy.config.bootstrap import compile_bootstrap
 from meshproxy.config.bootstrap_load import Loaded, Source, load_bootstrap
@@ -116,6 +117,7 @@ def load_configuration(
     loaded = load_bootstrap(sources, allow_unknown_fields=allow_unknown_fields)
     stats = DeferredStats()
     rng = random.Random(seed)
+    surroundings = Surroundings()
     context = CompileContext(
         registry=(registry or FilterRegistry.discover()).without(disabled_extensions),
         stats=stats.store.scope(""),
@@ -123,7 +125,8 @@ def load_configuration(
         make_logger=make_logger,
         clock=SystemClock(),
         rng=rng,
-        formats=Formats(FormatContext(hostname=socket.gethostname())),
+        formats=Formats(FormatContext(hostname=socket.gethostname(), surroundings=surroundings)),
+        surroundings=surroundings,
         transport_sockets=TLS_SOCKETS,
         node=node or Node(),
     )

@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import time
 from abc import abstractmethod
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from meshproxy.headers import RequestHeaders, ResponseHeaders
 from meshproxy.model.grpc_service import GrpcService
-from meshproxy.model.route import ForwardAction, Route, WeightedCluster
+from meshproxy.model.route import ForwardAction, Route, VirtualHost, WeightedCluster
 from meshproxy.plugin.context import FactoryContext, FetchReply
 from meshproxy.plugin.http import HttpFilter, TerminalHttpFilter
 from meshproxy.plugin.replies import PAYLOAD_TOO_LARGE, RESPONSE_TOO_LARGE, LocalReply
@@ -113,6 +113,22 @@ class HttpServerStream(StreamTimers):
         return self.owner.connection.listener.per_connection_buffer_limit
 
     # Route.
+
+    @property
+    def _virtual_host(self) -> VirtualHost | None:
+        return self.owner.manager.routes.virtual_host(self.request.authority)
+
+    # Few ask, so the common way doesn't note them.
+
+    @property
+    def virtual_host_name(self) -> str:  # type: ignore[override]
+        host = self._virtual_host
+        return "" if host is None else host.name
+
+    @property
+    def virtual_host_metadata(self) -> Mapping[str, Any] | None:  # type: ignore[override]
+        host = self._virtual_host
+        return None if host is None else host.metadata
 
     def choose_route(self) -> None:
         """Match the request, and choose the cluster if it is to be forwarded."""

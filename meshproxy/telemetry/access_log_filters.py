@@ -11,8 +11,8 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from meshproxy.headers import RequestHeaders
-from meshproxy.plugin.stream_info import StreamInfo
 from meshproxy.plugin.message_facts import response_grpc_status
+from meshproxy.plugin.stream_info import StreamInfo
 from meshproxy.telemetry.operator_values import metadata_at
 from meshproxy.telemetry.request_id import stable_value
 from meshproxy.telemetry.response_flags import RESPONSE_FLAGS

@@ -132,8 +132,6 @@ UNSUPPORTED = {
     "ROUNDTRIP_DURATION": "it is defined for QUIC only",
     "ROUTE_RESOLUTION_COUNT": "the number of route resolutions isn't recorded",
     "ROUTE_RESOLUTION_TIME_US": "the time of route resolution isn't recorded",
-    "CEL": "there is no evaluator of CEL expressions",
-    "TYPED_CEL": "there is no evaluator of CEL expressions",
     "FILE_CONTENT": "files aren't read while formatting",
     "SECRET": "secrets are never logged",
 }

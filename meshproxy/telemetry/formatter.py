@@ -162,11 +162,13 @@ def _shown(operand: Operand) -> str:
 
 
 def _text_or_none(operand: Operand) -> str:
+    operand = operand.in_text or operand
     return f"({_shown(operand)} if {_condition(operand)} else None)"
 
 
 def _text_source(operand: Operand, default: str) -> str:
     """An expression for a text log."""
+    operand = operand.in_text or operand
     if operand.absent is Absent.NEVER and operand.length is None and operand.kind in (Kind.TEXT, Kind.NUMBER):
         return operand.source
     if operand.length is None and operand.with_default is not None:

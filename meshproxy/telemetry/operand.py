@@ -22,6 +22,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
+from meshproxy.cel.attributes import Surroundings
 from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
 from meshproxy.plugin import message_facts as facts
 from meshproxy.plugin.stream_info import TlsInfo, split_address
@@ -52,6 +53,7 @@ class Operand:
 
     with_default: the same expression with a text for the absent case built in, when that is cheaper: `d.get(k, {})`,
     where {} is the place of the default's source.
+    in_text: what stands for it in a text log, where that is something else.
     """
 
     source: str
@@ -59,6 +61,7 @@ class Operand:
     absent: Absent = Absent.NONE
     with_default: str | None = None
     length: int | None = None
+    in_text: Operand | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,7 @@ class FormatContext:
     """What operators need beside the stream. Injected, so that a test is repeatable.
 
     monotonic, wall: the two clocks; unique_id: a new UUID as text.
+    surroundings: what expressions see beside the stream.
     operators: the names of all operators that formats have used so far; some values are only noted if one asks for it.
     """
 
@@ -75,6 +79,7 @@ class FormatContext:
     wall: Callable[[], float] = time.time
     unique_id: Callable[[], str] = lambda: str(uuid.uuid4())
     operators: set[str] = field(default_factory=set)
+    surroundings: Surroundings = field(default_factory=Surroundings)
 
 
 class Scope:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
+from meshproxy.cel.expression import compile_plain, compile_text
 from meshproxy.headers import check_name
 from meshproxy.plugin.suggest import did_you_mean
 from meshproxy.telemetry.format_syntax import Command
@@ -240,7 +241,19 @@ def _response_code_details(command: Command, scope: Scope) -> Operand:
     return Operand(source, absent=Absent.EMPTY)
 
 
+def _expression(command: Command, scope: Scope) -> Operand:
+    evaluate = compile_text(_required(command), scope.context.surroundings)
+    return Operand(f"{scope.bind(evaluate)}(info)", length=command.length)
+
+
+def _typed_expression(command: Command, scope: Scope) -> Operand:
+    evaluate = compile_plain(_required(command), scope.context.surroundings)
+    in_text = _expression(command, scope)
+    return Operand(f"{scope.bind(evaluate)}(info)", Kind.VALUE, length=command.length, in_text=in_text)
+
+
 BUILDERS: dict[str, Builder] = {
+    "CEL": _expression,
     "CLUSTER_METADATA": _metadata_builder("CLUSTER"),
     "COMMON_DURATION": _common_duration,
     "DOWNSTREAM_PEER_CERT_V_END": _time_builder("tls.peer_not_after", True, DEFAULT_UTC, True),
@@ -267,6 +280,7 @@ BUILDERS: dict[str, Builder] = {
     "START_TIME_LOCAL": _time_builder("info.start_wall", False, DEFAULT_LOCAL),
     "STREAM_INFO_REQ": _request_header,
     "TRAILER": _response_trailer,
+    "TYPED_CEL": _typed_expression,
     "UNIQUE_ID": _unique_id,
     "UPSTREAM_FILTER_STATE": _filter_state_builder("info.upstream_filter_state"),
     "UPSTREAM_METADATA": _metadata_builder("UPSTREAM_HOST"),

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import Any
 
+from meshproxy.cel.attributes import Surroundings
 from meshproxy.config.bootstrap_load import Source, load_message
 from meshproxy.config.context import CompileContext
 from meshproxy.config.filters import compile_filter, compile_filter_level, factory_context
@@ -85,14 +86,17 @@ class Environment:
         self.access_log: list[str] = []
         self._store = StatsStore()
         self._clusters = ScriptedClusters(self.loop, self._store.scope(""))
+        node = node or Node("test-node", "test-cluster")
+        surroundings = Surroundings(node)
         self._context = CompileContext(
             registry=FilterRegistry.discover(),
             stats=self._store.scope(""),
             make_logger=lambda name: self.log,
             clock=self.clock,
             rng=self.rng,
-            formats=Formats(FormatContext(hostname="test-host")),
-            node=node or Node("test-node", "test-cluster"),
+            formats=Formats(FormatContext(hostname="test-host", surroundings=surroundings)),
+            surroundings=surroundings,
+            node=node,
             runtime=runtime or {},
             traffic_direction=traffic_direction,
             cluster_names=set(clusters),

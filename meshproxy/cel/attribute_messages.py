@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,8 +16,13 @@ from meshproxy.model.snapshot import Node
 _Metadata = Mapping[str, Mapping[str, Any]] | None
 
 
+_WHOLE = re.compile(r"(number_value: -?[0-9]+)\.0(?= )")
+
+
 def _shown(message: Any) -> str:
-    return wire_text(text_format.MessageToString(message, as_one_line=True, as_utf8=True).strip())
+    """The short text form as C++ prints it: a space at the end, whole numbers without a point."""
+    text = text_format.MessageToString(message, as_one_line=True, as_utf8=False)
+    return wire_text(_WHOLE.sub(r"\1", f"{text} ")) if text else ""
 
 
 def metadata_message(metadata: _Metadata) -> MessageMap:
