@@ -127,7 +127,9 @@ def shown_as_json(name: str, expressions: Sequence[str]) -> Case:
     )
 
 
-def logged(name: str, expression: str, *requests: str | float, options: dict[str, Any] | None = None, **more: Any) -> Case:
+def logged(
+    name: str, expression: str, *requests: str | float, options: dict[str, Any] | None = None, **more: Any
+) -> Case:
     """Requests that a `cel` filter of the access log lets pass, or doesn't."""
     chosen = {"@type": _FILTER, "expression": expression, **({"cel_config": options} if options else {})}
     log = {
@@ -140,7 +142,11 @@ def logged(name: str, expression: str, *requests: str | float, options: dict[str
         },
     }
     return Case(
-        f"cel-log-{name}", requests or (get("/a"), 0.1, get("/b")), hcm=json.dumps({"access_log": [log]}), timing=False, **more
+        f"cel-log-{name}",
+        requests or (get("/a"), 0.1, get("/b")),
+        hcm=json.dumps({"access_log": [log]}),
+        timing=False,
+        **more,
     )
 
 
@@ -163,9 +169,16 @@ def call(function: str, *arguments: dict[str, Any], target: dict[str, Any] | Non
     return {"call_expr": {"function": function, "args": list(arguments), **({"target": target} if target else {})}}
 
 
-def conditioned(name: str, condition: dict[str, Any], *requests: str | float, action: str = "ALLOW", **more: Any) -> Case:
+def conditioned(
+    name: str, condition: dict[str, Any], *requests: str | float, action: str = "ALLOW", **more: Any
+) -> Case:
     """An rbac policy with a condition, for all requests."""
-    policy = {"permissions": [{"any": True}], "principals": [{"any": True}], "condition": condition, **more.pop("policy", {})}
+    policy = {
+        "permissions": [{"any": True}],
+        "principals": [{"any": True}],
+        "condition": condition,
+        **more.pop("policy", {}),
+    }
     config = {
         "@type": "envoy.extensions.filters.http.rbac.v3.RBAC",
         "rules": {"action": action, "policies": {"p": policy}},
