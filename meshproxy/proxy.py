@@ -89,6 +89,10 @@ class Proxy:
         self.tls = WorkerTls(self.worker)
         self.worker.clusters = Clusters(self.worker, snapshot.clusters, self.tls.cluster_tls)
         self.worker.access_logs.connect(self.worker)
+        if snapshot.overload is not None:
+            from meshproxy.runtime.overload import Overload
+
+            self.worker.overload = Overload(self.worker, snapshot.overload, index, options.concurrency)
         self.listeners = Listeners(self.worker, self.tls)
         self.tls.add_listeners(snapshot)
         self.control = WorkerControl(self.worker, self.listeners, self.worker.access_logs, PROGRAM_LOG, lifecycle)
@@ -98,6 +102,8 @@ class Proxy:
         if sockets is not None:
             for listener in self.snapshot.listeners:
                 self.listeners.add(listener, sockets.get(listener.name, ()))
+        if self.worker.overload is not None:
+            self.worker.overload.start(self.listeners)
         self._latch()
 
     def _latch(self) -> None:

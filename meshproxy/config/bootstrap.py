@@ -18,6 +18,7 @@ from meshproxy.config.context import CompileContext
 from meshproxy.config.discovery import compile_config_source
 from meshproxy.config.endpoints import compile_locality
 from meshproxy.config.listeners import compile_listeners
+from meshproxy.config.overload import compile_overload
 from meshproxy.config.runtime_layers import compile_runtime
 from meshproxy.config.stats import compile_stats_config
 from meshproxy.config.tls_secrets import compile_static_secrets
@@ -48,6 +49,7 @@ def _compile(view: ConfigView, context: CompileContext) -> Snapshot:
     context.configure_stats(stats)
     check_extensions(view, context)
     context.dns_resolver = compile_default_resolver(view, context)
+    context.overload = compile_overload(view.view("overload_manager"), context.runtime, context)
     static = view.view("static_resources")
     cluster_views = static.views("clusters") if static is not None else []
     context.cluster_names.update(cluster.text("name") for cluster in cluster_views)
@@ -68,6 +70,7 @@ def _compile(view: ConfigView, context: CompileContext) -> Snapshot:
         flags_path=view.text("flags_path"),
         dynamic=dynamic,
         cluster_manager=context.cluster_manager,
+        overload=context.overload,
     )
 
 

@@ -20,6 +20,7 @@ from meshproxy.clock import Clock
 from meshproxy.errors import Problem
 from meshproxy.model.cluster import DnsResolverOptions
 from meshproxy.model.listener import LineFormatter, TransportSocket
+from meshproxy.model.overload import OverloadConfig
 from meshproxy.model.route import ValueFormatter
 from meshproxy.model.snapshot import ClusterManagerConfig, Node, StatsConfig
 from meshproxy.plugin.context import Logger
@@ -62,6 +63,7 @@ class CompileContext:
     transport_sockets: full message name -> compiler, for sockets other than raw.
     configure_stats: called with the bootstrap's `stats_config` before the first statistic is made.
     log_files: each file that an access log goes to, and the problem that it is if it can't be opened.
+    overload: what is done against overload; None: nothing.
     dns_resolver, tracing_provider: for the clusters and connection managers that name none.
     has_ads: whether the bootstrap has `ads_config`. surroundings: what expressions see beside the stream; the formats
         have the same.
@@ -82,6 +84,7 @@ class CompileContext:
     runtime: Mapping[str, Any] = field(default_factory=dict)
     cluster_manager: ClusterManagerConfig = field(default_factory=ClusterManagerConfig)
     cluster_names: set[str] = field(default_factory=set)
+    overload: OverloadConfig | None = None
     dns_resolver: DnsResolverOptions = field(default_factory=DnsResolverOptions)
     tracing_provider: ConfigView | None = None
     has_ads: bool = False

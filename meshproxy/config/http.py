@@ -68,6 +68,7 @@ def compile_http_connection_manager(view: ConfigView, context: CompileContext) -
             stream_errors=view.boolean("stream_error_on_invalid_http_message"),
         ),
         upgrades=upgrades,
+        sheds_load=context.overload is not None and context.overload.sheds_requests,
         access_logs=_compile_logs(view, context),
         **_compile_identity(view),
         **_compile_addresses(view),

@@ -76,6 +76,7 @@ def compile_listener(view: ConfigView, context: CompileContext) -> Listener:
         access_logs=compile_access_logs(view.views("access_log"), context),
         metadata=compile_metadata(view, "metadata"),
         scope=context.stats,
+        connection_limit=_connection_limit(name, context),
         **_compile_socket(view),
         **_compile_behaviour(view),
     )
@@ -96,6 +97,12 @@ def _compile_listener_filters(view: ConfigView, context: CompileContext) -> tupl
         with entry.collect(context.problems):
             specs.append(compile_filter(entry, "listener", context.stats, context))
     return tuple(specs)
+
+
+def _connection_limit(name: str, context: CompileContext) -> int | None:
+    """Said by the runtime, as Envoy has it ("Configuring per-listener limits")."""
+    value = context.runtime.get(f"envoy.resource_limits.listener.{name}.connection_limit")
+    return int(value) if isinstance(value, int | float) and value >= 0 else None
 
 
 def _ipv4_compat(address: ConfigView, context: CompileContext) -> bool:
@@ -141,4 +148,6 @@ def _compile_behaviour(view: ConfigView) -> dict[str, Any]:
         "per_connection_buffer_limit": view.integer("per_connection_buffer_limit_bytes", _MEBIBYTE),
         "traffic_direction": view.enum("traffic_direction"),
         "stat_prefix": view.text("stat_prefix"),
+        "ignore_global_conn_limit": view.boolean("ignore_global_conn_limit"),
+        "bypass_overload_manager": view.boolean("bypass_overload_manager"),
     }

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from meshproxy.config.context import CompileContext
 from meshproxy.plugin.view import ConfigView
+
+_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 
 
 def compile_runtime(view: ConfigView | None, context: CompileContext) -> Mapping[str, Any]:
@@ -44,4 +47,15 @@ def _flatten(struct: Mapping[str, Any], prefix: str, values: dict[str, Any], lay
         elif value is None or isinstance(value, list):
             layer.fail(f"Invalid runtime entry value for {key}", "static_layer")
         else:
-            values[key] = value
+            values[key] = parse_runtime_text(value) if isinstance(value, str) else value
+
+
+def parse_runtime_text(text: str) -> Any:
+    """What a value that was written as text stands for, as in Envoy: a number, a boolean, else the text."""
+    stripped = text.strip()
+    if stripped.lower() in ("true", "false"):
+        return stripped.lower() == "true"
+    if _NUMBER.fullmatch(stripped):
+        number = float(stripped)
+        return int(number) if number.is_integer() else number
+    return text

@@ -58,12 +58,14 @@ class HttpConnectionManagerConfig:
     client_detection: who says who the client is, without use_remote_address; empty: X-Forwarded-For.
     shows_ipv4_as_ipv6: in X-Forwarded-For an IPv4 peer is written as IPv6 (`::ffff:1.2.3.4`).
     early_changes: to each head, before it is looked at.
+    sheds_load: whether the overload manager may answer requests.
     """
 
     stat_prefix: str
     routes: RouteSlot
     http_filters: tuple[FilterSpec, ...]
     codec_type: str = "AUTO"
+    sheds_load: bool = False
     http1: Http1Options = _HTTP1
     http2: Http2Options = _HTTP2
     access_logs: tuple[AccessLog, ...] = ()

@@ -101,6 +101,9 @@ class Listener:
     listener_filters_timeout: seconds for all listener filters together, 0 for no limit.
     per_connection_buffer_limit: bytes buffered per connection and direction before the sender is paused.
     traffic_direction: "UNSPECIFIED", "INBOUND" or "OUTBOUND".
+    connection_limit: how many connections it has at most; None for no limit.
+    ignore_global_conn_limit: its connections neither count for the limit of all nor are refused for it.
+    bypass_overload_manager: the overload manager refuses none of its connections.
     socket_options: (level, name, value) set on the listening socket before bind.
     scope: of the statistics that its filters made; closed when the listener is gone.
     """
@@ -121,6 +124,9 @@ class Listener:
     ipv4_compat: bool = False
     tcp_backlog_size: int = 4096
     socket_options: tuple[tuple[int, int, int | bytes], ...] = ()
+    connection_limit: int | None = None
+    ignore_global_conn_limit: bool = False
+    bypass_overload_manager: bool = False
     per_connection_buffer_limit: int = 1 << 20
     traffic_direction: str = "UNSPECIFIED"
     stat_prefix: str = ""

@@ -10,6 +10,7 @@ from meshproxy.address import PipeAddress, SocketAddress
 from meshproxy.model.cluster import ClusterConfig, UpstreamBind
 from meshproxy.model.discovery import ConfigSource
 from meshproxy.model.listener import AccessLog, Listener
+from meshproxy.model.overload import OverloadConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,4 +108,5 @@ class Snapshot:
     flags_path: str = ""
     dynamic: DynamicConfig = DynamicConfig()
     cluster_manager: ClusterManagerConfig = ClusterManagerConfig()
+    overload: OverloadConfig | None = None
     source: Any = None

@@ -246,6 +246,11 @@ class ServerConnection(Connection):
             self._filters[-1].on_drain(self)
 
     @property
+    def terminal(self) -> NetworkFilter[Any] | None:
+        """The last of its filters; None when they have been let go."""
+        return self._filters[-1] if self._filters else None
+
+    @property
     def started(self) -> float:
         """When it was accepted, in monotonic seconds."""
         return self.stream.start

@@ -136,12 +136,22 @@ class Http1ServerStream(HttpServerStream):
             self.close_after = True
             return True
         worker = owner.worker
-        if owner.draining or (
-            (worker.health_failed or worker.drain.active or worker.departures) and worker.closes(owner.connection)
-        ):
+        if owner.draining or worker.health_failed or worker.drain.active or worker.departures:
+            return self._leaves()
+        return False
+
+    def _leaves(self) -> bool:
+        """`_must_close` while something goes away, or may."""
+        owner = self.owner
+        worker, stats = owner.worker, owner.manager.stats
+        if owner.draining or worker.closes(owner.connection):
             # The connection stays for the drain time, for what the client has sent already.
-            owner.manager.stats.cx_drain_close.value += 1
+            stats.cx_drain_close.value += 1
             owner.begin_drain()
+            return True
+        if worker.overload is not None and worker.overload.ends_keepalive():
+            stats.cx_overload_disable_keepalive.value += 1
+            self.close_after = True
             return True
         return False
 

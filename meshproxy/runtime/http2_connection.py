@@ -282,10 +282,13 @@ class Http2Connection(DownstreamConnection):
     def announce_drain(self) -> None:
         """A response is about to leave: does the connection go away, too?"""
         worker = self.worker
-        if not self.draining and (
-            (worker.health_failed or worker.drain.active or worker.departures) and worker.closes(self.connection)
-        ):
+        if self.draining or not (worker.health_failed or worker.drain.active or worker.departures):
+            return
+        if worker.closes(self.connection):
             self.manager.stats.cx_drain_close.value += 1
+            self._drain_then_close()
+        elif worker.overload is not None and worker.overload.ends_keepalive():
+            self.manager.stats.cx_overload_disable_keepalive.value += 1
             self._drain_then_close()
 
     def stream_finished(self, stream: HttpServerStream, cut: bool) -> None:

@@ -222,26 +222,38 @@ class DownstreamConnection(NetworkFilter[HttpManager]):
     def live_streams(self) -> Iterable[HttpServerStream]:
         """The streams that aren't over; a copy."""
 
+    def look_again(self) -> None:
+        """The timeouts may have become shorter."""
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+            self._idle_timer = None
+            self._look()
+
     def _look(self) -> None:
         """Has a stream, or the connection without one, been idle for too long? One timer serves both questions.
 
         What begins between two looks is looked at early, and then again when its own time is up.
         """
         config = self.manager.config
+        idle_timeout, stream_idle_timeout = config.idle_timeout, config.stream_idle_timeout
+        overload = self.worker.overload
+        if overload is not None:
+            idle_timeout = overload.timeout("HTTP_DOWNSTREAM_CONNECTION_IDLE", idle_timeout)
+            stream_idle_timeout = overload.timeout("HTTP_DOWNSTREAM_STREAM_IDLE", stream_idle_timeout)
         now = self.worker.loop.time()
         due = []
         busy = False
         for stream in self.live_streams():
             busy = True
-            if config.stream_idle_timeout and not stream.idle_timeout_of_route:
-                stream.check_idle(config.stream_idle_timeout)
-                due.append(stream.last_activity + config.stream_idle_timeout)
-        if config.stream_idle_timeout and not busy:
-            due.append(now + config.stream_idle_timeout)
-        if config.idle_timeout and busy:
-            due.append(now + config.idle_timeout)
-        elif config.idle_timeout and not self.draining:
-            due.append(self._last_end + config.idle_timeout)
+            if stream_idle_timeout and not stream.idle_timeout_of_route:
+                stream.check_idle(stream_idle_timeout)
+                due.append(stream.last_activity + stream_idle_timeout)
+        if stream_idle_timeout and not busy:
+            due.append(now + stream_idle_timeout)
+        if idle_timeout and busy:
+            due.append(now + idle_timeout)
+        elif idle_timeout and not self.draining:
+            due.append(self._last_end + idle_timeout)
             if due[-1] <= now + 0.001:
                 self._idle_too_long()
                 return

@@ -47,14 +47,19 @@ class HttpManager:
         self.tracing: HttpTracing | None = None
         self._stats_scope = context.stats.scope(f"http.{config.stat_prefix}.")
         self.new_request_id = id_source(context.rng.getrandbits)
-        self.default_plan = plan_filters(config.http_filters, {})
+        self.filters = config.http_filters
+        if config.sheds_load:
+            from meshproxy.runtime.overload import shed_filter  # few need it
+
+            self.filters = (shed_filter(context), *config.http_filters)
+        self.default_plan = plan_filters(self.filters, {})
         # Seconds after which a new connection is first looked at for idleness; 0: never.
         self.look_after = min((t for t in (config.idle_timeout, config.stream_idle_timeout) if t), default=0.0)
         self.max_requests = config.max_requests_per_connection
         self.replaces_ids = config.use_remote_address and not config.preserve_external_request_id
         self.stream_timers = bool(config.max_stream_duration or config.request_timeout)
         self._upgrade_plans = {
-            name: plan_filters(upgrade.filters, {})
+            name: plan_filters((*self.filters[: len(self.filters) - len(config.http_filters)], *upgrade.filters), {})
             for name, upgrade in config.upgrades.items()
             if upgrade.filters is not None
         }
@@ -103,12 +108,12 @@ class HttpManager:
 
     def _plan_route(self, route: Route) -> None:
         if route.per_filter_config:
-            self._plans[route] = plan_filters(self.config.http_filters, route.per_filter_config)
+            self._plans[route] = plan_filters(self.filters, route.per_filter_config)
         if isinstance(route.action, ForwardAction):
             for weighted in route.action.weighted_clusters:
                 if weighted.per_filter_config:
                     joined: dict[str, Any] = {**route.per_filter_config, **weighted.per_filter_config}
-                    self._plans[weighted] = plan_filters(self.config.http_filters, joined)
+                    self._plans[weighted] = plan_filters(self.filters, joined)
 
     def plan(self, route: Route | None, weighted: WeightedCluster | None, upgrade: str) -> HttpPlan:
         """The filters that a request on this route meets."""

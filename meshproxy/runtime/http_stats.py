@@ -14,13 +14,11 @@ _CLASSES = ("1xx", "2xx", "3xx", "4xx", "5xx")
 CONNECTION_MANAGER = StatNames(
     counters=(
         "downstream_cx_http3_total",
-        "downstream_cx_overload_disable_keepalive",
         "downstream_cx_ssl_total",
         "downstream_flow_control_paused_reading_total",
         "downstream_flow_control_resumed_reading_total",
         "downstream_rq_failed_path_normalization",
         "downstream_rq_http3_total",
-        "downstream_rq_overload_close",
         "downstream_rq_too_many_premature_resets",
     ),
     gauges=(
@@ -45,6 +43,8 @@ class HttpStats:
         scope = root.scope(f"http.{stat_prefix}.")
         counter, gauge, histogram = scope.counter, scope.gauge, scope.histogram
         self.cx_total = counter("downstream_cx_total")
+        self.cx_overload_disable_keepalive = counter("downstream_cx_overload_disable_keepalive")
+        self.rq_overload_close = counter("downstream_rq_overload_close")
         self.cx_active = gauge("downstream_cx_active")
         self.cx_http1_total = counter("downstream_cx_http1_total")
         self.cx_http1_active = gauge("downstream_cx_http1_active")

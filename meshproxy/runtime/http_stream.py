@@ -154,6 +154,11 @@ class HttpServerStream(StreamTimers):
         self.route_metadata = None
         self.choose_route()
 
+    def forget_route(self) -> None:
+        """The request is answered without any."""
+        self.route = self.weighted = self.route_metadata = None
+        self.cluster_name = self.upstream_cluster = self.route_name = ""
+
     def match_route(self) -> Route | None:
         return self.owner.manager.routes.find(self.request, self)
 

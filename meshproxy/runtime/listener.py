@@ -27,6 +27,7 @@ from meshproxy.plugin.stats import StatsScope
 from meshproxy.plugin.stream_info import ConnectionInfo, StreamInfo
 from meshproxy.runtime.connection import Maker, ServerConnection
 from meshproxy.runtime.drain import depart
+from meshproxy.runtime.http_downstream import DownstreamConnection
 from meshproxy.runtime.listener_filters import FilterRun
 from meshproxy.runtime.listener_stats import ListenerStats
 from meshproxy.runtime.listening_socket import OwnName
@@ -81,6 +82,7 @@ class ActiveListener:
         self._scopes = [config.scope]
         self._build_chains()
         self._paused: set[int] = set()
+        self._limits = worker.overload is not None or config.connection_limit is not None
         self._own_names: dict[socket.socket, OwnName] = {}
 
     def _build_chains(self) -> list[ActiveChain]:
@@ -132,7 +134,10 @@ class ActiveListener:
             sock.listen(self.config.tcp_backlog_size)
             self.sockets.append(sock)
             self._own_names[sock] = OwnName(sock)
-            self.worker.loop.add_reader(sock.fileno(), self._accept, sock)
+            if self._listeners.paused:
+                self._paused.add(sock.fileno())
+            else:
+                self.worker.loop.add_reader(sock.fileno(), self._accept, sock)
 
     def stop(self) -> None:
         """Stop accepting. What was accepted lives on."""
@@ -172,6 +177,38 @@ class ActiveListener:
                 self.worker.log.error("accept failed", listener=self.config.name, error=repr(error))
         return True
 
+    def pause(self, paused: bool) -> None:
+        """Leave whoever comes in the backlog, or take them again."""
+        for sock in self.sockets:
+            if not paused:
+                self._resume(sock)
+            elif sock.fileno() not in self._paused:
+                self._paused.add(sock.fileno())
+                self.worker.loop.remove_reader(sock.fileno())
+
+    def _turns_away(self) -> bool:
+        """Whether there are too many connections for one more; counted then."""
+        limit = self.config.connection_limit
+        if limit is not None and self.open_connections >= limit:
+            self.stats.cx_overflow.value += 1
+            return True
+        overload = self.worker.overload
+        if overload is None:
+            return False
+        limit = None if self.config.ignore_global_conn_limit else overload.max_connections
+        if limit is not None and self._listeners.open_connections() >= limit:
+            self.stats.global_cx_overflow.value += 1
+            return True
+        if not self.config.bypass_overload_manager and overload.rejects_connection():
+            self.stats.cx_overload_reject.value += 1
+            return True
+        return False
+
+    @property
+    def open_connections(self) -> int:
+        """Those that came to this listener, also if they are with its listener filters still."""
+        return len(self.connections) + self.stats.pre_cx_active.value
+
     def _pause(self, sock: socket.socket, error: OSError) -> None:
         if sock.fileno() in self._paused:
             return
@@ -181,11 +218,16 @@ class ActiveListener:
         self.worker.loop.call_later(_ACCEPT_PAUSE, self._resume, sock)
 
     def _resume(self, sock: socket.socket) -> None:
+        if self._listeners.paused:
+            return
         self._paused.discard(sock.fileno())
         if sock in self.sockets:
             self.worker.loop.add_reader(sock.fileno(), self._accept, sock)
 
     def _accepted(self, accepted: socket.socket, peer: Any, own: OwnName) -> None:
+        if self._limits and self._turns_away():
+            accepted.close()
+            return
         if own.is_unix:
             local = remote = ("", 0)
         else:
@@ -330,7 +372,7 @@ class Listeners:
     """The listeners of one worker, by the addresses that connections are handed over by.
 
     draining: listeners that were replaced or removed, as long as they have connections. chains_draining: how many
-    filter chains of active listeners are in the same state.
+    filter chains of active listeners are in the same state. paused: nothing is accepted for now.
     """
 
     def __init__(self, worker: Worker, transport_sockets: TransportSockets | None = None) -> None:
@@ -338,6 +380,7 @@ class Listeners:
         self.active: list[ActiveListener] = []
         self.draining: list[ActiveListener] = []
         self.chains_draining = 0
+        self.paused = False
         self._transport_sockets = transport_sockets
         self._by_address: dict[tuple[str, int], ActiveListener] = {}
 
@@ -431,6 +474,24 @@ class Listeners:
         for listener in self.active:
             if which(listener.config):
                 listener.stop()
+
+    def pause(self, paused: bool) -> None:
+        """See `Affected` of the overload manager, which this and the next two are for."""
+        self.paused = paused
+        for listener in self.active:
+            listener.pause(paused)
+
+    def open_connections(self) -> int:
+        """Those that count for the limit of all."""
+        listeners = (*self.active, *self.draining)
+        return sum(listener.open_connections for listener in listeners if not listener.config.ignore_global_conn_limit)
+
+    def look_again(self) -> None:
+        """Timeouts may have become shorter."""
+        for connection in self.connections():
+            terminal = connection.terminal
+            if isinstance(terminal, DownstreamConnection):
+                terminal.look_again()
 
     def connections(self) -> list[ServerConnection]:
         return [c for listener in (*self.active, *self.draining) for c in listener.connections]

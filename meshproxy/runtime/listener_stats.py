@@ -7,7 +7,6 @@ from meshproxy.runtime.worker import Worker
 
 LISTENER = StatNames(
     counters=(
-        "downstream_global_cx_overflow",
         "downstream_listener_filter_error",
         "downstream_listener_filter_remote_close",
         "extension_config_missing",
@@ -28,6 +27,7 @@ class ListenerStats:
         self.cx_active = scope.gauge("downstream_cx_active")
         self.cx_destroy = scope.counter("downstream_cx_destroy")
         self.cx_overflow = scope.counter("downstream_cx_overflow")
+        self.global_cx_overflow = scope.counter("downstream_global_cx_overflow")
         self.cx_overload_reject = scope.counter("downstream_cx_overload_reject")
         self.cx_transport_socket_connect_timeout = scope.counter("downstream_cx_transport_socket_connect_timeout")
         self.pre_cx_active = scope.gauge("downstream_pre_cx_active")

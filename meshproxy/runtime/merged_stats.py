@@ -8,7 +8,9 @@ from collections.abc import Iterable
 from meshproxy.telemetry.stats import StatsSnapshot, merge
 
 # What every worker finds out for itself and must not be added up.
-_SAME_EVERYWHERE = re.compile(r"cluster\..+\.(?:membership_\w+|max_host_weight|version)\Z")
+_SAME_EVERYWHERE = re.compile(
+    r"cluster\..+\.(?:membership_\w+|max_host_weight|version)\Z|overload\..+\.(?:pressure|active|scale_percent)\Z"
+)
 
 
 class Retired:
@@ -34,6 +36,6 @@ class Retired:
 def _adjusted(snapshot: StatsSnapshot) -> StatsSnapshot:
     gauges = snapshot.gauges
     for name, (value, used, _) in list(gauges.items()):
-        if name.startswith("cluster.") and _SAME_EVERYWHERE.match(name):
+        if name.startswith(("cluster.", "overload.")) and _SAME_EVERYWHERE.match(name):
             gauges[name] = (value, used, "max")
     return snapshot

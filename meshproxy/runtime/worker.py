@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from meshproxy.runtime.access_log_files import AccessLogFiles
     from meshproxy.runtime.clusters import Clusters
     from meshproxy.runtime.connection import ServerConnection
+    from meshproxy.runtime.overload import Overload
     from meshproxy.runtime.resolver import Resolver
     from meshproxy.telemetry.stats import StatsStore
 
@@ -31,7 +32,8 @@ class Worker:
     index, count: which of how many workers this is.
     measures: whether some log tells bytes on the wire, or times, that are only noted for it (see `measuring`).
     drain: whether responses announce that we are going away. departures: how many listeners and filter chains do so by
-    themselves, because they were removed or replaced. health_failed: `/healthcheck/fail` was asked for.
+    themselves, because they were removed or replaced; one more while overload may end keep-alive.
+    overload: what is done against it; None: nothing. health_failed: `/healthcheck/fail` was asked for.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Worker:
         self.drain = Drain(loop.time, rng)
         self.measures = measures
         self.departures = 0
+        self.overload: Overload | None = None
         self._connection_ids = index
         self._connection_step = count
         self._resolvers: dict[DnsResolverOptions, Resolver] = {}
