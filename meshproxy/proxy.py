@@ -40,6 +40,7 @@ from meshproxy.runtime.discovery.sources import Host, Source
 from meshproxy.runtime.discovery.target import LocalTarget
 from meshproxy.runtime.drain import finish
 from meshproxy.runtime.fleet import LocalFleet, WorkerFleet
+from meshproxy.runtime.heap import HeapKeeper
 from meshproxy.runtime.hot_restart import Succession, Takeover
 from meshproxy.runtime.lifecycle import Lifecycle
 from meshproxy.runtime.listener import Listeners
@@ -95,6 +96,7 @@ class Proxy:
             self.worker.overload = Overload(self.worker, snapshot.overload, index, options.concurrency)
         self.listeners = Listeners(self.worker, self.tls)
         self.tls.add_listeners(snapshot)
+        self._heap = HeapKeeper()
         self.control = WorkerControl(self.worker, self.listeners, self.worker.access_logs, PROGRAM_LOG, lifecycle)
 
     def start(self, sockets: Mapping[str, list[socket.socket]] | None = None) -> None:
@@ -107,8 +109,9 @@ class Proxy:
         self._latch()
 
     def _latch(self) -> None:
-        """End an interval of the histograms, again and again."""
+        """End an interval of the histograms and see to the memory, again and again."""
         self.worker.stats.latch()
+        self._heap.check()
         self.worker.loop.call_later(self.snapshot.stats.flush_interval, self._latch)
 
     async def drain(self, timeout: float) -> int:
