@@ -12,7 +12,7 @@ from meshproxy.config.health_checks import compile_health_check
 from meshproxy.config.load_balancing import compile_load_balancing
 from meshproxy.config.metadata import compile_metadata
 from meshproxy.config.outlier import compile_outlier_detection
-from meshproxy.config.transport_sockets import compile_transport_socket, compile_transport_socket_matches
+from meshproxy.config.transport_sockets import compile_transport_socket_matches, compile_upstream_socket
 from meshproxy.config.upstream_http import compile_upstream_http
 from meshproxy.config.upstream_sockets import compile_bind, compile_keepalive
 from meshproxy.model.cluster import (
@@ -51,6 +51,7 @@ def compile_cluster(view: ConfigView, context: CompileContext) -> ClusterConfig:
     assignment = _compile_endpoints(view, kind, context)
     http = compile_upstream_http(view)
     common = view.view("common_lb_config")
+    transport_socket, proxy_header = compile_upstream_socket(view.view("transport_socket"), context)
     older_limit = view.integer("max_requests_per_connection")
     return ClusterConfig(
         name=view.text("name"),
@@ -81,7 +82,8 @@ def compile_cluster(view: ConfigView, context: CompileContext) -> ClusterConfig:
         health_check=compile_health_check(
             view.views("health_checks"), context, view.text("name"), http2=http.protocol != "HTTP1"
         ),
-        transport_socket=compile_transport_socket(view.view("transport_socket"), context),
+        transport_socket=transport_socket,
+        proxy_header=proxy_header,
         auto_sni=http.auto_sni,
         transport_socket_matches=compile_transport_socket_matches(view, context),
         metadata=compile_metadata(view, "metadata"),

@@ -171,6 +171,7 @@ def _compile_addresses(view: ConfigView) -> dict[str, Any]:
         "xff_num_trusted_hops": view.integer("xff_num_trusted_hops"),
         "skip_xff_append": view.boolean("skip_xff_append"),
         "append_x_forwarded_port": view.boolean("append_x_forwarded_port"),
+        "tells_addresses": view.boolean("add_proxy_protocol_connection_state", True),
         "client_detection": compile_client_detection(view),
         "shows_ipv4_as_ipv6": view.boolean("represent_ipv4_remote_address_as_ipv4_mapped_ipv6"),
         "internal_addresses": compile_range_set(internal, "cidr_ranges") if internal is not None else None,

@@ -14,12 +14,14 @@ from meshproxy.config.header_mutations import compile_level
 from meshproxy.config.matchers import compile_regex_replacer
 from meshproxy.config.metadata import compile_subset_metadata
 from meshproxy.config.mirrors import compile_mirrors
+from meshproxy.config.proxy_header import compile_proxy_header
 from meshproxy.config.redirects import compile_internal_redirects
 from meshproxy.config.retries import compile_hedging, compile_retry_policy
 from meshproxy.config.rewrites import Redirect, prefix_rewriter, regex_rewriter, with_path_only
 from meshproxy.matching import wire_text
 from meshproxy.model.listener import FilterSpec
 from meshproxy.model.mirror import MirrorPolicy
+from meshproxy.model.proxy_header import ProxyHeaderOptions
 from meshproxy.model.retry import RetryPolicy
 from meshproxy.model.route import (
     DirectResponseAction,
@@ -100,7 +102,7 @@ def _compile_forward(view: ConfigView, match: PathMatch, around: Surroundings) -
         rewrite_path=_compile_path_rewrite(view, match),
         append_x_forwarded_host=view.boolean("append_x_forwarded_host"),
         priority=view.enum("priority"),
-        **_compile_upgrades(view),
+        **_compile_upgrades(view, around.context),
         metadata_match=compile_subset_metadata(view, "metadata_match"),
         hash_policy=compile_hash_policies(view.views("hash_policy")),
         redirects=compile_internal_redirects(view),
@@ -197,9 +199,10 @@ def _compile_path_rewrite(view: ConfigView, match: PathMatch) -> PathRewrite | N
     return prefix_rewriter(match, wire_text(prefix)) if prefix else None
 
 
-def _compile_upgrades(view: ConfigView) -> dict[str, Any]:
+def _compile_upgrades(view: ConfigView, context: CompileContext) -> dict[str, Any]:
     upgrades: dict[str, bool] = {}
     ends_connect = False
+    connect_header: ProxyHeaderOptions | None = None
     for entry in view.views("upgrade_configs"):
         kind = entry.text("upgrade_type").lower()
         if kind in upgrades:
@@ -211,10 +214,10 @@ def _compile_upgrades(view: ConfigView) -> dict[str, Any]:
                 entry.fail("only CONNECT can have one", "connect_config")
             if connect.boolean("allow_post"):
                 connect.fail("tunnels of POST aren't supported by meshproxy", "allow_post")
-            if connect.has("proxy_protocol_config"):
-                connect.fail("PROXY protocol to a host isn't supported by meshproxy", "proxy_protocol_config")
+            header = connect.view("proxy_protocol_config")
+            connect_header = compile_proxy_header(header, context) if header is not None else None
             ends_connect = True
-    return {"upgrades": upgrades, "ends_connect": ends_connect}
+    return {"upgrades": upgrades, "ends_connect": ends_connect, "connect_header": connect_header}
 
 
 def _compile_redirect(view: ConfigView, match: PathMatch) -> RedirectAction:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from meshproxy.config.context import CompileContext
+from meshproxy.config.proxy_header import compile_proxy_header
 from meshproxy.model.cluster import TransportSocketMatch
 from meshproxy.model.listener import TransportSocket
+from meshproxy.model.proxy_header import ProxyHeaderOptions
 from meshproxy.plugin.view import ConfigView
 
+_PROXY = "envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport"
 _RAW = "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer"
 
 
@@ -26,6 +29,29 @@ def compile_transport_socket(view: ConfigView | None, context: CompileContext) -
     return compile_socket(typed.view, context)
 
 
+def compile_upstream_socket(
+    view: ConfigView | None, context: CompileContext
+) -> tuple[TransportSocket | None, ProxyHeaderOptions | None]:
+    """A cluster's `core.v3.TransportSocket`: what connections are wrapped in (None: raw), and what they begin with.
+
+    Raises ConfigError.
+    """
+    typed = view.any("typed_config") if view is not None else None
+    if view is None or typed is None or typed.full_name != _PROXY or typed.view is None:
+        return compile_transport_socket(view, context), None
+    view.text("name")
+    proxy = typed.view
+    inner = compile_transport_socket(proxy.required("transport_socket"), context)
+    options = compile_proxy_header(proxy.view("config"), context)
+    return inner, ProxyHeaderOptions(
+        options.version,
+        options.passed,
+        options.added,
+        unspecified=proxy.boolean("allow_unspecified_address"),
+        entries_part_pools=proxy.boolean("tlv_as_pool_key"),
+    )
+
+
 def compile_transport_socket_matches(view: ConfigView, context: CompileContext) -> tuple[TransportSocketMatch, ...]:
     """`Cluster.transport_socket_matches`, in order. Raises ConfigError."""
     matches: dict[str, TransportSocketMatch] = {}
@@ -34,6 +60,6 @@ def compile_transport_socket_matches(view: ConfigView, context: CompileContext) 
         if name in matches:
             entry.fail(f"transport socket match name '{name}' is given twice", "name")
         wanted = entry.struct("match")
-        socket = compile_transport_socket(entry.view("transport_socket"), context)
-        matches[name] = TransportSocketMatch(name, wanted.value if wanted is not None else {}, socket)
+        socket, header = compile_upstream_socket(entry.view("transport_socket"), context)
+        matches[name] = TransportSocketMatch(name, wanted.value if wanted is not None else {}, socket, header)
     return tuple(matches.values())

@@ -12,6 +12,7 @@ from meshproxy.model.endpoint import Endpoint
 from meshproxy.model.health_check import HealthCheck
 from meshproxy.model.listener import TransportSocket
 from meshproxy.model.outlier import OutlierDetection
+from meshproxy.model.proxy_header import ProxyHeaderOptions
 from meshproxy.model.subset import SubsetOptions
 
 _HTTP1 = Http1Options()
@@ -123,11 +124,17 @@ class LbOptions:
 @dataclass(frozen=True, slots=True, eq=False)
 class TransportSocketMatch:
     """One `transport_socket_matches` entry: the socket (None: raw) for hosts whose metadata under
-    `envoy.transport_socket_match` has all of `match`."""
+    `envoy.transport_socket_match` has all of `match`. proxy_header: as of `ClusterConfig`."""
 
     name: str
     match: Mapping[str, Any]
     socket: TransportSocket | None
+    proxy_header: ProxyHeaderOptions | None = None
+
+    def selects(self, metadata: Mapping[str, Any]) -> bool:
+        """Whether it is for the host with this metadata."""
+        given = metadata.get("envoy.transport_socket_match", {})
+        return all(name in given and given[name] == value for name, value in self.match.items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +164,7 @@ class ClusterConfig:
     ignore_new_hosts: until their first health check they don't count in the share of hosts that has to be healthy.
     close_on_health_failure: raw connections end when their host is found ill. close_on_change: connections are no
     longer used once the set of hosts has changed.
+    proxy_header: of the PROXY protocol, with which connections begin; None for none.
     tcp_keepalive: seconds idle before the first probe, seconds between probes, probes; 0: as the kernel has it.
     """
 
@@ -192,6 +200,7 @@ class ClusterConfig:
     outlier_log: str = ""
     eds: EndpointDiscovery | None = None
     transport_socket: TransportSocket | None = None
+    proxy_header: ProxyHeaderOptions | None = None
     transport_socket_matches: tuple[TransportSocketMatch, ...] = ()
     auto_sni: AutoSni | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)

@@ -57,6 +57,7 @@ class HttpConnectionManagerConfig:
     internal_addresses: None when unset: no address is internal then.
     client_detection: who says who the client is, without use_remote_address; empty: X-Forwarded-For.
     shows_ipv4_as_ipv6: in X-Forwarded-For an IPv4 peer is written as IPv6 (`::ffff:1.2.3.4`).
+    tells_addresses: PROXY protocol headers to upstreams name the client's connection.
     early_changes: to each head, before it is looked at.
     sheds_load: whether the overload manager may answer requests.
     """
@@ -76,6 +77,7 @@ class HttpConnectionManagerConfig:
     skip_xff_append: bool = False
     client_detection: tuple[ClientDetection, ...] = ()
     shows_ipv4_as_ipv6: bool = False
+    tells_addresses: bool = True
     internal_addresses: CidrSet | None = None
     early_changes: tuple[HeaderChange, ...] = ()
     generate_request_id: bool = True

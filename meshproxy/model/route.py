@@ -12,6 +12,7 @@ from typing import Any
 
 from meshproxy.headers import RequestHeaders
 from meshproxy.model.mirror import MirrorPolicy
+from meshproxy.model.proxy_header import ProxyHeaderOptions
 from meshproxy.model.rate_limit import RateLimit
 from meshproxy.model.redirect import InternalRedirects
 from meshproxy.model.retry import RetryPolicy
@@ -90,6 +91,7 @@ class ForwardAction:
     timeout: seconds for the whole response, 0 for none. idle_timeout: None inherits the connection manager's.
     max_stream_duration, grpc_timeout_header_max, grpc_timeout_header_offset: None when unset.
     ends_connect: CONNECT goes no further than here: the tunnel's bytes go raw to a host (`connect_config`).
+    connect_header: of the PROXY protocol, which such a host gets first.
     hedges: `hedge_on_per_try_timeout`: an attempt that takes too long goes on beside the next one.
     redirects: which redirects of the upstream are followed here; None: the client is told of all.
     """
@@ -117,6 +119,7 @@ class ForwardAction:
     priority: str = "DEFAULT"
     upgrades: Mapping[str, bool] = field(default_factory=dict)
     ends_connect: bool = False
+    connect_header: ProxyHeaderOptions | None = None
     metadata_match: Mapping[str, Any] | None = None
     hash_policy: HashPolicy | None = None
     redirects: InternalRedirects | None = None

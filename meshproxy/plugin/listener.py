@@ -26,6 +26,7 @@ class Socket:
     direct_local, direct_remote: the two ends of the socket.
     kernel_destination: what the kernel remembers of an address it rewrote (SO_ORIGINAL_DST), or None.
     listening_port: of the socket that accepted; 0 for a Unix socket.
+    proxy_tlvs: entries of a PROXY protocol header that are to be passed on, None if there was no header.
     application_protocols: ALPN, or what the HTTP inspector recognised.
     """
 
@@ -40,6 +41,7 @@ class Socket:
     server_name: str = ""
     application_protocols: tuple[str, ...] = ()
     metadata: dict[str, dict[str, Any]] | None = None
+    proxy_tlvs: tuple[tuple[int, bytes], ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,6 +101,8 @@ class ConnectionInfo:
     remote_address: the peer, as PROXY protocol or X-Forwarded-For make it known; direct_remote_address: the other end
     of the socket. transport: "raw_buffer" or "tls". termination_details: why we closed it.
     listener_direction: its `traffic_direction`, "INBOUND", "OUTBOUND" or "UNSPECIFIED".
+    proxy_tlvs: of the PROXY protocol header that the connection began with, the entries that may be passed on; None if
+    there was no header.
     filter_state: what network filters keep for the streams that the connection carries.
     """
 
@@ -127,6 +129,7 @@ class ConnectionInfo:
     listener_name: str = ""
     listener_metadata: Mapping[str, Mapping[str, Any]] | None = None
     listener_direction: str = "UNSPECIFIED"
+    proxy_tlvs: tuple[tuple[int, bytes], ...] | None = None
     filter_state: dict[str, object] | None = None
 
     @property
@@ -185,6 +188,8 @@ class StreamInfo:
     lb_override_strict to none.
     alpn_override: protocols to offer in TLS to the upstream, joined by ",", in place of the configured ones; "": those.
     lb_metadata: what hosts must have in their metadata (`metadata_match`, subsets), None for nothing.
+    own_tlvs: entries that a filter adds to a PROXY protocol header for the upstream. hides_addresses: such a header
+    doesn't name the client's connection, unless that one began with a header itself.
     hosts_attempted, host_names_attempted, connection_ids_attempted: one entry for each try, in order.
     """
 
@@ -254,6 +259,8 @@ class StreamInfo:
     lb_override: str = ""
     lb_override_strict: bool = False
     alpn_override: str = ""
+    own_tlvs: tuple[tuple[int, bytes], ...] = ()
+    hides_addresses: bool = False
     attempt_count: int = 0
     hosts_attempted: tuple[str, ...] = ()
     host_names_attempted: tuple[str, ...] = ()

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
 from meshproxy.model.cluster import ClusterConfig
+from meshproxy.model.proxy_header import ProxyHeaderOptions
 from meshproxy.model.retry import HostRefusal
 from meshproxy.plugin.replies import ResetReason
 from meshproxy.plugin.stats import Counter, Gauge, StatsScope
@@ -241,8 +242,11 @@ class Cluster(ABC):
         """
 
     @abstractmethod
-    def connect(self, host: Host, sink: TcpUpstreamSink) -> TcpUpstream:
-        """Open a raw connection of one's own. What comes of it, `sink` is told after this has returned."""
+    def connect(self, host: Host, sink: TcpUpstreamSink, *, header: ProxyHeaderOptions | None = None) -> TcpUpstream:
+        """Open a raw connection of one's own. What comes of it, `sink` is told after this has returned.
+
+        header: of the PROXY protocol, the first thing that is written, in TLS where there is TLS.
+        """
 
     @abstractmethod
     def membership(self) -> tuple[int, int, int]:

@@ -60,6 +60,10 @@ class AlpnPool:
         if not self._undrained and self._when_drained is not None:
             self._when_drained()
 
+    def is_empty(self) -> bool:
+        """See `HttpPool`."""
+        return self.http1.is_empty() and self.http2.is_empty()
+
     def close(self) -> None:
         """The process ends: nothing is opened any more, and nothing waits."""
         self.http1.close()

@@ -11,17 +11,19 @@ from typing import NamedTuple
 from meshproxy.address import is_ip
 from meshproxy.headers import RequestHeaders
 from meshproxy.model.cluster import AutoSni
+from meshproxy.runtime.proxy_header import ProxyHeader
 
 
 class ServerName(NamedTuple):
-    """sni: to send; san: what the certificate must be for; alpn: protocols to offer, joined by ",".
+    """sni: to send; san: what the certificate must be for; alpn: protocols to offer, joined by ","; "": as configured.
 
-    "": as configured.
+    proxy: the PROXY protocol header that comes before TLS, where the cluster has one that names the client.
     """
 
     sni: str = ""
     san: str = ""
     alpn: str = ""
+    proxy: ProxyHeader | None = None
 
 
 NO_NAME = ServerName()

@@ -19,6 +19,7 @@ from meshproxy.balance.subset import SubsetBalancer
 from meshproxy.headers import RequestHeaders
 from meshproxy.model.cluster import ClusterConfig
 from meshproxy.model.endpoint import Endpoint
+from meshproxy.model.proxy_header import ProxyHeaderOptions
 from meshproxy.plugin.context import Timer
 from meshproxy.plugin.stream_info import StreamInfo
 from meshproxy.plugin.upstream import Cluster, HostChoice, HttpUpstream, HttpUpstreamSink, TcpUpstream, TcpUpstreamSink
@@ -33,6 +34,7 @@ from meshproxy.runtime.http1_pool import Http1Pool
 from meshproxy.runtime.http2_pool import Http2Pool
 from meshproxy.runtime.mirrored import MirroredRequest
 from meshproxy.runtime.outlier_monitor import OutlierMonitor
+from meshproxy.runtime.proxy_header import proxy_header
 from meshproxy.runtime.tcp_upstream import RawUpstream
 from meshproxy.runtime.worker import Worker
 
@@ -61,7 +63,12 @@ class ActiveCluster(Cluster):
         }
         self._pools: dict[PoolKey, HttpPool] = {}
         self._make_pool: PoolMaker | None = _POOLS.get(config.protocol)  # None: as the client's protocol asks for
+        self.proxies = config.proxy_header is not None or any(
+            match.proxy_header is not None for match in config.transport_socket_matches
+        )
+        self._sweep_at = _MANY_POOLS
         self._auto_sni = config.auto_sni if tls is not None else None
+        self._names_vary = self.proxies or self._auto_sni is not None
         self.priorities = PrioritySet(unique=self.unique_hosts)
         self.balancer = _make_balancer(config, self.priorities, worker)
         self._breaker_stats = self._make_breaker_stats()
@@ -265,28 +272,52 @@ class ActiveCluster(Cluster):
         name = NO_NAME if self._auto_sni is None else server_name(self._auto_sni, request)
         if alpn:
             name = name._replace(alpn=alpn)
+        if self.proxies:
+            options = self.proxy_header(host)
+            if options is not None:
+                name = name._replace(proxy=proxy_header(options, getattr(sink, "stream_info", None)))
         make = self._make_pool
         if make is None:
             make = Http2Pool if protocol == "HTTP/2" else Http1Pool
         pool = self._pools.get((host, priority, name, make))
         if pool is None:
+            if len(self._pools) >= self._sweep_at:
+                self._forget_empty_pools()
             pool = self._pools[host, priority, name, make] = make(self, host, priority, name)
             self._breakers[priority].connection_pools.acquire()
             if self._retired:
                 upstream = pool.request(request, end, sink)
                 pool.drain(partial(self._late_pool_drained, (host, priority, name, make)))
                 return upstream
-            if priority == "DEFAULT" and name is NO_NAME and self._make_pool is not None and self._auto_sni is None:
+            if priority == "DEFAULT" and name is NO_NAME and self._make_pool is not None and not self._names_vary:
                 host.pool = pool  # the only one for nearly all requests, found without a look-up
         return pool.request(request, end, sink)
+
+    def _forget_empty_pools(self) -> None:
+        """Clients choose server names, and each of their connections has a PROXY header. What no connection uses any
+        more goes, so that there are at most about twice as many pools as are in use."""
+        for key, pool in list(self._pools.items()):
+            if key[2] is not NO_NAME and pool.is_empty():
+                del self._pools[key]
+                self._breakers[key[1]].connection_pools.release()
+        self._sweep_at = max(_MANY_POOLS, 2 * len(self._pools))
+
+    def proxy_header(self, host: Host) -> ProxyHeaderOptions | None:
+        """What connections to this host begin with, None for nothing: as its transport socket has it."""
+        for match in self.config.transport_socket_matches:
+            if match.selects(host.metadata):
+                return match.proxy_header
+        return self.config.proxy_header
 
     def mirror(self, request: RequestHeaders, end: bool, *, timeout: float) -> HttpUpstream | None:
         mirrored = MirroredRequest(self, timeout)
         return mirrored if mirrored.start(request, end) else None
 
-    def connect(self, host: PluginHost, sink: TcpUpstreamSink) -> TcpUpstream:
+    def connect(
+        self, host: PluginHost, sink: TcpUpstreamSink, *, header: ProxyHeaderOptions | None = None
+    ) -> TcpUpstream:
         assert isinstance(host, Host)
-        upstream = RawUpstream(self, host, sink)
+        upstream = RawUpstream(self, host, sink, header)
         if self.config.close_on_health_failure:
             self._raw.setdefault(host, set()).add(upstream)
         return upstream
@@ -344,6 +375,7 @@ class ActiveCluster(Cluster):
             pool.close()
 
 
+_MANY_POOLS = 64
 _ILL = HealthFlag.FAILED_ACTIVE_HC | HealthFlag.FAILED_EDS_HEALTH | HealthFlag.EDS_STATUS_DRAINING
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from meshproxy.address import PipeAddress
 from meshproxy.runtime.attach import attach
 from meshproxy.runtime.auto_sni import NO_NAME, ServerName
+from meshproxy.runtime.proxy_header import send_header
 
 if TYPE_CHECKING:
     from meshproxy.balance.host import Host
@@ -53,8 +54,10 @@ async def open_connection(
     address = host.address
     tls = cluster.tls
     if isinstance(address, PipeAddress):
-        if tls is not None:
-            return await tls.connect(loop, await _connect_unix(loop, address.path), host, protocol, name)
+        if tls is not None or cluster.proxies:
+            sock = await _connect_unix(loop, address.path)
+            await _announce(cluster, host, sock, name)
+            return await _wrap(cluster, host, sock, protocol, name)
         _, made = await loop.create_unix_connection(protocol, address.path)
         return made
     family = socket.AF_INET6 if address.is_v6 else socket.AF_INET
@@ -83,14 +86,32 @@ async def open_connection(
                     cluster.stats.bind_errors.inc()
                     raise
         await loop.sock_connect(sock, (address.ip, address.port))
-        if tls is not None:
-            return await tls.connect(loop, sock, host, protocol, name)
-        made = protocol()
-        attach(loop, sock, made)
+        if cluster.proxies:
+            await _announce(cluster, host, sock, name)
+        return await _wrap(cluster, host, sock, protocol, name)
     except BaseException:
         sock.close()
         raise
+
+
+async def _wrap(
+    cluster: ActiveCluster, host: Host, sock: socket.socket, protocol: Callable[[], Any], name: ServerName
+) -> Any:
+    """A protocol on a connected socket, with TLS under it if that is configured."""
+    loop = cluster.worker.loop
+    if cluster.tls is not None:
+        return await cluster.tls.connect(loop, sock, host, protocol, name)
+    made = protocol()
+    attach(loop, sock, made)
     return made
+
+
+async def _announce(cluster: ActiveCluster, host: Host, sock: socket.socket, name: ServerName) -> None:
+    """Write the PROXY protocol header, if this host gets one."""
+    options = cluster.proxy_header(host)
+    if options is not None:
+        size = await send_header(cluster.worker.loop, sock, options, name.proxy)
+        cluster.stats.upstream_cx_tx_bytes_total.value += size
 
 
 async def _connect_unix(loop: asyncio.AbstractEventLoop, path: str) -> socket.socket:

@@ -301,8 +301,12 @@ class HttpPool(ABC, Generic[C]):
         self._wind_down()
         self.forgotten()
 
+    def is_empty(self) -> bool:
+        """Whether it has neither connections nor requests."""
+        return not (self.connections or self._opening or self._pending)
+
     def _check_drained(self) -> None:
-        if self._when_drained is not None and not (self.connections or self._opening or self._pending):
+        if self._when_drained is not None and self.is_empty():
             when_drained, self._when_drained = self._when_drained, None
             when_drained()
 

@@ -108,6 +108,10 @@ class HttpServerStream(StreamTimers):
             self.request_complete = now
 
     @property
+    def hides_addresses(self) -> bool:  # type: ignore[override]  # read only where a PROXY protocol header is made
+        return not self.owner.manager.config.tells_addresses
+
+    @property
     def body_limit(self) -> int:
         """The listener's `per_connection_buffer_limit_bytes`."""
         return self.owner.connection.listener.per_connection_buffer_limit

@@ -326,6 +326,7 @@ class ActiveListener:
             info.local_address = text(facts.local)
             info.original_destination = facts.local if facts.local_restored else None
             info.remote_address = text(facts.remote)
+            info.proxy_tlvs = facts.proxy_tlvs
             same = facts.remote == facts.direct_remote
             info.direct_remote_address = info.remote_address if same else text(facts.direct_remote)
             same = facts.local == facts.direct_local

@@ -8,9 +8,12 @@ import struct
 from typing import TYPE_CHECKING, Any
 
 from meshproxy.balance.host import Host
+from meshproxy.model.proxy_header import ProxyHeaderOptions
 from meshproxy.plugin.replies import ResetReason
 from meshproxy.plugin.upstream import TcpUpstream, TcpUpstreamSink
+from meshproxy.runtime.auto_sni import NO_NAME, ServerName
 from meshproxy.runtime.connect import describe_failure, local_text, open_connection
+from meshproxy.runtime.proxy_header import proxy_header
 
 if TYPE_CHECKING:
     from meshproxy.runtime.cluster import ActiveCluster
@@ -28,12 +31,18 @@ class RawUpstream(TcpUpstream):
 
     host: Host
 
-    def __init__(self, cluster: ActiveCluster, host: Host, sink: TcpUpstreamSink) -> None:
+    def __init__(
+        self, cluster: ActiveCluster, host: Host, sink: TcpUpstreamSink, header: ProxyHeaderOptions | None = None
+    ) -> None:
         self.cluster = cluster
         self.host = host
         self.transport: Any = None
         self._sink: TcpUpstreamSink | None = sink
         self._waiting: list[tuple[bytes, bool]] = []
+        self._first = b""
+        if header is not None:
+            written = proxy_header(header, getattr(sink, "stream_info", None))
+            self._first = written.data if written is not None else b""
         self._counted = self._pending = self._active = False
         self._paused = False
         self._closing = self._ended_by_host = False
@@ -64,13 +73,20 @@ class RawUpstream(TcpUpstream):
         began = self.cluster.worker.loop.time()
         try:
             async with asyncio.timeout(self.cluster.config.connect_timeout):
-                await open_connection(self.cluster, self.host, lambda: self)
+                await open_connection(self.cluster, self.host, lambda: self, self._name())
             stats.upstream_cx_connect_ms.record((self.cluster.worker.loop.time() - began) * 1000)
         except TimeoutError:
             stats.upstream_cx_connect_timeout.inc()
             self._failed(ResetReason.CONNECT_TIMEOUT, "")
         except OSError as error:
             self._failed(ResetReason.CONNECT_FAILURE, describe_failure(error))
+
+    def _name(self) -> ServerName:
+        """With the client's address, where the cluster's transport socket tells it."""
+        options = self.cluster.proxy_header(self.host) if self.cluster.proxies else None
+        if options is None:
+            return NO_NAME
+        return NO_NAME._replace(proxy=proxy_header(options, getattr(self._sink, "stream_info", None)))
 
     def _failed(self, reason: ResetReason, detail: str) -> None:
         if self._sink is None:
@@ -126,6 +142,8 @@ class RawUpstream(TcpUpstream):
             self.host.monitor.on_connected()
         self.host.rq_total += 1
         self.host.rq_active += 1
+        if self._first:
+            self.write(self._first, False)
         self._sink.on_upstream_connected(self)
         waiting, self._waiting = self._waiting, []
         for data, end in waiting:

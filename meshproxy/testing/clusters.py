@@ -8,6 +8,7 @@ from typing import Any
 
 from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
 from meshproxy.model.cluster import ClusterConfig
+from meshproxy.model.proxy_header import ProxyHeaderOptions
 from meshproxy.plugin.replies import ResetReason
 from meshproxy.plugin.stats import StatsScope
 from meshproxy.plugin.stream_info import StreamInfo
@@ -179,7 +180,7 @@ class ScriptedCluster(Cluster):
         answer = self._answer(upstream.received)
         self._loop.call_later(answer.after, upstream.answer, answer)
 
-    def connect(self, host: Host, sink: TcpUpstreamSink) -> TcpUpstream:
+    def connect(self, host: Host, sink: TcpUpstreamSink, *, header: ProxyHeaderOptions | None = None) -> TcpUpstream:
         upstream = ScriptedTcpUpstream(host, sink)
         self.connections.append(upstream)
         if self._connect_fault is not None:

@@ -72,7 +72,7 @@ class Attempts(Again):
             stream.span.start_attempt(stream, spawns=self.config.start_child_span)
         sink: HttpUpstreamSink = self if self._race is None else self._race.enter(host)
         if action.ends_connect and stream.request.method == "CONNECT":
-            upstream: HttpUpstream = ConnectTunnel(cluster, host, sink)
+            upstream: HttpUpstream = ConnectTunnel(cluster, host, sink, action.connect_header)
         else:
             upstream = cluster.request(
                 host,

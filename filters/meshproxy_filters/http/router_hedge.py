@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from meshproxy.headers import Headers, ResponseHeaders
+from meshproxy.plugin.context import Stream
 from meshproxy.plugin.replies import ResetReason
 from meshproxy.plugin.upstream import Host, HttpUpstream
 
@@ -28,6 +29,11 @@ class Contender:
         self._race = race
         self.host = host
         self.upstream: HttpUpstream | None = None
+
+    @property
+    def stream_info(self) -> Stream | None:
+        """Of the request that all of them are for."""
+        return self._race.router.stream_info
 
     @property
     def _router(self) -> Attempts | None:

@@ -7,17 +7,24 @@ HTTP host would give is given here, once there is a connection: 200.
 from __future__ import annotations
 
 from meshproxy.headers import Headers, ResponseHeaders
+from meshproxy.model.proxy_header import ProxyHeaderOptions
 from meshproxy.plugin.replies import ResetReason
 from meshproxy.plugin.upstream import Cluster, Host, HttpUpstream, HttpUpstreamSink, TcpUpstream
 
 
 class ConnectTunnel(HttpUpstream):
-    """See the module. The end of what the host sends ends the stream, and with it the connection."""
+    """See the module. The end of what the host sends ends the stream, and with it the connection.
 
-    def __init__(self, cluster: Cluster, host: Host, sink: HttpUpstreamSink) -> None:
+    header: of the PROXY protocol, which the host gets first.
+    """
+
+    def __init__(
+        self, cluster: Cluster, host: Host, sink: HttpUpstreamSink, header: ProxyHeaderOptions | None = None
+    ) -> None:
         self.host = host
         self._sink: HttpUpstreamSink | None = sink
-        self._raw = cluster.connect(host, self)
+        self.stream_info = getattr(sink, "stream_info", None)
+        self._raw = cluster.connect(host, self, header=header)
 
     # What the connection calls.
 

@@ -36,12 +36,16 @@ class ProxyProtocolStats:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ProxyProtocolConfig:
-    """rules: TLV type -> namespace and key of the connection's metadata."""
+    """rules: TLV type -> namespace and key of the connection's metadata.
+
+    kept: types of TLVs that may be passed on to an upstream, None for all.
+    """
 
     stats: ProxyProtocolStats
     optional: bool = False
     disallowed: frozenset[int] = frozenset()
     rules: dict[int, tuple[str, str]] = field(default_factory=dict)
+    kept: frozenset[int] | None = frozenset()
 
 
 class ProxyProtocol(ListenerFilter[ProxyProtocolConfig]):
@@ -67,6 +71,7 @@ class ProxyProtocol(ListenerFilter[ProxyProtocolConfig]):
             optional=view.boolean("allow_requests_without_proxy_protocol"),
             disallowed=frozenset(_VERSIONS[version] for version in view.enums("disallowed_versions")),
             rules=rules,
+            kept=_read_kept(view.view("pass_through_tlvs")),
         )
 
     def on_peek(self, data: bytes, end: bool, socket: Socket) -> Peeked:
@@ -92,6 +97,8 @@ class ProxyProtocol(ListenerFilter[ProxyProtocolConfig]):
             if header.destination != socket.local:
                 socket.local = header.destination
                 socket.local_restored = True
+        kept = config.kept
+        socket.proxy_tlvs = tuple(tlv for tlv in header.tlvs if kept is None or tlv[0] in kept)
         for tlv_type, value in header.tlvs:
             if tlv_type in config.rules:
                 namespace, key = config.rules[tlv_type]
@@ -105,3 +112,11 @@ class ProxyProtocol(ListenerFilter[ProxyProtocolConfig]):
     def _refuse(counter: Counter, reason: str) -> NoReturn:
         counter.value += 1
         raise RefuseConnection(reason)
+
+
+def _read_kept(view: ConfigView | None) -> frozenset[int] | None:
+    """`ProxyProtocolPassThroughTLVs`."""
+    if view is None:
+        return frozenset()
+    types = view.integers("tlv_type")
+    return None if view.enum("match_type") == "INCLUDE_ALL" else frozenset(types)

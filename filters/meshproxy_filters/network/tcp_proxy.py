@@ -50,6 +50,11 @@ class TcpProxy(NetworkFilter[TcpProxyConfig]):
     _log_timer: Timer | None = None
     _last: float = 0.0
 
+    @property
+    def stream_info(self) -> StreamInfo:
+        """Whose connection this is, for what the upstream is told of it."""
+        return self.info
+
     @classmethod
     def compile(cls, view: ConfigView, context: FactoryContext) -> TcpProxyConfig:
         return TcpProxyConfig.compile(view, context)
@@ -63,6 +68,7 @@ class TcpProxy(NetworkFilter[TcpProxyConfig]):
         self._last = self._now()
         config = self.config
         config.stats.cx_total.value += 1
+        self.info.own_tlvs = config.own_tlvs
         self._rx_total = config.stats.rx_bytes_total
         self._tx_total = config.stats.tx_bytes_total
         connection.read_disable(True)

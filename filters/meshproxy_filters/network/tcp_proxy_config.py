@@ -54,6 +54,7 @@ class TcpProxyConfig:
 
     clusters: names, and for more than one `bounds`: the running sums of their weights. wanted: of each, what hosts must
     have in their metadata, None for nothing.
+    own_tlvs: entries for the PROXY protocol header to the upstream, if the client's connection had none.
     log_interval: a row in the log this often while the connection lives; log_on_connected: one when it is connected.
     """
 
@@ -68,6 +69,7 @@ class TcpProxyConfig:
     log_interval: float = 0.0
     log_on_connected: bool = False
     hash_of: HashOf | None = None
+    own_tlvs: tuple[tuple[int, bytes], ...] = ()
 
     def choose_cluster(self, rng: random.Random) -> tuple[str, Mapping[str, Any] | None]:
         """The cluster for one attempt, by weight, and what its hosts must have in their metadata."""
@@ -94,7 +96,16 @@ class TcpProxyConfig:
             max_connect_attempts=view.integer("max_connect_attempts", 1),
             log_interval=log_interval,
             log_on_connected=log_on_connected,
+            own_tlvs=tuple((entry.integer("type"), _read_value(entry)) for entry in view.views("proxy_protocol_tlvs")),
         )
+
+
+def _read_value(view: ConfigView) -> bytes:
+    """The value of a `TlvEntry`."""
+    value = view.data("value")
+    if not value:
+        view.fail("'value' is required", "value")
+    return value
 
 
 def _read_clusters(

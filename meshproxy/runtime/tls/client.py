@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from meshproxy.model.cluster import ClusterConfig, TransportSocketMatch
+from meshproxy.model.cluster import ClusterConfig
 from meshproxy.model.listener import TransportSocket
 from meshproxy.plugin.stream_info import TlsInfo
 from meshproxy.runtime.attach import attach
@@ -23,8 +23,6 @@ from meshproxy.runtime.tls.watch import Watcher
 if TYPE_CHECKING:
     from meshproxy.balance.host import Host
     from meshproxy.runtime.worker import Worker
-
-_MATCH = "envoy.transport_socket_match"
 
 
 class ClusterTls:
@@ -49,7 +47,7 @@ class ClusterTls:
     def socket_for(self, host: Host) -> TransportSocket | None:
         """The first match whose every entry the host's metadata has, else the cluster's own; None is raw."""
         for match in self._config.transport_socket_matches:
-            if _matches(match, host):
+            if match.selects(host.metadata):
                 self._matched[match.name].value += 1
                 return match.socket
         return self._config.transport_socket
@@ -92,11 +90,6 @@ class ClusterTls:
             transport.give_up()
             raise
         return app
-
-
-def _matches(match: TransportSocketMatch, host: Host) -> bool:
-    given = host.metadata.get(_MATCH, {})
-    return all(name in given and given[name] == value for name, value in match.match.items())
 
 
 class _Handshake:
