@@ -6,8 +6,8 @@ It is the first thing on a connection, before TLS, and says on whose behalf the 
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv6Address
 
 from meshproxy.model.proxy_header import Tlv
 
@@ -30,7 +30,7 @@ def encode_v2(source: tuple[str, int], destination: tuple[str, int], tlvs: Itera
         family, packed = _TCP6, _packed_v6(source[0]) + _packed_v6(destination[0])
     else:
         family = _TCP4
-        packed = socket.inet_pton(socket.AF_INET, source[0]) + socket.inet_pton(socket.AF_INET, destination[0])
+        packed = IPv4Address(source[0]).packed + IPv4Address(destination[0]).packed
     ports = source[1].to_bytes(2, "big") + destination[1].to_bytes(2, "big")
     try:
         entries = b"".join(bytes((kind,)) + len(value).to_bytes(2, "big") + value for kind, value in tlvs)
@@ -41,4 +41,4 @@ def encode_v2(source: tuple[str, int], destination: tuple[str, int], tlvs: Itera
 
 
 def _packed_v6(ip: str) -> bytes:
-    return socket.inet_pton(socket.AF_INET6, ip if ":" in ip else f"::ffff:{ip}")
+    return IPv6Address(ip if ":" in ip else f"::ffff:{ip}").packed
