@@ -26,6 +26,7 @@ from pathlib import Path
 import uvloop
 
 from bench import hooks
+from bench.wired import serve
 from bench.wireless import WirelessProxy, requests, scratch
 from meshproxy.proxy import tune_collector
 
@@ -43,6 +44,11 @@ async def _proxy(configuration: str, count: int, serve: Callable[[WirelessProxy,
         proxy.close()
 
 
+async def _wired(configuration: str, count: int, *, close: bool) -> None:
+    with scratch() as name:
+        await serve(configuration, Path(name), count, connections=8, close=close)
+
+
 async def _hooks(count: int, position: int) -> None:
     plan = hooks.plans()[position]
     gc.disable()
@@ -54,6 +60,8 @@ WORKLOADS = {
     "istio": lambda count: _proxy("istio", count, WirelessProxy.serve),
     "router": lambda count: _proxy("router", count, WirelessProxy.serve),
     "new-conn": lambda count: _proxy("istio", count, WirelessProxy.serve_each_apart),
+    "sockets": lambda count: _wired("istio", count, close=False),
+    "sockets-new": lambda count: _wired("istio", count, close=True),
     "hookless": lambda count: _hooks(count, 1),
     "plain-hooks": lambda count: _hooks(count, 2),
     "async-hooks": lambda count: _hooks(count, 3),
@@ -79,6 +87,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(WORKLOADS))
     parser.add_argument("--run", nargs=2, metavar=("NAME", "COUNT"), help=argparse.SUPPRESS)
+    parser.add_argument("--count", type=int, help="requests of the shorter of the two runs")
     options = parser.parse_args()
     if options.run:
         name, count = options.run
@@ -87,7 +96,7 @@ def main() -> None:
     if shutil.which(_COUNTER[0]) is None:
         sys.exit("bench.instructions: valgrind isn't installed")
     for name in options.names or WORKLOADS:
-        count = COUNTS.get(name, 4000)
+        count = options.count or COUNTS.get(name, 4000)
         once, twice = [finish(one) for one in [start(name, count), start(name, 2 * count)]]
         print(f"{name:12} {(twice - once) / count:10,.0f} instructions per request", flush=True)
 

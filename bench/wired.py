@@ -1,0 +1,83 @@
+"""A real proxy over real sockets in this process, and in a process of its own whoever is its client and its endpoints.
+
+For counting instructions (`bench.instructions`): other than `wireless` this has the event loop's part and the way of a
+socket from the listener to its connection in it.
+
+`python -m bench.wired PORT CONNECTIONS CLOSE COUNT ENDPOINT...` is the other process.
+An ENDPOINT is the descriptor of a listening socket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+from pathlib import Path
+from string import Template
+
+import uvloop
+
+from bench.backend_server import Backend
+from bench.subjects import CONFIGS
+from bench.wireless import requests
+from meshproxy.config.bootstrap_load import read_source
+from meshproxy.proxy import Proxy, load_configuration, make_logger, tune_collector
+from meshproxy.runtime.lifecycle import Lifecycle
+from meshproxy.runtime.listening_socket import open_socket
+from meshproxy.runtime.options import Options
+
+_ENDPOINTS = ("backend_1", "backend_2", "backend_3")
+
+
+async def serve(configuration: str, directory: Path, count: int, *, connections: int, close: bool) -> None:
+    """Serve `count` requests of a client with that many connections. close: a connection for each request."""
+    endpoints = [socket.create_server(("127.0.0.1", 0)) for _ in _ENDPOINTS]
+    values = {name: sock.getsockname()[1] for name, sock in zip(_ENDPOINTS, endpoints, strict=True)}
+    template = Template((CONFIGS / f"{configuration}.yaml").read_text())
+    path = directory / "wired.yaml"
+    log = str(directory / "access.log")
+    text = template.substitute(values, listener_port=0, admin_port=0, access_log=log)
+    path.write_text(text.replace("connect_timeout: 1s", "connect_timeout: 60s"))  # valgrind is slow
+    loop = asyncio.get_running_loop()
+    loaded = load_configuration([read_source(path)])
+    proxy = Proxy(loop, loaded, Options(), Lifecycle(loop, make_logger("main")))
+    (listener,) = loaded.snapshot.listeners
+    listening = open_socket(listener, listener.address)
+    proxy.start({listener.name: [listening]})
+    tune_collector()
+    descriptors = [sock.fileno() for sock in endpoints]
+    peer = map(str, (listening.getsockname()[1], connections, int(close), count, *descriptors))
+    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "bench.wired", *peer, pass_fds=descriptors)
+    if await process.wait():
+        raise RuntimeError("the client failed")
+    proxy.close()
+
+
+async def _client(port: int, connections: int, close: bool, count: int, endpoints: list[int]) -> None:
+    loop = asyncio.get_running_loop()
+    for descriptor in endpoints:
+        await loop.create_server(Backend, sock=socket.socket(fileno=descriptor))
+    batch = requests(500, close=close)
+    left = iter(range(count))
+
+    async def ask() -> None:
+        streams = None
+        for number in left:
+            if streams is None:
+                streams = await asyncio.open_connection("127.0.0.1", port)
+            reader, writer = streams
+            writer.write(batch[number % len(batch)])
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 200"), head
+            await reader.readexactly(33)
+            if close:
+                assert await reader.read() == b""
+                writer.close()
+                streams = None
+
+    await asyncio.gather(*(ask() for _ in range(connections)))
+
+
+if __name__ == "__main__":
+    port, connections, close, count, *endpoints = map(int, sys.argv[1:])
+    uvloop.run(_client(port, connections, bool(close), count, endpoints))
