@@ -386,6 +386,9 @@ class RequestParser:
 
     def _treat_connection(self, request: RequestHeaders) -> None:
         """Raises ProtocolError (400) when Connection nominates what it must not."""
+        if request.fields["connection"] == "close" and not request.repeated:
+            self.keep_alive = False
+            return
         options = connection_options(request["connection"])
         check_nominations(request, options)
         self.keep_alive = "close" not in options and (not self.http10 or "keep-alive" in options)

@@ -44,6 +44,15 @@ class ServerConnection(Connection):
 
     leaving: Drain | None = None
     chain: Any = None
+    outwaited = False
+    give_up: Callable[[], None] | None = None  # ends a handshake that is still going on
+    # What few connections change stands here and isn't set with each; what each read asks for is the instance's own.
+    _read_disabled = 0
+    _paused = False
+    _lost = False
+    _ended = False
+    _begun = 0
+    _held: list[tuple[int, bytes, bool]] | None = None
 
     def __init__(
         self,
@@ -61,21 +70,13 @@ class ServerConnection(Connection):
         self.facts = facts
         self.info = info
         self.transport: Any = None
-        self.give_up: Callable[[], None] | None = None  # ends a handshake that is still going on
         self._on_closed = on_closed
-        self._filters = [make(config, context) for make, config, context in makers]
-        self._sole = self._filters[0] if len(makers) == 1 else None
+        self._filters = filters = [make(config, context) for make, config, context in makers]
+        self._sole = filters[0] if len(filters) == 1 else None
         self._tells_read_done = makers[-1][0].on_read_done is not NetworkFilter.on_read_done
-        self._writers = [f for f in reversed(self._filters) if type(f).on_write is not NetworkFilter.on_write]
-        self._read_disabled = 0
-        self._paused = False
+        self._writers = [f for f in reversed(filters) if type(f).on_write is not NetworkFilter.on_write]
         self._closing = False
-        self._lost = False
-        self.outwaited = False
-        self._ended = False
-        self._begun = 0
         self._hook_waits = False
-        self._held: list[tuple[int, bytes, bool]] = []
         self.stream = stream = StreamInfo()
         stream.connection = info
         stream.dynamic_metadata = facts.metadata
@@ -137,6 +138,8 @@ class ServerConnection(Connection):
 
     def _feed(self, at: int, data: bytes, end: bool) -> None:
         if self._hook_waits:
+            if self._held is None:
+                self._held = []
             self._held.append((at, data, end))
             return
         while at < len(self._filters) and not self._closing:

@@ -30,14 +30,14 @@ class Http1Connection(DownstreamConnection):
     """See the module."""
 
     parser: RequestParser
+    _requests: int = 0
+    _stalled: bool = False
 
     def __init__(self, config: HttpManager, context: FactoryContext) -> None:
         super().__init__(config, context)
         self.stream: Http1ServerStream | None = None
         self.names = NameWriter(None) if config.config.http1.header_key_format == "proper_case" else None
-        self._requests = 0
         self._headers_timer: Timer | None = None
-        self._stalled = False
         self._unread = False
 
     # What the connection calls.
@@ -47,8 +47,9 @@ class Http1Connection(DownstreamConnection):
         self.parser = RequestParser(self, self.manager.config.http1)
         if self.worker.measures():
             self.meter = DownstreamMeter()
-        self.manager.stats.cx_http1_total.value += 1
-        self.manager.stats.cx_http1_active.value += 1
+        stats = self.manager.stats
+        stats.cx_http1_total.value += 1
+        stats.cx_http1_active.value += 1
 
     def on_data(self, data: bytes, end: bool, connection: Connection) -> None:
         if end:

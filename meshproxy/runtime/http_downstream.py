@@ -36,16 +36,16 @@ class DownstreamConnection(NetworkFilter[HttpManager]):
     connection: ServerConnection
     worker: Worker
     meter: DownstreamMeter | None = None
+    _last_end: float = 0.0
+    _idle_timer: Timer | None = None
+    _duration_timer: Timer | None = None
+    _drain_timer: Timer | None = None
+    _local_close: bool = False
 
     def __init__(self, config: HttpManager, context: FactoryContext) -> None:
-        super().__init__(config, context)
-        self.manager = config
+        self.config = self.manager = config
+        self.context = context
         self.draining = False
-        self._last_end = 0.0
-        self._idle_timer: Timer | None = None
-        self._duration_timer: Timer | None = None
-        self._drain_timer: Timer | None = None
-        self._local_close = False
 
     @classmethod
     def for_worker(cls, config: Any, context: FactoryContext, listener_stats: StatsScope) -> HttpManager:
@@ -58,8 +58,9 @@ class DownstreamConnection(NetworkFilter[HttpManager]):
 
     def on_new_connection(self, connection: Connection) -> None:
         assert isinstance(connection, ServerConnection)
-        self.manager.stats.cx_total.value += 1
-        self.manager.stats.cx_active.value += 1
+        stats = self.manager.stats
+        stats.cx_total.value += 1
+        stats.cx_active.value += 1
         self._attach(connection)
         self._last_end = connection.stream.start
         self._start_timers()
@@ -69,8 +70,10 @@ class DownstreamConnection(NetworkFilter[HttpManager]):
         self._attach(other.connection)
         self._last_end = other._last_end
         # They go on running: `other` passes on what they tell it.
-        self._idle_timer, other._idle_timer = other._idle_timer, None
-        self._duration_timer, other._duration_timer = other._duration_timer, None
+        if other._idle_timer is not None:
+            self._idle_timer, other._idle_timer = other._idle_timer, None
+        if other._duration_timer is not None:
+            self._duration_timer, other._duration_timer = other._duration_timer, None
 
     def _attach(self, connection: ServerConnection) -> None:
         self.connection = connection
@@ -80,7 +83,7 @@ class DownstreamConnection(NetworkFilter[HttpManager]):
 
     def _start_timers(self) -> None:
         if self.manager.look_after:
-            self._idle_timer = self.connection.schedule(self.manager.look_after, self._look)
+            self._idle_timer = self.worker.schedule(self.manager.look_after, self._look)
         duration = self.manager.config.max_connection_duration
         if duration:
             self._duration_timer = self.connection.schedule(duration, self._duration_reached)
@@ -93,10 +96,16 @@ class DownstreamConnection(NetworkFilter[HttpManager]):
         if self.connection.outwaited:
             stats.cx_delayed_close_timeout.value += 1
         stats.cx_length_ms.record((self.worker.loop.time() - self.connection.stream.start) * 1000)
-        for timer in (self._idle_timer, self._duration_timer, self._drain_timer):
-            if timer is not None:
-                timer.cancel()
-        self._idle_timer = self._duration_timer = self._drain_timer = None  # they know us: no cycle is to be left
+        # They know us: no cycle is to be left.
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+            self._idle_timer = None
+        if self._duration_timer is not None:
+            self._duration_timer.cancel()
+            self._duration_timer = None
+        if self._drain_timer is not None:
+            self._drain_timer.cancel()
+            self._drain_timer = None
 
     # A request on its way in.
 
@@ -234,6 +243,8 @@ class DownstreamConnection(NetworkFilter[HttpManager]):
 
         What begins between two looks is looked at early, and then again when its own time is up.
         """
+        if self.connection.closed:
+            return
         config = self.manager.config
         idle_timeout, stream_idle_timeout = config.idle_timeout, config.stream_idle_timeout
         overload = self.worker.overload
@@ -258,7 +269,7 @@ class DownstreamConnection(NetworkFilter[HttpManager]):
                 self._idle_too_long()
                 return
         if not self.connection.closed and due:
-            self._idle_timer = self.connection.schedule(max(min(due) - now, 0.01), self._look)
+            self._idle_timer = self.worker.schedule(max(min(due) - now, 0.01), self._look)
 
     def _idle_too_long(self) -> None:
         self.manager.stats.cx_idle_timeout.value += 1

@@ -48,6 +48,7 @@ _EDGE_ONLY = (
 )
 _CONTROL_SET = frozenset(_CONTROL)
 _HOP_BY_HOP = ("connection", "keep-alive", "proxy-connection", "upgrade", "te", "http2-settings")
+_PLAIN_OPTIONS = frozenset(("close", "keep-alive", "Keep-Alive"))
 _REQUEST_SPECIAL = frozenset((*_CONTROL, *_EDGE_ONLY, *_HOP_BY_HOP, "x-envoy-internal", "x-forwarded-client-cert"))
 _RESPONSE_SPECIAL = frozenset(("connection", "keep-alive", "proxy-connection", "upgrade"))
 
@@ -132,6 +133,8 @@ class RequestEdge:
         """
         fields = request.fields
         config = self._config
+        if not upgrading and fields.get("connection") in _PLAIN_OPTIONS and not request.repeated:
+            del fields["connection"]  # many a request has nothing else that must go
         special = not _REQUEST_SPECIAL.isdisjoint(fields)
         if special:
             fields.pop("x-envoy-internal", None)

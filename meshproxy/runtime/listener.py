@@ -30,12 +30,11 @@ from meshproxy.runtime.drain import depart
 from meshproxy.runtime.http_downstream import DownstreamConnection
 from meshproxy.runtime.listener_filters import FilterRun
 from meshproxy.runtime.listener_stats import ListenerStats
-from meshproxy.runtime.listening_socket import OwnName
+from meshproxy.runtime.listening_socket import AcceptedSocket, OwnName
 from meshproxy.runtime.original_destination import kernel_destination, plain_ip
 from meshproxy.runtime.worker import Worker
 
 _ACCEPT_BATCH = 64
-_STREAM = int(socket.SOCK_STREAM)
 _ACCEPT_PAUSE = 0.1
 _OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
@@ -43,12 +42,13 @@ _OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errn
 class TransportSockets(Protocol):
     """Wraps an accepted socket in what its filter chain configures (TLS); None in the chain means raw."""
 
-    def accept(self, chain: FilterChain, sock: socket.socket, connection: ServerConnection) -> Any: ...
+    def accept(self, chain: FilterChain, sock: AcceptedSocket, connection: ServerConnection) -> Any: ...
 
 
 def text(address: tuple[str, int]) -> str:
     """`ip:port`, IPv6 in brackets."""
-    return f"[{address[0]}]:{address[1]}" if ":" in address[0] else f"{address[0]}:{address[1]}"
+    ip, port = address
+    return f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"
 
 
 class ActiveChain:
@@ -160,9 +160,7 @@ class ActiveListener:
             return False  # given away while the loop was on its way here
         for _ in range(_ACCEPT_BATCH):
             try:
-                # `accept()` would look three enumerations up for each connection, and nobody asks for them.
                 descriptor, peer = sock._accept()  # type: ignore[attr-defined]  # what accept() itself calls
-                accepted = socket.socket(own.family, _STREAM, 0, descriptor)
             except BlockingIOError:
                 return False
             except OSError as error:
@@ -170,6 +168,7 @@ class ActiveListener:
                     self._pause(sock, error)
                     return False
                 continue  # the client was gone before we came (ECONNABORTED and its like)
+            accepted = AcceptedSocket(descriptor, own.family)
             try:
                 self._accepted(accepted, peer, own)
             except Exception as error:  # one connection's bad luck must not end the accept loop
@@ -224,28 +223,29 @@ class ActiveListener:
         if sock in self.sockets:
             self.worker.loop.add_reader(sock.fileno(), self._accept, sock)
 
-    def _accepted(self, accepted: socket.socket, peer: Any, own: OwnName) -> None:
+    def _accepted(self, accepted: AcceptedSocket, peer: Any, own: OwnName) -> None:
         if self._limits and self._turns_away():
             accepted.close()
             return
         if own.is_unix:
             local = remote = ("", 0)
         else:
-            local = own.fixed or own.of(accepted)
-            remote = (plain_ip(peer[0]), peer[1])
-        facts = Socket(local=local, remote=remote, direct_local=local, direct_remote=remote)
+            local = own.fixed or own.of(accepted.fileno())
+            remote = peer if own.is_v4 else (plain_ip(peer[0]), peer[1])
+        facts = Socket(local, remote, local, remote)
         config = self.config
         if not config.listener_filters and not config.use_original_dst:
             self._to_chain(accepted, facts)
             return
-        accepted.setblocking(False)
+        sock = accepted.to_socket()
+        sock.setblocking(False)
         if not own.is_unix:
-            facts.kernel_destination = kernel_destination(accepted, remote[0])
+            facts.kernel_destination = kernel_destination(sock, remote[0])
             if facts.kernel_destination is None and config.transparent:
                 # Asked last: under TPROXY too, the proxy's calls of its own pod arrive redirected.
                 facts.kernel_destination = local
             facts.listening_port = config.address.port if isinstance(config.address, SocketAddress) else 0
-        self._filter(accepted, facts)
+        self._filter(sock, facts)
 
     def _filter(self, accepted: socket.socket, facts: Socket) -> None:
         self.stats.pre_cx_active.value += 1
@@ -263,21 +263,21 @@ class ActiveListener:
             if other is not None and other is not self:
                 other.take(accepted, facts)
                 return
-        self._to_chain(accepted, facts)
+        self._to_chain(AcceptedSocket.of(accepted), facts)
 
     def take(self, accepted: socket.socket, facts: Socket) -> None:
         """A connection handed over by the listener that accepted it: our own listener filters, then our chains."""
         if self.config.listener_filters:
             self._filter(accepted, facts)
         else:
-            self._to_chain(accepted, facts)
+            self._to_chain(AcceptedSocket.of(accepted), facts)
 
     @staticmethod
-    def _refuse(accepted: socket.socket) -> None:
+    def _refuse(accepted: socket.socket | AcceptedSocket) -> None:
         # With bytes unread the kernel sends RST, without any FIN; Envoy leaves it at that too.
         accepted.close()
 
-    def _to_chain(self, accepted: socket.socket, facts: Socket) -> None:
+    def _to_chain(self, accepted: AcceptedSocket, facts: Socket) -> None:
         stats = self.stats
         info = self._connection_info(facts)
         chain = self._matcher.find(facts)
@@ -302,46 +302,55 @@ class ActiveListener:
             assert self._transport_sockets is not None
             opening = self._transport_sockets.accept(chain.config, accepted, connection)
         else:
-            opening = loop.connect_accepted_socket(lambda: connection, accepted)
-        self._open(opening, connection)
+            opening = loop.connect_accepted_socket(lambda: connection, accepted)  # type: ignore[arg-type]  # it has what is asked for
+        if self._open(opening, connection):
+            accepted.disown()  # it is the transport's now
+        else:
+            accepted.close()
 
-    def _open(self, opening: Coroutine[Any, Any, Any], connection: ServerConnection, _: Any = None) -> None:
-        """Step the coroutine that makes the transport. It waits for a future or two; a task would cost more than it."""
+    def _open(self, opening: Coroutine[Any, Any, Any], connection: ServerConnection, _: Any = None) -> bool:
+        """Step the coroutine that makes the transport. It waits for a future or two; a task would cost more than it.
+
+        Returns whether it got as far as to have the socket.
+        """
         try:
             awaited = opening.send(None)
         except StopIteration:
-            return
+            return True
         except (OSError, RuntimeError):
             if connection.transport is None:
                 connection.connection_lost(None)
-            return
+            return False
         # What asyncio's tasks do with a future that a coroutine waits for.
         awaited._asyncio_future_blocking = False
         awaited.add_done_callback(partial(self._open, opening, connection))
+        return True
 
     def _connection_info(self, facts: Socket) -> ConnectionInfo:
         info = ConnectionInfo()
         info.connection_id = self.worker.next_connection_id()
+        local, remote = facts.local, facts.remote
         if facts.direct_local[0]:
-            info.local_address = text(facts.local)
-            info.original_destination = facts.local if facts.local_restored else None
-            info.remote_address = text(facts.remote)
-            info.proxy_tlvs = facts.proxy_tlvs
-            same = facts.remote == facts.direct_remote
-            info.direct_remote_address = info.remote_address if same else text(facts.direct_remote)
-            same = facts.local == facts.direct_local
-            info.direct_local_address = info.local_address if same else text(facts.direct_local)
+            info.local_address = here = text(local)
+            info.remote_address = there = text(remote)
+            if facts.local_restored:
+                info.original_destination = local
+            info.direct_local_address = here if local is facts.direct_local else text(facts.direct_local)
+            info.direct_remote_address = there if remote is facts.direct_remote else text(facts.direct_remote)
+            if facts.proxy_tlvs:
+                info.proxy_tlvs = facts.proxy_tlvs
         config = self.config
         info.listener_name = config.name
         if config.traffic_direction != "UNSPECIFIED":
             info.listener_direction = config.traffic_direction
         if config.metadata:
             info.listener_metadata = config.metadata
-        info.requested_server_name = facts.server_name
+        if facts.server_name:
+            info.requested_server_name = facts.server_name
         info.started = self.worker.loop.time()
         return info
 
-    def _no_chain(self, accepted: socket.socket, info: ConnectionInfo, *, matched: bool) -> None:
+    def _no_chain(self, accepted: AcceptedSocket, info: ConnectionInfo, *, matched: bool) -> None:
         if not matched:
             self.stats.no_filter_chain_match.value += 1
         stream = StreamInfo()

@@ -10,6 +10,9 @@ from meshproxy.address import PipeAddress, SocketAddress
 from meshproxy.model.listener import Listener
 from meshproxy.runtime.original_destination import plain_ip
 
+_STREAM = int(socket.SOCK_STREAM)
+_BareSocket = socket.SocketType  # what `socket.socket` is made of: no enumerations, no closing by itself
+
 # linux/in.h and linux/in6.h; Python's socket module has no names for them.
 _IP_FREEBIND = 15
 _IP_TRANSPARENT = 19
@@ -80,22 +83,68 @@ class OwnName:
     fixed: their local address, unless the listener is bound to a wildcard address or to others' (TPROXY).
     """
 
-    __slots__ = ("family", "fixed", "is_unix")
+    __slots__ = ("family", "fixed", "is_unix", "is_v4")
 
     def __init__(self, listening: socket.socket) -> None:
         self.family = int(listening.family)
         self.is_unix = listening.family == socket.AF_UNIX
+        self.is_v4 = listening.family == socket.AF_INET
         self.fixed: tuple[str, int] | None = None
         if not self.is_unix and not _is_transparent(listening):
-            ip, port = self.of(listening)
+            ip, port = self.of(listening.fileno())
             if ip not in ("0.0.0.0", "::"):
                 self.fixed = ip, port
 
-    @staticmethod
-    def of(sock: socket.socket) -> tuple[str, int]:
-        """The local address of a socket."""
-        name = sock.getsockname()
+    def of(self, descriptor: int) -> tuple[str, int]:
+        """The local address of a socket of this family."""
+        sock = _BareSocket(self.family, _STREAM, 0, descriptor)
+        try:
+            name = sock.getsockname()
+        finally:
+            sock.detach()
         return plain_ip(name[0]), name[1]
+
+
+class AcceptedSocket:
+    """A socket that was accepted, on its way to its transport; until `disown` it is ours to close.
+
+    It has what an event loop's `connect_accepted_socket` asks a socket for. A `socket.socket` for each would
+    cost a call of the kernel and several enumeration members, and then nobody would use it.
+    """
+
+    __slots__ = ("_descriptor", "family")
+
+    type = _STREAM
+
+    def __init__(self, descriptor: int, family: int) -> None:
+        self._descriptor = descriptor
+        self.family = family
+
+    @classmethod
+    def of(cls, sock: socket.socket) -> AcceptedSocket:
+        """Take a socket over; `sock` is closed."""
+        family = int(sock.family)
+        return cls(sock.detach(), family)
+
+    def to_socket(self) -> socket.socket:
+        """The same as a socket for all purposes, which owns it from here on."""
+        sock = socket.socket(self.family, _STREAM, 0, self._descriptor)
+        self.disown()
+        return sock
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def disown(self) -> None:
+        """Somebody else closes it."""
+        self._descriptor = -1
+
+    def close(self) -> None:
+        """Called by whoever refuses the connection, and by the transport after it has closed the descriptor itself."""
+        descriptor = self._descriptor
+        if descriptor >= 0:
+            self._descriptor = -1
+            os.close(descriptor)
 
 
 def _is_transparent(listening: socket.socket) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from typing import TYPE_CHECKING, Any
 
 from meshproxy.model.listener import FilterChain
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from meshproxy.plugin.context import Timer
     from meshproxy.plugin.stats import Counter
     from meshproxy.runtime.connection import ServerConnection
+    from meshproxy.runtime.listening_socket import AcceptedSocket
     from meshproxy.runtime.worker import Worker
 
 _TIMEOUT_DETAILS = "transport socket timeout was reached"
@@ -54,7 +54,7 @@ class ServerTls:
             found = self._listeners[stat_name] = ListenerTls(self._worker, stat_name)
         return found
 
-    def accept(self, chain: FilterChain, sock: socket.socket, connection: ServerConnection) -> Any:
+    def accept(self, chain: FilterChain, sock: AcceptedSocket, connection: ServerConnection) -> Any:
         """Begin the handshake on an accepted socket. The connection hears of it when its peer is accepted."""
         assert chain.transport_socket is not None
         slot: ServerSlot = chain.transport_socket.config
@@ -69,9 +69,9 @@ class ServerTls:
         connection.give_up = transport.give_up
         if chain.transport_socket_connect_timeout:
             handshake.limit(transport, chain.transport_socket_connect_timeout)
-        return loop.connect_accepted_socket(lambda: transport, sock)
+        return loop.connect_accepted_socket(lambda: transport, sock)  # type: ignore[arg-type]  # it has what is asked for
 
-    async def _refuse(self, sock: socket.socket, connection: ServerConnection, listener: ListenerTls) -> None:
+    async def _refuse(self, sock: AcceptedSocket, connection: ServerConnection, listener: ListenerTls) -> None:
         """There is no certificate yet: no handshake (CVE-2020-8664 is what comes of making one all the same)."""
         sock.close()
         listener.not_ready.value += 1
