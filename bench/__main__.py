@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from bench import chart, hooks, load, measure, report
+from bench import chart, filters, hooks, load, measure, report
 from bench.backend import backend, nginx_path
 from bench.client import BenchError
 from bench.measure import Bench
 from bench.results import Result
-from bench.scenarios import SCENARIOS, Footprint, Hooks, Load, Scenario
+from bench.scenarios import SCENARIOS, FilterCosts, Footprint, Hooks, Load, Scenario
 from bench.subjects import Subject, envoy, meshproxy, meshproxy_profiled, version
 
 ROOT = Path(__file__).parents[1]
@@ -84,6 +84,8 @@ def measure_all(bench: Bench, scenarios: list[Scenario]) -> list[Result]:
                 results.append(measure.measure_footprint(bench, scenario))
             case Hooks():
                 results.append(hooks.measure_hooks(scenario, bench.rounds, bench.proxy_cpu))
+            case FilterCosts():
+                results.append(filters.measure_filters(bench, scenario))
     return results
 
 
@@ -91,7 +93,7 @@ def compare(arguments: argparse.Namespace, cpus: Cpus, directory: Path) -> None:
     subjects = [envoy(), envoy("envoy again") if arguments.only_envoy else meshproxy()]
     scenarios = choose(arguments.scenario)
     if arguments.only_envoy:
-        scenarios = [one for one in scenarios if not isinstance(one, Hooks)]
+        scenarios = [one for one in scenarios if not isinstance(one, Hooks | FilterCosts)]
     with backend(directory, cpus.load) as ports:
         bench = Bench(subjects, ports, directory, arguments.seconds, arguments.rounds, cpus.proxy, arguments.together)
         results = measure_all(bench, scenarios)

@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 REQUEST = (
-    b"GET /cart/items/1 HTTP/1.1\r\nhost: shop.default.svc.cluster.local\r\nuser-agent: bench/1\r\n"
+    b"GET /cart/items/1 HTTP/1.1\r\nhost: shop.default.svc.cluster.local\r\nuser-agent: frontend/1\r\n"
     b"accept: application/json\r\n\r\n"
 )
 

@@ -32,15 +32,19 @@ def wrk_path() -> str:
     return found
 
 
-def run(ports: Sequence[int], connections: int, kind: str, seconds: int, seed: int) -> list[Seen]:
+def run(
+    ports: Sequence[int], connections: int, kind: str, seconds: int, seed: int, tokens: Path | None = None
+) -> list[Seen]:
     """Load each of `ports`, all at once, for `seconds` with `kind` of requests (see requests.lua).
 
+    tokens: a file with a bearer token for each user, a line each; without one they are made up.
     wrk runs on the caller's CPU. Raises BenchError when one fails, or completes no request.
     """
+    arguments = [kind, str(seed), *([str(tokens)] if tokens is not None else [])]
     options = ["-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "5s", "-s", str(SCRIPT)]
     started = [
         subprocess.Popen(
-            [wrk_path(), *options, f"http://127.0.0.1:{port}/", "--", kind, str(seed)],
+            [wrk_path(), *options, f"http://127.0.0.1:{port}/", "--", *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

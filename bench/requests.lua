@@ -1,4 +1,4 @@
--- The requests of one round, for wrk. Arguments: the kind of request, and a seed.
+-- The requests of one round, for wrk. Arguments: the kind of request, a seed, and perhaps a file of bearer tokens.
 --
 -- mesh   what one service of a mesh sends another: about nine header fields, of which some repeat from request to
 --        request (host, user agent), some per user (bearer token, session), some never (trace, request id).
@@ -18,10 +18,11 @@ function init(args)
     local area = areas[i % 10 + 1]
     paths[i] = (area == "/" and "" or area) .. format("/items/%d?page=%d", i * 7919, i % 13)
   end
+  local tokens = args[3] and io.lines(args[3])
   for i = 0, 499 do
     local token = {}
     for j = 1, 12 do token[j] = format("%08x", random(0, 0x7fffffff)) end
-    users[i] = {bearer = table.concat(token), session = format("%08x%08x", random(0, 0x7fffffff), random(0, 0x7fffffff))}
+    users[i] = {bearer = tokens and tokens() or table.concat(token), session = format("%08x%08x", random(0, 0x7fffffff), random(0, 0x7fffffff))}
   end
 end
 

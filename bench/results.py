@@ -15,8 +15,9 @@ from typing import Any
 class Series:
     """One quantity. values: per subject, in the order of the rounds.
 
+    comparable: a ratio of the subjects' values means something. headline: it stands in the chart.
     target: the greatest ratio of the last subject to the first that is a success, or, if `absolute`, the greatest
-    value. headline: it stands in the chart.
+    value.
     """
 
     quantity: str
@@ -24,6 +25,7 @@ class Series:
     target: float | None = None
     absolute: bool = False
     headline: bool = False
+    comparable: bool = True
     values: dict[str, list[float]] = field(default_factory=dict)
 
     def add(self, subject: str, value: float) -> None:
@@ -31,7 +33,7 @@ class Series:
 
     def ratios(self) -> list[float]:
         """Last subject to first, per round; empty when there is one subject only."""
-        if self.absolute or len(self.values) < 2:
+        if self.absolute or not self.comparable or len(self.values) < 2:
             return []
         first, *_, last = self.values.values()
         return [b / a for a, b in zip(first, last, strict=True) if a > 0]

@@ -43,16 +43,27 @@ class Hooks:
     target_async_us: float
 
 
-Scenario = Load | Footprint | Hooks
+@dataclass(frozen=True, slots=True)
+class FilterCosts:
+    """What each HTTP filter adds to a request; see `filters`."""
+
+    name: str
+    title: str
+
+
+Scenario = Load | Footprint | Hooks | FilterCosts
 
 SCENARIOS: tuple[Scenario, ...] = (
     Load("http-1", "HTTP/1, 1 connection", "istio", 1, "mesh", None),
     Load("http-32", "HTTP/1, 32 connections", "istio", 32, "mesh", 0.95),
     Load("http-256", "HTTP/1, 256 connections", "istio", 256, "mesh", 0.8),
+    Load("chain-32", "HTTP/1, rbac to retries, 32 connections", "chain", 32, "mesh", 1.0),
+    Load("chain-256", "HTTP/1, rbac to retries, 256 connections", "chain", 256, "mesh", 0.8),
     Load("router-32", "HTTP/1, router only, 32 conn.", "router", 32, "mesh", None),
     Load("tcp-32", "TCP, small messages, 32 conn.", "tcp", 32, "small", 0.9),
     Load("new-conn", "A connection per request, 32 at once", "istio", 32, "close", 1.0),
     Load("h2-h1", "HTTP/2 to HTTP/1, 4 connections of 10 streams", "istio", 4, "h2", 1.2),
     Footprint("footprint", "Start and memory", "istio", 2000, 0.75, 0.3),
     Hooks("hooks", "A filter's hook", 0.15, 1.0),
+    FilterCosts("filters", "What a filter adds to a request"),
 )

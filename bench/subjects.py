@@ -78,18 +78,20 @@ def version(subject: Subject) -> str:
 
 
 @contextmanager
-def running(subject: Subject, config: str, backends: list[int], directory: Path, cpu: int) -> Iterator[Running]:
-    """Start the subject with `bench/configs/<config>.yaml` on `cpu`; stop it at the end.
+def running(subject: Subject, config: str | Path, backends: list[int], directory: Path, cpu: int) -> Iterator[Running]:
+    """Start the subject on `cpu` with `bench/configs/<config>.yaml`, or with that file; stop it at the end.
 
     Raises BenchError, with what the program printed, when it ends or gives no answer.
     """
+    template = config if isinstance(config, Path) else CONFIGS / f"{config}.yaml"
+    config = template.stem
     listener_port, admin_port = free_ports(2)
     run_directory = directory / f"{config}-{subject.name.replace(' ', '-')}-{listener_port}"
     run_directory.mkdir()
     values: dict[str, object] = {f"backend_{index}": port for index, port in enumerate(backends, 1)}
     values |= {"listener_port": listener_port, "admin_port": admin_port, "access_log": run_directory / "access.log"}
     yaml = run_directory / f"{config}.yaml"
-    yaml.write_text(Template((CONFIGS / f"{config}.yaml").read_text()).substitute(values))
+    yaml.write_text(Template(template.read_text()).substitute(values))
     output = run_directory / "output.log"
 
     began = time.perf_counter()
