@@ -337,7 +337,7 @@ class ActiveListener:
                 info.original_destination = local
             info.direct_local_address = here if local is facts.direct_local else text(facts.direct_local)
             info.direct_remote_address = there if remote is facts.direct_remote else text(facts.direct_remote)
-            if facts.proxy_tlvs:
+            if facts.proxy_tlvs is not None:
                 info.proxy_tlvs = facts.proxy_tlvs
         config = self.config
         info.listener_name = config.name
