@@ -6,6 +6,7 @@ from meshproxy.address import Address, CidrRange, CidrSet, PipeAddress, SocketAd
 from meshproxy.errors import ConfigError, Problem
 from meshproxy.plugin.view import ConfigView
 
+_IP_RESOLVER = "envoy.ip"
 _MAX_PIPE_BYTES = 107  # sockaddr_un.sun_path, its final NUL left out
 
 
@@ -32,7 +33,9 @@ def compile_socket_address(view: ConfigView) -> SocketAddress:
 
 def compile_host_and_port(view: ConfigView) -> tuple[str, int]:
     """Address and port of a `SocketAddress`, not looked into: it may be a name to be resolved. Raises ConfigError."""
-    problems: list[Problem] = view.unsupported("resolver_name", "named_port", "network_namespace_filepath")
+    problems: list[Problem] = view.unsupported("named_port", "network_namespace_filepath")
+    if view.text("resolver_name") not in ("", _IP_RESOLVER):
+        problems.append(view.error(f"Unknown address resolver: {view.text('resolver_name')}", "resolver_name"))
     if view.enum("protocol") != "TCP":
         problems.append(view.error("only TCP is supported", "protocol"))
     if problems:

@@ -6,7 +6,7 @@ from meshproxy.config.access_logs import DEFAULT_FORMAT, compile_access_logs
 from meshproxy.config.addresses import compile_address
 from meshproxy.config.context import CompileContext
 from meshproxy.config.formats import compile_text
-from meshproxy.config.listeners import compile_socket_options
+from meshproxy.config.listener_sockets import compile_socket_options
 from meshproxy.config.matchers import compile_string_matchers
 from meshproxy.model.listener import AccessLog
 from meshproxy.model.snapshot import AdminConfig

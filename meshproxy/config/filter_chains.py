@@ -50,7 +50,7 @@ def _compile_network_filter(view: ConfigView, context: CompileContext) -> Filter
 def _compile_match(view: ConfigView) -> FilterChainMatch:
     names = []
     for name in view.texts("server_names"):
-        if "*" in name and not (name.startswith("*.") and "*" not in name[1:]) and name != "*":
+        if "*" in name and not (name.startswith("*.") and "*" not in name[1:]):
             view.fail(f"partial wildcards are not supported in server_names: '{name}'", "server_names")
         names.append(name.lower())
     port = view.integer("destination_port", 0) if view.has("destination_port") else None

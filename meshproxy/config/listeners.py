@@ -10,9 +10,10 @@ from meshproxy.config.access_logs import compile_access_logs
 from meshproxy.config.addresses import compile_address
 from meshproxy.config.context import CompileContext, resource_context
 from meshproxy.config.filter_chains import check_distinct, compile_filter_chain
-from meshproxy.config.filters import compile_filter
+from meshproxy.config.listener_filters import compile_listener_filters
+from meshproxy.config.listener_sockets import compile_listening_sockets
 from meshproxy.config.metadata import compile_metadata
-from meshproxy.model.listener import FilterChain, FilterSpec, Listener
+from meshproxy.model.listener import FilterChain, Listener
 from meshproxy.plugin.view import ConfigView
 
 _MEBIBYTE = 1 << 20
@@ -68,16 +69,13 @@ def compile_listener(view: ConfigView, context: CompileContext) -> Listener:
         address=address,
         filter_chains=chains,
         default_filter_chain=default,
-        additional_addresses=tuple(
-            compile_address(entry.required("address")) for entry in view.views("additional_addresses")
-        ),
-        listener_filters=_compile_listener_filters(view, context),
+        listener_filters=compile_listener_filters(view, context),
         ipv4_compat=_ipv4_compat(address_view, context),
         access_logs=compile_access_logs(view.views("access_log"), context),
         metadata=compile_metadata(view, "metadata"),
         scope=context.stats,
         connection_limit=_connection_limit(name, context),
-        **_compile_socket(view),
+        **compile_listening_sockets(view),
         **_compile_behaviour(view),
     )
 
@@ -91,14 +89,6 @@ def _compile_chains(view: ConfigView, name: str, context: CompileContext) -> tup
     return tuple(chain for _, chain in chains)
 
 
-def _compile_listener_filters(view: ConfigView, context: CompileContext) -> tuple[FilterSpec, ...]:
-    specs = []
-    for entry in view.views("listener_filters"):
-        with entry.collect(context.problems):
-            specs.append(compile_filter(entry, "listener", context.stats, context))
-    return tuple(specs)
-
-
 def _connection_limit(name: str, context: CompileContext) -> int | None:
     """Said by the runtime, as Envoy has it ("Configuring per-listener limits")."""
     value = context.runtime.get(f"envoy.resource_limits.listener.{name}.connection_limit")
@@ -109,35 +99,11 @@ def _ipv4_compat(address: ConfigView, context: CompileContext) -> bool:
     socket_address = address.view("socket_address")
     if socket_address is None or not socket_address.boolean("ipv4_compat"):
         return False
-    if ":" not in socket_address.text("address"):
-        context.problems.append(socket_address.error("ipv4_compat needs an IPv6 address", "ipv4_compat"))
+    text = socket_address.text("address")
+    if text != "::" and not text.lower().startswith("::ffff:"):
+        message = "only the IPv6 address '::' or an IPv4-mapped one can set ipv4_compat"
+        context.problems.append(socket_address.error(message, "ipv4_compat"))
     return True
-
-
-def _compile_socket(view: ConfigView) -> dict[str, Any]:
-    bind = view.boolean("bind_to_port", True)
-    older = view.view("deprecated_v1")
-    if older is not None:
-        bind = bind and older.boolean("bind_to_port", True)
-    return {
-        "bind_to_port": bind,
-        "transparent": view.boolean("transparent"),
-        "freebind": view.boolean("freebind"),
-        "reuse_port": view.boolean("enable_reuse_port", True),
-        "tcp_backlog_size": view.integer("tcp_backlog_size", 4096),
-        "socket_options": compile_socket_options(view, "socket_options"),
-    }
-
-
-def compile_socket_options(view: ConfigView, field: str) -> tuple[tuple[int, int, int | bytes], ...]:
-    """A repeated `core.v3.SocketOption`, each set before bind. Raises ConfigError for other states."""
-    options: list[tuple[int, int, int | bytes]] = []
-    for entry in view.views(field):
-        if entry.enum("state") != "STATE_PREBIND":
-            entry.fail("only STATE_PREBIND is supported by meshproxy", "state")
-        value = entry.data("buf_value") if entry.which("value") == "buf_value" else entry.integer("int_value")
-        options.append((entry.integer("level"), entry.integer("name"), value))
-    return tuple(options)
 
 
 def _compile_behaviour(view: ConfigView) -> dict[str, Any]:
@@ -149,5 +115,6 @@ def _compile_behaviour(view: ConfigView) -> dict[str, Any]:
         "traffic_direction": view.enum("traffic_direction"),
         "stat_prefix": view.text("stat_prefix"),
         "ignore_global_conn_limit": view.boolean("ignore_global_conn_limit"),
+        "drains_only_when_changed": view.enum("drain_type") == "MODIFY_ONLY",
         "bypass_overload_manager": view.boolean("bypass_overload_manager"),
     }

@@ -8,7 +8,7 @@ it has none, and Envoy's bind would fail.
 from __future__ import annotations
 
 from meshproxy.config.addresses import compile_socket_address
-from meshproxy.config.listeners import compile_socket_options
+from meshproxy.config.listener_sockets import compile_socket_options
 from meshproxy.model.cluster import SocketOption, SourceAddress, UpstreamBind
 from meshproxy.plugin.view import ConfigView
 

@@ -25,6 +25,7 @@ class FilterSpec:
     filter_class: the class found for it in the registry (`ListenerFilter`, `NetworkFilter` or `HttpFilter`).
     config: what its `compile` returned; every instance gets this very object.
     context: the `FactoryContext` it was compiled with; every instance gets it too.
+    skips: for which accepted sockets (`Socket`) it doesn't run; None: it runs for all (listener filters only).
     disabled: off unless a route's `typed_per_filter_config` switches it on (HTTP filters only).
     """
 
@@ -33,6 +34,7 @@ class FilterSpec:
     config: Any
     context: Any = None
     disabled: bool = False
+    skips: Callable[[Any], bool] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +106,10 @@ class Listener:
     connection_limit: how many connections it has at most; None for no limit.
     ignore_global_conn_limit: its connections neither count for the limit of all nor are refused for it.
     bypass_overload_manager: the overload manager refuses none of its connections.
-    socket_options: (level, name, value) set on the listening socket before bind.
+    drains_only_when_changed: failing health checks on purpose doesn't end its connections.
+    mptcp: its sockets speak Multipath TCP.
+    socket_options: (level, name, value) set on the listening socket before bind; later_socket_options: after it.
+    additional_options: both, for additional addresses that have their own.
     scope: of the statistics that its filters made; closed when the listener is gone.
     """
 
@@ -124,6 +129,10 @@ class Listener:
     ipv4_compat: bool = False
     tcp_backlog_size: int = 4096
     socket_options: tuple[tuple[int, int, int | bytes], ...] = ()
+    later_socket_options: tuple[tuple[int, int, int | bytes], ...] = ()
+    additional_options: Mapping[Any, Any] = field(default_factory=dict)
+    mptcp: bool = False
+    drains_only_when_changed: bool = False
     connection_limit: int | None = None
     ignore_global_conn_limit: bool = False
     bypass_overload_manager: bool = False

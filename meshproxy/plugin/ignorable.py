@@ -52,6 +52,7 @@ IGNORABLE: Final[dict[str, dict[str, str]]] = {
     },
     "envoy.config.listener.v3.Listener": {
         "max_connections_to_accept_per_socket_event": _TUNING,
+        "reuse_port": "deprecated; only enable_reuse_port counts, as in Envoy",
         "connection_balance_config": "spreads connections over Envoy's threads; each worker here is a process",
     },
     "envoy.config.core.v3.Node": {

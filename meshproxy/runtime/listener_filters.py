@@ -45,6 +45,9 @@ class FilterRun:
         while self._at < len(specs) and not self._finished:
             spec = specs[self._at]
             if self._filter is None:
+                if spec.skips is not None and spec.skips(self._facts):
+                    self._at += 1
+                    continue
                 self._filter = spec.filter_class(spec.config, spec.context)
                 try:
                     result = self._filter.on_accept(self._facts)

@@ -14,6 +14,7 @@ _STREAM = int(socket.SOCK_STREAM)
 _BareSocket = socket.SocketType  # what `socket.socket` is made of: no enumerations, no closing by itself
 
 # linux/in.h and linux/in6.h; Python's socket module has no names for them.
+_IPPROTO_MPTCP = 262
 _IP_FREEBIND = 15
 _IP_TRANSPARENT = 19
 _IPV6_TRANSPARENT = 75
@@ -24,7 +25,8 @@ def open_socket(listener: Listener, address: SocketAddress | PipeAddress, *, lis
     if isinstance(address, PipeAddress):
         return _open_pipe(address, listener.tcp_backlog_size if listening else None)
     family = socket.AF_INET6 if address.is_v6 else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    before, later = listener.additional_options.get(address, (listener.socket_options, listener.later_socket_options))
+    sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK, _IPPROTO_MPTCP if listener.mptcp else 0)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if listener.reuse_port:
@@ -38,9 +40,11 @@ def open_socket(listener: Listener, address: SocketAddress | PipeAddress, *, lis
                 sock.setsockopt(socket.SOL_IP, _IP_TRANSPARENT, 1)
         if listener.freebind:
             sock.setsockopt(socket.SOL_IP, _IP_FREEBIND, 1)
-        for level, name, value in listener.socket_options:
+        for level, name, value in before:
             sock.setsockopt(level, name, value)
         sock.bind((address.ip, address.port))
+        for level, name, value in later:
+            sock.setsockopt(level, name, value)
         if listening:
             sock.listen(listener.tcp_backlog_size)
     except BaseException:

@@ -101,9 +101,11 @@ class Worker:
 
     def closes(self, connection: ServerConnection) -> bool:
         """Whether a response on this connection now should carry `connection: close`."""
-        direction = connection.listener.traffic_direction
+        listener = connection.listener
+        direction = listener.traffic_direction
         leaving = connection.leaving
-        return self.closes_connections(direction) or (leaving is not None and leaving.closes(direction))
+        failed = self.health_failed and not listener.drains_only_when_changed
+        return failed or self.drain.closes(direction) or (leaving is not None and leaving.closes(direction))
 
     def closes_connections(self, traffic_direction: str) -> bool:
         """Whether a response now should carry `connection: close` because we are going away."""

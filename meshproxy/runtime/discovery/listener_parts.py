@@ -94,5 +94,8 @@ def _socket_facts(listener: Listener) -> tuple[Any, ...]:
         listener.freebind,
         listener.reuse_port,
         listener.ipv4_compat,
+        listener.mptcp,
         listener.socket_options,
+        listener.later_socket_options,
+        listener.additional_options,
     )

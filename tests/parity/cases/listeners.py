@@ -62,6 +62,14 @@ BOTH = "- tls_inspector: {}\n- http_inspector: {}"
 PP = "- proxy_protocol: {}"
 PPA = "- proxy_protocol: {allow_requests_without_proxy_protocol: true}"
 INSPECTED = "{listener_filters_timeout: 0.5s, continue_on_listener_filters_timeout: true}"
+PPX = "{name: pp, filter_disabled: %s, typed_config: {'@type': envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol}}"
+LIMITED = """
+- name: limit
+  typed_config:
+    "@type": envoy.extensions.filters.listener.local_ratelimit.v3.LocalRateLimit
+    stat_prefix: $case
+    token_bucket: {max_tokens: 2, fill_interval: 3600s}
+"""
 LISTENER_LOG = 'access_log: [{file_log: {path: $dir/$case.log, log_format: {text_format_source: {inline_string: "%RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %DOWNSTREAM_LOCAL_ADDRESS% %CONNECTION_TERMINATION_DETAILS%\\n"}}}}]'
 HTTP_OR_TCP = say("http", "{application_protocols: [http/1.0, http/1.1, h2c]}") + say("other")
 PORTS = say("p1", "{destination_port: 1111}") + say("p2", "{destination_port: 2222}") + say("any")
@@ -89,6 +97,39 @@ SOURCES = (
 
 CASES = [
     chosen("default-only", say("one"), plain(Act.WAIT_EOF)),
+    chosen(
+        "disabled-filter",
+        PORTS,
+        *(plain(text, start=0.2 * i) for i, text in enumerate(("hello", proxied("1111")))),
+        listener_filters="- "
+        + PPX % "{or_match: {rules: [{destination_port_range: {start: 1, end: 2}}, {any_match: true}]}}",
+    ),
+    chosen(
+        "filter-not-disabled",
+        PORTS,
+        *(plain(text, start=0.2 * i) for i, text in enumerate(("hello\r\n" * 9, proxied("1111")))),
+        listener_filters="- "
+        + PPX
+        % "{and_match: {rules: [{not_match: {destination_port_range: {start: 1, end: 2}}}, {not_match: {any_match: true}}]}}",
+    ),
+    chosen(
+        "use-proxy-proto",
+        say("p1", "{destination_port: 1111}").replace("  filters", "  use_proxy_proto: true\n  filters") + say("any"),
+        *(plain(text, start=0.2 * i) for i, text in enumerate(("hello\r\n" * 9, proxied("1111"), proxied("2222")))),
+    ),
+    chosen(
+        "rate-limit",
+        say("one"),
+        *(plain(Act.WAIT_EOF, start=0.2 * i) for i in range(4)),
+        listener_filters=LIMITED,
+        stats=r"^listener_local_ratelimit\.$case\.",
+    ),
+    chosen(
+        "socket-fields",
+        say("one"),
+        plain(Act.WAIT_EOF),
+        listener="{tcp_fast_open_queue_length: 5, enable_mptcp: true, reuse_port: true, drain_type: MODIFY_ONLY, socket_options: [{level: 6, name: 9, int_value: 1, state: STATE_LISTENING}, {level: 1, name: 9, int_value: 1, state: STATE_BOUND, type: {stream: {}}}]}",
+    ),
     chosen(
         "by-port",
         PORTS,

@@ -91,7 +91,7 @@ def test_all_problems_come_at_once_in_the_order_of_the_file() -> None:
           - address: {{socket_address: {{address: localhost, port_value: 1}}}}
             filter_chains: [{{filters: [{TCP}]}}]
           - address: {{socket_address: {{address: 127.0.0.1, port_value: 1}}}}
-            drain_type: MODIFY_ONLY
+            api_listener: {{}}
             filter_chains: [{{filters: [{TCP}, {TCP}]}}]
           secrets: [{{name: s}}]
         header_prefix: x-mesh
@@ -328,3 +328,36 @@ def test_a_cluster_without_a_source_address_has_that_of_the_cluster_manager() ->
         ("127.0.0.2", 0),
         ("127.0.0.3", 0),
     ]
+
+
+def test_values_of_the_runtime_that_are_written_as_text() -> None:
+    layer = "{a: 'false', b: ' 12 ', c: '1.5', d: '1e3', e: yes please, f: {numerator: 5}, g: {h: 'TRUE'}, i: '1_0'}"
+    snapshot = compile_text(f"layered_runtime: {{layers: [{{name: s, static_layer: {layer}}}]}}")
+    assert snapshot.runtime == {
+        "a": False, "b": 12, "c": 1.5, "d": 1000, "e": "yes please", "f": {"numerator": 5}, "g.h": True, "i": "1_0",
+    }  # fmt: skip
+
+
+def test_the_sockets_of_a_listener() -> None:
+    (listener,) = compile_text(
+        f"""
+        static_resources:
+          clusters: [{{name: c}}]
+          listeners:
+          - name: l
+            address: {{socket_address: {{address: 127.0.0.1, port_value: 7}}}}
+            tcp_fast_open_queue_length: 5
+            socket_options:
+            - {{level: 1, name: 9, int_value: 1}}
+            - {{level: 1, name: 10, int_value: 2, state: STATE_LISTENING}}
+            - {{level: 1, name: 11, int_value: 3, type: {{datagram: {{}}}}}}
+            additional_addresses:
+            - address: {{socket_address: {{address: 127.0.0.1, port_value: 8}}}}
+              socket_options: {{}}
+            - address: {{socket_address: {{address: 127.0.0.1, port_value: 9}}}}
+            filter_chains: [{{filters: [{TCP}]}}]
+        """
+    ).listeners
+    fast_open = (6, 23, 5)
+    assert (listener.socket_options, listener.later_socket_options) == (((1, 9, 1),), ((1, 10, 2), fast_open))
+    assert listener.additional_options == {SocketAddress("127.0.0.1", 8): ((), (fast_open,))}

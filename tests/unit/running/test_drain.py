@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import random
+from unittest.mock import Mock
 
+from meshproxy.address import SocketAddress
+from meshproxy.model.listener import Listener
+from meshproxy.model.snapshot import Node
 from meshproxy.runtime.drain import Drain, close_idle
+from meshproxy.runtime.worker import Worker
 
 
 class Time:
@@ -82,3 +87,16 @@ def test_only_idle_connections_are_closed() -> None:
     assert [connection.announced for connection in (idle, busy, young, gone)] == [True, True, True, False]
     close_idle([young], 101.0)
     assert young.closes == 1
+
+
+def test_a_listener_that_drains_only_when_changed_ignores_failed_health() -> None:
+    loop = Mock(time=lambda: 0.0)
+    worker = Worker(loop, stats=Mock(), access_logs=Mock(), log=Mock(), rng=Mock(), node=Node())
+    always, changed = (
+        Mock(listener=Listener("l", SocketAddress("127.0.0.1", 1), drains_only_when_changed=only), leaving=None)
+        for only in (False, True)
+    )
+    worker.health_failed = True
+    assert (worker.closes(always), worker.closes(changed)) == (True, False)
+    worker.drain.begin(0.0, immediate=True)
+    assert worker.closes(changed)
