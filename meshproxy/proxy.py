@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -35,6 +35,7 @@ from meshproxy.runtime.configuration import (
 )
 from meshproxy.runtime.discovery.engine import Discovery
 from meshproxy.runtime.discovery.node import make_node
+from meshproxy.runtime.discovery.pace import Pace
 from meshproxy.runtime.discovery.reload import Load, Reload
 from meshproxy.runtime.discovery.sources import Host, Source
 from meshproxy.runtime.discovery.target import LocalTarget
@@ -178,7 +179,7 @@ async def serve(configuration: Configuration, options: Options, load: Load | Non
     )
     lifecycle.watch_signals(lambda: proxy.control.perform("reopen_logs"))
     target = LocalTarget(proxy.worker.clusters, proxy.listeners, proxy.tls, options)
-    host = make_host(configuration, proxy.worker, busy=True)
+    host = make_host(configuration, proxy.worker, busy=True, carries_traffic=proxy.listeners.carry_traffic)
     discovery = Discovery(
         host, configuration, options, target, 1, takeover.sockets, partial(make_remote, configuration)
     )
@@ -224,7 +225,14 @@ async def hand_over(fleet: WorkerFleet, lifecycle: Lifecycle, deadline: float) -
     lifecycle.end_within(deadline - announcing)
 
 
-def make_host(configuration: Configuration, worker: Worker, *, busy: bool, clusters: Any = None) -> Host:
+def make_host(
+    configuration: Configuration,
+    worker: Worker,
+    *,
+    busy: bool,
+    carries_traffic: Callable[[], bool],
+    clusters: Any = None,
+) -> Host:
     """What discovery needs of the process that it runs in. clusters: to reach servers through, if not the worker's."""
     bootstrap: Any = configuration.loaded.message
     return Host(
@@ -236,6 +244,7 @@ def make_host(configuration: Configuration, worker: Worker, *, busy: bool, clust
         clusters=worker.clusters if clusters is None else clusters,
         stats=worker.stats.scope(""),
         busy=busy,
+        pace=Pace(worker.loop.time, carries_traffic),
     )
 
 
@@ -321,7 +330,13 @@ def serve_fleet(configuration: Configuration, options: Options, load: Load | Non
     parent.clusters = Clusters(parent, {})
     to_servers = ParentClusters(parent, configuration.snapshot.clusters, WorkerTls(parent).cluster_tls)
     discovery = Discovery(
-        make_host(configuration, parent, busy=False, clusters=to_servers),
+        make_host(
+            configuration,
+            parent,
+            busy=False,
+            carries_traffic=lambda: target.supervisor is not None,  # every change is work for the workers too
+            clusters=to_servers,
+        ),
         configuration,
         options,
         target,

@@ -106,26 +106,34 @@ def check_constraints(
     source: str = "",
     path: str = "",
     incomplete: Container[str] = (),
-    packed: bool = True,
 ) -> tuple[list[Problem], list[Problem]]:
     """Check `message` and all that is in it; the faults, and the warnings.
 
     place: where it was written, when it was text. source: what to name in problems otherwise (an xDS resource).
     incomplete: paths of messages of which parts couldn't be read: that a field is missing there is no news.
-    packed: whether messages inside of an `Any` are checked.
     """
-    walk = _Walk(source, incomplete, packed)
+    walk = _Walk(source, incomplete, packed=True)
     walk.message(message, path, place)
     return walk.problems, walk.warnings
 
 
+def check_unpacked(message: Message) -> tuple[list[Problem], bool]:
+    """Check what isn't inside of an `Any`; the faults, and whether that was all of it."""
+    walk = _Walk("", (), packed=False)
+    walk.message(message, "", None)
+    return walk.problems, not walk.left_out
+
+
 class _Walk:
-    def __init__(self, source: str, incomplete: Container[str], packed: bool) -> None:
+    """left_out: something inside of an `Any` wasn't checked."""
+
+    def __init__(self, source: str, incomplete: Container[str], *, packed: bool) -> None:
         self.source = source
         self._incomplete = incomplete
         self._enters_packed = packed
         self.problems: list[Problem] = []
         self.warnings: list[Problem] = []
+        self.left_out = False
         self._depth = 0
 
     def message(self, message: Message, path: str, place: Place | None) -> None:
@@ -191,7 +199,10 @@ class _Walk:
             self.warnings.append(problem_at(place, self.source, path, f"field '{name}' is deprecated"))
 
     def _packed(self, value: Any, path: str, place: Place | None) -> None:
-        if not value.type_url or not self._enters_packed:
+        if not value.type_url:
+            return
+        if not self._enters_packed:
+            self.left_out = True
             return
         name = name_of_type_url(value.type_url)
         packed_type = message_class(name)

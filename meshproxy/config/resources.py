@@ -30,7 +30,7 @@ def resource_view(resource: Resource) -> ConfigView:
     """A view of a resource whose values are within the API's rules. Raises ConfigError."""
     message = resource.message
     source = "" if resource.place is not None else f"{message.DESCRIPTOR.name} '{resource.name}'"
-    if resource.place is None:  # else it was checked with the file that it stands in
+    if not resource.checked:
         problems, _ = check_constraints(message, None, source=source)
         if problems:
             raise ConfigError(problems)

@@ -36,6 +36,7 @@ class Resource:
 
     name: of the message (or of the wrapper that it came in). version: its own for incremental discovery, else that of
     the response. message: unpacked. place: where it stands in a file. ttl: seconds, handled by the source.
+    checked: that its values keep the API's rules is known already.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Resource:
     message: Any
     place: Any = None
     ttl: float | None = None
+    checked: bool = False
 
 
 @dataclass(frozen=True, slots=True)

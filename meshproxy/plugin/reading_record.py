@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 _record: set[tuple[str, str]] | None = None
+active = False
+"""Whether it is on; to be asked before `note_reading`, which then is called for each read."""
 
 
 def note_reading(full_name: str, field: str) -> None:
@@ -21,11 +23,13 @@ def note_reading(full_name: str, field: str) -> None:
 @contextmanager
 def recording() -> Iterator[set[tuple[str, str]]]:
     """Collect pairs of full message name and field while the block runs. Not to be nested."""
-    global _record
+    global _record, active
     if _record is not None:
         raise RuntimeError("readings are being recorded already")
     _record = set()
+    active = True
     try:
         yield _record
     finally:
         _record = None
+        active = False

@@ -20,9 +20,9 @@ from typing import Any, NoReturn
 from google.protobuf.message import DecodeError, Message
 
 from meshproxy.errors import ConfigError, Problem
-from meshproxy.plugin.message_types import TYPED_STRUCTS, VALUE_MESSAGES, message_class, name_of_type_url
+from meshproxy.plugin import reading_record
+from meshproxy.plugin.message_types import TYPED_STRUCTS, message_class, name_of_type_url
 from meshproxy.plugin.place import Place, field_path, problem_at
-from meshproxy.plugin.reading_record import note_reading
 from meshproxy.plugin.struct_message import read_message
 from meshproxy.plugin.struct_view import StructView, plain_struct
 from meshproxy.plugin.view_record import ViewRecord
@@ -50,11 +50,8 @@ class ConfigView(ViewRecord):
 
     def _touch(self, name: str) -> None:
         """Read the presence of a message, so that one without fields counts as read; plain fields stay unread."""
-        field = self._message.DESCRIPTOR.fields_by_name[name]
-        message_type = field.message_type
-        if message_type is None or field.is_repeated or message_type.full_name in VALUE_MESSAGES:
-            return
-        self.view(name)
+        if self._shape.fields[name].message:
+            self.view(name)
 
     def which(self, oneof: str) -> str | None:
         """The name of the field that is set in a oneof; None when none is."""
@@ -65,10 +62,9 @@ class ConfigView(ViewRecord):
 
     def _scalar(self, name: str, default: Any) -> Any:
         value = self._value(name)
-        if not self._is_set(name):
+        if value is None:
             return default
-        # A message is a wrapper here: google.protobuf.UInt32Value and the like.
-        return getattr(value, "value", value)
+        return value.value if self._shape.fields[name].wrapped else value
 
     def text(self, name: str, default: str = "") -> str:
         """A string, also a wrapped one; `default` when it is unset."""
@@ -92,19 +88,19 @@ class ConfigView(ViewRecord):
 
     def enum(self, name: str) -> str:
         """The name of an enum's value; a number beyond the known ones as digits."""
-        number = self._value(name)
-        value = self._message.DESCRIPTOR.fields_by_name[name].enum_type.values_by_number.get(number)
-        return str(number) if value is None else str(value.name)
+        number = self._value(name) or 0
+        return self._shape.fields[name].enum.get(number) or str(number)
 
     def enums(self, name: str) -> list[str]:
         """The names of a repeated enum's values."""
-        known = self._message.DESCRIPTOR.fields_by_name[name].enum_type.values_by_number
-        return [known[number].name if number in known else str(number) for number in self._value(name)]
+        numbers = self._value(name) or ()
+        known = self._shape.fields[name].enum
+        return [known.get(number) or str(number) for number in numbers]
 
     def duration(self, name: str, default: float | None = None) -> float | None:
         """A `google.protobuf.Duration` in seconds; `default` when it is unset. 0 is a value: often "no limit"."""
         value = self._value(name)
-        return float(value.seconds + value.nanos / 1e9) if self._message.HasField(name) else default
+        return default if value is None else float(value.seconds + value.nanos / 1e9)
 
     def seconds(self, name: str, default: float) -> float:
         """`duration` for a field that has a default."""
@@ -115,19 +111,19 @@ class ConfigView(ViewRecord):
 
     def texts(self, name: str) -> list[str]:
         """A repeated string."""
-        return [str(value) for value in self._value(name)]
+        return [str(value) for value in self._value(name) or ()]
 
     def integers(self, name: str) -> list[int]:
         """A repeated whole number."""
-        return [int(value) for value in self._value(name)]
+        return [int(value) for value in self._value(name) or ()]
 
     def numbers(self, name: str) -> list[float]:
         """A repeated number."""
-        return [float(value) for value in self._value(name)]
+        return [float(value) for value in self._value(name) or ()]
 
     def text_map(self, name: str) -> dict[str, str]:
         """A map from string to string."""
-        return {str(key): str(value) for key, value in self._value(name).items()}
+        return {str(key): str(value) for key, value in (self._value(name) or {}).items()}
 
     # -- messages
 
@@ -137,7 +133,7 @@ class ConfigView(ViewRecord):
     def view(self, name: str) -> ConfigView | None:
         """The view of a message field; None when it is unset."""
         value = self._value(name)
-        if not self._message.HasField(name):
+        if value is None:
             return None
         child = self._children.get(name)
         if child is None:
@@ -154,6 +150,8 @@ class ConfigView(ViewRecord):
     def views(self, name: str) -> list[ConfigView]:
         """The views of a repeated message field."""
         values = self._value(name)
+        if values is None:
+            return []
         children = self._children.get(name)
         if children is None:
             path, place = field_path(self.path, name), self._child_place(name)
@@ -166,6 +164,8 @@ class ConfigView(ViewRecord):
     def view_map(self, name: str) -> dict[str, ConfigView]:
         """The views of a map's messages, by key (keys of other types as text)."""
         values = self._value(name)
+        if values is None:
+            return {}
         children = self._children.get(name)
         if children is None:
             path, place = field_path(self.path, name), self._child_place(name)
@@ -178,7 +178,7 @@ class ConfigView(ViewRecord):
     def any(self, name: str) -> TypedView | None:
         """What a `google.protobuf.Any` holds; None when it is unset. Raises ConfigError for what can't be unpacked."""
         value = self._value(name)
-        if not self._message.HasField(name) or not value.type_url:
+        if value is None or not value.type_url:
             return None
         child = self._children.get(name)
         if child is None:
@@ -189,6 +189,8 @@ class ConfigView(ViewRecord):
     def anys(self, name: str) -> list[TypedView]:
         """A repeated `google.protobuf.Any`. Raises ConfigError for what can't be unpacked."""
         values = self._value(name)
+        if values is None:
+            return []
         children = self._children.get(name)
         if children is None:
             path, place = field_path(self.path, name), self._child_place(name)
@@ -201,6 +203,8 @@ class ConfigView(ViewRecord):
     def any_map(self, name: str) -> dict[str, TypedView]:
         """A map of `google.protobuf.Any`. Raises ConfigError for what can't be unpacked."""
         values = self._value(name)
+        if values is None:
+            return {}
         children = self._children.get(name)
         if children is None:
             path, place = field_path(self.path, name), self._child_place(name)
@@ -215,13 +219,13 @@ class ConfigView(ViewRecord):
     def struct(self, name: str) -> StructView | None:
         """A `google.protobuf.Struct` as plain values with places; None when it is unset."""
         value = self._value(name)
-        if not self._message.HasField(name):
+        if value is None:
             return None
         return StructView(plain_struct(value), field_path(self.path, name), self._child_place(name), self.source)
 
     def struct_map(self, name: str) -> dict[str, StructView]:
         """A map of `google.protobuf.Struct`, such as `Metadata.filter_metadata`."""
-        values = self._value(name)
+        values = self._value(name) or {}
         path, place = field_path(self.path, name), self._child_place(name)
         return {
             key: StructView(plain_struct(value), f'{path}["{key}"]', place.field(key) if place else None, self.source)
@@ -258,7 +262,8 @@ class TypedView:
         if self.full_name not in TYPED_STRUCTS:
             self.view = ConfigView(message, path=path, place=place, source=source)
             return
-        note_reading(self.full_name, "*")
+        if reading_record.active:
+            reading_record.note_reading(self.full_name, "*")
         inner = message.type_url
         self.full_name = name_of_type_url(inner) or inner
         value_place = place.field("value") if place else None

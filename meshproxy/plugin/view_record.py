@@ -12,55 +12,74 @@ from typing import Any, NoReturn
 from google.protobuf.message import Message
 
 from meshproxy.errors import ConfigError, Problem
+from meshproxy.plugin import reading_record
 from meshproxy.plugin.ignorable import reason_to_ignore
+from meshproxy.plugin.message_shape import shape_of
 from meshproxy.plugin.place import Place, field_path, problem_at
-from meshproxy.plugin.reading_record import note_reading
 
 
 class ViewRecord:
     """One message, its place, and the record of its fields."""
 
-    __slots__ = ("_children", "_message", "_read", "full_name", "message_name", "path", "place", "source")
+    __slots__ = ("_children", "_message", "_present", "_read", "_shape", "path", "place", "source")
 
     def __init__(self, message: Message, *, path: str = "", place: Place | None = None, source: str = "") -> None:
         self._message: Any = message
+        self._shape = shape_of(message)
+        # Most fields that are asked for aren't set: a look into this dictionary is all that they cost.
+        self._present: dict[str, Any] = {field.name: value for field, value in message.ListFields()}
         self.path = path
         self.place = place
         self.source = source
-        self.message_name: str = message.DESCRIPTOR.name
-        self.full_name: str = message.DESCRIPTOR.full_name
         self._read: set[str] = set()
         self._children: dict[str, Any] = {}  # field name -> view, list of views, mapping of views, or the same of Any
+
+    @property
+    def message_name(self) -> str:
+        """The name of the message's type, without its package."""
+        return self._shape.name
+
+    @property
+    def full_name(self) -> str:
+        """The name of the message's type, with its package."""
+        return self._shape.full_name
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.full_name} at {self.path or 'the root'})"
 
     def _value(self, name: str) -> Any:
+        """Read a field: its value, or None when it isn't set (a plain one: when it is at its default)."""
         self._read.add(name)
-        note_reading(self.full_name, name)
-        return getattr(self._message, name)
+        if reading_record.active:
+            reading_record.note_reading(self.full_name, name)
+        value = self._present.get(name)
+        if value is None:
+            self._check_name(name)
+        return value
+
+    def _check_name(self, name: str) -> None:
+        if name not in self._shape.fields:
+            raise AttributeError(f"{self.full_name} has no field {name!r}")
 
     def _is_set(self, name: str) -> bool:
         """Set explicitly (messages, oneofs, optional fields), or not at its default."""
-        field = self._message.DESCRIPTOR.fields_by_name.get(name)
-        if field is None:
-            raise AttributeError(f"{self.full_name} has no field {name!r}")
-        if field.is_repeated:
-            return len(getattr(self._message, name)) > 0
-        if field.has_presence:
-            return bool(self._message.HasField(name))
-        return bool(getattr(self._message, name) != field.default_value)
+        self._check_name(name)
+        return name in self._present
 
     def _child_place(self, name: str) -> Place | None:
         return self.place.field(name) if self.place else None
 
     def raw(self) -> Message:
         """The message itself. The whole of it counts as read."""
-        self._read.update(field.name for field in self._message.DESCRIPTOR.fields)
-        self._children.clear()
-        note_reading(self.full_name, "*")
+        self._read_all()
+        if reading_record.active:
+            reading_record.note_reading(self.full_name, "*")
         message: Message = self._message
         return message
+
+    def _read_all(self) -> None:
+        self._read.update(self._shape.fields)
+        self._children.clear()
 
     # -- the record
 
@@ -79,10 +98,10 @@ class ViewRecord:
         return sorted(problems, key=lambda problem: (problem.source, problem.line, problem.column))
 
     def _collect_unread(self, problems: list[Problem]) -> None:
-        for descriptor, _ in self._message.ListFields():
-            name = descriptor.name
-            if name in self._read:
-                children = self._children.get(name)
+        read, all_children = self._read, self._children
+        for name in self._present:
+            if name in read:
+                children = all_children.get(name)
                 if children is None:
                     continue
                 if isinstance(children, dict):
@@ -106,8 +125,7 @@ class ViewRecord:
     def fail(self, message: str, field: str = "") -> NoReturn:
         """Give this message up. Raises ConfigError; all of the message counts as read."""
         problem = self.error(message, field)
-        self._read.update(descriptor.name for descriptor in self._message.DESCRIPTOR.fields)
-        self._children.clear()
+        self._read_all()
         raise ConfigError(problem)
 
     def unsupported(self, *names: str) -> list[Problem]:
@@ -125,5 +143,4 @@ class ViewRecord:
             yield
         except ConfigError as error:
             problems += error.problems
-            self._read.update(descriptor.name for descriptor in self._message.DESCRIPTOR.fields)
-            self._children.clear()
+            self._read_all()

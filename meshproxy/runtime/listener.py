@@ -503,5 +503,9 @@ class Listeners:
             if isinstance(terminal, DownstreamConnection):
                 terminal.look_again()
 
+    def carry_traffic(self) -> bool:
+        """Whether anybody is connected to a listener that is in service."""
+        return any(listener.connections for listener in self.active)
+
     def connections(self) -> list[ServerConnection]:
         return [c for listener in (*self.active, *self.draining) for c in listener.connections]

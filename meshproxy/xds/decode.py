@@ -58,8 +58,8 @@ def decode_response(response: Any, wrapper: Any, decoder: Decoder) -> list[Decod
         elif packed.type_url != type_url:
             raise DecodeError(_mismatch(packed.type_url, response))
         else:
-            message = decoder(type_url, packed.value)
-            decoded.append(Decoded(Resource(name_of(type_url, message), version, message)))
+            message, checked = decoder(type_url, packed.value)
+            decoded.append(Decoded(Resource(name_of(type_url, message), version, message, checked=checked)))
     return decoded
 
 
@@ -72,9 +72,9 @@ def decode_wrapped(wrapped: Any, response: Any, decoder: Decoder, version: str =
         return Decoded(Resource(wrapped.name, own, None, ttl=ttl), aliases, empty=True)
     if wrapped.resource.type_url != response.type_url:
         raise DecodeError(_mismatch(wrapped.resource.type_url, response))
-    message = decoder(response.type_url, wrapped.resource.value)
+    message, checked = decoder(response.type_url, wrapped.resource.value)
     name = wrapped.name or name_of(response.type_url, message)
-    return Decoded(Resource(name, own, message, ttl=ttl), aliases)
+    return Decoded(Resource(name, own, message, ttl=ttl, checked=checked), aliases)
 
 
 def _mismatch(found: str, response: Any) -> str:

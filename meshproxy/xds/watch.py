@@ -40,8 +40,11 @@ class DecodeError(Exception):
 class Decoder(Protocol):
     """Bytes to a checked message; given from outside, since what is checked is configuration's business."""
 
-    def __call__(self, type_url: str, packed: bytes) -> Any:
-        """The message. Raises DecodeError with the reason for what is no message of this type, or breaks its rules."""
+    def __call__(self, type_url: str, packed: bytes) -> tuple[Any, bool]:
+        """The message, and whether everything in it was checked.
+
+        Raises DecodeError with the reason for what is no message of this type, or breaks its rules.
+        """
 
 
 class NackMessage(Protocol):

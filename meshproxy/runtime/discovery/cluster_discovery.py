@@ -84,6 +84,7 @@ class ClusterDiscovery:
         self.refused: dict[str, tuple[Any, str, float]] = {}
         self.version = ""
         self.watch: Watch | None = None
+        self._fresh: dict[ClusterEntry, Assignment] = {}  # to be put into force in the next turn of the loop
         self._awaited: set[str] = set()  # clusters of the bootstrap whose endpoints haven't come
         self._when_warm: list[Callable[[], object]] = []
         self.holds = False
@@ -280,10 +281,20 @@ class ClusterDiscovery:
         entry.endpoints = raw
         entry.endpoints_message = resource.message
         entry.config = _with_endpoints(entry.config, assignment)
-        self._target.set_endpoints(
-            entry.name, assignment, resource.message, warming=self.warming.get(entry.name) is entry
-        )
+        if self.warming.get(entry.name) is entry:
+            self._target.set_endpoints(entry.name, assignment, resource.message, warming=True)
+        else:
+            if not self._fresh:
+                self._hub.host.loop.call_soon(self._take_endpoints)
+            self._fresh[entry] = assignment
         return {}
+
+    def _take_endpoints(self) -> None:
+        """Put the newest endpoints into force; of a burst of updates each was checked, and the last one counts."""
+        fresh, self._fresh = self._fresh, {}
+        for entry, assignment in fresh.items():
+            if self.active.get(entry.name) is entry:
+                self._target.set_endpoints(entry.name, assignment, entry.endpoints_message, warming=False)
 
 
 def _with_endpoints(config: ClusterConfig, assignment: Assignment) -> ClusterConfig:

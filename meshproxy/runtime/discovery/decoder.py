@@ -11,13 +11,13 @@ from typing import Any
 
 from google.protobuf.message import DecodeError as ParseError
 
-from meshproxy.config.constraints import check_constraints
+from meshproxy.config.constraints import check_unpacked
 from meshproxy.plugin.message_types import message_class, name_of_type_url
 from meshproxy.xds.watch import DecodeError
 
 
-def decode_resource(type_url: str, packed: bytes) -> Any:
-    """The message (`meshproxy.xds.watch.Decoder`). Raises DecodeError."""
+def decode_resource(type_url: str, packed: bytes) -> tuple[Any, bool]:
+    """The message, and whether all of it was checked (`meshproxy.xds.watch.Decoder`). Raises DecodeError."""
     name = name_of_type_url(type_url)
     kind = message_class(name)
     if kind is None:
@@ -27,8 +27,8 @@ def decode_resource(type_url: str, packed: bytes) -> Any:
         message.ParseFromString(packed)
     except ParseError:
         raise DecodeError(f"Unable to unpack as {name}") from None
-    problems, _ = check_constraints(message, None, packed=False)
+    problems, complete = check_unpacked(message)
     if problems:
         faults = ", ".join(f"{problem.path}: {problem.message}" for problem in problems)
         raise DecodeError(f"Proto constraint validation failed ({name.rpartition('.')[2]}: {faults})")
-    return message
+    return message, complete

@@ -80,7 +80,8 @@ def _unwrap(entry: TypedView, version: str) -> tuple[Resource, str]:
     if entry.view is None:
         entry.fail("a resource is a message of the API")
     message = entry.view.raw()
-    return Resource(name or resource_name(message), version, message, entry.place), entry.full_name
+    # It was checked with the file that it stands in.
+    return Resource(name or resource_name(message), version, message, entry.place, checked=True), entry.full_name
 
 
 class FileSource:
@@ -118,19 +119,25 @@ class FileSource:
     async def _read(self) -> None:
         # One turn later, so that everybody who subscribes in this one is served by the same reading.
         await asyncio.sleep(0)
+        pace, loop = self._host.pace, self._host.loop
         while self._waiting:
+            while delay := pace.wait():
+                await asyncio.sleep(delay)
             waiting = list(dict.fromkeys(self._waiting))
             self._waiting.clear()
             outcome: Content | Exception
+            began = loop.time()
             try:
                 if self._host.busy and _size(self._path) > _LARGE:
-                    outcome = await self._host.loop.run_in_executor(None, read_file, self._path)
+                    outcome = await loop.run_in_executor(None, read_file, self._path)
+                    began = loop.time()
                 else:
                     outcome = read_file(self._path)
             except (ConfigError, Undecodable) as error:
                 outcome = error
             for subscription in waiting:
                 subscription.deliver(outcome)
+            pace.spent(loop.time() - began)
         self._reading = None
 
     def pause(self, *_: str) -> Pause:

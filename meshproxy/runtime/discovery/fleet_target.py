@@ -209,4 +209,4 @@ def _unpack(type_url: str, packed: bytes) -> Resource:
     assert message_type is not None
     message = message_type()
     message.ParseFromString(packed)
-    return Resource(resource_name(message), "", message)
+    return Resource(resource_name(message), "", message, checked=True)  # by the parent

@@ -122,4 +122,4 @@ class Reload:
 
 
 def _resources(names: Iterable[str], views: Iterable[Any]) -> list[Resource]:
-    return [Resource(name, "", view.raw(), view.place) for name, view in zip(names, views, strict=True)]
+    return [Resource(name, "", view.raw(), view.place, checked=True) for name, view in zip(names, views, strict=True)]

@@ -106,7 +106,7 @@ class RouteDiscovery:
         except ConfigError as error:
             provider.refused = (resource.message, str(error), self._hub.host.clock.wall())
             return {resource.name: str(error)}
-        provider.resource = Resource(resource.name, resource.version, resource.message)
+        provider.resource = Resource(resource.name, resource.version, resource.message, checked=True)
         provider.raw = raw
         provider.refused = None
         for slot, table in tables:

@@ -108,6 +108,6 @@ class SecretDiscovery:
         if faults:
             return {resource.name: faults[0]}
         provider.secret = secret
-        provider.resource = Resource(resource.name, resource.version, resource.message)
+        provider.resource = Resource(resource.name, resource.version, resource.message, checked=True)
         self._target.set_secret(reference.name, resource.message)
         return {}

@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from meshproxy.clock import Clock
 from meshproxy.model.discovery import ConfigSource, Resource
 from meshproxy.plugin.context import Logger
 from meshproxy.plugin.stats import StatsScope
+from meshproxy.runtime.discovery.pace import Pace
 
 
 class Sink(Protocol):
@@ -78,6 +79,7 @@ class Host:
 
     node: the message envoy.config.core.v3.Node. clusters: live ones, to reach management servers through. stats: the
     root scope. busy: the loop carries traffic, so what takes long is done in a thread (a process that forks has none).
+    pace: what of its time is for discovery.
     """
 
     loop: asyncio.AbstractEventLoop
@@ -88,6 +90,7 @@ class Host:
     clusters: Any
     stats: StatsScope
     busy: bool = True
+    pace: Pace = field(default_factory=lambda: Pace(lambda: 0.0, lambda: False))
 
 
 class Sources:

@@ -4,8 +4,8 @@ The stream is opened when somebody first subscribes, and again whenever it ends,
 that a response resets. All that the mux holds stays meanwhile; sinks hear that there is no connection, for their
 statistics. There is never more than one stream and one timer of each kind.
 
-A server may send faster than its responses can be used, and the loop has traffic to carry: in one turn of the loop
-responses are used for `_TURN` seconds, the others wait for the next turns, and when many wait the stream isn't read.
+A server may send faster than its responses can be used, and the loop has traffic to carry: responses are used in slices
+(`pace`), the others wait, and when many wait the stream isn't read. Each is answered all the same, in its turn.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from meshproxy.plugin.message_types import message_class
 from meshproxy.plugin.stats import StatsScope
 from meshproxy.runtime.discovery.decoder import decode_resource
 from meshproxy.runtime.discovery.names import nack_message
+from meshproxy.runtime.discovery.pace import SLICE
 from meshproxy.runtime.discovery.sources import Host, Sink
 from meshproxy.xds.delta import DeltaMux
 from meshproxy.xds.mux import Mux, Pause, Watch
@@ -31,7 +32,6 @@ from meshproxy.xds.sotw import SotwMux
 from meshproxy.xds.types import DISCOVERY, RESOURCE_TYPES
 
 _UNAVAILABLE = 14
-_TURN = 0.001
 _MANY, _FEW = 64, 16
 
 
@@ -84,8 +84,7 @@ class StreamSource:
         self._expiry: asyncio.TimerHandle | None = None
         self._closed = False
         self._waiting: deque[bytes] = deque()
-        self._spent = 0.0
-        self._turning = False
+        self._slice: asyncio.Handle | None = None
         self._unread = False
         self._since = 0.0
         self._trouble = ""
@@ -110,7 +109,7 @@ class StreamSource:
         """See `Source`."""
         self._closed = True
         self._waiting.clear()
-        for timer in (self._retry, self._refill, self._expiry):
+        for timer in (self._retry, self._refill, self._expiry, self._slice):
             if timer is not None:
                 timer.cancel()
         stream, self._stream = self._stream, None
@@ -137,30 +136,31 @@ class StreamSource:
         self._mux.connected()
 
     def on_message(self, data: bytes) -> None:
-        """A response has come; it is used now, or when it is its turn."""
-        if not self._waiting and self._spent < _TURN:
-            self._take(data)
-            return
+        """A response has come; it is used as soon as there is time."""
         self._waiting.append(data)
+        self._plan_slice()
         if len(self._waiting) > _MANY and not self._unread and self._stream is not None:
             self._unread = True
             self._stream.read_disable(True)
 
-    def _take(self, data: bytes) -> None:
-        """Use a response, and note how long it took in this turn of the loop."""
-        began = self._host.clock.now()
-        self._use(data)
-        self._spent += self._host.clock.now() - began
-        if not self._turning:
-            self._turning = True
-            self._host.loop.call_soon(self._turn)
+    def _plan_slice(self) -> None:
+        if self._slice is None:
+            wait = self._host.pace.wait()
+            loop = self._host.loop
+            self._slice = loop.call_later(wait, self._use_some) if wait else loop.call_soon(self._use_some)
 
-    def _turn(self) -> None:
-        """The next turn of the loop."""
-        self._turning = False
-        self._spent = 0.0
-        while self._waiting and self._spent < _TURN:
-            self._take(self._waiting.popleft())
+    def _use_some(self) -> None:
+        """Use what waits, for a slice of time."""
+        self._slice = None
+        now = self._host.clock.now
+        began = now()
+        passed = 0.0
+        while self._waiting and passed < SLICE:
+            self._use(self._waiting.popleft())
+            passed = now() - began
+        self._host.pace.spent(passed)
+        if self._waiting:
+            self._plan_slice()
         if self._unread and len(self._waiting) < _FEW and self._stream is not None:
             self._unread = False
             self._stream.read_disable(False)

@@ -1,0 +1,41 @@
+"""How much of the loop's time discovery may have while there is traffic.
+
+Files and servers may change faster than changes can be carried out, and one loop serves both. So changes are carried
+out in slices of some milliseconds, and after each slice the traffic has the loop for three times as long. What waits
+meanwhile is no loss: a file is read as it is then, and of the updates of endpoints the newest counts.
+
+Without traffic there is nothing to spare, and nothing waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+SLICE = 0.004
+"""Seconds; whoever has more to do stops after so long and asks again."""
+_REST = 3.0
+_LONGEST_REST = 1.0
+
+
+class Pace:
+    """One for each loop. now: monotonic seconds. carries_traffic: whether anybody would notice."""
+
+    def __init__(self, now: Callable[[], float], carries_traffic: Callable[[], bool]) -> None:
+        self._now = now
+        self._carries_traffic = carries_traffic
+        self._free_at = 0.0
+
+    def wait(self) -> float:
+        """Seconds until there is time for the next slice; 0 for now."""
+        if not self._free_at:
+            return 0.0
+        left = self._free_at - self._now()
+        if left > 0.0:
+            return left
+        self._free_at = 0.0
+        return 0.0
+
+    def spent(self, seconds: float) -> None:
+        """A slice, or what couldn't be cut, took so long."""
+        if self._carries_traffic():
+            self._free_at = max(self._free_at, self._now() + min(seconds * _REST, _LONGEST_REST))
