@@ -12,6 +12,7 @@ descriptor left, accepting stops for a moment instead of spinning on a socket th
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import socket
 import time
@@ -298,11 +299,13 @@ class ActiveListener:
         connection.chain = chain
         self.connections.add(connection)
         loop = self.worker.loop
+        # asyncio's own loop, which the parent of workers has, reads and writes by the socket's methods.
+        sock: Any = accepted.to_socket() if isinstance(loop, asyncio.BaseEventLoop) else accepted
         if chain.config.transport_socket is not None:
             assert self._transport_sockets is not None
-            opening = self._transport_sockets.accept(chain.config, accepted, connection)
+            opening = self._transport_sockets.accept(chain.config, sock, connection)
         else:
-            opening = loop.connect_accepted_socket(lambda: connection, accepted)  # type: ignore[arg-type]  # it has what is asked for
+            opening = loop.connect_accepted_socket(lambda: connection, sock)
         if self._open(opening, connection):
             accepted.disown()  # it is the transport's now
         else:
