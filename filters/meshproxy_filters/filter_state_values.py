@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from meshproxy.plugin.context import FactoryContext
 from meshproxy.plugin.stream_info import HashableString, StreamInfo
+from meshproxy.plugin.upstream import DYNAMIC_HOST, DYNAMIC_PORT
 
 if TYPE_CHECKING:
     from meshproxy.plugin.view import ConfigView
@@ -19,7 +20,7 @@ TCP_CLUSTER = "envoy.tcp_proxy.cluster"
 """The cluster that `tcp_proxy` takes instead of its own."""
 
 _HASHABLE = ("envoy.hashable_string",)
-_KINDS = ("envoy.string", TCP_CLUSTER, *_HASHABLE)
+_KINDS = ("envoy.string", TCP_CLUSTER, DYNAMIC_HOST, DYNAMIC_PORT, *_HASHABLE)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -41,6 +41,8 @@ class Choice(Protocol):
     @property
     def attempts(self) -> int: ...
     @property
+    def tried(self) -> tuple[Any, ...]: ...
+    @property
     def left_out(self) -> set[int]: ...
     def refuses(self, host: Any) -> bool: ...
 
@@ -53,6 +55,7 @@ class LoadBalancer:
 
     __slots__ = (
         "_bounds",
+        "_chosen",
         "_factor",
         "_make_picker",
         "_options",
@@ -83,6 +86,7 @@ class LoadBalancer:
         self._pickers: dict[tuple[object, ...], Picker] = {}
         self._sources: list[Pick] = []
         self._bounds: list[int] = []
+        self._chosen: dict[tuple[int, str], Pick] = {}
         self.healthy_panic = 0
         self.panicking = False
         self.pick: Pick = _no_host
@@ -99,6 +103,7 @@ class LoadBalancer:
         loads = share_load([host_set.counts for host_set in sets], self._factor, self._options.panic_threshold)
         before, self._pickers = self._pickers, {}
         self._sources, self._bounds, total = [], [], 0
+        self._chosen = {}
         self.panicking = any(loads.panic)
         for level, host_set in enumerate(sets):
             for kind, share in (("healthy", loads.healthy[level]), ("degraded", loads.degraded[level])):
@@ -107,6 +112,23 @@ class LoadBalancer:
                     self._bounds.append(total)
                     self._sources.append(self._source(host_set, level, kind, loads.panic[level], before))
         self.pick = self._sources[0] if len(self._sources) == 1 else self._pick_priority if self._sources else _no_host
+
+    @property
+    def overprovisioning_factor(self) -> int:
+        """Per cent."""
+        return self._factor
+
+    def pick_at(self, level: int, kind: str, context: object = None) -> Host | None:
+        """Pick where somebody else has chosen the priority. kind: "healthy" or "degraded"."""
+        source = self._chosen.get((level, kind))
+        if source is None:
+            sets = self.priorities.sets
+            if level >= len(sets):
+                return None
+            counts = [host_set.counts for host_set in sets]
+            panic = share_load(counts, self._factor, self._options.panic_threshold).panic[level]
+            source = self._chosen[level, kind] = self._source(sets[level], level, kind, panic, self._pickers)
+        return source(context)
 
     def pick_choosy(self, choice: Choice, context: Any = None) -> Host | None:
         """Pick for a retry: again while the host is refused, and the last one in any case.

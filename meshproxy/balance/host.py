@@ -75,6 +75,7 @@ class Host:
     pool: the connection pool that serves nearly every request to this host, kept by the worker; else None.
     text: the address as it is logged. The counters are Envoy's per-host statistics; those that the connection pool and
     the router move are plain ints. healthy_since: for slow start, monotonic seconds, 0.0 before anybody noted it.
+    cluster: whose host it is, kept by the worker.
     excluded: it doesn't count among the hosts of which so many have to be healthy.
     monitor: who is told how requests fare, for outlier detection; None: nobody.
     checked: who is told that the host itself has asked not to be used; None without active health checks.
@@ -83,6 +84,7 @@ class Host:
     __slots__ = (
         "address",
         "checked",
+        "cluster",
         "cx_active",
         "cx_connect_fail",
         "cx_total",
@@ -115,6 +117,7 @@ class Host:
         self.priority = endpoint.priority
         self.monitor: Monitor | None = None
         self.checked: Checked | None = None
+        self.cluster: Any = None
         self.pool: Any = None
         self.rq_active = self.rq_total = self.rq_error = self.rq_success = self.rq_timeout = 0
         self.cx_active = self.cx_total = self.cx_connect_fail = 0

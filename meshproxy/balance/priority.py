@@ -14,12 +14,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class HostCounts:
-    """How many hosts a priority has, in all and by health. excluded: how many don't count in the availability."""
+    """How many hosts a priority has, in all and by health. excluded: how many don't count in the availability.
+
+    factor: an overprovisioning factor of its own (per cent), 0 for that of all priorities.
+    """
 
     total: int
     healthy: int
     degraded: int = 0
     excluded: int = 0
+    factor: int = 0
 
     @property
     def counted(self) -> int:
@@ -44,8 +48,9 @@ def share_load(
 
     Follows Envoy's LoadBalancerBase (recalculatePerPriorityState, -Panic, recalculateLoadInTotalPanic).
     """
-    healthy = [_availability(counts.healthy, counts.counted, overprovisioning_factor) for counts in priorities]
-    degraded = [_availability(counts.degraded, counts.counted, overprovisioning_factor) for counts in priorities]
+    factors = [counts.factor or overprovisioning_factor for counts in priorities]
+    healthy = [_availability(c.healthy, c.counted, factor) for c, factor in zip(priorities, factors, strict=True)]
+    degraded = [_availability(c.degraded, c.counted, factor) for c, factor in zip(priorities, factors, strict=True)]
     total = min(sum(healthy) + sum(degraded), 100)
     panic = tuple(total < 100 and _in_panic(counts, panic_threshold) for counts in priorities)
     if priorities and all(panic):

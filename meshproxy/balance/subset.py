@@ -211,6 +211,15 @@ class SubsetBalancer:
         """A host for a request that asks with `context.lb_metadata`."""
         return self._pick(context, lambda balancer: balancer.pick(context))
 
+    @property
+    def overprovisioning_factor(self) -> int:
+        """Per cent."""
+        return self._any[1].overprovisioning_factor
+
+    def pick_at(self, level: int, kind: str, context: Any = None) -> Host | None:
+        """See `LoadBalancer.pick_at`."""
+        return self._pick(context, lambda balancer: balancer.pick_at(level, kind, context))
+
     def pick_choosy(self, choice: Choice, context: Any = None) -> Host | None:
         """The same for a retry; see `LoadBalancer.pick_choosy`."""
         return self._pick(context, lambda balancer: balancer.pick_choosy(choice, context))

@@ -110,12 +110,23 @@ class FilterStream(ResponsePipeline):
         self._headers_passed = True
         terminal = len(filters) - 1
         try:
-            filters[terminal].on_request_headers(request, self)
+            result = filters[terminal].on_request_headers(request, self)
+            if result is not None:
+                assert not isinstance(result, LocalReply)
+                if self.run_hook(result, self._terminal_resumed, terminal) is PENDING:
+                    self._hold_request()
+                    return
         except Exception as error:  # as above
             self.contain(terminal, error)
             return
         if self._request_queue:
             self._work_off()
+
+    def _terminal_resumed(self, position: int, result: Any, error: BaseException | None) -> None:
+        if self._release_request(position, error):
+            if self._request_queue:
+                self._work_off()
+            self._write_out()
 
     def _request_headers_resumed(self, position: int, at: int, result: Any, error: BaseException | None) -> None:
         if not self._release_request(position, error) or self._took_reply(position, result):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from meshproxy.config.context import CompileContext
 from meshproxy.config.dns import compile_older_resolver, compile_typed_resolver
-from meshproxy.model.cluster import DnsResolverOptions
+from meshproxy.model.dns import DnsResolverOptions
 from meshproxy.plugin.suggest import unsupported_extension
 from meshproxy.plugin.view import ConfigView
 

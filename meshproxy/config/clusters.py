@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from meshproxy.config.context import CompileContext
 from meshproxy.config.discovery import compile_config_source
 from meshproxy.config.dns import DNS_CLUSTER, compile_dns, compile_dns_cluster
 from meshproxy.config.endpoints import Assignment, compile_assignment
+from meshproxy.config.forwarding import AGGREGATE, FORWARD, compile_aggregate, compile_forward
 from meshproxy.config.health_checks import compile_health_check
 from meshproxy.config.load_balancing import compile_load_balancing
 from meshproxy.config.metadata import compile_metadata
 from meshproxy.config.outlier import compile_outlier_detection
 from meshproxy.config.transport_sockets import compile_transport_socket_matches, compile_upstream_socket
-from meshproxy.config.upstream_http import compile_upstream_http
+from meshproxy.config.upstream_http import compile_upstream_http, names_in_tls
 from meshproxy.config.upstream_sockets import compile_bind, compile_keepalive
-from meshproxy.model.cluster import (
-    CircuitBreakerThresholds,
-    ClusterConfig,
-    DnsOptions,
-    OriginalDstOptions,
-)
+from meshproxy.model.cluster import CircuitBreakerThresholds, ClusterConfig, OriginalDstOptions
 from meshproxy.model.discovery import EndpointDiscovery
+from meshproxy.model.dns import DnsOptions
+from meshproxy.model.forwarding import ForwardOptions
 from meshproxy.plugin.view import ConfigView
 
 _TYPES = ("STATIC", "EDS", "STRICT_DNS", "LOGICAL_DNS", "ORIGINAL_DST")
 _DNS_TYPES = ("STRICT_DNS", "LOGICAL_DNS")
+_CLUSTER_PROVIDED = ("ORIGINAL_DST", "AGGREGATE", "DYNAMIC_FORWARD_PROXY")
 _MEBIBYTE = 1 << 20
 
 
@@ -44,12 +44,12 @@ def compile_clusters(views: Sequence[ConfigView], context: CompileContext) -> di
 def compile_cluster(view: ConfigView, context: CompileContext) -> ClusterConfig:
     """One cluster. Raises ConfigError."""
     extension = _compile_extension(view, context)
-    kind = extension[0] if extension is not None else _compile_type(view)
+    kind = extension.type if extension is not None else _compile_type(view)
     balancing = compile_load_balancing(view, context)
-    if (kind == "ORIGINAL_DST") != (balancing.policy == "CLUSTER_PROVIDED"):
+    if (kind in _CLUSTER_PROVIDED) != (balancing.policy == "CLUSTER_PROVIDED"):
         view.fail(f"cluster: LB policy {balancing.policy} is not valid for cluster type {kind}", "lb_policy")
     assignment = _compile_endpoints(view, kind, context)
-    http = compile_upstream_http(view)
+    http = compile_upstream_http(view, forwards=kind == "DYNAMIC_FORWARD_PROXY")
     common = view.view("common_lb_config")
     transport_socket, proxy_header = compile_upstream_socket(view.view("transport_socket"), context)
     older_limit = view.integer("max_requests_per_connection")
@@ -64,7 +64,9 @@ def compile_cluster(view: ConfigView, context: CompileContext) -> ClusterConfig:
         lb=balancing.options,
         subsets=balancing.subsets,
         eds=_compile_eds(view, kind, context),
-        dns=extension[1] if extension is not None else compile_dns(view, context.dns_resolver),
+        dns=(extension and extension.dns) or compile_dns(view, context.dns_resolver),
+        aggregate=extension.aggregate if extension is not None else (),
+        forward=extension.forward if extension is not None else None,
         original_dst=_compile_original_dst(view),
         thresholds=_compile_thresholds(view, "DEFAULT", context),
         thresholds_high=_compile_thresholds(view, "HIGH", context),
@@ -95,16 +97,42 @@ def compile_cluster(view: ConfigView, context: CompileContext) -> ClusterConfig:
     )
 
 
-def _compile_extension(view: ConfigView, context: CompileContext) -> tuple[str, DnsOptions] | None:
-    """Type and DNS options of a cluster whose type is an extension; None for one that has `type`."""
+@dataclass(frozen=True, slots=True)
+class _Extension:
+    """A cluster type that is an extension: the type it is here, and its own options."""
+
+    type: str
+    dns: DnsOptions | None = None
+    aggregate: tuple[str, ...] = ()
+    forward: ForwardOptions | None = None
+
+
+def _compile_extension(view: ConfigView, context: CompileContext) -> _Extension | None:
+    """None for a cluster that has `type`."""
     if view.which("cluster_discovery_type") != "cluster_type":
         return None
     extension = view.required("cluster_type")
     extension.text("name")  # a label; the type is found by that of its configuration, as in Envoy
     typed = extension.any("typed_config")
-    if typed is None or typed.view is None or typed.full_name != DNS_CLUSTER:
-        extension.fail(f"the only clusters of an extension type are {DNS_CLUSTER}", "typed_config")
-    return compile_dns_cluster(typed.view, context.dns_resolver)
+    if typed is None or typed.view is None or typed.full_name not in (DNS_CLUSTER, AGGREGATE, FORWARD):
+        known = ", ".join((DNS_CLUSTER, AGGREGATE, FORWARD))
+        extension.fail(f"the only clusters of an extension type are {known}", "typed_config")
+    if typed.full_name == AGGREGATE:
+        return _Extension("AGGREGATE", aggregate=compile_aggregate(typed.view))
+    if typed.full_name == FORWARD:
+        return _Extension("DYNAMIC_FORWARD_PROXY", forward=_compile_forward(view, typed.view, context))
+    kind, dns = compile_dns_cluster(typed.view, context.dns_resolver)
+    return _Extension(kind, dns)
+
+
+def _compile_forward(cluster: ConfigView, view: ConfigView, context: CompileContext) -> ForwardOptions:
+    sni, checks = names_in_tls(cluster)
+    if not (view.boolean("allow_insecure_cluster_options") or (sni and checks)):
+        cluster.fail(
+            "dynamic_forward_proxy cluster must have auto_sni and auto_san_validation true unless "
+            "allow_insecure_cluster_options is set."
+        )
+    return compile_forward(view, context)
 
 
 def _compile_type(view: ConfigView) -> str:
@@ -122,8 +150,8 @@ def _compile_endpoints(view: ConfigView, kind: str, context: CompileContext) -> 
         return Assignment()
     if kind == "EDS":
         view.fail("the endpoints of an EDS cluster come from eds_config", "load_assignment")
-    if kind == "ORIGINAL_DST":
-        view.fail("ORIGINAL_DST clusters must have no load assignment configured", "load_assignment")
+    if kind in _CLUSTER_PROVIDED:
+        view.fail(f"{kind} clusters must have no load assignment configured", "load_assignment")
     count = len(context.problems)
     assignment = compile_assignment(load_assignment, context, names=kind in _DNS_TYPES)
     single = len(assignment.endpoints) == 1 and assignment.localities == 1

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from meshproxy.cel.attributes import Surroundings
 from meshproxy.clock import Clock
 from meshproxy.errors import Problem
-from meshproxy.model.cluster import DnsResolverOptions
+from meshproxy.model.dns import DnsResolverOptions
 from meshproxy.model.listener import LineFormatter, TransportSocket
 from meshproxy.model.overload import OverloadConfig
 from meshproxy.model.route import ValueFormatter

@@ -3,9 +3,11 @@ envoy.extensions.network.dns_resolver), and the newer way to write them down (en
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from meshproxy.config.addresses import compile_socket_address
 from meshproxy.errors import ConfigError
-from meshproxy.model.cluster import DnsOptions, DnsResolverOptions
+from meshproxy.model.dns import DnsOptions, DnsResolverOptions
 from meshproxy.plugin.view import ConfigView
 
 DNS_CLUSTER = "envoy.extensions.clusters.dns.v3.DnsCluster"
@@ -15,7 +17,26 @@ _GETADDRINFO = "envoy.extensions.network.dns_resolver.getaddrinfo.v3.GetAddrInfo
 
 def compile_dns(view: ConfigView, default: DnsResolverOptions) -> DnsOptions:
     """The DNS options of a `Cluster`. default: the resolver of the bootstrap. Raises ConfigError."""
+    servers = tuple(_server(entry) for entry in view.views("dns_resolvers"))
+    use_tcp = view.boolean("use_tcp_for_dns_lookups")
+    if servers or use_tcp:  # the oldest way to say so, which the others go before
+        default = DnsResolverOptions(servers, use_tcp)
     return _compile_options(view, view.view("dns_resolution_config"), default)
+
+
+def compile_cache_dns(view: ConfigView, default: DnsResolverOptions) -> DnsOptions:
+    """The DNS options of a `DnsCacheConfig`; a TTL always counts. default: see above. Raises ConfigError."""
+    if view.boolean("use_tcp_for_dns_lookups"):
+        default = replace(default, use_tcp=True)
+    base, maximum = _compile_backoff(view)
+    return DnsOptions(
+        refresh_rate=view.seconds("dns_refresh_rate", 60.0),
+        respect_ttl=True,
+        lookup_family=_family(view),
+        failure_base=base,
+        failure_max=maximum,
+        resolver=_compile_resolver(view, view.view("dns_resolution_config"), default),
+    )
 
 
 def compile_dns_cluster(view: ConfigView, default: DnsResolverOptions) -> tuple[str, DnsOptions]:
@@ -26,26 +47,35 @@ def compile_dns_cluster(view: ConfigView, default: DnsResolverOptions) -> tuple[
 
 def _compile_options(view: ConfigView, older_resolver: ConfigView | None, default: DnsResolverOptions) -> DnsOptions:
     """The fields that `Cluster` and `DnsCluster` have in common."""
-    refresh = view.seconds("dns_refresh_rate", 5.0)
-    family = view.enum("dns_lookup_family")
-    failure = view.view("dns_failure_refresh_rate")
-    base = maximum = None
-    if failure is not None:
-        base = failure.duration("base_interval")
-        maximum = failure.duration("max_interval")
-        if base is not None and maximum is None:
-            maximum = base * 10
-        if base is not None and maximum is not None and maximum < base:
-            failure.fail("dns_failure_refresh_rate must have base_interval less than max_interval", "max_interval")
+    base, maximum = _compile_backoff(view)
     return DnsOptions(
-        refresh_rate=refresh,
+        refresh_rate=view.seconds("dns_refresh_rate", 5.0),
         respect_ttl=view.boolean("respect_dns_ttl"),
-        lookup_family="AUTO" if family == "UNSPECIFIED" else family,
+        lookup_family=_family(view),
         jitter=view.seconds("dns_jitter", 0.0),
         failure_base=base,
         failure_max=maximum,
         resolver=_compile_resolver(view, older_resolver, default),
     )
+
+
+def _family(view: ConfigView) -> str:
+    family = view.enum("dns_lookup_family")
+    return "AUTO" if family == "UNSPECIFIED" else family
+
+
+def _compile_backoff(view: ConfigView) -> tuple[float | None, float | None]:
+    """Base and maximum of `dns_failure_refresh_rate`, in seconds."""
+    failure = view.view("dns_failure_refresh_rate")
+    if failure is None:
+        return None, None
+    base = failure.duration("base_interval")
+    maximum = failure.duration("max_interval")
+    if base is not None and maximum is None:
+        maximum = base * 10
+    if base is not None and maximum is not None and maximum < base:
+        failure.fail("dns_failure_refresh_rate must have base_interval less than max_interval", "max_interval")
+    return base, maximum
 
 
 def _compile_resolver(view: ConfigView, older: ConfigView | None, default: DnsResolverOptions) -> DnsResolverOptions:
@@ -84,13 +114,15 @@ def _compile_cares(view: ConfigView) -> DnsResolverOptions:
 
 def compile_older_resolver(view: ConfigView) -> DnsResolverOptions:
     """`dns_resolution_config`, and what the newer one has in common with it. Raises ConfigError."""
-    servers = []
-    for entry in view.views("resolvers"):
-        address = compile_socket_address(entry.required("socket_address"))
-        servers.append((address.ip, address.port or 53))
+    servers = [_server(entry) for entry in view.views("resolvers")]
     options = view.view("dns_resolver_options")
     return DnsResolverOptions(
         servers=tuple(servers),
         use_tcp=options.boolean("use_tcp_for_dns_lookups") if options is not None else False,
         search=not options.boolean("no_default_search_domain") if options is not None else True,
     )
+
+
+def _server(view: ConfigView) -> tuple[str, int]:
+    address = compile_socket_address(view.required("socket_address"))
+    return address.ip, address.port or 53

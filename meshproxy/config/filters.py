@@ -16,6 +16,7 @@ from meshproxy.config.constraints import check_constraints
 from meshproxy.config.context import CompileContext
 from meshproxy.config.data_sources import read_data_source
 from meshproxy.config.expressions import compile_tree_expression
+from meshproxy.config.forwarding import compile_dns_cache
 from meshproxy.config.grpc_services import compile_grpc_service
 from meshproxy.config.header_mutations import compile_mutations, compile_values
 from meshproxy.config.matchers import (
@@ -73,6 +74,7 @@ def factory_context(name: str, stats: StatsScope, context: CompileContext) -> Fa
         compile_runtime_flag=lambda view: compile_runtime_flag(view, context),
         compile_expression=compile_tree_expression,
         compile_grpc_service=lambda view: compile_grpc_service(view, context),
+        compile_dns_cache=lambda view: compile_dns_cache(view, context),
         shared_objects=context.shared_objects,
         traffic_direction=context.traffic_direction,
     )

@@ -31,15 +31,32 @@ class UpstreamHttp:
     auto_sni: AutoSni | None = None
 
 
-def compile_upstream_http(cluster: ConfigView) -> UpstreamHttp:
-    """The HTTP options of a `Cluster`, in either form. Raises ConfigError."""
+def names_in_tls(cluster: ConfigView) -> tuple[bool, bool]:
+    """Whether a `Cluster` that forwards sends the request's host as server name, and checks certificates against it."""
+    typed = cluster.any_map("typed_extension_protocol_options").get(HTTP_PROTOCOL_OPTIONS)
+    if typed is not None and typed.view is not None:
+        options = typed.view.view("upstream_http_protocol_options")
+        if options is None:
+            return False, False
+    else:
+        options = cluster.view("upstream_http_protocol_options")
+        if options is None:
+            return True, True  # see `compile_upstream_http`
+    return options.boolean("auto_sni"), options.boolean("auto_san_validation")
+
+
+def compile_upstream_http(cluster: ConfigView, *, forwards: bool = False) -> UpstreamHttp:
+    """The HTTP options of a `Cluster`, in either form. Raises ConfigError.
+
+    forwards: it goes wherever a request says, so that the older form names the request's host in TLS by itself.
+    """
     options = cluster.any_map("typed_extension_protocol_options")
     for name, typed in options.items():
         if name != HTTP_PROTOCOL_OPTIONS or typed.full_name != name:
             typed.fail(f"'{typed.full_name}' for '{name}' isn't supported by meshproxy")
     typed_options = options.get(HTTP_PROTOCOL_OPTIONS)
     if typed_options is None or typed_options.view is None:
-        return _compile_older(cluster)
+        return _compile_older(cluster, forwards)
     view = typed_options.view
     common = compile_common_options(view.view("common_http_protocol_options"), upstream=True)
     protocol, chosen = _compile_protocol(cluster, view)
@@ -77,9 +94,11 @@ def _compile_protocol(cluster: ConfigView, view: ConfigView) -> tuple[UpstreamPr
     return "AUTO", chosen
 
 
-def _compile_older(cluster: ConfigView) -> UpstreamHttp:
+def _compile_older(cluster: ConfigView, forwards: bool) -> UpstreamHttp:
+    sni = cluster.view("upstream_http_protocol_options")
+    auto_sni = AutoSni(sni=True, san_validation=True) if forwards and sni is None else compile_auto_sni(sni)
     common = compile_common_options(cluster.view("common_http_protocol_options"), upstream=True)
     protocol: UpstreamProtocol = "HTTP2" if cluster.has("http2_protocol_options") else "HTTP1"
     if cluster.enum("protocol_selection") == "USE_DOWNSTREAM_PROTOCOL":
         protocol = "DOWNSTREAM"
-    return _compile_versions(cluster, common, protocol)
+    return _compile_versions(cluster, common, protocol, auto_sni)

@@ -8,7 +8,9 @@ from typing import Any, Literal
 
 from meshproxy.model.codec import Http1Options, Http2Options
 from meshproxy.model.discovery import EndpointDiscovery
+from meshproxy.model.dns import DnsOptions
 from meshproxy.model.endpoint import Endpoint
+from meshproxy.model.forwarding import ForwardOptions
 from meshproxy.model.health_check import HealthCheck
 from meshproxy.model.listener import TransportSocket
 from meshproxy.model.outlier import OutlierDetection
@@ -17,6 +19,7 @@ from meshproxy.model.subset import SubsetOptions
 
 _HTTP1 = Http1Options()
 _HTTP2 = Http2Options()
+_DNS = DnsOptions()
 
 UpstreamProtocol = Literal["HTTP1", "HTTP2", "DOWNSTREAM", "AUTO"]
 
@@ -33,37 +36,6 @@ class CircuitBreakerThresholds:
     track_remaining: bool = False
     retry_budget_percent: float | None = None
     retry_budget_min_concurrency: int = 3
-
-
-@dataclass(frozen=True, slots=True)
-class DnsResolverOptions:
-    """Who is asked for addresses. servers: (ip, port); none: those of the system. search: try its search domains.
-
-    timeout: seconds for each server's first answer, doubled with each further try.
-    """
-
-    servers: tuple[tuple[str, int], ...] = ()
-    use_tcp: bool = False
-    search: bool = True
-    timeout: float = 5.0
-    tries: int = 4
-    rotate: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class DnsOptions:
-    """How STRICT_DNS and LOGICAL_DNS resolve; times in seconds.
-
-    lookup_family: "AUTO" (v6, else v4), "V4_ONLY", "V6_ONLY", "V4_PREFERRED" or "ALL".
-    """
-
-    refresh_rate: float = 5.0
-    respect_ttl: bool = False
-    lookup_family: str = "AUTO"
-    jitter: float = 0.0
-    failure_base: float | None = None
-    failure_max: float | None = None
-    resolver: DnsResolverOptions = DnsResolverOptions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +125,8 @@ class AutoSni:
 class ClusterConfig:
     """One cluster. Times in seconds.
 
-    type: STATIC, EDS, STRICT_DNS, LOGICAL_DNS or ORIGINAL_DST.
+    type: STATIC, EDS, STRICT_DNS, LOGICAL_DNS, ORIGINAL_DST, AGGREGATE or DYNAMIC_FORWARD_PROXY.
+    aggregate: for AGGREGATE, the clusters that it stands for. forward: for DYNAMIC_FORWARD_PROXY.
     eds: for EDS, where its endpoints come from; `endpoints` are those that it begins with.
     endpoints: for the DNS types their addresses are names still to be resolved.
     idle_timeout: of a pooled upstream connection, 0 for none.
@@ -177,7 +150,7 @@ class ClusterConfig:
     overprovisioning_factor: int = 140
     lb: LbOptions = LbOptions()
     subsets: SubsetOptions | None = None
-    dns: DnsOptions = DnsOptions()
+    dns: DnsOptions = _DNS
     original_dst: OriginalDstOptions = OriginalDstOptions()
     thresholds: CircuitBreakerThresholds = CircuitBreakerThresholds()
     thresholds_high: CircuitBreakerThresholds = CircuitBreakerThresholds()
@@ -203,4 +176,6 @@ class ClusterConfig:
     proxy_header: ProxyHeaderOptions | None = None
     transport_socket_matches: tuple[TransportSocketMatch, ...] = ()
     auto_sni: AutoSni | None = None
+    aggregate: tuple[str, ...] = ()
+    forward: ForwardOptions | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)

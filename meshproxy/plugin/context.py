@@ -26,6 +26,7 @@ from meshproxy.plugin.stats import StatsScope
 from meshproxy.plugin.stream_info import NO_CONNECTION, ConnectionInfo, StreamInfo
 
 if TYPE_CHECKING:
+    from meshproxy.model.forwarding import DnsCacheOptions
     from meshproxy.plugin.upstream import Cluster, ClusterManager
     from meshproxy.plugin.view import ConfigView
 
@@ -97,6 +98,7 @@ class FactoryContext:
     compile_runtime_flag: Callable[[ConfigView], bool]
     compile_expression: Callable[[ConfigView, ConfigView | None], Callable[[StreamInfo], bool]]
     compile_grpc_service: Callable[[ConfigView], GrpcService]
+    compile_dns_cache: Callable[[ConfigView], DnsCacheOptions]
     shared_objects: dict[Hashable, Any]
     traffic_direction: str
 

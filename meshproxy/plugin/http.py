@@ -165,7 +165,8 @@ class HttpFilter(Generic[C]):
 
 
 class TerminalHttpFilter(HttpFilter[C]):
-    """A filter that answers: the router, or a service of one's own. Its request hooks are plain functions."""
+    """A filter that answers: the router, or a service of one's own. Its `on_request_headers` may wait and gives no
+    reply but by `stream.reply`; its other request hooks are plain functions."""
 
     terminal: ClassVar[bool] = True
 

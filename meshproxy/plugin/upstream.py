@@ -8,15 +8,16 @@ it hears nothing more, so a sink needs no generation counter.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
 from meshproxy.model.cluster import ClusterConfig
+from meshproxy.model.forwarding import DnsCacheOptions
 from meshproxy.model.proxy_header import ProxyHeaderOptions
 from meshproxy.model.retry import HostRefusal
-from meshproxy.plugin.replies import ResetReason
+from meshproxy.plugin.replies import LocalReply, ResetReason
 from meshproxy.plugin.stats import Counter, Gauge, StatsScope
 from meshproxy.plugin.stream_info import StreamInfo, TlsInfo
 
@@ -197,9 +198,43 @@ class ClusterStats(Protocol):
         """The same under `retry.`, for an attempt whose response was thrown away."""
 
 
-class Cluster(ABC):
-    """A cluster with its hosts and connection pools."""
+DYNAMIC_HOST = "envoy.upstream.dynamic_host"
+"""In the filter state: the host that a cluster that forwards takes instead of the request's."""
+DYNAMIC_PORT = "envoy.upstream.dynamic_port"
+"""The same for the port of a host without one."""
 
+Prepared = LocalReply | None | Awaitable[LocalReply | None]
+"""None: the host is known. Otherwise what to answer instead, maybe after some time."""
+
+
+class NameCache(Protocol):
+    """Names that requests bring, and their addresses."""
+
+    def prepare(self, authority: str, default_port: int) -> Prepared:
+        """See to it that the host's address is known, so that a cluster over this cache can pick it."""
+
+
+class Forwarding(Protocol):
+    """A cluster that sends a request to whatever host it names.
+
+    default_port: of a host without one. own_clusters: each host has a cluster of its own instead of a place in a cache.
+    """
+
+    @property
+    def default_port(self) -> int: ...
+    @property
+    def own_clusters(self) -> bool: ...
+    def look_up(self, stream: StreamInfo) -> Prepared:
+        """For a host that nobody has prepared: see to it that `pick` finds it."""
+
+    def prepare_cluster(self, authority: str, timeout: float) -> Prepared:
+        """With `own_clusters`: see to it that there is one for this host. timeout: seconds to wait for it."""
+
+
+class Cluster(ABC):
+    """A cluster with its hosts and connection pools. forwarding: None unless it forwards to what requests name."""
+
+    forwarding: Forwarding | None = None
     name: str
     config: ClusterConfig
     stats: ClusterStats
@@ -264,3 +299,6 @@ class ClusterManager(Protocol):
     """All clusters in force."""
 
     def get(self, name: str) -> Cluster | None: ...
+
+    def name_cache(self, options: DnsCacheOptions) -> NameCache:
+        """The cache of this name, made when it is first asked for."""

@@ -147,6 +147,8 @@ class ActiveCluster(Cluster):
         if self.unique_hosts and self.health is not None and not self.config.ignore_health_on_host_removal:
             keeps = _stays_for_now
         added, removed = self.priorities.update(endpoints, keeps)
+        for host in added:
+            host.cluster = self
         if self.outlier is not None:
             self.outlier.update(added, removed)
         if self.health is not None:
@@ -444,6 +446,7 @@ class OriginalDstCluster(ActiveCluster):
         host = self._by_address.get(address)
         if host is None:
             host = self._by_address[address] = Host(Endpoint(address))
+            host.cluster = self
             self.stats.membership_total.set(len(self._by_address))
             self.stats.membership_healthy.set(len(self._by_address))
             self.stats.membership_change.inc()

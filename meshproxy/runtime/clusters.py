@@ -17,8 +17,12 @@ from typing import Any
 
 from meshproxy.model.cluster import ClusterConfig
 from meshproxy.model.endpoint import Endpoint
+from meshproxy.model.forwarding import DnsCacheOptions
+from meshproxy.runtime.aggregate_cluster import AggregateCluster
 from meshproxy.runtime.cluster import ActiveCluster, EdsCluster, OriginalDstCluster
+from meshproxy.runtime.dns_cache import DnsCache
 from meshproxy.runtime.dns_cluster import LogicalDnsCluster, StrictDnsCluster
+from meshproxy.runtime.forward_cluster import ForwardCluster
 from meshproxy.runtime.worker import Worker
 
 WARM_WITHIN = 5.0
@@ -29,6 +33,8 @@ _KINDS: dict[str, type[ActiveCluster]] = {
     "STRICT_DNS": StrictDnsCluster,
     "LOGICAL_DNS": LogicalDnsCluster,
     "ORIGINAL_DST": OriginalDstCluster,
+    "AGGREGATE": AggregateCluster,
+    "DYNAMIC_FORWARD_PROXY": ForwardCluster,
 }
 
 
@@ -45,8 +51,16 @@ class Clusters:
         self._make_tls = make_tls
         self._active: dict[str, ActiveCluster] = {name: self._make(config) for name, config in configs.items()}
         self._warming: dict[str, ActiveCluster] = {}
+        self._name_caches: dict[DnsCacheOptions, DnsCache] = {}
         self.get = self._active.get
         self._loop = worker.loop
+
+    def name_cache(self, options: DnsCacheOptions) -> DnsCache:
+        """The cache with these options, made when it is first asked for."""
+        cache = self._name_caches.get(options)
+        if cache is None:
+            cache = self._name_caches[options] = DnsCache(self._worker, options)
+        return cache
 
     def _make(self, config: ClusterConfig) -> ActiveCluster:
         return _KINDS[config.type](self._worker, config, self._make_tls(config))
@@ -116,3 +130,5 @@ class Clusters:
     def close(self) -> None:
         for cluster in (*self._active.values(), *self._warming.values()):
             cluster.close()
+        for cache in self._name_caches.values():
+            cache.close()

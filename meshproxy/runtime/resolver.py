@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from random import SystemRandom
 
 from meshproxy.address import canonical_ip, is_ip
-from meshproxy.model.cluster import DnsResolverOptions
+from meshproxy.model.dns import DnsResolverOptions
 from meshproxy.runtime.dns_message import (
     AAAA,
     NOERROR,
@@ -38,19 +38,33 @@ _MAX_DATAGRAM = 4096
 _MAX_AT_ONCE = 64
 _CODES = {1: "FORMERR", 2: "SERVFAIL", 4: "NOTIMP", 5: "REFUSED"}
 
+_WORDINGS = {
+    1: "DNS server claims query was misformatted",
+    4: "DNS server does not implement requested operation",
+    5: "DNS server refused query",
+}
+
 _random = SystemRandom()
 
 
 class ResolveError(Exception):
-    """Nobody could say what addresses the name has."""
+    """Nobody could say what addresses the name has. wording: how c-ares would put it, for logs that compare with it."""
+
+    def __init__(self, text: str, wording: str = "Could not contact DNS servers") -> None:
+        super().__init__(text)
+        self.wording = wording
 
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """The addresses of a name, maybe none, and for how many seconds they may be kept (0: not said)."""
+    """The addresses of a name, maybe none, and for how many seconds they may be kept (0: not said).
+
+    exists: there is such a name, be it without addresses.
+    """
 
     addresses: tuple[str, ...]
     ttl: float = 0.0
+    exists: bool = False
 
 
 _NOTHING = Resolution(())
@@ -102,15 +116,17 @@ class Resolver:
         if local is not None:
             return local
         system = self._resolv_conf.read()
+        exists = False
         async with self._places:
             for candidate in self._candidates(name, system):
                 try:
                     answer = await self._ask(candidate, kind, system)
                 except ValueError as error:
-                    raise ResolveError(str(error)) from error
+                    raise ResolveError(str(error), "Misformatted domain name") from error
                 if answer.addresses:
-                    return Resolution(answer.addresses, float(answer.ttl))
-        return _NOTHING
+                    return Resolution(answer.addresses, float(answer.ttl), True)
+                exists = exists or answer.code == NOERROR
+        return Resolution((), 0.0, exists)
 
     def _from_hosts(self, name: str, kind: int) -> Resolution | None:
         known = self._hosts.read().get(name)
@@ -132,7 +148,7 @@ class Resolver:
         """What the first server that answers says. Raises ResolveError, and ValueError for what isn't a name."""
         options = self._options
         servers = self._servers(system)
-        reason = "no answer"
+        reason, wording = "no answer", "Could not contact DNS servers"
         timeout = options.timeout
         for _ in range(options.tries):
             for server in servers:
@@ -140,15 +156,16 @@ class Resolver:
                     async with asyncio.timeout(timeout):
                         answer = await self._exchange(server, encode_query(_random.getrandbits(16), name, kind))
                 except TimeoutError:
-                    reason = "no answer in time"
+                    reason, wording = "no answer in time", "Timeout while contacting DNS servers"
                 except (OSError, MalformedAnswer) as error:
                     reason = str(error)
                 else:
                     if answer.code in (NOERROR, NXDOMAIN):
                         return answer
                     reason = _CODES.get(answer.code, f"code {answer.code}")
+                    wording = _WORDINGS.get(answer.code, "DNS server returned general failure")
             timeout *= 2
-        raise ResolveError(reason)
+        raise ResolveError(reason, wording)
 
     def _servers(self, system: ResolvConf) -> Sequence[tuple[str, int]]:
         servers = self._options.servers or system.servers

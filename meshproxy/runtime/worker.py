@@ -16,7 +16,7 @@ from meshproxy.runtime.drain import Drain
 from meshproxy.runtime.timers import TimerWheel
 
 if TYPE_CHECKING:
-    from meshproxy.model.cluster import DnsResolverOptions
+    from meshproxy.model.dns import DnsResolverOptions
     from meshproxy.runtime.access_log_files import AccessLogFiles
     from meshproxy.runtime.clusters import Clusters
     from meshproxy.runtime.connection import ServerConnection

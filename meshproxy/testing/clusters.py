@@ -8,8 +8,9 @@ from typing import Any
 
 from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
 from meshproxy.model.cluster import ClusterConfig
+from meshproxy.model.forwarding import DnsCacheOptions
 from meshproxy.model.proxy_header import ProxyHeaderOptions
-from meshproxy.plugin.replies import ResetReason
+from meshproxy.plugin.replies import LocalReply, ResetReason
 from meshproxy.plugin.stats import StatsScope
 from meshproxy.plugin.stream_info import StreamInfo
 from meshproxy.plugin.upstream import (
@@ -325,13 +326,32 @@ class ScriptedTcpUpstream(TcpUpstream):
             sink.on_upstream_closed(reason, detail)
 
 
+class ScriptedNames:
+    """A DNS cache (the plugin API's `NameCache`) in which every name has an address, except those of `failures`."""
+
+    def __init__(self) -> None:
+        self.failures: dict[str, LocalReply] = {}
+        self.asked: list[tuple[str, int]] = []
+
+    def prepare(self, authority: str, default_port: int) -> LocalReply | None:
+        self.asked.append((authority, default_port))
+        return self.failures.get(authority)
+
+
 class ScriptedClusters:
-    """Clusters by name (the plugin API's `ClusterManager`); one that no test asked for isn't there."""
+    """Clusters by name (the plugin API's `ClusterManager`); one that no test asked for isn't there.
+
+    names: every DNS cache.
+    """
 
     def __init__(self, loop: SteppedLoop, stats: StatsScope) -> None:
         self._loop = loop
         self._stats = stats
         self._clusters: dict[str, ScriptedCluster] = {}
+        self.names = ScriptedNames()
+
+    def name_cache(self, options: DnsCacheOptions) -> ScriptedNames:
+        return self.names
 
     def get(self, name: str) -> ScriptedCluster | None:
         return self._clusters.get(name)

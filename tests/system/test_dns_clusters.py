@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from meshproxy.model.cluster import DnsResolverOptions
+from meshproxy.model.dns import DnsResolverOptions
 from meshproxy.runtime.resolver import ResolveError, Resolver
 from tests.system.dns_server import DnsServer, Zone
 from tests.system.upstream_rig import Peer, Upstream, bootstrap, endpoints, running, until

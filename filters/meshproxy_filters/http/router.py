@@ -9,11 +9,13 @@ Invariant: the request's body is kept only while a retry could need it, and at m
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
 from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
 from meshproxy.model.route import DirectResponseAction, ForwardAction, RedirectAction
 from meshproxy.plugin.context import FactoryContext, Stream
+from meshproxy.plugin.http import HeadersResult
 from meshproxy.plugin.replies import NOT_FOUND, RETRY_BUFFER_EXCEEDED, LocalReply, cluster_not_found
 from meshproxy.plugin.stats import StatNames
 from meshproxy_filters.http.router_attempts import Attempts
@@ -69,7 +71,7 @@ class Router(Attempts):
             RedirectStats(context.stats),
         )
 
-    def on_request_headers(self, request: RequestHeaders, stream: Stream) -> None:
+    def on_request_headers(self, request: RequestHeaders, stream: Stream) -> HeadersResult:
         self._stream = stream
         config = self.config
         config.rq_total.value += 1
@@ -77,17 +79,17 @@ class Router(Attempts):
         if route is None:
             config.no_route.value += 1
             stream.reply(NOT_FOUND)
-            return
+            return None
         action = route.action
         if type(action) is not ForwardAction:
             self._answer(action, request, stream)
-            return
+            return None
         cluster = stream.clusters.get(stream.cluster_name) if stream.cluster_name else None
         if cluster is None:
             config.no_cluster.value += 1
             stream.upstream_cluster = ""
             stream.reply(cluster_not_found(action.cluster_not_found_status))
-            return
+            return None
         self._action = action
         self._cluster = cluster
         if cluster.config.alt_stat_name:
@@ -122,6 +124,24 @@ class Router(Attempts):
         if action.mirrors:
             self._extras = True
             self._mirrors = start_mirrors(action.mirrors, stream, self._timeouts.whole, self.context.rng)
+        if cluster.forwarding is not None:
+            found = cluster.forwarding.look_up(stream)
+            if found is not None:
+                return self._attempt_later(found)
+        self._attempt()
+        if stream.request_end and not stream.done:
+            self._request_ended()
+        return None
+
+    async def _attempt_later(self, found: LocalReply | Awaitable[LocalReply | None]) -> None:
+        """The cluster has to find out about the host first."""
+        reply = found if isinstance(found, LocalReply) else await found
+        stream = self._stream
+        if stream.done:
+            return
+        if reply is not None:
+            self._fail(reply)
+            return
         self._attempt()
         if stream.request_end and not stream.done:
             self._request_ended()

@@ -16,11 +16,12 @@ Invariants:
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING, ClassVar
 
 from meshproxy.plugin.context import Connection, FactoryContext, Timer
 from meshproxy.plugin.network import NetworkFilter
-from meshproxy.plugin.replies import ResetReason
+from meshproxy.plugin.replies import LocalReply, ResetReason
 from meshproxy.plugin.stream_info import StreamInfo
 from meshproxy.plugin.upstream import Cluster, TcpUpstream
 from meshproxy_filters.filter_state_values import TCP_CLUSTER
@@ -61,7 +62,7 @@ class TcpProxy(NetworkFilter[TcpProxyConfig]):
 
     # What the client's connection calls.
 
-    def on_new_connection(self, connection: Connection) -> None:
+    def on_new_connection(self, connection: Connection) -> Awaitable[None] | None:
         self.connection = connection
         self.info = connection.stream
         self._now = connection.clock.now
@@ -74,7 +75,7 @@ class TcpProxy(NetworkFilter[TcpProxyConfig]):
         connection.read_disable(True)
         if config.max_duration:
             self._duration_timer = connection.schedule(config.max_duration, self._duration_reached)
-        self._connect()
+        return self._connect()
 
     def on_data(self, data: bytes, end: bool, connection: Connection) -> None:
         size = len(data)
@@ -108,8 +109,11 @@ class TcpProxy(NetworkFilter[TcpProxyConfig]):
 
     # The upstream connection.
 
-    def _connect(self) -> None:
-        """Pick a cluster and a host and open a connection; close the client where that can't be."""
+    def _connect(self) -> Awaitable[None] | None:
+        """Pick a cluster and a host and open a connection; close the client where that can't be.
+
+        Returns what has to be waited for where the cluster must find out about the host first.
+        """
         info = self.info
         state = info.filter_state
         chosen = state.get(TCP_CLUSTER) if state else None
@@ -120,13 +124,29 @@ class TcpProxy(NetworkFilter[TcpProxyConfig]):
         if cluster is None:
             self.config.stats.no_route.value += 1
             self._give_up("NC")
-            return
+            return None
         self._cluster = cluster
         info.upstream_cluster = name
         info.upstream_cluster_alt = cluster.config.alt_stat_name
         info.upstream_cluster_metadata = cluster.config.metadata
         if self.config.hash_of is not None:
             info.lb_hash = self.config.hash_of(info)
+        if cluster.forwarding is not None:
+            found = cluster.forwarding.look_up(info)
+            if found is not None:
+                return self._open_later(found)
+        self._open(cluster)
+        return None
+
+    async def _open_later(self, found: LocalReply | Awaitable[LocalReply | None]) -> None:
+        reply = found if isinstance(found, LocalReply) else await found
+        if reply is not None:
+            self._give_up("UH")
+        elif not self._finished and not self.connection.closed:
+            self._open(self._cluster)
+
+    def _open(self, cluster: Cluster) -> None:
+        info = self.info
         host = cluster.pick(info)
         if host is None:
             self._give_up("UH")
