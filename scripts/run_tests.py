@@ -2,6 +2,9 @@
 
 A part is a list of commands, or folders of tests for pytest; the quick ones come first. A folder below tests/ that no
 part names belongs to `system`, so that no test is forgotten. Every part runs even if one before it failed.
+
+Parts that mostly wait run side by side, and what each printed is shown whole when it ends. A part of tests that need
+nothing of one another is also shared out among processes.
 """
 
 from __future__ import annotations
@@ -12,11 +15,15 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 from environment import ROOT, TEST_LOCK, SetupError, install_tools, prepare, say
 
@@ -27,10 +34,16 @@ CHECKS = {
 }
 TESTS = {
     "unit": ["tests/unit", "tests/fuzz", "tests/docs", "tests/contract"],
-    "parity": ["tests/conformance", "tests/parity"],
-    "system": ["tests/system"],
+    "parity": ["tests/parity"],
+    "system": ["tests/system", "tests/conformance"],
     "mesh": ["tests/mesh"],
 }
+PROCESSES = {"unit": 2, "system": 2}
+"""How many processes share the tests of a part, if it isn't one alone."""
+
+ROUNDS = (("lint", "types", "imports"), ("unit",), ("parity", "system", "mesh"))
+"""The parts of one round run side by side."""
+
 FAILED_TESTS = 1
 """pytest's exit code when tests ran and some failed."""
 
@@ -42,13 +55,18 @@ LIMIT = 900
 
 
 @dataclass
-class Outcome:
-    """What the parts came to."""
+class Ended:
+    """What one part came to. unstable: tests that passed only when they were run again."""
 
-    lines: list[str] = field(default_factory=list)
-    failed: list[str] = field(default_factory=list)
+    part: str
+    failed: bool
+    seconds: float
     tests: Counter[str] = field(default_factory=Counter)
     unstable: int = 0
+
+    def __str__(self) -> str:
+        told = ", ".join(f"{number} {what}" for what, number in self.tests.items() if number)
+        return f"{self.part:8} {'FAILED' if self.failed else 'ok':6} {self.seconds:6.1f} s  {told}".rstrip()
 
 
 def main() -> int:
@@ -59,7 +77,7 @@ def main() -> int:
     if unknown := set(options.parts) - {*CHECKS, *TESTS}:
         parser.error(f"no part called {', '.join(sorted(unknown))}")
     parts = options.parts or [*CHECKS, *TESTS]
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that `run` ends what it started
+    signal.signal(signal.SIGTERM, lambda *_: give_up())
     started = time.monotonic()
     try:
         if os.geteuid() == 0 and not {"mesh", "system"}.isdisjoint(parts):
@@ -68,51 +86,76 @@ def main() -> int:
     except SetupError as error:
         say(f"scripts/test: {error}")
         return 2
-    outcome = Outcome()
-    for part in parts:
-        if part in CHECKS:
-            check(part, python.parent, outcome)
-        else:
-            test(part, python, outcome)
-    return summary(outcome, time.monotonic() - started)
+    ended: list[Ended] = []
+    for each in ROUNDS:
+        ended += side_by_side([part for part in each if part in parts], python)
+    return summary(ended, time.monotonic() - started)
 
 
-def check(part: str, programs: Path, outcome: Outcome) -> None:
+def side_by_side(parts: Sequence[str], python: Path) -> list[Ended]:
+    """Runs parts at once. One alone shows what it does; of several each is shown when it has ended."""
+    if len(parts) == 1:
+        ended = [run_part(parts[0], python, None)]
+        say(str(ended[0]))
+        return ended
+    if parts:
+        say(f"--- side by side: {', '.join(parts)}")
+    talk = threading.Lock()
+
+    def one(part: str) -> Ended:
+        with tempfile.TemporaryFile("w+") as output:
+            done = run_part(part, python, output)
+            output.seek(0)
+            with talk:
+                say(f"{output.read()}{done}")
+        return done
+
+    with ThreadPoolExecutor(len(parts) or 1) as threads:
+        return list(threads.map(one, parts))
+
+
+def run_part(part: str, python: Path, output: IO[str] | None) -> Ended:
+    return check(part, python.parent, output) if part in CHECKS else test(part, python, output)
+
+
+def tell(text: str, output: IO[str] | None) -> None:
+    print(text, file=output or sys.stdout, flush=True)
+
+
+def check(part: str, programs: Path, output: IO[str] | None) -> Ended:
     """Runs a part that is silent when all is well."""
     started = time.monotonic()
     failed = False
     for command in CHECKS[part]:
-        with tempfile.TemporaryFile("w+") as output:
-            if run([str(programs / command[0]), *command[1:]], output.fileno()):
+        with tempfile.TemporaryFile("w+") as said:
+            if run([str(programs / command[0]), *command[1:]], said):
                 failed = True
-                output.seek(0)
-                say(f"--- {' '.join(command)}\n{output.read().rstrip()}")
-    note(part, failed, time.monotonic() - started, "", outcome)
+                said.seek(0)
+                tell(f"--- {' '.join(command)}\n{said.read().rstrip()}", output)
+    return Ended(part, failed, time.monotonic() - started)
 
 
-def test(part: str, python: Path, outcome: Outcome) -> None:
+def test(part: str, python: Path, output: IO[str] | None) -> Ended:
     """Runs the tests of a part, with pytest's own progress."""
     folders = [folder for folder in folders_of(part) if (ROOT / folder).is_dir()]
-    if not folders:
-        note(part, False, 0.0, "no tests", outcome)
-        return
     started = time.monotonic()
-    say(f"--- pytest {' '.join(folders)}")
+    tell(f"--- pytest {' '.join(folders)}", output)
+    unstable = 0
     with tempfile.TemporaryDirectory() as kept:
         report = f"{kept}/report.xml"
         options = ["-q", "--no-header", "-o", f"cache_dir={kept}/cache", f"--junitxml={report}"]
-        code = run([str(python), "-m", "pytest", *options, *folders])
+        processes = PROCESSES.get(part, 1)
+        shared = ["-n", str(processes), "--dist", "worksteal"] if processes > 1 else []
+        code = run([str(python), "-m", "pytest", *options, *shared, *folders], output)
         counted = count(report)
         if code == FAILED_TESTS and counted["failed"] <= FEW:
             # Tests with real programs and real time can lose against a busy machine; one that fails twice is broken.
-            say(f"--- {counted['failed']} failed: once more, those alone")
-            code = run([str(python), "-m", "pytest", *options, "--last-failed", *folders])
+            tell(f"--- {counted['failed']} failed: once more, those alone", output)
+            code = run([str(python), "-m", "pytest", *options, "--last-failed", *folders], output)
             again = count(report)
-            outcome.unstable += counted["failed"] - again["failed"]
+            unstable = counted["failed"] - again["failed"]
             counted.update(passed=again["passed"], failed=again["failed"] - counted["failed"])
-    outcome.tests += counted
-    told = ", ".join(f"{number} {what}" for what, number in counted.items() if number)
-    note(part, code != 0, time.monotonic() - started, told, outcome)
+    return Ended(part, code != 0, time.monotonic() - started, counted, unstable)
 
 
 def folders_of(part: str) -> list[str]:
@@ -121,8 +164,10 @@ def folders_of(part: str) -> list[str]:
     return [*TESTS[part], *(folder for folder in others if part == "system" and folder not in named)]
 
 
-def run(command: list[str], output: int | None = None) -> int:
+def run(command: list[str], output: IO[str] | None = None) -> int:
     """Runs a command in the root of the repository; its exit code. It and its children get LIMIT seconds."""
+    if given_up.is_set():
+        return 1
     # Group of its own, so that the servers and namespaces' programs that a hanging test started end with it.
     # Bytecode is kept, whatever the caller's environment says: the tests start the program several hundred times.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
@@ -130,15 +175,29 @@ def run(command: list[str], output: int | None = None) -> int:
         command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=output and subprocess.STDOUT,
         env=environment, start_new_session=True,
     )  # fmt: skip
+    running.add(process)
     try:
         return process.wait(LIMIT)
     except subprocess.TimeoutExpired:
-        say(f"ended after {LIMIT} s: {' '.join(command)}")
+        tell(f"ended after {LIMIT} s: {' '.join(command)}", output)
         return 1
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+        running.discard(process)
+
+
+running: set[subprocess.Popen[bytes]] = set()
+given_up = threading.Event()
+
+
+def give_up() -> None:
+    """Ends what was started, and so its waiting threads, and then this program."""
+    given_up.set()
+    for process in list(running):
+        os.killpg(process.pid, signal.SIGKILL)
+    sys.exit(143)
 
 
 def count(report: str) -> Counter[str]:
@@ -155,26 +214,18 @@ def count(report: str) -> Counter[str]:
     return counted
 
 
-def note(part: str, failed: bool, seconds: float, told: str, outcome: Outcome) -> None:
-    line = f"{part:8} {'FAILED' if failed else 'ok':6} {seconds:6.1f} s  {told}".rstrip()
-    outcome.lines.append(line)
-    if failed:
-        outcome.failed.append(part)
-    say(line)
-
-
-def summary(outcome: Outcome, seconds: float) -> int:
+def summary(ended: Sequence[Ended], seconds: float) -> int:
     """Prints how all parts ended; the exit code. The last line is the one that machines read."""
     say(f"\n=== summary ({seconds:.0f} s)")
-    for line in outcome.lines:
-        say(line)
-    say(f"failed: {', '.join(outcome.failed)}" if outcome.failed else "all is well")
-    if outcome.unstable:
-        say(f"unstable: {outcome.unstable} passed only when they were run again")
-    if outcome.tests:
-        tests = outcome.tests
+    for part in ended:
+        say(str(part))
+    failed = [part.part for part in ended if part.failed]
+    say(f"failed: {', '.join(failed)}" if failed else "all is well")
+    if unstable := sum(part.unstable for part in ended):
+        say(f"unstable: {unstable} passed only when they were run again")
+    if tests := sum((part.tests for part in ended), Counter[str]()):
         say(f"{tests['passed']} passed, {tests['failed']} failed, {tests['skipped']} skipped")
-    return 1 if outcome.failed else 0
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

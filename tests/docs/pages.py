@@ -56,10 +56,9 @@ def mentions(page: Path) -> list[str]:
 def defined() -> frozenset[str]:
     """Every name that the code defines: modules, classes, functions, methods, and the attributes and fields it sets."""
     found: set[str] = set()
-    for folder in CODE:
-        for source in (ROOT / folder).rglob("*.py"):
-            found.add(source.stem)
-            found.update(_names(ast.parse(source.read_text())))
+    for name, tree in _trees():
+        found.add(name)
+        found.update(_names(tree))
     return frozenset(found)
 
 
@@ -67,12 +66,16 @@ def defined() -> frozenset[str]:
 def members() -> dict[str, frozenset[str]]:
     """Per class, what its body and its methods define, without what it inherits; and its bases' names."""
     found: dict[str, frozenset[str]] = {}
-    for folder in CODE:
-        for source in (ROOT / folder).rglob("*.py"):
-            for node in ast.walk(ast.parse(source.read_text())):
-                if isinstance(node, ast.ClassDef):
-                    found[node.name] = found.get(node.name, frozenset()) | frozenset(_names(node))
+    for _, tree in _trees():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef):
+                found[node.name] = found.get(node.name, frozenset()) | frozenset(_names(node))
     return found
+
+
+@functools.cache
+def _trees() -> list[tuple[str, ast.Module]]:
+    return [(source.stem, ast.parse(source.read_text())) for folder in CODE for source in (ROOT / folder).rglob("*.py")]
 
 
 def _names(tree: ast.AST) -> Iterator[str]:

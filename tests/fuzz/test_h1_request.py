@@ -28,7 +28,7 @@ OPTIONS = [
     Http1Options(allow_chunked_length=True, underscores="DROP_HEADER", header_key_format="preserve_case"),
     Http1Options(max_headers_kb=1, max_headers_count=4, allow_absolute_url=False),
 ]
-FEW = settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+FEW = settings(max_examples=400, suppress_health_check=[HealthCheck.too_slow])
 
 
 @FEW

@@ -16,7 +16,7 @@ from tests.unit.codec.corpus import cases
 from tests.unit.codec.recording import ResponseRecorder, byte_by_byte, cut_at
 
 CORPUS = [case.raw for case in cases("responses.jsonl") if len(case.raw) < 2000]
-FEW = settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+FEW = settings(max_examples=400, suppress_health_check=[HealthCheck.too_slow])
 CLOSED = "upstream_reset_before_response_started{connection_termination}"
 
 

@@ -26,7 +26,7 @@ from meshproxy.model.codec import Http2Options
 
 from ..conformance import h2_wire as wire
 
-EXAMPLES = settings(max_examples=150, deadline=None)
+EXAMPLES = settings(max_examples=150)
 Event = tuple[object, ...]
 
 
@@ -336,7 +336,7 @@ class Oracle:
         return found
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(ACTIONS)
 def test_h2_reads_the_same_messages(actions: list[Action]) -> None:
     codec, log = server()

@@ -263,7 +263,7 @@ _PIECES = st.sampled_from(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(_PIECES, max_size=12).map(" ".join))
 def test_nothing_but_a_refusal_comes_of_any_text(text: str) -> None:
     try:

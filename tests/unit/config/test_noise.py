@@ -64,7 +64,7 @@ def verdict(text: str, json: bool) -> ConfigView | ConfigError:
         return error
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(damaged(), st.booleans())
 def test_a_damaged_bootstrap_loads_or_is_refused_with_its_places(text: str, json: bool) -> None:
     found = verdict(text, json)

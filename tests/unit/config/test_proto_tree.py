@@ -109,7 +109,7 @@ def read(text: str, like: Message, *, as_json: bool) -> Message:
     return message
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(messages(), st.booleans())
 def test_a_message_survives_its_text(message: Message, proto_names: bool) -> None:
     text = json_format.MessageToJson(message, preserving_proto_field_name=proto_names)

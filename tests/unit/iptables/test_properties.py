@@ -84,7 +84,7 @@ class Rules:
         return verdict
 
 
-everything = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+everything = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 
 
 def rules_of(options: Options) -> Rules:

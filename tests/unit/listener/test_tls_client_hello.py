@@ -115,7 +115,7 @@ def test_too_large_is_known_early() -> None:
     assert verdicts.index(TlsVerdict.TOO_LARGE) * 997 <= MAX_CLIENT_HELLO + 997
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.data())
 def test_damage_gives_one_verdict_however_it_is_cut(data: st.DataObject) -> None:
     size = data.draw(st.sampled_from([1, 9, 300, 10_000]))

@@ -12,7 +12,7 @@ from tests.certificates import Authority, dns, uri
 GOOD = Authority("root").issue("c", uri("spiffe://a/b"), dns("a.test")).der
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(st.tuples(st.integers(0, len(GOOD) - 1), st.integers(0, 255)), min_size=1, max_size=6))
 def test_flipped_bytes(changes: list[tuple[int, int]]) -> None:
     der = bytearray(GOOD)

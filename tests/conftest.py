@@ -1,0 +1,11 @@
+"""Whatever runs the tests: property tests try the same examples each time, and none fails for being slow.
+
+A run must say something of the change that it tests. `--hypothesis-profile=default` looks for new examples instead.
+"""
+
+from __future__ import annotations
+
+from hypothesis import settings
+
+settings.register_profile("steady", deadline=None, derandomize=True, database=None)
+settings.load_profile("steady")
