@@ -27,7 +27,11 @@ def test_flipped_bytes(changes: list[tuple[int, int]]) -> None:
         assert name.isascii()
 
 
-@pytest.mark.parametrize("length", [0, 1, 10, len(GOOD) // 2, len(GOOD) - 1])
+@pytest.mark.parametrize(
+    "length",
+    [0, 1, 10, len(GOOD) // 2, len(GOOD) - 1],
+    ids=["nothing", "one-byte", "ten-bytes", "half", "all-but-one-byte"],
+)
 def test_cut_short(length: int) -> None:
     with pytest.raises(ValueError):
         facts_of(GOOD[:length])
