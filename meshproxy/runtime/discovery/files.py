@@ -19,6 +19,7 @@ from meshproxy.model.discovery import Resource
 from meshproxy.plugin.view import TypedView
 from meshproxy.runtime.discovery.moves import FileWatch, Moves
 from meshproxy.runtime.discovery.names import resource_name
+from meshproxy.runtime.discovery.pace import AFTER_FILE
 from meshproxy.runtime.discovery.sources import Host, Sink
 from meshproxy.xds.mux import Pause
 
@@ -137,7 +138,7 @@ class FileSource:
                 outcome = error
             for subscription in waiting:
                 subscription.deliver(outcome)
-            pace.spent(loop.time() - began)
+            pace.spent(loop.time() - began, AFTER_FILE)
         self._reading = None
 
     def pause(self, *_: str) -> Pause:

@@ -1,8 +1,8 @@
 """How much of the loop's time discovery may have while there is traffic.
 
 Files and servers may change faster than changes can be carried out, and one loop serves both. So changes are carried
-out in slices of some milliseconds, and after each slice the traffic has the loop for three times as long. What waits
-meanwhile is no loss: a file is read as it is then, and of the updates of endpoints the newest counts.
+out in slices of some milliseconds, and after each slice the traffic has the loop for some time: after what a server
+sends, which may be thousands of messages a second, three times as long, and after a file as long as it took.
 
 Without traffic there is nothing to spare, and nothing waits.
 """
@@ -13,8 +13,9 @@ from collections.abc import Callable
 
 SLICE = 0.004
 """Seconds; whoever has more to do stops after so long and asks again."""
-_REST = 3.0
-_LONGEST_REST = 1.0
+AFTER_STREAM = 3.0
+AFTER_FILE = 1.0
+_LONGEST_REST = 0.5
 
 
 class Pace:
@@ -35,7 +36,7 @@ class Pace:
         self._free_at = 0.0
         return 0.0
 
-    def spent(self, seconds: float) -> None:
-        """A slice, or what couldn't be cut, took so long."""
+    def spent(self, seconds: float, rest: float) -> None:
+        """A slice, or what couldn't be cut, took so long. rest: how many times as long it is traffic's turn."""
         if self._carries_traffic():
-            self._free_at = max(self._free_at, self._now() + min(seconds * _REST, _LONGEST_REST))
+            self._free_at = max(self._free_at, self._now() + min(seconds * rest, _LONGEST_REST))

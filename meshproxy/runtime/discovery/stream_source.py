@@ -23,7 +23,7 @@ from meshproxy.plugin.message_types import message_class
 from meshproxy.plugin.stats import StatsScope
 from meshproxy.runtime.discovery.decoder import decode_resource
 from meshproxy.runtime.discovery.names import nack_message
-from meshproxy.runtime.discovery.pace import SLICE
+from meshproxy.runtime.discovery.pace import AFTER_STREAM, SLICE
 from meshproxy.runtime.discovery.sources import Host, Sink
 from meshproxy.xds.delta import DeltaMux
 from meshproxy.xds.mux import Mux, Pause, Watch
@@ -158,7 +158,7 @@ class StreamSource:
         while self._waiting and passed < SLICE:
             self._use(self._waiting.popleft())
             passed = now() - began
-        self._host.pace.spent(passed)
+        self._host.pace.spent(passed, AFTER_STREAM)
         if self._waiting:
             self._plan_slice()
         if self._unread and len(self._waiting) < _FEW and self._stream is not None:

@@ -39,7 +39,7 @@ def endpoints(name: str) -> Message:
     return endpoint_pb2.ClusterLoadAssignment(cluster_name=name)
 
 
-def decode(type_url: str, packed: bytes) -> Any:
+def decode(type_url: str, packed: bytes) -> tuple[Any, bool]:
     """What is no message is refused; so is one that is named "broken"."""
     kind = message_class(type_url.rpartition("/")[2])
     assert kind is not None
@@ -48,7 +48,7 @@ def decode(type_url: str, packed: bytes) -> Any:
         message.ParseFromString(packed)
     except ParseError:
         raise DecodeError(f"Unable to unpack as {kind.DESCRIPTOR.full_name}") from None
-    return message
+    return message, False
 
 
 def nack(type_url: str, errors: Mapping[str, str]) -> str:

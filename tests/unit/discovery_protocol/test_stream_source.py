@@ -12,6 +12,7 @@ from envoy.service.discovery.v3 import discovery_pb2
 
 from meshproxy.model.discovery import CLUSTER, ENDPOINTS, ConfigSource
 from meshproxy.model.grpc_service import ApiSource, GrpcService
+from meshproxy.runtime.discovery.pace import Pace
 from meshproxy.runtime.discovery.remote import RemoteSources
 from meshproxy.runtime.discovery.sources import Host
 from meshproxy.telemetry.stats import StatsStore
@@ -95,6 +96,7 @@ def test_first_subscription_opens_the_one_stream() -> None:
     assert call.path == "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources"
     assert call.sent == ["EDS - - [a]", "CDS - - []"]
     call.sink.on_message(_endpoints("a", "v1", "n1"))
+    rig.clock.advance(0)
     assert sink.told == ["v1: +a@v1"]
     assert call.sent[2:] == ["EDS v1 n1 [a]"]
     assert rig.statistic("connected_state") == 1
@@ -134,6 +136,7 @@ def test_what_is_no_response_ends_the_stream() -> None:
     source = rig.ads()
     source.subscribe(ENDPOINTS, ["a"], RecordingSink())
     rig.calls[0].sink.on_message(b"\xff\xff")
+    rig.clock.advance(0)
     assert rig.calls[0].was_reset
     rig.clock.advance(0.5)
     assert rig.calls[1].sent == ["EDS - - [a]"]
@@ -202,15 +205,34 @@ def test_single_type_has_a_stream_for_each_subscription(kind: str, path: str) ->
 def test_flood_is_used_bit_by_bit_and_the_server_has_to_wait() -> None:
     rig = Rig()
     source = rig.ads()
-    slow = RecordingSink(then=lambda: rig.host.clock._time.advance(0.0007))  # type: ignore[attr-defined]
+    slow = RecordingSink(then=lambda: rig.host.clock._time.advance(0.0015))  # type: ignore[attr-defined]
+    rig.host.pace = Pace(rig.clock.now, lambda: True)
     source.subscribe(ENDPOINTS, ["a"], slow)
     [call] = rig.calls
     for number in range(100):
         call.sink.on_message(_endpoints("a", f"v{number}", f"n{number}"))
-    assert len(slow.told) == 2, "two of them fill a turn of the loop"
     assert call.reading == [False]
     rig.clock.advance(0)
+    assert len(slow.told) == 3, "three of them fill a slice"
+    rig.clock.advance(0.013)
+    assert len(slow.told) == 3, "and the traffic has three times as long"
+    rig.clock.advance(0.001)
+    assert len(slow.told) == 6
+    rig.clock.advance(2)
     assert [line.split(":")[0] for line in slow.told] == [f"v{number}" for number in range(100)]
     assert call.reading == [False, True]
     assert call.sent[-1] == "EDS v99 n99 [a]"
+    source.close()
+
+
+def test_without_traffic_nothing_waits() -> None:
+    rig = Rig()
+    source = rig.ads()
+    slow = RecordingSink(then=lambda: rig.host.clock._time.advance(0.0015))  # type: ignore[attr-defined]
+    rig.host.pace = Pace(rig.clock.now, lambda: False)
+    source.subscribe(ENDPOINTS, ["a"], slow)
+    for number in range(30):
+        rig.calls[0].sink.on_message(_endpoints("a", f"v{number}", f"n{number}"))
+    rig.clock.advance(0)
+    assert len(slow.told) == 30
     source.close()
