@@ -101,7 +101,8 @@ def filters(key_set: str) -> tuple[Filter, ...]:
         "compressor_library": {
             "name": "gzip",
             "typed_config": {"@type": "type.googleapis.com/envoy.extensions.compression.gzip.compressor.v3.Gzip"},
-        }
+        },
+        "response_direction_config": {"common_config": {"min_content_length": 1024}},
     }
     return (
         Filter("rbac", "rbac.v3.RBAC", {"rules": {"action": "ALLOW", "policies": {"readers": _POLICY}}}),

@@ -70,7 +70,7 @@ def plan_filters(specs: Sequence[FilterSpec], route_config: Mapping[str, Any]) -
     for spec in specs:
         takes_part, config = _effective(spec, route_config)
         if takes_part:
-            makers.append((spec.filter_class, config, spec.context))
+            makers.append((spec.filter_class.for_config(config), config, spec.context))
             names.append(spec.name)
     classes = [maker[0] for maker in makers]
     before_terminal = range(len(classes) - 1)

@@ -136,6 +136,15 @@ class HttpFilter(Generic[C]):
         return True
 
     @classmethod
+    def for_config(cls, config: C) -> type[HttpFilter[C]]:
+        """The class whose instances serve this configuration: this one, or a leaner one.
+
+        A hook that a configuration has no use for costs each request a call all the same, and an instance for each
+        stream costs more than that; a class without them costs nothing.
+        """
+        return cls
+
+    @classmethod
     def buffers_request(cls, config: C) -> bool:
         """Whether a filter with this configuration wants the request's body whole; `request_body` unless overridden."""
         return cls.request_body is BUFFER

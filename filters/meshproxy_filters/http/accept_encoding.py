@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
+_LONGEST_REMEMBERED = 128
 _NUMBER = re.compile(r"[0-9]{0,6}\.?[0-9]{0,9}\Z")
 
 
-def parse_encodings(text: str) -> list[tuple[str, float]]:
+def parse_encodings(text: str) -> Sequence[tuple[str, float]]:
     """(encoding, quality) in the order of `accept-encoding`; those with a quality that is no number are left out.
 
     Names are as written: like Envoy's, our clients get `gzip` only if they say it in lower case.
     """
+    return _remembered(text) if len(text) <= _LONGEST_REMEMBERED else _parse(text)
+
+
+def _parse(text: str) -> Sequence[tuple[str, float]]:
     pairs = []
     for token in text.split(",")[:100]:
         name, _, parameters = token.partition(";")
@@ -23,7 +29,10 @@ def parse_encodings(text: str) -> list[tuple[str, float]]:
                 continue
             quality = float(value)
         pairs.append((name.strip(), quality))
-    return pairs
+    return tuple(pairs)
+
+
+_remembered = lru_cache(maxsize=64)(_parse)  # clients come in few kinds
 
 
 def choose_encoding(text: str, available: Sequence[str], first: Sequence[str] = ()) -> tuple[str, str]:

@@ -100,8 +100,8 @@ class RouteOverride:
     library: CompressorLibrary | None = None
 
 
-class Compressing(HttpFilter[CompressorConfig]):
-    """See the module."""
+class ResponseCompressing(HttpFilter[CompressorConfig]):
+    """A `Compressing` that is asked to compress no requests: it has no part in their bodies."""
 
     _accepted: str | None = None
     _request: Compressor | None = None
@@ -130,6 +130,10 @@ class Compressing(HttpFilter[CompressorConfig]):
             remove_accept=base.remove_accept if override.remove_accept is None else override.remove_accept,
             library=override.library or base.library,
         )
+
+    @classmethod
+    def for_config(cls, config: CompressorConfig) -> type[ResponseCompressing]:
+        return Compressing if config.request.enabled else ResponseCompressing
 
     def on_request_headers(self, request: RequestHeaders, stream: Stream) -> None:
         config = self.config
@@ -163,14 +167,6 @@ class Compressing(HttpFilter[CompressorConfig]):
         assert isinstance(chain, list)
         chain.append(self.config)
         self._chain = chain
-
-    def on_request_body(self, data: bytes, end: bool, stream: Stream) -> bytes | None:
-        return _compress(self._request, self.config.request_stats, data, end)
-
-    def on_request_trailers(self, trailers: Headers, stream: Stream) -> None:
-        rest = _compress(self._request, self.config.request_stats, b"", True)
-        if rest:
-            stream.add_request_body(rest)
 
     def on_response_headers(self, response: ResponseHeaders, stream: Stream) -> None:
         config = self.config
@@ -231,6 +227,18 @@ class Compressing(HttpFilter[CompressorConfig]):
         rest = _compress(self._response, self.config.response_stats, b"", True)
         if rest:
             stream.add_response_body(rest)
+
+
+class Compressing(ResponseCompressing):
+    """See the module."""
+
+    def on_request_body(self, data: bytes, end: bool, stream: Stream) -> bytes | None:
+        return _compress(self._request, self.config.request_stats, data, end)
+
+    def on_request_trailers(self, trailers: Headers, stream: Stream) -> None:
+        rest = _compress(self._request, self.config.request_stats, b"", True)
+        if rest:
+            stream.add_request_body(rest)
 
 
 def _compress(compressor: Compressor | None, stats: DirectionStats, data: bytes, end: bool) -> bytes | None:

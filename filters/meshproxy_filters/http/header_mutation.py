@@ -52,8 +52,8 @@ class HeaderMutationConfig:
     levels: tuple[Steps, ...] = ()
 
 
-class HeaderMutation(HttpFilter[HeaderMutationConfig]):
-    """See the module."""
+class RequestMutation(HttpFilter[HeaderMutationConfig]):
+    """A `HeaderMutation` that leaves responses and all trailers alone."""
 
     stateless: ClassVar[bool] = True
 
@@ -80,9 +80,20 @@ class HeaderMutation(HttpFilter[HeaderMutationConfig]):
         steps = config.steps
         return bool(steps.request or steps.request_trailers or steps.response or steps.response_trailers)
 
+    @classmethod
+    def for_config(cls, config: HeaderMutationConfig) -> type[RequestMutation]:
+        steps = config.steps
+        return (
+            HeaderMutation if steps.response or steps.request_trailers or steps.response_trailers else RequestMutation
+        )
+
     def on_request_headers(self, request: RequestHeaders, stream: Stream) -> None:
         for step in self.config.steps.request:
             step(request, stream)
+
+
+class HeaderMutation(RequestMutation):
+    """See the module."""
 
     def on_request_trailers(self, trailers: Headers, stream: Stream) -> None:
         for step in self.config.steps.request_trailers:

@@ -13,7 +13,7 @@ Every response of a proxy whose health has been failed tells the client not to c
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from meshproxy.headers import RequestHeaders, ResponseHeaders
 from meshproxy.matching import HeaderMatcher
@@ -64,9 +64,10 @@ class HealthCheckConfig:
 
 
 class HealthCheck(HttpFilter[HealthCheckConfig]):
-    """See the module."""
+    """See the module. Without a cache nothing is kept of a request but that it is a health check, and that is the
+    stream's fact."""
 
-    _checking: bool = False
+    stateless: ClassVar[bool] = True
     _answered_here: bool = False
 
     @classmethod
@@ -90,20 +91,24 @@ class HealthCheck(HttpFilter[HealthCheckConfig]):
             min_healthy=tuple((name, percent.number("value")) for name, percent in sorted(percentages.items())),
         )
 
+    @classmethod
+    def for_config(cls, config: HealthCheckConfig) -> type[HealthCheck]:
+        return HealthCheck if config.cached is None else CachingHealthCheck
+
     def on_request_headers(self, request: RequestHeaders, stream: Stream) -> LocalReply | None:
         config = self.config
         for matches in config.matchers:
             if not matches(request):
                 return None
-        self._checking = True
         stream.health_check = True
         if config.pass_through and not stream.server.health_failed and not self._is_cached():
             return None
-        self._answered_here = True
+        if config.cached is not None:
+            self._answered_here = True
         return self._answer(stream)
 
     def on_response_headers(self, response: ResponseHeaders, stream: Stream) -> None:
-        if self._checking:
+        if stream.health_check:
             cached = self.config.cached
             if cached is not None and not self._answered_here:
                 cached.status = response.status
@@ -155,3 +160,9 @@ class HealthCheck(HttpFilter[HealthCheckConfig]):
             stats.degraded.value += 1
         headers = (("x-envoy-degraded", ""),) if degraded else ()
         return LocalReply(status, headers=headers, details=details, flags="" if healthy else "LH")
+
+
+class CachingHealthCheck(HealthCheck):
+    """The same with `cache_time`: what is remembered must have been the application's own answer."""
+
+    stateless: ClassVar[bool] = False

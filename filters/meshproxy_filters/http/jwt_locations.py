@@ -8,7 +8,7 @@ providers that named it; a token of another issuer found there is not accepted.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
@@ -56,48 +56,57 @@ class Token:
         return "" in self.issuers or issuer in self.issuers
 
 
-@dataclass(slots=True)
-class Extractor:
-    """The places of one or more providers, each with the issuers that it is for."""
+_Remover = Callable[[RequestHeaders], None]
 
-    headers: dict[tuple[str, str], set[str]] = field(default_factory=dict)
-    params: dict[str, set[str]] = field(default_factory=dict)
-    cookies: dict[str, set[str]] = field(default_factory=dict)
+
+@dataclass(frozen=True, slots=True)
+class Extractor:
+    """The places of one or more providers, each with the issuers that it is for and how a token is removed from it.
+
+    headers: name, prefix of the value, and these two. params, cookies: name, and these two.
+    """
+
+    headers: tuple[tuple[str, str, frozenset[str], _Remover], ...]
+    params: tuple[tuple[str, frozenset[str], _Remover], ...]
+    cookies: tuple[tuple[str, frozenset[str], _Remover], ...]
 
     @classmethod
     def of(cls, providers: Iterable[tuple[str, Places]]) -> Extractor:
         """providers: issuer and places of each."""
-        extractor = cls()
+        headers: dict[tuple[str, str], set[str]] = {}
+        params: dict[str, set[str]] = {}
+        cookies: dict[str, set[str]] = {}
         for issuer, places in providers:
             for header in places.headers:
-                extractor.headers.setdefault(header, set()).add(issuer)
+                headers.setdefault(header, set()).add(issuer)
             for param in places.params:
-                extractor.params.setdefault(param, set()).add(issuer)
+                params.setdefault(param, set()).add(issuer)
             for cookie in places.cookies:
-                extractor.cookies.setdefault(cookie, set()).add(issuer)
-        extractor.headers = dict(sorted(extractor.headers.items(), key=lambda item: "".join(item[0])))
-        extractor.params = dict(sorted(extractor.params.items()))
-        extractor.cookies = dict(sorted(extractor.cookies.items()))
-        return extractor
+                cookies.setdefault(cookie, set()).add(issuer)
+        return cls(
+            tuple((*key, frozenset(headers[key]), _header_remover(key[0])) for key in sorted(headers, key="".join)),
+            tuple((name, frozenset(issuers), _param_remover(name)) for name, issuers in sorted(params.items())),
+            tuple((name, frozenset(issuers), _keep) for name, issuers in sorted(cookies.items())),
+        )
 
     def extract(self, request: RequestHeaders) -> list[Token]:
         """Every token in the request."""
         tokens: list[Token] = []
-        for (name, prefix), issuers in self.headers.items():
+        for name, prefix, issuers, remove in self.headers:
             for text in _values(request, name):
                 if (found := _behind_prefix(text, prefix)) is not None:
-                    tokens.append(Token(found, frozenset(issuers), _header_remover(name)))
+                    tokens.append(Token(found, issuers, remove))
         if self.params and "?" in request.path:
             query = parse_query(request.path)
-            for param, issuers in self.params.items():
+            for param, issuers, remove in self.params:
                 if param in query:
                     found = unquote(query[param], "latin-1")
-                    tokens.append(Token(found, frozenset(issuers), _param_remover(param)))
+                    tokens.append(Token(found, issuers, remove))
         if self.cookies and "cookie" in request.fields:
             cookies = parse_cookies(request)
-            for cookie, issuers in self.cookies.items():
+            for cookie, issuers, remove in self.cookies:
                 if cookie in cookies:
-                    tokens.append(Token(cookies[cookie], frozenset(issuers), _keep))
+                    tokens.append(Token(cookies[cookie], issuers, remove))
         return tokens
 
 

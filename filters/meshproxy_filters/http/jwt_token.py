@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import binascii
 import json
+from functools import lru_cache
 from typing import Any, NoReturn
 
 ALGORITHMS = frozenset({f"{kind}{size}" for kind in ("ES", "HS", "RS", "PS") for size in (256, 384, 512)} | {"EdDSA"})
 MAX_DEPTH = 100
 """Levels of nesting in JSON; protobuf's parser, which Envoy reads with, has the same limit."""
 
-_TO_STANDARD = bytes.maketrans(b"-_", b"+/")
-_FOREIGN = frozenset(b"+/=")
+# What base64 has and base64url hasn't becomes what neither has.
+_TO_STANDARD = bytes.maketrans(b"-_+/=", b"+/!!!")
+_LONGEST_REMEMBERED_HEADER = 256
 _MAX_UINT64 = 2**64
 
 
@@ -68,8 +70,6 @@ def decode_base64url(text: str) -> bytes | None:
         data = text.encode("ascii")
     except UnicodeEncodeError:
         return None
-    if not _FOREIGN.isdisjoint(data):
-        return None
     try:
         return binascii.a2b_base64(data.translate(_TO_STANDARD) + b"=" * (-len(data) % 4), strict_mode=True)
     except binascii.Error:
@@ -79,7 +79,7 @@ def decode_base64url(text: str) -> bytes | None:
 def read_json_object(data: bytes) -> dict[str, Any] | None:
     """A JSON object (RFC 8259) of at most `MAX_DEPTH` levels; None for anything else."""
     try:
-        value = json.loads(data.decode("utf-8"), parse_constant=_refuse_constant)
+        value = _decode_json(data.decode("utf-8"))
     except (ValueError, RecursionError):  # the second for nesting that no honest token has
         return None
     if not isinstance(value, dict) or (data.count(b"[") + data.count(b"{") > MAX_DEPTH and not _is_shallow(value)):
@@ -89,6 +89,9 @@ def read_json_object(data: bytes) -> dict[str, Any] | None:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON")
+
+
+_decode_json = json.JSONDecoder(parse_constant=_refuse_constant).decode
 
 
 def _is_shallow(value: Any) -> bool:
@@ -136,26 +139,15 @@ class Jwt:
             raise JwtError(_FORM)
         self.payload_text = parts[1]
         self.signed = f"{parts[0]}.{parts[1]}".encode("latin-1", "replace")
-        self.header = _read_part(parts[0], "header")
-        self._read_header()
+        # The tokens of an issuer differ in what they claim; their headers are the same.
+        read = _remembered_header if len(parts[0]) <= _LONGEST_REMEMBERED_HEADER else _read_header
+        self.header, self.algorithm, self.key_id = read(parts[0])
         self.payload = _read_part(parts[1], "payload")
         self._read_payload()
         signature = decode_base64url(parts[2])
         if signature is None:
             raise JwtError("Jwt signature is an invalid Base64url encoded")
         self.signature = signature
-
-    def _read_header(self) -> None:
-        algorithm = self.header.get("alg")
-        if not isinstance(algorithm, str):
-            raise JwtError("Jwt header [alg] field is required and must be a string")
-        if algorithm not in ALGORITHMS:
-            raise JwtError("Jwt header [alg] is not supported")
-        self.algorithm = algorithm
-        key_id = self.header.get("kid", "")
-        if not isinstance(key_id, str):
-            raise JwtError("Jwt header [kid] field is not a string")
-        self.key_id = key_id
 
     def _read_payload(self) -> None:
         payload = self.payload
@@ -179,6 +171,23 @@ class Jwt:
             raise JwtError("Jwt not yet valid")
         if self.expires and whole > self.expires + skew:
             raise JwtError("Jwt is expired")
+
+
+def _read_header(text: str) -> tuple[dict[str, Any], str, str]:
+    """The header, which nobody changes, the algorithm and the key that it names. Raises JwtError."""
+    header = _read_part(text, "header")
+    algorithm = header.get("alg")
+    if not isinstance(algorithm, str):
+        raise JwtError("Jwt header [alg] field is required and must be a string")
+    if algorithm not in ALGORITHMS:
+        raise JwtError("Jwt header [alg] is not supported")
+    key_id = header.get("kid", "")
+    if not isinstance(key_id, str):
+        raise JwtError("Jwt header [kid] field is not a string")
+    return header, algorithm, key_id
+
+
+_remembered_header = lru_cache(maxsize=64)(_read_header)
 
 
 def _read_part(text: str, name: str) -> dict[str, Any]:

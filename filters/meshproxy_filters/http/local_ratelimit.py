@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 from weakref import WeakKeyDictionary
 
 from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
@@ -82,6 +82,7 @@ class LocalRateLimitConfig:
 class LocalRateLimit(HttpFilter[LocalRateLimitConfig]):
     """See the module."""
 
+    stateless: ClassVar[bool] = True
     _decided_by: TokenBucket | None = None
 
     @classmethod
@@ -98,6 +99,10 @@ class LocalRateLimit(HttpFilter[LocalRateLimitConfig]):
     def is_active(cls, config: LocalRateLimitConfig) -> bool:
         return config.share.numerator > 0
 
+    @classmethod
+    def for_config(cls, config: LocalRateLimitConfig) -> type[LocalRateLimit]:
+        return TellingLocalRateLimit if config.x_headers else LocalRateLimit
+
     def on_request_headers(self, request: RequestHeaders, stream: Stream) -> LocalReply | None:
         config = self.config
         if not config.enabled():
@@ -105,7 +110,10 @@ class LocalRateLimit(HttpFilter[LocalRateLimitConfig]):
         stats = config.stats
         stats.enabled.value += 1
         descriptors = _describe(config, stream) if config.described else ()
-        allowed, self._decided_by = config.buckets(stream.connection).allow(descriptors, config.now())
+        buckets = config.shared or config.buckets(stream.connection)
+        allowed, bucket = buckets.allow(descriptors, config.now())
+        if config.x_headers:
+            self._decided_by = bucket
         if allowed:
             stats.ok.value += 1
             return None
@@ -125,9 +133,15 @@ class LocalRateLimit(HttpFilter[LocalRateLimitConfig]):
             grpc_status=config.grpc_status,
         )
 
+
+class TellingLocalRateLimit(LocalRateLimit):
+    """The same with `enable_x_ratelimit_headers`: the client hears what is left to it."""
+
+    stateless: ClassVar[bool] = False
+
     def on_response_headers(self, response: ResponseHeaders, stream: Stream) -> None:
         bucket = self._decided_by
-        if bucket is None or not self.config.x_headers:
+        if bucket is None:
             return
         now = self.config.now()
         response.append_checked("x-ratelimit-limit", str(bucket.maximum))
