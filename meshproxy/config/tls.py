@@ -18,6 +18,7 @@ from meshproxy.model.tls import (
     TlsCertificate,
     UpstreamTls,
 )
+from meshproxy.plugin.message_types import message_class
 from meshproxy.plugin.view import ConfigView
 
 _PREFIX = "envoy.extensions.transport_sockets.tls.v3."
@@ -69,10 +70,7 @@ def compile_upstream_tls(view: ConfigView, context: CompileContext) -> UpstreamT
     if view.boolean("allow_renegotiation"):
         view.fail("renegotiation isn't supported by meshproxy", "allow_renegotiation")
     view.ignore("max_session_keys")
-    common_view = view.view("common_tls_context")
-    if common_view is None:
-        view.fail("field 'common_tls_context' of UpstreamTlsContext is required")
-    common = _compile_common(common_view, context, "TLSv1_2")
+    common = _compile_common(view.view("common_tls_context") or _no_common_context(view), context, "TLSv1_2")
     sni = view.text("sni")
     if len(sni) > 255 or not sni.isascii():
         view.fail("SNI must be ASCII of at most 255 bytes", "sni")
@@ -86,6 +84,13 @@ def compile_upstream_tls(view: ConfigView, context: CompileContext) -> UpstreamT
         auto_sni_san_validation=san_validation,
         enforce_rsa_key_usage=view.boolean("enforce_rsa_key_usage"),
     )
+
+
+def _no_common_context(view: ConfigView) -> ConfigView:
+    """What holds without `common_tls_context`: all its defaults."""
+    kind = message_class(_PREFIX + "CommonTlsContext")
+    assert kind is not None
+    return ConfigView(kind(), path=view.path, place=view.place, source=view.source)
 
 
 def compile_auto_sni(view: ConfigView | None) -> AutoSni | None:

@@ -91,6 +91,7 @@ ISTIO = (
 HELLO = ((r"\[raw\] .*", "<hello>"),)
 
 CASES = [
+    case("no-common-context", f"{{name: tls, typed_config: {{'@type': {UPSTREAM}, sni: a.test}}}}"),
     case("unverified", socket(), shows="TLSv1.2"),
     case("verified", socket(CA), shows="CN=server,O=Mesh"),
     case("verified-12", socket(CA), peer(version=V12), shows="TLSv1.2"),

@@ -247,7 +247,6 @@ def test_what_a_server_may_not_ask_for(text: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{}", "common_tls_context"),
         ("{common_tls_context: {}, allow_renegotiation: true}", "renegotiation"),
         ("{common_tls_context: {}, auto_sni_san_validation: true}", "without a validation context"),
         (f"{{common_tls_context: {{}}, sni: {'x' * 256}}}", "SNI|sni|length"),
@@ -256,3 +255,8 @@ def test_what_a_server_may_not_ask_for(text: str, message: str) -> None:
 def test_what_a_client_may_not_ask_for(text: str, message: str) -> None:
     with pytest.raises(ConfigError, match="(?s).*" + message):
         up(text)
+
+
+def test_a_client_needs_no_common_context() -> None:
+    plain = up("{sni: a.test}")
+    assert (plain.sni, plain.common) == ("a.test", up("{sni: a.test, common_tls_context: {}}").common)
