@@ -10,36 +10,115 @@ where there is only a connection.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from meshproxy.address import CidrRange
 from meshproxy.plugin.context import FactoryContext
 from meshproxy.plugin.stream_info import StreamInfo, TlsInfo, split_address
 
 if TYPE_CHECKING:
-    from meshproxy.plugin.view import ConfigView
+    from meshproxy.plugin.view import ConfigView, TypedView
 
 Rule = Callable[[Any], bool]
 """Of a `Stream`, or of the `StreamInfo` of a connection."""
 
 _ABOUT_REQUESTS = ("header", "url_path")
 
+# What a matcher may look at where requests are decided on: what is known before anybody has answered.
+_NETWORK = "envoy.extensions.matching.common_inputs.network.v3."
+_TLS = "envoy.extensions.matching.common_inputs.ssl.v3."
+_HTTP_INPUTS = (
+    *(
+        f"{_NETWORK}{name}Input"
+        for name in ("DestinationIP", "DestinationPort", "SourceIP", "SourcePort", "DirectSourceIP")
+    ),
+    *(f"{_NETWORK}{name}Input" for name in ("ServerName", "FilterState", "DynamicMetadata")),
+    *(f"{_TLS}{name}Input" for name in ("UriSan", "DnsSan", "Subject")),
+    "envoy.type.matcher.v3.HttpRequestHeaderMatchInput",
+    "xds.type.matcher.v3.HttpAttributesCelMatchInput",
+)
+
+
+class Verdict(NamedTuple):
+    """passes: the request may go on. policy: the name of what held, "" for nothing. log: whether the access log is to
+    take note; None where nobody asks for that."""
+
+    passes: bool
+    policy: str
+    log: bool | None
+
+
+class Rules(ABC):
+    """What decides."""
+
+    @abstractmethod
+    def decide(self, stream: Any) -> Verdict: ...
+
 
 @dataclass(frozen=True, slots=True, eq=False)
-class RuleSet:
+class RuleSet(Rules):
     """action: "ALLOW", "DENY" or "LOG". policies: (name, rule), in order of name."""
 
     action: str
     policies: tuple[tuple[str, Rule], ...]
 
-    def decide(self, stream: Any) -> tuple[bool, str]:
-        """Whether the request may pass, and the name of the policy that held, "" if none did."""
+    def decide(self, stream: Any) -> Verdict:
+        action = self.action
         for name, holds in self.policies:
             if holds(stream):
-                return self.action != "DENY", name
-        return self.action != "ALLOW", ""
+                return Verdict(action != "DENY", name, True if action == "LOG" else None)
+        return Verdict(action != "ALLOW", "", False if action == "LOG" else None)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MatchedRules(Rules):
+    """A matcher tree whose actions are (name, action). Where it gives nothing the request is refused.
+
+    logs: one of its actions is LOG.
+    """
+
+    match: Callable[[Any], tuple[str, str] | None]
+    logs: bool
+
+    def decide(self, stream: Any) -> Verdict:
+        found = self.match(stream)
+        if found is None:
+            return Verdict(False, "", None)
+        name, action = found
+        return Verdict(action != "DENY", name, action == "LOG" if self.logs else None)
+
+
+def read_rules(view: ConfigView, kind: str, context: FactoryContext, *, requests: bool = True) -> Rules | None:
+    """The enforced rules of an rbac filter (kind "") or its shadow rules ("shadow_"); a matcher goes before rules.
+
+    None: it has none. Raises ConfigError.
+    """
+    matcher = view.view(f"{kind}matcher")
+    rules = view.view(f"{kind}rules")
+    if matcher is not None:
+        if rules is not None:
+            rules.raw()
+        return _compile_matcher(matcher, context, requests)
+    return None if rules is None else compile_rules(rules, context, requests=requests)
+
+
+def _compile_matcher(view: ConfigView, context: FactoryContext, requests: bool) -> MatchedRules:
+    actions: set[str] = set()
+
+    def compile_action(typed: TypedView) -> tuple[str, str]:
+        message = typed.message("envoy.config.rbac.v3.Action")
+        action = message.enum("action")
+        actions.add(action)
+        return message.text("name"), action
+
+    if requests:
+        match = context.compile_http_matcher(view, compile_action, _HTTP_INPUTS)
+    else:
+        match = context.compile_network_matcher(view, compile_action)
+    return MatchedRules(match, "LOG" in actions)
 
 
 def compile_rules(view: ConfigView, context: FactoryContext, *, requests: bool = True) -> RuleSet:

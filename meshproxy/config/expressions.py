@@ -41,11 +41,9 @@ def compile_tree_expression(view: ConfigView, options: ConfigView | None) -> Log
 
 
 def compile_cel_expression(view: ConfigView) -> LogPredicate:
-    """`xds.type.v3.CelExpression`, of which the checked form goes before the parsed one. Raises ConfigError."""
+    """`xds.type.v3.CelExpression` of a matcher: a tree, the checked one first. Raises ConfigError."""
     for name in ("cel_expr_checked", "cel_expr_parsed", "checked_expr", "parsed_expr"):
         part = view.view(name)
         if part is not None:
             return compile_tree_expression(part.required("expr"), None)
-    if view.has("cel_expr_string"):
-        return compile_text_expression(view, "cel_expr_string", None, _NO_NODE)
-    view.fail("an expression is required")
+    view.fail("an expression in its parsed or checked form is required")

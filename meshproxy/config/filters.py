@@ -19,6 +19,8 @@ from meshproxy.config.expressions import compile_tree_expression
 from meshproxy.config.forwarding import compile_dns_cache
 from meshproxy.config.grpc_services import compile_grpc_service
 from meshproxy.config.header_mutations import compile_mutations, compile_values
+from meshproxy.config.matcher_inputs import NETWORK_INPUTS, http_inputs
+from meshproxy.config.matcher_tree import compile_matcher
 from meshproxy.config.matchers import (
     compile_fraction,
     compile_header_matcher,
@@ -73,6 +75,8 @@ def factory_context(name: str, stats: StatsScope, context: CompileContext) -> Fa
         compile_route_match=lambda view: compile_request_match(view, context),
         compile_runtime_flag=lambda view: compile_runtime_flag(view, context),
         compile_expression=compile_tree_expression,
+        compile_http_matcher=lambda view, action, inputs: compile_matcher(view, action, http_inputs(inputs), context),
+        compile_network_matcher=lambda view, action: compile_matcher(view, action, NETWORK_INPUTS, context),
         compile_grpc_service=lambda view: compile_grpc_service(view, context),
         compile_dns_cache=lambda view: compile_dns_cache(view, context),
         shared_objects=context.shared_objects,

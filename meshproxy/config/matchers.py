@@ -25,6 +25,7 @@ _DENOMINATORS = {"HUNDRED": 100, "TEN_THOUSAND": 10_000, "MILLION": 1_000_000}
 
 def compile_regex(view: ConfigView) -> str:
     """`RegexMatcher`: the expression itself, for RE2. Raises ConfigError."""
+    view.has("google_re2")  # the one engine there is
     return view.text("regex")
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -28,7 +28,7 @@ from meshproxy.plugin.stream_info import NO_CONNECTION, ConnectionInfo, StreamIn
 if TYPE_CHECKING:
     from meshproxy.model.forwarding import DnsCacheOptions
     from meshproxy.plugin.upstream import Cluster, ClusterManager
-    from meshproxy.plugin.view import ConfigView
+    from meshproxy.plugin.view import ConfigView, TypedView
 
 
 T = TypeVar("T")
@@ -71,6 +71,9 @@ class FactoryContext:
     remove, `StringMatcher`, `HeaderMatcher`, `FractionalPercent`, `RuntimeFractionalPercent`, `DataSource`,
     `route.v3.RateLimit`, `RouteMatch`, `HeaderValue` (each overwrites), `MetadataMatcher`, `FilterStateMatcher`,
     `RuntimeFeatureFlag`, `GrpcService`, `Expr` of CEL with `CelExpressionConfig` (whether it is true).
+    compile_http_matcher, compile_network_matcher: a matcher tree (`xds.type.matcher.v3.Matcher`) and what compiles its
+    actions; they give a function of the stream, to the action or None. The former also takes the names of the inputs
+    that are allowed, none for all.
     shared_objects: see `shared`. traffic_direction: of the listener, "INBOUND", "OUTBOUND" or "UNSPECIFIED".
     """
 
@@ -97,6 +100,8 @@ class FactoryContext:
     compile_filter_state_matcher: Callable[[ConfigView], Callable[[StreamInfo], bool]]
     compile_runtime_flag: Callable[[ConfigView], bool]
     compile_expression: Callable[[ConfigView, ConfigView | None], Callable[[StreamInfo], bool]]
+    compile_http_matcher: Callable[[ConfigView, Callable[[TypedView], Any], Collection[str]], Callable[[Any], Any]]
+    compile_network_matcher: Callable[[ConfigView, Callable[[TypedView], Any]], Callable[[Any], Any]]
     compile_grpc_service: Callable[[ConfigView], GrpcService]
     compile_dns_cache: Callable[[ConfigView], DnsCacheOptions]
     shared_objects: dict[Hashable, Any]

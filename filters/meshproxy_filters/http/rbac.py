@@ -14,7 +14,7 @@ from meshproxy.plugin.context import FactoryContext, Stream
 from meshproxy.plugin.http import HttpFilter
 from meshproxy.plugin.replies import LocalReply
 from meshproxy.plugin.stats import Counter
-from meshproxy_filters.rbac_rules import RuleSet, compile_rules
+from meshproxy_filters.rbac_rules import Rules, Verdict, read_rules
 
 if TYPE_CHECKING:
     from meshproxy.plugin.view import ConfigView
@@ -27,21 +27,22 @@ _BODY = b"RBAC: access denied"
 class Verdicts:
     """A rule set with where its verdicts are told: two counters, two keys of the metadata."""
 
-    rules: RuleSet
+    rules: Rules
     allowed: Counter
     denied: Counter
     policy_key: str
     result_key: str
 
-    def decide(self, stream: Stream) -> tuple[bool, str]:
+    def decide(self, stream: Stream) -> Verdict:
         """Decide, count, and note it."""
-        passes, policy = self.rules.decide(stream)
+        verdict = self.rules.decide(stream)
+        passes, policy, _ = verdict
         (self.allowed if passes else self.denied).value += 1
         noted = stream.metadata(_NAMESPACE)
         if policy:
             noted[self.policy_key] = policy
         noted[self.result_key] = "allowed" if passes else "denied"
-        return passes, policy
+        return verdict
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,13 +60,9 @@ class Rbac(HttpFilter[RbacConfig]):
 
     @classmethod
     def compile(cls, view: ConfigView, context: FactoryContext) -> RbacConfig:
-        for name in ("matcher", "shadow_matcher", "track_per_rule_stats"):
-            if view.has(name):
-                view.fail("it isn't supported by meshproxy", name)
-        return RbacConfig(
-            _read(view, "rules", "rules_stat_prefix", "enforced", context),
-            _read(view, "shadow_rules", "shadow_rules_stat_prefix", "shadow", context),
-        )
+        if view.has("track_per_rule_stats"):
+            view.fail("it isn't supported by meshproxy", "track_per_rule_stats")
+        return RbacConfig(_read(view, "", "enforced", context), _read(view, "shadow_", "shadow", context))
 
     @classmethod
     def compile_route(cls, view: ConfigView, context: FactoryContext) -> RbacConfig:
@@ -83,26 +80,25 @@ class Rbac(HttpFilter[RbacConfig]):
             config.shadow.decide(stream)
         if config.enforced is None:
             return None
-        passes, policy = config.enforced.decide(stream)
-        if config.enforced.rules.action == "LOG":
-            stream.set_metadata("envoy.common", "access_log_hint", bool(policy))
+        passes, policy, log = config.enforced.decide(stream)
+        if log is not None:
+            stream.set_metadata("envoy.common", "access_log_hint", log)
         if passes:
             return None
         return LocalReply(403, _BODY, details=f"rbac_access_denied_matched_policy[{policy or 'none'}]")
 
 
-def _read(view: ConfigView, field: str, prefix_field: str, kind: str, context: FactoryContext) -> Verdicts | None:
-    prefix = view.text(prefix_field)
+def _read(view: ConfigView, names: str, kind: str, context: FactoryContext) -> Verdicts | None:
+    prefix = view.text(f"{names}rules_stat_prefix")
     scope = context.stats.scope("rbac.")
     if prefix:
         scope = scope.scope(prefix if prefix.endswith(".") else f"{prefix}.")
-    names = "shadow_" if kind == "shadow" else ""
     allowed, denied = scope.counter(f"{names}allowed"), scope.counter(f"{names}denied")  # there also without rules
-    rules = view.view(field)
+    rules = read_rules(view, names, context)
     if rules is None:
         return None
     return Verdicts(
-        rules=compile_rules(rules, context),
+        rules=rules,
         allowed=allowed,
         denied=denied,
         policy_key=f"{prefix}{kind}_effective_policy_id",

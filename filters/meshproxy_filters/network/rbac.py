@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from meshproxy.plugin.context import Connection, FactoryContext
 from meshproxy.plugin.network import DataResult, NetworkFilter
 from meshproxy.plugin.stats import Counter
-from meshproxy_filters.rbac_rules import RuleSet, compile_rules
+from meshproxy_filters.rbac_rules import Rules, Verdict, read_rules
 
 if TYPE_CHECKING:
     from meshproxy.plugin.view import ConfigView
@@ -25,15 +25,15 @@ _NAMESPACE = "envoy.filters.network.rbac"
 class CountedRules:
     """A rule set with its two counters."""
 
-    rules: RuleSet
+    rules: Rules
     allowed: Counter
     denied: Counter
 
-    def decide(self, connection: Connection) -> tuple[bool, str]:
+    def decide(self, connection: Connection) -> Verdict:
         """Decide and count it."""
-        passes, policy = self.rules.decide(connection.stream)
-        (self.allowed if passes else self.denied).value += 1
-        return passes, policy
+        verdict = self.rules.decide(connection.stream)
+        (self.allowed if verdict.passes else self.denied).value += 1
+        return verdict
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,18 +57,15 @@ class Rbac(NetworkFilter[RbacConfig]):
 
     @classmethod
     def compile(cls, view: ConfigView, context: FactoryContext) -> RbacConfig:
-        for name in ("matcher", "shadow_matcher"):
-            if view.has(name):
-                view.fail("it isn't supported by meshproxy", name)
         prefix = view.text("stat_prefix")
         scope = context.root_stats.scope(prefix if prefix.endswith(".") else f"{prefix}.").scope("rbac.")
         shadow_prefix = view.text("shadow_rules_stat_prefix")
         shadow_scope = scope.scope(f"{shadow_prefix.removesuffix('.')}.") if shadow_prefix else scope
         return RbacConfig(
-            enforced=_read(view, "rules", scope.counter("allowed"), scope.counter("denied"), context),
+            enforced=_read(view, "", scope.counter("allowed"), scope.counter("denied"), context),
             shadow=_read(
                 view,
-                "shadow_rules",
+                "shadow_",
                 shadow_scope.counter("shadow_allowed"),
                 shadow_scope.counter("shadow_denied"),
                 context,
@@ -87,16 +84,16 @@ class Rbac(NetworkFilter[RbacConfig]):
         enforced = self.config.enforced
         if enforced is None:
             return None
-        passes, policy = enforced.decide(connection)
-        if enforced.rules.action == "LOG":
-            connection.stream.set_metadata("envoy.common", "access_log_hint", bool(policy))
+        passes, policy, log = enforced.decide(connection)
+        if log is not None:
+            connection.stream.set_metadata("envoy.common", "access_log_hint", log)
         if passes:
             return None
         connection.stream.bytes_received += len(data)  # nobody behind us will count them
         return self._refuse(policy, connection)
 
     def _note(self, shadow: CountedRules, connection: Connection) -> None:
-        passes, policy = shadow.decide(connection)
+        passes, policy, _ = shadow.decide(connection)
         prefix = self.config.shadow_prefix
         stream = connection.stream
         if policy:
@@ -119,7 +116,7 @@ class Rbac(NetworkFilter[RbacConfig]):
 
 
 def _read(
-    view: ConfigView, field: str, allowed: Counter, denied: Counter, context: FactoryContext
+    view: ConfigView, kind: str, allowed: Counter, denied: Counter, context: FactoryContext
 ) -> CountedRules | None:
-    rules = view.view(field)
-    return None if rules is None else CountedRules(compile_rules(rules, context, requests=False), allowed, denied)
+    rules = read_rules(view, kind, context, requests=False)
+    return None if rules is None else CountedRules(rules, allowed, denied)

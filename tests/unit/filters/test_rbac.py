@@ -231,7 +231,7 @@ def test_a_route_may_have_its_own_rules_or_none() -> None:
 @pytest.mark.parametrize(
     "config",
     [
-        {"rules": rules(p={**policy(), "condition": {"const_expr": {"bool_value": True}}})},
+        {"rules": rules(p={**policy(), "condition": {"call_expr": {"function": "nosuch"}}})},
         {
             "rules": rules(
                 p=policy(
