@@ -12,6 +12,8 @@ from dataclasses import replace
 from meshproxy.config.context import CompileContext
 from meshproxy.config.filters import compile_filter_level, merge_levels
 from meshproxy.config.header_mutations import compile_level
+from meshproxy.config.matcher_inputs import http_inputs
+from meshproxy.config.matcher_tree import Match, compile_matcher
 from meshproxy.config.metadata import compile_metadata
 from meshproxy.config.mirrors import compile_mirrors
 from meshproxy.config.rate_limits import compile_rate_limits
@@ -26,9 +28,17 @@ from meshproxy.model.listener import FilterSpec
 from meshproxy.model.rate_limit import RateLimit
 from meshproxy.model.route import HeaderMutations, NonForwardingAction, PathMatch, Route, RouteTable, VirtualHost
 from meshproxy.model.route_counts import RouteCounts
-from meshproxy.plugin.view import ConfigView
+from meshproxy.plugin.view import ConfigView, TypedView
 
 _DEFAULT_MAX_BODY = 4096
+
+_ROUTE = "envoy.config.route.v3.Route"
+_ROUTES = "envoy.config.route.v3.RouteList"
+_TREE_INPUTS = (
+    "envoy.type.matcher.v3.HttpRequestHeaderMatchInput",
+    "envoy.extensions.matching.common_inputs.network.v3.FilterStateInput",
+)
+"""What the tree of a virtual host may look at, in Envoy too."""
 
 Mutations = tuple[HeaderMutations, ...]
 
@@ -112,17 +122,38 @@ class _TableCompiler:
             request_buffer_limit=_buffer_limit(view),
             virtual_host_rate_limits=tuple(limits),
         )
-        routes = []
+        routes: list[Route] = []
         for entry in view.views("routes"):
             with entry.collect(context.problems):
                 routes.append(self._route(entry, shared, around))
+        tree = None
+        matcher = view.view("matcher")
+        if matcher is not None:
+            with matcher.collect(context.problems):
+                if routes:
+                    matcher.fail("cannot set both matcher and routes on virtual host")
+                tree = self._tree(matcher, shared, around, routes)
         return VirtualHost(
             name=shared.virtual_host,
             domains=self._domains(view),
             routes=tuple(routes),
             require_tls=view.enum("require_tls"),
             metadata=compile_metadata(view, "metadata"),
+            tree=tree,
         )
+
+    def _tree(
+        self, view: ConfigView, shared: Route, around: Surroundings, routes: list[Route]
+    ) -> Match[tuple[Route, ...]]:
+        """A matcher tree that leads to routes, which are added to `routes`."""
+
+        def compile_routes(typed: TypedView) -> tuple[Route, ...]:
+            entries = [typed.message(_ROUTE)] if typed.full_name == _ROUTE else typed.message(_ROUTES).views("routes")
+            compiled = tuple(self._route(entry, shared, around) for entry in entries)
+            routes.extend(compiled)
+            return compiled
+
+        return compile_matcher(view, compile_routes, http_inputs(_TREE_INPUTS), self.context)
 
     def _domains(self, view: ConfigView) -> tuple[str, ...]:
         domains = []

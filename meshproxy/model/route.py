@@ -188,13 +188,18 @@ FILTER_ENABLED = object()
 
 @dataclass(frozen=True, slots=True, eq=False)
 class VirtualHost:
-    """Routes for a set of domains, in lower case. require_tls: "NONE", "EXTERNAL_ONLY" or "ALL"."""
+    """Routes for a set of domains, in lower case. require_tls: "NONE", "EXTERNAL_ONLY" or "ALL".
+
+    tree: chooses by the stream which of the routes are looked at, instead of all in their order; None where there is no
+    matcher tree. What it gives are routes of `routes`; None for nothing.
+    """
 
     name: str
     domains: tuple[str, ...]
     routes: tuple[Route, ...]
     require_tls: str = "NONE"
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    tree: Callable[[Any], tuple[Route, ...] | None] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -41,13 +41,15 @@ def path_matches(match: PathMatch, path: str) -> bool:
 class _Host:
     """A virtual host with what it remembers of paths."""
 
-    __slots__ = ("connect_routes", "remembered", "require_tls", "routes", "virtual_host")
+    __slots__ = ("connect_routes", "remembered", "require_tls", "routes", "tree", "virtual_host")
 
     def __init__(self, virtual_host: VirtualHost) -> None:
         self.virtual_host = virtual_host
-        self.routes = virtual_host.routes
+        # Where a tree chooses, nothing is found in order, and `find` comes to the tree at its end.
+        self.tree = virtual_host.tree
+        self.routes = virtual_host.routes if self.tree is None else ()
         self.require_tls = virtual_host.require_tls
-        self.connect_routes = tuple(route for route in virtual_host.routes if route.match.kind == "connect")
+        self.connect_routes = tuple(route for route in self.routes if route.match.kind == "connect")
         self.remembered: dict[str, tuple[Route, ...]] = {}
 
     def candidates(self, path: str) -> tuple[Route, ...]:
@@ -146,7 +148,7 @@ class RouteIndex:
                     break
             else:
                 return route
-        return None
+        return None if host.tree is None else _chosen(host.tree(stream) or (), request, stream)
 
     def requires_tls(self, request: RequestHeaders) -> bool:
         """Whether the request must be sent to its https twin (`require_tls`)."""
@@ -162,6 +164,18 @@ class RouteIndex:
     def has_tls_requirement(self) -> bool:
         """Whether any virtual host asks for TLS."""
         return any(virtual_host.require_tls != "NONE" for virtual_host in self.table.virtual_hosts)
+
+
+def _chosen(routes: tuple[Route, ...], request: RequestHeaders, stream: Any) -> Route | None:
+    """The first of the routes that a tree led to which takes the request."""
+    path = request.path.partition("?")[0]
+    for route in routes:
+        of_connect = route.match.kind == "connect"
+        if of_connect is not (request.method == "CONNECT") or not (of_connect or path_matches(route.match, path)):
+            continue
+        if all(condition(request, stream) for condition in route.conditions):
+            return route
+    return None
 
 
 def _without_port(authority: str) -> str:

@@ -99,6 +99,33 @@ def expression(tree: dict[str, Any]) -> dict[str, Any]:
 
 _BOTH = (get("/a/b", "x-a: 1"), 0.1, get("/a/c", "x-a: 2"), 0.1, get("/x"))
 
+
+def routed(name: str, matcher: dict[str, Any], *requests: str | float, **more: Any) -> Case:
+    """A virtual host that finds its routes by a tree."""
+    return Case(
+        f"tree-route-{name}",
+        requests,
+        vhosts=json.dumps([{"name": "v", "domains": ["*"], "matcher": matcher, **more.pop("host", {})}]),
+        log="%RESPONSE_CODE% %RESPONSE_CODE_DETAILS% %ROUTE_NAME% %REQ(:PATH)%\n",
+        timing=False,
+        **more,
+    )
+
+
+def route(name: str, prefix: str = "/", **more: Any) -> dict[str, Any]:
+    found = {"name": name, "match": {"prefix": prefix, **more.pop("match", {})}, "route": {"cluster": "$up"}, **more}
+    found = {key: value for key, value in found.items() if value is not None}
+    return {"action": typed("envoy.config.route.v3.Route", **found)}
+
+
+def routes(*entries: dict[str, Any]) -> dict[str, Any]:
+    plain = [entry["action"]["typed_config"] for entry in entries]
+    plain = [{key: value for key, value in entry.items() if key != "@type"} for entry in plain]
+    return {"action": typed("envoy.config.route.v3.RouteList", routes=plain)}
+
+
+_THREE = (get("/a", "x-a: 1"), 0.1, get("/b", "x-a: 2"), 0.1, get("/c"))
+
 CASES = [
     controlled("list", listed((single(_ONE), named("one")))),
     controlled("list-order", listed((single(_ANY), named("first")), (single(_ONE), named("second", "DENY")))),
@@ -182,6 +209,30 @@ CASES = [
         },
         "on_no_match": named("other"),
     }, *(each for ip in ("10.9.9.9", "10.1.0.1", "10.1.0.2", "10.2.0.1", "10.2.0.2", "11.0.0.1", "nothing") for each in (get("/", f"x-a: {ip}"), 0.1))),
+    # Routes.
+    routed("exact", mapped("exact", {"1": route("one"), "2": route("two", "/a")}, on_no_match=route("other")), *_THREE, shows="one"),
+    routed(
+        "list",
+        mapped("exact", {"1": routes(route("b", "/b"), route("h", match={"headers": [{"name": "x-b"}]}), route("a", "/a"))}),
+        *(get("/a", "x-a: 1"), 0.1, get("/b", "x-a: 1"), 0.1, get("/a", "x-a: 1", "x-b: 1"), 0.1, get("/c", "x-a: 1")),
+    ),
+    routed(
+        "settings",
+        listed(
+            (
+                single(_ONE),
+                route("one", route={"cluster": "$up", "prefix_rewrite": "/new/"}, request_headers_to_add=[{"header": {"key": "x-r", "value": "r"}}]),
+            ),
+            on_no_match=route("gone", direct_response={"status": 410}, route=None),
+        ),
+        *_THREE,
+        host={"request_headers_to_add": [{"header": {"key": "x-v", "value": "v"}}]},
+    ),
+    routed("prefix", mapped("prefix", {"/a": route("a"), "/a/b": route("ab")}, _PATHS), get("/a/b/c?d=e"), 0.1, get("/ax"), 0.1, get("/b")),
+    routed("connect", {"on_no_match": route("all")}, get("h.test:443", method="CONNECT")),
+    routed("none", mapped("exact", {}), get("/"), refused=True),
+    routed("both", {"on_no_match": route("all")}, get("/"), host={"routes": [{"match": {"prefix": "/"}, "route": {"cluster": "$up"}}]}, refused=True),
+    routed("query", listed((single(_ONE, typed("envoy.type.matcher.v3.HttpRequestQueryParamMatchInput", query_param="q")), route("q"))), refused=True),
     # Refused by both.
     controlled("refused-action", listed((single(_ONE), {"action": typed("envoy.config.rbac.v3.Policy")})), refused=True),
     controlled("refused-cel-value", listed((single(_ONE, typed("xds.type.matcher.v3.HttpAttributesCelMatchInput")), named("p"))), refused=True),
