@@ -104,7 +104,7 @@ class FilterStream(ResponsePipeline):
                 return
             if self.request_over:
                 return
-            if buffered and position in buffered and not self.request_end:
+            if buffered and position in buffered and not self.request_end and filters[position].wants_request_body():
                 self._start_buffering(position, at)
                 return
         self._headers_passed = True
@@ -131,7 +131,8 @@ class FilterStream(ResponsePipeline):
     def _request_headers_resumed(self, position: int, at: int, result: Any, error: BaseException | None) -> None:
         if not self._release_request(position, error) or self._took_reply(position, result):
             return
-        if position in self.plan.request_buffered and not self.request_end:
+        buffers = position in self.plan.request_buffered and not self.request_end
+        if buffers and self.filters[position].wants_request_body():
             self._start_buffering(position, at)
         else:
             self._pass_request_headers(at)

@@ -77,6 +77,7 @@ def factory_context(name: str, stats: StatsScope, context: CompileContext) -> Fa
         compile_expression=compile_tree_expression,
         compile_http_matcher=lambda view, action, inputs: compile_matcher(view, action, http_inputs(inputs), context),
         compile_network_matcher=lambda view, action: compile_matcher(view, action, NETWORK_INPUTS, context),
+        compile_http_filter=lambda view: compile_filter(view, "HTTP", stats, context),
         compile_grpc_service=lambda view: compile_grpc_service(view, context),
         compile_dns_cache=lambda view: compile_dns_cache(view, context),
         shared_objects=context.shared_objects,
@@ -86,7 +87,7 @@ def factory_context(name: str, stats: StatsScope, context: CompileContext) -> Fa
 
 def find_filter_config(view: ConfigView) -> TypedView:
     """The `typed_config` of a filter. Raises ConfigError when there is none."""
-    if view.has("config_discovery"):
+    if not view.full_name.endswith(".TypedExtensionConfig") and view.has("config_discovery"):
         view.fail("discovery of filter configuration isn't supported by meshproxy", "config_discovery")
     typed = view.any("typed_config")
     if typed is None:

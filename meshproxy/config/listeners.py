@@ -12,9 +12,11 @@ from meshproxy.config.context import CompileContext, resource_context
 from meshproxy.config.filter_chains import check_distinct, compile_filter_chain
 from meshproxy.config.listener_filters import compile_listener_filters
 from meshproxy.config.listener_sockets import compile_listening_sockets
+from meshproxy.config.matcher_inputs import CHAIN_INPUTS
+from meshproxy.config.matcher_tree import Match, compile_matcher
 from meshproxy.config.metadata import compile_metadata
 from meshproxy.model.listener import FilterChain, Listener
-from meshproxy.plugin.view import ConfigView
+from meshproxy.plugin.view import ConfigView, TypedView
 
 _MEBIBYTE = 1 << 20
 
@@ -75,6 +77,7 @@ def compile_listener(view: ConfigView, context: CompileContext) -> Listener:
         metadata=compile_metadata(view, "metadata"),
         scope=context.stats,
         connection_limit=_connection_limit(name, context),
+        chain_tree=_compile_chain_tree(view, context),
         **compile_listening_sockets(view),
         **_compile_behaviour(view),
     )
@@ -85,7 +88,10 @@ def _compile_chains(view: ConfigView, name: str, context: CompileContext) -> tup
     for entry in view.views("filter_chains"):
         with entry.collect(context.problems):
             chains.append((entry, compile_filter_chain(entry, context)))
-    check_distinct(chains, name, context)
+    if view.has("filter_chain_matcher"):
+        _check_names(chains, name, context)
+    else:
+        check_distinct(chains, name, context)
     return tuple(chain for _, chain in chains)
 
 
@@ -93,6 +99,27 @@ def _connection_limit(name: str, context: CompileContext) -> int | None:
     """Said by the runtime, as Envoy has it ("Configuring per-listener limits")."""
     value = context.runtime.get(f"envoy.resource_limits.listener.{name}.connection_limit")
     return int(value) if isinstance(value, int | float) and value >= 0 else None
+
+
+def _check_names(chains: list[tuple[ConfigView, FilterChain]], listener: str, context: CompileContext) -> None:
+    """A tree finds chains by their names, so each has one of its own."""
+    seen: set[str] = set()
+    for view, chain in chains:
+        what = "required when using a listener matcher" if not chain.name else f"duplicated with value '{chain.name}'"
+        if not chain.name or chain.name in seen:
+            context.problems.append(view.error(f"error adding listener '{listener}': \"name\" field is {what}", "name"))
+        seen.add(chain.name)
+
+
+def _compile_chain_tree(view: ConfigView, context: CompileContext) -> Match[str] | None:
+    matcher = view.view("filter_chain_matcher")
+    if matcher is None:
+        return None
+
+    def compile_name(typed: TypedView) -> str:
+        return typed.message("google.protobuf.StringValue").text("value")
+
+    return compile_matcher(matcher, compile_name, CHAIN_INPUTS, context)
 
 
 def _ipv4_compat(address: ConfigView, context: CompileContext) -> bool:

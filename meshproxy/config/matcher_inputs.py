@@ -23,6 +23,8 @@ Input = Callable[[Any], Any]
 CEL_INPUT = "xds.type.matcher.v3.HttpAttributesCelMatchInput"
 METADATA_INPUT = "envoy.extensions.matching.common_inputs.network.v3.DynamicMetadataInput"
 
+FILTER_STATE_INPUT = "envoy.extensions.matching.common_inputs.network.v3.FilterStateInput"
+
 _NETWORK = "envoy.extensions.matching.common_inputs.network.v3."
 _TLS = "envoy.extensions.matching.common_inputs.ssl.v3."
 _HTTP = "envoy.type.matcher.v3."
@@ -114,7 +116,7 @@ NETWORK_INPUTS: Mapping[str, Callable[[ConfigView], Input]] = {
     _NETWORK + "DirectSourceIPInput": _nothing_to_read(lambda info: info.connection.direct_remote_ip or None),
     _NETWORK + "SourceTypeInput": _nothing_to_read(_source_type),
     _NETWORK + "ServerNameInput": _nothing_to_read(lambda info: info.connection.requested_server_name or None),
-    _NETWORK + "FilterStateInput": _filter_state,
+    FILTER_STATE_INPUT: _filter_state,
     _TLS + "UriSanInput": _of_tls(lambda tls: _names(tls.peer_uri_sans)),
     _TLS + "DnsSanInput": _of_tls(lambda tls: _names(tls.peer_dns_sans)),
     _TLS + "SubjectInput": _of_tls(lambda tls: tls.peer_subject or None),
@@ -123,7 +125,7 @@ NETWORK_INPUTS: Mapping[str, Callable[[ConfigView], Input]] = {
 }
 
 CHAIN_INPUTS: Mapping[str, Callable[[ConfigView], Input]] = {
-    **NETWORK_INPUTS,
+    **{name: read for name, read in NETWORK_INPUTS.items() if name not in (METADATA_INPUT, FILTER_STATE_INPUT)},
     _NETWORK + "TransportProtocolInput": _nothing_to_read(lambda info: info.connection.transport or None),
     _NETWORK + "ApplicationProtocolInput": _nothing_to_read(lambda info: info.connection.alpn or None),
 }

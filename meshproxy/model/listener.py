@@ -111,6 +111,7 @@ class Listener:
     socket_options: (level, name, value) set on the listening socket before bind; later_socket_options: after it.
     additional_options: both, for additional addresses that have their own.
     scope: of the statistics that its filters made; closed when the listener is gone.
+    chain_tree: chooses a chain by its name, in place of what the chains themselves match; None where there is none.
     """
 
     name: str
@@ -142,6 +143,7 @@ class Listener:
     access_logs: tuple[AccessLog, ...] = ()
     metadata: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     scope: Any = None
+    chain_tree: Callable[[Any], str | None] | None = None
 
     @property
     def stat_name(self) -> str:

@@ -16,7 +16,7 @@ from meshproxy.clock import Clock
 from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
 from meshproxy.matching import FractionalPercent, HeaderMatcher, StringMatcher
 from meshproxy.model.grpc_service import GrpcService
-from meshproxy.model.listener import AccessLog, LineFormatter
+from meshproxy.model.listener import AccessLog, FilterSpec, LineFormatter
 from meshproxy.model.rate_limit import RateLimit
 from meshproxy.model.redirect import RedirectHistory
 from meshproxy.model.route import HeaderMutations, RequestPredicate, Route, WeightedCluster
@@ -74,6 +74,7 @@ class FactoryContext:
     compile_http_matcher, compile_network_matcher: a matcher tree (`xds.type.matcher.v3.Matcher`) and what compiles its
     actions; they give a function of the stream, to the action or None. The former also takes the names of the inputs
     that are allowed, none for all.
+    compile_http_filter: another HTTP filter, from a `TypedExtensionConfig`.
     shared_objects: see `shared`. traffic_direction: of the listener, "INBOUND", "OUTBOUND" or "UNSPECIFIED".
     """
 
@@ -102,6 +103,7 @@ class FactoryContext:
     compile_expression: Callable[[ConfigView, ConfigView | None], Callable[[StreamInfo], bool]]
     compile_http_matcher: Callable[[ConfigView, Callable[[TypedView], Any], Collection[str]], Callable[[Any], Any]]
     compile_network_matcher: Callable[[ConfigView, Callable[[TypedView], Any]], Callable[[Any], Any]]
+    compile_http_filter: Callable[[ConfigView], FilterSpec]
     compile_grpc_service: Callable[[ConfigView], GrpcService]
     compile_dns_cache: Callable[[ConfigView], DnsCacheOptions]
     shared_objects: dict[Hashable, Any]

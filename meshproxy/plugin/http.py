@@ -149,6 +149,11 @@ class HttpFilter(Generic[C]):
         """Whether a filter with this configuration wants the request's body whole; `request_body` unless overridden."""
         return cls.request_body is BUFFER
 
+    def wants_request_body(self) -> bool:
+        """Whether this request is held until its body is whole. Asked of a filter that `buffers_request`, when its
+        `on_request_headers` is done; one that says no isn't given the body at all."""
+        return True
+
     # The hooks. `data` of a body hook is never empty unless `end` is true.
 
     def on_request_headers(self, request: RequestHeaders, stream: Stream) -> HeadersResult:

@@ -22,6 +22,7 @@ from typing import Any, Protocol
 
 from meshproxy.address import SocketAddress
 from meshproxy.chain.match import FilterChainMatcher
+from meshproxy.chain.match_tree import TreeChainMatcher
 from meshproxy.model.listener import FilterChain, Listener
 from meshproxy.plugin.listener import Socket
 from meshproxy.plugin.stats import StatsScope
@@ -94,10 +95,15 @@ class ActiveListener:
         wanted = [*config.filter_chains, *((default,) if default is not None else ())]
         scope = self.stats.scope
         self._chains = {chain: before.get(chain) or ActiveChain(chain, scope) for chain in wanted}
-        self._matcher = FilterChainMatcher.build(
-            [(chain.match, self._chains[chain]) for chain in config.filter_chains],
-            self._chains[default] if default is not None else None,
-        )
+        otherwise = self._chains[default] if default is not None else None
+        self._matcher: FilterChainMatcher[ActiveChain] | TreeChainMatcher[ActiveChain]
+        if config.chain_tree is not None:
+            by_name = {chain.name: self._chains[chain] for chain in config.filter_chains}
+            self._matcher = TreeChainMatcher(config.chain_tree, by_name, otherwise)
+        else:
+            self._matcher = FilterChainMatcher.build(
+                [(chain.match, self._chains[chain]) for chain in config.filter_chains], otherwise
+            )
         return [active for chain, active in before.items() if chain not in self._chains]
 
     def update_chains(self, config: Listener) -> list[ActiveChain]:

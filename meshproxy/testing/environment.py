@@ -88,8 +88,9 @@ class Environment:
         self._clusters = ScriptedClusters(self.loop, self._store.scope(""))
         node = node or Node("test-node", "test-cluster")
         surroundings = Surroundings(node)
+        self._installed = FilterRegistry.discover()
         self._context = CompileContext(
-            registry=FilterRegistry.discover(),
+            registry=self._installed,
             stats=self._store.scope(""),
             make_logger=lambda name: self.log,
             clock=self.clock,
@@ -135,7 +136,7 @@ class Environment:
             return FilterSpec(name, filter_class, filter_class.compile_struct(config, context), context)
         kind = kind_of(filter_class)
         message = str(config.get("@type") or _registered_name(filter_class) or filter_class.__name__).rpartition("/")[2]
-        self._context.registry = FilterRegistry.of(filter_class, name=message)
+        self._context.registry = self._installed.without((message,)).with_classes({message: filter_class})
         value = {key: item for key, item in config.items() if key != "@type"}
         typed = _typed(message, value, as_struct=filter_class.config_type is not None and "@type" not in config)
         view = _view(_HOLDERS[kind], {"name": name, "typed_config": typed})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ..case import Case, get
+from ..case import Case, client, get
 from .expressions import attribute, call, text
 
 _RBAC = "envoy.extensions.filters.http.rbac.v3.RBAC"
@@ -124,6 +124,75 @@ def routes(*entries: dict[str, Any]) -> dict[str, Any]:
     return {"action": typed("envoy.config.route.v3.RouteList", routes=plain)}
 
 
+_STRING = "google.protobuf.StringValue"
+
+
+def chained(name: str, matcher: dict[str, Any], *chains: str, other: bool = False, **more: Any) -> Case:
+    """A listener that finds its filter chain by a tree; each chain says its name."""
+
+    def chain(chain_name: str) -> dict[str, Any]:
+        says = typed(
+            "envoy.extensions.filters.network.direct_response.v3.Config", response={"inline_string": chain_name}
+        )
+        return {"name": chain_name, "filters": [says]}
+
+    listener: dict[str, Any] = {"filter_chain_matcher": matcher}
+    if other:
+        listener["default_filter_chain"] = chain("other")
+    return Case(
+        f"tree-chain-{name}",
+        clients=(client("x", raw=True, timing=False),),
+        chains=json.dumps([chain(each) for each in chains]),
+        listener=json.dumps(listener),
+        upstreams={},
+        compare_log=False,
+        **more,
+    )
+
+
+def chain_named(name: str) -> dict[str, Any]:
+    return {"action": typed(_STRING, value=name)}
+
+
+_MUTATION = "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation"
+_DELEGATE = "envoy.extensions.common.matching.v3.ExtensionWithMatcher"
+_SKIP = {"action": typed("envoy.extensions.filters.common.matcher.action.v3.SkipFilter")}
+
+
+def mutation(value: str) -> dict[str, Any]:
+    """A filter that adds x-m to a request and to its response."""
+    append = [{"append": {"header": {"key": "x-m", "value": value}}}]
+    return typed(_MUTATION, mutations={"request_mutations": append, "response_mutations": append})
+
+
+def delegated(
+    name: str, matcher: dict[str, Any] | None, *requests: str | float, inner: Any = None, **more: Any
+) -> Case:
+    config = {"extension_config": inner or mutation("1"), **({"xds_matcher": matcher} if matcher else {})}
+    entry: dict[str, Any] = {"match": {"prefix": "/"}, "route": {"cluster": "$up"}}
+    if "per_route" in more:
+        entry["typed_per_filter_config"] = {"x": more.pop("per_route")}
+    return Case(
+        f"tree-delegate-{name}",
+        requests or (get("/", "x-a: 1"), 0.1, get("/", "x-a: 2"), 0.1, get("/")),
+        filters=json.dumps([typed(_DELEGATE, **config)]),
+        routes=json.dumps([entry]),
+        timing=False,
+        log=_LOG,
+        **more,
+    )
+
+
+def execute(inner: dict[str, Any]) -> dict[str, Any]:
+    return {"action": typed("envoy.extensions.filters.http.composite.v3.ExecuteFilterAction", typed_config=inner)}
+
+
+_COMPOSITE = typed("envoy.extensions.filters.http.composite.v3.Composite")
+_BUFFER = typed("envoy.extensions.filters.http.buffer.v3.Buffer", max_request_bytes=4)
+_RBAC_NONE = typed(_RBAC, rules={})
+_PER_ROUTE = "envoy.extensions.common.matching.v3.ExtensionWithMatcherPerRoute"
+_PORT = network_input("DestinationPortInput")
+
 _THREE = (get("/a", "x-a: 1"), 0.1, get("/b", "x-a: 2"), 0.1, get("/c"))
 
 CASES = [
@@ -233,6 +302,31 @@ CASES = [
     routed("none", mapped("exact", {}), get("/"), refused=True),
     routed("both", {"on_no_match": route("all")}, get("/"), host={"routes": [{"match": {"prefix": "/"}, "route": {"cluster": "$up"}}]}, refused=True),
     routed("query", listed((single(_ONE, typed("envoy.type.matcher.v3.HttpRequestQueryParamMatchInput", query_param="q")), route("q"))), refused=True),
+    # Filter chains.
+    chained("port", mapped("exact", {"$port": chain_named("a")}, _PORT), "a", "b", shows="a"),
+    chained("none", mapped("exact", {"1": chain_named("a")}, _PORT), "a"),
+    chained("other", mapped("exact", {"1": chain_named("a")}, _PORT), "a", other=True, shows="other"),
+    chained("unknown", mapped("exact", {"$port": chain_named("z")}, _PORT), "a", other=True),
+    chained("otherwise", mapped("exact", {"1": chain_named("a")}, _PORT, on_no_match=chain_named("b")), "a", "b", shows="b"),
+    chained("source-type", mapped("exact", {"local": chain_named("a")}, network_input("SourceTypeInput")), "a", shows="a"),
+    chained("transport", mapped("exact", {"raw_buffer": chain_named("a")}, network_input("TransportProtocolInput")), "a", shows="a"),
+    chained("protocols", mapped("exact", {"": chain_named("a")}, network_input("ApplicationProtocolInput")), "a", other=True),
+    chained("ip", listed((custom(typed(_IP, cidr_ranges=_LOOPBACK, stat_prefix="$case"), network_input("SourceIPInput")), chain_named("a"))), "a"),
+    chained("unnamed", {"on_no_match": chain_named("a")}, "a", "", refused=True),
+    chained("same-names", {"on_no_match": chain_named("a")}, "a", "a", refused=True),
+    # Filters that are left out, or put in.
+    delegated("skip", listed((single(_ONE), _SKIP)), shows="x-m"),
+    delegated("skip-otherwise", listed((single(_ONE), _SKIP), on_no_match=_SKIP)),
+    delegated("no-matcher", None),
+    delegated("map", mapped("exact", {"1": _SKIP})),
+    delegated("reply", listed((single(_ONE), _SKIP)), inner=_RBAC_NONE, shows=("403", "200")),
+    delegated("buffer", listed((single(_ONE), _SKIP)), get("/", "x-a: 1", method="POST", body="12345"), 0.1, get("/", method="POST", body="12345"), inner=_BUFFER, shows="413"),
+    delegated("composite", listed((single(_ONE), execute(mutation("one"))), (single(_TWO), execute(_RBAC_NONE))), inner=_COMPOSITE, shows=("one", "403")),
+    delegated("composite-buffer", listed((single(_ONE), execute(_BUFFER))), get("/", "x-a: 1", method="POST", body="12345"), 0.1, get("/", method="POST", body="12345"), inner=_COMPOSITE),
+    delegated("per-route", listed((single(_ONE), _SKIP)), per_route={"@type": _PER_ROUTE, "xds_matcher": listed((single(_TWO), _SKIP))}),
+    delegated("query", listed((single(_ONE, typed("envoy.type.matcher.v3.HttpRequestQueryParamMatchInput", query_param="q")), _SKIP)),
+        *(get("/?q=1"), 0.1, get("/?q=2&q=1"), 0.1, get("/?q=%31"), 0.1, get("/?%71=1"), 0.1, get("/"))),
+    delegated("source-type", listed((single({"exact": "local"}, network_input("SourceTypeInput")), _SKIP))),
     # Refused by both.
     controlled("refused-action", listed((single(_ONE), {"action": typed("envoy.config.rbac.v3.Policy")})), refused=True),
     controlled("refused-cel-value", listed((single(_ONE, typed("xds.type.matcher.v3.HttpAttributesCelMatchInput")), named("p"))), refused=True),
