@@ -18,7 +18,8 @@ from meshproxy.balance.edf import EdfScheduler
 from meshproxy.balance.host import Host
 from meshproxy.balance.host_set import HostGroups, HostSet, LocalityHosts
 from meshproxy.balance.policies import Picker, PickerFactory
-from meshproxy.balance.priority import HostCounts, share_load
+from meshproxy.balance.priority import HostCounts, in_panic, share_load
+from meshproxy.balance.zone_aware import ZoneRouting
 
 Pick = Callable[..., Host | None]
 """context -> host. context: what the request brings, None when nothing."""
@@ -50,7 +51,7 @@ class Choice(Protocol):
 class LoadBalancer:
     """Picks hosts of a `PrioritySet`, or of a part of one.
 
-    healthy_panic: how many picks were made in panic (`lb_healthy_panic`).
+    healthy_panic: how many picks were made in panic (`lb_healthy_panic`). zones: routes priority 0 by zone, if given.
     """
 
     __slots__ = (
@@ -67,6 +68,7 @@ class LoadBalancer:
         "panicking",
         "pick",
         "priorities",
+        "zones",
     )
 
     def __init__(
@@ -76,8 +78,10 @@ class LoadBalancer:
         options: BalancerOptions,
         random: Random,
         overprovisioning_factor: int = 140,
+        zones: ZoneRouting | None = None,
     ) -> None:
         self.priorities = priorities
+        self.zones = zones
         self._make_picker = make_picker
         self._weighs_localities = make_picker(random).weighs_localities
         self._options = options
@@ -99,6 +103,8 @@ class LoadBalancer:
     def refresh(self) -> None:
         """Look at the hosts and their health anew."""
         self.priorities.regroup()
+        if self.zones is not None:
+            self.zones.forget()
         sets = self.priorities.sets
         loads = share_load([host_set.counts for host_set in sets], self._factor, self._options.panic_threshold)
         before, self._pickers = self._pickers, {}
@@ -191,7 +197,39 @@ class LoadBalancer:
             if pick is not None:
                 return pick
         hosts = host_set.healthy if kind == "healthy" else host_set.degraded
-        return self._picker((level, kind), hosts, before).pick if hosts else _no_host
+        pick = self._picker((level, kind), hosts, before).pick if hosts else _no_host
+        if self.zones is not None and level == 0:
+            return self._by_zone(self.zones, host_set, kind, before, pick)
+        return pick
+
+    def _by_zone(
+        self,
+        zones: ZoneRouting,
+        host_set: HostSet,
+        kind: str,
+        before: dict[tuple[object, ...], Picker],
+        anywhere: Pick,
+    ) -> Pick:
+        """Pick the locality by zone, and then a host of it. anywhere: for what isn't routed so."""
+        pickers = {
+            group.locality: self._picker((0, kind, group.locality), hosts, before)
+            for group in host_set.localities
+            if (hosts := group.healthy if kind == "healthy" else group.degraded)
+        }
+
+        def pick(context: object = None) -> Host | None:
+            locality = zones.choose(host_set, self._panics)
+            if locality is False:
+                return anywhere(context)
+            if locality is True:
+                return None if self._options.fail_traffic_on_panic else anywhere(context)
+            picker = pickers.get(locality)
+            return picker.pick(context) if picker is not None else None
+
+        return pick
+
+    def _panics(self, host_set: HostSet) -> bool:
+        return in_panic(host_set.counts, self._options.panic_threshold)
 
     def _picker(
         self, key: tuple[object, ...], hosts: Sequence[Host], before: dict[tuple[object, ...], Picker]

@@ -14,10 +14,11 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import ClassVar, Protocol
 
+from meshproxy.balance.bounded_load import BoundedLoad
 from meshproxy.balance.host import Host
 from meshproxy.balance.policies import Picker, PickerFactory
 from meshproxy.hashing import xxhash64
@@ -27,11 +28,13 @@ class HashPicker(Picker):
     """A policy that looks a hash up. context: has `lb_hash`, None for none, and `lb_attempt`: how many hosts were
     refused before in this choice."""
 
-    __slots__ = ("_signature", "_use_hostname")
+    __slots__ = ("_bound", "_shares", "_signature", "_use_hostname")
     weighs_localities: ClassVar[bool] = True
 
-    def __init__(self, random: Random, use_hostname: bool) -> None:
+    def __init__(self, random: Random, use_hostname: bool, bound: BoundedLoad | None = None) -> None:
         super().__init__(random)
+        self._bound = bound
+        self._shares: dict[Host, float] = {}
         self._use_hostname = use_hostname
         self._signature: list[tuple[int, float]] = []
 
@@ -41,6 +44,8 @@ class HashPicker(Picker):
 
     def update_shares(self, hosts: Sequence[Host], shares: Sequence[float]) -> None:
         self.hosts = hosts
+        if self._bound is not None:
+            self._shares = dict(zip(hosts, shares, strict=True))
         signature = [(id(host), share) for host, share in zip(hosts, shares, strict=True)]
         if signature != self._signature:
             self._signature = signature
@@ -57,7 +62,8 @@ class HashPicker(Picker):
         found: int | None = getattr(context, "lb_hash", None)
         if found is None:
             found = self.random.getrandbits(64)
-        return self._find(found, getattr(context, "lb_attempt", 0))
+        host = self._find(found, getattr(context, "lb_attempt", 0))
+        return host if self._bound is None else self._bound.settle(host, found, self.hosts, self._shares)
 
     @abstractmethod
     def _build(self, hosts: list[tuple[Host, str, float]]) -> None:
@@ -72,8 +78,15 @@ class RingHash(HashPicker):
 
     __slots__ = ("_hashes", "_maximum", "_minimum", "_points")
 
-    def __init__(self, random: Random, minimum: int, maximum: int, use_hostname: bool = False) -> None:
-        super().__init__(random, use_hostname)
+    def __init__(
+        self,
+        random: Random,
+        minimum: int,
+        maximum: int,
+        use_hostname: bool = False,
+        bound: BoundedLoad | None = None,
+    ) -> None:
+        super().__init__(random, use_hostname, bound)
         self._minimum = minimum
         self._maximum = maximum
         self._hashes: list[int] = []
@@ -103,8 +116,8 @@ class Maglev(HashPicker):
 
     __slots__ = ("_size", "_table")
 
-    def __init__(self, random: Random, size: int, use_hostname: bool = False) -> None:
-        super().__init__(random, use_hostname)
+    def __init__(self, random: Random, size: int, use_hostname: bool = False, bound: BoundedLoad | None = None) -> None:
+        super().__init__(random, use_hostname, bound)
         self._size = size
         self._table: list[Host] = []
 
@@ -151,13 +164,21 @@ class HashOptions(Protocol):
     def table_size(self) -> int: ...
     @property
     def hash_by_hostname(self) -> bool: ...
+    @property
+    def hash_balance(self) -> int: ...
 
 
-def hash_picker_factory(lb_policy: str, options: HashOptions) -> PickerFactory | None:
-    """The pickers of RING_HASH or MAGLEV; None for any other policy."""
+HASHING = ("RING_HASH", "MAGLEV")
+
+
+def hash_picker_factory(
+    lb_policy: str, options: HashOptions, active: Callable[[], int] = lambda: 0
+) -> PickerFactory | None:
+    """The pickers of RING_HASH or MAGLEV; None for any other policy. active: how many requests are under way to all."""
     by_name = options.hash_by_hostname
+    bound = BoundedLoad(options.hash_balance, active) if options.hash_balance else None
     if lb_policy == "RING_HASH":
-        return lambda random: RingHash(random, options.minimum_ring_size, options.maximum_ring_size, by_name)
+        return lambda random: RingHash(random, options.minimum_ring_size, options.maximum_ring_size, by_name, bound)
     if lb_policy == "MAGLEV":
-        return lambda random: Maglev(random, options.table_size, by_name)
+        return lambda random: Maglev(random, options.table_size, by_name, bound)
     return None

@@ -148,6 +148,16 @@ class Host:
         return self.health is not before
 
     @property
+    def status(self) -> HealthStatus:
+        """What is known of it in discovery's terms, checks and ejection first."""
+        if self.flags & (HealthFlag.FAILED_ACTIVE_HC | HealthFlag.FAILED_OUTLIER_CHECK):
+            return HealthStatus.UNHEALTHY
+        told = self.endpoint.health_status
+        if told in (HealthStatus.UNHEALTHY, HealthStatus.DRAINING, HealthStatus.TIMEOUT):
+            return told
+        return HealthStatus.DEGRADED if self.flags & HealthFlag.DEGRADED_ACTIVE_HC else told
+
+    @property
     def health_flags(self) -> str:
         """As Envoy's `/clusters` prints them: `healthy`, or `/failed_outlier_check` and so on, one after the other."""
         return "".join(f"/{flag.name.lower()}" for flag in HealthFlag if flag & self.flags and flag.name) or "healthy"

@@ -52,7 +52,7 @@ def share_load(
     healthy = [_availability(c.healthy, c.counted, factor) for c, factor in zip(priorities, factors, strict=True)]
     degraded = [_availability(c.degraded, c.counted, factor) for c, factor in zip(priorities, factors, strict=True)]
     total = min(sum(healthy) + sum(degraded), 100)
-    panic = tuple(total < 100 and _in_panic(counts, panic_threshold) for counts in priorities)
+    panic = tuple(total < 100 and in_panic(counts, panic_threshold) for counts in priorities)
     if priorities and all(panic):
         return PriorityLoads(_by_size(priorities), (0,) * len(panic), panic)
     if total == 0:
@@ -71,7 +71,8 @@ def _availability(count: int, total: int, factor: int) -> int:
     return min(100, factor * count // total) if total else 0
 
 
-def _in_panic(counts: HostCounts, threshold: float) -> bool:
+def in_panic(counts: HostCounts, threshold: float) -> bool:
+    """Whether fewer than `threshold` per cent of the hosts are available."""
     available = 100.0 * (counts.healthy + counts.degraded) / counts.counted if counts.counted else 0.0
     return available < min(threshold, 100.0)
 

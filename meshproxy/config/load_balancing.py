@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from meshproxy.config.context import CompileContext
 from meshproxy.config.matchers import compile_runtime_double
 from meshproxy.config.subsets import compile_subsets
-from meshproxy.model.cluster import LbOptions, SlowStartOptions
+from meshproxy.model.cluster import LbOptions, SlowStartOptions, ZoneOptions
+from meshproxy.model.endpoint import NO_LOCALITY, HealthStatus, Locality
 from meshproxy.model.subset import SubsetOptions
 from meshproxy.plugin.view import ConfigView, TypedView
 
@@ -38,10 +39,12 @@ class LoadBalancing:
 
 def compile_load_balancing(view: ConfigView, context: CompileContext) -> LoadBalancing:
     """The policy of a `Cluster`. Raises ConfigError."""
-    common = _compile_common(view.view("common_lb_config"))
+    common_view = view.view("common_lb_config")
+    common = _compile_common(common_view, _local_zone(view, context))
     policies = view.view("load_balancing_policy")
     policy = view.enum("lb_policy")
     if policies is not None:
+        _refuse_mixture(view, common_view)
         return _compile_extensions(policies, common, context)
     if policy not in _LEGACY:
         view.fail(f"{policy} isn't supported by meshproxy", "lb_policy")
@@ -65,15 +68,40 @@ def compile_load_balancing(view: ConfigView, context: CompileContext) -> LoadBal
     return LoadBalancing(policy, common, subsets)
 
 
-def _compile_common(view: ConfigView | None) -> LbOptions:
+def _refuse_mixture(view: ConfigView, common: ConfigView | None) -> None:
+    partial = ("zone_aware_lb_config", "locality_weighted_lb_config", "consistent_hashing_lb_config")
+    if common is not None and (mixed := [name for name in partial if common.has(name)]):
+        common.fail(
+            "cluster: load_balancing_policy cannot be combined with partial fields (zone_aware_lb_config, "
+            "locality_weighted_lb_config, consistent_hashing_lb_config) of common_lb_config",
+            mixed[0],
+        )
+    if view.has("lb_subset_config"):
+        view.fail("cluster: load_balancing_policy cannot be combined with lb_subset_config", "lb_subset_config")
+
+
+def _local_zone(view: ConfigView, context: CompileContext) -> ZoneOptions | None:
+    """Routing by zone as it is where nothing is said of it: on, for all clusters but the local one."""
+    local = context.cluster_manager.local_cluster_name
+    node = context.node
+    if not local or view.text("name") == local:
+        return None
+    return ZoneOptions(local, Locality(node.region, node.zone, node.sub_zone))
+
+
+def _compile_common(view: ConfigView | None, zone: ZoneOptions | None) -> LbOptions:
     if view is None:
-        return LbOptions()
+        return LbOptions(zone=zone)
     threshold = view.view("healthy_panic_threshold")
-    options = LbOptions(panic_threshold=threshold.number("value") if threshold is not None else 50.0)
+    options = LbOptions(panic_threshold=threshold.number("value") if threshold is not None else 50.0, zone=zone)
+    override = view.view("override_host_status")
+    if override is not None:
+        statuses = frozenset(HealthStatus[name] for name in override.enums("statuses"))
+        options = replace(options, override_statuses=statuses)
     return _with_locality(view, options)
 
 
-def _with_locality(view: ConfigView | None, options: LbOptions) -> LbOptions:
+def _with_locality(view: ConfigView | None, options: LbOptions, *, extension: bool = False) -> LbOptions:
     """`locality_config_specifier`, which both forms have."""
     kind = view.which("locality_config_specifier") if view is not None else None
     if view is None or kind is None:
@@ -81,8 +109,26 @@ def _with_locality(view: ConfigView | None, options: LbOptions) -> LbOptions:
     if kind == "locality_weighted_lb_config":
         return replace(options, locality_weighted=True)
     zone_aware = view.required("zone_aware_lb_config")
-    # Without a local cluster (`cluster_manager.local_cluster_name`) Envoy doesn't route by zone either.
-    return replace(options, fail_traffic_on_panic=zone_aware.boolean("fail_traffic_on_panic"))
+    options = replace(options, fail_traffic_on_panic=zone_aware.boolean("fail_traffic_on_panic"))
+    zone = _compile_zone(zone_aware, options.zone or ZoneOptions("", NO_LOCALITY), extension=extension)
+    return replace(options, zone=zone if options.zone is not None else None)
+
+
+def _compile_zone(view: ConfigView, zone: ZoneOptions, *, extension: bool) -> ZoneOptions:
+    enabled = view.view("routing_enabled")
+    zone = replace(
+        zone,
+        routing_enabled=round(enabled.number("value")) if enabled is not None else 100,
+        minimum_size=view.integer("min_cluster_size", 6),
+    )
+    if not extension:
+        return zone
+    forced = view.view("force_local_zone")
+    force_from = 1 if view.boolean("force_locality_direct_routing") else None
+    if forced is not None:
+        force_from = forced.integer("min_size", 1)
+    by_weight = view.enum("locality_basis") == "HEALTHY_HOSTS_WEIGHT"
+    return replace(zone, force_from=force_from, by_weight=by_weight)
 
 
 def _with_ring(view: ConfigView, options: LbOptions) -> LbOptions:
@@ -104,9 +150,11 @@ def _with_maglev(view: ConfigView, options: LbOptions) -> LbOptions:
 def _with_consistent_hashing(view: ConfigView | None, options: LbOptions) -> LbOptions:
     if view is None:
         return options
-    if view.has("hash_balance_factor"):
-        view.fail("'hash_balance_factor' isn't supported by meshproxy", "hash_balance_factor")
-    return replace(options, hash_by_hostname=view.boolean("use_hostname_for_hashing"))
+    return replace(
+        options,
+        hash_by_hostname=view.boolean("use_hostname_for_hashing"),
+        hash_balance=view.integer("hash_balance_factor"),
+    )
 
 
 def _with_least_request(view: ConfigView, options: LbOptions, context: CompileContext) -> LbOptions:
@@ -173,9 +221,9 @@ def _compile_extension(typed: TypedView, common: LbOptions, context: CompileCont
         return LoadBalancing("CLUSTER_PROVIDED", common)
     if name == _ROUND_ROBIN:
         options = _with_slow_start(view, common, context)
-        return LoadBalancing("ROUND_ROBIN", _with_locality(view.view("locality_lb_config"), options))
+        return LoadBalancing("ROUND_ROBIN", _with_locality(view.view("locality_lb_config"), options, extension=True))
     if name == _RANDOM:
-        return LoadBalancing("RANDOM", _with_locality(view.view("locality_lb_config"), common))
+        return LoadBalancing("RANDOM", _with_locality(view.view("locality_lb_config"), common, extension=True))
     if name in (_RING_HASH, _MAGLEV):
         ring = name == _RING_HASH
         options = _with_ring(view, common) if ring else _with_maglev(view, common)
@@ -185,5 +233,5 @@ def _compile_extension(typed: TypedView, common: LbOptions, context: CompileCont
         return LoadBalancing("RING_HASH" if ring else "MAGLEV", options)
     if name == _LEAST_REQUEST:
         options = _with_least_request(view, common, context)
-        return LoadBalancing("LEAST_REQUEST", _with_locality(view.view("locality_lb_config"), options))
+        return LoadBalancing("LEAST_REQUEST", _with_locality(view.view("locality_lb_config"), options, extension=True))
     return None

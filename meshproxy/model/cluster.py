@@ -9,7 +9,7 @@ from typing import Any, Literal
 from meshproxy.model.codec import Http1Options, Http2Options
 from meshproxy.model.discovery import EndpointDiscovery
 from meshproxy.model.dns import DnsOptions
-from meshproxy.model.endpoint import Endpoint
+from meshproxy.model.endpoint import Endpoint, HealthStatus, Locality
 from meshproxy.model.forwarding import ForwardOptions
 from meshproxy.model.health_check import HealthCheck
 from meshproxy.model.listener import TransportSocket
@@ -20,6 +20,7 @@ from meshproxy.model.subset import SubsetOptions
 _HTTP1 = Http1Options()
 _HTTP2 = Http2Options()
 _DNS = DnsOptions()
+_STICKY = frozenset((HealthStatus.UNKNOWN, HealthStatus.HEALTHY, HealthStatus.DEGRADED))
 
 UpstreamProtocol = Literal["HTTP1", "HTTP2", "DOWNSTREAM", "AUTO"]
 
@@ -78,8 +79,29 @@ class SlowStartOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class ZoneOptions:
+    """Routing by zone. local_cluster: the cluster that we are a host of; here: the locality we run in.
+
+    routing_enabled: per cent of the requests. minimum_size: healthy hosts below which zones aren't looked at.
+    force_from: with so many healthy hosts in our locality everything stays there, None for what is fair.
+    by_weight: localities are as large as their hosts' weights, and not as their number.
+    """
+
+    local_cluster: str
+    here: Locality
+    routing_enabled: int = 100
+    minimum_size: int = 6
+    force_from: int | None = None
+    by_weight: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class LbOptions:
-    """Load-balancing settings that several policies share; percentages 0-100. slow_start: None for none."""
+    """Load-balancing settings that several policies share; percentages 0-100. slow_start: None for none.
+
+    zone: None where there is no local cluster. hash_balance: per cent of its fair share that a host may have under way
+    before a hashing policy passes it over, 0 for any. override_statuses: of hosts that a session may stick to.
+    """
 
     panic_threshold: float = 50.0
     choice_count: int = 2
@@ -91,6 +113,9 @@ class LbOptions:
     table_size: int = 65537
     hash_by_hostname: bool = False
     slow_start: SlowStartOptions | None = None
+    zone: ZoneOptions | None = None
+    hash_balance: int = 0
+    override_statuses: frozenset[HealthStatus] = _STICKY
 
 
 @dataclass(frozen=True, slots=True, eq=False)

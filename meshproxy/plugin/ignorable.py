@@ -12,7 +12,6 @@ from typing import Final
 _TUNING = "tunes Envoy's event loop; what is observable from outside stays the same"
 _IDENTITY = "says to a management server what the client is; meshproxy sends its own"
 _LABEL = "a label; the extension is found by the type of its configuration, as in Envoy"
-_ZONES = "routing by zone needs `cluster_manager.local_cluster_name`, which is refused: Envoy doesn't route so either"
 _DNS = "tunes c-ares' sockets; here each question has a socket of its own"
 _SHUTDOWN = "steers Envoy's own watchdog and crash handling, of which meshproxy has none"
 _CHUNKS = "sizes a buffer of Envoy's; output comes in bounded chunks here too"
@@ -117,17 +116,6 @@ IGNORABLE: Final[dict[str, dict[str, str]]] = {
     },
     "envoy.config.cluster.v3.Cluster.CommonLbConfig": {
         "update_merge_window": "joins updates of hosts to save Envoy work; here each is applied at once",
-    },
-    "envoy.config.cluster.v3.Cluster.CommonLbConfig.ZoneAwareLbConfig": {
-        "routing_enabled": _ZONES,
-        "min_cluster_size": _ZONES,
-    },
-    "envoy.extensions.load_balancing_policies.common.v3.LocalityLbConfig.ZoneAwareLbConfig": {
-        "routing_enabled": _ZONES,
-        "min_cluster_size": _ZONES,
-        "force_locality_direct_routing": _ZONES,
-        "force_local_zone": _ZONES,
-        "locality_basis": _ZONES,
     },
     "envoy.type.matcher.v3.RegexMatcher": {
         "google_re2": "deprecated; names the engine that is used in any case",

@@ -10,12 +10,13 @@ from typing import Any
 from meshproxy.address import SocketAddress, parse_address
 from meshproxy.balance.balancer import LoadBalancer
 from meshproxy.balance.breaker import CircuitBreaker
-from meshproxy.balance.hashing_policies import hash_picker_factory
+from meshproxy.balance.hashing_policies import HASHING, hash_picker_factory
 from meshproxy.balance.host import Health, HealthFlag, Host
-from meshproxy.balance.host_set import HostGroups, PrioritySet
+from meshproxy.balance.host_set import HostGroups, HostSet, PrioritySet
 from meshproxy.balance.policies import PickerFactory, picker_factory
 from meshproxy.balance.slow_start import SlowStart
 from meshproxy.balance.subset import SubsetBalancer
+from meshproxy.balance.zone_aware import ZoneRouting
 from meshproxy.headers import RequestHeaders
 from meshproxy.model.cluster import ClusterConfig
 from meshproxy.model.endpoint import Endpoint
@@ -70,7 +71,8 @@ class ActiveCluster(Cluster):
         self._auto_sni = config.auto_sni if tls is not None else None
         self._names_vary = self.proxies or self._auto_sni is not None
         self.priorities = PrioritySet(unique=self.unique_hosts)
-        self.balancer = _make_balancer(config, self.priorities, worker)
+        self._zones: list[ZoneRouting] = []
+        self.balancer = self._make_balancer()
         self._breaker_stats = self._make_breaker_stats()
         self._leaving: dict[Host, int] = {}
         self._draining_pools = 0  # of hosts that stay
@@ -113,6 +115,10 @@ class ActiveCluster(Cluster):
             self.outlier.fold()
         if self.health is not None:
             self.health.fold()
+        for zones in self._zones:
+            counts, zones.counts = zones.counts, {}
+            for name, count in counts.items():
+                self.stats.scope.counter(name).add(count)
         if isinstance(self.balancer, SubsetBalancer):
             balancer = self.balancer
             self.stats.count_subsets(balancer.active, balancer.duplicates, balancer.take_counts())
@@ -120,6 +126,31 @@ class ActiveCluster(Cluster):
         if panicking:
             self.balancer.healthy_panic = 0
             self.stats.lb_healthy_panic.add(panicking)
+
+    def _make_balancer(self) -> LoadBalancer | SubsetBalancer:
+        config, worker = self.config, self.worker
+        pickers = _pickers(config, worker.loop.time, self._active_requests)
+
+        def make(hosts: HostGroups, locality_weighted: bool) -> LoadBalancer:
+            options = config.lb
+            if options.locality_weighted and not locality_weighted:
+                options = replace(options, locality_weighted=False)
+            zones = None
+            if options.zone is not None and config.lb_policy not in HASHING:
+                zones = ZoneRouting(options.zone, partial(self._local_sets, options.zone.local_cluster), worker.rng)
+                self._zones.append(zones)
+            return LoadBalancer(hosts, pickers, options, worker.rng, config.overprovisioning_factor, zones)
+
+        if config.subsets is not None:
+            return SubsetBalancer(self.priorities, config.subsets, make)
+        return make(self.priorities, True)
+
+    def _local_sets(self, name: str) -> tuple[HostSet, ...] | None:
+        cluster = self.worker.clusters.get(name)
+        return cluster.priorities.sets if cluster is not None else None
+
+    def _active_requests(self) -> int:
+        return sum(breaker.requests.active for breaker in self._breakers.values())
 
     def _make_breaker_stats(self) -> list[BreakerStats]:
         config = self.config
@@ -251,7 +282,7 @@ class ActiveCluster(Cluster):
         for host_set in self.priorities.sets:
             for host in host_set.hosts:
                 if host.text == address:
-                    return host if host.health is not Health.UNHEALTHY else None
+                    return host if host.status in self.config.lb.override_statuses else None
         return None
 
     def request(
@@ -389,24 +420,11 @@ def _stays_for_now(host: Host) -> bool:
     return stays
 
 
-def _make_balancer(config: ClusterConfig, priorities: PrioritySet, worker: Worker) -> LoadBalancer | SubsetBalancer:
-    pickers = _pickers(config, worker.loop.time)
-
-    def make(hosts: HostGroups, locality_weighted: bool) -> LoadBalancer:
-        options = config.lb
-        if options.locality_weighted and not locality_weighted:
-            options = replace(options, locality_weighted=False)
-        return LoadBalancer(hosts, pickers, options, worker.rng, config.overprovisioning_factor)
-
-    if config.subsets is not None:
-        return SubsetBalancer(priorities, config.subsets, make)
-    return make(priorities, True)
-
-
-def _pickers(config: ClusterConfig, now: Callable[[], float]) -> PickerFactory:
+def _pickers(config: ClusterConfig, now: Callable[[], float], active: Callable[[], int]) -> PickerFactory:
+    """active: how many requests the cluster has under way."""
     if config.lb_policy == "CLUSTER_PROVIDED":
         return picker_factory("ROUND_ROBIN")  # never asked: the cluster itself finds the host
-    hashing = hash_picker_factory(config.lb_policy, config.lb)
+    hashing = hash_picker_factory(config.lb_policy, config.lb, active)
     if hashing is not None:
         return hashing
     options = config.lb.slow_start
