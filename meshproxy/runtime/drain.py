@@ -20,6 +20,7 @@ from typing import Protocol
 _LOOK_EVERY = 0.025
 _YOUNG = 1.0
 _LOOK_FOR_DEPARTED = 0.5
+_LAST_ANSWERS = 1.0
 
 
 class Drain:
@@ -73,8 +74,9 @@ def depart(
 ) -> None:
     """Let the connections of a listener or filter chain that is gone end within `duration` seconds.
 
-    Until then their responses say `connection: close` (more and more of them, unless `immediate`); what is left at the
-    end is closed, as in Envoy. `when_over` is called then, or as soon as no connection is left.
+    Until then their responses say `connection: close` (more and more of them, unless `immediate`). What is left at the
+    end has a second more, in which every answer says so: a request under way gets its answer, and a client that just
+    asks on an idle connection isn't cut off. `when_over` is called after it, or as soon as no connection is left.
     """
     drain = Drain(loop.time, rng)
     drain.begin(duration, immediate=immediate)
@@ -86,11 +88,21 @@ def depart(
             connection.leaving = drain
             if drain.closes(""):
                 connection.announce_end()
-        if left and loop.time() < deadline:
-            loop.call_later(min(_LOOK_FOR_DEPARTED, max(deadline - loop.time(), 0.001)), look)
+        now = loop.time()
+        if left and now < deadline:
+            loop.call_later(min(_LOOK_FOR_DEPARTED, max(deadline - now, 0.001)), look)
             return
-        for connection in left:
-            connection.close()
+        if left and now < deadline + _LAST_ANSWERS:
+            for connection in left:
+                connection.announce_end()
+            loop.call_later(_LAST_ANSWERS, end)
+            return
+        end()
+
+    def end() -> None:
+        for connection in connections():
+            if not connection.closed:
+                connection.close()
         when_over()
 
     look()

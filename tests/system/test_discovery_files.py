@@ -13,7 +13,7 @@ from .discovery_rig import Files, Load, discovering
 from .program import Client, Program, Upstream
 
 
-async def _until(true: Callable[[], Awaitable[bool]], seconds: float = 10.0) -> None:
+async def _until(true: Callable[[], Awaitable[bool]], seconds: float = 30.0) -> None:
     async with asyncio.timeout(seconds):
         while not await true():
             await asyncio.sleep(0.02)
