@@ -246,6 +246,10 @@ class Cluster(ABC):
         None when there is none: `no healthy upstream`.
         """
 
+    def encrypts(self, host: Host) -> bool:
+        """Whether connections to this host are TLS."""
+        return False
+
     def find_host(self, address: str) -> Host | None:
         """The host with this address, unless there is none or it is unhealthy."""
         return None

@@ -278,6 +278,12 @@ class ActiveCluster(Cluster):
             self.stats.upstream_cx_none_healthy.inc()
         return host
 
+    def encrypts(self, host: PluginHost) -> bool:
+        for match in self.config.transport_socket_matches:
+            if match.selects(host.metadata):
+                return match.socket is not None
+        return self.config.transport_socket is not None
+
     def find_host(self, address: str) -> Host | None:
         for host_set in self.priorities.sets:
             for host in host_set.hosts:

@@ -25,6 +25,7 @@ class Http2Request(Starts):
     """See the module."""
 
     __slots__ = (
+        "_answered",
         "_asks_tunnel",
         "_blocked",
         "_held",
@@ -55,7 +56,7 @@ class Http2Request(Starts):
         self._told = False
         self._paused = False
         self._resuming = False
-        self._asks_tunnel = False
+        self._asks_tunnel = self._answered = False
         self._held: list[tuple[bytes | Headers, bool]] | None = None
 
     def start(self, request: RequestHeaders, end: bool, sink: HttpUpstreamSink) -> None:
@@ -87,6 +88,9 @@ class Http2Request(Starts):
                 else:
                     self.sent = True
             self.connection.codec.send_data(self.sid, data, end)
+            if self.sent and self._answered:
+                self.sink = None
+                self.connection.response_ended(self)
 
     def send_trailers(self, trailers: Headers) -> None:
         if self.sink is not None:
@@ -142,14 +146,17 @@ class Http2Request(Starts):
         if sink is None:
             return
         if end:
-            self.sink = None
+            # A tunnel's directions end each by itself; of any other request nothing more is wanted now.
+            self._answered = not self.sent and getattr(sink, "half_open", False)
+            if not self._answered:
+                self.sink = None
         if isinstance(piece, Headers):
             sink.on_upstream_trailers(piece)
         else:
             sink.on_upstream_body(piece, end)
             if piece and not end:
                 self.connection.codec.consumed(self.sid, len(piece))
-        if end:
+        if end and self.sink is None:
             self.connection.response_ended(self)
 
     def _resume(self) -> None:

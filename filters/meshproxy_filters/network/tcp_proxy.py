@@ -26,6 +26,7 @@ from meshproxy.plugin.stream_info import StreamInfo
 from meshproxy.plugin.upstream import Cluster, TcpUpstream
 from meshproxy_filters.filter_state_values import TCP_CLUSTER
 from meshproxy_filters.network.tcp_proxy_config import TcpProxyConfig
+from meshproxy_filters.network.tcp_tunnel import HttpTunnel
 
 if TYPE_CHECKING:
     from meshproxy.plugin.view import ConfigView
@@ -105,6 +106,8 @@ class TcpProxy(NetworkFilter[TcpProxyConfig]):
         if self._upstream is not None:
             upstream, self._upstream = self._upstream, None
             upstream.close(reset=connection.info.detected_close_type == "RemoteReset")
+        if not self._connected:
+            self._forget_received()
         self._over()
 
     # The upstream connection.
@@ -155,7 +158,12 @@ class TcpProxy(NetworkFilter[TcpProxyConfig]):
         info.attempt_count = self._attempts
         if not info.upstream_connect_start:
             info.upstream_connect_start = self._now()
-        self._upstream = cluster.connect(host, self)
+        tunnel = self.config.tunnel
+        if tunnel is None:
+            self._upstream = cluster.connect(host, self)
+        else:
+            self._upstream = through = HttpTunnel(tunnel, host, self, info)
+            through.start(cluster, self.context.rng)
 
     def on_upstream_connected(self, upstream: TcpUpstream) -> None:
         self._upstream = upstream
@@ -235,9 +243,12 @@ class TcpProxy(NetworkFilter[TcpProxyConfig]):
     def _give_up(self, flag: str) -> None:
         """There is no upstream. What the client has sent meanwhile counts as not read: Envoy wouldn't have."""
         self.info.add_flag(flag)
+        self._forget_received()
+        self._finish()
+
+    def _forget_received(self) -> None:
         self._rx_total.value -= self.info.bytes_received
         self.info.bytes_received = 0
-        self._finish()
 
     def _close(self) -> None:
         """Both directions have ended in order."""

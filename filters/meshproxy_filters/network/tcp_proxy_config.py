@@ -13,6 +13,7 @@ from meshproxy.model.listener import AccessLog
 from meshproxy.plugin.context import FactoryContext
 from meshproxy.plugin.stats import StatsScope
 from meshproxy_filters.network.tcp_proxy_choice import HashOf, read_hash_policy, read_metadata_match
+from meshproxy_filters.network.tcp_tunnel import TunnelConfig, read_tunneling
 
 if TYPE_CHECKING:
     from meshproxy.plugin.view import ConfigView
@@ -53,7 +54,7 @@ class TcpProxyConfig:
     """Times in seconds; 0 switches a limit off.
 
     clusters: names, and for more than one `bounds`: the running sums of their weights. wanted: of each, what hosts must
-    have in their metadata, None for nothing.
+    have in their metadata, None for nothing. tunnel: the connection goes through an HTTP proxy.
     own_tlvs: entries for the PROXY protocol header to the upstream, if the client's connection had none.
     log_interval: a row in the log this often while the connection lives; log_on_connected: one when it is connected.
     """
@@ -70,6 +71,7 @@ class TcpProxyConfig:
     log_on_connected: bool = False
     hash_of: HashOf | None = None
     own_tlvs: tuple[tuple[int, bytes], ...] = ()
+    tunnel: TunnelConfig | None = None
 
     def choose_cluster(self, rng: random.Random) -> tuple[str, Mapping[str, Any] | None]:
         """The cluster for one attempt, by weight, and what its hosts must have in their metadata."""
@@ -96,6 +98,7 @@ class TcpProxyConfig:
             max_connect_attempts=view.integer("max_connect_attempts", 1),
             log_interval=log_interval,
             log_on_connected=log_on_connected,
+            tunnel=read_tunneling(view.view("tunneling_config"), prefix, context),
             own_tlvs=tuple((entry.integer("type"), _read_value(entry)) for entry in view.views("proxy_protocol_tlvs")),
         )
 

@@ -206,7 +206,7 @@ def test_more_rows_in_the_log_while_a_connection_lives() -> None:
     assert len(harness.access_log) == 4
 
 
-@pytest.mark.parametrize("config", [{"cluster": None}, {"tunneling_config": {"hostname": "x:1"}}])
+@pytest.mark.parametrize("config", [{"cluster": None}, {"tunneling_config": {"hostname": "x:1", "post_path": "/"}}])
 def test_what_is_refused(config: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         proxy(**config)
