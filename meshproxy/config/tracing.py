@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from meshproxy.config.context import CompileContext
+from meshproxy.config.open_telemetry import check_cluster, compile_open_telemetry
 from meshproxy.model.tracing import (
     Flushing,
     OpenTelemetryProvider,
@@ -166,7 +167,7 @@ def compile_provider(
         if name == _ZIPKIN:
             return _compile_zipkin(typed.view, context), _flushing("zipkin", context)
         if name == _OPEN_TELEMETRY:
-            return _compile_open_telemetry(typed.view, context), _flushing("opentelemetry", context)
+            return compile_open_telemetry(typed.view, context), _flushing("opentelemetry", context)
     view.fail(f"the tracers of meshproxy are {_ZIPKIN} and {_OPEN_TELEMETRY}, not '{name}'", "typed_config")
 
 
@@ -184,18 +185,11 @@ def _flushing(tracer: str, context: CompileContext) -> Flushing:
     )
 
 
-def _check_cluster(view: ConfigView, field: str, context: CompileContext) -> str:
-    cluster = view.text(field)
-    if cluster not in context.cluster_names:
-        view.fail(f"unknown cluster '{cluster}'", field)
-    return cluster
-
-
 def _compile_zipkin(view: ConfigView, context: CompileContext) -> ZipkinProvider:
     version = view.enum("collector_endpoint_version")
     if version != "HTTP_JSON":
         view.fail(f"the only collector_endpoint_version of meshproxy is HTTP_JSON, not {version}")
-    cluster = _check_cluster(view, "collector_cluster", context)
+    cluster = check_cluster(view, "collector_cluster", context)
     return ZipkinProvider(
         cluster=cluster,
         path=view.text("collector_endpoint"),
@@ -203,24 +197,4 @@ def _compile_zipkin(view: ConfigView, context: CompileContext) -> ZipkinProvider
         trace_id_128bit=view.boolean("trace_id_128bit"),
         shared=view.boolean("shared_span_context", True),
         w3c=view.enum("trace_context_option") == "USE_B3_WITH_W3C_PROPAGATION",
-    )
-
-
-def _compile_open_telemetry(view: ConfigView, context: CompileContext) -> OpenTelemetryProvider:
-    if view.has("grpc_service"):
-        view.fail("'grpc_service' isn't supported by meshproxy yet; 'http_service' is", "grpc_service")
-    service = view.required("http_service")
-    uri = service.required("http_uri")
-    host, slash, path = uri.text("uri").partition("://")[2].partition("/")
-    headers = []
-    for entry in service.views("request_headers_to_add"):
-        header = entry.required("header")
-        headers.append((header.text("key").lower(), header.text("value")))
-    return OpenTelemetryProvider(
-        cluster=_check_cluster(uri, "cluster", context),
-        path=f"{slash}{path}" if slash else "/",
-        host=host,
-        timeout=uri.seconds("timeout", 5.0),
-        service_name=view.text("service_name") or "unknown_service:envoy",
-        headers=tuple(headers),
     )

@@ -4,10 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
+
+from meshproxy.model.grpc_service import GrpcService
 
 TagValue = Callable[[Any], str]
 """The value of a custom tag: `StreamInfo` -> text; "" for none."""
+
+
+class Parent(Protocol):
+    """What a sampler asks of the context that a request came with."""
+
+    @property
+    def sampled(self) -> bool: ...
+
+
+Sampler = Callable[[Parent | None, int], bool]
+"""Whether a span is sent: the context that the request came with, if any, and the trace id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,17 +49,21 @@ class ZipkinProvider:
 
 @dataclass(frozen=True, slots=True)
 class OpenTelemetryProvider:
-    """Spans go to `path` of `cluster` as OTLP over HTTP; the context goes on in `traceparent` and `tracestate`.
+    """Spans go as OTLP to `grpc`, or over HTTP to `path` of `cluster`, or nowhere; the context goes on in `traceparent`
+    and `tracestate`.
 
-    headers: further fields of the requests that carry spans. timeout: seconds.
+    attributes: of the resource that spans are from, `service.name` among them. sampler: decides what is sent, instead
+    of the connection manager. headers: further fields of the requests that carry spans. timeout: seconds.
     """
 
-    cluster: str
-    path: str
-    host: str
-    timeout: float
-    service_name: str
+    attributes: tuple[tuple[str, str], ...]
+    cluster: str = ""
+    path: str = "/"
+    host: str = ""
+    timeout: float = 5.0
     headers: tuple[tuple[str, str], ...] = ()
+    grpc: GrpcService | None = None
+    sampler: Sampler | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -161,11 +161,15 @@ class HttpTracing:
 
     def _open_otel(self, request: RequestHeaders, stream: HttpServerStream, *, egress: bool) -> Span:
         parent = extract_w3c(request)
+        assert isinstance(self.config.provider, OpenTelemetryProvider)
+        sampler = self.config.provider.sampler
         name = f"egress {request.authority}" if egress else "ingress"
         if parent is None:
-            context = TraceContext(self._rng.getrandbits(128) or 1, self.new_id(), 0, stream.sampled)
+            trace_id = self._rng.getrandbits(128) or 1
+            sampled = stream.sampled if sampler is None else sampler(None, trace_id)
+            context = TraceContext(trace_id, self.new_id(), 0, sampled)
         else:
-            sampled = parent.sampled and stream.sampled
+            sampled = parent.sampled and stream.sampled if sampler is None else sampler(parent, parent.trace_id)
             context = TraceContext(parent.trace_id, self.new_id(), parent.span_id, sampled, state=parent.state)
         return Span(context, name, self._kind(egress=egress), stream.start_wall)
 

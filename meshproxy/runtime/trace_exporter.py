@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from meshproxy.headers import RequestHeaders
 from meshproxy.model.tracing import Flushing, OpenTelemetryProvider, ZipkinProvider
-from meshproxy.plugin.context import FetchError, Timer
+from meshproxy.plugin.context import FetchError, GrpcError, Timer
 from meshproxy.runtime.fetch import fetch
 from meshproxy.runtime.node_address import node_ip
 from meshproxy.runtime.version import version
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from meshproxy.runtime.worker import Worker
 
 _ON_THE_WAY = 16
+_EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 _MAX_REPLY = 1 << 16
 
 
@@ -109,7 +110,19 @@ class TraceExporter:
         (self._sent if reply.status == 202 else self._dropped).inc()
 
     async def _send_otlp(self, provider: OpenTelemetryProvider, spans: list[Span]) -> None:
-        body = encode_otlp(spans, provider.service_name, version())
+        body = encode_otlp(spans, provider.attributes, version())
+        if provider.grpc is not None:
+            from meshproxy.runtime.grpc_client import call  # only who exports so pays for the import
+
+            try:
+                await call(self._worker, provider.grpc, _EXPORT, body)
+            except GrpcError:
+                self._spans_dropped.add(len(spans))
+            else:
+                self._spans_sent.add(len(spans))
+            return
+        if not provider.cluster:
+            return
         fields = (
             ("content-type", "application/x-protobuf"),
             ("user-agent", f"OTel-OTLP-Exporter-meshproxy/{version()}"),

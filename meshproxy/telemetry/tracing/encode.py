@@ -34,8 +34,8 @@ def _zipkin(span: Span, service: str, ip: str) -> dict[str, Any]:
     return encoded
 
 
-def encode_otlp(spans: Sequence[Span], service: str, version: str) -> bytes:
-    """An ExportTraceServiceRequest. service: the name of this proxy; version: of the program."""
+def encode_otlp(spans: Sequence[Span], attributes: Sequence[tuple[str, str]], version: str) -> bytes:
+    """An ExportTraceServiceRequest. attributes: of this proxy, its `service.name` first; version: of the program."""
     # Only who exports so pays for the import.
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (  # type: ignore[import-untyped]
         ExportTraceServiceRequest,
@@ -44,7 +44,7 @@ def encode_otlp(spans: Sequence[Span], service: str, version: str) -> bytes:
     request = ExportTraceServiceRequest()
     resource_spans = request.resource_spans.add()
     for key, value in (
-        ("service.name", service),
+        *attributes,
         ("telemetry.sdk.language", "python"),
         ("telemetry.sdk.name", "meshproxy"),
         ("telemetry.sdk.version", version),

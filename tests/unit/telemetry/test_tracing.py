@@ -121,7 +121,7 @@ def test_zipkins_json() -> None:
 
 def test_otlp() -> None:
     decoded = ExportTraceServiceRequest()
-    decoded.ParseFromString(encode_otlp([span()], "svc", "1.0"))
+    decoded.ParseFromString(encode_otlp([span()], [("service.name", "svc"), ("k", "v")], "1.0"))
     (resource_spans,) = decoded.resource_spans
     assert {each.key: each.value.string_value for each in resource_spans.resource.attributes}["service.name"] == "svc"
     (sent,) = resource_spans.instrumentation_library_spans[0].spans
