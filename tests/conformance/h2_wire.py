@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import hpack
@@ -125,6 +126,7 @@ class Seen:
         self._buffer = b""
         self._block = b""
         self._decoder = hpack.Decoder()
+        self.on_frame: Callable[[int, int], None] = lambda kind, sid: None
 
     def feed(self, received: bytes) -> None:
         self._buffer += received
@@ -148,9 +150,10 @@ class Seen:
         elif kind == PING and flags & ACK:
             self.pongs.append(payload)
         elif kind == GOAWAY:
-            self.goaways.append((word, CODES[int.from_bytes(payload[4:8], "big")]))
+            code = int.from_bytes(payload[4:8], "big")
+            self.goaways.append((word, CODES[code] if code < len(CODES) else str(code)))
         elif kind == RST_STREAM:
-            self.resets[sid] = CODES[word]
+            self.resets[sid] = CODES[word] if word < len(CODES) else str(word)
         elif kind == WINDOW_UPDATE:
             self.windows[sid] = self.windows.get(sid, 0) + word
         elif kind == DATA:
@@ -164,6 +167,7 @@ class Seen:
                 self.statuses.setdefault(sid, []).extend(status)
         if kind in (DATA, HEADERS) and flags & END_STREAM:
             self.ended.add(sid)
+        self.on_frame(kind, sid)
 
     def text(self) -> str:
         return (

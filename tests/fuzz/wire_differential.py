@@ -22,10 +22,9 @@ from typing import Any
 from ..parity.subject import Subject
 from ..system.program import free_ports
 from . import wire_seeds
-from .wire_rig import Lane, LaneUpstream, Outcome, bootstrap
+from .wire_rig import VARYING, Lane, LaneUpstream, Outcome, bootstrap
 
 LANES = 12
-_VARYING = ("x-request-id:", "date:", "x-envoy-upstream-service-time:", "x-envoy-expected-rq-timeout-ms:")
 
 
 @dataclass(slots=True)
@@ -101,7 +100,7 @@ async def run(program: str, trials: list[Trial], mesh: bool, quiet: float, lanes
 
 def seen_upstream(outcome: Outcome) -> list[tuple[str, ...]]:
     return [
-        (m.start, *(h for h in m.headers if not h.startswith(_VARYING)), bytes(m.body).hex(), str(m.complete))
+        (m.start, *(h for h in m.headers if not h.startswith(VARYING)), bytes(m.body).hex(), str(m.complete))
         for m in outcome.requests
     ]
 
@@ -137,7 +136,7 @@ def differences(ours: Outcome, envoys: Outcome, probe: bool) -> list[str]:
 
 
 def _stable(headers: list[str]) -> list[str]:
-    return [line for line in headers if not line.startswith(_VARYING)]
+    return [line for line in headers if not line.startswith(VARYING)]
 
 
 def show(outcome: Outcome) -> str:

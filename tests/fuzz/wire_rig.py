@@ -17,6 +17,8 @@ from ..parity.wire import Message, WireReader
 _API = "type.googleapis.com/envoy.extensions.filters"
 _METHOD = re.compile(rb"(?:^|\n)[ \t\r]*(HEAD|CONNECT|GET|POST) ")
 _ANSWER_S = 10.0
+#: Lines of a head that are never the same twice.
+VARYING = ("x-request-id:", "date:", "x-envoy-upstream-service-time:", "x-envoy-expected-rq-timeout-ms:")
 _OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nx-from: up\r\n\r\nok"
 
 
