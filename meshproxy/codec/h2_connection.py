@@ -171,6 +171,8 @@ class Http2Codec(Control):
         """What can be told from the head of a frame that isn't complete, and of the first frame of all."""
         if length > h2.MAX_FRAME_SIZE:
             raise Fault(h2.FRAME_SIZE_ERROR, "a frame is too large")
+        if kind == h2.PUSH_PROMISE:
+            raise Fault(h2.PROTOCOL_ERROR, "PUSH_PROMISE")
         if self._expects_settings and (kind != h2.SETTINGS or flags & h2.ACK):
             raise Fault(h2.PROTOCOL_ERROR, "the first frame is no SETTINGS")
 

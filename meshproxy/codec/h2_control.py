@@ -44,6 +44,8 @@ class Control(Output):
         # The highest number that the opener of streams has used.
         self._highest = 0
         self._peer_max_streams = 1024
+        self._goaway_last = h2.MAX_SID
+        self._priorities: int | None = None
         self._most_credit = 0
         # Until the peer has acknowledged our SETTINGS it may go by the default.
         self._stream_window = max(options.initial_stream_window_size, h2.DEFAULT_WINDOW)
@@ -136,6 +138,10 @@ class Control(Output):
             raise Fault(h2.FRAME_SIZE_ERROR, "GOAWAY has 8 bytes or more")
         self._count_idle()
         last = int.from_bytes(payload[:4], "big") & h2.MAX_SID
+        # It names one of our streams, and never a later one than before.
+        if last > self._goaway_last or (last and last % 2 == self.is_server):
+            raise Fault(h2.PROTOCOL_ERROR, "GOAWAY names a stream that it can't")
+        self._goaway_last = last
         self._peer_goes_away(last)
         if not self.failed:
             self._sink.on_goaway(last, int.from_bytes(payload[4:8], "big"))
@@ -227,6 +233,10 @@ class Control(Output):
             if not h2.MAX_FRAME_SIZE <= value <= h2.LARGEST_FRAME_SIZE:
                 raise Fault(h2.PROTOCOL_ERROR, "MAX_FRAME_SIZE is out of its range")
             self._peer_frame_size = value
+        elif name == h2.NO_RFC7540_PRIORITIES:
+            if value > 1 or self._priorities not in (None, value):
+                raise Fault(h2.PROTOCOL_ERROR, "NO_RFC7540_PRIORITIES is 0 or 1, and stays so")
+            self._priorities = value
         elif name == h2.ENABLE_CONNECT_PROTOCOL:
             if value > 1 or (self.peer_allows_connect and not value):
                 raise Fault(h2.PROTOCOL_ERROR, "ENABLE_CONNECT_PROTOCOL is 0 or 1, and stays 1")

@@ -121,6 +121,8 @@ def read_trailers(fields: list[Field], underscores: Underscores) -> Headers:
     """Trailers: fields without any pseudo-field. Raises ProtocolError."""
     trailers = Headers()
     _fill(trailers, fields, _NO_PSEUDO, underscores)
+    if "host" in trailers.fields or "content-length" in trailers.fields:
+        raise _bad_field("a trailer that only a head may have")  # RFC 9110 section 6.5.1
     return trailers
 
 
@@ -142,12 +144,14 @@ def _fill(headers: Headers, fields: list[Field], allowed: frozenset[str], unders
     """
     pseudo: dict[str, str] = {}
     cookie = ""
+    late = False
     for name, value in fields:
         if name.startswith(":"):
-            if name not in allowed or name in pseudo or headers.fields or not value or has_control(value):
+            if name not in allowed or name in pseudo or late or not value or has_control(value):
                 raise _bad_field(f"the pseudo-field {name[:64]!r} is unknown, repeated, empty, too late or malformed")
             pseudo[name] = value
             continue
+        late = True
         if is_token(name) is None or name != name.lower() or has_control(value):
             raise _bad_field(f"the field {name[:64]!r} is malformed")
         if name == "content-length" and ("content-length" in headers.fields or not is_length(value)):
@@ -204,7 +208,7 @@ def _treat_host(request: RequestHeaders) -> None:
     if len(hosts) > 1:
         raise violation("Host is repeated")
     if hosts:
-        if not is_host(hosts[0]):
+        if not hosts[0] or not is_host(hosts[0]):
             raise _bad_field("Host is none")
         request.remove("host")
         if not request.authority:

@@ -23,6 +23,8 @@ from meshproxy.codec.hpack_static import FIELDS, FIRST_DYNAMIC, Field, HpackErro
 
 NAMES_REMEMBERED = 1024
 LONGEST_REMEMBERED_NAME = 64
+#: Bytes that a name or a value may take in a block: nghttp2's limit.
+LONGEST_STRING = 65_536
 
 #: Names that make a decoder odd: those of one HTTP/1 connection (RFC 9113 section 8.2.2).
 FORBIDDEN = frozenset({"connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"})
@@ -126,7 +128,7 @@ class Decoder:
             position += 1
             if length < 128:
                 if length == 127:
-                    length, position = decode_integer(block, position, 127)
+                    length, position = self._length(block, position)
                 stop = position + length
                 if stop > end:
                     raise HpackError("a string is longer than its block")
@@ -134,7 +136,7 @@ class Decoder:
             else:
                 length -= 128
                 if length == 127:
-                    length, position = decode_integer(block, position, 127)
+                    length, position = self._length(block, position)
                 stop = position + length
                 if stop > end:
                     raise HpackError("a string is longer than its block")
@@ -155,7 +157,7 @@ class Decoder:
         position += 1
         length &= 127
         if length == 127:
-            length, position = decode_integer(block, position, 127)
+            length, position = self._length(block, position)
         stop = position + length
         raw = block[position:stop]
         known = _names if first < 128 else _coded_names
@@ -172,6 +174,13 @@ class Decoder:
                 known.clear()
             name = known[raw] = intern(name)
         return name, stop
+
+    def _length(self, block: bytes, position: int) -> tuple[int, int]:
+        """The length of a string that is long."""
+        length, position = decode_integer(block, position, 127)
+        if length > LONGEST_STRING:
+            raise HpackError("a string is too long")
+        return length, position
 
     def _odd_index(self, byte: int) -> Field:
         """The one field of the static table that may not occur. Raises HpackError for the index 0."""

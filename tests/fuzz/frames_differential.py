@@ -70,9 +70,13 @@ def make(role: str, seed: int, count: int) -> list[Trial]:
 
 
 class Programs:
-    """Both programs with their lanes; `attempt` gives a trial to both at once."""
+    """Both programs with their lanes; `attempt` gives a trial to both at once. crashes: trials that ended Envoy."""
 
-    def __init__(self, lanes: dict[str, list[ServerLane | ClientLane]]) -> None:
+    def __init__(self, lanes: dict[str, list[ServerLane | ClientLane]], envoy: Subject, config: Path) -> None:
+        self.crashes: list[Trial] = []
+        self._envoy = envoy
+        self._config = config
+        self._starting = asyncio.Lock()
         self._free = {
             variant: asyncio.Queue[tuple[ServerLane | ClientLane, ServerLane | ClientLane]]()
             for variant in range(len(VARIANTS))
@@ -87,6 +91,12 @@ class Programs:
         try:
             mine, theirs = await asyncio.gather(*(lane.attempt(trial.frames, trial.request, quiet) for lane in pair))
             return mine, theirs
+        except ConnectionRefusedError:
+            self.crashes.append(trial)
+            async with self._starting:
+                if not self._envoy.running:
+                    await self._envoy.start(self._config)
+            return Told(), Told()
         finally:
             queue.put_nowait(pair)
 
@@ -116,7 +126,7 @@ async def programs(role: str) -> AsyncIterator[Programs]:
             subjects.append(subject)
             await subject.start(config)
         try:
-            yield Programs(lanes)
+            yield Programs(lanes, subjects[-1], config)
         finally:
             for subject in subjects:
                 await subject.stop()
@@ -187,6 +197,8 @@ async def compare(role: str, trials: list[Trial], examples: int, only: str) -> N
 
         await asyncio.gather(*(in_turn(trial) for trial in trials))
         print(f"=== {len(trials)} sequences of a {role}: {len({t.number for k in kinds.values() for t in k})} differ")
+        if both.crashes:
+            print(f"Envoy ended {len(both.crashes)} times, first around {both.crashes[0]}")
         for kind, where in sorted(kinds.items(), key=lambda pair: -len(pair[1])):
             print(f"\n## {len(where)} x {kind}")
             for trial in where[:examples] if only in kind else ():

@@ -685,6 +685,15 @@ CASES = [
             ),
         )
     ),
+    *(
+        Case(
+            f"h2-goaway-of-client-{name}",
+            clients=h2(h2get(1), Act.WAIT_UPSTREAM, goaway(last, code), 0.1, h2get(3), 0.5),
+            upstreams=answer(0.3, "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"),
+        )
+        for name, last, code in (("plain", 0, 0), ("error", 0, 2), ("unknown", 0, 99), ("last", 2, 0))
+    ),
+    Case("h2-goaway-of-client-own", clients=h2(goaway(1)), differs=known.GOAWAY_FOR_FAULTS, timing=False),
     Case(
         "h2-gauges",
         clients=(
