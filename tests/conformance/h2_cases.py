@@ -454,3 +454,40 @@ case(
     headers(1, REQ + b"\x40\x01a\x01b\x40\x01c\x7f\xa1\x1f" + b"x" * 4128) + headers(3, REQ + b"\xbe"),
     connection(COMPRESSION),
 )
+
+# -- Found by random frames (tests/fuzz/frames_differential).
+case("x.late.1", "a pseudo-field behind a cookie", headers(1, [("cookie", "a=b"), *request()]), REFUSED)
+case("x.late.2", "one between others", headers(1, [*request()[:3], ("x", "1"), request()[3]]), REFUSED)
+case("x.host.1", "an empty Host beside the authority", get(extra=[("host", "")]), REFUSED)
+case("x.host.2", "two Hosts", get(extra=[("host", "a.example"), ("host", "a.example")]), REFUSED)
+case(
+    "x.host.3",
+    "an empty Host of CONNECT",
+    headers(1, [(":method", "CONNECT"), (":authority", "a:1"), ("host", "")]),
+    REFUSED,
+)
+case("x.trailer.1", "a malformed Host in trailers", post() + headers(1, [("host", "a b")]), REFUSED)
+case("x.trailer.2", "a wrong length in trailers", post() + headers(1, [(LENGTH, "5")]), REFUSED)
+case("x.trailer.3", "a field of HTTP/1 in trailers", post() + headers(1, [("transfer-encoding", "chunked")]), REFUSED)
+LONG = headers(1, REQ + b"\x00\x01a\x7f" + b"\x82\xff\x03" + b"v" * 15_000, 1)
+case(
+    "k.5.2.6",
+    "a string of more than 64 KiB",
+    LONG + b"".join(frame(9, 0, 1, b"v" * 16_000) for _ in range(3)) + frame(9, 4, 1, b"v" * 2_537),
+    connection(COMPRESSION),
+)
+case(
+    "h.6.8.4",
+    "GOAWAY that names the sender's stream",
+    get() + frame(GOAWAY, 0, 0, bytes((0, 0, 0, 1)) + bytes(4)),
+    connection(PROTOCOL),
+)
+case("h.6.8.5", "GOAWAY that names nothing", frame(GOAWAY, 0, 0, bytes(8)), Expect("alive"))
+case(
+    "h.6.8.6",
+    "GOAWAY that names more than the one before",
+    frame(GOAWAY, 0, 0, bytes(8)) + frame(GOAWAY, 0, 0, bytes((0, 0, 0, 2)) + bytes(4)),
+    connection(PROTOCOL),
+)
+case("h.6.5.2.9", "NO_RFC7540_PRIORITIES of 2 (RFC 9218)", settings((9, 2)), connection(PROTOCOL))
+case("h.6.6.2", "the beginning of a PUSH_PROMISE", frame(PUSH_PROMISE, 4, 1, b"", 100), connection(PROTOCOL))

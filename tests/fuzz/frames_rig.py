@@ -21,7 +21,7 @@ from . import wire_rig
 from .frames_seeds import Frames
 
 _API = "type.googleapis.com/envoy.extensions"
-_MOST_S = 3.0
+MOST_S = 3.0
 # What the lanes are set up with, in turn: fields of the connection manager, and of the HTTP/2 options of both sides.
 VARIANTS: Sequence[tuple[dict[str, Any], dict[str, Any]]] = (
     ({}, {}),
@@ -203,7 +203,7 @@ class FrameUpstream:
 async def _settle(activity: Any, done: Any, quiet: float) -> None:
     """Until nothing has happened for `quiet` seconds and `done` says yes, or in any case after a while."""
     loop = asyncio.get_running_loop()
-    limit = loop.time() + _MOST_S
+    limit = loop.time() + MOST_S
     seen = -1
     while loop.time() < limit and (seen != activity() or not done()):
         seen = activity()
@@ -251,14 +251,20 @@ class ClientLane:
     port: int
     upstream: FrameUpstream
 
-    async def _ask(self, request: bytes, quiet: float) -> tuple[wire_rig.LaneClient, WireReader]:
+    async def _ask(
+        self, request: bytes, quiet: float, *, probe: bool = False
+    ) -> tuple[wire_rig.LaneClient, WireReader]:
         client = wire_rig.LaneClient([request.split(b" ")[0].decode()])
         await asyncio.get_running_loop().create_connection(lambda: client, "127.0.0.1", self.port)
         client.transport.write(request)
         upstream = self.upstream
         await _settle(
             lambda: client.activity + upstream.activity,
-            lambda: client.end != "open" or client.answered or any(each.closed for each in upstream.connections),
+            lambda: (
+                client.end != "open"
+                or client.answered
+                or (not probe and any(each.closed for each in upstream.connections))
+            ),
             quiet,
         )
         return client, client.reader
@@ -278,7 +284,7 @@ class ClientLane:
                 told.closed = host.closed
                 told.odd += host.odd
         with contextlib.suppress(OSError):
-            prober, probed = await self._ask(b"GET /probe HTTP/1.1\r\nhost: a.example\r\n\r\n", quiet)
+            prober, probed = await self._ask(b"GET /probe HTTP/1.1\r\nhost: a.example\r\n\r\n", quiet, probe=True)
             told.probe = str([(message.status, bytes(message.body)) for message in probed.messages])
             prober.transport.abort()
         client.transport.abort()

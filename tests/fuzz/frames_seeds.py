@@ -234,7 +234,7 @@ def _block_frames(rng: random.Random, sid: int, fields: Fields, *, end: bool) ->
         first = bytes([padding]) + first + bytes(padding if _flip(rng, 0.8) else 0)
     elif _flip(rng, 0.05):
         flags |= PRIO
-        first = struct.pack(">IB", rng.choice((0, 1, 3, sid)), 7) + first
+        first = struct.pack(">IB", rng.choice((0, 0, 7, 9, sid)), 7) + first
     frames = [frame(HEADERS, flags, sid, first)]
     for number, piece in enumerate(rest):
         last = END_HEADERS if number == len(rest) - 1 else 0
@@ -289,7 +289,7 @@ def _other(rng: random.Random, sids: list[int]) -> bytes:
     elif kind == GOAWAY:
         sid, payload = (0 if _flip(rng, 0.9) else sid), number + struct.pack(">I", rng.choice((0, 0, 1, 2, 11, 99)))
     elif kind == PRIORITY:
-        payload = struct.pack(">IB", rng.choice((0, 1, sid)), 1)
+        payload = struct.pack(">IB", rng.choice((0, 0, 7, 9, sid)), 1)
     elif kind in (WINDOW_UPDATE, RST_STREAM):
         payload = number if kind == WINDOW_UPDATE else struct.pack(">I", rng.choice((0, 1, 2, 5, 7, 8, 99)))
     elif kind == PUSH_PROMISE:
