@@ -20,6 +20,9 @@ from .upstream import Peer, Recorder
 from .wire import WireReader
 
 AT_ONCE = 64
+APART_S = 0.012
+"""Between the beginnings of two cases of a session: all at once would keep each other waiting, at uneven times."""
+
 _REQUEST = re.compile(rb"(?m)^([A-Z-]+) [^\r\n]* HTTP/\d")
 
 
@@ -179,11 +182,11 @@ class Placed:
             rows = [normalise(row) for row in log.read_text("latin-1").splitlines()]
             self.transcript.sections["access log"] = sorted(rows) if self.case.sort_log else rows
 
-    def collect_stats(self, all_of_them: Sequence[str]) -> None:
+    def collect_stats(self, all_of_them: Sequence[tuple[str, str]]) -> None:
+        """all_of_them: names, and the lines that they stand in."""
         if self.case.stats:
-            wanted = re.compile(self.names.fill(self.case.stats))
-            mine = [line for line in all_of_them if wanted.search(line.partition(": ")[0])]
-            self.transcript.sections["stats"] = [self.normalise(line) for line in mine]
+            wanted = re.compile(self.names.fill(self.case.stats)).search
+            self.transcript.sections["stats"] = [self.normalise(line) for name, line in all_of_them if wanted(name)]
 
 
 async def _open(client: Client, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -218,6 +221,7 @@ class Session:
         self._placed: list[Placed] = []
         self._subject: Subject | None = None
         self._block: PortBlock | None = None
+        self._statistics = ""
         self._directory = tempfile.TemporaryDirectory(prefix="parity-")
 
     async def start(self) -> list[Session]:
@@ -261,15 +265,15 @@ class Session:
                 each.transcript.error = f"{self.program} died:\n{subject.output()}"
         await asyncio.sleep(0.25)  # the access log is flushed each 50 ms
         if subject.running and any(case.stats for case in self.cases):
-            everything = (await fetch(subject.admin_port, "/stats")).splitlines()
-            for each in self._placed:
-                each.collect_stats(everything)
+            self._statistics = await fetch(subject.admin_port, "/stats")
 
     async def finish(self) -> None:
         if self._subject is not None:
             await self._subject.stop()
+        statistics = [(line.partition(": ")[0], line) for line in self._statistics.splitlines()]
         for each in self._placed:
             each.collect()
+            each.collect_stats(statistics)
             self.results[each.case.name] = each.transcript
             for recorder in each.recorders.values():
                 await recorder.stop()
@@ -294,11 +298,12 @@ def _ends_program(case: Case) -> bool:
 async def _run_cases(subject: Subject, placed: Sequence[Placed]) -> None:
     gate = asyncio.Semaphore(AT_ONCE)
 
-    async def run(each: Placed) -> None:
+    async def run(number: int, each: Placed) -> None:
+        await asyncio.sleep(number * APART_S)
         async with gate:
             try:
                 await each.run(subject)
             except Exception as error:  # a fault of the case itself must show as that case's failure
                 each.transcript.error = f"{type(error).__name__}: {error}"
 
-    await asyncio.gather(*(run(each) for each in placed))
+    await asyncio.gather(*(run(number, each) for number, each in enumerate(placed)))

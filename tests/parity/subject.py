@@ -41,7 +41,7 @@ class Subject:
         self._process: asyncio.subprocess.Process | None = None
         self._output = directory / "output.txt"
 
-    async def start(self, config: Path, args: Sequence[str] = (), seconds: float = 20.0) -> None:
+    async def start(self, config: Path, args: Sequence[str] = (), seconds: float = 60.0) -> None:
         """Start and wait until the admin interface says ready. Raises StartFailed."""
         with self._output.open("wb") as output:
             self._process = await asyncio.create_subprocess_exec(
