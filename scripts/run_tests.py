@@ -36,7 +36,7 @@ TESTS = {
     "unit": ["tests/unit", "tests/fuzz", "tests/docs", "tests/contract"],
     "parity": ["tests/parity"],
     "system": ["tests/system", "tests/conformance"],
-    "mesh": ["tests/mesh"],
+    "mesh": ["tests/mesh", "tests/demo"],  # both look at the interfaces of the machine
 }
 PROCESSES = {"unit": 2, "system": 2}
 """How many processes share the tests of a part, if it isn't one alone."""
@@ -145,7 +145,7 @@ def test(part: str, python: Path, output: IO[str] | None) -> Ended:
         report = f"{kept}/report.xml"
         options = ["-q", "--no-header", "-o", f"cache_dir={kept}/cache", f"--junitxml={report}"]
         processes = PROCESSES.get(part, 1)
-        shared = ["-n", str(processes), "--dist", "worksteal"] if processes > 1 else []
+        shared = ["-n", str(processes), "--dist", "loadgroup"] if processes > 1 else []
         code = run([str(python), "-m", "pytest", *options, *shared, *folders], output)
         counted = count(report)
         if code == FAILED_TESTS and counted["failed"] <= FEW:

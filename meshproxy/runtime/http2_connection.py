@@ -331,6 +331,7 @@ class Http2Connection(DownstreamConnection):
         request = RequestHeaders("", "", "")
         stream = self.streams[sid] = self._new_stream(self, sid, request, False, self.worker.loop.time())
         stream.reply(REQUEST_HEADERS_TIMEOUT)
+        stats.rq_rx_reset.value += 1  # as Envoy, whose codec resets the stream that it has just answered
 
     def _watch_flush(self, sid: int) -> None:
         """A client that opens no window must not keep a finished response for ever: it has a stream's idle time."""

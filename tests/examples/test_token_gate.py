@@ -21,6 +21,9 @@ import pytest
 EXAMPLE = Path(__file__).parents[2] / "examples" / "token-gate"
 
 
+pytestmark = pytest.mark.xdist_group("token-gate")  # the environment is made once
+
+
 class Application(BaseHTTPRequestHandler):
     """Says who it was told that the user is."""
 

@@ -22,7 +22,7 @@ ILL = (
     "endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: $up_port}}}}]}]}}\n"
 )
 ALL = "- match: {prefix: /}\n  route: {cluster: $case.all, %s}\n"
-COUNTED = r"cluster\.(\$case\.all|\$up2?|\$case\.ill)\.(upstream_(cx_none|cx_total|rq_(200|503|total|retry\w*))|membership_total)"
+COUNTED = r"cluster\.($case\.all|$up2?|$case\.ill)\.(upstream_(cx_none|cx_total|rq_(200|503|total|retry\w*))|membership_total)"
 
 
 def aggregate(name: str, names: str, more: str = "", route: str = "timeout: 5s", **options: object) -> Case:

@@ -631,7 +631,7 @@ CASES = [
             clients=h2(*ops),
             hcm="{request_headers_timeout: 0.4s}",
             log="%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %REQ(:PATH)%\n",
-            stats=r"^http\.\$case\.downstream_(rq_(total|completed|4xx|header_timeout|tx_reset|rx_reset|active)|cx_(active|protocol_error|destroy_local))$",
+            stats=r"^http\.$case\.downstream_(rq_(total|completed|4xx|header_timeout|tx_reset|rx_reset|active)|cx_(active|protocol_error|destroy_local))$",
         )
         for name, ops in (
             ("stall", (frame(1, block((":method", "GET"), (":path", "/")), 1, 1), 1.0)),
