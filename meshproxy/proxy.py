@@ -23,7 +23,7 @@ from meshproxy.model.discovery import ConfigSource
 from meshproxy.plugin.context import Logger
 from meshproxy.runtime.access_log_files import AccessLogFiles
 from meshproxy.runtime.admin.program import Program
-from meshproxy.runtime.admin.start import make_program, start_admin
+from meshproxy.runtime.admin.start import make_program, start_admin, tag_producer
 from meshproxy.runtime.bind import BindError, open_listeners
 from meshproxy.runtime.clusters import Clusters
 from meshproxy.runtime.configuration import (
@@ -48,6 +48,7 @@ from meshproxy.runtime.listener import Listeners
 from meshproxy.runtime.options import Options
 from meshproxy.runtime.program_log import PROGRAM_LOG
 from meshproxy.runtime.server_stats import ServerStats
+from meshproxy.runtime.stats_sinks import StatsSinks
 from meshproxy.runtime.tls.sockets import WorkerTls
 from meshproxy.runtime.version import version
 from meshproxy.runtime.worker import Worker
@@ -97,6 +98,10 @@ class Proxy:
             self.worker.overload = Overload(self.worker, snapshot.overload, index, options.concurrency)
         self.listeners = Listeners(self.worker, self.tls)
         self.tls.add_listeners(snapshot)
+        self.sinks = StatsSinks(
+            snapshot.stats_sinks, self.worker.clusters, partial(tag_producer, snapshot.stats, options)
+        )
+        self.sinks.listen(self.worker.stats)
         self._heap = HeapKeeper()
         self.control = WorkerControl(self.worker, self.listeners, self.worker.access_logs, PROGRAM_LOG, lifecycle)
 
@@ -126,6 +131,7 @@ class Proxy:
 
     def close(self) -> None:
         """Write the logs out and let go of everything."""
+        self.sinks.close()
         self.worker.clusters.close()
         self.tls.close()
         self.worker.access_logs.close()
@@ -188,6 +194,7 @@ async def serve(configuration: Configuration, options: Options, load: Load | Non
     if await lifecycle.unless_ending(prepare(discovery, program)):
         discovery.listeners.start()
         proxy.start()
+        proxy.sinks.begin(loop, fleet.statistics, configuration.snapshot.stats.flush_interval)
         server_stats.workers_started.set(1)
         announce(program, log)
         tune_collector()
@@ -206,6 +213,7 @@ async def serve(configuration: Configuration, options: Options, load: Load | Non
     program.state = "DRAINING"
     discovery.close()
     left = await drained(lifecycle, proxy, options.drain_time)
+    await proxy.sinks.end()
     if admin is not None:
         admin.stop()
     proxy.close()
@@ -354,6 +362,8 @@ def serve_fleet(configuration: Configuration, options: Options, load: Load | Non
         partial(run_worker, configuration, options, discovery),
         log,
     )
+    snapshot = configuration.snapshot
+    sinks = StatsSinks(snapshot.stats_sinks, to_servers, partial(tag_producer, snapshot.stats, options))
     program = make_program(configuration, options, supervisor)
     program.discovery = discovery
     server_stats = ServerStats(
@@ -378,6 +388,7 @@ def serve_fleet(configuration: Configuration, options: Options, load: Load | Non
         discovery.listeners.start()
         tune_collector()
         supervisor.spawn_due()
+        sinks.begin(loop, supervisor.statistics, configuration.snapshot.stats.flush_interval)
         keeping = loop.create_task(supervisor.keep_statistics(configuration.snapshot.stats.flush_interval))
         server_stats.workers_started.set(options.concurrency)
         announcing = loop.create_task(announce_when_up(supervisor, program, log, takeover))
@@ -398,6 +409,8 @@ def serve_fleet(configuration: Configuration, options: Options, load: Load | Non
     program.state = "DRAINING"
     discovery.close()
     loop.run_until_complete(supervisor.end())
+    loop.run_until_complete(sinks.end())
+    sinks.close()
     if admin is not None:
         admin.stop()
     return 0

@@ -10,11 +10,14 @@ _IP_RESOLVER = "envoy.ip"
 _MAX_PIPE_BYTES = 107  # sockaddr_un.sun_path, its final NUL left out
 
 
-def compile_address(view: ConfigView) -> Address:
-    """`core.v3.Address` with an IP address or the path of a Unix socket. Raises ConfigError."""
+def compile_address(view: ConfigView, *, udp: bool = False) -> Address:
+    """`core.v3.Address` with an IP address or the path of a Unix socket. Raises ConfigError.
+
+    udp: it is one that datagrams go to, whatever its `protocol` says.
+    """
     kind = view.which("address")
     if kind == "socket_address":
-        return compile_socket_address(view.required("socket_address"))
+        return compile_socket_address(view.required("socket_address"), udp=udp)
     if kind == "pipe":
         return _compile_pipe(view.required("pipe"))
     if kind is None:
@@ -22,21 +25,21 @@ def compile_address(view: ConfigView) -> Address:
     view.fail(f"'{kind}' isn't supported by meshproxy", kind)
 
 
-def compile_socket_address(view: ConfigView) -> SocketAddress:
+def compile_socket_address(view: ConfigView, *, udp: bool = False) -> SocketAddress:
     """`core.v3.SocketAddress` with an IP address. Raises ConfigError for names and whatever else it is."""
-    host, port = compile_host_and_port(view)
+    host, port = compile_host_and_port(view, udp=udp)
     try:
         return make_address(host, port)
     except ValueError:
         view.fail(f"malformed IP address: '{host}'", "address")
 
 
-def compile_host_and_port(view: ConfigView) -> tuple[str, int]:
+def compile_host_and_port(view: ConfigView, *, udp: bool = False) -> tuple[str, int]:
     """Address and port of a `SocketAddress`, not looked into: it may be a name to be resolved. Raises ConfigError."""
     problems: list[Problem] = view.unsupported("named_port", "network_namespace_filepath")
     if view.text("resolver_name") not in ("", _IP_RESOLVER):
         problems.append(view.error(f"Unknown address resolver: {view.text('resolver_name')}", "resolver_name"))
-    if view.enum("protocol") != "TCP":
+    if view.enum("protocol") != "TCP" and not udp:
         problems.append(view.error("only TCP is supported", "protocol"))
     if problems:
         raise ConfigError(problems)

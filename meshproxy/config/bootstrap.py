@@ -21,6 +21,7 @@ from meshproxy.config.listeners import compile_listeners
 from meshproxy.config.overload import compile_overload
 from meshproxy.config.runtime_layers import compile_runtime
 from meshproxy.config.stats import compile_stats_config
+from meshproxy.config.stats_sinks import compile_stats_sinks
 from meshproxy.config.tls_secrets import compile_static_secrets
 from meshproxy.config.tracing import compile_provider
 from meshproxy.errors import ConfigError, Problem
@@ -71,6 +72,7 @@ def _compile(view: ConfigView, context: CompileContext) -> Snapshot:
         dynamic=dynamic,
         cluster_manager=context.cluster_manager,
         overload=context.overload,
+        stats_sinks=compile_stats_sinks(view, context),
     )
 
 

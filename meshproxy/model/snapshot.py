@@ -11,6 +11,7 @@ from meshproxy.model.cluster import ClusterConfig, UpstreamBind
 from meshproxy.model.discovery import ConfigSource
 from meshproxy.model.listener import AccessLog, Listener
 from meshproxy.model.overload import OverloadConfig
+from meshproxy.model.stats_sink import StatsSink
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,4 +110,5 @@ class Snapshot:
     dynamic: DynamicConfig = DynamicConfig()
     cluster_manager: ClusterManagerConfig = ClusterManagerConfig()
     overload: OverloadConfig | None = None
+    stats_sinks: tuple[StatsSink, ...] = ()
     source: Any = None

@@ -85,6 +85,10 @@ class Histogram:
         """Count one value `count` times."""
         self._recording[value] += count
 
+    def recorded(self) -> dict[float, int]:
+        """The values since the interval began, and how often each came."""
+        return dict(self._recording)
+
     def latch(self) -> None:
         """End an interval."""
         self.interval = self._recording.bins()

@@ -12,7 +12,7 @@ Invariants:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -130,7 +130,7 @@ class StatsStore:
     """All statistics of the process.
 
     accepts: whether a name is kept (`stats_matcher`). bounds_for: the bucket bounds of a histogram
-    (`histogram_bucket_settings`).
+    (`histogram_bucket_settings`). tell_samples: is given the values of a histogram when an interval of it ends.
     """
 
     def __init__(
@@ -150,6 +150,7 @@ class StatsStore:
         self._folds: dict[Callable[[], None], None] = {}
         self._before_latch: dict[Callable[[], None], None] = {}
         self._declared = Declared(accepts)
+        self.tell_samples: Callable[[str, Mapping[float, int]], None] | None = None
 
     def sibling(self) -> StatsStore:
         """An empty store that keeps the same names and bounds: for a process beside this one."""
@@ -190,7 +191,10 @@ class StatsStore:
         """End an interval of every histogram."""
         for fold in list(self._before_latch):
             fold()
+        tell = self.tell_samples
         for histogram in self._histograms.values():
+            if tell is not None and (recorded := histogram.recorded()):
+                tell(histogram.name, recorded)
             histogram.latch()
 
     def reset_counters(self) -> None:
