@@ -1,7 +1,8 @@
-"""What stands behind the proxies: nginx with a configuration of its own, answering 33 bytes on three ports.
+"""What stands behind the proxies: nginx with a configuration of its own, answering 33 bytes on three ports, and on a
+fourth in HTTP/2; `/large` is a mebibyte.
 
 Without nginx a small server on uvloop does the same. It is slower, which lowers requests per second for both proxies
-alike and leaves the CPU time per request of the proxies as it is.
+alike and leaves the CPU time per request of the proxies as it is; HTTP/2 and large answers it doesn't have.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from bench.client import free_ports, wait_for_answer
 
 BODY = '{"status":"ok","items":[1,2,3,4]}'
 assert len(BODY) == 33
+LARGE = 1024 * 1024
 
 NGINX = """\
 daemon off;
@@ -35,6 +37,8 @@ http {{
     {listens}
     default_type application/json;
     location / {{ return 200 '{body}'; }}
+    location /grpc.Shop/ {{ default_type application/grpc; add_trailer grpc-status 0 always; return 200 '{message}'; }}
+    location /large {{ root {directory}; }}
   }}
 }}
 """
@@ -49,20 +53,23 @@ def _command(ports: list[int], directory: Path) -> list[str]:
     nginx = nginx_path()
     if nginx is None:
         return [sys.executable, "-m", "bench.backend_server", *map(str, ports)]
-    listens = " ".join(f"listen 127.0.0.1:{port} backlog=4096;" for port in ports)
+    *plain, http2 = ports
+    listens = " ".join(f"listen 127.0.0.1:{port} backlog=4096;" for port in plain)
+    listens += f" listen 127.0.0.1:{http2} http2 backlog=4096;"
+    (directory / "large").write_bytes(bytes(LARGE))
     configuration = directory / "nginx.conf"
-    configuration.write_text(NGINX.format(directory=directory, listens=listens, body=BODY))
+    configuration.write_text(NGINX.format(directory=directory, listens=listens, body=BODY, message="\\0" * 5 + BODY))
     return [nginx, "-e", "stderr", "-p", str(directory), "-c", str(configuration)]
 
 
 @contextmanager
 def backend(directory: Path, cpu: int) -> Iterator[list[int]]:
-    """Run the backend and give its three ports."""
-    ports = free_ports(3)
+    """Run the backend and give its ports."""
+    ports = free_ports(4)
     output = directory / "backend.log"
     server: subprocess.Popen[bytes] = process.start(_command(ports, directory), cpu, Path.cwd(), output)
     try:
-        for port in ports:
+        for port in ports[:3]:
             wait_for_answer(port, server, output, timeout_s=10.0)
         yield ports
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import socket
+import ssl
 import subprocess
 import time
 from collections.abc import Iterator
@@ -48,7 +49,9 @@ def ask(connection: socket.socket) -> bytes:
             return answer
 
 
-def wait_for_answer(port: int, process: subprocess.Popen[bytes], output: Path, timeout_s: float) -> None:
+def wait_for_answer(
+    port: int, process: subprocess.Popen[bytes], output: Path, timeout_s: float, tls: ssl.SSLContext | None = None
+) -> None:
     """Return with the first answer from `port`. Raises BenchError if the process ends first, or at the time-out."""
     deadline = time.monotonic() + timeout_s
     while True:
@@ -58,7 +61,11 @@ def wait_for_answer(port: int, process: subprocess.Popen[bytes], output: Path, t
             raise BenchError(f"{command!s} ended with {process.returncode}:\n{said}")
         try:
             with socket.create_connection(("127.0.0.1", port), timeout=2.0) as connection:
-                ask(connection)
+                if tls is None:
+                    ask(connection)
+                else:
+                    with tls.wrap_socket(connection) as secured:
+                        ask(secured)
                 return
         except OSError as error:
             if time.monotonic() > deadline:

@@ -33,7 +33,13 @@ def wrk_path() -> str:
 
 
 def run(
-    ports: Sequence[int], connections: int, kind: str, seconds: int, seed: int, tokens: Path | None = None
+    ports: Sequence[int],
+    connections: int,
+    kind: str,
+    seconds: int,
+    seed: int,
+    tokens: Path | None = None,
+    scheme: str = "http",
 ) -> list[Seen]:
     """Load each of `ports`, all at once, for `seconds` with `kind` of requests (see requests.lua).
 
@@ -44,7 +50,7 @@ def run(
     options = ["-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "5s", "-s", str(SCRIPT)]
     started = [
         subprocess.Popen(
-            [wrk_path(), *options, f"http://127.0.0.1:{port}/", "--", *arguments],
+            [wrk_path(), *options, f"{scheme}://127.0.0.1:{port}/", "--", *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -37,13 +37,15 @@ def h2load_path() -> str:
     return found
 
 
-def run(ports: Sequence[int], connections: int, seconds: int, seed: int) -> list[Seen]:
+def run(ports: Sequence[int], connections: int, seconds: int, seed: int, *, grpc: bool = False) -> list[Seen]:
     """Load each of `ports`, all at once, for `seconds` with `STREAMS` requests at a time on each connection.
+
+    grpc: unary calls, a message of 64 bytes each.
 
     Raises BenchError when one fails, or completes no request.
     """
     with tempfile.TemporaryDirectory(prefix="meshproxy-h2load-") as directory:
-        started = [_start(Path(directory), port, connections, seconds, seed) for port in ports]
+        started = [_start(Path(directory), port, connections, seconds, seed, grpc) for port in ports]
         try:
             return [_read(one.communicate(timeout=seconds + 15)[0], log, seconds) for one, log in started]
         except subprocess.TimeoutExpired as late:
@@ -55,19 +57,25 @@ def run(ports: Sequence[int], connections: int, seconds: int, seed: int) -> list
                     one.wait()
 
 
-def _start(directory: Path, port: int, connections: int, seconds: int, seed: int) -> tuple[subprocess.Popen[str], Path]:
+def _start(
+    directory: Path, port: int, connections: int, seconds: int, seed: int, grpc: bool
+) -> tuple[subprocess.Popen[str], Path]:
     rng = random.Random(seed)
     urls = directory / f"{port}.urls"
     base = f"http://127.0.0.1:{port}"
-    urls.write_text(
-        "".join(
-            f"{base}/{rng.choice(_AREAS)}/items/{rng.randrange(10**8)}?page={rng.randrange(13)}\n" for _ in range(PATHS)
-        )
-    )
+    if grpc:
+        paths = [f"grpc.Shop/{rng.choice(_AREAS)}{rng.randrange(10**8)}" for _ in range(PATHS)]
+    else:
+        paths = [f"{rng.choice(_AREAS)}/items/{rng.randrange(10**8)}?page={rng.randrange(13)}" for _ in range(PATHS)]
+    urls.write_text("".join(f"{base}/{path}\n" for path in paths))
     log = directory / f"{port}.log"
     fields = [option for field in _FIELDS for option in ("-H", field)]
     size = ["-t1", f"-c{connections}", f"-m{STREAMS}", "-D", str(seconds), "-i", str(urls), f"--log-file={log}"]
     command = [h2load_path(), *size, *fields]
+    if grpc:
+        message = directory / "message"
+        message.write_bytes(b"\0\0\0\0\x40" + b"m" * 64)
+        command += ["-H", "content-type: application/grpc", "-H", "te: trailers", f"--data={message}"]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True), log
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 
-from bench import load, load_h2, process
+from bench import load, load_h2, load_tls, process
 from bench.client import ask, idle_connections
 from bench.results import Result, Series
 from bench.scenarios import Footprint, Load
@@ -88,7 +88,7 @@ def measure_round(bench: Bench, scenario: Load, subjects: Sequence[Running], num
     for index, loaded in enumerate(order):
         busy, before = process.busy_us(bench.proxy_cpu), [process.cpu_time(one.pid) for one in loaded]
         ports = [one.port for one in loaded]
-        seen = run_load(ports, scenario, seconds, seed=number * 10 + index // 2)
+        seen = run_load(bench, ports, scenario, seconds, seed=number * 10 + index // 2)
         spent = [process.cpu_time(one.pid) - then for one, then in zip(loaded, before, strict=True)]
         foreign = process.busy_us(bench.proxy_cpu) - busy - sum(one.total for one in spent)
         for one, its_view, its_time in zip(loaded, seen, spent, strict=True):
@@ -105,7 +105,7 @@ def measure_load(bench: Bench, scenario: Load) -> Result:
     with ExitStack() as stack:
         subjects = [bench.start(subject, scenario.config, stack) for subject in bench.subjects]
         for one in subjects:
-            run_load([one.port], scenario, 1, seed=0)  # fills pools, caches, memories
+            run_load(bench, [one.port], scenario, 1, seed=0)  # fills pools, caches, memories
         for number in range(1, bench.rounds + 1):
             for one, account in zip(subjects, measure_round(bench, scenario, subjects, number), strict=True):
                 name, requests = one.subject.name, account.requests
@@ -168,12 +168,15 @@ def profile(bench: Bench, scenario: Load) -> None:
     """One round with the bench's only subject; what it writes is the subject's own affair."""
     with ExitStack() as stack:
         one = bench.start(bench.subjects[0], scenario.config, stack)
-        (seen,) = run_load([one.port], scenario, bench.seconds, seed=1)
+        (seen,) = run_load(bench, [one.port], scenario, bench.seconds, seed=1)
         print(f"{scenario.name}: {seen.requests} requests, {seen.errors} errors", file=sys.stderr)
 
 
-def run_load(ports: Sequence[int], scenario: Load, seconds: int, seed: int) -> list[load.Seen]:
+def run_load(bench: Bench, ports: Sequence[int], scenario: Load, seconds: int, seed: int) -> list[load.Seen]:
     """Load `ports` with whatever makes this kind of load."""
-    if scenario.kind == "h2":
-        return load_h2.run(ports, scenario.connections, seconds, seed)
-    return load.run(ports, scenario.connections, scenario.kind, seconds, seed)
+    if scenario.kind in ("h2", "grpc"):
+        return load_h2.run(ports, scenario.connections, seconds, seed, grpc=scenario.kind == "grpc")
+    if scenario.kind == "handshake":
+        return load_tls.run(ports, scenario.connections, seconds, bench.directory / "certs")
+    scheme = "https" if "tls" in scenario.config else "http"
+    return load.run(ports, scenario.connections, scenario.kind, seconds, seed, scheme=scheme)

@@ -4,6 +4,7 @@
 --        request (host, user agent), some per user (bearer token, session), some never (trace, request id).
 --        Identical requests would flatter whoever remembers what it has seen.
 -- close  the same, and the connection ends with the answer.
+-- large  a mebibyte of answer.
 -- small  a short message that never varies: for proxies that don't look inside.
 
 local random, format = math.random, string.format
@@ -47,6 +48,7 @@ local function mesh(last)
 end
 
 function request()
+  if kind == "large" then return "GET /large HTTP/1.1\r\nhost: a\r\n\r\n" end
   if kind == "small" then return "GET / HTTP/1.1\r\nhost: a\r\n\r\n" end
   return mesh(kind == "close" and "connection: close\r\n" or "")
 end

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 class Load:
     """Requests as fast as `connections` allow: each sends its next when it has its answer.
 
-    config: the file in `bench/configs`; kind: of request, see `requests.lua`, or "h2", see `load_h2`; target: of CPU
-    time per request.
+    config: the file in `bench/configs`, and what is put on it, see `dress`; kind: of request, see `requests.lua`, or
+        "h2" and "grpc", see `load_h2`, or "handshake", see `load_tls`; target: of CPU time per request.
     """
 
     name: str
@@ -63,6 +63,11 @@ SCENARIOS: tuple[Scenario, ...] = (
     Load("tcp-32", "TCP, small messages, 32 conn.", "tcp", 32, "small", 0.9),
     Load("new-conn", "A connection per request, 32 at once", "istio", 32, "close", 1.0),
     Load("h2-h1", "HTTP/2 to HTTP/1, 4 connections of 10 streams", "istio", 4, "h2", 1.2),
+    Load("h2-h2", "HTTP/2 to HTTP/2, 4 connections of 10 streams", "istio+h2up", 4, "h2", 1.2),
+    Load("grpc", "gRPC, unary, 4 connections of 10 streams", "istio+h2up", 4, "grpc", 1.3),
+    Load("tls-32", "HTTP/1 over TLS, 32 connections", "istio+tls", 32, "mesh", 1.0),
+    Load("tls-bulk", "A mebibyte over TLS, 4 connections", "router+tls", 4, "large", 1.4),
+    Load("handshake", "A mutual TLS handshake per request, 4 at once", "router+mtls", 4, "handshake", 1.8),
     Footprint("footprint", "Start and memory", "istio", 2000, 0.75, 0.3),
     Hooks("hooks", "A filter's hook", 0.15, 1.0),
     FilterCosts("filters", "What a filter adds to a request"),

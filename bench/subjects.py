@@ -19,6 +19,7 @@ from string import Template
 
 from bench import process
 from bench.client import BenchError, free_ports, wait_for_answer
+from bench.dress import Certificates, dress
 
 CONFIGS = Path(__file__).with_name("configs")
 FLAGS = ("--concurrency", "1", "--use-dynamic-base-id", "-l", "error", "--drain-time-s", "1")
@@ -83,26 +84,30 @@ def running(subject: Subject, config: str | Path, backends: list[int], directory
 
     Raises BenchError, with what the program printed, when it ends or gives no answer.
     """
-    template = config if isinstance(config, Path) else CONFIGS / f"{config}.yaml"
-    config = template.stem
+    name = config.stem if isinstance(config, Path) else config
+    template = config if isinstance(config, Path) else CONFIGS / f"{name.split('+')[0]}.yaml"
+    certificates = Certificates(directory / "certs")
+    if "tls" in name:
+        certificates.make()
     listener_port, admin_port = free_ports(2)
-    run_directory = directory / f"{config}-{subject.name.replace(' ', '-')}-{listener_port}"
+    run_directory = directory / f"{name}-{subject.name.replace(' ', '-')}-{listener_port}"
     run_directory.mkdir()
     values: dict[str, object] = {f"backend_{index}": port for index, port in enumerate(backends, 1)}
     values |= {"listener_port": listener_port, "admin_port": admin_port, "access_log": run_directory / "access.log"}
-    yaml = run_directory / f"{config}.yaml"
-    yaml.write_text(Template(template.read_text()).substitute(values))
+    yaml = run_directory / f"{name}.yaml"
+    yaml.write_text(Template(dress(template.read_text(), name, certificates)).substitute(values))
     output = run_directory / "output.log"
 
     began = time.perf_counter()
     command = (*subject.command, "-c", str(yaml), *FLAGS)
     started = process.start(command, cpu, run_directory, output, subject.environment)
     try:
-        wait_for_answer(listener_port, started, output, timeout_s=20.0)
+        tls = certificates.client() if "tls" in name else None
+        wait_for_answer(listener_port, started, output, timeout_s=20.0, tls=tls)
         yield Running(subject, started, listener_port, (time.perf_counter() - began) * 1000)
         if started.poll() is not None:
             said = output.read_text(errors="replace")[-2000:]
-            raise BenchError(f"{subject.name} ended with {started.returncode} during {config}:\n{said}")
+            raise BenchError(f"{subject.name} ended with {started.returncode} during {name}:\n{said}")
     finally:
         process.stop(started, subject.stop_patience_s)
         shutil.rmtree(run_directory, ignore_errors=True)  # the access log of one round is tens of megabytes
