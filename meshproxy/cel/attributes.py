@@ -8,29 +8,18 @@ in an `AttributeMap`. A getter says `MISSING` for what the stream doesn't have.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from meshproxy.cel.attribute_messages import locality_message, metadata_message, node_message
 from meshproxy.cel.header_maps import HeaderMap, request_headers, response_headers, response_trailers
+from meshproxy.cel.surroundings import Surroundings
 from meshproxy.cel.times import SECOND
 from meshproxy.cel.values import MISSING, CelMap, Duration, StructMap, Timestamp, Uint, lift
 from meshproxy.matching import parse_int64, wire_text
-from meshproxy.model.snapshot import Node
 from meshproxy.plugin.message_facts import request_bytes, response_bytes, response_grpc_status, trailer_bytes
 from meshproxy.plugin.stream_info import StreamInfo, TlsInfo, split_address
 
 Getter = Callable[[Any], Any]
-
-
-@dataclass(slots=True)
-class Surroundings:
-    """What expressions see beside the stream. One for a whole configuration; filled when its bootstrap is read.
-
-    node: None where Envoy shows none: to the conditions of policies, and to matchers.
-    """
-
-    node: Node | None = field(default_factory=Node)
 
 
 def _text(value: str | None) -> Any:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from meshproxy.cel.attributes import Attributes, Surroundings
+from meshproxy.cel.attributes import Attributes
 from meshproxy.cel.compiler import Evaluate, Options, as_predicate, compile_node, value_or_missing
 from meshproxy.cel.nodes import ExpressionError, Node
 from meshproxy.cel.show import plain_of, text_of
+from meshproxy.cel.surroundings import Surroundings
 from meshproxy.cel.syntax import parse
 from meshproxy.cel.values import MISSING
 

@@ -10,9 +10,8 @@ message in it, so no leniency of ours alone can let a head pass.
 from __future__ import annotations
 
 import re
+from types import ModuleType
 from typing import NamedTuple
-
-import h11
 
 from meshproxy.codec.field_lines import NotPlain, has_control, is_token, parse_field_line
 from meshproxy.codec.framing import bad_request, check_nominations, connection_options, request_framing
@@ -159,7 +158,7 @@ def parse_odd_request(head: bytes, options: Http1Options) -> FramedRequest:
     except ProtocolError as error:
         error.request = request
         raise
-    _second_opinion(h11.Connection(h11.SERVER, max_incomplete_event_size=len(head)), head, fields)
+    _second_reader().check_request(head, fields)
     return FramedRequest(request, length, http10, uri_scheme)
 
 
@@ -243,26 +242,12 @@ def parse_odd_response(head: bytes) -> OddResponse:
     headers = Headers()
     for name, value in fields:
         headers.append_checked(name, value)
-    reader = h11.Connection(h11.CLIENT, max_incomplete_event_size=len(head))
-    # h11 reads a response only after a request; this one makes it accept every status, 101 too.
-    asked = [("host", ""), ("connection", "upgrade"), ("upgrade", "any")]
-    reader.send(h11.Request(method="GET", target="/", headers=asked))
-    reader.send(h11.EndOfMessage())
-    _second_opinion(reader, head, fields)
+    _second_reader().check_response(head, fields)
     return OddResponse(int(match[2]), headers, match[1] == "0")
 
 
-def _second_opinion(reader: h11.Connection, head: bytes, fields: list[tuple[str, str]]) -> None:
-    """Have h11 read the head too: it must find the same fields. Raises ProtocolError (400)."""
-    try:
-        reader.receive_data(head)
-        event = reader.next_event()
-    except h11.RemoteProtocolError as error:
-        raise bad_request(str(error)) from error
-    if not isinstance(event, h11.Request | h11.InformationalResponse | h11.Response):
-        raise bad_request("not a message head")
-    read = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in event.headers]
-    # h11 writes codings in lower case.
-    ours = [(name, value.lower() if name == "transfer-encoding" else value) for name, value in fields]
-    if sorted(read) != sorted(ours):
-        raise bad_request("two readers disagree about the fields")
+def _second_reader() -> ModuleType:
+    """Imported when a head first needs it: most proxies never see one, and h11 takes a while to load."""
+    from meshproxy.codec import h1_second_reader
+
+    return h1_second_reader

@@ -15,7 +15,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from meshproxy.cel.attributes import Surroundings
+from meshproxy.cel.surroundings import Surroundings
 from meshproxy.clock import Clock
 from meshproxy.errors import Problem
 from meshproxy.model.dns import DnsResolverOptions

@@ -15,7 +15,6 @@ from meshproxy.config.access_logs import compile_access_logs
 from meshproxy.config.constraints import check_constraints
 from meshproxy.config.context import CompileContext
 from meshproxy.config.data_sources import read_data_source
-from meshproxy.config.expressions import compile_tree_expression
 from meshproxy.config.forwarding import compile_dns_cache
 from meshproxy.config.grpc_services import compile_grpc_service
 from meshproxy.config.header_mutations import compile_mutations, compile_values
@@ -32,7 +31,7 @@ from meshproxy.config.rate_limits import compile_rate_limits
 from meshproxy.config.route_match import compile_request_match
 from meshproxy.config.stream_matchers import compile_filter_state_matcher, compile_metadata_matcher
 from meshproxy.errors import ConfigError, Problem
-from meshproxy.model.listener import FilterSpec
+from meshproxy.model.listener import FilterSpec, LogPredicate
 from meshproxy.model.route import FILTER_DISABLED, FILTER_ENABLED
 from meshproxy.plugin.context import FactoryContext
 from meshproxy.plugin.message_types import message_class
@@ -74,7 +73,7 @@ def factory_context(name: str, stats: StatsScope, context: CompileContext) -> Fa
         compile_filter_state_matcher=compile_filter_state_matcher,
         compile_route_match=lambda view: compile_request_match(view, context),
         compile_runtime_flag=lambda view: compile_runtime_flag(view, context),
-        compile_expression=compile_tree_expression,
+        compile_expression=_compile_tree_expression,
         compile_http_matcher=lambda view, action, inputs: compile_matcher(view, action, http_inputs(inputs), context),
         compile_network_matcher=lambda view, action: compile_matcher(view, action, NETWORK_INPUTS, context),
         compile_http_filter=lambda view: compile_filter(view, "HTTP", stats, context),
@@ -239,3 +238,9 @@ def _noting(problems: list[Problem]) -> Iterator[None]:
         yield
     except ConfigError as error:
         problems += error.problems
+
+
+def _compile_tree_expression(view: ConfigView, options: ConfigView | None) -> LogPredicate:
+    from meshproxy.config.expressions import compile_tree_expression  # few configurations have expressions
+
+    return compile_tree_expression(view, options)

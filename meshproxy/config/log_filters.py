@@ -9,7 +9,6 @@ import operator
 from collections.abc import Callable
 
 from meshproxy.config.context import CompileContext
-from meshproxy.config.expressions import compile_text_expression
 from meshproxy.config.matchers import compile_fraction, compile_header_matcher, runtime_fraction
 from meshproxy.config.stream_matchers import ABSENT, compile_value_matcher, find_value
 from meshproxy.headers import Headers
@@ -160,6 +159,8 @@ def _extension(view: ConfigView, context: CompileContext) -> LogPredicate:
     if typed.full_name != _CEL:
         typed.fail(unsupported_extension(typed.full_name, (_CEL,)))
     expression = typed.message(_CEL)
+    from meshproxy.config.expressions import compile_text_expression  # few logs have one
+
     return compile_text_expression(expression, "expression", expression.view("cel_config"), context.surroundings)
 
 

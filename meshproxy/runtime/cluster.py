@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
-from functools import partial
-from typing import Any
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any
 
 from meshproxy.address import SocketAddress, parse_address
 from meshproxy.balance.balancer import LoadBalancer
@@ -25,25 +25,40 @@ from meshproxy.plugin.context import Timer
 from meshproxy.plugin.stream_info import StreamInfo
 from meshproxy.plugin.upstream import Cluster, HostChoice, HttpUpstream, HttpUpstreamSink, TcpUpstream, TcpUpstreamSink
 from meshproxy.plugin.upstream import Host as PluginHost
-from meshproxy.runtime.alpn_pool import AlpnPool
 from meshproxy.runtime.auto_sni import NO_NAME, ServerName, server_name
 from meshproxy.runtime.breaker_stats import BreakerStats
 from meshproxy.runtime.cluster_events import OutlierEvents
 from meshproxy.runtime.cluster_stats import LiveClusterStats
-from meshproxy.runtime.health_checker import HealthChecker
 from meshproxy.runtime.http1_pool import Http1Pool
-from meshproxy.runtime.http2_pool import Http2Pool
 from meshproxy.runtime.mirrored import MirroredRequest
 from meshproxy.runtime.outlier_monitor import OutlierMonitor
 from meshproxy.runtime.proxy_header import proxy_header
 from meshproxy.runtime.tcp_upstream import RawUpstream
 from meshproxy.runtime.worker import Worker
 
-HttpPool = Http1Pool | Http2Pool | AlpnPool
-PoolMaker = type[Http1Pool] | type[Http2Pool] | type[AlpnPool]
-PoolKey = tuple[Host, str, ServerName, PoolMaker]
+if TYPE_CHECKING:
+    from meshproxy.runtime.alpn_pool import AlpnPool
+    from meshproxy.runtime.health_checker import HealthChecker
+    from meshproxy.runtime.http2_pool import Http2Pool
 
-_POOLS: dict[str, PoolMaker] = {"HTTP1": Http1Pool, "HTTP2": Http2Pool, "AUTO": AlpnPool}
+    HttpPool = Http1Pool | Http2Pool | AlpnPool
+    PoolMaker = type[Http1Pool] | type[Http2Pool] | type[AlpnPool]
+    PoolKey = tuple[Host, str, ServerName, PoolMaker]
+
+
+@cache
+def _pool_maker(protocol: str) -> PoolMaker:
+    """What is about HTTP/2 is loaded when a cluster speaks it."""
+    match protocol:
+        case "HTTP2":
+            from meshproxy.runtime.http2_pool import Http2Pool
+
+            return Http2Pool
+        case "AUTO":
+            from meshproxy.runtime.alpn_pool import AlpnPool
+
+            return AlpnPool
+    return Http1Pool
 
 
 class ActiveCluster(Cluster):
@@ -63,7 +78,8 @@ class ActiveCluster(Cluster):
             "HIGH": CircuitBreaker(config.thresholds_high),
         }
         self._pools: dict[PoolKey, HttpPool] = {}
-        self._make_pool: PoolMaker | None = _POOLS.get(config.protocol)  # None: as the client's protocol asks for
+        # None: as the client's protocol asks for.
+        self._make_pool = None if config.protocol == "DOWNSTREAM" else _pool_maker(config.protocol)
         self.proxies = config.proxy_header is not None or any(
             match.proxy_header is not None for match in config.transport_socket_matches
         )
@@ -88,6 +104,8 @@ class ActiveCluster(Cluster):
             self.outlier = OutlierMonitor(worker, config.outlier, scope, self.on_health_change, events)
         self.health: HealthChecker | None = None
         if config.health_check is not None and config.type != "ORIGINAL_DST":
+            from meshproxy.runtime.health_checker import HealthChecker  # sidecars don't check; gateways do
+
             self.health = HealthChecker(self, config.health_check)
         self._retired = False
         self._active_folded = 0
@@ -317,7 +335,7 @@ class ActiveCluster(Cluster):
                 name = name._replace(proxy=proxy_header(options, getattr(sink, "stream_info", None)))
         make = self._make_pool
         if make is None:
-            make = Http2Pool if protocol == "HTTP/2" else Http1Pool
+            make = _pool_maker("HTTP2" if protocol == "HTTP/2" else "HTTP1")
         pool = self._pools.get((host, priority, name, make))
         if pool is None:
             if len(self._pools) >= self._sweep_at:

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
-from meshproxy.codec.h2_connection import Http2Codec
 from meshproxy.plugin.stats import Counter, Gauge, Histogram, StatsScope
 from meshproxy.runtime.cluster_stat_names import CLUSTER, HTTP1_CODEC, HTTP2_CODEC
 from meshproxy.runtime.http2_gauges import Http2Gauges
+
+if TYPE_CHECKING:
+    from meshproxy.codec.h2_connection import Http2Codec
 
 _GAUGES = frozenset(CLUSTER.gauges)
 _HISTOGRAMS = frozenset(CLUSTER.histograms)

@@ -9,7 +9,7 @@ import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from meshproxy.cel.attributes import Surroundings
+from meshproxy.cel.surroundings import Surroundings
 from meshproxy.clock import SystemClock
 from meshproxy.config.bootstrap import compile_bootstrap
 from meshproxy.config.bootstrap_load import Loaded, Source, load_bootstrap

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from meshproxy.codec.h2_connection import Http2Codec
 from meshproxy.plugin.stats import Gauge, StatsScope
+
+if TYPE_CHECKING:
+    from meshproxy.codec.h2_connection import Http2Codec
 
 _NAMES = ("streams_active", "pending_send_bytes", "outbound_frames_active", "outbound_control_frames_active")
 

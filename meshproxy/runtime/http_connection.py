@@ -15,7 +15,6 @@ from collections.abc import Iterable
 from meshproxy.codec.h2_frames import PREFACE
 from meshproxy.plugin.context import Connection
 from meshproxy.runtime.http1_connection import Http1Connection
-from meshproxy.runtime.http2_connection import Http2Connection
 from meshproxy.runtime.http_downstream import DownstreamConnection
 from meshproxy.runtime.http_stream import HttpServerStream
 
@@ -41,14 +40,18 @@ class HttpConnection(DownstreamConnection):
         successor.take_over(self)
         successor.on_data(data, end, connection)
 
-    def _choose(self, data: bytes) -> type[Http1Connection] | type[Http2Connection]:
+    def _choose(self, data: bytes) -> type[DownstreamConnection]:
         codec = self.manager.config.codec_type
         if codec == "AUTO":
             alpn = self.connection.info.alpn
             is_http2 = alpn == "h2" if alpn else data.startswith(_BEGINNING)
         else:
             is_http2 = codec == "HTTP2"
-        return Http2Connection if is_http2 else Http1Connection
+        if not is_http2:
+            return Http1Connection
+        from meshproxy.runtime.http2_connection import Http2Connection  # loaded with the first client that speaks it
+
+        return Http2Connection
 
     def is_busy(self) -> bool:
         return False

@@ -20,12 +20,12 @@ from meshproxy.routing.table import RouteIndex
 from meshproxy.runtime.http_client_certificate import client_certificate_header
 from meshproxy.runtime.http_edge import RequestEdge
 from meshproxy.runtime.http_stats import HttpStats
-from meshproxy.runtime.http_tracing import HttpTracing
 from meshproxy.runtime.node_address import node_ip
 from meshproxy.runtime.route_stats import RouteStats
 from meshproxy.telemetry.request_id import id_source
 
 if TYPE_CHECKING:
+    from meshproxy.runtime.http_tracing import HttpTracing
     from meshproxy.runtime.worker import Worker
 
 
@@ -91,6 +91,8 @@ class HttpManager:
     def trace(self, worker: Worker) -> None:
         """Make what traces the requests, if that is configured; the first connection brings the worker."""
         if self.config.tracing is not None and self.tracing is None:
+            from meshproxy.runtime.http_tracing import HttpTracing
+
             self.tracing = HttpTracing(self.config.tracing, worker, self._stats_scope, self.rng)
 
     def attach_to_listener(self, scope: StatsScope) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from typing import TYPE_CHECKING
 
-from meshproxy.codec.h2_server import Http2ServerCodec
 from meshproxy.plugin.stats import Counter, StatNames, StatsScope
 from meshproxy.runtime.cluster_stat_names import HTTP1_CODEC, HTTP2_CODEC
 from meshproxy.runtime.http2_gauges import Http2Gauges
+
+if TYPE_CHECKING:
+    from meshproxy.codec.h2_server import Http2ServerCodec
 
 _CLASSES = ("1xx", "2xx", "3xx", "4xx", "5xx")
 

@@ -25,7 +25,6 @@ from meshproxy.runtime.grpc_client import call
 from meshproxy.runtime.hooks import run_hook
 from meshproxy.runtime.http_edge import strip_response
 from meshproxy.runtime.http_stream_timers import StreamTimers
-from meshproxy.runtime.http_tracing import finish_tracing, tell_decoration
 from meshproxy.runtime.local_reply import shape_reply
 from meshproxy.runtime.sleeping import sleep
 
@@ -279,8 +278,8 @@ class HttpServerStream(StreamTimers):
             fields["x-request-id"] = self.request_id
         if config.via:
             fields["via"] = f"{fields['via']}, {config.via}" if "via" in fields else config.via
-        if self.span is not None:
-            tell_decoration(self, response)
+        if self.span is not None and owner.manager.tracing is not None:
+            owner.manager.tracing.tell_decoration(self, response)
         self.first_downstream_tx = self.last_activity = now
 
     def reset(self, details: str = "", flags: str = "") -> None:
@@ -329,8 +328,8 @@ class HttpServerStream(StreamTimers):
             self.complete()
         if config.access_logs:
             self.owner.worker.access_logs.log(config.access_logs, self)
-        if self.span is not None:
-            finish_tracing(self)
+        if self.span is not None and self.owner.manager.tracing is not None:
+            self.owner.manager.tracing.finish(self)
         self.filters = _NO_FILTERS
 
     @abstractmethod

@@ -50,6 +50,18 @@ class HttpTracing:
         self._counters = {reason: scope.counter(name) for reason, name in _COUNTERS.items()}
         self.exporter = TraceExporter(worker, config.provider, config.flushing) if config.provider is not None else None
 
+    @staticmethod
+    def finish(stream: HttpServerStream) -> None:
+        """A stream that has a span is over."""
+        if isinstance(stream.span, TracedRequest):
+            stream.span.finish(stream)
+
+    @staticmethod
+    def tell_decoration(stream: HttpServerStream, response: ResponseHeaders) -> None:
+        """A response goes to the client: `x-envoy-decorator-operation` is taken from it, or written into it."""
+        if isinstance(stream.span, TracedRequest):
+            stream.span.on_response(response)
+
     def begin(self, stream: HttpServerStream, *, edge: bool) -> None:
         """A request has its route: decide, and open its span. edge: it comes from outside, with an id that we keep."""
         request = stream.request
@@ -192,15 +204,3 @@ class HttpTracing:
 
 def _sampling_of(route: Route | None) -> Sampling | None:
     return route.tracing.sampling if route is not None and route.tracing is not None else None
-
-
-def finish_tracing(stream: HttpServerStream) -> None:
-    """A stream that has a span is over."""
-    if isinstance(stream.span, TracedRequest):
-        stream.span.finish(stream)
-
-
-def tell_decoration(stream: HttpServerStream, response: ResponseHeaders) -> None:
-    """A response goes to the client: `x-envoy-decorator-operation` is taken from it, or written into it."""
-    if isinstance(stream.span, TracedRequest):
-        stream.span.on_response(response)

@@ -22,7 +22,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
-from meshproxy.cel.attributes import Surroundings
+from meshproxy.cel.surroundings import Surroundings
 from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
 from meshproxy.plugin import message_facts as facts
 from meshproxy.plugin.stream_info import TlsInfo, split_address

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
-from meshproxy.cel.expression import compile_plain, compile_text
 from meshproxy.headers import check_name
 from meshproxy.plugin.suggest import did_you_mean
 from meshproxy.telemetry.format_syntax import Command
@@ -242,11 +241,15 @@ def _response_code_details(command: Command, scope: Scope) -> Operand:
 
 
 def _expression(command: Command, scope: Scope) -> Operand:
+    from meshproxy.cel.expression import compile_text  # few formats have expressions
+
     evaluate = compile_text(_required(command), scope.context.surroundings)
     return Operand(f"{scope.bind(evaluate)}(info)", length=command.length)
 
 
 def _typed_expression(command: Command, scope: Scope) -> Operand:
+    from meshproxy.cel.expression import compile_plain  # as above
+
     evaluate = compile_plain(_required(command), scope.context.surroundings)
     in_text = _expression(command, scope)
     return Operand(f"{scope.bind(evaluate)}(info)", Kind.VALUE, length=command.length, in_text=in_text)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import Any
 
-from meshproxy.cel.attributes import Surroundings
+from meshproxy.cel.surroundings import Surroundings
 from meshproxy.config.bootstrap_load import Source, load_message
 from meshproxy.config.context import CompileContext
 from meshproxy.config.filters import compile_filter, compile_filter_level, factory_context
