@@ -7,7 +7,6 @@ from typing import Any
 
 from meshproxy.config.addresses import compile_range_set
 from meshproxy.config.context import CompileContext
-from meshproxy.config.expressions import compile_cel_expression
 from meshproxy.config.matcher_inputs import CEL_INPUT, METADATA_INPUT, Input, compile_input, typed_of
 from meshproxy.config.matchers import compile_runtime_fraction, compile_string_matcher
 from meshproxy.config.stream_matchers import compile_value_matcher
@@ -66,6 +65,8 @@ def _compile_custom(extension: ConfigView, kind: str, read: Input, context: Comp
 
 
 def _cel(view: ConfigView, read: Input, context: CompileContext) -> Predicate:
+    from meshproxy.config.expressions import compile_cel_expression  # few configurations have expressions
+
     view.text("description")
     return compile_cel_expression(view.required("expr_match"))
 
