@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+_NO_LIMIT = 2**64 - 1
+
 
 class Thresholds(Protocol):
     """What of `meshproxy.model.CircuitBreakerThresholds` is read here."""
@@ -23,6 +25,8 @@ class Thresholds(Protocol):
     def max_retries(self) -> int: ...
     @property
     def max_connection_pools(self) -> int: ...
+    @property
+    def max_connections_per_host(self) -> int: ...
     @property
     def retry_budget_percent(self) -> float | None: ...
     @property
@@ -97,15 +101,17 @@ class RetryBudget(Resource):
 
 
 class CircuitBreaker:
-    """The limits of one cluster at one routing priority."""
+    """The limits of one cluster at one routing priority. per_host: of connections to each host, None for none."""
 
-    __slots__ = ("connection_pools", "connections", "pending_requests", "requests", "retries")
+    __slots__ = ("connection_pools", "connections", "pending_requests", "per_host", "requests", "retries")
 
     def __init__(self, thresholds: Thresholds) -> None:
         self.connections = Resource(thresholds.max_connections)
         self.pending_requests = Resource(thresholds.max_pending_requests)
         self.requests = Resource(thresholds.max_requests)
         self.connection_pools = Resource(thresholds.max_connection_pools)
+        most = thresholds.max_connections_per_host
+        self.per_host = most if most < _NO_LIMIT else None
         percent = thresholds.retry_budget_percent
         if percent is None:
             self.retries = Resource(thresholds.max_retries)

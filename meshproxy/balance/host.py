@@ -75,7 +75,7 @@ class Host:
     pool: the connection pool that serves nearly every request to this host, kept by the worker; else None.
     text: the address as it is logged. The counters are Envoy's per-host statistics; those that the connection pool and
     the router move are plain ints. healthy_since: for slow start, monotonic seconds, 0.0 before anybody noted it.
-    cluster: whose host it is, kept by the worker.
+    cluster: whose host it is, kept by the worker. more_addresses: see `Endpoint`.
     excluded: it doesn't count among the hosts of which so many have to be healthy.
     monitor: who is told how requests fare, for outlier detection; None: nobody.
     checked: who is told that the host itself has asked not to be used; None without active health checks.
@@ -97,6 +97,7 @@ class Host:
         "locality",
         "metadata",
         "monitor",
+        "more_addresses",
         "pool",
         "priority",
         "rq_active",
@@ -129,6 +130,7 @@ class Host:
         self.endpoint = endpoint
         self.weight = max(endpoint.weight, 1)
         self.hostname = endpoint.hostname
+        self.more_addresses = endpoint.more_addresses
         self.metadata: Mapping[str, Mapping[str, object]] = endpoint.metadata
         self._set_flags((self.flags & ~_OF_ENDPOINT) | _EDS_FLAGS.get(endpoint.health_status, HealthFlag(0)))
 

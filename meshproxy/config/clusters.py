@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from meshproxy.config.context import CompileContext
 from meshproxy.config.discovery import compile_config_source
@@ -16,8 +16,8 @@ from meshproxy.config.metadata import compile_metadata
 from meshproxy.config.outlier import compile_outlier_detection
 from meshproxy.config.transport_sockets import compile_transport_socket_matches, compile_upstream_socket
 from meshproxy.config.upstream_http import compile_upstream_http, names_in_tls
-from meshproxy.config.upstream_sockets import compile_bind, compile_keepalive
-from meshproxy.model.cluster import CircuitBreakerThresholds, ClusterConfig, OriginalDstOptions
+from meshproxy.config.upstream_sockets import compile_bind, compile_happy_eyeballs, compile_keepalive
+from meshproxy.model.cluster import CircuitBreakerThresholds, ClusterConfig, OriginalDstOptions, PreconnectOptions
 from meshproxy.model.discovery import EndpointDiscovery
 from meshproxy.model.dns import DnsOptions
 from meshproxy.model.forwarding import ForwardOptions
@@ -27,6 +27,7 @@ _TYPES = ("STATIC", "EDS", "STRICT_DNS", "LOGICAL_DNS", "ORIGINAL_DST")
 _DNS_TYPES = ("STRICT_DNS", "LOGICAL_DNS")
 _CLUSTER_PROVIDED = ("ORIGINAL_DST", "AGGREGATE", "DYNAMIC_FORWARD_PROXY")
 _MEBIBYTE = 1 << 20
+_NO_LIMIT = 2**64 - 1
 
 
 def compile_clusters(views: Sequence[ConfigView], context: CompileContext) -> dict[str, ClusterConfig]:
@@ -89,6 +90,9 @@ def compile_cluster(view: ConfigView, context: CompileContext) -> ClusterConfig:
         auto_sni=http.auto_sni,
         transport_socket_matches=compile_transport_socket_matches(view, context),
         metadata=compile_metadata(view, "metadata"),
+        preconnect=_compile_preconnect(view.view("preconnect_policy"), http.protocol),
+        pool_per_connection=view.boolean("connection_pool_per_downstream_connection"),
+        happy_eyeballs=compile_happy_eyeballs(view.view("upstream_connection_options")),
         outlier_log=context.cluster_manager.outlier_event_log_path,
         ignore_health_on_host_removal=view.boolean("ignore_health_on_host_removal"),
         close_on_health_failure=view.boolean("close_connections_on_host_health_failure"),
@@ -180,9 +184,28 @@ def _compile_original_dst(view: ConfigView) -> OriginalDstOptions:
     return OriginalDstOptions(
         use_http_header=options.boolean("use_http_header"),
         http_header_name=options.text("http_header_name").lower() or "x-envoy-original-dst-host",
+        metadata_key=_compile_metadata_key(options.view("metadata_key")),
         port_override=options.integer("upstream_port_override"),
         cleanup_interval=cleanup,
     )
+
+
+def _compile_preconnect(view: ConfigView | None, protocol: str) -> PreconnectOptions | None:
+    if view is None:
+        return None
+    per_host, ahead = view.view("per_upstream_preconnect_ratio"), view.view("predictive_preconnect_ratio")
+    options = PreconnectOptions(
+        per_host.number("value") if per_host is not None else 1.0, ahead.number("value") if ahead is not None else 0.0
+    )
+    if protocol not in ("HTTP1", "HTTP2"):
+        view.fail("meshproxy connects before requests come only where it knows what hosts speak")
+    return options if options.per_host > 1.0 or options.ahead > 1.0 else None
+
+
+def _compile_metadata_key(view: ConfigView | None) -> tuple[str, tuple[str, ...]] | None:
+    if view is None:
+        return None
+    return view.text("key"), tuple(segment.text("key") for segment in view.views("path"))
 
 
 def _compile_thresholds(view: ConfigView, priority: str, context: CompileContext) -> CircuitBreakerThresholds:
@@ -198,7 +221,23 @@ def _compile_thresholds(view: ConfigView, priority: str, context: CompileContext
             )
         else:
             found = _compile_threshold(entry)
-    return found or CircuitBreakerThresholds()
+    found = found or CircuitBreakerThresholds()
+    per_host = _compile_per_host(breakers, priority) if breakers is not None else None
+    return found if per_host is None else replace(found, max_connections_per_host=per_host)
+
+
+def _compile_per_host(breakers: ConfigView, priority: str) -> int | None:
+    """The `max_connections` of the first `per_host_thresholds` of a priority; None for no limit."""
+    found = None
+    for entry in breakers.views("per_host_thresholds"):
+        others = ("max_pending_requests", "max_requests", "max_retries", "max_connection_pools", "retry_budget")
+        if set_ones := [name for name in others if entry.has(name)]:
+            entry.fail("Unsupported field in per_host_thresholds", set_ones[0])
+        entry.boolean("track_remaining")
+        limit = entry.integer("max_connections", _NO_LIMIT)
+        if entry.enum("priority") == priority and found is None:
+            found = limit
+    return found
 
 
 def _compile_threshold(view: ConfigView) -> CircuitBreakerThresholds:
@@ -210,6 +249,7 @@ def _compile_threshold(view: ConfigView) -> CircuitBreakerThresholds:
         max_pending_requests=view.integer("max_pending_requests", default.max_pending_requests),
         max_requests=view.integer("max_requests", default.max_requests),
         max_retries=view.integer("max_retries", default.max_retries),
+        max_connection_pools=view.integer("max_connection_pools", default.max_connection_pools),
         track_remaining=view.boolean("track_remaining"),
         retry_budget_percent=(percent.number("value") if percent is not None else 20.0) if budget else None,
         retry_budget_min_concurrency=budget.integer("min_retry_concurrency", 3) if budget else 3,

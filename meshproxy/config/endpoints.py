@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from meshproxy.address import Address, PipeAddress, SocketAddress, is_ip, make_address
-from meshproxy.config.addresses import compile_address, compile_host_and_port
+from meshproxy.config.addresses import compile_address, compile_host_and_port, compile_socket_address
 from meshproxy.config.context import CompileContext
 from meshproxy.config.metadata import compile_metadata
 from meshproxy.model.endpoint import NO_LOCALITY, Endpoint, HealthStatus, Locality
@@ -60,6 +60,7 @@ def _compile_endpoint(
     endpoint = view.required("endpoint")
     address = _compile_upstream_address(endpoint.required("address"), names)
     health_check = endpoint.view("health_check_config")
+    checked_at = health_check.view("address") if health_check is not None else None
     return Endpoint(
         address=address,
         weight=view.integer("load_balancing_weight", 1),
@@ -71,6 +72,11 @@ def _compile_endpoint(
         metadata=compile_metadata(view, "metadata"),
         health_check_port=health_check.integer("port_value") if health_check is not None else 0,
         health_check_hostname=health_check.text("hostname") if health_check is not None else "",
+        health_check_address=compile_address(checked_at) if checked_at is not None else None,
+        more_addresses=tuple(
+            compile_socket_address(each.required("address").required("socket_address"))
+            for each in endpoint.views("additional_addresses")
+        ),
         health_check_disabled=health_check.boolean("disable_active_health_check")
         if health_check is not None
         else False,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from meshproxy.config.addresses import compile_socket_address
 from meshproxy.config.listener_sockets import compile_socket_options
-from meshproxy.model.cluster import SocketOption, SourceAddress, UpstreamBind
+from meshproxy.model.cluster import HappyEyeballs, SocketOption, SourceAddress, UpstreamBind
 from meshproxy.plugin.view import ConfigView
 
 _SELECTOR = "envoy.config.upstream.local_address_selector.v3.DefaultLocalAddressSelector"
@@ -72,4 +72,15 @@ def compile_keepalive(view: ConfigView | None) -> tuple[int, int, int] | None:
         keepalive.integer("keepalive_time"),
         keepalive.integer("keepalive_interval"),
         keepalive.integer("keepalive_probes"),
+    )
+
+
+def compile_happy_eyeballs(view: ConfigView | None) -> HappyEyeballs:
+    """The `happy_eyeballs_config` of `upstream_connection_options`."""
+    options = view.view("happy_eyeballs_config") if view is not None else None
+    if options is None:
+        return HappyEyeballs()
+    family = options.enum("first_address_family_version")
+    return HappyEyeballs(
+        first_v6={"V4": False, "V6": True}.get(family), first_count=options.integer("first_address_family_count", 1)
     )

@@ -34,6 +34,7 @@ class CircuitBreakerThresholds:
     max_requests: int = 1024
     max_retries: int = 3
     max_connection_pools: int = 2**64 - 1
+    max_connections_per_host: int = 2**64 - 1
     track_remaining: bool = False
     retry_budget_percent: float | None = None
     retry_budget_min_concurrency: int = 3
@@ -41,10 +42,14 @@ class CircuitBreakerThresholds:
 
 @dataclass(frozen=True, slots=True)
 class OriginalDstOptions:
-    """ORIGINAL_DST: where the address comes from when not from the connection, and how long a host is kept."""
+    """ORIGINAL_DST: where the address comes from when not from the connection, and how long a host is kept.
+
+    metadata_key: namespace and path in the request's or else the connection's dynamic metadata.
+    """
 
     use_http_header: bool = False
     http_header_name: str = "x-envoy-original-dst-host"
+    metadata_key: tuple[str, tuple[str, ...]] | None = None
     port_override: int = 0
     cleanup_interval: float = 5.0
 
@@ -67,6 +72,25 @@ class UpstreamBind:
 
     ipv4: SourceAddress = SourceAddress()
     ipv6: SourceAddress = SourceAddress()
+
+
+@dataclass(frozen=True, slots=True)
+class HappyEyeballs:
+    """In which order the addresses of an endpoint are tried. first_v6: begin with IPv6, or not, None: as the first one.
+
+    first_count: of that family, before one of the other.
+    """
+
+    first_v6: bool | None = None
+    first_count: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class PreconnectOptions:
+    """Connections for so many times the requests there are: per_host, and ahead: to the hosts that come next."""
+
+    per_host: float = 1.0
+    ahead: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +181,7 @@ class ClusterConfig:
     idle_timeout: of a pooled upstream connection, 0 for none.
     protocol: what is spoken to hosts; DOWNSTREAM: as the client does, AUTO: as is agreed on by ALPN.
     max_stream_duration: of one request to a host, 0 for none.
+    pool_per_connection: connections to hosts are each a downstream connection's own.
     outlier_log: the file that ejections are written to, "" for none.
     ignore_health_on_host_removal: a host that discovery takes away goes at once, though health checks find it well.
     ignore_new_hosts: until their first health check they don't count in the share of hosts that has to be healthy.
@@ -203,4 +228,7 @@ class ClusterConfig:
     auto_sni: AutoSni | None = None
     aggregate: tuple[str, ...] = ()
     forward: ForwardOptions | None = None
+    preconnect: PreconnectOptions | None = None
+    pool_per_connection: bool = False
+    happy_eyeballs: HappyEyeballs = HappyEyeballs()
     metadata: Mapping[str, Any] = field(default_factory=dict)

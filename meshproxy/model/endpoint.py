@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
-from meshproxy.address import Address
+from meshproxy.address import Address, SocketAddress
 
 
 class HealthStatus(Enum):
@@ -41,7 +41,9 @@ class Endpoint:
     locality_weight: the share of its whole locality among those of its priority, 0 when the configuration gives none
     (`LocalityLbEndpoints.load_balancing_weight`); the same for all endpoints of one locality and priority.
     metadata: filter name to fields, such as `envoy.lb` or `envoy.transport_socket_match`.
-    health_check_port: 0 for the port of `address`. health_check_hostname: "" for the cluster's own.
+    more_addresses: of the same endpoint, tried when it can't be reached by `address`.
+    health_check_address: where it is checked, None for `address`. health_check_port: 0 for the port of that.
+    health_check_hostname: "" for the cluster's own.
     """
 
     address: Address
@@ -55,3 +57,5 @@ class Endpoint:
     health_check_port: int = 0
     health_check_hostname: str = ""
     health_check_disabled: bool = False
+    health_check_address: Address | None = None
+    more_addresses: tuple[SocketAddress, ...] = ()

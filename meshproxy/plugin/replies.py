@@ -86,6 +86,7 @@ class ResetReason(enum.Enum):
     PROTOCOL_ERROR = ("protocol error", "UPE", 502)
     OVERFLOW = ("overflow", "UO", 503)
     QUEUE_OVERFLOW = ("overflow", "UO", 503, "before a connection was chosen")
+    NO_POOL = ("no connection pool", "UH", 503)
 
     def __init__(self, text: str, flag: str, status: int, _: str = "") -> None:
         self.text = text
@@ -98,6 +99,8 @@ def upstream_reset(reason: ResetReason, transport_detail: str = "", *, retried: 
 
     transport_detail: what the transport said, such as `delayed connect error: Connection refused`; only in details.
     """
+    if reason is ResetReason.NO_POOL:
+        return NO_HEALTHY_UPSTREAM
     again = "retried and the latest reset reason" if retried else "reset reason"
     text = f"upstream connect error or disconnect/reset before headers. {again}: {reason.text}"
     cause = f"{reason.text}|{transport_detail}" if transport_detail else reason.text

@@ -39,6 +39,11 @@ class BorrowingCluster(ActiveCluster):
             return super().request(host, request, end, sink, priority=priority, protocol=protocol, alpn=alpn)
         return owner.request(host, request, end, sink, priority=priority, protocol=protocol, alpn=alpn)
 
+    def encrypts(self, host: PluginHost) -> bool:
+        assert isinstance(host, Host)
+        owner: ActiveCluster = host.cluster
+        return super().encrypts(host) if owner is self else owner.encrypts(host)
+
     def connect(
         self, host: PluginHost, sink: TcpUpstreamSink, *, header: ProxyHeaderOptions | None = None
     ) -> TcpUpstream:

@@ -17,6 +17,7 @@ from meshproxy.runtime.proxy_header import ProxyHeader
 class ServerName(NamedTuple):
     """sni: to send; san: what the certificate must be for; alpn: protocols to offer, joined by ","; "": as configured.
 
+    owner: the downstream connection that connections belong to, where they aren't shared.
     proxy: the PROXY protocol header that comes before TLS, where the cluster has one that names the client.
     """
 
@@ -24,6 +25,7 @@ class ServerName(NamedTuple):
     san: str = ""
     alpn: str = ""
     proxy: ProxyHeader | None = None
+    owner: int = 0
 
 
 NO_NAME = ServerName()

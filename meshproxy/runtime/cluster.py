@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from meshproxy.model.cluster import ClusterConfig
 from meshproxy.model.endpoint import Endpoint
 from meshproxy.model.proxy_header import ProxyHeaderOptions
 from meshproxy.plugin.context import Timer
+from meshproxy.plugin.replies import ResetReason
 from meshproxy.plugin.stream_info import StreamInfo
 from meshproxy.plugin.upstream import Cluster, HostChoice, HttpUpstream, HttpUpstreamSink, TcpUpstream, TcpUpstreamSink
 from meshproxy.plugin.upstream import Host as PluginHost
@@ -32,6 +33,7 @@ from meshproxy.runtime.cluster_stats import LiveClusterStats
 from meshproxy.runtime.http1_pool import Http1Pool
 from meshproxy.runtime.mirrored import MirroredRequest
 from meshproxy.runtime.outlier_monitor import OutlierMonitor
+from meshproxy.runtime.pending_request import RefusedRequest
 from meshproxy.runtime.proxy_header import proxy_header
 from meshproxy.runtime.tcp_upstream import RawUpstream
 from meshproxy.runtime.worker import Worker
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from meshproxy.runtime.alpn_pool import AlpnPool
     from meshproxy.runtime.health_checker import HealthChecker
     from meshproxy.runtime.http2_pool import Http2Pool
+    from meshproxy.runtime.preconnect import NextHosts
 
     HttpPool = Http1Pool | Http2Pool | AlpnPool
     PoolMaker = type[Http1Pool] | type[Http2Pool] | type[AlpnPool]
@@ -85,7 +88,7 @@ class ActiveCluster(Cluster):
         )
         self._sweep_at = _MANY_POOLS
         self._auto_sni = config.auto_sni if tls is not None else None
-        self._names_vary = self.proxies or self._auto_sni is not None
+        self._names_vary = self.proxies or self._auto_sni is not None or config.pool_per_connection
         self.priorities = PrioritySet(unique=self.unique_hosts)
         self._zones: list[ZoneRouting] = []
         self.balancer = self._make_balancer()
@@ -110,6 +113,14 @@ class ActiveCluster(Cluster):
         self._retired = False
         self._active_folded = 0
         self.stats.scope.before_read(self.fold)
+        self._next: NextHosts | None = None
+        if config.preconnect is not None:
+            from meshproxy.runtime.preconnect import NextHosts, preconnecting  # few ask for it
+
+            self._make_pool = preconnecting(config.protocol)
+            if config.preconnect.ahead > 1.0:
+                self._next = NextHosts(config.preconnect.ahead, self._pools.values, self._pool_of)
+                self.pick = self._pick_ahead  # type: ignore[method-assign]  # costs others nothing
         self.start()
 
     def fold(self) -> None:
@@ -202,7 +213,7 @@ class ActiveCluster(Cluster):
             self.outlier.update(added, removed)
         if self.health is not None:
             self.health.update(added, removed)
-        self.balancer.refresh()
+        self._refresh()
         after = set(self.hosts())
         self._drop(before - after)
         if before != after:
@@ -220,8 +231,13 @@ class ActiveCluster(Cluster):
             for upstream in list(self._raw.get(host, ())):
                 upstream.end()
             self.drain_connections((host,))
-        self.balancer.refresh()
+        self._refresh()
         self._count_members()
+
+    def _refresh(self) -> None:
+        self.balancer.refresh()
+        if self._next is not None:
+            self._next.forget()
 
     def _remove_ill(self, host: Host) -> None:
         """A host that discovery took away some time ago isn't well any more."""
@@ -302,6 +318,25 @@ class ActiveCluster(Cluster):
                 return match.socket is not None
         return self.config.transport_socket is not None
 
+    def _pick_ahead(self, stream: StreamInfo, choice: HostChoice | None = None) -> Host | None:
+        """`pick` where connections are opened to the hosts that come next."""
+        assert self._next is not None
+        if choice is not None or stream.lb_hash is not None or stream.lb_metadata:
+            return ActiveCluster.pick(self, stream, choice)
+        host = self._next.take() or ActiveCluster.pick(self, stream)
+        self._next.provide(partial(self.balancer.pick, stream), len(self.priorities.hosts))
+        return host
+
+    def _pool_of(self, host: Host) -> Http1Pool | Http2Pool:
+        """The pool of the plain requests to a host."""
+        make = self._make_pool
+        assert make is not None
+        pool = self._pools.get((host, "DEFAULT", NO_NAME, make))
+        if pool is None:
+            pool = self._pools[host, "DEFAULT", NO_NAME, make] = host.pool = make(self, host, "DEFAULT", NO_NAME)
+            self._breakers["DEFAULT"].connection_pools.acquire()
+        return pool  # type: ignore[return-value]  # never with ALPN, see the configuration
+
     def find_host(self, address: str) -> Host | None:
         for host_set in self.priorities.sets:
             for host in host_set.hosts:
@@ -333,11 +368,18 @@ class ActiveCluster(Cluster):
             options = self.proxy_header(host)
             if options is not None:
                 name = name._replace(proxy=proxy_header(options, getattr(sink, "stream_info", None)))
+        if self.config.pool_per_connection:
+            info = getattr(sink, "stream_info", None)
+            name = name._replace(owner=info.connection.connection_id if info is not None else -1)
         make = self._make_pool
         if make is None:
             make = _pool_maker("HTTP2" if protocol == "HTTP/2" else "HTTP1")
         pool = self._pools.get((host, priority, name, make))
         if pool is None:
+            if not self._has_room_for_pool(host, priority):
+                self.stats.upstream_cx_pool_overflow.inc()
+                sink.on_upstream_reset(ResetReason.NO_POOL, "")
+                return RefusedRequest(host)
             if len(self._pools) >= self._sweep_at:
                 self._forget_empty_pools()
             pool = self._pools[host, priority, name, make] = make(self, host, priority, name)
@@ -350,14 +392,29 @@ class ActiveCluster(Cluster):
                 host.pool = pool  # the only one for nearly all requests, found without a look-up
         return pool.request(request, end, sink)
 
+    def _has_room_for_pool(self, host: Host, priority: str) -> bool:
+        """Whether the breaker lets another pool be; one of this host that nobody uses makes way for it."""
+        if not self._breakers[priority].connection_pools.is_open:
+            return True
+        for key, pool in self._pools.items():
+            if key[0] is host and key[1] == priority and pool.is_empty():
+                self._forget_pool(key)
+                return True
+        return False
+
     def _forget_empty_pools(self) -> None:
         """Clients choose server names, and each of their connections has a PROXY header. What no connection uses any
         more goes, so that there are at most about twice as many pools as are in use."""
         for key, pool in list(self._pools.items()):
             if key[2] is not NO_NAME and pool.is_empty():
-                del self._pools[key]
-                self._breakers[key[1]].connection_pools.release()
+                self._forget_pool(key)
         self._sweep_at = max(_MANY_POOLS, 2 * len(self._pools))
+
+    def _forget_pool(self, key: PoolKey) -> None:
+        pool = self._pools.pop(key)
+        if key[0].pool is pool:
+            key[0].pool = None
+        self._breakers[key[1]].connection_pools.release()
 
     def proxy_header(self, host: Host) -> ProxyHeaderOptions | None:
         """What connections to this host begin with, None for nothing: as its transport socket has it."""
@@ -506,11 +563,26 @@ class OriginalDstCluster(ActiveCluster):
                     found = parse_address(given)
                 except ValueError:
                     self.stats.original_dst_host_invalid.inc()
+        if found is None and options.metadata_key is not None:
+            found = self._from_metadata(stream, options.metadata_key)
         if found is None and stream.connection.original_destination is not None:
             found = SocketAddress(*stream.connection.original_destination)
         if found is not None and options.port_override:
             found = SocketAddress(found.ip, options.port_override)
         return found
+
+    def _from_metadata(self, stream: StreamInfo, key: tuple[str, tuple[str, ...]]) -> SocketAddress | None:
+        namespace, path = key
+        value: Any = (stream.dynamic_metadata or {}).get(namespace)
+        for segment in path:
+            value = value.get(segment) if isinstance(value, Mapping) else None
+        if not isinstance(value, str) or not value:
+            return None
+        try:
+            return parse_address(value)
+        except ValueError:
+            self.stats.original_dst_host_invalid.inc()
+            return None
 
     def _clean_up(self) -> None:
         used, self._used = self._used, set()

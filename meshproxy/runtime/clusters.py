@@ -13,17 +13,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from meshproxy.model.cluster import ClusterConfig
 from meshproxy.model.endpoint import Endpoint
 from meshproxy.model.forwarding import DnsCacheOptions
-from meshproxy.runtime.aggregate_cluster import AggregateCluster
 from meshproxy.runtime.cluster import ActiveCluster, EdsCluster, OriginalDstCluster
-from meshproxy.runtime.dns_cache import DnsCache
 from meshproxy.runtime.dns_cluster import LogicalDnsCluster, StrictDnsCluster
-from meshproxy.runtime.forward_cluster import ForwardCluster
 from meshproxy.runtime.worker import Worker
+
+if TYPE_CHECKING:
+    from meshproxy.runtime.dns_cache import DnsCache
 
 WARM_WITHIN = 5.0
 
@@ -33,9 +33,18 @@ _KINDS: dict[str, type[ActiveCluster]] = {
     "STRICT_DNS": StrictDnsCluster,
     "LOGICAL_DNS": LogicalDnsCluster,
     "ORIGINAL_DST": OriginalDstCluster,
-    "AGGREGATE": AggregateCluster,
-    "DYNAMIC_FORWARD_PROXY": ForwardCluster,
 }
+
+
+def _uncommon_kind(kind: str) -> type[ActiveCluster]:
+    """Those that few configurations have are loaded when one has them."""
+    if kind == "AGGREGATE":
+        from meshproxy.runtime.aggregate_cluster import AggregateCluster
+
+        return AggregateCluster
+    from meshproxy.runtime.forward_cluster import ForwardCluster
+
+    return ForwardCluster
 
 
 class Clusters:
@@ -59,11 +68,14 @@ class Clusters:
         """The cache with these options, made when it is first asked for."""
         cache = self._name_caches.get(options)
         if cache is None:
+            from meshproxy.runtime.dns_cache import DnsCache
+
             cache = self._name_caches[options] = DnsCache(self._worker, options)
         return cache
 
     def _make(self, config: ClusterConfig) -> ActiveCluster:
-        return _KINDS[config.type](self._worker, config, self._make_tls(config))
+        kind = _KINDS.get(config.type) or _uncommon_kind(config.type)
+        return kind(self._worker, config, self._make_tls(config))
 
     def __iter__(self) -> Iterator[ActiveCluster]:
         return iter(self._active.values())

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from meshproxy.address import PipeAddress
+from meshproxy.address import PipeAddress, SocketAddress
+from meshproxy.model.cluster import HappyEyeballs
 from meshproxy.runtime.attach import attach
 from meshproxy.runtime.auto_sni import NO_NAME, ServerName
 from meshproxy.runtime.proxy_header import send_header
@@ -60,6 +61,23 @@ async def open_connection(
             return await _wrap(cluster, host, sock, protocol, name)
         _, made = await loop.create_unix_connection(protocol, address.path)
         return made
+    more = host.more_addresses
+    if more:
+        sock = await _first_connected(cluster, in_order((address, *more), config.happy_eyeballs))
+    else:
+        sock = await _connect(cluster, address)
+    try:
+        if cluster.proxies:
+            await _announce(cluster, host, sock, name)
+        return await _wrap(cluster, host, sock, protocol, name)
+    except BaseException:
+        sock.close()
+        raise
+
+
+async def _connect(cluster: ActiveCluster, address: SocketAddress) -> socket.socket:
+    """A socket that is connected to one address, with all that is configured for it."""
+    config = cluster.config
     family = socket.AF_INET6 if address.is_v6 else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
@@ -85,13 +103,57 @@ async def open_connection(
                 except OSError:
                     cluster.stats.bind_errors.inc()
                     raise
-        await loop.sock_connect(sock, (address.ip, address.port))
-        if cluster.proxies:
-            await _announce(cluster, host, sock, name)
-        return await _wrap(cluster, host, sock, protocol, name)
+        await cluster.worker.loop.sock_connect(sock, (address.ip, address.port))
     except BaseException:
         sock.close()
         raise
+    return sock
+
+
+def in_order(addresses: Sequence[SocketAddress], options: HappyEyeballs) -> list[SocketAddress]:
+    """The addresses of an endpoint as they are tried: families by turns (RFC 8305 section 4)."""
+    first_v6 = addresses[0].is_v6 if options.first_v6 is None else options.first_v6
+    first = [address for address in addresses if address.is_v6 is first_v6]
+    others = [address for address in addresses if address.is_v6 is not first_v6]
+    ordered = first[: options.first_count] + others[:1]
+    first, others = first[options.first_count :], others[1:]
+    while first or others:
+        ordered += first[:1] + others[:1]
+        first, others = first[1:], others[1:]
+    return ordered
+
+
+async def _first_connected(cluster: ActiveCluster, addresses: Sequence[SocketAddress]) -> socket.socket:
+    """Connect to whichever address answers first: the next one is tried when one has failed, or after a while."""
+    attempts: set[asyncio.Task[socket.socket]] = set()
+    left = list(addresses)
+    failure: BaseException | None = None
+    try:
+        while left or attempts:
+            if left:
+                if len(left) < len(addresses):
+                    cluster.stats.upstream_cx_total.value += 1  # the first one is counted by who asked for it
+                attempts.add(asyncio.ensure_future(_connect(cluster, left.pop(0))))
+            done, attempts = await asyncio.wait(
+                attempts, timeout=_NEXT_ADDRESS if left else None, return_when=asyncio.FIRST_COMPLETED
+            )
+            connected = [attempt.result() for attempt in done if attempt.exception() is None]
+            for spare in connected[1:]:
+                spare.close()
+            if connected:
+                return connected[0]
+            failure = next((attempt.exception() for attempt in done), failure)
+        assert isinstance(failure, OSError)
+        raise failure
+    finally:
+        for attempt in attempts:
+            attempt.add_done_callback(_close_late)
+            attempt.cancel()
+
+
+def _close_late(attempt: asyncio.Task[socket.socket]) -> None:
+    if not attempt.cancelled() and attempt.exception() is None:
+        attempt.result().close()
 
 
 async def _wrap(
@@ -124,4 +186,6 @@ async def _connect_unix(loop: asyncio.AbstractEventLoop, path: str) -> socket.so
     return sock
 
 
+_NEXT_ADDRESS = 0.3
+"""Seconds after which the next address of an endpoint is tried while one has not answered, as in Envoy."""
 _IP_BIND_ADDRESS_NO_PORT = 24  # linux/in.h: the port is chosen at connect(), by the whole four-tuple

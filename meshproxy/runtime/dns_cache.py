@@ -71,6 +71,7 @@ class Entry:
         self.name = name
         self.port = port
         self.address: SocketAddress | None = None
+        self.more_addresses: tuple[SocketAddress, ...] = ()
         self.details = "not_resolved"
         self.used_at = now
         self.failed = False
@@ -193,7 +194,7 @@ class DnsCache:
             delay = max(answer.ttl or options.dns.refresh_rate, options.min_refresh)
             if answer.addresses:
                 entry.details = "cares_success:Successful completion"
-                self._take(entry, SocketAddress(answer.addresses[0], entry.port))
+                self._take(entry, tuple(SocketAddress(ip, entry.port) for ip in answer.addresses))
             elif answer.exists:
                 entry.details = "cares_norecords:DNS server returned answer with no data"
             else:
@@ -210,10 +211,11 @@ class DnsCache:
             return  # the next request that names it asks again
         entry.timer = self._worker.schedule(delay, lambda: self._due(entry))
 
-    def _take(self, entry: Entry, address: SocketAddress) -> None:
-        if address == entry.address:
+    def _take(self, entry: Entry, addresses: tuple[SocketAddress, ...]) -> None:
+        if addresses == (entry.address, *entry.more_addresses):
             return
-        entry.address = address
+        entry.address, *more = addresses
+        entry.more_addresses = tuple(more)
         self._count("host_address_changed")
         for tell in self.on_change:
             tell(entry)

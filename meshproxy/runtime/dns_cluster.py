@@ -1,4 +1,5 @@
-"""Clusters whose endpoints are names: STRICT_DNS takes every address a name has, LOGICAL_DNS the first one.
+"""Clusters whose endpoints are names: STRICT_DNS takes every address a name has, LOGICAL_DNS the first one,
+and the others only where that can't be reached.
 
 Each name is a `_Target` with a life of its own: it is resolved off the path of requests, and again when its answer is
 due (`dns_refresh_rate`, the answer's TTL, or a back-off after a failure).
@@ -80,9 +81,13 @@ class _Target:
         cluster = self._cluster
         endpoint = self._endpoint
         name = endpoint.hostname or address.ip
-        ips = answer.addresses[:1] if cluster.first_only else answer.addresses
-        fresh = [replace(endpoint, address=SocketAddress(ip, address.port), hostname=name) for ip in ips]
-        if {made.address for made in fresh} == {made.address for made in self.found}:
+        fresh = [replace(endpoint, address=SocketAddress(ip, address.port), hostname=name) for ip in answer.addresses]
+        if cluster.first_only:
+            others = tuple(SocketAddress(ip, address.port) for ip in answer.addresses[1:])
+            fresh = [replace(fresh[0], more_addresses=others)]
+        if {(made.address, made.more_addresses) for made in fresh} == {
+            (made.address, made.more_addresses) for made in self.found
+        }:
             cluster.stats.update_no_rebuild.inc()
         else:
             self.found = fresh

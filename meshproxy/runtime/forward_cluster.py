@@ -72,8 +72,10 @@ class ForwardCluster(BorrowingCluster):
         if host is not None:
             host.address = entry.address  # its connections stay
             host.text = entry.address.text
+            host.more_addresses = entry.more_addresses
             return
-        self._endpoints[entry.key] = Endpoint(entry.address, hostname=entry.key)
+        more = entry.more_addresses
+        self._endpoints[entry.key] = Endpoint(entry.address, hostname=entry.key, more_addresses=more)
         self._rebuild()
 
     def _removed(self, entry: Entry) -> None:

@@ -106,9 +106,11 @@ class _Target:
         self.metadata = host.metadata
         self.text = host.text
         port = host.endpoint.health_check_port or alt_port
-        self.address = host.address
-        if port and not isinstance(host.address, PipeAddress):
-            self.address = host.address.with_port(port)
+        self.more_addresses = () if host.endpoint.health_check_address else host.more_addresses
+        address = self.address = host.endpoint.health_check_address or host.address
+        if port and not isinstance(address, PipeAddress):
+            self.address = address.with_port(port)
+            self.more_addresses = tuple(each.with_port(port) for each in self.more_addresses)
 
 
 class _Session:

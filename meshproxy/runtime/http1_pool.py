@@ -57,6 +57,11 @@ class Http1Pool(HttpPool[Http1Upstream]):
             return upstream
         return self._wait(request, end, sink)
 
+    def load(self) -> tuple[int, int, int]:
+        """See `HttpPool`."""
+        idle = len(self._idle)
+        return len(self._pending), len(self.connections) - idle, len(self._opening) + idle
+
     def _make(self) -> Http1Upstream:
         self.stats.upstream_cx_http1_total.value += 1
         return self._make_uncounted()

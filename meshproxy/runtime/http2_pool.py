@@ -63,6 +63,13 @@ class Http2Pool(HttpPool[Http2Upstream]):
             return upstream
         return self._wait(request, end, sink)
 
+    def load(self) -> tuple[int, int, int]:
+        """See `HttpPool`."""
+        active = sum(len(connection.requests) for connection in self.connections)
+        room = len(self._opening) * self._room_of_new
+        room += sum(max(self.most_streams - len(connection.requests), 0) for connection in self._ready)
+        return len(self._pending), active, room
+
     def _take(self, connection: Http2Upstream) -> None:
         """One more request goes on it."""
         connection.started += 1

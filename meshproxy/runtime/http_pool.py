@@ -21,6 +21,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
+from meshproxy.balance.host import Health
 from meshproxy.headers import RequestHeaders
 from meshproxy.plugin.context import Timer
 from meshproxy.plugin.replies import ResetReason
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 _SLACK = 0.1
 """Seconds by which an idle connection may be closed early, so that timers needn't be exact."""
+_MOST_AT_ONCE = 3
 _BREATH = 0.05
 """Seconds between two looks for idle connections, at least."""
 
@@ -163,16 +165,46 @@ class HttpPool(ABC, Generic[C]):
     def _open_if_needed(self) -> None:
         if len(self._opening) * self._room_of_new >= len(self._pending):
             return
-        if not self.limits.connections.try_acquire():
+        self._open_one()
+
+    def _open_one(self) -> bool:
+        """Open a connection, if the breakers let us."""
+        limits = self.limits
+        full = limits.per_host is not None and self.host.cx_active + len(self._opening) >= limits.per_host
+        if full or not limits.connections.try_acquire():
             self.stats.upstream_cx_overflow.value += 1
             # A first connection to a host is opened all the same, or its requests would wait for ever.
             if self.connections or self._opening:
-                return
-            self.limits.connections.acquire()
+                return False
+            limits.connections.acquire()
         self.stats.upstream_cx_total.value += 1
         self.host.cx_total += 1
         connection = self._make()
         self._opening[connection] = self._loop.create_task(self._open(connection))
+        return True
+
+    # More connections than there are requests (`preconnect_policy`).
+
+    @abstractmethod
+    def load(self) -> tuple[int, int, int]:
+        """How many requests wait, how many are under way, and for how many more there is or will be room."""
+
+    def provision(self, ratio: float, *, ahead: bool = False) -> bool:
+        """Open connections for `ratio` times the requests there are; at most three at a time.
+
+        ahead: for one more request that is yet to come, and one connection only.
+
+        Returns whether one was opened.
+        """
+        opened = False
+        if self._closed or self.host.health is not Health.HEALTHY:
+            return opened
+        for _ in range(1 if ahead else _MOST_AT_ONCE):
+            waiting, active, room = self.load()
+            if (waiting + active + ahead) * ratio <= room + active or not self._open_one():
+                break
+            opened = True
+        return opened
 
     async def _open(self, connection: C) -> None:
         began = self._loop.time()

@@ -85,3 +85,25 @@ class PendingRequest(HttpUpstream):
             upstream.flush()
         if self._blocked:
             self.sink.on_upstream_blocked(False)
+
+
+class RefusedRequest(HttpUpstream):
+    """A request that there was no pool for; its sender has heard of that."""
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+
+    def send_body(self, data: bytes, end: bool) -> None:
+        """It goes nowhere."""
+
+    def send_trailers(self, trailers: Headers) -> None:
+        """They go nowhere."""
+
+    def flush(self) -> None:
+        """There is nothing to write."""
+
+    def read_disable(self, disable: bool) -> None:
+        """There is nothing to read."""
+
+    def reset(self) -> None:
+        """It is over."""

@@ -190,4 +190,82 @@ CASES = [
         sort_log=True,
         stats=r"^cluster\.$case\.up\.upstream_cx_(total|active|http1_total)$",
     ),
+    Case(
+        "cluster-connections-per-host",
+        clients=(client(get(), quiet=1.0, timing=False), client(get(), start=0.1, quiet=1.0, timing=False)),
+        upstreams=answer(0.4, OK),
+        cluster="circuit_breakers: {per_host_thresholds: [{max_connections: 1}]}",
+        stats=r"cluster\.$up\.upstream_cx_(overflow|total)",
+        shows="upstream_cx_overflow: 1",
+    ),
+    Case(
+        "cluster-connection-pools",
+        tuple(x for _ in range(4) for x in (get(), 0.1)),
+        upstreams=TWO,
+        cluster=endpoints(endpoint("$up_port"), endpoint("$up2_port"))
+        + "circuit_breakers: {thresholds: [{max_connection_pools: 1}]}",
+        stats=r"cluster\.$up\.(upstream_cx_(pool_overflow|total)|circuit_breakers.default.cx_pool_open)",
+        masks=(("<up2_port>", "<up_port>"), ("one|two", "name")),
+        merge_upstreams=True,
+        compare_log=False,
+        timing=False,
+        shows="upstream_cx_pool_overflow: 2",
+    ),
+    Case(
+        "cluster-per-host-limit-of-requests",
+        refused=True,
+        cluster="circuit_breakers: {per_host_thresholds: [{max_requests: 1}]}",
+    ),
+    Case(
+        "cluster-second-address",
+        get(),
+        upstreams=DEAD_AND_ALIVE,
+        cluster="load_assignment: {cluster_name: c, endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: "
+        "{address: 127.0.0.1, port_value: $up_port}}, additional_addresses: [{address: {socket_address: {address: "
+        "127.0.0.1, port_value: $up2_port}}}]}}]}]}",
+        stats=r"cluster\.$up\.upstream_cx_(total|connect_fail)$",
+        compare_log=False,
+        shows="200",
+    ),
+    Case(
+        "cluster-preconnect",
+        (get(), 0.5),
+        cluster="preconnect_policy: {per_upstream_preconnect_ratio: 3.0}",
+        stats=r"cluster\.$up\.upstream_cx_(total|active)",
+        sort_upstream=True,
+        timing=False,
+        shows="upstream_cx_total: 3",
+    ),
+    Case(
+        "cluster-preconnect-ahead",
+        (get(), 0.5, get(), 0.3),
+        upstreams=TWO,
+        cluster=endpoints(endpoint("$up_port"), endpoint("$up2_port"))
+        + "preconnect_policy: {predictive_preconnect_ratio: 2.0}",
+        stats=r"cluster\.$up\.upstream_cx_(total|active)",
+        masks=(("<up2_port>", "<up_port>"), ("one|two", "name")),
+        merge_upstreams=True,
+        timing=False,
+        shows="upstream_cx_total: 2",
+    ),
+    Case(
+        "cluster-pool-for-each-client",
+        clients=tuple(client(get(), 0.1, get(), start=0.3 * i, quiet=1.0, timing=False) for i in range(2)),
+        cluster="connection_pool_per_downstream_connection: true",
+        stats=r"cluster\.$up\.upstream_cx_total",
+        shows="upstream_cx_total: 2",
+    ),
+    Case(
+        "cluster-original-dst-by-metadata",
+        (get("/", "x-to: 127.0.0.1:$up_port"), 0.1, get("/", "x-to: nonsense"), 0.1, get()),
+        filters="- {name: m, typed_config: {'@type': type.googleapis.com/envoy.extensions.filters.http."
+        "header_to_metadata.v3.Config, request_rules: [{header: x-to, on_header_present: {metadata_namespace: where, "
+        "key: to}}]}}",
+        routes="- match: {prefix: /}\n  route: {cluster: $case.any}\n",
+        clusters="- {name: $case.any, type: ORIGINAL_DST, lb_policy: CLUSTER_PROVIDED, original_dst_lb_config: "
+        "{metadata_key: {key: where, path: [{key: to}]}}}",
+        stats=r"cluster\.$case\.any\.original_dst_host_invalid",
+        timing=False,
+        shows="original_dst_host_invalid: 1",
+    ),
 ]
