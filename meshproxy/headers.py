@@ -6,6 +6,9 @@ goes to the end, which is what Envoy's header map does too. A name that occurs a
 NUL, and a number. NUL can't occur in a field name (RFC 9110 section 5.1), so a serial key never collides, and a
 message without repeated names (nearly every one) pays nothing for those that have them.
 
+Some names never get one: what arrives for a name in `JOINED` is joined with a comma to what is there
+(`joined_headers`), so whoever looks up, replaces or removes one of them has all of it.
+
 Invariants:
 - names are lower-case tokens; values carry no control byte but TAB and no surrounding white space;
 - `fields[name]` is the first value of `name`; the others have serial keys, and `repeated` is then true;
@@ -15,6 +18,9 @@ Invariants:
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import ClassVar
+
+from meshproxy.joined_headers import JOINED_IN_REQUESTS, JOINED_IN_RESPONSES
 
 _TOKEN = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz")
 _FORBIDDEN_IN_VALUE = {**dict.fromkeys(range(32), None), 127: None}
@@ -44,6 +50,9 @@ class Headers:
     """
 
     __slots__ = ("fields", "repeated", "written")
+
+    JOINED: ClassVar[frozenset[str]] = frozenset()
+    """Names whose values are one value, joined with a comma."""
 
     def __init__(self, fields: Iterable[tuple[str, str]] = ()) -> None:
         self.fields: dict[str, str] = {}
@@ -100,6 +109,10 @@ class Headers:
         if name not in fields:
             fields[name] = value
             return
+        if name in self.JOINED:
+            if value:
+                fields[name] = f"{fields[name]},{value}" if fields[name] else value
+            return
         self.repeated = True
         serial = len(fields)
         while (key := f"{name}\0{serial}") in fields:
@@ -150,6 +163,8 @@ class RequestHeaders(Headers):
 
     __slots__ = ("authority", "method", "path", "scheme")
 
+    JOINED = JOINED_IN_REQUESTS
+
     def __init__(
         self,
         method: str = "GET",
@@ -172,6 +187,8 @@ class ResponseHeaders(Headers):
     """The head of a response: `status` (100-599 and what peers invent, three digits) and the fields."""
 
     __slots__ = ("status",)
+
+    JOINED = JOINED_IN_RESPONSES
 
     def __init__(self, status: int = 200, fields: Iterable[tuple[str, str]] = ()) -> None:
         super().__init__(fields)

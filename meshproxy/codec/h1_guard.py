@@ -17,7 +17,7 @@ from meshproxy.codec.field_lines import NotPlain, has_control, is_token, parse_f
 from meshproxy.codec.framing import bad_request, check_nominations, connection_options, request_framing
 from meshproxy.codec.target import has_scheme, is_connect_target, is_host, is_url_authority, split_absolute
 from meshproxy.errors import ProtocolError
-from meshproxy.headers import Headers, RequestHeaders
+from meshproxy.headers import RequestHeaders, ResponseHeaders
 from meshproxy.model.codec import Http1Options
 
 # The methods that Envoy's HTTP/1 codec knows.
@@ -225,25 +225,19 @@ def unfold(head: bytes) -> bytes:
     return re.sub(rb"[ \t]*\r\n[ \t]+", b" ", head) if b"\r\n " in head or b"\r\n\t" in head else head
 
 
-class OddResponse(NamedTuple):
-    """A response of unusual shape: status, fields in wire order, and whether it's HTTP/1.0."""
-
-    status: int
-    fields: Headers
-    http10: bool
-
-
-def parse_odd_response(head: bytes) -> OddResponse:
-    """Judge a complete, unfolded head (with its empty line) whose lines have passed. Raises ProtocolError."""
+def parse_odd_response(head: bytes) -> tuple[ResponseHeaders, bool]:
+    """Judge a complete, unfolded head (with its empty line) whose lines have passed; the response, and whether it's
+    HTTP/1.0. Raises ProtocolError.
+    """
     lines = head[:-4].split(b"\r\n")
     match = _status_line(lines[0].decode("latin-1"))
     assert match is not None
     fields = [check_field_line(line) for line in lines[1:]]
-    headers = Headers()
+    response = ResponseHeaders(int(match[2]))
     for name, value in fields:
-        headers.append_checked(name, value)
+        response.append_checked(name, value)
     _second_reader().check_response(head, fields)
-    return OddResponse(int(match[2]), headers, match[1] == "0")
+    return response, match[1] == "0"
 
 
 def _second_reader() -> ModuleType:

@@ -267,10 +267,7 @@ class ResponseParser:
         if rest is not None:
             return rest
         head = unfold(data[:end])
-        status, headers, self.http10 = parse_odd_response(head)
-        response = ResponseHeaders(status)
-        response.fields = headers.fields
-        response.repeated = headers.repeated
+        response, self.http10 = parse_odd_response(head)
         if self._preserve_case:
             response.written = names_as_written(head[:-4].decode("latin-1").split("\r\n")[1:])
         return self._begin(response, data, end)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from meshproxy.joined_headers import JOINED_IN_REQUESTS
+
 from .. import known
 from ..case import Case, Slow, Upstream, get
 
@@ -24,6 +26,13 @@ CONTROL = (
 )
 REMOTE = "use_remote_address: true"
 INTERNAL = "internal_address_config: {cidr_ranges: [{address_prefix: 127.0.0.0, prefix_len: 8}]}"
+JOINED = sorted(JOINED_IN_REQUESTS - {"connection", "upgrade", "te"})
+
+
+def twice(*names: str) -> list[str]:
+    return [f"{name}: {value}" for value in (1, 2) for name in names]
+
+
 UUID = "6f1b2c3d-0000-4000-8000-00000000abcd"
 
 
@@ -34,6 +43,15 @@ def req(name: str, *lines: str, hcm: str = "", shows: str = "", **more: object) 
 CASES = [
     req("plain", "user-agent: t", "accept: */*"),
     req("names-and-values", "X-MiXed: Value", "x-pad:   padded  \t", "x-empty:", "X-mixed: again", shows="x-empty: "),
+    req("repeated-joined-1", *twice(*JOINED[::2]), shows="referer: 1,2"),
+    req("repeated-joined-2", *twice(*JOINED[1::2]), shows="user-agent: 1,2"),
+    req("repeated-joined-from-outside-1", *twice(*JOINED[::2]), hcm=REMOTE, shows="referer: 1,2"),
+    req("repeated-joined-from-outside-2", *twice(*JOINED[1::2]), hcm=REMOTE, shows="user-agent: 1,2"),
+    req("repeated-joined-from-inside-1", *twice(*JOINED[::2]), hcm=f"{REMOTE}\n{INTERNAL}", shows="referer: 1,2"),
+    req("repeated-joined-from-inside-2", *twice(*JOINED[1::2]), hcm=f"{REMOTE}\n{INTERNAL}", shows="user-agent: 1,2"),
+    req("repeated-apart", *twice("x-other", "etag", "set-cookie", "vary", "range", "traceparent"), shows="etag: 2"),
+    req("repeated-empty", "via:", "via: 1", "via:", "via: 2", "accept: 1", "accept:", shows="via: 1,2"),
+    req("repeated-connection", "x-a: 1", "x-b: 2", "connection: x-a", "connection: x-b"),
     req("obs-text-value", "x-a: \x80\xe9\xff"),
     req("obs-fold", "x-a: one\r\n  two", differs=known.FOLDED_REQUEST),
     req("cookies-in-two-lines", "cookie: a=1", "cookie: b=2"),

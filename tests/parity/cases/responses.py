@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from meshproxy.joined_headers import JOINED_IN_RESPONSES
+
 from .. import known
 from ..case import OK, Act, Case, Upstream, answer, answers, get
 
@@ -14,6 +16,11 @@ SWITCH = (
     "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\nsec-websocket-accept: x\r\n\r\n"
 )
 ACCEPT_10 = "http_protocol_options: {accept_http_10: true, default_host_for_http_10: ten.test}"
+TWICE = [
+    f"{name}: {value}"
+    for value in (1, 2)
+    for name in (*sorted(JOINED_IN_RESPONSES - {"connection", "upgrade", "date"}), "x-other", "set-cookie", "referer")
+]
 
 
 def head(status: str, *lines: str) -> str:
@@ -26,6 +33,8 @@ def resp(name: str, status: str, *lines: str, body: str = "", method: str = "GET
 
 CASES = [
     resp("names-and-order", "200 Fine", "X-B: 1", "Content-Length: 0", "X-A:  2 ", "x-b: 3", "x-empty:"),
+    resp("repeated-joined", "200 OK", *TWICE, "content-length: 0", shows="vary: 1,2"),
+    resp("repeated-date", "200 OK", "date: a", "date: b", "content-length: 0", shows="date: a,b"),
     resp("date-kept", "200 OK", "date: Thu, 01 Jan 1970 00:00:00 GMT", "x-a: 1", "content-length: 0"),
     resp("server-overwritten", "200 OK", "server: apache", "x-a: 1", "content-length: 0", shows="server: envoy"),
     resp(
