@@ -10,7 +10,7 @@ import random
 import socket
 from collections.abc import Iterator
 
-_FIRST, _LAST, _SIZE = 10_500, 32_500, 256
+_FIRST, _LAST, _SIZE = 10_500, 32_500, 400
 
 
 class PortBlock:
