@@ -12,7 +12,7 @@ from typing import Any
 
 from meshproxy.model.listener import FilterSpec
 from meshproxy.model.route import FILTER_DISABLED, FILTER_ENABLED
-from meshproxy.plugin.http import BUFFER, HttpFilter, TerminalHttpFilter
+from meshproxy.plugin.http import HttpFilter, TerminalHttpFilter
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,7 +79,7 @@ def plan_filters(specs: Sequence[FilterSpec], route_config: Mapping[str, Any]) -
         return tuple(i for i in before_terminal if i in buffered or _overrides(classes[i], hook))
 
     request_buffered = frozenset(i for i in before_terminal if makers[i][0].buffers_request(makers[i][1]))
-    response_buffered = frozenset(i for i in before_terminal if classes[i].response_body is BUFFER)
+    response_buffered = frozenset(i for i in before_terminal if classes[i].buffers_response(makers[i][1]))
     return HttpPlan(
         makers=tuple(makers),
         shared=[make(config, context) if make.stateless else _STAND_IN for make, config, context in makers],

@@ -90,7 +90,8 @@ class ResponsePipeline(Stream):
                     return
             if self.done:
                 return
-            if plan.response_buffered and position in plan.response_buffered and not self.response_end:
+            buffers = plan.response_buffered and position in plan.response_buffered and not self.response_end
+            if buffers and self.filters[position].wants_response_body():
                 self._start_response_buffering(position, at)
                 return
         self.on_wire = True
@@ -101,7 +102,8 @@ class ResponsePipeline(Stream):
     def _response_headers_resumed(self, position: int, at: int, _: Any, error: BaseException | None) -> None:
         if not self._release_response(position, error):
             return
-        if position in self.plan.response_buffered and not self.response_end:
+        buffers = position in self.plan.response_buffered and not self.response_end
+        if buffers and self.filters[position].wants_response_body():
             self._start_response_buffering(position, at)
         else:
             self._pass_response_headers(at)

@@ -23,6 +23,7 @@ from meshproxy.config.matcher_tree import compile_matcher
 from meshproxy.config.matchers import (
     compile_fraction,
     compile_header_matcher,
+    compile_regex_matcher,
     compile_runtime_flag,
     compile_runtime_fraction,
     compile_string_matcher,
@@ -63,6 +64,7 @@ def factory_context(name: str, stats: StatsScope, context: CompileContext) -> Fa
         compile_format=context.formats.text,
         compile_header_mutations=lambda additions, removals: compile_mutations(additions, removals, context),
         compile_string_matcher=compile_string_matcher,
+        compile_regex_matcher=compile_regex_matcher,
         compile_header_matcher=compile_header_matcher,
         compile_fraction=compile_fraction,
         compile_runtime_fraction=lambda view: compile_runtime_fraction(view, context),

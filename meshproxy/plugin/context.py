@@ -68,9 +68,9 @@ class FactoryContext:
     runtime: the static runtime values (`layered_runtime`), by key.
     compile_*: the compilers of things that several filters configure; they raise ConfigError. Their arguments are the
     messages that Envoy's filters have in common: `AccessLog`, a format string, `HeaderValueOption` with names to
-    remove, `StringMatcher`, `HeaderMatcher`, `FractionalPercent`, `RuntimeFractionalPercent`, `DataSource`,
-    `route.v3.RateLimit`, `RouteMatch`, `HeaderValue` (each overwrites), `MetadataMatcher`, `FilterStateMatcher`,
-    `RuntimeFeatureFlag`, `GrpcService`, `Expr` of CEL with `CelExpressionConfig` (whether it is true).
+    remove, `StringMatcher`, `RegexMatcher`, `HeaderMatcher`, `FractionalPercent`, `RuntimeFractionalPercent`,
+    `DataSource`, `route.v3.RateLimit`, `RouteMatch`, `HeaderValue` (each overwrites), `MetadataMatcher`,
+    `FilterStateMatcher`, `RuntimeFeatureFlag`, `GrpcService`, `Expr` of CEL with `CelExpressionConfig`.
     compile_http_matcher, compile_network_matcher: a matcher tree (`xds.type.matcher.v3.Matcher`) and what compiles its
     actions; they give a function of the stream, to the action or None. The former also takes the names of the inputs
     that are allowed, none for all.
@@ -90,6 +90,7 @@ class FactoryContext:
     compile_format: Callable[[str], LineFormatter]
     compile_header_mutations: Callable[[Sequence[ConfigView], Sequence[str]], HeaderMutations | None]
     compile_string_matcher: Callable[[ConfigView], StringMatcher]
+    compile_regex_matcher: Callable[[ConfigView], StringMatcher]
     compile_header_matcher: Callable[[ConfigView], HeaderMatcher]
     compile_fraction: Callable[[ConfigView], FractionalPercent]
     compile_runtime_fraction: Callable[[ConfigView], FractionalPercent]

@@ -149,9 +149,19 @@ class HttpFilter(Generic[C]):
         """Whether a filter with this configuration wants the request's body whole; `request_body` unless overridden."""
         return cls.request_body is BUFFER
 
+    @classmethod
+    def buffers_response(cls, config: C) -> bool:
+        """Whether a filter with this configuration wants the response's body whole; `response_body` unless
+        overridden."""
+        return cls.response_body is BUFFER
+
     def wants_request_body(self) -> bool:
         """Whether this request is held until its body is whole. Asked of a filter that `buffers_request`, when its
         `on_request_headers` is done; one that says no isn't given the body at all."""
+        return True
+
+    def wants_response_body(self) -> bool:
+        """The same for the response, of a filter that `buffers_response`."""
         return True
 
     # The hooks. `data` of a body hook is never empty unless `end` is true.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
 from meshproxy.model.listener import FilterSpec
 from meshproxy.plugin.context import FactoryContext, Stream
-from meshproxy.plugin.http import BUFFER, BodyResult, HeadersResult, HttpFilter, PlainResult
+from meshproxy.plugin.http import BodyResult, HeadersResult, HttpFilter, PlainResult
 from meshproxy_filters.http.composite import Composite
 
 if TYPE_CHECKING:
@@ -46,11 +46,13 @@ _NONE = FilterSpec("", HttpFilter, None)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DelegateConfig:
-    """spec: the filter inside. decide: None where no tree is configured. buffers: some filter wants whole bodies."""
+    """spec: the filter inside. decide: None where no tree is configured. buffers, buffers_answers: some filter wants
+    whole bodies of requests, or of responses."""
 
     spec: FilterSpec | None
     decide: Decide | None
     buffers: bool
+    buffers_answers: bool = False
 
 
 class MatchDelegate(HttpFilter[DelegateConfig]):
@@ -68,17 +70,24 @@ class MatchDelegate(HttpFilter[DelegateConfig]):
         matcher = view.view("xds_matcher")
         composite = issubclass(spec.filter_class, Composite)
         decide, specs = _compile_tree(matcher, composite, context) if matcher is not None else (None, [])
-        return DelegateConfig(spec, decide, any(map(_buffers, (spec, *specs))))
+        return DelegateConfig(
+            spec, decide, any(map(_buffers, (spec, *specs))), any(map(_buffers_answers, (spec, *specs)))
+        )
 
     @classmethod
     def compile_route(cls, view: ConfigView, context: FactoryContext) -> DelegateConfig:
         """`ExtensionWithMatcherPerRoute`: another tree for the same filter."""
         decide, specs = _compile_tree(view.required("xds_matcher"), True, context)
-        return DelegateConfig(None, decide, any(map(_buffers, specs)))
+        return DelegateConfig(None, decide, any(map(_buffers, specs)), any(map(_buffers_answers, specs)))
 
     @classmethod
     def merge_route(cls, base: DelegateConfig, route: DelegateConfig) -> DelegateConfig:
-        return replace(base, decide=route.decide, buffers=base.buffers or route.buffers)
+        return replace(
+            base,
+            decide=route.decide,
+            buffers=base.buffers or route.buffers,
+            buffers_answers=base.buffers_answers or route.buffers_answers,
+        )
 
     @classmethod
     def is_active(cls, config: DelegateConfig) -> bool:
@@ -87,6 +96,10 @@ class MatchDelegate(HttpFilter[DelegateConfig]):
     @classmethod
     def buffers_request(cls, config: DelegateConfig) -> bool:
         return config.buffers
+
+    @classmethod
+    def buffers_response(cls, config: DelegateConfig) -> bool:
+        return config.buffers_answers
 
     def _choose(self, stream: Stream) -> HttpFilter[Any] | None:
         decide = self.config.decide
@@ -99,6 +112,10 @@ class MatchDelegate(HttpFilter[DelegateConfig]):
     def wants_request_body(self) -> bool:
         inner = self._inner
         return inner is not None and inner.buffers_request(inner.config) and inner.wants_request_body()
+
+    def wants_response_body(self) -> bool:
+        inner = self._inner
+        return inner is not None and inner.buffers_response(inner.config) and inner.wants_response_body()
 
     @property
     def body_limit(self) -> int:
@@ -132,12 +149,14 @@ def _buffers(spec: FilterSpec) -> bool:
     return bool(spec.filter_class.buffers_request(spec.config))
 
 
+def _buffers_answers(spec: FilterSpec) -> bool:
+    return bool(spec.filter_class.buffers_response(spec.config))
+
+
 def _check(view: ConfigView, spec: FilterSpec) -> None:
-    """Filters that can't be left out, or that would hold an answer whole, can't stand inside."""
+    """Filters that can't be left out can't stand inside."""
     if spec.filter_class.terminal or issubclass(spec.filter_class, MatchDelegate):
         view.fail("a filter that ends the chain, or one with a matcher of its own, can't have a matcher")
-    if spec.filter_class.response_body is BUFFER:
-        view.fail("a filter that wants whole responses can't have a matcher in meshproxy")
 
 
 def _compile_tree(view: ConfigView, composite: bool, context: FactoryContext) -> tuple[Decide, list[FilterSpec]]:
