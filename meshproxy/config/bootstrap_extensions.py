@@ -13,6 +13,7 @@ from meshproxy.plugin.view import ConfigView
 
 _RE2 = "envoy.extensions.regex_engines.v3.GoogleRE2"
 _INTERNAL_LISTENER = "envoy.extensions.bootstrap.internal_listener.v3.InternalListener"
+_WORKLOADS = "istio.workload.BootstrapExtension"
 _SOCKETS = "envoy.extensions.network.socket_interface.v3.DefaultSocketInterface"
 
 
@@ -24,6 +25,9 @@ def check_extensions(view: ConfigView, context: CompileContext) -> None:
             _typed(engine, _RE2)
     for extension in view.views("bootstrap_extensions"):
         with extension.collect(context.problems):
+            typed = extension.any("typed_config")
+            if typed is not None and typed.full_name == _WORKLOADS:
+                continue  # Istio's: workloads by address, for labels of peers, which are known by other means here
             _typed(extension, _INTERNAL_LISTENER, _SOCKETS)
     view.text("default_socket_interface")  # names one of them; Envoy takes its own for a name that it doesn't know
 

@@ -21,6 +21,7 @@ from meshproxy.model.cluster import CircuitBreakerThresholds, ClusterConfig, Ori
 from meshproxy.model.discovery import EndpointDiscovery
 from meshproxy.model.dns import DnsOptions
 from meshproxy.model.forwarding import ForwardOptions
+from meshproxy.plugin.istio_messages import METADATA_EXCHANGE
 from meshproxy.plugin.view import ConfigView
 
 _TYPES = ("STATIC", "EDS", "STRICT_DNS", "LOGICAL_DNS", "ORIGINAL_DST")
@@ -93,6 +94,7 @@ def compile_cluster(view: ConfigView, context: CompileContext) -> ClusterConfig:
         preconnect=_compile_preconnect(view.view("preconnect_policy"), http.protocol),
         pool_per_connection=view.boolean("connection_pool_per_downstream_connection"),
         happy_eyeballs=compile_happy_eyeballs(view.view("upstream_connection_options")),
+        peer_exchange=_compile_filters(view),
         outlier_log=context.cluster_manager.outlier_event_log_path,
         ignore_health_on_host_removal=view.boolean("ignore_health_on_host_removal"),
         close_on_health_failure=view.boolean("close_connections_on_host_health_failure"),
@@ -109,6 +111,19 @@ class _Extension:
     dns: DnsOptions | None = None
     aggregate: tuple[str, ...] = ()
     forward: ForwardOptions | None = None
+
+
+def _compile_filters(view: ConfigView) -> str:
+    """`filters`, of which there is but one kind: Istio's exchange of metadata. Returns its protocol."""
+    protocol = ""
+    for entry in view.views("filters"):
+        typed = entry.any("typed_config")
+        if typed is None or typed.view is None or typed.full_name != METADATA_EXCHANGE:
+            entry.fail(f"the only filters of upstream connections are {METADATA_EXCHANGE}", "typed_config")
+        typed.view.ignore("enable_discovery", "additional_labels")
+        entry.text("name")
+        protocol = typed.view.text("protocol")
+    return protocol
 
 
 def _compile_extension(view: ConfigView, context: CompileContext) -> _Extension | None:

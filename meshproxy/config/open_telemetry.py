@@ -29,6 +29,7 @@ def compile_open_telemetry(view: ConfigView, context: CompileContext) -> OpenTel
         attributes |= _resource(entry, context)
     sampler = view.view("sampler")
     common = {
+        "max_waiting": view.integer("max_cache_size", 1024),
         "attributes": tuple(attributes.items()),
         "sampler": _sampler(sampler) if sampler is not None else None,
     }

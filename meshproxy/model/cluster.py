@@ -188,6 +188,7 @@ class ClusterConfig:
     close_on_health_failure: raw connections end when their host is found ill. close_on_change: connections are no
     longer used once the set of hosts has changed.
     proxy_header: of the PROXY protocol, with which connections begin; None for none.
+    peer_exchange: the protocol, agreed on by ALPN, in which Istio's sidecars say first who they are; "" for none.
     tcp_keepalive: seconds idle before the first probe, seconds between probes, probes; 0: as the kernel has it.
     """
 
@@ -221,6 +222,7 @@ class ClusterConfig:
     close_on_health_failure: bool = False
     close_on_change: bool = False
     outlier_log: str = ""
+    peer_exchange: str = ""
     eds: EndpointDiscovery | None = None
     transport_socket: TransportSocket | None = None
     proxy_header: ProxyHeaderOptions | None = None

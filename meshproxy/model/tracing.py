@@ -53,7 +53,8 @@ class OpenTelemetryProvider:
     and `tracestate`.
 
     attributes: of the resource that spans are from, `service.name` among them. sampler: decides what is sent, instead
-    of the connection manager. headers: further fields of the requests that carry spans. timeout: seconds.
+    of the connection manager. max_waiting: spans; more are dropped. headers: further fields of the requests that carry
+    spans. timeout: seconds.
     """
 
     attributes: tuple[tuple[str, str], ...]
@@ -64,6 +65,7 @@ class OpenTelemetryProvider:
     headers: tuple[tuple[str, str], ...] = ()
     grpc: GrpcService | None = None
     sampler: Sampler | None = None
+    max_waiting: int = 1024
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from meshproxy.balance.host import Host
 from meshproxy.model.proxy_header import ProxyHeaderOptions
+from meshproxy.plugin.peer_exchange import NOTHING, PeerPart, TooLong
 from meshproxy.plugin.replies import ResetReason
 from meshproxy.plugin.upstream import TcpUpstream, TcpUpstreamSink
 from meshproxy.runtime.auto_sni import NO_NAME, ServerName
@@ -40,6 +41,7 @@ class RawUpstream(TcpUpstream):
         self._sink: TcpUpstreamSink | None = sink
         self._waiting: list[tuple[bytes, bool]] = []
         self._first = b""
+        self._peer: PeerPart | None = None
         if header is not None:
             written = proxy_header(header, getattr(sink, "stream_info", None))
             self._first = written.data if written is not None else b""
@@ -144,6 +146,9 @@ class RawUpstream(TcpUpstream):
         self.host.rq_active += 1
         if self._first:
             self.write(self._first, False)
+        if self.cluster.config.peer_exchange and self._alpn() == self.cluster.config.peer_exchange:
+            self._peer = PeerPart()
+            self.write(NOTHING, False)
         self._sink.on_upstream_connected(self)
         waiting, self._waiting = self._waiting, []
         for data, end in waiting:
@@ -156,10 +161,28 @@ class RawUpstream(TcpUpstream):
         if self._paused and not self.transport.is_closing():
             self.transport.pause_reading()
 
+    def _alpn(self) -> str | None:
+        tls = self.transport.get_extra_info("ssl_object")
+        return None if tls is None else tls.selected_alpn_protocol()
+
     def data_received(self, data: bytes) -> None:
         self._rx.value += len(data)
+        if self._peer is not None:
+            data = self._without_peer_part(self._peer, data)
+            if not data:
+                return
         if self._sink is not None:
             self._sink.on_upstream_data(data, False)
+
+    def _without_peer_part(self, peer: PeerPart, data: bytes) -> bytes:
+        try:
+            data = peer.feed(data)
+        except TooLong:
+            self.transport.abort()
+            return b""
+        if peer.over:
+            self._peer = None
+        return data
 
     def eof_received(self) -> bool:
         self._ended_by_host = True

@@ -7,6 +7,7 @@ counted.
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from meshproxy.headers import RequestHeaders
@@ -35,6 +36,7 @@ class TraceExporter:
         self._worker = worker
         self._provider = provider
         self._flushing = flushing
+        self._max_waiting = sys.maxsize if isinstance(provider, ZipkinProvider) else provider.max_waiting
         self._spans: list[Span] = []
         self._timer: Timer | None = None
         self._sending: set[asyncio.Task[None]] = set()
@@ -52,6 +54,9 @@ class TraceExporter:
 
     def report(self, span: Span) -> None:
         """Take a finished span."""
+        if len(self._spans) >= self._max_waiting:
+            self._count_dropped(1)
+            return
         self._spans.append(span)
         if len(self._spans) >= self._flushing.at_least:
             self._flush()
