@@ -7,9 +7,11 @@ whether a filter overrides something, is disabled, or has a configuration of its
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from meshproxy.chain.missing_filter import MissingFilter, MissingTerminal
+from meshproxy.model.extension_slot import RouteOverride
 from meshproxy.model.listener import FilterSpec
 from meshproxy.model.route import FILTER_DISABLED, FILTER_ENABLED
 from meshproxy.plugin.http import HttpFilter, TerminalHttpFilter
@@ -50,27 +52,30 @@ def _overrides(filter_class: type[HttpFilter[Any]], hook: str) -> bool:
     return getattr(filter_class, hook) not in inherited
 
 
-def _effective(spec: FilterSpec, route_config: Mapping[str, Any]) -> tuple[bool, Any]:
-    """Whether the filter takes part on this route, and with which configuration."""
-    override = route_config.get(spec.name)
-    if override is FILTER_DISABLED:
-        return False, None
-    if override is FILTER_ENABLED:
-        return spec.filter_class.is_active(spec.config), spec.config
-    if override is None:
-        return not spec.disabled and spec.filter_class.is_active(spec.config), spec.config
-    config = spec.filter_class.merge_route(spec.config, override)
-    return spec.filter_class.is_active(config), config
+def _effective(placed: FilterSpec, route_config: Mapping[str, Any]) -> FilterSpec | None:
+    """The filter as it takes part on this route; None: it doesn't."""
+    override = route_config.get(placed.name)
+    if override is FILTER_DISABLED or (override is None and placed.disabled):
+        return None
+    spec = placed.current()
+    if spec is None:
+        missing = MissingTerminal if placed.slot.last else MissingFilter
+        return replace(placed, filter_class=missing)
+    if isinstance(override, RouteOverride):
+        override = override.config if override.filter_class is spec.filter_class else None
+    if override is not None and override is not FILTER_ENABLED:
+        spec = replace(spec, config=spec.filter_class.merge_route(spec.config, override))
+    return spec if spec.filter_class.is_active(spec.config) else None
 
 
 def plan_filters(specs: Sequence[FilterSpec], route_config: Mapping[str, Any]) -> HttpPlan:
     """Plan the chain `specs` (the terminal filter last) for a route with this `typed_per_filter_config`."""
     makers: list[tuple[type[HttpFilter[Any]], Any, Any]] = []
     names: list[str] = []
-    for spec in specs:
-        takes_part, config = _effective(spec, route_config)
-        if takes_part:
-            makers.append((spec.filter_class.for_config(config), config, spec.context))
+    for placed in specs:
+        spec = _effective(placed, route_config)
+        if spec is not None:
+            makers.append((spec.filter_class.for_config(spec.config), spec.config, spec.context))
             names.append(spec.name)
     classes = [maker[0] for maker in makers]
     before_terminal = range(len(classes) - 1)

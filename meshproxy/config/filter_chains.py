@@ -9,11 +9,12 @@ from typing import Any
 
 from meshproxy.config.addresses import compile_ranges
 from meshproxy.config.context import CompileContext
-from meshproxy.config.filters import compile_chain, compile_filter
+from meshproxy.config.filters import CompileMessage, compile_chain, compile_filter, is_discovered
 from meshproxy.config.http import HTTP_CONNECTION_MANAGER, compile_http_connection_manager
 from meshproxy.config.metadata import compile_metadata
 from meshproxy.config.transport_sockets import compile_transport_socket
 from meshproxy.model.filter_chain import FilterChainMatch, SourceType
+from meshproxy.model.http import HttpConnectionManagerConfig
 from meshproxy.model.listener import FilterChain, FilterSpec
 from meshproxy.plugin.context import FactoryContext
 from meshproxy.plugin.registry import FilterClass
@@ -38,13 +39,29 @@ def compile_filter_chain(view: ConfigView, context: CompileContext) -> FilterCha
 
 
 def _compile_network_filter(view: ConfigView, context: CompileContext) -> FilterSpec:
-    def compile_message(filter_class: FilterClass, message: ConfigView, factory: FactoryContext) -> Any:
-        # The connection manager belongs to the core: it needs more than a plugin is given.
-        if message.full_name == HTTP_CONNECTION_MANAGER:
-            return compile_http_connection_manager(message, context)
-        return filter_class.compile(message, factory)
+    discovered = is_discovered(view)
 
-    return compile_filter(view, "network", context.stats, context, compile_message)
+    def compile_with(context: CompileContext) -> CompileMessage:
+        def compile_message(filter_class: FilterClass, message: ConfigView, factory: FactoryContext) -> Any:
+            # The connection manager belongs to the core: it needs more than a plugin is given.
+            if message.full_name != HTTP_CONNECTION_MANAGER:
+                return filter_class.compile(message, factory)
+            manager = compile_http_connection_manager(message, context)
+            if discovered and _waits_for_more(manager):
+                message.fail("a connection manager that comes by discovery must have its routes and filters in it")
+            return manager
+
+        return compile_message
+
+    return compile_filter(view, "network", context.stats, context, compile_with)
+
+
+def _waits_for_more(manager: HttpConnectionManagerConfig) -> bool:
+    """Whether something in it comes by discovery, too."""
+    upgrades = (spec for upgrade in manager.upgrades.values() for spec in upgrade.filters or ())
+    return manager.routes.source is not None or any(
+        spec.slot is not None for spec in (*manager.http_filters, *upgrades)
+    )
 
 
 def _compile_match(view: ConfigView) -> FilterChainMatch:

@@ -15,6 +15,7 @@ from meshproxy.config.access_logs import compile_access_logs
 from meshproxy.config.constraints import check_constraints
 from meshproxy.config.context import CompileContext
 from meshproxy.config.data_sources import read_data_source
+from meshproxy.config.extension_slots import compile_slot, placeholder
 from meshproxy.config.forwarding import compile_dns_cache
 from meshproxy.config.grpc_services import compile_grpc_service
 from meshproxy.config.header_mutations import compile_mutations, compile_values
@@ -32,9 +33,11 @@ from meshproxy.config.rate_limits import compile_rate_limits
 from meshproxy.config.route_match import compile_request_match
 from meshproxy.config.stream_matchers import compile_filter_state_matcher, compile_metadata_matcher
 from meshproxy.errors import ConfigError, Problem
+from meshproxy.model.extension_slot import RouteOverride
 from meshproxy.model.listener import FilterSpec, LogPredicate
 from meshproxy.model.route import FILTER_DISABLED, FILTER_ENABLED
 from meshproxy.plugin.context import FactoryContext
+from meshproxy.plugin.http import HttpFilter
 from meshproxy.plugin.message_types import message_class
 from meshproxy.plugin.registry import FilterClass, UnknownFilter
 from meshproxy.plugin.stats import StatsScope
@@ -86,10 +89,13 @@ def factory_context(name: str, stats: StatsScope, context: CompileContext) -> Fa
     )
 
 
+def is_discovered(view: ConfigView) -> bool:
+    """Whether the configuration of a filter comes by discovery; what stands for one filter in another's doesn't."""
+    return not view.full_name.endswith(".TypedExtensionConfig") and view.has("config_discovery")
+
+
 def find_filter_config(view: ConfigView) -> TypedView:
     """The `typed_config` of a filter. Raises ConfigError when there is none."""
-    if not view.full_name.endswith(".TypedExtensionConfig") and view.has("config_discovery"):
-        view.fail("discovery of filter configuration isn't supported by meshproxy", "config_discovery")
     typed = view.any("typed_config")
     if typed is None:
         view.fail("'typed_config' is required: a filter is found by the type of its configuration, not by its name")
@@ -109,17 +115,26 @@ def compile_filter(
     kind: str,
     stats: StatsScope,
     context: CompileContext,
-    compile_message: CompileMessage | None = None,
+    compile_with: Callable[[CompileContext], CompileMessage] = lambda context: _own_compile,
     disabled: bool = False,
 ) -> FilterSpec:
-    """One filter. compile_message: in place of the class's own `compile`. Raises ConfigError."""
+    """One filter. compile_with: gives what is used in place of the class's own `compile`. Raises ConfigError."""
     name = view.text("name")
-    typed = find_filter_config(view)
-    filter_class = find_class(typed, kind, context)
-    factory = factory_context(name, stats, context)
-    compile_message = compile_message or (lambda cls, message, factory: cls.compile(message, factory))
-    config = _compile_config(filter_class, typed, factory, compile_message)
-    return FilterSpec(name, filter_class, config, factory, disabled)
+
+    def compile_typed(typed: TypedView, context: CompileContext) -> FilterSpec:
+        filter_class = find_class(typed, kind, context)
+        factory = factory_context(name, stats, context)
+        config = _compile_config(filter_class, typed, factory, compile_with(context))
+        return FilterSpec(name, filter_class, config, factory, disabled)
+
+    if is_discovered(view):
+        slot = compile_slot(view, name, kind, context, compile_typed)
+        return placeholder(slot, factory_context(name, stats, context), disabled=disabled)
+    return compile_typed(find_filter_config(view), context)
+
+
+def _own_compile(filter_class: FilterClass, message: ConfigView, factory: FactoryContext) -> Any:
+    return filter_class.compile(message, factory)
 
 
 def _compile_config(
@@ -168,6 +183,11 @@ def compile_chain(
             continue
         specs.append(spec)
         last = index == len(views) - 1
+        if spec.slot is not None:
+            spec.slot.last = last
+            spec = spec.slot.default
+            if spec is None:
+                continue  # what comes is looked at when it comes
         name = f"'{spec.name}' ({spec.filter_class.__name__})"
         if spec.filter_class.terminal and not last:
             message = f"terminal filter {name} must be the last filter in a {kind} filter chain"
@@ -197,6 +217,22 @@ def compile_filter_level(view: ConfigView, filters: Mapping[str, FilterSpec], co
 
 
 def _compile_route_config(spec: FilterSpec, typed: TypedView) -> Any:
+    if spec.slot is None:
+        return _compile_for_class(spec, spec.filter_class, typed)
+    faults: ConfigError | None = None
+    for filter_class in spec.slot.classes:  # which of them will be there isn't known; nearly always there is one
+        try:
+            config = _compile_for_class(spec, filter_class, typed)
+        except ConfigError as error:
+            faults = faults or error
+        else:
+            marks = (FILTER_DISABLED, FILTER_ENABLED)
+            return config if config in marks else RouteOverride(filter_class, config)
+    assert faults is not None
+    raise faults
+
+
+def _compile_for_class(spec: FilterSpec, filter_class: FilterClass, typed: TypedView) -> Any:
     if typed.view is not None and typed.full_name == _FILTER_CONFIG:
         view = typed.view
         view.boolean("is_optional")
@@ -211,9 +247,10 @@ def _compile_route_config(spec: FilterSpec, typed: TypedView) -> Any:
         typed = inner
 
     def compile_route(filter_class: FilterClass, view: ConfigView, factory: FactoryContext) -> Any:
-        return spec.filter_class.compile_route(view, factory)
+        assert issubclass(filter_class, HttpFilter)
+        return filter_class.compile_route(view, factory)
 
-    return _compile_config(spec.filter_class, typed, spec.context, compile_route)
+    return _compile_config(filter_class, typed, spec.context, compile_route)
 
 
 def merge_levels(levels: Sequence[Level], filters: Mapping[str, FilterSpec]) -> Level:
@@ -229,8 +266,17 @@ def merge_levels(levels: Sequence[Level], filters: Mapping[str, FilterSpec]) -> 
             merged[name] = FILTER_DISABLED
         else:
             configs = [config for config in said if config is not FILTER_DISABLED and config is not FILTER_ENABLED]
-            merged[name] = filters[name].filter_class.merge_levels(configs) if configs else FILTER_ENABLED
+            merged[name] = _merge(filters[name].filter_class, configs) if configs else FILTER_ENABLED
     return merged
+
+
+def _merge(filter_class: FilterClass, configs: list[Any]) -> Any:
+    assert issubclass(filter_class, HttpFilter)
+    first = configs[0]
+    if not isinstance(first, RouteOverride):
+        return filter_class.merge_levels(configs)
+    same = [override.config for override in configs if override.filter_class is first.filter_class]
+    return RouteOverride(first.filter_class, first.filter_class.merge_levels(same))
 
 
 @contextmanager

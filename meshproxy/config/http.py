@@ -10,7 +10,7 @@ from meshproxy.config.addresses import compile_range_set
 from meshproxy.config.client_detection import compile_client_detection
 from meshproxy.config.context import CompileContext
 from meshproxy.config.discovery import compile_config_source
-from meshproxy.config.filters import compile_chain, compile_filter, find_filter_config
+from meshproxy.config.filters import compile_chain, compile_filter, find_filter_config, is_discovered
 from meshproxy.config.header_mutations import compile_change
 from meshproxy.config.http_options import (
     CommonOptions,
@@ -90,7 +90,7 @@ def compile_http_filters(
 
 def _compile_http_filter(view: ConfigView, stats: StatsScope, context: CompileContext) -> FilterSpec | None:
     disabled = view.boolean("disabled")
-    if view.boolean("is_optional"):
+    if view.boolean("is_optional") and not is_discovered(view):
         typed = find_filter_config(view)
         try:
             context.registry.find(typed.full_name, "HTTP")

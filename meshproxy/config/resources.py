@@ -18,7 +18,8 @@ from meshproxy.config.tls_secrets import Secret, compile_secret
 from meshproxy.errors import ConfigError, Problem
 from meshproxy.model.cluster import ClusterConfig
 from meshproxy.model.discovery import Resource
-from meshproxy.model.listener import Listener
+from meshproxy.model.extension_slot import ExtensionSlot
+from meshproxy.model.listener import FilterSpec, Listener
 from meshproxy.model.route import RouteTable
 from meshproxy.model.route_slot import RouteSlot
 from meshproxy.plugin.view import ConfigView
@@ -91,6 +92,11 @@ def assignment_of(resource: Resource, context: CompileContext) -> Assignment:
 def secret_of(resource: Resource, context: CompileContext) -> Secret:
     """A `Secret`. Raises ConfigError."""
     return _compile_plain(resource, context, lambda view, own: compile_secret(view, own.environ)[1])
+
+
+def extension_of(resource: Resource, slot: ExtensionSlot) -> FilterSpec:
+    """A `TypedExtensionConfig` for the filter of `slot`. Raises ConfigError."""
+    return slot.compile(resource_view(resource))
 
 
 def routes_of(resource: Resource, slot: RouteSlot) -> RouteTable:

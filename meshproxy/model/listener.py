@@ -27,6 +27,8 @@ class FilterSpec:
     context: the `FactoryContext` it was compiled with; every instance gets it too.
     skips: for which accepted sockets (`Socket`) it doesn't run; None: it runs for all (listener filters only).
     disabled: off unless a route's `typed_per_filter_config` switches it on (HTTP filters only).
+    slot: where the configuration comes from that discovery gives (`ExtensionSlot`); then class and configuration are
+        the slot's, and those here only stand in for them.
     """
 
     name: str
@@ -35,6 +37,14 @@ class FilterSpec:
     context: Any = None
     disabled: bool = False
     skips: Callable[[Any], bool] | None = None
+    slot: Any = None
+
+    def current(self) -> FilterSpec | None:
+        """What is in force at this place; None: nothing has come yet."""
+        if self.slot is None:
+            return self
+        found: FilterSpec | None = self.slot.spec
+        return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,19 +52,31 @@ class HttpManager:
             from meshproxy.runtime.overload import shed_filter  # few need it
 
             self.filters = (shed_filter(context), *config.http_filters)
-        self.default_plan = plan_filters(self.filters, {})
+        self._plan_filters()
         # Seconds after which a new connection is first looked at for idleness; 0: never.
         self.look_after = min((t for t in (config.idle_timeout, config.stream_idle_timeout) if t), default=0.0)
         self.max_requests = config.max_requests_per_connection
         self.replaces_ids = config.use_remote_address and not config.preserve_external_request_id
         self.stream_timers = bool(config.max_stream_duration or config.request_timeout)
+        self.use_routes(config.routes.table)
+        config.routes.attach(self)
+        for spec in (*config.http_filters, *(spec for each in config.upgrades.values() for spec in each.filters or ())):
+            if spec.slot is not None:
+                spec.slot.attach(self)
+
+    def _plan_filters(self) -> None:
+        config = self.config
+        self.default_plan = plan_filters(self.filters, {})
         self._upgrade_plans = {
             name: plan_filters((*self.filters[: len(self.filters) - len(config.http_filters)], *upgrade.filters), {})
             for name, upgrade in config.upgrades.items()
             if upgrade.filters is not None
         }
-        self.use_routes(config.routes.table)
-        config.routes.attach(self)
+
+    def use_filters(self) -> None:
+        """Discovery has changed a filter: the requests that come from now on meet it."""
+        self._plan_filters()
+        self.use_routes(self.config.routes.table)
 
     def use_routes(self, table: RouteTable) -> None:
         """Take over a route table for the requests that come from now on."""

@@ -30,7 +30,7 @@ from meshproxy.plugin.stream_info import ConnectionInfo, StreamInfo
 from meshproxy.runtime.connection import Maker, ServerConnection
 from meshproxy.runtime.drain import depart
 from meshproxy.runtime.http_downstream import DownstreamConnection
-from meshproxy.runtime.listener_filters import FilterRun
+from meshproxy.runtime.listener_filters import CONFIG_MISSING, FilterRun
 from meshproxy.runtime.listener_stats import ListenerStats
 from meshproxy.runtime.listening_socket import AcceptedSocket, OwnName
 from meshproxy.runtime.original_destination import kernel_destination, plain_ip
@@ -56,15 +56,28 @@ def text(address: tuple[str, int]) -> str:
 class ActiveChain:
     """A filter chain with what its filters' instances share in this worker."""
 
-    __slots__ = ("config", "makers")
+    __slots__ = ("__weakref__", "_scope", "config", "incomplete", "makers")
 
     def __init__(self, config: FilterChain, scope: StatsScope) -> None:
         """scope: the listener's."""
         self.config = config
-        self.makers: tuple[Maker, ...] = tuple(
-            (spec.filter_class, spec.filter_class.for_worker(spec.config, spec.context, scope), spec.context)
-            for spec in config.filters
-        )
+        self._scope = scope
+        for spec in config.filters:
+            if spec.slot is not None:
+                spec.slot.attach(self)
+        self.use_filters()
+
+    def use_filters(self) -> None:
+        """Make them anew, for the connections that come from now on: discovery may have changed one."""
+        specs = [spec.current() for spec in self.config.filters]
+        self.incomplete = None in specs
+        self.makers: tuple[Maker, ...] = ()
+        if not self.incomplete:
+            self.makers = tuple(
+                (spec.filter_class, spec.filter_class.for_worker(spec.config, spec.context, self._scope), spec.context)
+                for spec in specs
+                if spec is not None
+            )
 
 
 class ActiveListener:
@@ -263,6 +276,8 @@ class ActiveListener:
         if refusal:
             if refusal == "timeout":
                 self.stats.pre_cx_timeout.value += 1
+            elif refusal == CONFIG_MISSING:
+                self.stats.scope.counter(CONFIG_MISSING).inc()
             self._refuse(accepted)
             return
         if self.config.use_original_dst and facts.local_restored:
@@ -289,6 +304,8 @@ class ActiveListener:
         info = self._connection_info(facts)
         chain = self._matcher.find(facts)
         if chain is None or not chain.makers:
+            if chain is not None and chain.incomplete:
+                stats.scope.counter("network_extension_config_missing").inc()
             self._no_chain(accepted, info, matched=chain is not None)
             return
         stats.cx_total.value += 1

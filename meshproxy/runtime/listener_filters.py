@@ -19,6 +19,8 @@ from meshproxy.plugin.listener import NEED_MORE, ListenerFilter, RefuseConnectio
 from meshproxy.runtime.hooks import PENDING, run_hook
 from meshproxy.runtime.worker import Worker
 
+CONFIG_MISSING = "extension_config_missing"
+"""Why a connection is refused when the configuration of a listener filter hasn't come; also the counter's name."""
 Done = Callable[[str], None]
 """Called once, with "" when every filter is through, else with why the connection is refused."""
 
@@ -43,11 +45,15 @@ class FilterRun:
         """Go through the filters as far as they don't have to wait."""
         specs = self._listener.listener_filters
         while self._at < len(specs) and not self._finished:
-            spec = specs[self._at]
+            placed = specs[self._at]
             if self._filter is None:
-                if spec.skips is not None and spec.skips(self._facts):
+                if placed.skips is not None and placed.skips(self._facts):
                     self._at += 1
                     continue
+                spec = placed.current()
+                if spec is None:
+                    self._finish(CONFIG_MISSING)
+                    return
                 self._filter = spec.filter_class(spec.config, spec.context)
                 try:
                     result = self._filter.on_accept(self._facts)

@@ -82,5 +82,5 @@ ADS_DELTA: Final = "DeltaAggregatedResources"
 # are wanted of these, and one request for all of them is enough (Envoy's CdsApiHelper and LdsApiImpl).
 DEPENDENTS: Final[dict[str, tuple[str, ...]]] = {
     CLUSTER: (ENDPOINTS, SECRET),
-    LISTENER: (ROUTES, SECRET),
+    LISTENER: (ROUTES, SECRET, EXTENSION),
 }

@@ -52,6 +52,7 @@ _DUMPS: dict[str, dict[str, tuple[str, str] | None]] = {
         "dynamic_active_secrets": ("DynamicSecret", "secret"),
         "dynamic_warming_secrets": ("DynamicSecret", "secret"),
     },
+    "EcdsConfigDump": {"ecds_filters": ("EcdsFilterConfig", "ecds_filter")},
 }
 
 _ENTRY_FIELDS = frozenset(("last_updated", "version_info", "error_state", "client_status", "name"))
@@ -123,7 +124,8 @@ class ConfigDump:
                 entries = self._entries(field, wanted)
                 if entries:
                     dump[field] = entries
-            shown.append(dump)
+            if name != "EcdsConfigDump" or len(dump) > 1:  # Envoy has it when a filter is discovered
+                shown.append(dump)
         return shown
 
     def _resource(self, resource: str, wanted: Callable[[str], bool]) -> list[dict[str, Any]]:

@@ -27,6 +27,8 @@ class Discovered:
         self._clusters = discovery.clusters
         self._listeners = discovery.listeners
         self._routes = discovery.routes
+        self._secrets = discovery.secrets
+        self._extensions = discovery.extensions
         self.fields: dict[str, Callable[[Wanted], list[Entry]]] = {
             "static_clusters": self._static_clusters,
             "dynamic_active_clusters": lambda wanted: self._dynamic_clusters(self._clusters.active, wanted),
@@ -34,6 +36,8 @@ class Discovered:
             "static_listeners": self._static_listeners,
             "dynamic_listeners": self._dynamic_listeners,
             "dynamic_route_configs": self._dynamic_routes,
+            "dynamic_active_secrets": self._dynamic_secrets,
+            "ecds_filters": self._extensions_in_force,
         }
 
     def version(self, dump: str) -> str:
@@ -98,6 +102,25 @@ class Discovered:
                 "route_config", provider.resource.message, provider.watch.state.version, provider.watch.state.updated
             )
             for provider in self._routes.providers.values()
+            if provider.resource is not None and wanted(provider.name)
+        ]
+
+    def _dynamic_secrets(self, wanted: Wanted) -> list[Entry]:
+        return [
+            {"name": provider.resource.name}
+            | _versioned("secret", provider.resource.message, provider.resource.version, provider.watch.state.updated)
+            for provider in self._secrets.providers.values()
+            if provider.resource is not None and wanted(provider.resource.name)
+        ]
+
+    def _extensions_in_force(self, wanted: Wanted) -> list[Entry]:
+        return [
+            {
+                "version_info": provider.resource.version,
+                "ecds_filter": legible(provider.resource.message),
+                "last_updated": timestamp(provider.watch.state.updated),
+            }
+            for provider in self._extensions.providers.values()
             if provider.resource is not None and wanted(provider.name)
         ]
 

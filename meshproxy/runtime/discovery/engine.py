@@ -17,6 +17,7 @@ from meshproxy.model.snapshot import Snapshot
 from meshproxy.runtime.bind import BindError
 from meshproxy.runtime.configuration import Configuration
 from meshproxy.runtime.discovery.cluster_discovery import ClusterDiscovery
+from meshproxy.runtime.discovery.extension_discovery import ExtensionDiscovery
 from meshproxy.runtime.discovery.listener_discovery import ListenerDiscovery
 from meshproxy.runtime.discovery.route_discovery import RouteDiscovery
 from meshproxy.runtime.discovery.secret_discovery import SecretDiscovery
@@ -49,10 +50,11 @@ class Discovery:
         self.hub = Hub(host, self.sources)
         context = configuration.context
         self.routes = RouteDiscovery(self.hub, target)
+        self.extensions = ExtensionDiscovery(self.hub, target)
         self.secrets = SecretDiscovery(self.hub, context, target)
         self.clusters = ClusterDiscovery(self.hub, context, target, self.secrets)
         self.listeners = ListenerDiscovery(
-            self.hub, context, target, self.routes, self.secrets, copies, options.drain_time, inherited
+            self.hub, context, target, self.routes, self.secrets, self.extensions, copies, options.drain_time, inherited
         )
         self._waiting = ""
         self._begun = asyncio.Event()

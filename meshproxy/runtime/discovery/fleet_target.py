@@ -16,12 +16,14 @@ from typing import Any
 
 from meshproxy.config.context import CompileContext
 from meshproxy.config.endpoints import Assignment
-from meshproxy.config.resources import assignment_of, cluster_of, listener_of, routes_of, secret_of
+from meshproxy.config.resources import assignment_of, cluster_of, extension_of, listener_of, routes_of, secret_of
 from meshproxy.model.cluster import ClusterConfig
-from meshproxy.model.discovery import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SECRET, ConfigSource, Resource
+from meshproxy.model.discovery import CLUSTER, ENDPOINTS, EXTENSION, LISTENER, ROUTES, SECRET, ConfigSource, Resource
+from meshproxy.model.extension_slot import ExtensionSlot
 from meshproxy.model.listener import Listener
 from meshproxy.plugin.message_types import message_class, name_of_type_url
 from meshproxy.runtime.configuration import check_log_files
+from meshproxy.runtime.discovery.extension_discovery import extension_slots_of
 from meshproxy.runtime.discovery.listener_parts import keep_chains, managers_of
 from meshproxy.runtime.discovery.names import resource_name
 from meshproxy.runtime.discovery.secret_discovery import slots_of
@@ -86,6 +88,10 @@ class FleetTarget:
         """See `Target`."""
         self._tell("routes", name, message and message.SerializeToString())
 
+    def set_extension(self, kind: str, name: str, message: Any) -> None:
+        """See `Target`."""
+        self._tell("extension", kind, name, message and message.SerializeToString())
+
     def set_secret(self, name: str, message: Any) -> None:
         """See `Target`."""
         self._tell("secret", name, message.SerializeToString())
@@ -94,7 +100,8 @@ class FleetTarget:
 class WorkerSide:
     """Carries out in a worker what the parent's `FleetTarget` says.
 
-    listeners: those that the worker was forked with, and their messages. routes, secrets: those in force.
+    listeners: those that the worker was forked with, and their messages. routes, secrets, extensions (by kind): those
+    in force.
     take_sockets: gives the sockets that the parent sent beside an operation.
     """
 
@@ -105,6 +112,7 @@ class WorkerSide:
         listeners: Iterable[tuple[Listener, Any]],
         routes: Iterable[Resource],
         secrets: Iterable[Resource],
+        extensions: Iterable[tuple[str, Resource]],
         take_sockets: Callable[[], list[Any]],
     ) -> None:
         self._target = target
@@ -112,6 +120,7 @@ class WorkerSide:
         self._listeners = {config.name: (config, message) for config, message in listeners}
         self._routes = {resource.name: resource for resource in routes}
         self._secrets = {resource.name: secret_of(resource, context) for resource in secrets}
+        self._extensions = {(kind, resource.name): resource for kind, resource in extensions}
         self._take_sockets = take_sockets
         self._operations: dict[str, Callable[..., None]] = {
             "cluster": self._cluster,
@@ -122,6 +131,7 @@ class WorkerSide:
             "remove_listener": self._remove_listener,
             "routes": self._set_routes,
             "secret": self._set_secret,
+            "extension": self._set_extension,
         }
 
     def perform(self, operation: tuple[Any, ...]) -> None:
@@ -155,6 +165,8 @@ class WorkerSide:
         config = listener_of(resource, self._context, check_log_files)
         for manager in managers_of(config):
             self._fill(manager.routes)
+        for slot in extension_slots_of(config):
+            self._fill_extension(slot)
         self._provide(config)
         return config, resource.message
 
@@ -190,6 +202,20 @@ class WorkerSide:
             for manager in managers_of(config):
                 if manager.routes.name == name:
                     self._fill(manager.routes)
+
+    def _fill_extension(self, slot: ExtensionSlot) -> None:
+        resource = self._extensions.get((slot.kind, slot.name))
+        slot.set(extension_of(resource, slot) if resource is not None else None)
+
+    def _set_extension(self, kind: str, name: str, packed: bytes | None) -> None:
+        if packed is None:
+            self._extensions.pop((kind, name), None)
+        else:
+            self._extensions[kind, name] = _unpack(EXTENSION, packed)
+        for config, _ in self._listeners.values():
+            for slot in extension_slots_of(config):
+                if (slot.kind, slot.name) == (kind, name):
+                    self._fill_extension(slot)
 
     def _set_secret(self, name: str, packed: bytes) -> None:
         self._secrets[name] = secret_of(_unpack(SECRET, packed), self._context)

@@ -19,12 +19,14 @@ from meshproxy.config.context import CompileContext
 from meshproxy.config.resources import listener_of
 from meshproxy.errors import ConfigError, Problem
 from meshproxy.model.discovery import LISTENER, ConfigSource, Resource
+from meshproxy.model.extension_slot import ExtensionSlot
 from meshproxy.model.listener import Listener
 from meshproxy.model.route_slot import RouteSlot
 from meshproxy.runtime.admin.listeners import bound_addresses
 from meshproxy.runtime.bind import BindError, open_addresses
 from meshproxy.runtime.configuration import check_log_files
 from meshproxy.runtime.discovery.cluster_discovery import DYNAMIC, STATIC, packed
+from meshproxy.runtime.discovery.extension_discovery import ExtensionDiscovery, extension_slots_of
 from meshproxy.runtime.discovery.listener_parts import (
     can_inherit,
     collides,
@@ -61,6 +63,7 @@ class ListenerEntry:
     in_place: bool = False
     bound: list[Address] = field(default_factory=list)
     slots: list[RouteSlot] = field(default_factory=list)
+    extensions: list[ExtensionSlot] = field(default_factory=list)
     tls: list[Any] = field(default_factory=list)
     waits: set[str] = field(default_factory=set)
 
@@ -79,6 +82,7 @@ class ListenerDiscovery:
         target: Target,
         routes: RouteDiscovery,
         secrets: SecretDiscovery,
+        extensions: ExtensionDiscovery,
         copies: int,
         drain_time: float,
         inherited: Inherited | None = None,
@@ -89,6 +93,7 @@ class ListenerDiscovery:
         self._target = target
         self._routes = routes
         self._secrets = secrets
+        self._extensions = extensions
         self._copies = copies
         self.open_sockets = partial(open_addresses, copies=copies, listening=False, inherited=inherited)
         self._drain_time = drain_time
@@ -248,6 +253,12 @@ class ListenerDiscovery:
                 wait = f"routes '{slot.name}'"
                 entry.waits.add(wait)
                 self._routes.acquire(slot, stat_prefix, partial(self._came, entry, wait))
+        entry.extensions = extension_slots_of(entry.config)
+        kept = before.extensions if entry.in_place and before is not None else ()
+        for extension in entry.extensions:
+            if extension not in kept:
+                settled = self._wait(entry, f"filter '{extension.name}'") if not extension.at_once else _nothing
+                self._extensions.acquire(extension, settled)
         entry.tls = list(slots_of(entry.config))
         self._secrets.acquire(entry.tls, partial(self._wait, entry))
         self._came(entry, _ASKING)
@@ -301,6 +312,10 @@ class ListenerDiscovery:
             if keep is None or slot not in keep.slots:
                 self._routes.release(slot)
         entry.slots.clear()
+        for extension in entry.extensions:
+            if keep is None or extension not in keep.extensions:
+                self._extensions.release(extension)
+        entry.extensions = []
         self._secrets.release(entry.tls)
         entry.tls = []
 
@@ -332,6 +347,10 @@ class ListenerDiscovery:
         self._active_gauge.set(len(self.active))
         self._warming_gauge.set(len(self.warming))
         self._draining_gauge.set(len(self.draining))
+
+
+def _nothing() -> None:
+    """Nobody waits."""
 
 
 def _close(sockets: Opened | None) -> None:

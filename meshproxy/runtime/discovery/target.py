@@ -53,6 +53,9 @@ class Target(Protocol):
     def set_routes(self, name: str, source: Any, message: Any) -> None:
         """The route slots of this name have been filled."""
 
+    def set_extension(self, kind: str, name: str, message: Any) -> None:
+        """The filters that wait for this configuration have it; None: it is gone. kind: of filter."""
+
     def set_secret(self, name: str, message: Any) -> None:
         """The TLS slots that wait for this secret have it."""
 
@@ -116,6 +119,9 @@ class LocalTarget:
 
     def set_routes(self, name: str, source: Any, message: Any) -> None:
         """Who uses a slot was told by the slot itself."""
+
+    def set_extension(self, kind: str, name: str, message: Any) -> None:
+        """As above."""
 
     def set_secret(self, name: str, message: Any) -> None:
         """As above."""
