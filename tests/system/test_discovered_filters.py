@@ -44,7 +44,8 @@ class Extensions(Files):
             f"version_info: '1'\nresources:\n- '@type': type.googleapis.com/envoy.config.listener.v3.Listener\n"
             f"  name: in\n  address: {{socket_address: {{address: 127.0.0.1, port_value: {self.port}}}}}\n"
             f"  listener_filters: [{listening}]\n"
-            f"  filter_chains: [{{filters: [{network} {{name: http, typed_config: {{'@type': {_HCM}, stat_prefix: test, "
+            f"  filter_chains: [{{filters: [{network} "
+            f"{{name: http, typed_config: {{'@type': {_HCM}, stat_prefix: test, "
             f"route_config: {{virtual_hosts: [{{name: all, domains: ['*'], routes: [{routes} "
             f"{{match: {{prefix: /}}, route: {{cluster: up}}}}]}}]}}, "
             f"http_filters: [{http} {{name: router, typed_config: {{'@type': {_ROUTER}}}}}]}}}}]}}]\n",
