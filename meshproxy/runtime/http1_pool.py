@@ -95,7 +95,11 @@ class Http1Pool(HttpPool[Http1Upstream]):
         """A connection has served its request and can serve another."""
         self._requests.active -= 1
         self.host.rq_active -= 1
-        self._serve_or_keep(upstream)
+        if self._idle_timer is None or self._pending:
+            self._serve_or_keep(upstream)
+        else:  # nobody waits, and what is idle is looked after: nearly always
+            upstream.idle_since = self._loop.time()
+            self._idle.append(upstream)
 
     def is_idle(self, upstream: Http1Upstream) -> bool:
         """Whether it waits for a request."""

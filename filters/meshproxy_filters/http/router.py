@@ -22,10 +22,10 @@ from meshproxy_filters.http.router_attempts import Attempts
 from meshproxy_filters.http.router_hedge import Race
 from meshproxy_filters.http.router_mirror import start_mirrors
 from meshproxy_filters.http.router_redirect import RedirectStats
-from meshproxy_filters.http.router_retry import make_retry_state
+from meshproxy_filters.http.router_retry import RETRY_FIELDS, make_retry_state, route_retry_state
 from meshproxy_filters.http.router_state import RouterConfig
 from meshproxy_filters.http.router_subset import wanted_metadata
-from meshproxy_filters.http.router_timeouts import find_timeouts, route_timeouts
+from meshproxy_filters.http.router_timeouts import find_timeouts, retry_timeouts, route_timeouts
 
 if TYPE_CHECKING:
     from meshproxy.plugin.view import ConfigView
@@ -39,6 +39,7 @@ _CONTROL = frozenset(
         "x-envoy-upstream-rq-per-try-timeout-ms",
         "x-envoy-upstream-rq-timeout-alt-response",
         "x-envoy-upstream-rq-timeout-ms",
+        *RETRY_FIELDS,
     )
 )
 
@@ -101,12 +102,20 @@ class Router(Attempts):
         self._counts = route.counts
         self._internal = request.fields.get("x-envoy-internal") == "true"
         fields = request.fields
-        if action.retry_policy is None and _CONTROL.isdisjoint(fields):
-            timeouts = self._timeouts = route_timeouts(action)
+        policy = action.retry_policy
+        if not _CONTROL.isdisjoint(fields) or (policy is not None and action.hedges):
+            self._obey(action, request)
+        else:
+            if policy is None:
+                timeouts = route_timeouts(action)
+            else:
+                timeouts = retry_timeouts(action)
+                self._retry = route_retry_state(policy, request, self.context.rng, self.context.clock)
+                if self._retry is not None and not stream.request_end:
+                    self._kept = []
+            self._timeouts = timeouts
             if timeouts.expected and config.envoy_headers:
                 fields["x-envoy-expected-rq-timeout-ms"] = timeouts.expected
-        else:
-            self._obey(action, request)
         if route.include_request_attempt_count:
             fields["x-envoy-attempt-count"] = "1"
         if request.method == "CONNECT":

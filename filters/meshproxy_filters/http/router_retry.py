@@ -22,7 +22,7 @@ _GRPC_CONDITIONS = {
     "unavailable": "14",
 }
 _CONNECT = (ResetReason.CONNECT_FAILURE, ResetReason.CONNECT_TIMEOUT)
-_FIELDS = (
+RETRY_FIELDS = (
     "x-envoy-retry-on",
     "x-envoy-retry-grpc-on",
     "x-envoy-max-retries",
@@ -176,7 +176,7 @@ def make_retry_state(
     statuses = policy.retriable_status_codes if policy is not None else frozenset()
     left = policy.num_retries if policy is not None else 1
     names: tuple[str, ...] = ()
-    if any(name in fields for name in _FIELDS):
+    if any(name in fields for name in RETRY_FIELDS):
         asked = f"{fields.get('x-envoy-retry-on', '')},{fields.get('x-envoy-retry-grpc-on', '')}"
         conditions |= {condition.strip() for condition in asked.split(",") if condition.strip()}
         maximum = fields.get("x-envoy-max-retries", "")
@@ -186,11 +186,30 @@ def make_retry_state(
         statuses |= {int(item) for item in listed if item.isascii() and item.isdigit() and len(item) == 3}
         listed = fields.get("x-envoy-retriable-header-names", "").split(",")
         names = tuple(item.strip().lower() for item in listed if item.strip())
-        for name in _FIELDS:
+        for name in RETRY_FIELDS:
             request.remove(name)
+    return _make(policy or RetryPolicy(), conditions, statuses, names, left, request, rng, clock)
+
+
+def route_retry_state(
+    policy: RetryPolicy, request: RequestHeaders, rng: random.Random, clock: Clock
+) -> RetryState | None:
+    """The same for a request that asks for nothing itself: it has none of `RETRY_FIELDS`."""
+    return _make(policy, policy.retry_on, policy.retriable_status_codes, (), policy.num_retries, request, rng, clock)
+
+
+def _make(
+    policy: RetryPolicy,
+    conditions: frozenset[str],
+    statuses: frozenset[int],
+    names: tuple[str, ...],
+    left: int,
+    request: RequestHeaders,
+    rng: random.Random,
+    clock: Clock,
+) -> RetryState | None:
     if not conditions:
         return None
-    policy = policy or RetryPolicy()
     if policy.retriable_request_headers and not any(
         matches(request, None) for matches in policy.retriable_request_headers
     ):

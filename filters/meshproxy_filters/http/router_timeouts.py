@@ -40,6 +40,17 @@ def route_timeouts(action: ForwardAction) -> Timeouts:
     return Timeouts(whole, 0.0, _milliseconds_text(whole))
 
 
+@lru_cache(maxsize=4096)
+def retry_timeouts(action: ForwardAction) -> Timeouts:
+    """The same for a route with a retry policy, and without hedging."""
+    policy = action.retry_policy
+    assert policy is not None
+    whole = route_timeouts(action).whole
+    per_try = 0.0 if whole and policy.per_try_timeout >= whole else policy.per_try_timeout
+    idle = policy.per_try_idle_timeout
+    return Timeouts(whole, per_try, _milliseconds_text(per_try or whole), idle, bool(per_try or idle))
+
+
 def milliseconds(text: str | None) -> float | None:
     """A field's value in milliseconds as seconds; None when it is absent or no number."""
     if text is None or not text.isascii() or not text.isdigit() or len(text) > 12:
