@@ -294,7 +294,7 @@ class Http2Codec(Control):
         try:
             if not end:
                 raise violation("a second head")
-            trailers = read_trailers(fields, self._options.underscores)
+            trailers = read_trailers(fields, self._decoder.odd, self._options.underscores)
             if stream.expected > 0:
                 raise violation("the body is shorter than content-length says")
         except ProtocolError as error:

@@ -17,7 +17,7 @@ from itertools import permutations
 from meshproxy.codec.field_lines import has_control, is_token
 from meshproxy.codec.framing import is_length
 from meshproxy.codec.h1_guard import METHODS
-from meshproxy.codec.hpack_decode import FORBIDDEN
+from meshproxy.codec.hpack_decode import FORBIDDEN, PSEUDO
 from meshproxy.codec.hpack_static import Field
 from meshproxy.codec.target import is_host
 from meshproxy.errors import ProtocolError
@@ -35,6 +35,8 @@ _ORDERS = frozenset(permutations(_FOUR))
 _REQUEST_PSEUDO = frozenset({*_FOUR, ":protocol"})
 _RESPONSE_PSEUDO = frozenset({":status"})
 _NO_PSEUDO: frozenset[str] = frozenset()
+# What needs a closer look in trailers, or is refused there; a decoder that isn't odd knows no other pseudo-fields.
+_NOT_IN_TRAILERS = PSEUDO | {"content-length", "cookie", "host", "te"}
 
 _hosts: dict[str, None] = {}
 
@@ -117,9 +119,13 @@ def read_response(fields: list[Field], odd: bool) -> ResponseHeaders:
     return response
 
 
-def read_trailers(fields: list[Field], underscores: Underscores) -> Headers:
+def read_trailers(fields: list[Field], odd: bool, underscores: Underscores) -> Headers:
     """Trailers: fields without any pseudo-field. Raises ProtocolError."""
     trailers = Headers()
+    plain = dict(fields)
+    if not odd and len(plain) == len(fields) and _NOT_IN_TRAILERS.isdisjoint(plain):
+        trailers.fields = plain
+        return trailers
     _fill(trailers, fields, _NO_PSEUDO, underscores)
     if "host" in trailers.fields or "content-length" in trailers.fields:
         raise _bad_field("a trailer that only a head may have")  # RFC 9110 section 6.5.1

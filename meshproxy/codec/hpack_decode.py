@@ -26,6 +26,11 @@ LONGEST_REMEMBERED_NAME = 64
 #: Bytes that a name or a value may take in a block: nghttp2's limit.
 LONGEST_STRING = 65_536
 
+#: Coded values of peers that don't use their table (literals without indexing) come again and again.
+VALUES_REMEMBERED = 1024
+LONGEST_REMEMBERED_VALUE = 40
+SECRET = frozenset({"authorization", "cookie", "proxy-authorization", "set-cookie"})
+
 #: Names that make a decoder odd: those of one HTTP/1 connection (RFC 9113 section 8.2.2).
 FORBIDDEN = frozenset({"connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"})
 PSEUDO = frozenset({":method", ":scheme", ":authority", ":path", ":protocol", ":status"})
@@ -43,6 +48,15 @@ _names: dict[bytes, str] = {}
 _coded_names: dict[bytes, str] = {}
 #: The size of a table before anything is said about it (RFC 7541 section 4.2 with RFC 9113 section 6.5.2).
 DEFAULT_TABLE_SIZE = 4096
+
+
+_coded_values: dict[bytes, str] = {}
+
+
+def _remember(raw: bytes, value: str) -> None:
+    if len(_coded_values) >= VALUES_REMEMBERED:
+        _coded_values.clear()
+    _coded_values[raw] = value
 
 
 class Decoder:
@@ -140,7 +154,11 @@ class Decoder:
                 stop = position + length
                 if stop > end:
                     raise HpackError("a string is longer than its block")
-                value = huffman_decode(block[position:stop])
+                raw = block[position:stop]
+                remembered = _coded_values.get(raw)
+                value = huffman_decode(raw) if remembered is None else remembered
+                if remembered is None and byte < 16 and length <= LONGEST_REMEMBERED_VALUE and name not in SECRET:
+                    _remember(raw, value)
             position = stop
             # isprintable() refuses more than it must, and strip() returns the very same object if nothing is to strip.
             if (not value.isprintable() and has_control(value)) or value.strip(" \t") is not value:
