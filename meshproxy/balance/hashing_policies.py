@@ -5,8 +5,9 @@ to the first point at or behind its own hash (Envoy: RingHashLoadBalancer::Ring,
 by the hosts in turn, each with its own permutation of the places (Envoy: MaglevTable; listing 1 of the paper, with
 weights).
 
-A table is built when its hosts change, and takes some milliseconds (a ring of 1024 points) to a tenth of a second
-(65537 places), once. A request without a hash takes a host at random.
+A table is built for the first request after its hosts have changed, so a cluster that nobody asks costs nothing; it
+takes some milliseconds (a ring of 1024 points) to a tenth of a second (65537 places), once. A request without a hash
+takes a host at random.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class HashPicker(Picker):
     """A policy that looks a hash up. context: has `lb_hash`, None for none, and `lb_attempt`: how many hosts were
     refused before in this choice."""
 
-    __slots__ = ("_bound", "_shares", "_signature", "_use_hostname")
+    __slots__ = ("_bound", "_entries", "_shares", "_stale", "_use_hostname")
     weighs_localities: ClassVar[bool] = True
 
     def __init__(self, random: Random, use_hostname: bool, bound: BoundedLoad | None = None) -> None:
@@ -36,7 +37,8 @@ class HashPicker(Picker):
         self._bound = bound
         self._shares: dict[Host, float] = {}
         self._use_hostname = use_hostname
-        self._signature: list[tuple[int, float]] = []
+        self._entries: list[tuple[Host, str, float]] = []
+        self._stale = False
 
     def update(self, hosts: Sequence[Host]) -> None:
         total = sum(host.weight for host in hosts)
@@ -46,10 +48,10 @@ class HashPicker(Picker):
         self.hosts = hosts
         if self._bound is not None:
             self._shares = dict(zip(hosts, shares, strict=True))
-        signature = [(id(host), share) for host, share in zip(hosts, shares, strict=True)]
-        if signature != self._signature:
-            self._signature = signature
-            self._build([(host, self._key(host), share) for host, share in zip(hosts, shares, strict=True)])
+        entries = [(host, self._key(host), share) for host, share in zip(hosts, shares, strict=True)]
+        if entries != self._entries:
+            self._entries = entries
+            self._stale = True
 
     def _key(self, host: Host) -> str:
         """What stands for a host: its `hash_key`, its name if so configured, or its address."""
@@ -62,6 +64,9 @@ class HashPicker(Picker):
         found: int | None = getattr(context, "lb_hash", None)
         if found is None:
             found = self.random.getrandbits(64)
+        if self._stale:
+            self._stale = False
+            self._build(self._entries)
         host = self._find(found, getattr(context, "lb_attempt", 0))
         return host if self._bound is None else self._bound.settle(host, found, self.hosts, self._shares)
 

@@ -107,7 +107,11 @@ class LeastRequest(Picker):
     __slots__ = ("_bias", "_choice_count", "_count", "_draw", "_scheduler", "_slow_start")
 
     def __init__(
-        self, random: Random, choice_count: int = 2, bias: float = 1.0, slow_start: SlowStart | None = None
+        self,
+        random: Random,
+        choice_count: int = 2,
+        bias: float = 1.0,
+        slow_start: SlowStart | None = None,
     ) -> None:
         super().__init__(random)
         self._slow_start = slow_start
@@ -149,11 +153,28 @@ class LeastRequest(Picker):
         return best
 
 
+class FullScan(LeastRequest):
+    """LEAST_REQUEST that looks at every host: the one with the fewest active requests, any of several."""
+
+    __slots__ = ()
+
+    def pick(self, context: object = None) -> Host:
+        if self._scheduler is not None:
+            return self._scheduler.pick()
+        least = min([host.rq_active for host in self.hosts])
+        tied = [host for host in self.hosts if host.rq_active == least]
+        return tied[int(self._draw() * len(tied))]
+
+
 PickerFactory = Callable[[Random], Picker]
 
 
 def picker_factory(
-    lb_policy: str, choice_count: int = 2, active_request_bias: float = 1.0, slow_start: SlowStart | None = None
+    lb_policy: str,
+    choice_count: int = 2,
+    active_request_bias: float = 1.0,
+    slow_start: SlowStart | None = None,
+    full_scan: bool = False,
 ) -> PickerFactory:
     """The pickers of a policy by Envoy's name for it. Raises ValueError for one that picks in another way."""
     if lb_policy == "ROUND_ROBIN":
@@ -161,5 +182,6 @@ def picker_factory(
     if lb_policy == "RANDOM":
         return RandomPick
     if lb_policy == "LEAST_REQUEST":
-        return lambda random: LeastRequest(random, choice_count, active_request_bias, slow_start)
+        kind = FullScan if full_scan else LeastRequest
+        return lambda random: kind(random, choice_count, active_request_bias, slow_start)
     raise ValueError(f"{lb_policy!r} is not a policy that picks from a plain list of hosts")

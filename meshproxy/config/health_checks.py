@@ -8,11 +8,7 @@ from meshproxy.model.health_check import GrpcCheck, HealthCheck, HttpCheck, TcpC
 from meshproxy.plugin.view import ConfigView
 
 _FILE_SINK = "envoy.extensions.health_check.event_sinks.file.v3.HealthCheckEventFileSink"
-_UNSUPPORTED = (
-    "event_service",
-    "tls_options",
-    "transport_socket_match_criteria",
-)
+_UNSUPPORTED = ("event_service",)
 
 
 def compile_health_check(
@@ -44,6 +40,8 @@ def compile_health_check(
     interval = view.seconds("interval", 0.0)
     no_traffic = view.seconds("no_traffic_interval", 60.0)
     unhealthy = view.seconds("unhealthy_interval", interval)
+    tls = view.view("tls_options")
+    criteria = view.struct("transport_socket_match_criteria")
     return HealthCheck(
         check=check,
         timeout=view.seconds("timeout", 0.0),
@@ -61,6 +59,8 @@ def compile_health_check(
         reuse_connection=view.boolean("reuse_connection", True),
         alt_port=view.integer("alt_port"),
         event_logs=_event_logs(view, context),
+        alpn=",".join(tls.texts("alpn_protocols")) if tls is not None else "",
+        socket_match=criteria.value if criteria is not None else None,
         log_failures=view.boolean("always_log_health_check_failures"),
         log_successes=view.boolean("always_log_health_check_success"),
     )

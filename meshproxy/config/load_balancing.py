@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from meshproxy.config.context import CompileContext
 from meshproxy.config.matchers import compile_runtime_double
 from meshproxy.config.subsets import compile_subsets
-from meshproxy.model.cluster import LbOptions, SlowStartOptions, ZoneOptions
+from meshproxy.model.cluster import LbOptions, OverrideSource, SlowStartOptions, ZoneOptions
 from meshproxy.model.endpoint import NO_LOCALITY, HealthStatus, Locality
 from meshproxy.model.subset import SubsetOptions
 from meshproxy.plugin.view import ConfigView, TypedView
@@ -23,6 +23,12 @@ _WRR_LOCALITY = _PACKAGE + "wrr_locality.v3.WrrLocality"
 _SUBSET = _PACKAGE + "subset.v3.Subset"
 _RING_HASH = _PACKAGE + "ring_hash.v3.RingHash"
 _MAGLEV = _PACKAGE + "maglev.v3.Maglev"
+
+_OVERRIDE_HOST = _PACKAGE + "override_host.v3.OverrideHost"
+_ENVOYS_OWN = (
+    _PACKAGE + "client_side_weighted_round_robin.v3.ClientSideWeightedRoundRobin",
+    _PACKAGE + "dynamic_modules.v3.DynamicModulesLoadBalancerConfig",
+)
 
 _LEGACY = ("ROUND_ROBIN", "LEAST_REQUEST", "RANDOM", "RING_HASH", "MAGLEV", "CLUSTER_PROVIDED")
 _HASHING = ("RING_HASH", "MAGLEV")
@@ -197,6 +203,8 @@ def _compile_extensions(view: ConfigView, common: LbOptions, context: CompileCon
             extension.fail("'typed_config' is required")
         if found is None:
             found = _compile_extension(typed, common, context)
+            if found is None and typed.full_name in _ENVOYS_OWN:
+                typed.fail(f"'{typed.full_name}' isn't supported by meshproxy, and Envoy would choose it")
             if found is None:
                 unknown.append(typed.full_name)
         elif typed.view is not None:
@@ -204,6 +212,17 @@ def _compile_extensions(view: ConfigView, common: LbOptions, context: CompileCon
     if found is None:
         view.fail(f"none of these load-balancing policies is supported by meshproxy: {', '.join(unknown)}")
     return found
+
+
+def _override_source(view: ConfigView) -> OverrideSource:
+    header, metadata = view.text("header"), view.view("metadata")
+    if not header and metadata is None:
+        view.fail("Empty override source")
+    if header and metadata is not None:
+        view.fail("Only one override source must be set")
+    if metadata is None:
+        return OverrideSource(header.lower())
+    return OverrideSource("", metadata.text("key"), tuple(segment.text("key") for segment in metadata.views("path")))
 
 
 def _compile_extension(typed: TypedView, common: LbOptions, context: CompileContext) -> LoadBalancing | None:
@@ -217,6 +236,10 @@ def _compile_extension(typed: TypedView, common: LbOptions, context: CompileCont
     if name == _SUBSET:
         inner = _compile_extensions(view.required("subset_lb_policy"), common, context)
         return replace(inner, subsets=compile_subsets(view, extension=True))
+    if name == _OVERRIDE_HOST:
+        inner = _compile_extensions(view.required("fallback_policy"), common, context)
+        sources = tuple(_override_source(source) for source in view.views("override_host_sources"))
+        return replace(inner, options=replace(inner.options, override_sources=sources))
     if name == _CLUSTER_PROVIDED:
         return LoadBalancing("CLUSTER_PROVIDED", common)
     if name == _ROUND_ROBIN:
@@ -227,11 +250,17 @@ def _compile_extension(typed: TypedView, common: LbOptions, context: CompileCont
     if name in (_RING_HASH, _MAGLEV):
         ring = name == _RING_HASH
         options = _with_ring(view, common) if ring else _with_maglev(view, common)
+        if ring:  # the older place, which the other goes before
+            options = _with_consistent_hashing(view, options)
         options = _with_consistent_hashing(view.view("consistent_hashing_lb_config"), options)
         if view.view("locality_weighted_lb_config") is not None:
             options = replace(options, locality_weighted=True)
         return LoadBalancing("RING_HASH" if ring else "MAGLEV", options)
     if name == _LEAST_REQUEST:
         options = _with_least_request(view, common, context)
+        full = view.enum("selection_method") == "FULL_SCAN"
+        if view.boolean("enable_full_scan"):
+            full = True
+        options = replace(options, full_scan=full)
         return LoadBalancing("LEAST_REQUEST", _with_locality(view.view("locality_lb_config"), options, extension=True))
     return None

@@ -120,11 +120,22 @@ class ZoneOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class OverrideSource:
+    """Where a request names its hosts: a field, or a path in its dynamic metadata."""
+
+    header: str = ""
+    namespace: str = ""
+    path: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class LbOptions:
     """Load-balancing settings that several policies share; percentages 0-100. slow_start: None for none.
 
     zone: None where there is no local cluster. hash_balance: per cent of its fair share that a host may have under way
-    before a hashing policy passes it over, 0 for any. override_statuses: of hosts that a session may stick to.
+    before a hashing policy passes it over, 0 for any. full_scan: LEAST_REQUEST looks at all hosts and not at some.
+    override_sources: where a request may name hosts, () for nowhere. override_statuses: of hosts that a session may
+    stick to.
     """
 
     panic_threshold: float = 50.0
@@ -139,6 +150,8 @@ class LbOptions:
     slow_start: SlowStartOptions | None = None
     zone: ZoneOptions | None = None
     hash_balance: int = 0
+    full_scan: bool = False
+    override_sources: tuple[OverrideSource, ...] = ()
     override_statuses: frozenset[HealthStatus] = _STICKY
 
 

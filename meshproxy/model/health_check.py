@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from meshproxy.model.route import HeaderMutations
 
@@ -49,6 +51,8 @@ class HealthCheck:
     """`core.v3.HealthCheck`. Times in seconds; those that aren't configured have been filled in.
 
     interval_jitter_percent: of the interval, added on top of `interval_jitter`. alt_port: 0 for the endpoint's own.
+    alpn: the protocols offered in TLS, joined by ",", "" for what requests offer. socket_match: metadata that the
+    transport socket is chosen by, None for the host's own.
     event_logs: the files that hosts found ill or well are written to. log_failures, log_successes: and each check.
     """
 
@@ -70,3 +74,5 @@ class HealthCheck:
     event_logs: tuple[str, ...] = ()
     log_failures: bool = False
     log_successes: bool = False
+    alpn: str = ""
+    socket_match: Mapping[str, Any] | None = None

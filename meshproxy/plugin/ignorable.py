@@ -114,6 +114,13 @@ IGNORABLE: Final[dict[str, dict[str, str]]] = {
     "envoy.extensions.network.dns_resolver.getaddrinfo.v3.GetAddrInfoDnsResolverConfig": {
         "num_resolver_threads": "names are resolved without threads",
     },
+    "envoy.config.cluster.v3.UpstreamConnectionOptions": {
+        "set_local_interface_name_on_upstream_connections": "a note on connections that only Envoy Mobile reads",
+    },
+    "envoy.config.endpoint.v3.LocalityLbEndpoints": {
+        "metadata": "of the locality; nothing that meshproxy has asks for it",
+        "proximity": "Envoy doesn't look at it either",
+    },
     "envoy.config.cluster.v3.Cluster": {
         "wait_for_warm_on_init": "about the order of warming; what is served in the end is the same",
     },

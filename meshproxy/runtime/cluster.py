@@ -121,6 +121,12 @@ class ActiveCluster(Cluster):
             if config.preconnect.ahead > 1.0:
                 self._next = NextHosts(config.preconnect.ahead, self._pools.values, self._pool_of)
                 self.pick = self._pick_ahead  # type: ignore[method-assign]  # costs others nothing
+        if config.lb.override_sources:
+            from meshproxy.balance.override import NamedHosts  # few ask for it
+
+            self._names = NamedHosts(config.lb.override_sources, lambda: self.priorities.sets)
+            self._pick_unnamed = self.pick
+            self.pick = self._pick_named  # type: ignore[method-assign]  # as above
         self.start()
 
     def fold(self) -> None:
@@ -318,6 +324,10 @@ class ActiveCluster(Cluster):
                 return match.socket is not None
         return self.config.transport_socket is not None
 
+    def _pick_named(self, stream: StreamInfo, choice: HostChoice | None = None) -> Host | None:
+        """`pick` where a request may name its hosts."""
+        return self._names.next(stream) or self._pick_unnamed(stream, choice)
+
     def _pick_ahead(self, stream: StreamInfo, choice: HostChoice | None = None) -> Host | None:
         """`pick` where connections are opened to the hosts that come next."""
         assert self._next is not None
@@ -510,7 +520,8 @@ def _pickers(config: ClusterConfig, now: Callable[[], float], active: Callable[[
         return hashing
     options = config.lb.slow_start
     slow_start = SlowStart(now, options.window, options.aggression, options.minimum) if options is not None else None
-    return picker_factory(config.lb_policy, config.lb.choice_count, config.lb.active_request_bias, slow_start)
+    lb = config.lb
+    return picker_factory(config.lb_policy, lb.choice_count, lb.active_request_bias, slow_start, lb.full_scan)
 
 
 class EdsCluster(ActiveCluster):

@@ -16,6 +16,7 @@ from meshproxy.balance.health_check import HealthState, Transition
 from meshproxy.balance.host import HealthFlag, Host
 from meshproxy.model.health_check import GrpcCheck, HealthCheck, HttpCheck
 from meshproxy.plugin.context import Timer
+from meshproxy.runtime.auto_sni import NO_NAME
 from meshproxy.runtime.cluster_events import HealthEvents
 from meshproxy.runtime.connect import open_connection
 from meshproxy.runtime.health_probes import HttpProbe, Probe, TcpProbe, Verdict
@@ -101,11 +102,13 @@ class HealthChecker:
 class _Target:
     """A host as checks reach it: with `alt_port` or the endpoint's port for checks in place of its own."""
 
-    def __init__(self, host: Host, alt_port: int) -> None:
+    def __init__(self, host: Host, config: HealthCheck) -> None:
         self.hostname = host.hostname
         self.metadata = host.metadata
+        if config.socket_match is not None:
+            self.metadata = {"envoy.transport_socket_match": config.socket_match}
         self.text = host.text
-        port = host.endpoint.health_check_port or alt_port
+        port = host.endpoint.health_check_port or config.alt_port
         self.more_addresses = () if host.endpoint.health_check_address else host.more_addresses
         address = self.address = host.endpoint.health_check_address or host.address
         if port and not isinstance(address, PipeAddress):
@@ -121,7 +124,7 @@ class _Session:
         self._host = host
         self._worker = checker.cluster.worker
         self._state = HealthState(checker.config)
-        self._target: Any = _Target(host, checker.config.alt_port)
+        self._target: Any = _Target(host, checker.config)
         self._probe: Probe | None = None
         self._task: asyncio.Task[None] | None = None
         self._deadline: Timer | None = None
@@ -192,7 +195,8 @@ class _Session:
 
     async def _connect(self, probe: Probe) -> None:
         try:
-            await open_connection(self._checker.cluster, self._target, lambda: probe)
+            name = NO_NAME._replace(alpn=self._checker.config.alpn) if self._checker.config.alpn else NO_NAME
+            await open_connection(self._checker.cluster, self._target, lambda: probe, name)
         except OSError:
             self._task = None
             self._judged(Verdict.NETWORK)

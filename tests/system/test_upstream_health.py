@@ -368,3 +368,18 @@ async def test_connections_are_renewed_when_the_hosts_change() -> None:
         proxy.cluster.update([host.endpoint, replace(host.endpoint, address=SocketAddress(*two.address))])
         await until(lambda: proxy.stat("upstream_cx_active") == 0)
         assert (await proxy.get()).status == 200
+
+
+async def test_how_checks_choose_their_transport_socket(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the criteria of the check and not by the host's metadata, and with the protocols it says."""
+    seen: list[tuple[Any, str]] = []
+
+    async def connect(cluster: Any, target: Any, protocol: Any, name: Any) -> None:
+        seen.append((target.metadata, name.alpn))
+        raise OSError("seen enough")
+
+    monkeypatch.setattr("meshproxy.runtime.health_checker.open_connection", connect)
+    more = ", tls_options: {alpn_protocols: [h2, http/1.1]}, transport_socket_match_criteria: {plain: true}"
+    async with running(bootstrap(http(text=HEAD + more) + endpoints(("127.0.0.1", 9)))):
+        await until(lambda: bool(seen))
+    assert seen[0] == ({"envoy.transport_socket_match": {"plain": True}}, "h2,http/1.1")

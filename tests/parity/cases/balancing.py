@@ -68,7 +68,67 @@ STATE = (
 )
 KEYED = group(host("up", "hash_key: one"), host("up2", "hash_key: two"))
 
+_POLICIES = "type.googleapis.com/envoy.extensions.load_balancing_policies"
+
+
+def policy(kind: str, more: str = "") -> str:
+    return (
+        f"{{policies: [{{typed_extension_config: {{name: p, typed_config: {{'@type': {_POLICIES}.{kind}{more}}}}}}}]}}"
+    )
+
+
+def override(sources: str) -> str:
+    more = f", override_host_sources: [{sources}], fallback_policy: {policy('random.v3.Random')}"
+    return f"load_balancing_policy: {policy('override_host.v3.OverrideHost', more)}"
+
+
+OVERRIDE = override("{header: X-To}, {metadata: {key: where, path: [{key: to}]}}")
+TO_METADATA = (
+    "- {name: m, typed_config: {'@type': type.googleapis.com/envoy.extensions.filters.http.header_to_metadata.v3.Config, "
+    "request_rules: [{header: x-note, on_header_present: {metadata_namespace: where, key: to}}]}}"
+)
+
 CASES = [
+    balanced(
+        "named-by-header",
+        OVERRIDE,
+        send=(
+            *(x for _ in range(3) for x in (get("/", "x-to: 127.0.0.1:$up2_port"), 0.05)),
+            get("/", "x-to: 10.1.2.3:4, 127.0.0.1:$up_port"),
+        ),
+        masks=((r"x-to: .*", "x-to"),),
+        shows="200",
+    ),
+    balanced(
+        "named-by-metadata",
+        OVERRIDE,
+        filters=TO_METADATA,
+        send=(get("/", "x-note: 127.0.0.1:$up2_port"),),
+        masks=((r"x-note: .*", "x-note"),),
+    ),
+    balanced(
+        "named-one-after-the-other",
+        OVERRIDE,
+        "retry_policy: {retry_on: connect-failure, num_retries: 1}",
+        send=(get("/", "x-to: 127.0.0.1:$up_port,127.0.0.1:$up2_port"),),
+        upstreams={"up": Upstream(mode="refuse"), "up2": Upstream()},
+        masks=((r"rq-timeout-ms: \d+", "rq-timeout-ms: <ms>"), (r"x-to: .*", "x-to")),
+        shows="200",
+    ),
+    balanced(
+        "named-ill",
+        OVERRIDE,
+        send=(get("/", "x-to: 127.0.0.1:$up_port"),),
+        groups=group(host("up", "a: b", ", health_status: UNHEALTHY"), host("up2", "a: b")),
+        masks=((r"x-to: .*", "x-to"),),
+        shows="200",
+    ),
+    Case("balance-named-nowhere", refused=True, cluster=override("{}")),
+    balanced(
+        "full-scan",
+        "load_balancing_policy: " + policy("least_request.v3.LeastRequest", ", selection_method: FULL_SCAN"),
+        groups=group(host("up", "a: b")),
+    ),
     subsets("one", "", match(stage="one"), shows="lb_subsets_selected: 4"),
     subsets("two", "", match(stage="two")),
     subsets("none-without-fallback", "", match(stage="three"), shows="rf=UH"),
