@@ -18,6 +18,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from urllib.parse import quote, unquote
 
+from meshproxy.codec.grpc_messages import MessageReader, frame_message
 from meshproxy.codec.h2_client import Http2ClientCodec
 from meshproxy.codec.h2_connection import Http2Codec
 from meshproxy.codec.h2_server import Http2ServerCodec
@@ -26,7 +27,7 @@ from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
 from meshproxy.model.codec import Http2Options
 
 OK, UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE = 0, 2, 4, 12, 13, 14
-_NO_ERROR, _CANCEL = 0, 8
+_CANCEL = 8
 _READ = 65536
 _MOST = 64 << 20
 """Bytes of one message; a control plane sends the whole mesh in one."""
@@ -53,14 +54,14 @@ class Call:
         self.error: GrpcError | None = None
         self._connection = connection
         self._sid = sid
-        self._buffer = bytearray()
+        self._reader = MessageReader(_MOST)
         self._messages: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._headed = False
 
     def send(self, message: bytes) -> None:
         """Queue a message."""
-        self._connection.head(self, end=False)
-        self._connection.codec.send_data(self._sid, b"\0" + len(message).to_bytes(4, "big") + message, False)
+        self._connection.head(self)
+        self._connection.codec.send_data(self._sid, frame_message(message), False)
 
     def end(self) -> None:
         """A client says that it sends no more."""
@@ -68,17 +69,17 @@ class Call:
 
     def finish(self, code: int = OK, message: str = "") -> None:
         """A server ends the call."""
-        self._connection.head(self, end=False)
+        self._connection.head(self)
         fields = [("grpc-status", str(code))]
         if message:
             fields.append(("grpc-message", quote(message, safe=" !#$&'()*+,/:;=?@[]")))
         self._connection.codec.send_trailers(self._sid, Headers(fields))
 
-    def cancel(self) -> None:
-        """Give the call up."""
+    def cancel(self, error: GrpcError | None = None) -> None:
+        """Give the call up. error: why, unless it is just not wanted any more."""
         self._connection.calls.pop(self._sid, None)
         self._connection.codec.reset_stream(self._sid, _CANCEL)
-        self._close(GrpcError(UNKNOWN, "cancelled"))
+        self._close(error or GrpcError(UNKNOWN, "cancelled"))
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         """Raises GrpcError when the call ends otherwise than with OK."""
@@ -92,18 +93,14 @@ class Call:
             yield message
 
     def receive(self, data: bytes) -> None:
-        self._buffer += data
         self._connection.codec.consumed(self._sid, len(data))
-        while len(self._buffer) >= 5:
-            length = int.from_bytes(self._buffer[1:5], "big")
-            if self._buffer[0] or length > _MOST:
-                self.cancel()
-                self._close(GrpcError(INTERNAL, "a message is compressed or too large"))
-                return
-            if len(self._buffer) < 5 + length:
-                return
-            self._messages.put_nowait(bytes(self._buffer[5 : 5 + length]))
-            del self._buffer[: 5 + length]
+        try:
+            messages = self._reader.receive(data)
+        except ProtocolError as error:
+            self.cancel(GrpcError(INTERNAL, str(error)))
+            return
+        for message in messages:
+            self._messages.put_nowait(message)
 
     def ended(self, trailers: Headers) -> None:
         """The peer's stream has ended, with these trailers."""
@@ -139,7 +136,7 @@ class _Connection:
         self._writer = writer
         self._flush_due = False
 
-    def head(self, call: Call, *, end: bool) -> None:
+    def head(self, call: Call) -> None:
         """Send the head of an answer, once; a client's has been sent."""
 
     async def pump(self, reader: asyncio.StreamReader) -> None:
@@ -302,10 +299,10 @@ class _ServerConnection(_Connection):
         self._headed: set[int] = set()
         self.codec = Http2ServerCodec(self, Http2Options(), time.monotonic)
 
-    def head(self, call: Call, *, end: bool) -> None:
+    def head(self, call: Call) -> None:
         if not call._headed:
             call._headed = True
-            self.codec.send_response(call._sid, ResponseHeaders(200, [("content-type", "application/grpc")]), end)
+            self.codec.send_response(call._sid, ResponseHeaders(200, [("content-type", "application/grpc")]), False)
 
     def on_stream_request(self, sid: int, request: RequestHeaders, end: bool) -> None:
         call = Call(self, sid, request.path)

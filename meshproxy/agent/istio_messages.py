@@ -8,59 +8,59 @@ from __future__ import annotations
 
 from typing import Any
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, struct_pb2
+from google.protobuf import descriptor_pool, message_factory, struct_pb2
+from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorProto
+
+from meshproxy.plugin.declared_messages import OF, field, map_entry
 
 CREATE_CERTIFICATE = "/istio.v1.auth.IstioCertificateService/CreateCertificate"
 NAME_TABLE_TYPE = "type.googleapis.com/istio.networking.nds.v1.NameTable"
 
-_Field = descriptor_pb2.FieldDescriptorProto
 
-
-def _field(message: Any, name: str, number: int, kind: int, *, repeated: bool = False, of: str = "") -> None:
-    field = message.field.add()
-    field.name, field.number, field.type = name, number, kind
-    field.label = _Field.LABEL_REPEATED if repeated else _Field.LABEL_OPTIONAL
-    if of:
-        field.type_name = of
-
-
-def _certificate_file() -> descriptor_pb2.FileDescriptorProto:
-    file = descriptor_pb2.FileDescriptorProto(
+def _certificate_file() -> FileDescriptorProto:
+    return FileDescriptorProto(
         name="meshproxy/istio_ca.proto",
         package="istio.v1.auth",
         syntax="proto3",
         dependency=[struct_pb2.DESCRIPTOR.name],
+        message_type=[
+            DescriptorProto(
+                name="IstioCertificateRequest",
+                field=[
+                    field("csr", 1, OF.TYPE_STRING),
+                    field("validity_duration", 3, OF.TYPE_INT64),
+                    field("metadata", 4, OF.TYPE_MESSAGE, ".google.protobuf.Struct"),
+                ],
+            ),
+            DescriptorProto(
+                name="IstioCertificateResponse", field=[field("cert_chain", 1, OF.TYPE_STRING, repeated=True)]
+            ),
+        ],
     )
-    request = file.message_type.add(name="IstioCertificateRequest")
-    _field(request, "csr", 1, _Field.TYPE_STRING)
-    _field(request, "validity_duration", 3, _Field.TYPE_INT64)
-    _field(request, "metadata", 4, _Field.TYPE_MESSAGE, of=".google.protobuf.Struct")
-    response = file.message_type.add(name="IstioCertificateResponse")
-    _field(response, "cert_chain", 1, _Field.TYPE_STRING, repeated=True)
-    return file
 
 
-def _name_file() -> descriptor_pb2.FileDescriptorProto:
-    file = descriptor_pb2.FileDescriptorProto(
-        name="meshproxy/istio_nds.proto", package="istio.networking.nds.v1", syntax="proto3"
+def _name_file() -> FileDescriptorProto:
+    package = "istio.networking.nds.v1"
+    info = DescriptorProto(
+        name="NameInfo",
+        field=[
+            field("ips", 1, OF.TYPE_STRING, repeated=True),
+            field("registry", 2, OF.TYPE_STRING),
+            field("shortname", 3, OF.TYPE_STRING),
+            field("namespace", 4, OF.TYPE_STRING),
+        ],
     )
-    table = file.message_type.add(name="NameTable")
-    info = table.nested_type.add(name="NameInfo")
-    _field(info, "ips", 1, _Field.TYPE_STRING, repeated=True)
-    _field(info, "registry", 2, _Field.TYPE_STRING)
-    _field(info, "shortname", 3, _Field.TYPE_STRING)
-    _field(info, "namespace", 4, _Field.TYPE_STRING)
-    entry = table.nested_type.add(name="TableEntry")
-    entry.options.map_entry = True
-    _field(entry, "key", 1, _Field.TYPE_STRING)
-    _field(entry, "value", 2, _Field.TYPE_MESSAGE, of=".istio.networking.nds.v1.NameTable.NameInfo")
-    _field(table, "table", 1, _Field.TYPE_MESSAGE, repeated=True, of=".istio.networking.nds.v1.NameTable.TableEntry")
-    return file
+    table = DescriptorProto(
+        name="NameTable",
+        nested_type=[info, map_entry("TableEntry", OF.TYPE_MESSAGE, f".{package}.NameTable.NameInfo")],
+        field=[field("table", 1, OF.TYPE_MESSAGE, f".{package}.NameTable.TableEntry", repeated=True)],
+    )
+    return FileDescriptorProto(name="meshproxy/istio_nds.proto", package=package, syntax="proto3", message_type=[table])
 
 
 # A pool of its own: another package may know the same names.
 _POOL = descriptor_pool.DescriptorPool()
-_struct = descriptor_pb2.FileDescriptorProto()
+_struct = FileDescriptorProto()
 struct_pb2.DESCRIPTOR.CopyToProto(_struct)
 for _file in (_struct, _certificate_file(), _name_file()):
     _POOL.Add(_file)
