@@ -14,10 +14,11 @@ from meshproxy.config.filters import compile_filter_level, merge_levels
 from meshproxy.config.header_mutations import compile_level
 from meshproxy.config.matcher_inputs import http_inputs
 from meshproxy.config.matcher_tree import Match, compile_matcher
+from meshproxy.config.matchers import compile_header_matcher
 from meshproxy.config.metadata import compile_metadata
 from meshproxy.config.mirrors import compile_mirrors
 from meshproxy.config.rate_limits import compile_rate_limits
-from meshproxy.config.retries import compile_hedging, compile_retry_policy
+from meshproxy.config.retries import compile_hedging, compile_retry_policy, of_request
 from meshproxy.config.route_action import Surroundings, compile_action
 from meshproxy.config.route_match import compile_conditions, compile_path_match
 from meshproxy.config.tracing import compile_route_tracing
@@ -26,7 +27,15 @@ from meshproxy.headers import check_name
 from meshproxy.matching import wire_text
 from meshproxy.model.listener import FilterSpec
 from meshproxy.model.rate_limit import RateLimit
-from meshproxy.model.route import HeaderMutations, NonForwardingAction, PathMatch, Route, RouteTable, VirtualHost
+from meshproxy.model.route import (
+    HeaderMutations,
+    NonForwardingAction,
+    PathMatch,
+    Route,
+    RouteTable,
+    VirtualCluster,
+    VirtualHost,
+)
 from meshproxy.model.route_counts import RouteCounts
 from meshproxy.plugin.view import ConfigView, TypedView
 
@@ -121,6 +130,7 @@ class _TableCompiler:
             include_attempt_count_in_response=view.boolean("include_attempt_count_in_response"),
             request_buffer_limit=_buffer_limit(view),
             virtual_host_rate_limits=tuple(limits),
+            virtual_clusters=_compile_virtual_clusters(view),
         )
         routes: list[Route] = []
         for entry in view.views("routes"):
@@ -138,6 +148,7 @@ class _TableCompiler:
             domains=self._domains(view),
             routes=tuple(routes),
             require_tls=view.enum("require_tls"),
+            virtual_clusters=shared.virtual_clusters,
             metadata=compile_metadata(view, "metadata"),
             tree=tree,
         )
@@ -197,11 +208,23 @@ class _TableCompiler:
             decorator_propagate=decorator.boolean("propagate", True) if decorator is not None else True,
             tracing=compile_route_tracing(view.view("tracing"), context),
             stat_prefix=view.text("stat_prefix"),
-            counts=RouteCounts() if view.text("stat_prefix") else None,
+            counts=(RouteCounts(),) if view.text("stat_prefix") else (),
             request_buffer_limit=shared.request_buffer_limit if limit is None else limit,
             rate_limits=compile_rate_limits(forward.views("rate_limits"), context) if forward is not None else (),
             include_virtual_host_rate_limits=forward is not None and forward.boolean("include_vh_rate_limits"),
         )
+
+
+def _compile_virtual_clusters(view: ConfigView) -> tuple[VirtualCluster, ...]:
+    """`virtual_clusters`; where there are some, another one takes what none of them does. Raises ConfigError."""
+    clusters = []
+    for entry in view.views("virtual_clusters"):
+        headers = entry.views("headers")
+        if not headers:
+            entry.fail("virtual clusters must define 'headers'")
+        conditions = tuple(of_request(compile_header_matcher(header)) for header in headers)
+        clusters.append(VirtualCluster(entry.text("name"), conditions, RouteCounts()))
+    return (*clusters, VirtualCluster("", (), RouteCounts())) if clusters else ()
 
 
 def _buffer_limit(view: ConfigView) -> int | None:

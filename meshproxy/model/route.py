@@ -148,6 +148,15 @@ class NonForwardingAction:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class VirtualCluster:
+    """A part of a virtual host's requests that is counted by itself; the last one, without a name, has the rest."""
+
+    name: str
+    conditions: tuple[RequestPredicate, ...]
+    counts: RouteCounts
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Route:
     """One route, with what it inherits from its virtual host and table already joined in.
 
@@ -169,7 +178,8 @@ class Route:
     decorator_propagate: bool = True
     tracing: RouteTracing | None = None
     stat_prefix: str = ""
-    counts: RouteCounts | None = None
+    counts: tuple[RouteCounts, ...] = ()
+    virtual_clusters: tuple[VirtualCluster, ...] = ()
     virtual_host: str = ""
     include_request_attempt_count: bool = False
     include_attempt_count_in_response: bool = False
@@ -198,6 +208,7 @@ class VirtualHost:
     domains: tuple[str, ...]
     routes: tuple[Route, ...]
     require_tls: str = "NONE"
+    virtual_clusters: tuple[VirtualCluster, ...] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
     tree: Callable[[Any], tuple[Route, ...] | None] | None = None
 

@@ -89,11 +89,14 @@ class HttpManager:
         self.unchanging_routes: set[Route] = set()
         self._plans: dict[Route | WeightedCluster, HttpPlan] = {}
         for virtual_host in table.virtual_hosts:
+            for part in virtual_host.virtual_clusters:
+                name = part.name or "other"
+                RouteStats(scope.scope(f"vhost.{virtual_host.name}.vcluster.{name}."), part.counts)
             for route in virtual_host.routes:
                 self._plan_route(route)
                 self._note_timers(route)
-                if route.counts is not None:
-                    RouteStats(scope.scope(f"vhost.{route.virtual_host}.route.{route.stat_prefix}."), route.counts)
+                for counts in route.counts:
+                    RouteStats(scope.scope(f"vhost.{route.virtual_host}.route.{route.stat_prefix}."), counts)
                 if not changes_request(route):
                     self.unchanging_routes.add(route)
         self.plans_differ = bool(self._plans or self._upgrade_plans)

@@ -13,7 +13,7 @@ from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
 from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
-from meshproxy.model.route import DirectResponseAction, ForwardAction, RedirectAction
+from meshproxy.model.route import DirectResponseAction, ForwardAction, RedirectAction, VirtualCluster
 from meshproxy.plugin.context import FactoryContext, Stream
 from meshproxy.plugin.http import HeadersResult
 from meshproxy.plugin.replies import NOT_FOUND, RETRY_BUFFER_EXCEEDED, LocalReply, cluster_not_found
@@ -100,6 +100,8 @@ class Router(Attempts):
         if cluster.config.metadata:
             stream.upstream_cluster_metadata = cluster.config.metadata
         self._counts = route.counts
+        if route.virtual_clusters:
+            self._count_virtual_cluster(route.virtual_clusters, request)
         self._internal = request.fields.get("x-envoy-internal") == "true"
         fields = request.fields
         policy = action.retry_policy
@@ -154,6 +156,14 @@ class Router(Attempts):
         self._attempt()
         if stream.request_end and not stream.done:
             self._request_ended()
+
+    def _count_virtual_cluster(self, clusters: tuple[VirtualCluster, ...], request: RequestHeaders) -> None:
+        """The first one whose conditions hold; the last one has none."""
+        for cluster in clusters:
+            if all(condition(request, self._stream) for condition in cluster.conditions):
+                self._stream.virtual_cluster_name = cluster.name
+                self._counts = (*self._counts, cluster.counts)
+                return
 
     def _obey(self, action: ForwardAction, request: RequestHeaders) -> None:
         """Timeouts and retries as the route's policy and the request's own control fields ask for them."""

@@ -76,8 +76,8 @@ class Again(RouterState):
             return False
         if not cluster.try_retry(self._action.priority):
             stats.upstream_rq_retry_overflow.inc()
-            if self._counts is not None:
-                self._counts.retry_overflow += 1
+            for counts in self._counts:
+                counts.retry_overflow += 1
             self._stream.add_flag("UO")
             return False
         self._retrying = self._extras = True
@@ -89,8 +89,8 @@ class Again(RouterState):
         self._host = None
         self._stop_try_timers()
         stats.upstream_rq_retry.inc()
-        if self._counts is not None:
-            self._counts.retry += 1
+        for counts in self._counts:
+            counts.retry += 1
         if retry.reset_interval:
             stats.upstream_rq_retry_backoff_ratelimited.inc()
         else:
@@ -104,8 +104,8 @@ class Again(RouterState):
             return False
         assert self._cluster is not None
         self._cluster.stats.upstream_rq_retry_limit_exceeded.inc()
-        if self._counts is not None:
-            self._counts.retry_limit_exceeded += 1
+        for counts in self._counts:
+            counts.retry_limit_exceeded += 1
         self._stream.add_flag("URX")
         return True
 

@@ -65,8 +65,6 @@ class Attempts(Again):
         if self._began == 0.0:
             self._began = self.context.clock.now()
         self._request_sent = False
-        if self._counts is not None:
-            self._counts.total += 1
         end = stream.request_end or (self._ended and not self._kept)
         if stream.span is not None:
             stream.span.start_attempt(stream, spawns=self.config.start_child_span)
@@ -89,6 +87,8 @@ class Attempts(Again):
             self._upstream = upstream
             if upstream.local_address:
                 self._request_sent = True
+                for counts in self._counts:
+                    counts.total += 1
                 self._note_upstream(upstream)
                 if self._timeouts.limits_tries and (self._ended or stream.request_end):
                     self._start_try_timers()
@@ -118,6 +118,8 @@ class Attempts(Again):
     def on_upstream_ready(self, upstream: HttpUpstream) -> None:
         self._upstream = upstream
         self._request_sent = True
+        for counts in self._counts:
+            counts.total += 1
         self._note_upstream(upstream)
         if self._timeouts.limits_tries and (self._ended or self._stream.request_end):
             self._start_try_timers()
@@ -167,8 +169,8 @@ class Attempts(Again):
         stream.response = response
         stream.response_code = status
         cluster.stats.count_response(status, internal=self._internal)
-        if self._counts is not None:
-            self._counts.codes[status] += 1
+        for counts in self._counts:
+            counts.codes[status] += 1
         stream.finalize_response(response)
         for cookie in stream.lb_cookies:
             response.add("set-cookie", cookie)
@@ -188,8 +190,8 @@ class Attempts(Again):
             self._race.end()
         if self._retrying:
             cluster.stats.upstream_rq_retry_success.inc()
-            if self._counts is not None:
-                self._counts.retry_success += 1
+            for counts in self._counts:
+                counts.retry_success += 1
             self._end_retry()
 
     def _end_handshake(self, response: ResponseHeaders, end: bool) -> bool:
@@ -214,8 +216,8 @@ class Attempts(Again):
             self._whole_timer = None
         milliseconds = int(((self._response_at or self.context.clock.now()) - self._began) * 1000)
         cluster.stats.count_time(milliseconds, internal=self._internal)
-        if self._counts is not None:
-            self._counts.times[milliseconds] += 1
+        for counts in self._counts:
+            counts.times[milliseconds] += 1
 
     def on_upstream_body(self, data: bytes, end: bool) -> None:
         if end:
@@ -275,8 +277,8 @@ class Attempts(Again):
             self._upstream = None
         self._end_retry()
         cluster.stats.count_response(reply.status, internal=self._internal)
-        if self._counts is not None:
-            self._counts.codes[reply.status] += 1
+        for counts in self._counts:
+            counts.codes[reply.status] += 1
         route = stream.route
         if route is not None and route.include_attempt_count_in_response and stream.attempt_count:
             headers = (("x-envoy-attempt-count", str(stream.attempt_count)), *reply.headers)
@@ -294,8 +296,8 @@ class Attempts(Again):
             for _ in self._race.end():
                 cluster.stats.upstream_rq_timeout.inc()
                 self.count_lost(RESPONSE_TIMEOUT.status)
-        if self._counts is not None:
-            self._counts.timeout += 1
+        for counts in self._counts:
+            counts.timeout += 1
         if self._host is not None:
             self._host.rq_timeout += 1
             if self._host.monitor is not None:

@@ -67,7 +67,7 @@ class RouterState(TerminalHttpFilter[RouterConfig]):
     _blocked: bool = False
     _request_blocked: bool = False
     _response_started: bool = False
-    _counts: RouteCounts | None = None
+    _counts: tuple[RouteCounts, ...] = ()
     _no_content_on_timeout: bool = False
     _idle_timer: Timer | None = None
     _heard_at: float = 0.0
