@@ -238,6 +238,7 @@ def _compile_limits(view: ConfigView, common: CommonOptions) -> dict[str, Any]:
         "max_stream_duration": common.max_stream_duration,
         "max_requests_per_connection": common.max_requests_per_connection,
         "stream_idle_timeout": view.seconds("stream_idle_timeout", 300.0),
+        "stream_flush_timeout": view.duration("stream_flush_timeout"),
         "request_timeout": view.seconds("request_timeout", 0.0),
         "request_headers_timeout": view.seconds("request_headers_timeout", 0.0),
         "drain_timeout": view.seconds("drain_timeout", 5.0),

@@ -9,6 +9,7 @@ from typing import Any
 from meshproxy.config.context import CompileContext
 from meshproxy.config.data_sources import read_data_source
 from meshproxy.config.filters import Level, compile_filter_level, merge_levels
+from meshproxy.config.formats import compile_text
 from meshproxy.config.hash_policies import compile_hash_policies
 from meshproxy.config.header_mutations import compile_level
 from meshproxy.config.matchers import compile_regex_replacer
@@ -30,9 +31,11 @@ from meshproxy.model.route import (
     PathMatch,
     PathRewrite,
     RedirectAction,
+    ValueFormatter,
     WeightedCluster,
 )
 from meshproxy.plugin.view import ConfigView
+from meshproxy.uri_template import compile_rewrite
 
 Action = ForwardAction | RedirectAction | DirectResponseAction | NonForwardingAction
 
@@ -44,6 +47,8 @@ _REDIRECT_CODES = {
     "PERMANENT_REDIRECT": 308,
 }
 _NOT_FOUND_CODES = {"SERVICE_UNAVAILABLE": 503, "NOT_FOUND": 404, "INTERNAL_SERVER_ERROR": 500}
+_PATH_REWRITES = ("prefix_rewrite", "regex_rewrite", "path_rewrite_policy", "path_rewrite")
+_TEMPLATE_REWRITE = "envoy.extensions.path.rewrite.uri_template.v3.UriTemplateRewriteConfig"
 _MAX_WEIGHT = 2**32 - 1
 
 
@@ -91,7 +96,7 @@ def _compile_forward(view: ConfigView, match: PathMatch, around: Surroundings) -
     return ForwardAction(
         **clusters,
         **_compile_grpc_timeouts(view, duration),
-        **_compile_host_rewrite(view),
+        **_compile_host_rewrite(view, around.context),
         cluster_not_found_status=_NOT_FOUND_CODES.get(view.enum("cluster_not_found_response_code"), 503),
         timeout=view.seconds("timeout", 15.0),
         idle_timeout=view.duration("idle_timeout"),
@@ -100,6 +105,8 @@ def _compile_forward(view: ConfigView, match: PathMatch, around: Surroundings) -
         hedges=compile_hedging(hedging) if hedging is not None else around.hedges,
         mirrors=compile_mirrors(view, around.context, around.known_clusters) or around.mirrors,
         rewrite_path=_compile_path_rewrite(view, match),
+        format_path=_compile_path_format(view, around.context),
+        flush_timeout=view.duration("flush_timeout"),
         append_x_forwarded_host=view.boolean("append_x_forwarded_host"),
         priority=view.enum("priority"),
         **_compile_upgrades(view, around.context),
@@ -140,24 +147,27 @@ def _check_cluster(view: ConfigView, field: str, name: str, around: Surroundings
 def _compile_weighted(view: ConfigView, around: Surroundings) -> dict[str, Any]:
     prefix = view.text("runtime_key_prefix")
     kind = view.which("random_value_specifier")
-    if kind == "use_hash_policy":
-        view.fail("'use_hash_policy' isn't supported by meshproxy", "use_hash_policy")
     clusters = tuple(_compile_weight(entry, prefix, around) for entry in view.views("clusters"))
     total = sum(cluster.weight for cluster in clusters)
     if not 0 < total <= _MAX_WEIGHT:
         view.fail(f"the sum of weights must be greater than 0 and at most {_MAX_WEIGHT}, not {total}", "clusters")
     weights_header = view.text("header_name").lower() if kind == "header_name" else ""
-    return {"weighted_clusters": clusters, "weights_header": weights_header, "total_weight": total}
+    return {
+        "weighted_clusters": clusters,
+        "weights_header": weights_header,
+        "total_weight": total,
+        "weights_by_hash": kind == "use_hash_policy" and view.boolean("use_hash_policy"),
+    }
 
 
 def _compile_weight(view: ConfigView, runtime_prefix: str, around: Surroundings) -> WeightedCluster:
     context = around.context
     name = view.text("name")
-    if view.has("cluster_header"):
-        view.fail("a weighted cluster named by a header isn't supported by meshproxy", "cluster_header")
-    if not name:
-        view.fail("at least one of 'name' and 'cluster_header' must be set")
-    _check_cluster(view, "name", name, around)
+    header = view.text("cluster_header")
+    if bool(name) == bool(header):
+        view.fail("exactly one of 'name' and 'cluster_header' must be set", "cluster_header" if header else "")
+    if name:
+        _check_cluster(view, "name", name, around)
     weight = view.integer("weight")
     override = context.runtime.get(f"{runtime_prefix}.{name}") if runtime_prefix else None
     if isinstance(override, int) and not isinstance(override, bool) and override >= 0:
@@ -166,6 +176,7 @@ def _compile_weight(view: ConfigView, runtime_prefix: str, around: Surroundings)
     return WeightedCluster(
         name=name,
         weight=weight,
+        cluster_header=header.lower(),
         request_mutations=compile_level(view, "request", context),
         response_mutations=compile_level(view, "response", context),
         host_rewrite=view.text("host_rewrite_literal"),
@@ -174,7 +185,7 @@ def _compile_weight(view: ConfigView, runtime_prefix: str, around: Surroundings)
     )
 
 
-def _compile_host_rewrite(view: ConfigView) -> dict[str, Any]:
+def _compile_host_rewrite(view: ConfigView, context: CompileContext) -> dict[str, Any]:
     kind = view.which("host_rewrite_specifier")
     if kind == "host_rewrite_literal":
         return {"host_rewrite": wire_text(view.text("host_rewrite_literal"))}
@@ -182,6 +193,8 @@ def _compile_host_rewrite(view: ConfigView) -> dict[str, Any]:
         return {"auto_host_rewrite": view.boolean("auto_host_rewrite")}
     if kind == "host_rewrite_header":
         return {"host_rewrite_header": view.text("host_rewrite_header").lower()}
+    if kind == "host_rewrite":
+        return {"format_host": compile_text(view, kind, view.text(kind), context)}
     if kind == "host_rewrite_path_regex":
         return {"host_rewrite_path": with_path_only(compile_regex_replacer(view.required("host_rewrite_path_regex")))}
     if kind is not None:
@@ -192,11 +205,33 @@ def _compile_host_rewrite(view: ConfigView) -> dict[str, Any]:
 def _compile_path_rewrite(view: ConfigView, match: PathMatch) -> PathRewrite | None:
     prefix = view.text("prefix_rewrite")
     regex = view.view("regex_rewrite")
-    if prefix and regex is not None:
-        view.fail("only one of 'prefix_rewrite' and 'regex_rewrite' can be set", "regex_rewrite")
+    policy = view.view("path_rewrite_policy")
+    set_ones = [name for name in _PATH_REWRITES if view.has(name) and (name != "prefix_rewrite" or prefix)]
+    if len(set_ones) > 1:
+        view.fail(f"only one of '{set_ones[0]}' and '{set_ones[1]}' can be set", set_ones[1])
+    if policy is not None:
+        return _compile_template_rewrite(policy, match)
     if regex is not None:
         return regex_rewriter(compile_regex_replacer(regex))
     return prefix_rewriter(match, wire_text(prefix)) if prefix else None
+
+
+def _compile_template_rewrite(view: ConfigView, match: PathMatch) -> PathRewrite:
+    view.text("name")  # a label; the policy is found by the type of its configuration, as in Envoy
+    typed = view.any("typed_config")
+    if typed is None or typed.full_name != _TEMPLATE_REWRITE or typed.view is None:
+        view.fail(f"the only policy that there is, also in Envoy, is {_TEMPLATE_REWRITE}")
+    if match.template is None:
+        view.fail("a rewrite by template needs a route that matches by template ('path_match_policy')")
+    try:
+        return regex_rewriter(compile_rewrite(match.template, typed.view.text("path_template_rewrite")))
+    except ValueError as error:
+        typed.view.fail(str(error), "path_template_rewrite")
+
+
+def _compile_path_format(view: ConfigView, context: CompileContext) -> ValueFormatter | None:
+    text = view.text("path_rewrite")
+    return compile_text(view, "path_rewrite", text, context, omit_empty_values=True) if text else None
 
 
 def _compile_upgrades(view: ConfigView, context: CompileContext) -> dict[str, Any]:

@@ -23,6 +23,9 @@ from meshproxy.matching import QueryMatcher, parse_query, wire_text
 from meshproxy.model.route import PathMatch, RequestPredicate
 from meshproxy.plugin.stream_info import StreamInfo
 from meshproxy.plugin.view import ConfigView
+from meshproxy.uri_template import Template, compile_template
+
+_TEMPLATE = "envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig"
 
 
 def compile_path_match(view: ConfigView) -> PathMatch:
@@ -31,12 +34,26 @@ def compile_path_match(view: ConfigView) -> PathMatch:
     case_sensitive = view.boolean("case_sensitive", True)
     if kind == "safe_regex":
         return PathMatch("regex", case_sensitive=True, matches=compile_regex_matcher(view.required("safe_regex")))
+    if kind == "path_match_policy":
+        template = _compile_template(view.required(kind))
+        return PathMatch("regex", matches=template.matches, template=template)
     if kind == "connect_matcher":
         return PathMatch("connect")
     if kind not in ("prefix", "path", "path_separated_prefix"):
         view.fail(f"'{kind}' isn't supported by meshproxy" if kind else "a route needs a path to match", kind or "")
     value = wire_text(view.text(kind))
     return PathMatch(kind, value if case_sensitive else value.lower(), case_sensitive)
+
+
+def _compile_template(view: ConfigView) -> Template:
+    view.text("name")  # a label; the policy is found by the type of its configuration, as in Envoy
+    typed = view.any("typed_config")
+    if typed is None or typed.full_name != _TEMPLATE or typed.view is None:
+        view.fail(f"the only policy that there is, also in Envoy, is {_TEMPLATE}")
+    try:
+        return compile_template(typed.view.text("path_template"))
+    except ValueError as error:
+        typed.view.fail(str(error), "path_template")
 
 
 def compile_conditions(view: ConfigView, context: CompileContext) -> tuple[RequestPredicate, ...]:

@@ -93,6 +93,8 @@ class _TableCompiler:
             virtual_hosts=tuple(hosts),
             internal_only_headers=tuple(internal_only),
             ignore_port_in_host_matching=view.boolean("ignore_port_in_host_matching"),
+            ignore_path_parameters=view.boolean("ignore_path_parameters_in_path_matching"),
+            host_header=view.text("vhost_header").lower(),
             metadata=compile_metadata(view, "metadata"),
         )
 
@@ -128,6 +130,7 @@ class _TableCompiler:
             virtual_host=view.text("name"),
             include_request_attempt_count=view.boolean("include_request_attempt_count"),
             include_attempt_count_in_response=view.boolean("include_attempt_count_in_response"),
+            tells_timeout_retry=view.boolean("include_is_timeout_retry_header"),
             request_buffer_limit=_buffer_limit(view),
             virtual_host_rate_limits=tuple(limits),
             virtual_clusters=_compile_virtual_clusters(view),

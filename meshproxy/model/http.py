@@ -58,6 +58,7 @@ class HttpConnectionManagerConfig:
     client_detection: who says who the client is, without use_remote_address; empty: X-Forwarded-For.
     shows_ipv4_as_ipv6: in X-Forwarded-For an IPv4 peer is written as IPv6 (`::ffff:1.2.3.4`).
     tells_addresses: PROXY protocol headers to upstreams name the client's connection.
+    stream_flush_timeout: for what is left of a response that the client doesn't read; None: as `stream_idle_timeout`.
     early_changes: to each head, before it is looked at.
     sheds_load: whether the overload manager may answer requests.
     """
@@ -96,6 +97,7 @@ class HttpConnectionManagerConfig:
     max_stream_duration: float = 0.0
     max_requests_per_connection: int = 0
     stream_idle_timeout: float = 300.0
+    stream_flush_timeout: float | None = None
     request_timeout: float = 0.0
     request_headers_timeout: float = 0.0
     drain_timeout: float = 5.0

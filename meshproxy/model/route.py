@@ -18,6 +18,7 @@ from meshproxy.model.redirect import InternalRedirects
 from meshproxy.model.retry import RetryPolicy
 from meshproxy.model.route_counts import RouteCounts
 from meshproxy.model.tracing import RouteTracing
+from meshproxy.uri_template import Template
 
 RequestPredicate = Callable[[RequestHeaders, Any], bool]
 """A condition of a route beside its path: asked with the request and its `StreamInfo`."""
@@ -58,21 +59,23 @@ class PathMatch:
 
     kind: "prefix", "path", "regex" (matches whole), "path_separated_prefix" or "connect".
     value: the prefix or path, in lower case when `case_sensitive` is false.
-    matches: only for "regex".
+    matches: only for "regex". template: what it was made of, if it was a URI template.
     """
 
     kind: str
     value: str = ""
     case_sensitive: bool = True
     matches: Callable[[str], bool] | None = None
+    template: Template | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WeightedCluster:
-    """One of a route's weighted clusters."""
+    """One of a route's weighted clusters. cluster_header: of the request, names it; else `name` does."""
 
     name: str
     weight: int
+    cluster_header: str = ""
     request_mutations: tuple[HeaderMutations, ...] = ()
     response_mutations: tuple[HeaderMutations, ...] = ()
     host_rewrite: str = ""
@@ -92,6 +95,9 @@ class ForwardAction:
     max_stream_duration, grpc_timeout_header_max, grpc_timeout_header_offset: None when unset.
     ends_connect: CONNECT goes no further than here: the tunnel's bytes go raw to a host (`connect_config`).
     connect_header: of the PROXY protocol, which such a host gets first.
+    weights_by_hash: the weighted cluster is chosen by what the hash policy makes of the request, if anything.
+    format_path, format_host: make the new path without its query, and the new authority; "" leaves them.
+    flush_timeout: as `stream_flush_timeout` of the connection manager; None: that one.
     hedges: `hedge_on_per_try_timeout`: an attempt that takes too long goes on beside the next one.
     redirects: which redirects of the upstream are followed here; None: the client is told of all.
     """
@@ -100,6 +106,7 @@ class ForwardAction:
     cluster_header: str = ""
     weighted_clusters: tuple[WeightedCluster, ...] = ()
     weights_header: str = ""
+    weights_by_hash: bool = False
     total_weight: int = 0
     cluster_not_found_status: int = 503
     timeout: float = 15.0
@@ -111,6 +118,9 @@ class ForwardAction:
     hedges: bool = False
     mirrors: tuple[MirrorPolicy, ...] = ()
     rewrite_path: PathRewrite | None = None
+    format_path: ValueFormatter | None = None
+    format_host: ValueFormatter | None = None
+    flush_timeout: float | None = None
     host_rewrite: str = ""
     host_rewrite_header: str = ""
     host_rewrite_path: Callable[[str], str] | None = None
@@ -183,6 +193,7 @@ class Route:
     virtual_host: str = ""
     include_request_attempt_count: bool = False
     include_attempt_count_in_response: bool = False
+    tells_timeout_retry: bool = False
     request_buffer_limit: int | None = None
     rate_limits: tuple[RateLimit, ...] = ()
     virtual_host_rate_limits: tuple[RateLimit, ...] = ()
@@ -215,10 +226,16 @@ class VirtualHost:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RouteTable:
-    """A RouteConfiguration. Domains are unique over all its virtual hosts (checked at compile)."""
+    """A RouteConfiguration. Domains are unique over all its virtual hosts (checked at compile).
+
+    host_header: the field that virtual hosts are found by, "" for the authority. ignore_path_parameters: what follows a
+    `;` in a segment isn't looked at when paths are matched.
+    """
 
     name: str
     virtual_hosts: tuple[VirtualHost, ...] = ()
     internal_only_headers: tuple[str, ...] = ()
     ignore_port_in_host_matching: bool = False
+    ignore_path_parameters: bool = False
+    host_header: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)

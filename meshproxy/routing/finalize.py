@@ -16,25 +16,36 @@ from meshproxy.routing.mutations import apply_mutations
 
 
 def choose_cluster(
-    action: ForwardAction, request: RequestHeaders, rng: random.Random
+    action: ForwardAction, request: RequestHeaders, rng: random.Random, stream: Any
 ) -> tuple[str, WeightedCluster | None]:
     """The name of the cluster that a request goes to ("" when its header names none), and the weighted entry if any."""
     if action.cluster:
         return action.cluster, None
     if action.cluster_header:
-        name = action.cluster_header
-        return (request.authority if name == ":authority" else request.get(name, "") or ""), None
-    chosen = _choose_weighted(action, request, rng)
-    return chosen.name, chosen
+        return _named_by(action.cluster_header, request), None
+    chosen = _choose_weighted(action, request, rng, stream)
+    return chosen.name or _named_by(chosen.cluster_header, request), chosen
 
 
-def _choose_weighted(action: ForwardAction, request: RequestHeaders, rng: random.Random) -> WeightedCluster:
+def _named_by(header: str, request: RequestHeaders) -> str:
+    return request.authority if header == ":authority" else request.get(header, "") or ""
+
+
+def _choose_weighted(
+    action: ForwardAction, request: RequestHeaders, rng: random.Random, stream: Any
+) -> WeightedCluster:
     clusters = action.weighted_clusters
     point = int(rng.random() * action.total_weight)
     if action.weights_header:
         given = request.fields.get(action.weights_header, "")
         if given.isascii() and given.isdigit() and len(given) < 20:
             point = int(given) % action.total_weight
+    elif action.weights_by_hash and action.hash_policy is not None:
+        action.hash_policy(stream)
+        # A cookie that the client has yet to get says nothing of it; the router makes it when it chooses the host.
+        if stream.lb_hash is not None and not stream.lb_cookies:
+            point = stream.lb_hash % action.total_weight
+        stream.lb_hash, stream.lb_cookies = None, ()
     for cluster in clusters:
         point -= cluster.weight
         if point < 0:
@@ -52,6 +63,8 @@ def changes_request(route: Route) -> bool:
             bool(action.weighted_clusters or action.host_rewrite or action.host_rewrite_header)
             or action.host_rewrite_path is not None
             or action.rewrite_path is not None
+            or action.format_path is not None
+            or action.format_host is not None
         )
     )
 
@@ -66,16 +79,29 @@ def finalize_request(
         apply_mutations(route.request_mutations, request, stream)
     action = route.action
     if isinstance(action, ForwardAction):
-        _rewrite_host(action, weighted, request, tell_original)
+        _rewrite_host(action, weighted, request, stream, tell_original)
         if action.rewrite_path is not None:
             old = request.path
             request.path = action.rewrite_path(old)
             if tell_original:
                 request.fields["x-envoy-original-path"] = old
+        elif action.format_path is not None:
+            _format_path(action.format_path(stream), request, tell_original)
+
+
+def _format_path(new: str, request: RequestHeaders, tell_original: bool) -> None:
+    """Give the request a path that was made of what it says; one that isn't a path is left out."""
+    if not new.startswith("/") or not new.isascii() or not new.isprintable() or " " in new:
+        return
+    old = request.path
+    _, mark, query = old.partition("?")
+    request.path = new + mark + query
+    if tell_original:
+        request.fields["x-envoy-original-path"] = old
 
 
 def _rewrite_host(
-    action: ForwardAction, weighted: WeightedCluster | None, request: RequestHeaders, tell_original: bool
+    action: ForwardAction, weighted: WeightedCluster | None, request: RequestHeaders, stream: Any, tell_original: bool
 ) -> None:
     if weighted is not None and weighted.host_rewrite:
         request.authority = weighted.host_rewrite
@@ -83,6 +109,8 @@ def _rewrite_host(
     new = action.host_rewrite
     if not new and action.host_rewrite_header:
         new = request.get(action.host_rewrite_header, "") or ""
+    if not new and action.format_host is not None:
+        new = action.format_host(stream)
     if not new and action.host_rewrite_path is not None:
         new = action.host_rewrite_path(request.path.partition("?")[0])
     if new:

@@ -11,11 +11,13 @@ wildcard `foo.*`, then `*`. Domains compare without regard to case; a port is pa
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from meshproxy.headers import RequestHeaders
 from meshproxy.model.route import PathMatch, Route, RouteTable, VirtualHost
 
+_PARAMETERS = re.compile(r";[^/]*")
 _REMEMBERED = 1024
 _REMEMBERED_LENGTH = 256
 
@@ -41,10 +43,11 @@ def path_matches(match: PathMatch, path: str) -> bool:
 class _Host:
     """A virtual host with what it remembers of paths."""
 
-    __slots__ = ("connect_routes", "remembered", "require_tls", "routes", "tree", "virtual_host")
+    __slots__ = ("connect_routes", "ignores_parameters", "remembered", "require_tls", "routes", "tree", "virtual_host")
 
-    def __init__(self, virtual_host: VirtualHost) -> None:
+    def __init__(self, virtual_host: VirtualHost, ignores_parameters: bool) -> None:
         self.virtual_host = virtual_host
+        self.ignores_parameters = ignores_parameters
         # Where a tree chooses, nothing is found in order, and `find` comes to the tree at its end.
         self.tree = virtual_host.tree
         self.routes = virtual_host.routes if self.tree is None else ()
@@ -55,8 +58,9 @@ class _Host:
     def candidates(self, path: str) -> tuple[Route, ...]:
         """Routes whose path part matches, in order; those behind an unconditional one can't be reached."""
         found: list[Route] = []
+        looked_at = _PARAMETERS.sub("", path) if self.ignores_parameters else path
         for route in self.routes:
-            if path_matches(route.match, path):
+            if path_matches(route.match, looked_at):
                 found.append(route)
                 if not route.conditions:
                     break
@@ -73,13 +77,14 @@ class RouteIndex:
 
     def __init__(self, table: RouteTable) -> None:
         self.table = table
+        self._host_header = table.host_header
         self._exact: dict[str, _Host] = {}
         self._suffixes: list[tuple[str, _Host]] = []
         self._prefixes: list[tuple[str, _Host]] = []
         self._any: _Host | None = None
         self._remembered: dict[str, _Host | None] = {}
         for virtual_host in table.virtual_hosts:
-            host = _Host(virtual_host)
+            host = _Host(virtual_host, table.ignore_path_parameters)
             for domain in virtual_host.domains:
                 self._add(domain.lower(), host)
         self._suffixes.sort(key=lambda entry: -len(entry[0]))
@@ -125,6 +130,10 @@ class RouteIndex:
         `requires_tls` first.
         """
         authority = request.authority
+        if self._host_header:
+            authority = request.get(self._host_header, "") or ""
+            if not authority:
+                return None
         try:
             host = self._remembered[authority]
         except KeyError:
@@ -152,7 +161,10 @@ class RouteIndex:
 
     def requires_tls(self, request: RequestHeaders) -> bool:
         """Whether the request must be sent to its https twin (`require_tls`)."""
-        host = self._remembered.get(request.authority) or self._find_host(request.authority)
+        authority = request.get(self._host_header) if self._host_header else request.authority
+        if authority is None:
+            return False
+        host = self._remembered.get(authority) or self._find_host(authority)
         if host is None or host.require_tls == "NONE":
             return False
         fields = request.fields

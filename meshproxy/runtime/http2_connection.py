@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from meshproxy.codec.h2_server import Http2ServerCodec
 from meshproxy.errors import ProtocolError
 from meshproxy.headers import Headers, RequestHeaders
+from meshproxy.model.route import ForwardAction
 from meshproxy.plugin.context import Connection, FactoryContext, Timer
 from meshproxy.plugin.replies import MISSING_HOST, REQUEST_HEADERS_TIMEOUT
 from meshproxy.runtime.connection import ServerConnection
@@ -53,6 +54,7 @@ class Http2Connection(DownstreamConnection):
         # When the responses that are finished but for the client's window are given up, by stream.
         self._flushing: dict[int, float] = {}
         self._flush_timer: Timer | None = None
+        self._next_flush_check = 0.0
 
     # What the connection calls.
 
@@ -300,7 +302,7 @@ class Http2Connection(DownstreamConnection):
             self._unfinished.append((stream.sid, stream.tunnel_code()))
             self.on_output()
         if not cut and self.wire.is_flushing(stream.sid):
-            self._watch_flush(stream.sid)
+            self._watch_flush(stream)
 
     def replace(self, stream: HttpServerStream, successor: HttpServerStream) -> None:
         assert isinstance(successor, Http2ServerStream)
@@ -333,16 +335,30 @@ class Http2Connection(DownstreamConnection):
         stream.reply(REQUEST_HEADERS_TIMEOUT)
         stats.rq_rx_reset.value += 1  # as Envoy, whose codec resets the stream that it has just answered
 
-    def _watch_flush(self, sid: int) -> None:
-        """A client that opens no window must not keep a finished response for ever: it has a stream's idle time."""
-        timeout = self.manager.config.stream_idle_timeout
+    def _watch_flush(self, stream: Http2ServerStream) -> None:
+        """A client that opens no window must not keep a finished response for ever: it has a time to take it."""
+        sid = stream.sid
+        timeout = self._flush_timeout(stream)
         if not timeout:
             return
         if len(self._flushing) > 2 * self.wire.open_streams + _FEW:
             self._flushing = {sid: due for sid, due in self._flushing.items() if self.wire.is_flushing(sid)}
-        self._flushing[sid] = self.worker.loop.time() + timeout
-        if self._flush_timer is None:
-            self._flush_timer = self.worker.schedule(timeout, self._check_flushes)
+        self._flushing[sid] = due = self.worker.loop.time() + timeout
+        if self._flush_timer is None or due < self._next_flush_check:
+            if self._flush_timer is not None:
+                self._flush_timer.cancel()
+            self._plan_flush_check(due)
+
+    def _flush_timeout(self, stream: Http2ServerStream) -> float:
+        config = self.manager.config
+        action = stream.route.action if stream.route is not None else None
+        if isinstance(action, ForwardAction) and action.flush_timeout is not None:
+            return action.flush_timeout
+        return config.stream_idle_timeout if config.stream_flush_timeout is None else config.stream_flush_timeout
+
+    def _plan_flush_check(self, due: float) -> None:
+        self._next_flush_check = due
+        self._flush_timer = self.worker.schedule(due - self.worker.loop.time(), self._check_flushes)
 
     def _check_flushes(self) -> None:
         now = self.worker.loop.time()
@@ -351,7 +367,9 @@ class Http2Connection(DownstreamConnection):
             del left[sid]
             self.wire.end_flush(sid)
         self._flushing = left
-        self._flush_timer = self.worker.schedule(min(left.values()) - now, self._check_flushes) if left else None
+        self._flush_timer = None
+        if left:
+            self._plan_flush_check(min(left.values()))
 
     def live_streams(self) -> Iterable[HttpServerStream]:
         return tuple(self.streams.values())

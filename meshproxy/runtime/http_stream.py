@@ -148,7 +148,7 @@ class HttpServerStream(StreamTimers):
             if action.cluster:
                 self.cluster_name = self.upstream_cluster = action.cluster
             else:
-                self.cluster_name, self.weighted = choose_cluster(action, self.request, manager.rng)
+                self.cluster_name, self.weighted = choose_cluster(action, self.request, manager.rng, self)
                 self.upstream_cluster = self.cluster_name
 
     def clear_route(self) -> None:

@@ -66,8 +66,12 @@ class Again(RouterState):
         stream.follow(response, b"".join(piece for piece in kept if isinstance(piece, bytes)))
         return True
 
-    def _may_retry(self, retry: RetryState, host: Host | None, status: int = 0) -> bool:
-        """Take another attempt if there is one left, and plan it. status: of the response that is thrown away."""
+    def _may_retry(self, retry: RetryState, host: Host | None, status: int = 0, timeout: bool = False) -> bool:
+        """Take another attempt if there is one left, and plan it. status: of the response that is thrown away.
+
+        timeout: the attempt took too long.
+        """
+        self._after_timeout = timeout
         cluster = self._cluster
         assert cluster is not None
         stats = cluster.stats
@@ -122,6 +126,8 @@ class Again(RouterState):
         route = stream.route
         if route is not None and route.include_request_attempt_count:
             stream.request.fields["x-envoy-attempt-count"] = str(stream.attempt_count)
+        if route is not None and route.tells_timeout_retry:
+            stream.request["x-envoy-is-timeout-retry"] = "true" if self._after_timeout else "false"
         self._tell_time_left()
         self._attempt()
         upstream = self._upstream
@@ -185,7 +191,7 @@ class Again(RouterState):
             host.monitor.on_failure(connected=True, timeout=True)
         if retry is None or race is None or upstream is None:
             return
-        if self._has_none_left(retry) or not self._may_retry(retry, host):
+        if self._has_none_left(retry) or not self._may_retry(retry, host, timeout=True):
             return
         race.overtake(upstream)
         self._upstream = None
@@ -218,6 +224,6 @@ class Again(RouterState):
             if host.monitor is not None:
                 host.monitor.on_failure(connected=True, timeout=True)
         retry = self._retry
-        if retry is not None and retry.wants_timeout() and self._may_retry(retry, host):
+        if retry is not None and retry.wants_timeout() and self._may_retry(retry, host, timeout=True):
             return
         self._fail(reply)

@@ -74,3 +74,4 @@ class RouterState(TerminalHttpFilter[RouterConfig]):
     _race: Race | None = None
     _mirrors: tuple[Mirror, ...] = ()
     _extras: bool = False
+    _after_timeout: bool = False
