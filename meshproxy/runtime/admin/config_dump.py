@@ -81,13 +81,19 @@ class ConfigDump:
     ) -> None:
         self._bootstrap: Any = type(bootstrap)()
         self._bootstrap.CopyFrom(bootstrap)
-        redact(self._bootstrap)
+        self._redacted = False
         self._updated = timestamp(loaded)
         self._clusters = clusters
         self._discovered = discovered
 
     def select(self, resource: str, mask: str, wanted: Callable[[str], bool]) -> dict[str, Any]:
-        """What `?resource=&mask=&name_regex=` asks for. Raises BadRequest."""
+        """What `?resource=&mask=&name_regex=` asks for. Raises BadRequest.
+
+        May run in a thread: everything was copied, or is never changed.
+        """
+        if not self._redacted:
+            redact(self._bootstrap)
+            self._redacted = True
         paths = [path.split(".") for path in mask.split(",") if path]
         if resource:
             shown = self._resource(resource, wanted)

@@ -24,15 +24,24 @@ class Discovered:
     """The dump's entries by field. Fields that aren't here are none of discovery's."""
 
     def __init__(self, discovery: Discovery) -> None:
-        self._clusters = discovery.clusters
-        self._listeners = discovery.listeners
-        self._routes = discovery.routes
-        self._secrets = discovery.secrets
-        self._extensions = discovery.extensions
+        # Copies: while a dump is written, discovery goes on.
+        clusters, listeners = discovery.clusters, discovery.listeners
+        self._clusters = dict(clusters.active)
+        self._warming_clusters = dict(clusters.warming)
+        self._listeners = {
+            "active_state": list(listeners.active.values()),
+            "warming_state": list(listeners.warming.values()),
+            "draining_state": list(listeners.draining),
+        }
+        self._refused_listeners = dict(listeners.refused)
+        self._routes = list(discovery.routes.providers.values())
+        self._secrets = list(discovery.secrets.providers.values())
+        self._extensions = list(discovery.extensions.providers.values())
+        self._versions = {"ClustersConfigDump": clusters.version, "ListenersConfigDump": listeners.version}
         self.fields: dict[str, Callable[[Wanted], list[Entry]]] = {
             "static_clusters": self._static_clusters,
-            "dynamic_active_clusters": lambda wanted: self._dynamic_clusters(self._clusters.active, wanted),
-            "dynamic_warming_clusters": lambda wanted: self._dynamic_clusters(self._clusters.warming, wanted),
+            "dynamic_active_clusters": lambda wanted: self._dynamic_clusters(self._clusters, wanted),
+            "dynamic_warming_clusters": lambda wanted: self._dynamic_clusters(self._warming_clusters, wanted),
             "static_listeners": self._static_listeners,
             "dynamic_listeners": self._dynamic_listeners,
             "dynamic_route_configs": self._dynamic_routes,
@@ -42,20 +51,25 @@ class Discovered:
 
     def version(self, dump: str) -> str:
         """The `version_info` of a whole dump."""
-        found = {"ClustersConfigDump": self._clusters.version, "ListenersConfigDump": self._listeners.version}
-        return found.get(dump, "")
+        return self._versions.get(dump, "")
+
+    @property
+    def size(self) -> int:
+        """About how many bytes of configuration there are."""
+        size = sum(len(entry.raw) for entry in self._clusters.values()) + sum(len(each.raw) for each in self._routes)
+        return size + sum(len(entry.raw) for entries in self._listeners.values() for entry in entries)
 
     def is_dynamic(self, cluster: str) -> bool:
         """Whether a cluster came by discovery."""
-        entry = self._clusters.active.get(cluster)
+        entry = self._clusters.get(cluster)
         return entry is not None and entry.origin != STATIC
 
     def static_listener_messages(self) -> Iterator[Any]:
         """Those that stand in the bootstrap."""
-        return (entry.message for entry in self._listeners.active.values() if entry.origin == STATIC)
+        return (entry.message for entry in self._listeners["active_state"] if entry.origin == STATIC)
 
     def _static_clusters(self, wanted: Wanted) -> list[Entry]:
-        entries = [entry for entry in self._clusters.active.values() if entry.origin == STATIC]
+        entries = [entry for entry in self._clusters.values() if entry.origin == STATIC]
         return [
             {"cluster": legible(entry.message), "last_updated": timestamp(entry.updated)}
             for entry in entries
@@ -72,22 +86,17 @@ class Discovered:
     def _static_listeners(self, wanted: Wanted) -> list[Entry]:
         return [
             {"listener": legible(entry.message), "last_updated": timestamp(entry.updated)}
-            for entry in self._listeners.active.values()
+            for entry in self._listeners["active_state"]
             if entry.origin == STATIC and wanted(entry.name)
         ]
 
     def _dynamic_listeners(self, wanted: Wanted) -> list[Entry]:
         shown: dict[str, Entry] = {}
-        listeners = self._listeners
-        for state, entries in (
-            ("active_state", listeners.active.values()),
-            ("warming_state", listeners.warming.values()),
-            ("draining_state", listeners.draining),
-        ):
+        for state, entries in self._listeners.items():
             for entry in entries:
                 if entry.origin != STATIC and wanted(entry.name):
                     shown.setdefault(entry.name, {"name": entry.name}).setdefault(state, _listener_state(entry))
-        for name, (message, error, wall) in listeners.refused.items():
+        for name, (message, error, wall) in self._refused_listeners.items():
             if wanted(name):
                 shown.setdefault(name, {"name": name})["error_state"] = {
                     "failed_configuration": legible(message),
@@ -101,7 +110,7 @@ class Discovered:
             _versioned(
                 "route_config", provider.resource.message, provider.watch.state.version, provider.watch.state.updated
             )
-            for provider in self._routes.providers.values()
+            for provider in self._routes
             if provider.resource is not None and wanted(provider.name)
         ]
 
@@ -109,7 +118,7 @@ class Discovered:
         return [
             {"name": provider.resource.name}
             | _versioned("secret", provider.resource.message, provider.resource.version, provider.watch.state.updated)
-            for provider in self._secrets.providers.values()
+            for provider in self._secrets
             if provider.resource is not None and wanted(provider.resource.name)
         ]
 
@@ -120,7 +129,7 @@ class Discovered:
                 "ecds_filter": legible(provider.resource.message),
                 "last_updated": timestamp(provider.watch.state.updated),
             }
-            for provider in self._extensions.providers.values()
+            for provider in self._extensions
             if provider.resource is not None and wanted(provider.name)
         ]
 

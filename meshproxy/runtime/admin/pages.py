@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from meshproxy.runtime.admin import (
@@ -16,10 +17,11 @@ from meshproxy.runtime.admin import (
     server_info,
     xds_page,
 )
+from meshproxy.runtime.admin.aside import aside
 from meshproxy.runtime.admin.commands import COMMANDS, render_help, render_home
 from meshproxy.runtime.admin.discovered import Discovered
 from meshproxy.runtime.admin.memory import process_memory
-from meshproxy.runtime.admin.message import HTML, JSON, OK, AdminRequest, AdminResponse, Handler
+from meshproxy.runtime.admin.message import HTML, JSON, OK, TEXT, AdminRequest, AdminResponse, Handler
 from meshproxy.runtime.admin.program import Program
 from meshproxy.runtime.admin.stats_page import StatsPage
 from meshproxy.runtime.discovery.cluster_discovery import STATIC
@@ -29,6 +31,9 @@ from meshproxy.telemetry.tags import TagProducer
 
 _RECENT_OFF = "Lookup tracking is not enabled. Use /stats/recentlookups/enable to enable.\n\ntotal: 0\n"
 
+_AT_ONCE = 16384
+"""Bytes of configuration that are shown without letting anything else happen (some 10 ms)."""
+_CLUSTERS_AT_ONCE = 50
 # Envoy sends this field twice with what it has to say against a query of /config_dump.
 _SNIFF_TWICE = (("x-content-type-options", "nosniff"),)
 
@@ -160,9 +165,10 @@ class Pages:
         for status in statuses if discovery is not None else ():
             entry = discovery.clusters.active.get(status["name"])
             status["by_discovery"] = entry is not None and entry.origin != STATIC
-        if request.parameters.get("format") == "json":
-            return AdminResponse(clusters.render_json(statuses, wanted), content_type=JSON)
-        return AdminResponse(clusters.render_text(statuses, wanted))
+        as_json = request.parameters.get("format") == "json"
+        write = partial(clusters.render_json if as_json else clusters.render_text, statuses, wanted)
+        many = self._program.fleet.carries_traffic and len(statuses) > _CLUSTERS_AT_ONCE
+        return AdminResponse(await aside(write) if many else write(), content_type=JSON if as_json else TEXT)
 
     async def config_dump(self, request: AdminRequest) -> AdminResponse:
         parameters = request.parameters
@@ -178,11 +184,17 @@ class Pages:
         program = self._program
         discovered = Discovered(program.discovery) if program.discovery is not None else None
         dump = config_dump.ConfigDump(program.message, program.started, statuses, discovered)
-        try:
+
+        def write() -> str:
             shown = dump.select(parameters.get("resource", ""), parameters.get("mask", ""), wanted)
+            return json.dumps(shown, indent=1, ensure_ascii=False) + "\n"
+
+        size = program.message.ByteSize() + (discovered.size if discovered is not None else 0)
+        try:
+            text = await aside(write) if program.fleet.carries_traffic and size > _AT_ONCE else write()
         except config_dump.BadRequest as error:
             return AdminResponse(str(error), error.status, "text/plain", _SNIFF_TWICE)
-        return AdminResponse(json.dumps(shown, indent=1, ensure_ascii=False) + "\n", content_type=JSON)
+        return AdminResponse(text, content_type=JSON)
 
     async def logging(self, request: AdminRequest) -> AdminResponse:
         levels = self._program.loggers.levels

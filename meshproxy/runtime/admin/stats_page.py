@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from html import escape
 
+from meshproxy.runtime.admin.aside import aside
 from meshproxy.runtime.admin.message import HTML, JSON, TEXT, AdminRequest, AdminResponse
 from meshproxy.runtime.admin.program import Fleet
 from meshproxy.telemetry.prometheus import render_prometheus
@@ -55,7 +56,7 @@ class StatsPage:
             self._tags = self._make_tags()
         if self._fleet.carries_traffic and snapshot.size > _AT_ONCE:
             # Thousands of clusters have a hundred thousand statistics: requests go on while they are written down.
-            return await asyncio.to_thread(self._write, snapshot, query, html)
+            return await aside(partial(self._write, snapshot, query, html))
         return self._write(snapshot, query, html)
 
     def _write(self, snapshot: StatsSnapshot, query: StatsQuery, html: str | None) -> AdminResponse:
