@@ -85,7 +85,7 @@ def test_all_problems_come_at_once_in_the_order_of_the_file() -> None:
           - name: a
             type: ORIGINAL_DST
           - name: b
-            preconnect_policy: {{}}
+            lrs_server: {{self: {{}}}}
           - name: b
           listeners:
           - address: {{socket_address: {{address: localhost, port_value: 1}}}}
