@@ -182,7 +182,8 @@ class TreeReader:
         if key.value == "<<":
             hint = "; merge keys are YAML that Envoy doesn't read, an alias (*name) is"
         else:
-            hint = did_you_mean(key.value, [field.name for field in shape.values()])
+            older = _OLDER.get((descriptor.name, key.value))
+            hint = f"; {older}" if older else did_you_mean(key.value, [field.name for field in shape.values()])
         problem = self.place(key).problem(path, f"no field '{key.value}' in {descriptor.name}{hint}")
         self._unknown.append(problem)
 
@@ -298,6 +299,24 @@ class TreeReader:
                 self.refuse(
                     key, path, f"no field '{key.value}' beside \"@type\" of {packed.DESCRIPTOR.name}: only 'value'"
                 )
+
+
+# What people bring along from the v2 API, and where it stands now.
+_SOCKET = "in v3 TLS stands in transport_socket"
+_OLDER = {
+    ("Cluster", "hosts"): "in v3 endpoints stand in load_assignment",
+    ("Cluster", "tls_context"): _SOCKET,
+    ("Cluster", "extension_protocol_options"): "in v3 it is typed_extension_protocol_options",
+    ("FilterChain", "tls_context"): _SOCKET,
+    ("HealthCheck", "tls_context"): _SOCKET,
+    ("RouteAction", "host_rewrite"): "in v3 it is host_rewrite_literal",
+    ("RouteAction", "auto_host_rewrite_header"): "in v3 it is host_rewrite_header",
+    ("RouteMatch", "regex"): "in v3 it is safe_regex: {regex: ...}",
+    ("HeaderMatcher", "regex_match"): "in v3 it is string_match: {safe_regex: {regex: ...}}",
+    ("Tracing", "operation_name"): "in v3 it is the listener's traffic_direction that counts",
+    ("HttpConnectionManager", "idle_timeout"): "in v3 it stands in common_http_protocol_options",
+    ("Bootstrap", "runtime"): "in v3 it is layered_runtime",
+}
 
 
 def _unknown_type(type_url: str) -> str:
