@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from meshproxy.plugin.context import FactoryContext
 from meshproxy.plugin.stream_info import HashableString, StreamInfo
-from meshproxy.plugin.upstream import DYNAMIC_HOST, DYNAMIC_PORT
+from meshproxy.plugin.upstream import DYNAMIC_HOST, DYNAMIC_PORT, ORIGINAL_DST_ADDRESS
 
 if TYPE_CHECKING:
     from meshproxy.plugin.view import ConfigView
@@ -20,7 +20,7 @@ TCP_CLUSTER = "envoy.tcp_proxy.cluster"
 """The cluster that `tcp_proxy` takes instead of its own."""
 
 _HASHABLE = ("envoy.hashable_string",)
-_KINDS = ("envoy.string", TCP_CLUSTER, DYNAMIC_HOST, DYNAMIC_PORT, *_HASHABLE)
+_KINDS = ("envoy.string", TCP_CLUSTER, DYNAMIC_HOST, DYNAMIC_PORT, ORIGINAL_DST_ADDRESS, *_HASHABLE)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -198,6 +198,8 @@ class ClusterStats(Protocol):
         """The same under `retry.`, for an attempt whose response was thrown away."""
 
 
+ORIGINAL_DST_ADDRESS = "envoy.network.transport_socket.original_dst_address"
+"""In the filter state: "ip:port" that a cluster of type ORIGINAL_DST goes to before it looks anywhere else."""
 DYNAMIC_HOST = "envoy.upstream.dynamic_host"
 """In the filter state: the host that a cluster that forwards takes instead of the request's."""
 DYNAMIC_PORT = "envoy.upstream.dynamic_port"

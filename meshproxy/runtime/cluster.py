@@ -24,7 +24,15 @@ from meshproxy.model.proxy_header import ProxyHeaderOptions
 from meshproxy.plugin.context import Timer
 from meshproxy.plugin.replies import ResetReason
 from meshproxy.plugin.stream_info import StreamInfo
-from meshproxy.plugin.upstream import Cluster, HostChoice, HttpUpstream, HttpUpstreamSink, TcpUpstream, TcpUpstreamSink
+from meshproxy.plugin.upstream import (
+    ORIGINAL_DST_ADDRESS,
+    Cluster,
+    HostChoice,
+    HttpUpstream,
+    HttpUpstreamSink,
+    TcpUpstream,
+    TcpUpstreamSink,
+)
 from meshproxy.plugin.upstream import Host as PluginHost
 from meshproxy.runtime.auto_sni import NO_NAME, ServerName, server_name
 from meshproxy.runtime.breaker_stats import BreakerStats
@@ -566,14 +574,9 @@ class OriginalDstCluster(ActiveCluster):
 
     def _destination(self, stream: StreamInfo) -> SocketAddress | None:
         options = self.config.original_dst
-        found: SocketAddress | None = None
-        if options.use_http_header and stream.request is not None:
-            given = stream.request.get(options.http_header_name)
-            if given:
-                try:
-                    found = parse_address(given)
-                except ValueError:
-                    self.stats.original_dst_host_invalid.inc()
+        found = self._from_state(stream)
+        if found is None and options.use_http_header and stream.request is not None:
+            found = self._parse(stream.request.get(options.http_header_name))
         if found is None and options.metadata_key is not None:
             found = self._from_metadata(stream, options.metadata_key)
         if found is None and stream.connection.original_destination is not None:
@@ -587,10 +590,19 @@ class OriginalDstCluster(ActiveCluster):
         value: Any = (stream.dynamic_metadata or {}).get(namespace)
         for segment in path:
             value = value.get(segment) if isinstance(value, Mapping) else None
-        if not isinstance(value, str) or not value:
+        return self._parse(value if isinstance(value, str) else None)
+
+    def _from_state(self, stream: StreamInfo) -> SocketAddress | None:
+        for state in (stream.filter_state, stream.connection.filter_state):
+            if state and ORIGINAL_DST_ADDRESS in state:
+                return self._parse(str(state[ORIGINAL_DST_ADDRESS]))
+        return None
+
+    def _parse(self, given: str | None) -> SocketAddress | None:
+        if not given:
             return None
         try:
-            return parse_address(value)
+            return parse_address(given)
         except ValueError:
             self.stats.original_dst_host_invalid.inc()
             return None

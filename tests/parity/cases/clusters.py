@@ -268,4 +268,16 @@ CASES = [
         timing=False,
         shows="original_dst_host_invalid: 1",
     ),
+    Case(
+        "cluster-original-dst-by-filter-state",
+        (get("/", "x-to: 127.0.0.1:$up_port"), 0.1, get("/", "x-to: nonsense")),
+        filters="- {name: s, typed_config: {'@type': type.googleapis.com/envoy.extensions.filters.http.set_filter_state."
+        "v3.Config, on_request_headers: [{object_key: envoy.network.transport_socket.original_dst_address, "
+        "format_string: {text_format_source: {inline_string: '%REQ(x-to)%'}}}]}}",
+        routes="- match: {prefix: /}\n  route: {cluster: $case.any}\n",
+        clusters="- {name: $case.any, type: ORIGINAL_DST, lb_policy: CLUSTER_PROVIDED}",
+        masks=((r"x-to: .*", "x-to"),),
+        timing=False,
+        shows="200",
+    ),
 ]
