@@ -112,6 +112,7 @@ class Host:
     def __init__(self, endpoint: Endpoint) -> None:
         self.flags = HealthFlag(0)
         self.health = Health.HEALTHY
+        self.excluded = False
         self.address = endpoint.address
         self.text = endpoint.address.text
         self.locality = endpoint.locality
@@ -132,7 +133,9 @@ class Host:
         self.hostname = endpoint.hostname
         self.more_addresses = endpoint.more_addresses
         self.metadata: Mapping[str, Mapping[str, object]] = endpoint.metadata
-        self._set_flags((self.flags & ~_OF_ENDPOINT) | _EDS_FLAGS.get(endpoint.health_status, HealthFlag(0)))
+        told = _EDS_FLAGS.get(endpoint.health_status)
+        if told is not None or self.flags:  # most hosts are well and stay so, and flags are slow
+            self._set_flags((self.flags & ~_OF_ENDPOINT) | (told or HealthFlag(0)))
 
     def set_flag(self, flag: HealthFlag, on: bool) -> bool:
         """Set or clear a flag; say whether the host's health changed (then the balancer must be refreshed)."""

@@ -108,21 +108,27 @@ class PrioritySet:
         A host whose address, locality and priority stay is kept, and so is one that isn't in the list and that `keeps`
         says so of.
         """
-        before, self._hosts = self._hosts, {}
+        before = self._hosts
+        hosts: dict[_Key, Host] = {}
+        self._hosts = hosts
+        unique = self._unique
         added = []
         for endpoint in endpoints:
-            key = (endpoint.priority, endpoint.locality, endpoint.address, 0)
-            while key in self._hosts and not self._unique:
-                key = (*key[:3], key[3] + 1)
-            if key in self._hosts:
-                continue
+            # Hashing a key is what an update of many hosts costs, so keys are looked up as seldom as can be.
+            key: _Key = (endpoint.priority, endpoint.locality, endpoint.address, 0)
             host = before.pop(key, None)
-            if host is None:
-                host = Host(endpoint)
-                added.append(host)
+            while host is None and key in hosts:
+                if unique:
+                    break
+                key = (*key[:3], key[3] + 1)
+                host = before.pop(key, None)
             else:
-                host.apply(endpoint)
-            self._hosts[key] = host
+                if host is None:
+                    host = Host(endpoint)
+                    added.append(host)
+                else:
+                    host.apply(endpoint)
+                hosts[key] = host
         if keeps is not None and before:
             addresses = {key[2] for key in self._hosts}
             for key, host in list(before.items()):

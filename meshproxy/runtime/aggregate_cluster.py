@@ -34,21 +34,21 @@ class BorrowingCluster(ActiveCluster):
         alpn: str = "",
     ) -> HttpUpstream:
         assert isinstance(host, Host)
-        owner: ActiveCluster = host.cluster
+        owner: ActiveCluster = host.cluster or self
         if owner is self:
             return super().request(host, request, end, sink, priority=priority, protocol=protocol, alpn=alpn)
         return owner.request(host, request, end, sink, priority=priority, protocol=protocol, alpn=alpn)
 
     def encrypts(self, host: PluginHost) -> bool:
         assert isinstance(host, Host)
-        owner: ActiveCluster = host.cluster
+        owner: ActiveCluster = host.cluster or self
         return super().encrypts(host) if owner is self else owner.encrypts(host)
 
     def connect(
         self, host: PluginHost, sink: TcpUpstreamSink, *, header: ProxyHeaderOptions | None = None
     ) -> TcpUpstream:
         assert isinstance(host, Host)
-        owner: ActiveCluster = host.cluster
+        owner: ActiveCluster = host.cluster or self
         return super().connect(host, sink, header=header) if owner is self else owner.connect(host, sink, header=header)
 
 

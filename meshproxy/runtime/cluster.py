@@ -309,6 +309,7 @@ class ActiveCluster(Cluster):
 
     def _retire(self, host: Host) -> None:
         del self._leaving[host]
+        host.cluster = None  # or the two would keep each other
         self._retired_requests += host.rq_total
         self._let_go_if_done()
 
