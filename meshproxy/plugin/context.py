@@ -300,9 +300,13 @@ class Connection(ABC):
     """
 
     info: ConnectionInfo
-    stream: StreamInfo
     clusters: ClusterManager
     clock: Clock
+
+    @property
+    @abstractmethod
+    def stream(self) -> StreamInfo:
+        """The facts of the connection as a whole: of TCP, and for the listener's own access log."""
 
     @abstractmethod
     def write(self, data: bytes, end: bool = False) -> None:

@@ -36,7 +36,8 @@ _RESET = struct.pack("ii", 1, 0)
 
 
 class ServerConnection(Connection):
-    """See the module. outwaited: we were closing, and the peer didn't do so within the delay.
+    """See the module. started: when it was accepted, in monotonic seconds. outwaited: we were closing, and the peer
+    didn't do so within the delay.
 
     leaving: set when the listener or the filter chain that it came through was removed or replaced: the connection is
     to end within the drain time. chain: that filter chain, for who drains it.
@@ -53,6 +54,7 @@ class ServerConnection(Connection):
     _ended = False
     _begun = 0
     _held: list[tuple[int, bytes, bool]] | None = None
+    _stream: StreamInfo | None = None
 
     def __init__(
         self,
@@ -77,11 +79,8 @@ class ServerConnection(Connection):
         self._writers = [f for f in reversed(filters) if type(f).on_write is not NetworkFilter.on_write]
         self._closing = False
         self._hook_waits = False
-        self.stream = stream = StreamInfo()
-        stream.connection = info
-        stream.dynamic_metadata = facts.metadata
-        stream.start = worker.loop.time()
-        stream.start_wall = worker.clock.wall()
+        self.started = worker.loop.time()
+        self._started_wall = worker.clock.wall()
 
     # What the transport calls.
 
@@ -254,9 +253,16 @@ class ServerConnection(Connection):
         return self._filters[-1] if self._filters else None
 
     @property
-    def started(self) -> float:
-        """When it was accepted, in monotonic seconds."""
-        return self.stream.start
+    def stream(self) -> StreamInfo:
+        """See `Connection`. Made when somebody asks: connections that HTTP is read from rarely need it."""
+        stream = self._stream
+        if stream is None:
+            self._stream = stream = StreamInfo()
+            stream.connection = self.info
+            stream.dynamic_metadata = self.facts.metadata
+            stream.start = self.started
+            stream.start_wall = self._started_wall
+        return stream
 
     @property
     def descriptor(self) -> int:

@@ -62,7 +62,7 @@ class DownstreamConnection(NetworkFilter[HttpManager]):
         stats.cx_total.value += 1
         stats.cx_active.value += 1
         self._attach(connection)
-        self._last_end = connection.stream.start
+        self._last_end = connection.started
         self._start_timers()
 
     def take_over(self, other: DownstreamConnection) -> None:
@@ -95,7 +95,7 @@ class DownstreamConnection(NetworkFilter[HttpManager]):
         (stats.cx_destroy_local if self._local_close else stats.cx_destroy_remote).value += 1
         if self.connection.outwaited:
             stats.cx_delayed_close_timeout.value += 1
-        stats.cx_length_ms.record((self.worker.loop.time() - self.connection.stream.start) * 1000)
+        stats.cx_length_ms.record((self.worker.loop.time() - self.connection.started) * 1000)
         # They know us: no cycle is to be left.
         if self._idle_timer is not None:
             self._idle_timer.cancel()

@@ -398,7 +398,7 @@ class ActiveListener:
         stats.worker_cx_active.value -= 1
         stats.cx_destroy.value += 1
         now = self.worker.loop.time()
-        stats.cx_length.record((now - connection.stream.start) * 1000)
+        stats.cx_length.record((now - connection.started) * 1000)
         if self.config.access_logs:
             connection.stream.end = now
             self.worker.access_logs.log(self.config.access_logs, connection.stream)
