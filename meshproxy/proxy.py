@@ -59,6 +59,7 @@ __all__ = [
     "BindError",
     "Configuration",
     "Proxy",
+    "hold_collector",
     "load_configuration",
     "make_logger",
     "open_listeners",

@@ -10,7 +10,7 @@ from meshproxy.cli.problems import render_problems
 from meshproxy.config.bootstrap_load import Source, read_source
 from meshproxy.errors import ConfigError
 from meshproxy.model.snapshot import Node
-from meshproxy.proxy import BindError, Configuration, load_configuration, make_logger
+from meshproxy.proxy import BindError, Configuration, hold_collector, load_configuration, make_logger
 from meshproxy.runtime.hot_restart import HotRestartError
 from meshproxy.runtime.options import Options
 from meshproxy.runtime.program_log import PROGRAM_LOG
@@ -20,6 +20,7 @@ EXIT_OK, EXIT_CONFIG, EXIT_USAGE, EXIT_BIND, EXIT_HOT_RESTART = range(5)
 
 def run(options: Options) -> int:
     """Do what the options say; returns the exit code."""
+    hold_collector()
     try:
         PROGRAM_LOG.configure(
             level=options.log_level,
@@ -44,6 +45,7 @@ def run(options: Options) -> int:
         sys.stdout.write(f"configuration '{options.config_path}' OK\n")
         return EXIT_OK
     try:
+        configuration = configuration.without_places()
         return _serve(configuration, options)
     except BindError as error:
         return _fail(str(error), EXIT_BIND)

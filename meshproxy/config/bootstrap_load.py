@@ -91,7 +91,7 @@ def load_message(full_name: str, sources: Iterable[Source], *, allow_unknown_fie
     merged_place: Place | None = None
     problems: list[Problem] = []
     warnings: list[Problem] = []
-    with _without_collector():
+    with without_collector():
         for source in sources:
             reader = TreeReader(
                 source.name, size=len(source.text), json=source.json, allow_unknown=allow_unknown_fields
@@ -126,7 +126,7 @@ def _incomplete(problems: Iterable[Problem]) -> frozenset[str]:
 
 
 @contextmanager
-def _without_collector() -> Iterator[None]:
+def without_collector() -> Iterator[None]:
     """No cycle collection while a large tree is built: there is nothing to find, and it costs a third of the time."""
     enabled = gc.isenabled()
     gc.disable()

@@ -12,12 +12,13 @@ from dataclasses import dataclass, replace
 from meshproxy.cel.surroundings import Surroundings
 from meshproxy.clock import SystemClock
 from meshproxy.config.bootstrap import compile_bootstrap
-from meshproxy.config.bootstrap_load import Loaded, Source, load_bootstrap
+from meshproxy.config.bootstrap_load import Loaded, Source, load_bootstrap, without_collector
 from meshproxy.config.context import CompileContext
 from meshproxy.errors import ConfigError, Problem
 from meshproxy.model.snapshot import Node, Snapshot, StatsConfig
 from meshproxy.plugin.context import Logger
 from meshproxy.plugin.registry import FilterRegistry
+from meshproxy.plugin.view import ConfigView
 from meshproxy.runtime.access_log_files import STANDARD_STREAMS
 from meshproxy.runtime.program_log import PROGRAM_LOG
 from meshproxy.runtime.tls.sockets import COMPILERS as TLS_SOCKETS
@@ -103,6 +104,11 @@ class Configuration:
     rng: random.Random
     context: CompileContext
 
+    def without_places(self) -> Configuration:
+        """The same for a program that runs: without where each field was written, which takes much memory."""
+        message = self.loaded.message
+        return replace(self, loaded=Loaded(message, ConfigView(message), self.loaded.warnings))
+
 
 def load_configuration(
     sources: Sequence[Source],
@@ -114,6 +120,18 @@ def load_configuration(
     seed: int | None = None,
 ) -> Configuration:
     """Read and compile a bootstrap. Raises ConfigError with every problem found."""
+    with without_collector():
+        return _load(sources, node, registry, allow_unknown_fields, disabled_extensions, seed)
+
+
+def _load(
+    sources: Sequence[Source],
+    node: Node | None,
+    registry: FilterRegistry | None,
+    allow_unknown_fields: bool,
+    disabled_extensions: Sequence[str],
+    seed: int | None,
+) -> Configuration:
     loaded = load_bootstrap(sources, allow_unknown_fields=allow_unknown_fields)
     stats = DeferredStats()
     rng = random.Random(seed)
