@@ -236,7 +236,7 @@ def _compile_path_format(view: ConfigView, context: CompileContext) -> ValueForm
 
 def _compile_upgrades(view: ConfigView, context: CompileContext) -> dict[str, Any]:
     upgrades: dict[str, bool] = {}
-    ends_connect = False
+    ends_connect = allows_post = False
     connect_header: ProxyHeaderOptions | None = None
     for entry in view.views("upgrade_configs"):
         kind = entry.text("upgrade_type").lower()
@@ -247,12 +247,16 @@ def _compile_upgrades(view: ConfigView, context: CompileContext) -> dict[str, An
         if connect is not None:
             if kind != "connect":
                 entry.fail("only CONNECT can have one", "connect_config")
-            if connect.boolean("allow_post"):
-                connect.fail("tunnels of POST aren't supported by meshproxy", "allow_post")
+            allows_post = connect.boolean("allow_post")
             header = connect.view("proxy_protocol_config")
             connect_header = compile_proxy_header(header, context) if header is not None else None
             ends_connect = True
-    return {"upgrades": upgrades, "ends_connect": ends_connect, "connect_header": connect_header}
+    return {
+        "upgrades": upgrades,
+        "ends_connect": ends_connect,
+        "tunnel_methods": ("CONNECT", "POST") if allows_post else ("CONNECT",),
+        "connect_header": connect_header,
+    }
 
 
 def _compile_redirect(view: ConfigView, match: PathMatch) -> RedirectAction:

@@ -94,7 +94,8 @@ class ForwardAction:
     timeout: seconds for the whole response, 0 for none. idle_timeout: None inherits the connection manager's.
     max_stream_duration, grpc_timeout_header_max, grpc_timeout_header_offset: None when unset.
     ends_connect: CONNECT goes no further than here: the tunnel's bytes go raw to a host (`connect_config`).
-    connect_header: of the PROXY protocol, which such a host gets first.
+    tunnel_methods: what such a tunnel may be asked for with. connect_header: of the PROXY protocol, which the host gets
+    first.
     weights_by_hash: the weighted cluster is chosen by what the hash policy makes of the request, if anything.
     format_path, format_host: make the new path without its query, and the new authority; "" leaves them.
     flush_timeout: as `stream_flush_timeout` of the connection manager; None: that one.
@@ -129,6 +130,7 @@ class ForwardAction:
     priority: str = "DEFAULT"
     upgrades: Mapping[str, bool] = field(default_factory=dict)
     ends_connect: bool = False
+    tunnel_methods: tuple[str, ...] = ("CONNECT",)
     connect_header: ProxyHeaderOptions | None = None
     metadata_match: Mapping[str, Any] | None = None
     hash_policy: HashPolicy | None = None

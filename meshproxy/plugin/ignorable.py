@@ -17,9 +17,6 @@ _SHUTDOWN = "steers Envoy's own watchdog and crash handling, of which meshproxy 
 _CHUNKS = "sizes a buffer of Envoy's; output comes in bounded chunks here too"
 
 IGNORABLE: Final[dict[str, dict[str, str]]] = {
-    "envoy.extensions.filters.http.router.v3.Router": {
-        "dynamic_stats": "the statistics are always kept",
-    },
     "envoy.extensions.filters.http.jwt_authn.v3.JwksAsyncFetch": {
         "fast_listener": "keys are fetched when the first request needs them, so no listener waits for them",
     },

@@ -24,15 +24,18 @@ from meshproxy_filters.http.router_mirror import start_mirrors
 from meshproxy_filters.http.router_redirect import RedirectStats
 from meshproxy_filters.http.router_retry import RETRY_FIELDS, make_retry_state, route_retry_state
 from meshproxy_filters.http.router_state import RouterConfig
+from meshproxy_filters.http.router_strict import strict_refusal
 from meshproxy_filters.http.router_subset import wanted_metadata
 from meshproxy_filters.http.router_timeouts import find_timeouts, retry_timeouts, route_timeouts
 
 if TYPE_CHECKING:
     from meshproxy.plugin.view import ConfigView
 
+_OF_RETRIES = ("x-envoy-max-retries", "x-envoy-retriable-header-names", "x-envoy-retriable-status-codes")
 _CONTROL = frozenset(
     (
         "x-envoy-hedge-on-per-try-timeout",
+        *_OF_RETRIES,
         "x-envoy-retry-grpc-on",
         "x-envoy-retry-on",
         "x-envoy-upstream-alt-stat-name",
@@ -52,13 +55,17 @@ ROUTER = StatNames(
 """What Envoy shows besides the counters below, so that dashboards find it."""
 
 
+def _is_grpc(request: RequestHeaders) -> bool:
+    content_type = request.fields.get("content-type", "")
+    return content_type.startswith("application/grpc") and content_type[16:17] in ("", "+")
+
+
 class Router(Attempts):
     """See the module."""
 
     @classmethod
     def compile(cls, view: ConfigView, context: FactoryContext) -> RouterConfig:
         suppress = view.boolean("suppress_envoy_headers")
-        view.ignore("dynamic_stats")
         counter = context.stats.counter
         context.stats.declare(ROUTER)
         return RouterConfig(
@@ -70,6 +77,10 @@ class Router(Attempts):
             counter("rq_reset_after_downstream_response_started"),
             view.boolean("start_child_span"),
             RedirectStats(context.stats),
+            strict=tuple(view.texts("strict_check_headers")),
+            respects_expected=view.boolean("respect_expected_rq_timeout"),
+            counts_all=view.boolean("dynamic_stats", True),
+            counts_grpc=not view.boolean("suppress_grpc_request_failure_code_stats"),
         )
 
     def on_request_headers(self, request: RequestHeaders, stream: Stream) -> HeadersResult:
@@ -91,6 +102,8 @@ class Router(Attempts):
             stream.upstream_cluster = ""
             stream.reply(cluster_not_found(action.cluster_not_found_status))
             return None
+        if config.special and self._treat_specially(request):
+            return None
         self._action = action
         self._cluster = cluster
         if cluster.config.alt_stat_name:
@@ -105,7 +118,7 @@ class Router(Attempts):
         self._internal = request.fields.get("x-envoy-internal") == "true"
         fields = request.fields
         policy = action.retry_policy
-        if not _CONTROL.isdisjoint(fields) or (policy is not None and action.hedges):
+        if not _CONTROL.isdisjoint(fields) or (policy is not None and action.hedges) or config.respects_expected:
             self._obey(action, request)
         else:
             if policy is None:
@@ -144,6 +157,16 @@ class Router(Attempts):
             self._request_ended()
         return None
 
+    def _treat_specially(self, request: RequestHeaders) -> bool:
+        """What few routers are configured for. Returns whether the request was answered."""
+        config = self.config
+        refusal = strict_refusal(config.strict, request)
+        if refusal is not None:
+            self._stream.reply(refusal)
+            return True
+        self._quiet = not config.counts_all or (not config.counts_grpc and _is_grpc(request))
+        return False
+
     async def _attempt_later(self, found: LocalReply | Awaitable[LocalReply | None]) -> None:
         """The cluster has to find out about the host first."""
         reply = found if isinstance(found, LocalReply) else await found
@@ -177,12 +200,16 @@ class Router(Attempts):
         if hedges:
             self._extras = True
             self._race = Race(self)
-        self._timeouts = find_timeouts(action, request, hedges=hedges, tell=self.config.envoy_headers)
+        self._timeouts = find_timeouts(
+            action, request, hedges=hedges, tell=self.config.envoy_headers, respects=self.config.respects_expected
+        )
         if policy is not None or "x-envoy-retry-on" in request.fields or "x-envoy-retry-grpc-on" in request.fields:
             self._retry = make_retry_state(policy, request, self.context.rng, self.context.clock)
             if self._retry is not None and not self._stream.request_end:
                 self._kept = []
         request.remove("x-envoy-upstream-alt-stat-name")
+        for name in _OF_RETRIES:
+            request.remove(name)
 
     def _answer(self, action: object, request: RequestHeaders, stream: Stream) -> None:
         """A route that forwards nothing: redirect or direct response."""

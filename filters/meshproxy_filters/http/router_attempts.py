@@ -69,7 +69,7 @@ class Attempts(Again):
         if stream.span is not None:
             stream.span.start_attempt(stream, spawns=self.config.start_child_span)
         sink: HttpUpstreamSink = self if self._race is None else self._race.enter(host)
-        if action.ends_connect and stream.request.method == "CONNECT":
+        if action.ends_connect and stream.request.method in action.tunnel_methods:
             upstream: HttpUpstream = ConnectTunnel(cluster, host, sink, action.connect_header)
         else:
             upstream = cluster.request(
@@ -132,8 +132,7 @@ class Attempts(Again):
     # The response.
 
     def on_upstream_informational(self, response: ResponseHeaders) -> None:
-        assert self._cluster is not None
-        self._cluster.stats.count_response(response.status, internal=self._internal)
+        self._count(response.status)
         self._stream.send_informational(response)
 
     def on_upstream_response(self, response: ResponseHeaders, end: bool) -> None:
@@ -168,9 +167,12 @@ class Attempts(Again):
             fields["x-envoy-upstream-service-time"] = str(int((now - self._began) * 1000))
         stream.response = response
         stream.response_code = status
-        cluster.stats.count_response(status, internal=self._internal)
-        for counts in self._counts:
-            counts.codes[status] += 1
+        if self._quiet:
+            self._count(status)
+        else:
+            cluster.stats.count_response(status, internal=self._internal)
+            for counts in self._counts:
+                counts.codes[status] += 1
         stream.finalize_response(response)
         for cookie in stream.lb_cookies:
             response.add("set-cookie", cookie)
@@ -215,9 +217,10 @@ class Attempts(Again):
             self._whole_timer.cancel()
             self._whole_timer = None
         milliseconds = int(((self._response_at or self.context.clock.now()) - self._began) * 1000)
-        cluster.stats.count_time(milliseconds, internal=self._internal)
-        for counts in self._counts:
-            counts.times[milliseconds] += 1
+        if self.config.counts_all:
+            cluster.stats.count_time(milliseconds, internal=self._internal)
+            for counts in self._counts:
+                counts.times[milliseconds] += 1
 
     def on_upstream_body(self, data: bytes, end: bool) -> None:
         if end:
@@ -263,6 +266,14 @@ class Attempts(Again):
         else:
             self.fail_with(reason, detail)
 
+    def _count(self, status: int) -> None:
+        """Count a response of the cluster's, or what was answered for it."""
+        assert self._cluster is not None
+        if not self._quiet:
+            self._cluster.stats.count_response(status, internal=self._internal)
+        elif self.config.counts_all:
+            self._cluster.stats.upstream_rq_completed.inc()
+
     def fail_with(self, reason: ResetReason, detail: str) -> None:
         """Answer for an attempt that was reset, and no other is left."""
         self._fail(upstream_reset(reason, detail, retried=self._stream.attempt_count > 1))
@@ -276,8 +287,8 @@ class Attempts(Again):
             self._upstream.reset()
             self._upstream = None
         self._end_retry()
-        cluster.stats.count_response(reply.status, internal=self._internal)
-        for counts in self._counts:
+        self._count(reply.status)
+        for counts in self._counts if not self._quiet else ():
             counts.codes[reply.status] += 1
         route = stream.route
         if route is not None and route.include_attempt_count_in_response and stream.attempt_count:
@@ -344,8 +355,7 @@ class Attempts(Again):
 
     def count_lost(self, status: int) -> None:
         """An attempt that failed while others go on counts as the answer that it would have led to."""
-        assert self._cluster is not None
-        self._cluster.stats.count_response(status, internal=self._internal)
+        self._count(status)
 
     def give_way(self, winner: Contender) -> None:
         """A late attempt has won: end what is under way, and go on as if it were the only one."""

@@ -6,7 +6,7 @@ towards the client. Class-level defaults: a fact that isn't set costs a stream n
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from meshproxy.headers import Headers
 from meshproxy.model.route import ForwardAction
@@ -24,7 +24,12 @@ from meshproxy_filters.http.router_timeouts import NO_TIMEOUTS, Timeouts
 
 @dataclass(frozen=True, slots=True)
 class RouterConfig:
-    """Compiled options. envoy_headers: `suppress_envoy_headers` is off."""
+    """Compiled options. envoy_headers: `suppress_envoy_headers` is off.
+
+    strict: control fields whose values are checked. respects_expected: the time that a proxy before us gave the request
+    counts as the route's timeout. counts_all: responses are counted by status and time; counts_grpc: to gRPC, too.
+    special: one of those is other than usual, respects_expected left out.
+    """
 
     envoy_headers: bool
     no_route: Counter
@@ -34,6 +39,14 @@ class RouterConfig:
     rq_reset_after_downstream_response_started: Counter
     start_child_span: bool
     redirects: RedirectStats
+    strict: tuple[str, ...] = ()
+    respects_expected: bool = False
+    counts_all: bool = True
+    counts_grpc: bool = True
+    special: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "special", bool(self.strict) or not (self.counts_all and self.counts_grpc))
 
 
 class RouterState(TerminalHttpFilter[RouterConfig]):
@@ -41,6 +54,7 @@ class RouterState(TerminalHttpFilter[RouterConfig]):
 
     _tried: hosts that failed it. _kept: the body so far, while another attempt could need it. _ended: the request is
     complete. _race: attempts beside `_upstream` that may still answer, with hedging. _mirrors: copies under way.
+    _quiet: responses aren't counted by status.
     _extras: a timer, a retry, a race or mirrors were begun; nearly always none was, and then nobody asks for each.
     """
 
@@ -75,3 +89,4 @@ class RouterState(TerminalHttpFilter[RouterConfig]):
     _mirrors: tuple[Mirror, ...] = ()
     _extras: bool = False
     _after_timeout: bool = False
+    _quiet: bool = False

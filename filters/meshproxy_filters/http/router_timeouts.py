@@ -53,15 +53,19 @@ def retry_timeouts(action: ForwardAction) -> Timeouts:
 
 def milliseconds(text: str | None) -> float | None:
     """A field's value in milliseconds as seconds; None when it is absent or no number."""
-    if text is None or not text.isascii() or not text.isdigit() or len(text) > 12:
+    digits = text.removeprefix("+") if text is not None else ""
+    if not digits.isascii() or not digits.isdigit() or len(digits) > 12:
         return None
-    return int(text) / 1000.0
+    return int(digits) / 1000.0
 
 
-def find_timeouts(action: ForwardAction, request: RequestHeaders, *, hedges: bool, tell: bool) -> Timeouts:
+def find_timeouts(
+    action: ForwardAction, request: RequestHeaders, *, hedges: bool, tell: bool, respects: bool = False
+) -> Timeouts:
     """The timeouts of a request; consumes the fields that ask for others.
 
     hedges: an attempt goes on after its own timeout.
+    respects: the field with which a proxy before us told what it expects counts as the route's timeout.
     tell: set `x-envoy-expected-rq-timeout-ms` for the upstream (not with `suppress_envoy_headers`).
     """
     fields = request.fields
@@ -69,7 +73,12 @@ def find_timeouts(action: ForwardAction, request: RequestHeaders, *, hedges: boo
     per_try = policy.per_try_timeout if policy is not None else 0.0
     idle = policy.per_try_idle_timeout if policy is not None else 0.0
     whole = route_timeouts(action).whole
-    if "x-envoy-upstream-rq-timeout-ms" in fields:
+    given = fields.get("x-envoy-expected-rq-timeout-ms") if respects else None
+    if given is not None:
+        asked = milliseconds(given)
+        if asked is not None:
+            whole = asked
+    elif "x-envoy-upstream-rq-timeout-ms" in fields:
         asked = milliseconds(fields.pop("x-envoy-upstream-rq-timeout-ms"))
         if asked is not None:
             whole = asked

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..case import Case, Upstream, Wait, get
+from ..case import Act, Case, Upstream, Wait, get
 
 KIND = "type.googleapis.com/envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport"
 RAW = "{name: raw, typed_config: {'@type': type.googleapis.com/envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer}}"
@@ -150,4 +150,35 @@ CASES = [
         FIRST,
         listener_filters=LISTENS % "",
     ),
+]
+
+
+def posted(name: str, *ops: object, config: str = "allow_post: true", **options: object) -> Case:
+    """POST to a route that ends CONNECT."""
+    routes = (
+        "- {match: {prefix: /t}, route: {cluster: $up, upgrade_configs: "
+        f"[{{upgrade_type: CONNECT, connect_config: {{{config}}}}}]}}}}"
+    )
+    options.setdefault("upstreams", {"up": Upstream(((0.3, "hi there"),), mode="raw")})
+    hcm = "{upgrade_configs: [{upgrade_type: CONNECT}]}"
+    return Case(f"connect-post-{name}", ops, routes=routes, hcm=hcm, timing=False, **options)  # type: ignore[arg-type]
+
+
+CHUNKED = "POST /t HTTP/1.1\r\nhost: h.test\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n"
+CASES += [
+    posted(
+        "chunked",
+        CHUNKED,
+        Wait("hi there"),
+        "0\r\n\r\n",
+        upstreams={"up": Upstream(((0.3, "hi there", Act.WAIT_EOF, Act.CLOSE),), mode="raw")},
+    ),
+    posted(
+        "whole",
+        get("/t", method="POST", body="hello"),
+        upstreams={"up": Upstream(((0.3, "hi there", Act.CLOSE),), mode="raw")},
+    ),
+    posted("get", get("/t"), upstreams={"up": Upstream()}),
+    posted("not-allowed", get("/t", method="POST", body="hello"), config="", upstreams={"up": Upstream()}),
+    posted("refused", get("/t", method="POST", body="hello"), upstreams={"up": Upstream(mode="refuse")}),
 ]
