@@ -59,7 +59,8 @@ class Http2Pool(HttpPool[Http2Upstream]):
             self._take(connection)
             upstream = connection.make_request(connection)
             upstream.start(request, end, sink)
-            self.check(connection)
+            if not connection.ready:
+                self.check(connection)
             return upstream
         return self._wait(request, end, sink)
 
@@ -91,8 +92,10 @@ class Http2Pool(HttpPool[Http2Upstream]):
 
     def ended(self, connection: Http2Upstream) -> None:
         """One of its requests is over."""
-        self.count_end()
-        self.check(connection)
+        self._requests.active -= 1
+        self.host.rq_active -= 1
+        if connection not in self._ready:  # what is there has only got more room
+            self.check(connection)
         if not connection.requests:
             self._plan_idle()
 

@@ -131,6 +131,7 @@ async def measure(program: str, names: list[str], rounds: int, rate: float) -> d
                         growth.append(highest - start)
                         quiet.append(before)
                         during.append(after)
+                print(program, name, ends, max(growth), quiet, during, file=sys.stderr, flush=True)
                 found[name] = max(ends), max(growth), statistics.median(quiet), statistics.median(during)
         finally:
             by.stdin.close()
