@@ -22,7 +22,7 @@ from pathlib import Path
 
 from .h2_floods import FLOODS
 from .h2_rig import serving
-from .h2_wire import PREFACE, Seen, headers, request, settings
+from .h2_wire import PREFACE, Seen, headers, request, settings, window_update
 
 BY_NAME = {flood.name: flood for flood in FLOODS}
 CHUNK = 16_384
@@ -47,6 +47,8 @@ def bystand(port: int) -> None:
             seen.feed(received)
         waits.append(time.perf_counter() - began)
         sid += 2
+        if sid % 2000 == 1:
+            connection.sendall(window_update(0, 60_000))
         with contextlib.suppress(BlockingIOError):
             if not os.read(0, 100):
                 return
