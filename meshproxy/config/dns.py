@@ -100,7 +100,7 @@ def compile_typed_resolver(extension: ConfigView) -> DnsResolverOptions:
 
 def _compile_cares(view: ConfigView) -> DnsResolverOptions:
     options = compile_older_resolver(view)
-    if problems := view.unsupported("use_resolvers_as_fallback", "filter_unroutable_families"):
+    if problems := view.unsupported("filter_unroutable_families"):
         raise ConfigError(problems)
     return DnsResolverOptions(
         servers=options.servers,
@@ -109,6 +109,7 @@ def _compile_cares(view: ConfigView) -> DnsResolverOptions:
         timeout=float(view.integer("query_timeout_seconds", 5)),
         tries=view.integer("query_tries", 4),
         rotate=view.boolean("rotate_nameservers"),
+        fallback=view.boolean("use_resolvers_as_fallback"),
     )
 
 

@@ -21,8 +21,6 @@ def compile_aggregate(view: ConfigView) -> tuple[str, ...]:
 
 def compile_forward(view: ConfigView, context: CompileContext) -> ForwardOptions:
     """Raises ConfigError."""
-    if problems := view.unsupported("allow_coalesced_connections"):
-        raise ConfigError(problems)
     sub = view.view("sub_clusters_config")
     if sub is None:
         return ForwardOptions(cache=compile_dns_cache(view.required("dns_cache_config"), context))

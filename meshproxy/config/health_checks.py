@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from meshproxy.config.context import CompileContext
 from meshproxy.config.header_mutations import compile_mutations
+from meshproxy.config.matchers import compile_string_matcher
 from meshproxy.model.health_check import GrpcCheck, HealthCheck, HttpCheck, TcpCheck
 from meshproxy.plugin.view import ConfigView
 
@@ -86,8 +87,7 @@ def _compile_http(view: ConfigView, context: CompileContext) -> HttpCheck:
     codec = view.enum("codec_client_type")
     if codec == "HTTP3":
         view.fail("HTTP/3 isn't supported by meshproxy", "codec_client_type")
-    if view.has("service_name_matcher"):
-        view.fail("'service_name_matcher' isn't supported by meshproxy", "service_name_matcher")
+    service = view.view("service_name_matcher")
     method = view.enum("method")
     send = view.view("send")
     payload = _payload(send) if send is not None else b""
@@ -107,6 +107,7 @@ def _compile_http(view: ConfigView, context: CompileContext) -> HttpCheck:
         ),
         response_buffer_size=view.integer("response_buffer_size", 1024),
         http2=codec == "HTTP2",
+        service_matches=compile_string_matcher(service) if service is not None else None,
     )
 
 

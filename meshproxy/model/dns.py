@@ -9,6 +9,7 @@ from dataclasses import dataclass
 class DnsResolverOptions:
     """Who is asked for addresses. servers: (ip, port); none: those of the system. search: try its search domains.
 
+    fallback: `servers` are only asked where the system has none.
     timeout: seconds for each server's first answer, doubled with each further try.
     """
 
@@ -18,6 +19,7 @@ class DnsResolverOptions:
     timeout: float = 5.0
     tries: int = 4
     rotate: bool = False
+    fallback: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from meshproxy.model.route import HeaderMutations
 class HttpCheck:
     """Ask for a path. host: "" for the endpoint's name for checks, else the cluster's name.
 
+    service_matches: what the host must call its service in `x-envoy-upstream-healthchecked-cluster`, None for anything.
     expected, retriable: statuses as [start, end). receive: pieces that the body must contain, in this order.
     http2: ask over HTTP/2.
     """
@@ -27,6 +28,7 @@ class HttpCheck:
     mutations: HeaderMutations | None = None
     response_buffer_size: int = 1024
     http2: bool = False
+    service_matches: Callable[[str], bool] | None = None
 
 
 @dataclass(frozen=True, slots=True)

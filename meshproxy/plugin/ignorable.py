@@ -111,6 +111,9 @@ IGNORABLE: Final[dict[str, dict[str, str]]] = {
     "envoy.extensions.network.dns_resolver.getaddrinfo.v3.GetAddrInfoDnsResolverConfig": {
         "num_resolver_threads": "names are resolved without threads",
     },
+    "envoy.extensions.clusters.dynamic_forward_proxy.v3.ClusterConfig": {
+        "allow_coalesced_connections": "lets names that share a certificate share connections; here each has its own",
+    },
     "envoy.config.cluster.v3.UpstreamConnectionOptions": {
         "set_local_interface_name_on_upstream_connections": "a note on connections that only Envoy Mobile reads",
     },

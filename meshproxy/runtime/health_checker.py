@@ -38,7 +38,7 @@ class HealthStats:
         self.healthy = scope.gauge("healthy")
         self.degraded = scope.gauge("degraded")
         self.passive_failure = scope.counter("passive_failure")
-        scope.counter("verify_cluster")
+        self.verify_cluster = scope.counter("verify_cluster")
 
 
 class HealthChecker:
@@ -144,10 +144,9 @@ class _Session:
         stats.failure.inc()
         stats.passive_failure.inc()
         first = self._state.first
-        host.set_flag(HealthFlag.EXCLUDED_VIA_IMMEDIATE_HC_FAIL, True)
         transition = self._state.did_not_succeed(believed=True)
         self._log_failure("PASSIVE", 0, transition, first=first)
-        self._apply(Verdict.ILL, succeeded=False, timeout=False)
+        self._apply(Verdict.ILL, succeeded=False, timeout=False, excludes=True)
         self._checker.checked(host)
 
     def _stop(self) -> None:
@@ -217,6 +216,8 @@ class _Session:
         succeeded = verdict in (Verdict.WELL, Verdict.DEGRADED)
         probe = self._probe
         status = probe.status if probe is not None else 0
+        excluded = probe is not None and probe.excluded and verdict in (Verdict.ILL, Verdict.RETRIABLE)
+        self._count_verification(status)
         if probe is not None and not (probe.reusable and checker.config.reuse_connection):
             self._stop_probe()
         first = self._state.first
@@ -235,8 +236,16 @@ class _Session:
         traffic = checker.cluster.stats.upstream_cx_total.value > 0
         delay = self._state.interval(succeeded, transition, traffic, self._worker.rng)
         self._timer = self._worker.schedule(delay, self._begin)
-        self._apply(verdict, succeeded, timeout)
+        self._apply(verdict, succeeded, timeout, excludes=excluded)
         checker.checked(host)
+
+    def _count_verification(self, status: int) -> None:
+        """Whether the service's name was looked at: it is where the status is one of those expected."""
+        check = self._checker.config.check
+        if not isinstance(check, HttpCheck) or check.service_matches is None:
+            return
+        if any(start <= status < end for start, end in check.expected):
+            self._checker.stats.verify_cluster.inc()
 
     def _log_success(self, verdict: Verdict, transition: Transition, *, first: bool) -> None:
         events, host = self._checker.events, self._host
@@ -259,11 +268,13 @@ class _Session:
         if first or self._checker.config.log_failures:
             events.failed(self._host, failure, status, first=first)
 
-    def _apply(self, verdict: Verdict, succeeded: bool, timeout: bool) -> None:
+    def _apply(self, verdict: Verdict, succeeded: bool, timeout: bool, *, excludes: bool = False) -> None:
         host = self._host
         cluster = self._checker.cluster
         before, excluded = host.health, host.excluded
         failed = self._state.failed
+        if excludes:
+            host.set_flag(HealthFlag.EXCLUDED_VIA_IMMEDIATE_HC_FAIL, True)
         host.set_flag(HealthFlag.FAILED_ACTIVE_HC, failed)
         host.set_flag(HealthFlag.PENDING_ACTIVE_HC, False)
         if not (succeeded and failed):  # a success that isn't enough yet says nothing of the last failure

@@ -31,7 +31,8 @@ class Verdict(Enum):
 class Probe(ABC):
     """A connection for checks. judged: called once for each time that it asked.
 
-    reusable: it is open, and has nothing under way. status: of the last answer by HTTP, 0 for none.
+    reusable: it is open, and has nothing under way. status: of the last answer by HTTP, 0 for none; excluded: that said
+    that the host doesn't count any more.
     """
 
     def __init__(self, judged: Callable[[Verdict], None]) -> None:
@@ -41,6 +42,12 @@ class Probe(ABC):
         self.transport: Any = None
         self.reusable = False
         self.status = 0
+        self.excluded = False
+
+    def note(self, response: ResponseHeaders) -> None:
+        """An answer by HTTP has come."""
+        self.status = response.status
+        self.excluded = "x-envoy-immediate-health-check-fail" in response.fields
 
     @abstractmethod
     def ask(self) -> None:
@@ -139,7 +146,7 @@ class HttpProbe(Probe):
         response, check = self._response, self._check
         assert response is not None
         self.reusable = self._parser.keep_alive
-        self.status = response.status
+        self.note(response)
         self._conclude(judge_response(check, response, self._body))
 
 
@@ -159,6 +166,9 @@ def judge_response(check: HttpCheck, response: ResponseHeaders, body: bytes) -> 
     """What an answer says of the host."""
     status = response.status
     if _in_ranges(status, check.expected) and contains_in_order(body, check.receive):
+        service = response.fields.get("x-envoy-upstream-healthchecked-cluster", "")
+        if check.service_matches is not None and not check.service_matches(service):
+            return Verdict.ILL
         return Verdict.DEGRADED if "x-envoy-degraded" in response.fields else Verdict.WELL
     return Verdict.RETRIABLE if _in_ranges(status, check.retriable) else Verdict.ILL
 

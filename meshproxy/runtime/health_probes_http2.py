@@ -140,7 +140,7 @@ class HttpProbe2(Http2Probe):
         return make_request(self._check, self._authority), self._check.send
 
     def _judge(self, response: ResponseHeaders, body: bytes, trailers: Headers | None) -> Verdict:
-        self.status = response.status
+        self.note(response)
         return judge_response(self._check, response, body)
 
 

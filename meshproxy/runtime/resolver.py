@@ -68,6 +68,7 @@ class Resolution:
 
 
 _NOTHING = Resolution(())
+_NO_SERVERS = ResolvConf().servers
 
 
 class Resolver:
@@ -169,6 +170,8 @@ class Resolver:
 
     def _servers(self, system: ResolvConf) -> Sequence[tuple[str, int]]:
         servers = self._options.servers or system.servers
+        if self._options.fallback and system.servers != _NO_SERVERS:
+            servers = system.servers
         if not (self._options.rotate or system.rotate):
             return servers
         self._turn = (self._turn + 1) % len(servers)

@@ -383,3 +383,31 @@ async def test_how_checks_choose_their_transport_socket(monkeypatch: pytest.Monk
     async with running(bootstrap(http(text=HEAD + more) + endpoints(("127.0.0.1", 9)))):
         await until(lambda: bool(seen))
     assert seen[0] == ({"envoy.transport_socket_match": {"plain": True}}, "h2,http/1.1")
+
+
+async def test_the_host_must_be_of_the_service_that_is_meant() -> None:
+    names = ["other", "mine"]
+
+    async def serve(peer: Peer) -> None:
+        while await peer.head():
+            name = b"x-envoy-upstream-healthchecked-cluster: " + names[0].encode()
+            peer.send(b"HTTP/1.1 200 X\r\n%s\r\ncontent-length: 0\r\n\r\n" % name)
+
+    cluster = http(", service_name_matcher: {prefix: mi}")
+    async with Upstream(serve) as upstream, running(bootstrap(cluster + endpoints(upstream.address))) as proxy:
+        (host,) = proxy.cluster.hosts()
+        assert host.health_flags == "/failed_active_hc"
+        assert proxy.stat("health_check.verify_cluster") > 0
+        names.pop(0)
+        await until(lambda: host.health_flags == "healthy")
+
+
+async def test_a_failed_check_may_take_the_host_out_of_the_count() -> None:
+    async def serve(peer: Peer) -> None:
+        while await peer.head():
+            peer.send(b"HTTP/1.1 503 X\r\nx-envoy-immediate-health-check-fail: true\r\ncontent-length: 0\r\n\r\n")
+
+    async with Upstream(serve) as upstream, running(bootstrap(http() + endpoints(upstream.address))) as proxy:
+        (host,) = proxy.cluster.hosts()
+        await until(lambda: host.health_flags == "/failed_active_hc/excluded_via_immediate_hc_fail")
+        assert proxy.stat("membership_excluded") == 1
