@@ -10,7 +10,7 @@ from meshproxy.chain.http_plan import HttpPlan
 from meshproxy.headers import Headers, ResponseHeaders
 from meshproxy.plugin.context import Stream
 from meshproxy.plugin.http import HttpFilter
-from meshproxy.plugin.replies import FILTER_FAILED, RESPONSE_TOO_LARGE, LocalReply
+from meshproxy.plugin.replies import FILTER_FAILED, RESPONSE_TOO_LARGE, LocalReply, ResponseReplaced
 
 Piece = bytes | Headers
 """A piece of body, or the trailers."""
@@ -40,6 +40,7 @@ class ResponsePipeline(Stream):
     _response_waits: bool = False
     _response_queue: list[tuple[Piece, bool, int]] | None = None
     _response_buffering: int = -1
+    _had_whole_response: frozenset[int] = frozenset()
     _response_buffered: list[bytes] | None = None
     _response_buffered_size: int = 0
     _response_whole_ends: bool = True
@@ -170,8 +171,8 @@ class ResponsePipeline(Stream):
                 self._collect_response(data, end, at)
                 return
             at += 1
-            if position in self.plan.response_buffered:
-                continue  # it has had the whole body already
+            if position in self._had_whole_response:
+                continue
             proceed, data = self._call_response_body_hook(position, at, data, end)
             if not proceed:
                 return
@@ -222,6 +223,7 @@ class ResponsePipeline(Stream):
 
     def _start_response_buffering(self, position: int, at: int) -> None:
         self._response_buffering = position
+        self._had_whole_response |= {position}
         self._response_resume_at = at
         self._response_buffered = []
         self._response_buffered_size = 0
@@ -341,6 +343,10 @@ class ResponsePipeline(Stream):
 
     def _contain_response(self, position: int, error: BaseException) -> bool:
         """`contain` for a response hook: the response that failed gives way to the reply about it."""
+        if isinstance(error, ResponseReplaced):
+            if not self.done:
+                self._replace_response(error.reply)
+            return False
         if self.note_failure(position, error):
             return True
         if not self.done:

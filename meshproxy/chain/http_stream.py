@@ -43,6 +43,7 @@ class FilterStream(ResponsePipeline):
     _request_waits: bool = False
     _request_queue: list[tuple[Piece, bool, int]] | None = None
     _buffering: int = -1
+    _had_whole: frozenset[int] = frozenset()
     _request_trailers_position: int = -1
     _buffered: list[bytes] | None = None
     _buffered_size: int = 0
@@ -235,8 +236,8 @@ class FilterStream(ResponsePipeline):
                 self._collect(data, end, at)
                 return
             at += 1
-            if position in self.plan.request_buffered:
-                continue  # it has had the whole body already
+            if position in self._had_whole:
+                continue
             proceed, data = self._call_body_hook(position, at, data, end)
             if not proceed:
                 return
@@ -281,6 +282,7 @@ class FilterStream(ResponsePipeline):
 
     def _start_buffering(self, position: int, at: int) -> None:
         self._buffering = position
+        self._had_whole |= {position}
         self._resume_at = at
         self._buffered = []
         self._buffered_size = 0

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from meshproxy.cel.expression import compile_plain
 from meshproxy.config.access_logs import compile_access_logs
 from meshproxy.config.constraints import check_constraints
 from meshproxy.config.context import CompileContext
@@ -81,6 +82,7 @@ def factory_context(name: str, stats: StatsScope, context: CompileContext) -> Fa
         compile_expression=_compile_tree_expression,
         compile_http_matcher=lambda view, action, inputs: compile_matcher(view, action, http_inputs(inputs), context),
         compile_network_matcher=lambda view, action: compile_matcher(view, action, NETWORK_INPUTS, context),
+        compile_attribute=lambda text: compile_plain(text, context.surroundings),
         compile_http_filter=lambda view: compile_filter(view, "HTTP", stats, context),
         compile_grpc_service=lambda view: compile_grpc_service(view, context),
         compile_dns_cache=lambda view: compile_dns_cache(view, context),

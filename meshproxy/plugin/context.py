@@ -74,6 +74,8 @@ class FactoryContext:
     compile_http_matcher, compile_network_matcher: a matcher tree (`xds.type.matcher.v3.Matcher`) and what compiles its
     actions; they give a function of the stream, to the action or None. The former also takes the names of the inputs
     that are allowed, none for all.
+    compile_attribute: a CEL expression as text, to a function of the stream that gives what JSON can say, None without
+    a value; raises ValueError.
     compile_http_filter: another HTTP filter, from a `TypedExtensionConfig`.
     shared_objects: see `shared`. traffic_direction: of the listener, "INBOUND", "OUTBOUND" or "UNSPECIFIED".
     """
@@ -104,6 +106,7 @@ class FactoryContext:
     compile_expression: Callable[[ConfigView, ConfigView | None], Callable[[StreamInfo], bool]]
     compile_http_matcher: Callable[[ConfigView, Callable[[TypedView], Any], Collection[str]], Callable[[Any], Any]]
     compile_network_matcher: Callable[[ConfigView, Callable[[TypedView], Any]], Callable[[Any], Any]]
+    compile_attribute: Callable[[str], Callable[[StreamInfo], Any]]
     compile_http_filter: Callable[[ConfigView], FilterSpec]
     compile_grpc_service: Callable[[ConfigView], GrpcService]
     compile_dns_cache: Callable[[ConfigView], DnsCacheOptions]
@@ -151,6 +154,25 @@ class GrpcError(Exception):
     def __init__(self, status: int, message: str) -> None:
         super().__init__(f"status {status}: {message}" if message else f"status {status}")
         self.status = status
+
+
+class GrpcCall(ABC):
+    """A call with messages both ways."""
+
+    @abstractmethod
+    def send(self, message: bytes) -> None:
+        """Send a serialised message; after the end of the call it goes nowhere."""
+
+    @abstractmethod
+    async def receive(self, timeout: float | None = None) -> bytes | None:
+        """The next message; None when the service has ended the call in order.
+
+        Raises GrpcError when it ended otherwise, TimeoutError after `timeout` seconds.
+        """
+
+    @abstractmethod
+    def end(self) -> None:
+        """No more will be sent or read."""
 
 
 class Stream(StreamInfo, ABC):
@@ -205,6 +227,10 @@ class Stream(StreamInfo, ABC):
 
         The service's timeout holds for the whole call. Raises GrpcError.
         """
+
+    @abstractmethod
+    def open_grpc(self, service: GrpcService, path: str) -> GrpcCall:
+        """Begin a call with messages both ways; who opens it ends it. Raises GrpcError where nobody can be asked."""
 
     @abstractmethod
     def sleep(self, seconds: float) -> Awaitable[None]:
@@ -351,6 +377,7 @@ __all__ = [
     "FactoryContext",
     "FetchError",
     "FetchReply",
+    "GrpcCall",
     "GrpcError",
     "Logger",
     "ServerState",

@@ -157,7 +157,7 @@ class HttpFilter(Generic[C]):
 
     def wants_request_body(self) -> bool:
         """Whether this request is held until its body is whole. Asked of a filter that `buffers_request`, when its
-        `on_request_headers` is done; one that says no isn't given the body at all."""
+        `on_request_headers` is done; to one that says no the body comes in pieces."""
         return True
 
     def wants_response_body(self) -> bool:

@@ -41,6 +41,14 @@ class LocalReply:
             check_value(value)
 
 
+class ResponseReplaced(Exception):
+    """Raised by a response hook: the client gets `reply` instead; the stream is cut if the response's head is out."""
+
+    def __init__(self, reply: LocalReply) -> None:
+        super().__init__(reply.details)
+        self.reply = reply
+
+
 NOT_FOUND = LocalReply(404, details="route_not_found", flags="NR")
 NO_HEALTHY_UPSTREAM = LocalReply(503, b"no healthy upstream", details="no_healthy_upstream", flags="UH")
 RESPONSE_TIMEOUT = LocalReply(504, b"upstream request timeout", details="response_timeout", flags="UT")

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from meshproxy.headers import RequestHeaders, ResponseHeaders
 from meshproxy.model.grpc_service import GrpcService
 from meshproxy.model.route import ForwardAction, Route, VirtualHost, WeightedCluster
-from meshproxy.plugin.context import FactoryContext, FetchReply
+from meshproxy.plugin.context import FactoryContext, FetchReply, GrpcCall
 from meshproxy.plugin.http import HttpFilter, TerminalHttpFilter
 from meshproxy.plugin.replies import PAYLOAD_TOO_LARGE, RESPONSE_TOO_LARGE, LocalReply
 from meshproxy.routing.finalize import choose_cluster, finalize_request
 from meshproxy.routing.mutations import apply_mutations
 from meshproxy.runtime.fetch import fetch
+from meshproxy.runtime.grpc_call import OpenCall
 from meshproxy.runtime.grpc_client import call
 from meshproxy.runtime.hooks import run_hook
 from meshproxy.runtime.http_edge import strip_response
@@ -222,6 +223,9 @@ class HttpServerStream(StreamTimers):
 
     async def call_grpc(self, service: GrpcService, path: str, message: bytes) -> bytes:
         return await call(self.owner.worker, service, path, message)
+
+    def open_grpc(self, service: GrpcService, path: str) -> GrpcCall:
+        return OpenCall(self.owner.worker, service, path)
 
     def accept_upgrade(self) -> None:
         self.raw = True

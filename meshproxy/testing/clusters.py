@@ -103,6 +103,7 @@ class ScriptedCluster(Cluster):
         self._loop = loop
         self._host: Host | None = ScriptedHost()
         self._answer: Callable[[Received], Answer] = lambda _: Answer(200)
+        self._conversation: Callable[[bytes], Sequence[bytes] | None] | None = None
         self._connect_fault: tuple[ResetReason, str] | None = None
         self._connects = True
         self._membership = (1, 1, 0)
@@ -128,6 +129,11 @@ class ScriptedCluster(Cluster):
         head = [("content-type", "application/grpc")]
         answer = Answer(200, head, body, trailers=[("grpc-status", str(status))], after=after)
         self._answer = lambda _: answer
+        return self
+
+    def converses(self, answer: Callable[[bytes], Sequence[bytes] | None]) -> ScriptedCluster:
+        """Answer each message of a gRPC call with these messages, at once; None ends the call in order."""
+        self._conversation = answer
         return self
 
     def hangs(self) -> ScriptedCluster:
@@ -171,6 +177,7 @@ class ScriptedCluster(Cluster):
         received = Received(copy, complete=end)
         self.requests.append(received)
         upstream = _ScriptedUpstream(host, received, sink, self._loop)
+        upstream.conversation = self._conversation
         if end:
             self._loop.call_soon(self._reply, upstream)
         else:
@@ -224,7 +231,10 @@ class _ScriptedUpstream(HttpUpstream):
         self.host = host
         self.received = received
         self.on_complete: Callable[[], object] = lambda: None
+        self.conversation: Callable[[bytes], Sequence[bytes] | None] | None = None
         self._sink: HttpUpstreamSink | None = sink
+        self._loop = loop
+        self._begun = False
         loop.call_soon(self._ready)
 
     def _ready(self) -> None:
@@ -248,7 +258,26 @@ class _ScriptedUpstream(HttpUpstream):
             sink.on_upstream_trailers(Headers(answer.trailers))
         sink.on_upstream_read_done()
 
+    def _converse(self, message: bytes) -> None:
+        sink, answer = self._sink, self.conversation
+        if sink is None or answer is None:
+            return
+        if not self._begun:
+            self._begun = True
+            sink.on_upstream_response(ResponseHeaders(200, [("content-type", "application/grpc")]), False)
+        messages = answer(message)
+        if messages is None:
+            self._sink = None
+            sink.on_upstream_trailers(Headers([("grpc-status", "0")]))
+            return
+        for each in messages:
+            sink.on_upstream_body(b"\0" + len(each).to_bytes(4, "big") + each, False)
+
     def send_body(self, data: bytes, end: bool) -> None:
+        if self.conversation is not None:
+            if data:
+                self._loop.call_soon(self._converse, data[5:])
+            return
         self.received.body += data
         if end:
             self._complete()

@@ -13,13 +13,14 @@ from meshproxy.chain.http_stream import FilterStream
 from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
 from meshproxy.model.grpc_service import GrpcService
 from meshproxy.model.route import Route
-from meshproxy.plugin.context import FactoryContext, FetchReply, Stream, Timer
+from meshproxy.plugin.context import FactoryContext, FetchReply, GrpcCall, Stream, Timer
 from meshproxy.plugin.http import TerminalHttpFilter
 from meshproxy.plugin.replies import LocalReply
 from meshproxy.plugin.stream_info import ConnectionInfo
 from meshproxy.routing.finalize import finalize_request
 from meshproxy.routing.mutations import apply_mutations
 from meshproxy.runtime.fetch import fetch
+from meshproxy.runtime.grpc_call import OpenCall
 from meshproxy.runtime.grpc_client import call
 from meshproxy.runtime.hooks import run_hook
 from meshproxy.runtime.local_reply import shape_reply
@@ -162,6 +163,9 @@ class HarnessStream(FilterStream):
 
     async def call_grpc(self, service: GrpcService, path: str, message: bytes) -> bytes:
         return await call(cast(Any, self.harness), service, path, message)
+
+    def open_grpc(self, service: GrpcService, path: str) -> GrpcCall:
+        return OpenCall(cast(Any, self.harness), service, path)
 
     def sleep(self, seconds: float) -> Awaitable[None]:
         return sleep(self.harness.loop, seconds)

@@ -196,7 +196,7 @@ class JsonToMetadata(HttpFilter[JsonToMetadataConfig]):
             self._holds_request = self.config.request.holds_body(request, stream.request_end, stream)
 
     def on_request_body(self, data: bytes, end: bool, stream: Stream) -> None:
-        if self.config.request is not None:
+        if self.config.request is not None and self._holds_request:
             self.config.request.read(data, stream)
 
     def on_response_headers(self, response: ResponseHeaders, stream: Stream) -> None:
@@ -204,7 +204,7 @@ class JsonToMetadata(HttpFilter[JsonToMetadataConfig]):
             self._holds_response = self.config.response.holds_body(response, stream.response_end, stream)
 
     def on_response_body(self, data: bytes, end: bool, stream: Stream) -> None:
-        if self.config.response is not None:
+        if self.config.response is not None and self._holds_response:
             self.config.response.read(data, stream)
 
 

@@ -1,0 +1,123 @@
+"""What an external processor is told, and what becomes of its answers (`envoy.service.ext_proc.v3`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from envoy.service.ext_proc.v3.external_processor_pb2 import ProcessingRequest
+
+from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders, check_name, check_value
+from meshproxy.plugin.replies import LocalReply
+from meshproxy_filters.mutation_rules import MutationRules
+
+Names = Callable[[str], bool]
+
+
+def tell_headers(told: Any, headers: Headers, wanted: Names) -> None:
+    """Fill a `HeaderMap`: pseudo-fields first, values as bytes."""
+    pseudo: list[tuple[str, str]] = []
+    if isinstance(headers, RequestHeaders):
+        pseudo = [(":authority", headers.authority), (":path", headers.path), (":method", headers.method)]
+        pseudo.append((":scheme", headers.scheme))
+    elif isinstance(headers, ResponseHeaders):
+        pseudo = [(":status", str(headers.status))]
+    for name, value in (*pseudo, *headers.items()):
+        if wanted(name) and (value or not name.startswith(":")):
+            told.headers.add(key=name, raw_value=value.encode("latin-1"))
+
+
+def tell_metadata(message: ProcessingRequest, known: Mapping[str, Any] | None, namespaces: Sequence[str]) -> None:
+    """The dynamic metadata of these namespaces."""
+    message.metadata_context.SetInParent()
+    for namespace in namespaces:
+        if known and namespace in known:
+            message.metadata_context.filter_metadata[namespace].update(known[namespace])
+
+
+class Rejected(Exception):
+    """A change that the rules don't allow, where that is an error."""
+
+
+def change_headers(headers: Headers, mutation: Any, rules: MutationRules) -> int:
+    """Apply a `HeaderMutation`: fields are set, or added with `append`. Returns how many changes were passed over.
+
+    Raises Rejected.
+    """
+    rejected = 0
+    for name in mutation.remove_headers:
+        lowered = name.lower()
+        if rules.may_remove(lowered):
+            headers.remove(lowered)
+        else:
+            rejected += 1
+    for option in mutation.set_headers:
+        if not _set(headers, option, rules):
+            rejected += 1
+    if rejected and rules.fails:
+        raise Rejected
+    return rejected
+
+
+def _set(headers: Headers, option: Any, rules: MutationRules) -> bool:
+    name = option.header.key.lower()
+    raw = option.header.raw_value or option.header.value.encode()
+    try:
+        value = check_value(raw.decode("latin-1"))
+        if not name.startswith(":"):
+            check_name(name)
+    except ValueError:
+        return False
+    if not rules.may_set(name):
+        return False
+    if name in (":status", ":method", ":path", ":scheme", ":authority", "host"):
+        return _set_pseudo(headers, name, value)
+    if not (option.HasField("append") and option.append.value):
+        headers.remove(name)
+    headers.append_checked(name, value)
+    return True
+
+
+def _set_pseudo(headers: Headers, name: str, value: str) -> bool:
+    if isinstance(headers, ResponseHeaders):
+        valid = name == ":status" and value.isascii() and value.isdigit() and 200 <= int(value[:4]) <= 599
+        if valid:
+            headers.status = int(value)
+        return valid
+    if not isinstance(headers, RequestHeaders) or name == ":status" or not value or " " in value:
+        return False
+    if name in (":authority", "host"):
+        headers.authority = value
+    elif name == ":path":
+        headers.path = value
+    elif name == ":method":
+        headers.method = value
+    else:
+        headers.scheme = value
+    return True
+
+
+_IMMEDIATE = MutationRules(routing=True, envoy=True)
+
+
+def immediate_reply(message: Any) -> LocalReply:
+    """An `ImmediateResponse`. What it says beyond what can be sent is passed over."""
+    status = message.status.code if 200 <= message.status.code <= 599 else 200
+    headers = ResponseHeaders(status)
+    change_headers(headers, message.headers, _IMMEDIATE)
+    grpc_status = message.grpc_status.status if message.HasField("grpc_status") else None
+    return LocalReply(
+        headers.status,
+        bytes(message.body) if isinstance(message.body, bytes) else message.body.encode(),
+        headers=tuple(headers.items()),
+        details=message.details,
+        grpc_status=grpc_status,
+    )
+
+
+def changed_body(mutation: Any, body: bytes) -> bytes:
+    """What a `BodyMutation` makes of a body."""
+    kind = mutation.WhichOneof("mutation")
+    if kind == "body":
+        return bytes(mutation.body)
+    return b"" if kind == "clear_body" and mutation.clear_body else body

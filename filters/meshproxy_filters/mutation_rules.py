@@ -1,0 +1,63 @@
+"""Which header fields a service may change (`config.common.mutation_rules.v3.HeaderMutationRules`).
+
+Without rules a service may change neither what routing goes by (host, method, scheme) nor Envoy's own fields
+(`x-envoy-`), and it never may remove a pseudo-field or the host.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from meshproxy.plugin.context import FactoryContext
+
+if TYPE_CHECKING:
+    from meshproxy.plugin.view import ConfigView
+
+_ROUTING = frozenset(("host", ":authority", ":scheme", ":method"))
+
+
+@dataclass(frozen=True, slots=True)
+class MutationRules:
+    """fails: a change that isn't allowed is an error, not passed over."""
+
+    routing: bool = False
+    envoy: bool = False
+    no_pseudo: bool = False
+    nothing: bool = False
+    fails: bool = False
+    allowed: Callable[[str], bool] | None = None
+    refused: Callable[[str], bool] | None = None
+
+    def may_set(self, name: str) -> bool:
+        """Whether the field (in lower case) may be set."""
+        if self.refused is not None and self.refused(name):
+            return False
+        if self.allowed is not None and self.allowed(name):
+            return True
+        if self.nothing or (self.no_pseudo and name.startswith(":")):
+            return False
+        if name in _ROUTING:
+            return self.routing
+        return self.envoy or not name.startswith("x-envoy-")
+
+    def may_remove(self, name: str) -> bool:
+        """Whether the field (in lower case) may be removed."""
+        return not name.startswith(":") and name != "host" and self.may_set(name)
+
+
+def read_mutation_rules(view: ConfigView | None, context: FactoryContext) -> MutationRules:
+    """The rules of a message; None for the defaults. Raises ConfigError."""
+    if view is None:
+        return MutationRules()
+    allowed, refused = view.view("allow_expression"), view.view("disallow_expression")
+    return MutationRules(
+        routing=view.boolean("allow_all_routing"),
+        envoy=view.boolean("allow_envoy"),
+        no_pseudo=view.boolean("disallow_system"),
+        nothing=view.boolean("disallow_all"),
+        fails=view.boolean("disallow_is_error"),
+        allowed=context.compile_regex_matcher(allowed) if allowed is not None else None,
+        refused=context.compile_regex_matcher(refused) if refused is not None else None,
+    )

@@ -1,0 +1,60 @@
+"""A gRPC call with messages both ways, for filters: messages wait here until they are asked for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+from meshproxy.model.grpc_service import GrpcService
+from meshproxy.plugin.context import GrpcCall, GrpcError
+from meshproxy.runtime.fetch import Fetcher
+from meshproxy.runtime.grpc_client import OK, UNAVAILABLE, GrpcStream, open_stream
+
+
+class OpenCall(GrpcCall):
+    """The sink of the call (`GrpcSink`)."""
+
+    def __init__(self, host: Fetcher, service: GrpcService, path: str) -> None:
+        """Raises GrpcError when there is no host."""
+        self._loop = host.loop
+        self._messages: deque[bytes] = deque()
+        self._over: GrpcError | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        stream = open_stream(host, service, path, self)
+        if stream is None:
+            raise GrpcError(UNAVAILABLE, f"no healthy host in cluster '{service.cluster}'")
+        self._stream: GrpcStream = stream
+
+    def send(self, message: bytes) -> None:
+        self._stream.send(message)
+
+    async def receive(self, timeout: float | None = None) -> bytes | None:
+        async with asyncio.timeout(timeout):
+            while not self._messages:
+                if self._over is not None:
+                    if self._over.status == OK:
+                        return None
+                    raise self._over
+                self._waiter = self._loop.create_future()
+                await self._waiter
+        return self._messages.popleft()
+
+    def end(self) -> None:
+        """Half-close, then give the rest of the call up: what the service still says nobody reads."""
+        self._stream.end()
+        self._stream.reset()
+
+    # What the call tells.
+
+    def on_message(self, data: bytes) -> None:
+        self._messages.append(data)
+        self._wake()
+
+    def on_closed(self, status: int, message: str) -> None:
+        self._over = GrpcError(status, message)
+        self._wake()
+
+    def _wake(self) -> None:
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
