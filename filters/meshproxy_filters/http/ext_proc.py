@@ -39,7 +39,10 @@ from meshproxy_filters.http.ext_proc_messages import (
 
 _METHOD = "/envoy.service.ext_proc.v3.ExternalProcessor/Process"
 _NAME = "envoy.filters.http.ext_proc"
+_UNWANTED = "unhandled_immediate_response_due_to_config_disabled_it"
 _MILLISECOND = 0.001
+_NOT_ASKED = (4, 14)
+"""The statuses of calls that the service itself didn't end, as a rule."""
 
 
 class _Answered(Exception):
@@ -101,7 +104,7 @@ class ExtProc(HttpFilter[ExtProcConfig | Override]):
 
     def on_request_headers(self, request: RequestHeaders, stream: Stream) -> Awaitable[LocalReply | None] | None:
         if not self._wanted.request_headers:
-            self._expect_pieces(request, self._wanted.request_body, stream.request_end)
+            self._expect_changes(request, self._wanted.request_body != "NONE" and not stream.request_end)
             return None
         return self._request_headers(request, stream)
 
@@ -120,7 +123,8 @@ class ExtProc(HttpFilter[ExtProcConfig | Override]):
                     self._request_body = self._replace(common, stream.request_end)
         except _Answered as answered:
             return answered.reply
-        self._expect_pieces(request, self._wanted.request_body, stream.request_end)
+        replaced = self._request_body is not None
+        self._expect_changes(request, replaced or (self._wanted.request_body == "STREAMED" and not stream.request_end))
         return None
 
     def on_request_body(
@@ -168,7 +172,7 @@ class ExtProc(HttpFilter[ExtProcConfig | Override]):
 
     def on_response_headers(self, response: ResponseHeaders, stream: Stream) -> Awaitable[None] | None:
         if self._over or not self._wanted.response_headers:
-            self._expect_pieces(response, self._wanted.response_body, stream.response_end)
+            self._expect_changes(response, self._wanted.response_body != "NONE" and not stream.response_end)
             return None
         return self._response_headers(response, stream)
 
@@ -186,7 +190,9 @@ class ExtProc(HttpFilter[ExtProcConfig | Override]):
                     self._response_body = self._replace(common, stream.response_end)
         except _Answered as answered:
             raise ResponseReplaced(answered.reply) from None
-        self._expect_pieces(response, self._wanted.response_body, stream.response_end)
+        replaced = self._response_body is not None
+        streamed = self._wanted.response_body == "STREAMED" and not stream.response_end
+        self._expect_changes(response, replaced or streamed)
 
     def on_response_body(self, data: bytes, end: bool, stream: Stream) -> bytes | Awaitable[bytes | None] | None:
         if self._response_body is not None:
@@ -269,6 +275,9 @@ class ExtProc(HttpFilter[ExtProcConfig | Override]):
             self._call = None
             self._count("streams_failed")
             text = str(error).partition(": ")[2]
+            if error.status not in _NOT_ASKED:
+                self._count("server_half_closed")
+                text += "{via_upstream}"
             self._fail(settings.status_on_error, f"ext_proc_error_gRPC_error_{error.status}{{{text}}}")
             return None
         except TimeoutError:
@@ -301,7 +310,6 @@ class ExtProc(HttpFilter[ExtProcConfig | Override]):
             except DecodeError:
                 raise GrpcError(13, "a malformed message") from None
             if not message.HasField("override_message_timeout"):
-                self._count("stream_msgs_received")
                 return message
             wanted = message.override_message_timeout.ToNanoseconds() / 1e9
             if asked or not _MILLISECOND <= wanted <= settings.max_timeout:
@@ -317,14 +325,16 @@ class ExtProc(HttpFilter[ExtProcConfig | Override]):
                 stream.metadata(namespace).update(value)
         which = answer.WhichOneof("response")
         if which == "immediate_response" and settings.allow_immediate:
+            self._count("stream_msgs_received")
             self._count("immediate_responses_sent")
             self._end()
             raise _Answered(immediate_reply(answer.immediate_response))
         if which != kind:
             self._count("spurious_msgs_received")
             self._end()
-            self._fail(settings.status_on_error, "spurious_message")
+            self._fail(settings.status_on_error, _UNWANTED if which == "immediate_response" else "spurious_message")
             return None
+        self._count("stream_msgs_received")
         if answer.HasField("mode_override") and settings.allow_override and kind.endswith("_headers"):
             modes = modes_of(answer.mode_override)
             if modes is not None and (not settings.allowed_modes or modes in settings.allowed_modes):
@@ -337,10 +347,10 @@ class ExtProc(HttpFilter[ExtProcConfig | Override]):
         rules = self._settings.rules
         try:
             rejected = change_headers(headers, mutation, rules)
-        except Rejected:
+        except Rejected as reason:
             self._count("rejected_header_mutations")
             self._end()
-            self._fail(self._settings.status_on_error, "ext_proc_error_mutation_rejected")
+            self._fail(self._settings.status_on_error, str(reason))
             return
         self._settings.counters["rejected_header_mutations"].value += rejected
 
@@ -364,9 +374,9 @@ class ExtProc(HttpFilter[ExtProcConfig | Override]):
             self._fail(self._settings.status_on_error, "ext_proc_error_body_for_a_message_without_one")
         return body
 
-    def _expect_pieces(self, headers: Headers, mode: str, ended: bool) -> None:
-        """A body that may change as it passes has no length that is known before."""
-        if mode == "STREAMED" and not ended and not self._over:
+    def _expect_changes(self, headers: Headers, expected: bool) -> None:
+        """A body that will change has no length that is known before."""
+        if expected and not self._over:
             headers.remove("content-length")
 
     def _tell_attributes(self, message: ProcessingRequest, attributes: tuple[Attribute, ...], stream: Stream) -> None:

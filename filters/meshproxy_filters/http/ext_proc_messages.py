@@ -36,7 +36,7 @@ def tell_metadata(message: ProcessingRequest, known: Mapping[str, Any] | None, n
 
 
 class Rejected(Exception):
-    """A change that the rules don't allow, where that is an error."""
+    """A change that the rules don't allow, where that is an error; the text is Envoy's name of it."""
 
 
 def change_headers(headers: Headers, mutation: Any, rules: MutationRules) -> int:
@@ -49,13 +49,16 @@ def change_headers(headers: Headers, mutation: Any, rules: MutationRules) -> int
         lowered = name.lower()
         if rules.may_remove(lowered):
             headers.remove(lowered)
+        elif rules.fails:
+            raise Rejected("header_mutation_remove_headers_failed")
         else:
             rejected += 1
     for option in mutation.set_headers:
-        if not _set(headers, option, rules):
-            rejected += 1
-    if rejected and rules.fails:
-        raise Rejected
+        if _set(headers, option, rules):
+            continue
+        if rules.fails:
+            raise Rejected("header_mutation_set_headers_failed")
+        rejected += 1
     return rejected
 
 
