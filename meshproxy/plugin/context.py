@@ -358,6 +358,10 @@ class Connection(ABC):
         """Wait on the proxy's clock."""
 
     @abstractmethod
+    async def call_grpc(self, service: GrpcService, path: str, message: bytes) -> bytes:
+        """See `Stream.call_grpc`."""
+
+    @abstractmethod
     def log_access(self, logs: Sequence[AccessLog], info: StreamInfo) -> None:
         """Write `info` to those of `logs` whose filter lets it pass."""
 

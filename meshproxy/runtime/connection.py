@@ -19,12 +19,14 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any
 
+from meshproxy.model.grpc_service import GrpcService
 from meshproxy.model.listener import AccessLog, Listener
 from meshproxy.plugin.context import Connection, FactoryContext, Timer
 from meshproxy.plugin.listener import Socket
 from meshproxy.plugin.network import NetworkFilter
 from meshproxy.plugin.stream_info import ConnectionInfo, StreamInfo
 from meshproxy.runtime.drain import Drain
+from meshproxy.runtime.grpc_client import call
 from meshproxy.runtime.hooks import PENDING, run_hook
 from meshproxy.runtime.sleeping import sleep
 from meshproxy.runtime.worker import Worker
@@ -361,6 +363,9 @@ class ServerConnection(Connection):
 
     def sleep(self, seconds: float) -> Awaitable[None]:
         return sleep(self.worker.loop, seconds)
+
+    async def call_grpc(self, service: GrpcService, path: str, message: bytes) -> bytes:
+        return await call(self.worker, service, path, message)
 
     def log_access(self, logs: Sequence[AccessLog], info: StreamInfo) -> None:
         self.worker.access_logs.log(logs, info)

@@ -20,8 +20,8 @@ from meshproxy.headers import Headers, RequestHeaders, check_name, check_value
 from meshproxy.matching import wire_text
 from meshproxy.model.grpc_service import GrpcService
 from meshproxy.plugin.context import FactoryContext, GrpcError, Stream
-from meshproxy.plugin.stream_info import TlsInfo, split_address
 from meshproxy.plugin.struct_view import plain_struct
+from meshproxy_filters.authorization_peers import principal_of, tell_metadata, tell_peer
 from meshproxy_filters.http.ext_authz_service import Change, Names, Verdict
 
 if TYPE_CHECKING:
@@ -71,8 +71,8 @@ class GrpcAuthorization:
         connection, request = stream.connection, stream.request
         tls = connection.tls
         remote = stream.remote_address or connection.remote_address
-        _tell_peer(told.source, remote, _principal(tls, peer=True))
-        _tell_peer(told.destination, connection.local_address, _principal(tls, peer=False))
+        tell_peer(told.source, remote, principal_of(tls, peer=True))
+        tell_peer(told.destination, connection.local_address, principal_of(tls, peer=False))
         service = request.get("x-envoy-downstream-service-cluster")
         if service:
             told.source.service = _text(service)
@@ -84,11 +84,9 @@ class GrpcAuthorization:
         self._tell_request(told.request.http, stream, request, body, asked)
         for key, value in (self.extensions or {}).items():
             told.context_extensions[key] = value
-        _tell_metadata(told.metadata_context, stream.dynamic_metadata, self.namespaces)
+        tell_metadata(told.metadata_context, stream.dynamic_metadata, self.namespaces)
         route = stream.route
-        _tell_metadata(
-            told.route_metadata_context, route.metadata if route is not None else None, self.route_namespaces
-        )
+        tell_metadata(told.route_metadata_context, route.metadata if route is not None else None, self.route_namespaces)
         return told
 
     def _tell_request(self, told: Any, stream: Stream, request: RequestHeaders, body: bytes, asked: Names) -> None:
@@ -130,33 +128,6 @@ def _text(value: str) -> str:
 
 
 _ESCAPED = dict.fromkeys(range(0xDC80, 0xDD00), "!")
-
-
-def _principal(tls: TlsInfo | None, *, peer: bool) -> str:
-    if tls is None:
-        return ""
-    if peer:
-        names = (*tls.peer_uri_sans, *tls.peer_dns_sans, tls.peer_subject)
-    else:
-        names = (*tls.local_uri_sans, *tls.local_dns_sans, tls.local_subject)
-    return next(filter(None, names), "")
-
-
-def _tell_peer(peer: Any, address: str, principal: str) -> None:
-    ip, port = split_address(address)
-    if port:
-        peer.address.socket_address.address = ip
-        peer.address.socket_address.port_value = port
-    else:
-        peer.address.pipe.path = ip
-    peer.principal = principal
-
-
-def _tell_metadata(told: Any, metadata: Mapping[str, Mapping[str, Any]] | None, namespaces: Sequence[str]) -> None:
-    told.SetInParent()
-    for namespace in namespaces:
-        if metadata is not None and namespace in metadata:
-            told.filter_metadata[namespace].update(metadata[namespace])
 
 
 def _read_answer(response: Any) -> Verdict:

@@ -21,6 +21,9 @@ class Echo(NetworkFilter[None]):
         """It has no fields."""
 
     def on_data(self, data: bytes, end: bool, connection: Connection) -> None:
+        stream = connection.stream
+        stream.bytes_received += len(data)
+        stream.bytes_sent += len(data)
         connection.write(data, end)
         if end:
             connection.close()
