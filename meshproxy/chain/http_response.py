@@ -164,7 +164,8 @@ class ResponsePipeline(Stream):
             self._pass_response_body(piece, end, at)
 
     def _pass_response_body(self, data: bytes, end: bool, at: int) -> None:
-        hooks = () if self.skip_response_hooks else self.plan.response_body
+        # A reply to what never became a request has no filters unless one of them has something to say to its head.
+        hooks = self.plan.response_body if self.filters and not self.skip_response_hooks else ()
         while at < len(hooks):
             position = hooks[at]
             if position == self._response_buffering:
@@ -273,7 +274,7 @@ class ResponsePipeline(Stream):
             position = self._response_buffering
             self._finish_response_buffering(position, self.plan.response_body.index(position) + 1, False)
             return
-        hooks = () if self.skip_response_hooks else self.plan.response_trailers
+        hooks = self.plan.response_trailers if self.filters and not self.skip_response_hooks else ()
         while at < len(hooks):
             position = self._response_trailers_position = hooks[at]
             at += 1

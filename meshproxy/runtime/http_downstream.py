@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from meshproxy.headers import RequestHeaders, ResponseHeaders
 from meshproxy.plugin.context import Connection, FactoryContext, Timer
 from meshproxy.plugin.network import NetworkFilter
-from meshproxy.plugin.replies import UPGRADE_FAILED, LocalReply
+from meshproxy.plugin.replies import PATH_NORMALIZATION_FAILED, UPGRADE_FAILED, LocalReply
 from meshproxy.plugin.stats import StatsScope
 from meshproxy.runtime.connection import ServerConnection
 from meshproxy.runtime.http_manager import HttpManager
@@ -117,6 +117,10 @@ class DownstreamConnection(NetworkFilter[HttpManager]):
         if refusal is not None:
             if refusal.status == 404:
                 manager.stats.rq_non_relative_path.value += 1
+            elif refusal.status == 307:
+                manager.stats.rq_redirected_with_normalized_path.value += 1
+            elif refusal is PATH_NORMALIZATION_FAILED:
+                manager.stats.rq_failed_path_normalization.value += 1
             if refusal.close and manager.config.stream_error_on_invalid_http_message:
                 refusal = replace(refusal, close=False)
             stream.reply(refusal)

@@ -20,7 +20,6 @@ CONNECTION_MANAGER = StatNames(
         "downstream_cx_ssl_total",
         "downstream_flow_control_paused_reading_total",
         "downstream_flow_control_resumed_reading_total",
-        "downstream_rq_failed_path_normalization",
         "downstream_rq_http3_total",
         "downstream_rq_too_many_premature_resets",
     ),
@@ -86,6 +85,7 @@ class HttpStats:
         self.rq_response_before_rq_complete = counter("downstream_rq_response_before_rq_complete")
         self.rq_ws_on_non_ws_route = counter("downstream_rq_ws_on_non_ws_route")
         self.rq_rejected_via_ip_detection = counter("downstream_rq_rejected_via_ip_detection")
+        self.rq_failed_path_normalization = counter("downstream_rq_failed_path_normalization")
         self.rq_redirected_with_normalized_path = counter("downstream_rq_redirected_with_normalized_path")
         self.rq_time = histogram("downstream_rq_time")
         codec = root.scope("http1.")

@@ -42,10 +42,10 @@ class DirectionStats:
 
 
 class ResponseStats(DirectionStats):
-    """And those about what clients accept."""
+    """And those about what clients accept, which never say a direction, as in Envoy."""
 
-    def __init__(self, scope: StatsScope) -> None:
-        super().__init__(scope)
+    def __init__(self, direction: StatsScope, scope: StatsScope) -> None:
+        super().__init__(direction)
         self.no_accept_header = scope.counter("no_accept_header")
         self.identity = scope.counter("header_identity")
         self.used = scope.counter("header_compressor_used")
@@ -297,7 +297,7 @@ def _read(view: ConfigView, context: FactoryContext) -> CompressorConfig:
         request=_read_direction(request_common, context, on=request is not None),
         request_stats=DirectionStats(scope.scope("request.")),
         response=response_direction,
-        response_stats=ResponseStats(scope.scope("response.") if response is not None else scope),
+        response_stats=ResponseStats(scope.scope("response.") if response is not None else scope, scope),
         not_with_etag=options.boolean("disable_on_etag_header"),
         remove_accept=options.boolean("remove_accept_encoding_header"),
         uncompressible=frozenset(codes),

@@ -145,6 +145,11 @@ def packed(name: str, data: bytes, *lines: str, filters: Any = None, **more: Any
 PACKED = gzip.compress(TEXT.encode(), mtime=0)
 
 CASES = [
+    compressed(
+        "statistics-of-directions",
+        "accept-encoding: gzip",
+        filters=[compressor(response_direction_config={}, request_direction_config={"common_config": {}})],
+    ),
     compressed("nothing-accepted"),
     *(accepting(value, number) for number, value in enumerate(_ACCEPTED)),
     *(accepting(value, 100 + n, "gzip", "brotli", "zstd") for n, value in enumerate(_SEVERAL)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..case import LEFT, OK, REFUSE, Case, Upstream, answer, answers, get
+from ..case import LEFT, OK, REFUSE, Case, Client, Upstream, answer, answers, get
 from .request_headers import INTERNAL, REMOTE
 
 ABORT = "{http_status: %s, percentage: {numerator: %s}}"
@@ -55,6 +55,16 @@ HEALTHY = "headers: [{name: ':path', string_match: {exact: /healthz}}]"
 CASES = [
     fault(
         "abort-100", "{abort: %s}" % (ABORT % (503, 100)), shows=("fault filter abort", "rf=FI rcd=fault_filter_abort")
+    ),
+    Case(
+        "fault-and-what-never-becomes-a-request",
+        clients=tuple(
+            Client((text,), start=0.2 * i)
+            for i, text in enumerate(("GET / HTTP/1.0\r\n\r\n", "GET / HTTP/1.1\r\n\r\n", "GET /\x01 HTTP/1.1\r\n\r\n"))
+        ),
+        filters="- fault: {}",
+        shows="426 Upgrade Required",
+        sort_log=True,
     ),
     fault("abort-0", "{abort: %s}" % (ABORT % (503, 0)), shows="200 OK"),
     fault("abort-unknown-code", "{abort: %s}" % (ABORT % (555, 100)), shows="555 Unknown"),
