@@ -186,6 +186,8 @@ class Stream(StreamInfo, ABC):
     span: of a stream that a tracer knows of; else None.
     redirects: what has been followed of them in the client's place (`follow`), None for nothing.
     weighted: the entry of the route's weighted clusters that was chosen, None without them.
+    keeps_reply_status: a filter sets it that has made a request one of gRPC: replies of our own then tell of gRPC's
+    status without hiding that of HTTP.
     """
 
     request: RequestHeaders
@@ -197,6 +199,7 @@ class Stream(StreamInfo, ABC):
     weighted: WeightedCluster | None = None
     span: StreamSpan | None = None
     redirects: RedirectHistory | None = None
+    keeps_reply_status: bool = False
     connection: ConnectionInfo = NO_CONNECTION
     clusters: ClusterManager
     server: ServerState

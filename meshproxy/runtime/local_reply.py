@@ -32,7 +32,10 @@ def shape_reply(reply: LocalReply, config: LocalReplyConfig | None, stream: Any)
         body, content_type = shape_by_config(config, response, body, stream)
     if is_grpc(stream.request):
         status = reply.grpc_status if reply.grpc_status is not None else grpc_status_of(response.status)
-        response.status = 200
+        if stream.keeps_reply_status:
+            status = grpc_status_of(response.status)
+        else:
+            response.status = 200
         response.remove("content-length")  # a filter may have said that of the body, which becomes a header here
         fields["content-type"] = "application/grpc"
         fields["grpc-status"] = str(status)

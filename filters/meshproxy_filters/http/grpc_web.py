@@ -48,7 +48,7 @@ class GrpcWeb(HttpFilter[None]):
         kind = request.get("content-type")
         if kind not in _ALL:
             return
-        self._web = True
+        self._web = stream.keeps_reply_status = True
         self._text_request = kind in _TEXT
         self._text_response = request.get("accept") in _TEXT
         request.remove("content-length")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 
-from ..case import Case, Upstream, answer, client
+from ..case import REFUSE, Case, Upstream, answer, client
 from ..h2_peer import Data, Head
 
 _FILTER = [
@@ -49,5 +49,8 @@ CASES = [
     web("trailers-only", post(_WEB, BINARY), Head(200, (GRPC, ("grpc-status", "5"), ("grpc-message", "none")), True)),
     web("several-messages", post(_TEXT, TEXT, ACCEPT), Head(200, (GRPC,)), Data(FRAME + FRAME), Data(FRAME[:4]), Data(FRAME[4:]), Head(None, (("grpc-status", "0"),), True)),
     web("no-body", post(_WEB, BINARY), Head(503, (), True)),
+    web("nobody-there", post(_WEB, BINARY), upstreams=REFUSE, cluster="", shows="503 Service Unavailable"),
+    web("no-route", post(_TEXT, TEXT, ACCEPT), routes="[{match: {path: /other}, route: {cluster: $up}}]"),
+    web("answered-here", post(_WEB, BINARY), routes="[{match: {prefix: /}, direct_response: {status: 403, body: {inline_string: nope}}}]"),
     web("http1-upstream", post(_WEB, BINARY), upstreams=answer("HTTP/1.1 200 OK\r\ncontent-type: application/grpc-web+proto\r\ncontent-length: 10\r\n\r\n" + BINARY), cluster=""),
 ]  # fmt: skip
