@@ -13,8 +13,8 @@ from meshproxy.errors import ProtocolError
 from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
 from meshproxy.model.codec import Http2Options
 
-from ..parity.ports import PortBlock
 from ..parity.subject import Subject
+from ..ports import PortBlock
 from .h2_cases import Case, Expect
 from .h2_wire import MARK, PREFACE, Seen, ping, settings
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ..certificates import folder
-from ..parity.ports import PortBlock
+from ..ports import PortBlock
 from ..parity.subject import Subject
 
 _API = "type.googleapis.com/envoy.extensions"

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.drill.endpoints import Endpoint, Mood
-from tests.parity.ports import PortBlock
 from tests.parity.subject import Subject
+from tests.ports import PortBlock
 
 CONNECTIONS = 8
 PAUSE = 0.02

@@ -18,6 +18,8 @@ from pathlib import Path
 
 import pytest
 
+from ..ports import free_ports
+
 EXAMPLE = Path(__file__).parents[2] / "examples" / "token-gate"
 
 
@@ -80,9 +82,7 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def proxy(python: Path, backends: tuple[int, int], tmp_path: Path) -> Iterator[int]:
     """The port of a meshproxy that runs the example's own configuration."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    (port,) = free_ports(1)
     config = (EXAMPLE / "envoy.yaml").read_text()
     for example, real in (("10000", port), ("8080", backends[0]), ("8090", backends[1])):
         config = config.replace(f"port_value: {example}", f"port_value: {real}")

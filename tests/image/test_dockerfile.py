@@ -9,7 +9,6 @@ import os
 import re
 import shlex
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from ..ports import free_ports
 from .dockerfile import Stage, read
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -139,11 +139,6 @@ def copy(source: Path, target: Path) -> None:
         shutil.copy(source, target)
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return int(sock.getsockname()[1])
-
-
 def within(root: Path, command: list[str]) -> list[str]:
     """The command as uid 1337, where nothing can be written, with the image's paths below `root`."""
     moved = [re.sub(r"^/opt/", f"{root}/opt/", word) for word in command]
@@ -185,9 +180,9 @@ def healthy(image: Path, environment: dict[str, str]) -> bool:
 
 @pytest.mark.root
 def test_serves_read_only_as_the_exempt_user(image: Path) -> None:
-    web, admin = free_port(), free_port()
+    web, admin = free_ports(2)
     with running(image, web, admin) as (process, environment):
-        deadline = time.monotonic() + 15
+        deadline = time.monotonic() + 60
         while not healthy(image, environment):
             assert process.poll() is None, process.communicate()
             assert time.monotonic() < deadline

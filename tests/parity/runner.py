@@ -9,11 +9,11 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..ports import PortBlock
 from . import bootstrap
 from .bootstrap import Names
 from .case import Act, Case, Client, Signal, WaitExit
 from .h2_wire import show_frames
-from .ports import PortBlock
 from .subject import Refused, StartFailed, Subject
 from .transcript import Normaliser, Transcript, show_body, show_message, show_wire
 from .upstream import Peer, Recorder

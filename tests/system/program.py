@@ -7,25 +7,16 @@ import contextlib
 import os
 import resource
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import ClassVar
 
+from tests.ports import free_ports
+
+__all__ = ["Client", "Program", "Upstream", "bootstrap", "free_ports", "running", "spawn", "statuses"]
+
 _TICKS = os.sysconf("SC_CLK_TCK")
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for sock in sockets:
-            sock.bind(("127.0.0.1", 0))
-        return [sock.getsockname()[1] for sock in sockets]
-    finally:
-        for sock in sockets:
-            sock.close()
 
 
 def bootstrap(port: int, admin: int, upstream: int, *, options: str = "", extra: str = "", chain: str = "") -> str:
