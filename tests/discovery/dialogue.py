@@ -16,6 +16,8 @@ from tests.discovery.ads_server import AdsServer, Stream, told
 from tests.system.program import Program
 
 _QUIET = 0.25
+PATIENCE_S = 30.0
+"""How long anything that has to happen may take on a busy machine."""
 
 
 @dataclass
@@ -35,7 +37,7 @@ class Dialogue:
         self.stream = await self.server.stream()
 
     async def says(
-        self, sotw: Sequence[str], delta: Sequence[str], *, ours: Sequence[str] = (), within: float = 8.0
+        self, sotw: Sequence[str], delta: Sequence[str], *, ours: Sequence[str] = (), within: float = PATIENCE_S
     ) -> None:
         """These requests come, and then none. A line may end in "*".
 
@@ -69,7 +71,7 @@ class Dialogue:
 
     async def becomes_ready(self) -> None:
         """It serves soon."""
-        async with asyncio.timeout(8):
+        async with asyncio.timeout(PATIENCE_S):
             while not await self.ready():
                 await asyncio.sleep(0.02)
 
@@ -87,7 +89,7 @@ class Dialogue:
     async def gets(self, port: int, status: int, path: str = "/") -> None:
         """A request soon has this status."""
         last: object = None
-        async with asyncio.timeout(8):
+        async with asyncio.timeout(PATIENCE_S):
             while True:
                 try:
                     last = (await self.get(port, path))[0]
@@ -99,7 +101,7 @@ class Dialogue:
 
     async def refuses(self, port: int) -> None:
         """Soon nobody listens there."""
-        async with asyncio.timeout(8):
+        async with asyncio.timeout(PATIENCE_S):
             while True:
                 try:
                     _, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -113,6 +115,6 @@ class Dialogue:
 
     async def counts(self, name: str, value: int) -> None:
         """A statistic soon has this value."""
-        async with asyncio.timeout(8):
+        async with asyncio.timeout(PATIENCE_S):
             while await self.statistic(name) != value:
                 await asyncio.sleep(0.05)

@@ -13,7 +13,7 @@ from google.protobuf import json_format
 from google.protobuf.message import Message
 
 from tests.discovery.ads_server import URLS, AdsServer, pack, told
-from tests.discovery.dialogue import Dialogue
+from tests.discovery.dialogue import PATIENCE_S, Dialogue
 from tests.discovery.resources import cluster, endpoints, listener, routes
 from tests.discovery.scripts import SCRIPTS
 from tests.discovery.subjects import ads_bootstrap, management_cluster, running
@@ -195,7 +195,7 @@ async def test_rest(kind: str, tmp_path: Path) -> None:
         await talk.gets(port, 200)
         server.spoilt = b'{"resources": [{"@type": "type.googleapis.com/example.Nothing"}]}'
         seen = len(server.asked)
-        async with asyncio.timeout(8):
+        async with asyncio.timeout(PATIENCE_S):
             while len(server.asked) < seen + 20:
                 await asyncio.sleep(0.05)
         await talk.gets(port, 200)

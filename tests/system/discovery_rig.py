@@ -136,6 +136,12 @@ class Load:
         self._stop = True
         await asyncio.gather(*self._tasks)
 
+    async def reaches(self, count: int, seconds: float = 60.0) -> None:
+        """Wait until so many requests were answered well."""
+        async with asyncio.timeout(seconds):
+            while self.done < count and not self.failed:
+                await asyncio.sleep(0.02)
+
     async def _client(self) -> None:
         client = None
         while not self._stop:

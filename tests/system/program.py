@@ -93,7 +93,7 @@ class Program:
         _, text = await self.ask(f"/stats?filter=^{name}$")
         return int(text.rpartition(": ")[2])
 
-    async def ready(self, seconds: float = 15.0) -> None:
+    async def ready(self, seconds: float = 60.0) -> None:
         """Wait until it serves."""
         async with asyncio.timeout(seconds):
             while True:
@@ -103,7 +103,7 @@ class Program:
                         return
                 await asyncio.sleep(0.03)
 
-    async def exit_code(self, seconds: float = 10.0) -> int:
+    async def exit_code(self, seconds: float = 30.0) -> int:
         """Wait for its end."""
         return await asyncio.wait_for(self.process.wait(), seconds)
 
@@ -244,7 +244,7 @@ class Client:
     async def connect(cls, port: int) -> Client:
         return cls(*await asyncio.open_connection("127.0.0.1", port))
 
-    async def get(self, path: str = "/", seconds: float = 10.0) -> tuple[int, dict[str, str], bytes]:
+    async def get(self, path: str = "/", seconds: float = 30.0) -> tuple[int, dict[str, str], bytes]:
         """One request and its whole answer. Raises ConnectionError or IncompleteReadError when it is cut."""
         self.writer.write(f"GET {path} HTTP/1.1\r\nhost: test\r\n\r\n".encode())
         async with asyncio.timeout(seconds):

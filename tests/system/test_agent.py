@@ -151,7 +151,7 @@ async def test_it_serves_answers_names_and_ends_in_order(tmp_path: Path) -> None
         await asyncio.sleep(0.3)
         draining = await fetch("127.0.0.1", pod.status, "/healthz/ready")
         assert (draining.status, draining.body) == (503, b"not ready: draining\n")
-        assert await asyncio.wait_for(process.wait(), 15) == 0
+        assert await asyncio.wait_for(process.wait(), 30) == 0
     app.close()
 
 
@@ -171,7 +171,7 @@ async def test_a_request_in_flight_is_finished(tmp_path: Path) -> None:
         await arrived.wait()
         process.send_signal(signal.SIGTERM)
         assert (await asking).body == b"late"
-        assert await asyncio.wait_for(process.wait(), 15) == 0
+        assert await asyncio.wait_for(process.wait(), 30) == 0
     app.close()
 
 
@@ -181,14 +181,14 @@ async def test_draining_for_good_and_then_told_to_end_it_ends_at_once(tmp_path: 
         assert (await fetch("127.0.0.1", pod.status, "/drain", method="POST")).status == 200
         assert (await fetch("127.0.0.1", pod.status, "/healthz/ready")).status == 503
         process.send_signal(signal.SIGTERM)
-        assert await asyncio.wait_for(process.wait(), 5) == 0
+        assert await asyncio.wait_for(process.wait(), 20) == 0
 
 
 async def test_quitquitquit_ends_it_without_a_drain(tmp_path: Path) -> None:
     pod = Pod(tmp_path, terminationDrainDuration="60s")
     async with running(pod) as process:
         assert (await fetch("127.0.0.1", pod.status, "/quitquitquit", method="POST")).status == 200
-        assert await asyncio.wait_for(process.wait(), 5) == 0
+        assert await asyncio.wait_for(process.wait(), 20) == 0
 
 
 async def test_until_no_connection_is_left(tmp_path: Path) -> None:
@@ -208,7 +208,7 @@ async def test_a_bootstrap_that_is_refused_ends_it_with_the_proxys_code(tmp_path
     pod = Pod(tmp_path)
     pod.custom = "static_resources: {clusters: [{nam: up}]}"
     process = await pod.start()
-    assert await asyncio.wait_for(process.wait(), 15) == 1
+    assert await asyncio.wait_for(process.wait(), 30) == 1
     assert "did you mean 'name'" in pod.log
 
 
@@ -217,7 +217,7 @@ async def test_the_proxys_end_is_the_agents(tmp_path: Path) -> None:
     async with running(pod) as process:
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         os.kill(int(children[0]), signal.SIGKILL)
-        assert await asyncio.wait_for(process.wait(), 5) == 128 + signal.SIGKILL
+        assert await asyncio.wait_for(process.wait(), 20) == 128 + signal.SIGKILL
 
 
 async def test_the_proxy_doesnt_outlive_a_killed_agent(tmp_path: Path) -> None:

@@ -162,11 +162,11 @@ async def test_delta_secrets_come_once_per_version(istiod: Istiod) -> None:
             )()
             request = discovery_pb2.DeltaDiscoveryRequest(type_url=TYPE, resource_names_subscribe=["default", "x"])
             await stream.write(request)
-            first = await asyncio.wait_for(stream.read(), 5)
+            first = await asyncio.wait_for(stream.read(), 20)
             assert [resource.name for resource in first.resources] == ["default"]
             await stream.write(discovery_pb2.DeltaDiscoveryRequest(type_url=TYPE, response_nonce=first.nonce))
             await stream.write(discovery_pb2.DeltaDiscoveryRequest(type_url=TYPE, resource_names_subscribe=["ROOTCA"]))
-            second = await asyncio.wait_for(stream.read(), 5)
+            second = await asyncio.wait_for(stream.read(), 20)
             assert [resource.name for resource in second.resources] == ["ROOTCA"]
             stream.cancel()
     finally:

@@ -103,7 +103,7 @@ async def test_a_listener_that_changes_hands_its_socket_over(tmp_path: Path) -> 
             fresh = await Client.connect(program.port)
             assert (await fresh.get())[0] == 200
             # What is left when the drain time is over is closed.
-            assert await asyncio.wait_for(idle.reader.read(), 4) == b""
+            assert await asyncio.wait_for(idle.reader.read(), 20) == b""
             await asyncio.sleep(0.2)
             assert await program.statistic("listener_manager.total_listeners_draining") == 0
             assert (await fresh.get())[0] == 200
@@ -155,8 +155,9 @@ async def test_twenty_reloads_and_twenty_corrupt_ones_lose_no_request(tmp_path: 
                     files.clusters(f"c{turn}", "up", timeout=f"{turn + 2}s")
                     files.routes(f"r{turn}")
                     files.listener(f"l{turn}", more=f"per_connection_buffer_limit_bytes: {100000 + turn}, ")
+                    await _counted(program, "cluster_manager.cluster_modified", turn + 1)
                     await _counted(program, "listener_manager.listener_modified", turn + 1)
-                    await asyncio.sleep(0.05)
+                    await _until(lambda: _seen(load, f"r{turn}"))  # noqa: B023  # it is awaited here
                 kinds = ("cds", "lds", "rds", "eds-up")
                 texts = {name: (tmp_path / f"{name}.yaml").read_text() for name in kinds}
                 for turn in range(20):
@@ -166,9 +167,8 @@ async def test_twenty_reloads_and_twenty_corrupt_ones_lose_no_request(tmp_path: 
                     await _until(lambda: _refused(program, turn + 1))  # noqa: B023  # it is awaited here
                 files.routes("last")
                 await _until(lambda: _seen(load, "last"))
+                await load.reaches(500)
             assert load.failed == {}
-            assert load.done > 500
-            assert len(load.seen) > 15
             assert await program.statistic("cluster_manager.cluster_modified") == 20
 
 

@@ -112,7 +112,7 @@ async def test_a_deadline_and_giving_up_end_the_call_at_the_service(tmp_path: Pa
         with pytest.raises(GrpcError) as late:
             await call(worker, service(timeout=0.3), "/test.Echo/Slow", b"")
         assert late.value.status == 4
-        await asyncio.wait_for(echo.cancelled.wait(), 5)
+        await asyncio.wait_for(echo.cancelled.wait(), 20)
         echo.cancelled.clear()
         sink = Sink()
         stream = open_stream(worker, service(timeout=None), "/test.Echo/Slow", sink)
@@ -121,7 +121,7 @@ async def test_a_deadline_and_giving_up_end_the_call_at_the_service(tmp_path: Pa
         stream.end()
         await asyncio.sleep(0.3)
         stream.reset()
-        await asyncio.wait_for(echo.cancelled.wait(), 5)
+        await asyncio.wait_for(echo.cancelled.wait(), 20)
         assert not sink.closed.done()
         assert proxy.stat("upstream_rq_active") == 0
 

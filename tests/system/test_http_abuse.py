@@ -75,10 +75,10 @@ async def test_an_upgrade_after_a_request_with_a_body(tmp_path: Path) -> None:
         for framed in (b"content-length: 3\r\n\r\nabc", b"transfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"):
             reader, writer = await asyncio.open_connection("127.0.0.1", rig.program.port)
             writer.write(b"POST" + _UPGRADE.replace(b"/x", b"/ws") + framed)
-            head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 2)
+            head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 20)
             assert head.startswith(b"HTTP/1.1 101")
             writer.write(b"through the tunnel")
-            assert await asyncio.wait_for(reader.readexactly(18), 2) == b"through the tunnel"
+            assert await asyncio.wait_for(reader.readexactly(18), 20) == b"through the tunnel"
             assert rig.upstream.requests.pop() == ("POST /ws HTTP/1.1", 3)
             writer.transport.abort()
         await rig.settled()
@@ -169,7 +169,7 @@ async def test_a_retry_never_sends_half_a_body(tmp_path: Path) -> None:
                 piece = b"x" * 100_000
                 writer.write(piece if framing.startswith(b"content") else b"186a0\r\n" + piece + b"\r\n")
                 await asyncio.sleep(0.01)
-            answer = await asyncio.wait_for(reader.read(100), 5)
+            answer = await asyncio.wait_for(reader.read(100), 20)
             assert answer.startswith(b"HTTP/1.1 507")
             writer.transport.abort()
         assert rig.upstream.requests == []
@@ -274,7 +274,7 @@ async def test_slow_writers_and_small_buffers(tmp_path: Path) -> None:
         for byte in b"POST /ok HTTP/1.1\r\nhost: h\r\ncontent-length: 5\r\n\r\nhello":
             writer.write(bytes([byte]))
             await asyncio.sleep(0.001)
-        assert (await asyncio.wait_for(reader.readuntil(b"plain"), 2)).startswith(b"HTTP/1.1 200")
+        assert (await asyncio.wait_for(reader.readuntil(b"plain"), 20)).startswith(b"HTTP/1.1 200")
         writer.transport.abort()
         for framing in (b"content-length: 9000", b"transfer-encoding: chunked"):
             body = b"x" * 9000 if b"length" in framing else b"2328\r\n" + b"x" * 9000 + b"\r\n0\r\n\r\n"

@@ -42,9 +42,8 @@ async def test_sighup_brings_a_changed_file_into_force_and_loses_no_request(tmp_
             _edit(path, "string: direct", "string: changed")
             program.send_signal(signal.SIGHUP)
             await _counted(program, "listener_manager.listener_in_place_updated", 1)
-            await asyncio.sleep(0.2)
+            await load.reaches(load.done + 50)
         assert load.failed == {}
-        assert load.done > 50
         client = await Client.connect(program.port)
         assert (await client.get())[2] == b"xx"
         assert (await client.get("/direct"))[2] == b"changed"

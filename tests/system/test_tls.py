@@ -86,7 +86,7 @@ class TlsClient:
 
     async def echo(self, data: bytes) -> bytes:
         self.writer.write(data)
-        return await asyncio.wait_for(self.reader.readexactly(len(data)), 5)
+        return await asyncio.wait_for(self.reader.readexactly(len(data)), 20)
 
     def close(self) -> None:
         self.writer.transport.abort()
@@ -291,10 +291,10 @@ async def test_a_handshake_in_single_bytes() -> None:
                 writer.write(bytes([byte]))
                 await asyncio.sleep(0)
             if not done:
-                incoming.write(await asyncio.wait_for(reader.read(65536), 5))
+                incoming.write(await asyncio.wait_for(reader.read(65536), 20))
         answer = b""
         while not answer:
-            incoming.write(await asyncio.wait_for(reader.read(65536), 5))
+            incoming.write(await asyncio.wait_for(reader.read(65536), 20))
             try:
                 answer = tls.read(100)
             except ssl.SSLWantReadError:
@@ -404,7 +404,7 @@ async def test_our_certificate_is_not_shown_to_a_server_that_is_refused() -> Non
     text = bootstrap(f"tls_certificates: [{files(CERTS.path)}]", network=TCP, cluster=cluster)
     async with running(text) as proxy:
         client = await TlsClient.open(proxy, CERTS.client_context(""))
-        assert await asyncio.wait_for(client.reader.read(10), 5) == b""
+        assert await asyncio.wait_for(client.reader.read(10), 20) == b""
         assert proxy.stat("ssl.fail_verify_san") >= 1
         assert shown == []
         client.close()

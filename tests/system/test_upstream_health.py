@@ -347,10 +347,10 @@ async def test_raw_connections_end_with_the_health_of_their_host(closes: bool) -
             checked.status = 503
             await until(lambda: host.health_flags != "healthy")
             if closes:
-                assert await asyncio.wait_for(reader.read(), 5) == b""
+                assert await asyncio.wait_for(reader.read(), 20) == b""
             else:
                 writer.write(b"GET / HTTP/1.1\r\n\r\n")
-                assert (await asyncio.wait_for(reader.readline(), 5)).startswith(b"HTTP/1.1 200")
+                assert (await asyncio.wait_for(reader.readline(), 20)).startswith(b"HTTP/1.1 200")
             writer.close()
 
 

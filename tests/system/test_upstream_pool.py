@@ -290,7 +290,7 @@ async def test_a_client_that_leaves_takes_its_upstream_request_with_it() -> None
         client.send()
         await until(lambda: proxy.stat("upstream_rq_active") == 1)
         client.close()
-        await asyncio.wait_for(ended.wait(), 5)
+        await asyncio.wait_for(ended.wait(), 20)
         assert proxy.stat("upstream_rq_active") == 0
 
 

@@ -118,7 +118,7 @@ async def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
         workers = program.workers()
         program.process.kill()
         await program.process.wait()
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(20):
             while any(_runs(worker) for worker in workers):
                 await asyncio.sleep(0.02)
 
