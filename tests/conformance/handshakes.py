@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from ..certificates import folder
-from ..ports import PortBlock
 from ..parity.subject import Subject
+from ..ports import PortBlock
 
 _API = "type.googleapis.com/envoy.extensions"
 _SECONDS = 20.0
