@@ -30,12 +30,11 @@ def shape_reply(reply: LocalReply, config: LocalReplyConfig | None, stream: Any)
     fields = response.fields
     if config is not None:
         body, content_type = shape_by_config(config, response, body, stream)
+    if stream.keeps_reply_status:
+        return _as_grpc_web(response, body), b""
     if is_grpc(stream.request):
         status = reply.grpc_status if reply.grpc_status is not None else grpc_status_of(response.status)
-        if stream.keeps_reply_status:
-            status = grpc_status_of(response.status)
-        else:
-            response.status = 200
+        response.status = 200
         response.remove("content-length")  # a filter may have said that of the body, which becomes a header here
         fields["content-type"] = "application/grpc"
         fields["grpc-status"] = str(status)
@@ -49,6 +48,17 @@ def shape_reply(reply: LocalReply, config: LocalReplyConfig | None, stream: Any)
     if stream.request.method == "HEAD":
         body = b""
     return response, body
+
+
+def _as_grpc_web(response: ResponseHeaders, body: bytes) -> ResponseHeaders:
+    """What the gRPC-Web filter of Envoy makes of a reply: its body becomes a message, and its status is gRPC's too."""
+    fields = response.fields
+    fields["content-type"] = "application/grpc"
+    if body:
+        fields["grpc-message"] = quote(body.decode("latin-1"), safe=_PLAIN_IN_GRPC_MESSAGE)
+        fields["grpc-status"] = str(grpc_status_of(response.status))
+        fields["content-length"] = "0"
+    return response
 
 
 def shape_by_config(config: LocalReplyConfig, response: ResponseHeaders, body: bytes, stream: Any) -> tuple[bytes, str]:

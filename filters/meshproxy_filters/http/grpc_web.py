@@ -77,7 +77,8 @@ class GrpcWeb(HttpFilter[None]):
         kind = (response.get("content-type") or "").partition(";")[0].strip().lower()
         grpc = kind == _GRPC or kind.startswith(_GRPC + "+")
         proto = response.status == 200 and kind in _WEB
-        response.remove("content-length")
+        if not stream.response_end:
+            response.remove("content-length")
         response["content-type"] = _TEXT[1] if self._text_response else _WEB[1]
         if not grpc and not proto and not stream.response_end:
             self._page = bytearray()
