@@ -312,6 +312,10 @@ class Stream(StreamInfo, ABC):
         """Apply the route's header changes to a response."""
 
     @abstractmethod
+    def log_access(self, logs: Sequence[AccessLog], info: StreamInfo) -> None:
+        """Write `info` to those of `logs` whose filter lets it pass."""
+
+    @abstractmethod
     def accept_upgrade(self) -> None:
         """From here on both directions carry raw bytes (101 or CONNECT)."""
 

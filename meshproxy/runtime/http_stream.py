@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from meshproxy.headers import RequestHeaders, ResponseHeaders
 from meshproxy.model.grpc_service import GrpcService
+from meshproxy.model.listener import AccessLog
 from meshproxy.model.route import ForwardAction, Route, VirtualHost, WeightedCluster
 from meshproxy.plugin.context import FactoryContext, FetchReply, GrpcCall
 from meshproxy.plugin.http import HttpFilter, TerminalHttpFilter
 from meshproxy.plugin.replies import PAYLOAD_TOO_LARGE, RESPONSE_TOO_LARGE, LocalReply
+from meshproxy.plugin.stream_info import StreamInfo
 from meshproxy.routing.finalize import choose_cluster, finalize_request
 from meshproxy.routing.mutations import apply_mutations
 from meshproxy.runtime.fetch import fetch
@@ -226,6 +228,9 @@ class HttpServerStream(StreamTimers):
 
     def open_grpc(self, service: GrpcService, path: str) -> GrpcCall:
         return OpenCall(self.owner.worker, service, path)
+
+    def log_access(self, logs: Sequence[AccessLog], info: StreamInfo) -> None:
+        self.owner.worker.access_logs.log(tuple(logs), info)
 
     def accept_upgrade(self) -> None:
         self.raw = True

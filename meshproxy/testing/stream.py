@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
@@ -12,11 +13,12 @@ from meshproxy.chain.http_plan import HttpPlan
 from meshproxy.chain.http_stream import FilterStream
 from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
 from meshproxy.model.grpc_service import GrpcService
+from meshproxy.model.listener import AccessLog
 from meshproxy.model.route import Route
 from meshproxy.plugin.context import FactoryContext, FetchReply, GrpcCall, Stream, Timer
 from meshproxy.plugin.http import TerminalHttpFilter
 from meshproxy.plugin.replies import LocalReply
-from meshproxy.plugin.stream_info import ConnectionInfo
+from meshproxy.plugin.stream_info import ConnectionInfo, StreamInfo
 from meshproxy.routing.finalize import finalize_request
 from meshproxy.routing.mutations import apply_mutations
 from meshproxy.runtime.fetch import fetch
@@ -56,6 +58,7 @@ class Record:
     complete: bool = False
     reset: str | None = None
     followed: bytes | None = None
+    logged: list[StreamInfo] = field(default_factory=list)
 
 
 class ScriptedTerminal(TerminalHttpFilter[Callable[[RequestHeaders], Response]]):
@@ -207,6 +210,9 @@ class HarnessStream(FilterStream):
     def finalize_response(self, response: ResponseHeaders) -> None:
         if self.route is not None and self.route.response_mutations:
             apply_mutations(self.route.response_mutations, response, self)
+
+    def log_access(self, logs: Sequence[AccessLog], info: StreamInfo) -> None:
+        self.record.logged.append(copy(info))
 
     def accept_upgrade(self) -> None:
         """Bytes are bytes to a record."""

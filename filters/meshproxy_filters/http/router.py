@@ -20,6 +20,7 @@ from meshproxy.plugin.replies import NOT_FOUND, RETRY_BUFFER_EXCEEDED, LocalRepl
 from meshproxy.plugin.stats import StatNames
 from meshproxy_filters.http.router_attempts import Attempts
 from meshproxy_filters.http.router_hedge import Race
+from meshproxy_filters.http.router_log import read_upstream_log
 from meshproxy_filters.http.router_mirror import start_mirrors
 from meshproxy_filters.http.router_redirect import RedirectStats
 from meshproxy_filters.http.router_retry import RETRY_FIELDS, make_retry_state, route_retry_state
@@ -77,6 +78,7 @@ class Router(Attempts):
             counter("rq_reset_after_downstream_response_started"),
             view.boolean("start_child_span"),
             RedirectStats(context.stats),
+            upstream_log=read_upstream_log(view, context),
             strict=tuple(view.texts("strict_check_headers")),
             respects_expected=view.boolean("respect_expected_rq_timeout"),
             counts_all=view.boolean("dynamic_stats", True),

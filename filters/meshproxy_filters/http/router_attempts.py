@@ -26,6 +26,7 @@ from meshproxy.plugin.replies import (
 from meshproxy.plugin.upstream import Cluster, HttpUpstream, HttpUpstreamSink
 from meshproxy_filters.http.router_again import Again
 from meshproxy_filters.http.router_hedge import Contender
+from meshproxy_filters.http.router_log import LoggedAttempt
 from meshproxy_filters.http.router_tunnel import ConnectTunnel
 
 
@@ -69,6 +70,9 @@ class Attempts(Again):
         if stream.span is not None:
             stream.span.start_attempt(stream, spawns=self.config.start_child_span)
         sink: HttpUpstreamSink = self if self._race is None else self._race.enter(host)
+        logged = None
+        if self.config.upstream_log is not None:
+            sink = logged = LoggedAttempt(self.config.upstream_log, stream, host, sink, self.context.clock)
         if action.ends_connect and stream.request.method in action.tunnel_methods:
             upstream: HttpUpstream = ConnectTunnel(cluster, host, sink, action.connect_header)
         else:
@@ -81,6 +85,8 @@ class Attempts(Again):
                 protocol=stream.protocol,
                 alpn=stream.alpn_override,
             )
+        if logged is not None:
+            upstream = logged.carry(upstream)
         if self._host is None or stream.done:
             return  # it failed before `request` returned
         if self._upstream is None:

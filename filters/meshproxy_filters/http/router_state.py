@@ -16,6 +16,7 @@ from meshproxy.plugin.http import TerminalHttpFilter
 from meshproxy.plugin.stats import Counter
 from meshproxy.plugin.upstream import Cluster, Host, HttpUpstream
 from meshproxy_filters.http.router_hedge import Race
+from meshproxy_filters.http.router_log import UpstreamLog
 from meshproxy_filters.http.router_mirror import Mirror
 from meshproxy_filters.http.router_redirect import RedirectStats
 from meshproxy_filters.http.router_retry import RetryState
@@ -39,6 +40,7 @@ class RouterConfig:
     rq_reset_after_downstream_response_started: Counter
     start_child_span: bool
     redirects: RedirectStats
+    upstream_log: UpstreamLog | None = None
     strict: tuple[str, ...] = ()
     respects_expected: bool = False
     counts_all: bool = True
