@@ -41,7 +41,7 @@ def tune_collector() -> None:
     """
     gc.freeze()
     gc.enable()
-    gc.set_threshold(50_000, 20, 20)
+    gc.set_threshold(10_000, 20, 20)
 
 
 class DeferredStats:

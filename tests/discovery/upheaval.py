@@ -1,4 +1,5 @@
-"""What a control plane does on its worst day, under load: killed and started again, spoilt pushes, a flood.
+"""What a control plane does on its worst day, under load: changes of everything, death and return, spoilt
+pushes, a flood.
 
 `python -m tests.discovery.upheaval [envoy|meshproxy ...]` prints one table for each program: for each trouble the
 requests that failed, the times beside those of a quiet phase, and the memory that is left behind. Bounded: about two
@@ -133,6 +134,22 @@ class Trial:
                     await asyncio.sleep(0.01)
             await asyncio.sleep(0.1)
 
+    async def reloads(self, times: int) -> None:
+        """Every kind of resource changes: the cluster warms anew, and connections of the former listener drain."""
+        for number in range(times):
+            seen = self.plane.acks
+            self.plane.state["CDS"] = [cluster("c1", connect_timeout=f"{number + 2}s")]
+            self.plane.state["EDS"] = [endpoints("c1", *self.upstreams[: 1 + number % 2])]
+            changed = listener("a", self.port, "r1")
+            changed.per_connection_buffer_limit_bytes.value = 100_000 + number
+            self.plane.state["LDS"] = [changed]
+            for label in ("CDS", "EDS", "LDS", "RDS"):
+                self.plane.push(label)
+            async with asyncio.timeout(20):
+                while self.plane.acks < seen + 4:
+                    await asyncio.sleep(0.01)
+            await asyncio.sleep(0.1)
+
     async def spoilt(self, times: int) -> None:
         """Pushes of garbage, of another type, and with one bad resource among good ones."""
         garbage = any_pb2.Any(type_url=URLS["CDS"], value=b"\xff\xff\xff")
@@ -174,6 +191,7 @@ class Trial:
 class Extent:
     """How much trouble there is."""
 
+    reloads: int = 20
     restarts: int = 20
     spoilt: int = 20
     flood_seconds: float = 10.0
@@ -197,6 +215,7 @@ async def trial(kind: str, extent: Extent) -> dict[str, dict[str, Any]]:
                 one = Trial(plane, talk, (upstream, second), port)
                 await one.load(1.0)
                 found["quiet"] = await one.under_load(extent.quiet, lambda: asyncio.sleep(0))
+                found["reloads"] = await one.under_load(6.0, lambda: one.reloads(extent.reloads))
                 seconds = extent.restarts * 0.9 + 2
                 found["restarts"] = await one.under_load(seconds, lambda: one.restarts(extent.restarts))
                 found["spoilt"] = await one.under_load(4.0, lambda: one.spoilt(extent.spoilt))
