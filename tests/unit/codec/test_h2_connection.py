@@ -48,6 +48,8 @@ class Pair:
         while (up := self.client.take()) + (down := self.server.take()):
             if up:
                 self.server.receive(up)
+                while self.server.unfinished:
+                    self.server.resume()
             if down:
                 self.client.receive(down)
 
