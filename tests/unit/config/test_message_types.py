@@ -63,4 +63,6 @@ def test_suggestions() -> None:
     assert "Python class" in unsupported_extension("envoy.extensions.filters.http.lua.v3.Lua", ["a.B"])
     assert "no Wasm code" in unsupported_extension("envoy.extensions.filters.http.wasm.v3.Wasm", [])
     assert unsupported_extension("acme.Gat", ["acme.Gate"]) == "unknown extension 'acme.Gat'; did you mean 'acme.Gate'?"
+    redis = "envoy.extensions.filters.network.redis_proxy.v3.RedisProxy"
+    assert "tcp_proxy carries it" in unsupported_extension(redis, [redis.replace("redis", "tcp")])
     assert unsupported_extension("zzz", ["b.C", "a.B"]) == "unknown extension 'zzz'; known are a.B, b.C"
