@@ -44,6 +44,7 @@ class FilterStream(ResponsePipeline):
     _request_queue: list[tuple[Piece, bool, int]] | None = None
     _buffering: int = -1
     _had_whole: frozenset[int] = frozenset()
+    _partial: bool = False
     _request_trailers_position: int = -1
     _buffered: list[bytes] | None = None
     _buffered_size: int = 0
@@ -293,20 +294,25 @@ class FilterStream(ResponsePipeline):
         self._buffered.append(data)
         self._buffered_size += len(data)
         position = self._buffering
-        if self._buffered_size > (self.filters[position].body_limit or self.body_limit):
+        taking = self.filters[position]
+        limit = taking.body_limit or self.body_limit
+        if self._buffered_size >= limit and taking.accepts_partial_body:
+            self._partial = not end
+            self._finish_buffering(position, at + 1, end)
+        elif self._buffered_size > limit:
             self._buffered = None
             self.reply(PAYLOAD_TOO_LARGE)
-            return
-        if end:
+        elif end:
             self._finish_buffering(position, at + 1, True)
 
     def _finish_buffering(self, position: int, at: int, ends: bool) -> None:
-        """The body is whole: give it to the filter. `ends` is false when trailers follow."""
+        """The body is whole, or as much of it is there as the filter takes: give it to the filter. `ends` is false when
+        more, or trailers, follow."""
         assert self._buffered is not None
         whole = b"".join(self._buffered)
         self._buffered = None
         self._whole_ends = ends
-        proceed, data = self._call_body_hook(position, at, whole, True)
+        proceed, data = self._call_body_hook(position, at, whole, not self._partial)
         if proceed:
             self._end_buffering(at, data)
 
@@ -314,8 +320,9 @@ class FilterStream(ResponsePipeline):
         """Let the head go on behind a filter that has had the body, then the body after it."""
         self._buffering = -1
         fields = self.request.fields
-        if "content-length" in fields:
+        if "content-length" in fields and not self._partial:
             fields["content-length"] = str(len(data))
+        self._partial = False
         if data or self._whole_ends:
             self._queue().insert(0, (data, self._whole_ends, at))
         self._pass_request_headers(self._resume_at)

@@ -95,6 +95,12 @@ class HttpFilter(Generic[C]):
         """Bytes that BUFFER may hold; 0 takes the listener's `per_connection_buffer_limit_bytes`."""
         return 0
 
+    @property
+    def accepts_partial_body(self) -> bool:
+        """Whether a request's body that reaches the limit is given to the hook as far as it has come, with `end` false,
+        where others answer 413; what comes after that passes by the filter."""
+        return False
+
     @classmethod
     def compile(cls, view: ConfigView, context: FactoryContext) -> C:
         """Turn the filter's message into what its instances use; runs once per configuration.

@@ -79,6 +79,7 @@ class Override:
     disabled: bool = False
     no_body: bool = False
     max_body: int | None = None
+    partial: bool = False
     service: AnyService | None = None
     extensions: Mapping[str, str] | None = None
 
@@ -87,8 +88,9 @@ class Override:
 class ExtAuthzConfig:
     """enabled: draws whether this request is asked about. allowed_by_metadata: and whether its metadata asks for it.
 
-    max_body: bytes of the body that the service is sent, 0 to send none. asked: fields it is told, where the filter and
-    not the service says so. max_denied_body: bytes of a refusal's body, 0 for all.
+    max_body: bytes of the body that the service is sent, 0 to send none; partial: also of one that is longer.
+    asked: fields it is told, where the filter and not the service says so. max_denied_body: bytes of a refusal's body,
+    0 for all.
     """
 
     stats: ExtAuthzStats
@@ -97,6 +99,7 @@ class ExtAuthzConfig:
     wanted: Callable[[Stream], bool]
     deny_when_disabled: bool
     max_body: int
+    partial: bool
     asked: Names | None
     status_on_error: int
     failure_allowed: bool
@@ -140,6 +143,7 @@ class ExtAuthz(HttpFilter[Settings]):
             base,
             disabled=said.disabled,
             max_body=0 if said.no_body else max_body,
+            partial=base.partial if said.max_body is None else said.partial,
             service=service,
         )
 
@@ -155,6 +159,10 @@ class ExtAuthz(HttpFilter[Settings]):
     def body_limit(self) -> int:
         return self.config.max_body or 0
 
+    @property
+    def accepts_partial_body(self) -> bool:
+        return self.config.partial
+
     def on_request_headers(
         self, request: RequestHeaders, stream: Stream
     ) -> LocalReply | Awaitable[LocalReply | None] | None:
@@ -167,21 +175,23 @@ class ExtAuthz(HttpFilter[Settings]):
         if config.max_body and not stream.request_end:
             self._asks = True
             return None
-        return self._ask(b"", request, stream)
+        return self._ask(b"", False, request, stream)
 
     def on_request_body(self, data: bytes, end: bool, stream: Stream) -> Awaitable[LocalReply | None] | None:
         if not self._asks:
             return None
-        return self._ask(data, stream.request, stream)
+        limit = self.config.max_body or 0
+        partial = self.config.partial and (len(data) > limit or not end)
+        return self._ask(data[:limit] if partial else data, partial, stream.request, stream)
 
     def on_response_headers(self, response: ResponseHeaders, stream: Stream) -> None:
         for name, value in self._to_client:
             response.append_checked(name, value)
         change(response, self._client_changes)
 
-    async def _ask(self, body: bytes, request: RequestHeaders, stream: Stream) -> LocalReply | None:
+    async def _ask(self, body: bytes, partial: bool, request: RequestHeaders, stream: Stream) -> LocalReply | None:
         config = cast(ExtAuthzConfig, self.config)
-        verdict = await config.service.decide(stream, body, config.asked, self.context)
+        verdict = await config.service.decide(stream, body, partial, config.asked, self.context)
         cluster = stream.clusters.get(stream.cluster_name)
         if verdict.allowed is None:
             config.stats.count("error", cluster)
@@ -249,6 +259,7 @@ def _read(view: ConfigView, context: FactoryContext) -> ExtAuthzConfig:
         wanted=_read_wanted(wanted, context) if wanted is not None else lambda stream: True,
         deny_when_disabled=_read_flag(at_disable, context) if at_disable is not None else False,
         max_body=_read_max_body(view.view("with_request_body")) or 0,
+        partial=_read_partial(view.view("with_request_body")),
         asked=_read_asked(view, service, context),
         status_on_error=_read_status(view),
         failure_allowed=view.boolean("failure_mode_allow"),
@@ -278,6 +289,7 @@ def _read_override(view: ConfigView, context: FactoryContext) -> Override:
     return Override(
         no_body=settings.boolean("disable_request_body_buffering"),
         max_body=_read_max_body(settings.view("with_request_body")),
+        partial=_read_partial(settings.view("with_request_body")),
         service=_read_service(settings, "service_override", context),
         extensions=settings.text_map("context_extensions"),
     )
@@ -287,12 +299,14 @@ def _read_max_body(view: ConfigView | None) -> int | None:
     if view is None:
         return None
     view.boolean("pack_as_bytes")  # says how a gRPC service is told the body; an HTTP service is sent it as it is
-    if view.boolean("allow_partial_message"):
-        view.fail("asking with a part of the body isn't supported by meshproxy", "allow_partial_message")
     limit = view.integer("max_request_bytes")
     if limit <= 0:
         view.fail("it must be greater than 0", "max_request_bytes")
     return limit
+
+
+def _read_partial(view: ConfigView | None) -> bool:
+    return view is not None and view.boolean("allow_partial_message")
 
 
 def _read_asked(view: ConfigView, service: AnyService, context: FactoryContext) -> Names | None:

@@ -54,10 +54,12 @@ class GrpcAuthorization:
         """Which fields it is told where nothing else is configured: all."""
         return _all
 
-    async def decide(self, stream: Stream, body: bytes, asked: Names | None, context: FactoryContext) -> Verdict:
-        """Ask about the stream's request. asked: which fields it is told."""
+    async def decide(
+        self, stream: Stream, body: bytes, partial: bool, asked: Names | None, context: FactoryContext
+    ) -> Verdict:
+        """Ask about the stream's request. partial: there may be more of the body. asked: which fields it is told."""
         began = context.clock.now()
-        question = CheckRequest(attributes=self._attributes(stream, body, asked or _all))
+        question = CheckRequest(attributes=self._attributes(stream, body, partial, asked or _all))
         try:
             answer = await stream.call_grpc(self.service, _METHOD, question.SerializeToString())
             response = CheckResponse.FromString(answer)
@@ -66,7 +68,7 @@ class GrpcAuthorization:
         verdict = _read_answer(response)
         return replace(verdict, milliseconds=int((context.clock.now() - began) * 1000))
 
-    def _attributes(self, stream: Stream, body: bytes, asked: Names) -> AttributeContext:
+    def _attributes(self, stream: Stream, body: bytes, partial: bool, asked: Names) -> AttributeContext:
         told = AttributeContext()
         connection, request = stream.connection, stream.request
         tls = connection.tls
@@ -82,6 +84,8 @@ class GrpcAuthorization:
             told.tls_session.sni = connection.requested_server_name
         told.request.time.FromNanoseconds(int(stream.start_wall * 1e9))
         self._tell_request(told.request.http, stream, request, body, asked)
+        if body:
+            told.request.http.headers["x-envoy-auth-partial-body"] = "true" if partial else "false"
         for key, value in (self.extensions or {}).items():
             told.context_extensions[key] = value
         tell_metadata(told.metadata_context, stream.dynamic_metadata, self.namespaces)
@@ -109,7 +113,6 @@ class GrpcAuthorization:
             if asked(name):
                 told.headers[name] = _text(",".join(request.get_all(name)))
         if body:
-            told.headers["x-envoy-auth-partial-body"] = "false"
             if self.pack:
                 told.raw_body = body
             else:

@@ -75,12 +75,15 @@ class AuthorizationService:
     to_client_on_success: Names
     to_metadata: Names
 
-    async def decide(self, stream: Stream, body: bytes, asked: Names | None, context: FactoryContext) -> Verdict:
-        """Ask about the stream's request. asked: in place of the service's own choice of fields."""
+    async def decide(
+        self, stream: Stream, body: bytes, partial: bool, asked: Names | None, context: FactoryContext
+    ) -> Verdict:
+        """Ask about the stream's request. partial: there may be more of the body. asked: in place of the service's own
+        choice of fields."""
         request = stream.request
         headers = self._headers(request, body, asked or self.asked)
         if body:
-            headers.fields[_PARTIAL] = "false"
+            headers.fields[_PARTIAL] = "true" if partial else "false"
         apply_mutations(self.mutations, headers, stream)
         began = context.clock.now()
         try:

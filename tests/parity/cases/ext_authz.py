@@ -209,6 +209,20 @@ CASES = [
     asked("body-too-long", POST, with_request_body={"max_request_bytes": 4}, shows="413"),
     asked("body-just-fits", POST, with_request_body={"max_request_bytes": 8}),
     asked("body-denied", POST, with_request_body={"max_request_bytes": 100}, says=DENY),
+    *[
+        asked(
+            f"body-partial-{size}", POST, with_request_body={"max_request_bytes": size, "allow_partial_message": True}
+        )
+        for size in (4, 8, 9, 100)
+    ],
+    asked("body-partial-chunked", CHUNKED, with_request_body={"max_request_bytes": 4, "allow_partial_message": True}),
+    asked(
+        "body-partial-denied",
+        POST,
+        with_request_body={"max_request_bytes": 4, "allow_partial_message": True},
+        says=DENY,
+    ),
+    asked("body-partial-none", get("/"), with_request_body={"max_request_bytes": 4, "allow_partial_message": True}),
     asked(
         "body-disabled-by-route",
         POST,

@@ -192,6 +192,15 @@ def test_a_body_that_is_too_long() -> None:
     assert harness.cluster("authz").requests == []
 
 
+@pytest.mark.parametrize("chunks", [[b"12345678901"], [b"1234", b"5678", b"9", b"01"], [b"12345", b"678901"]])
+def test_a_part_of_a_body_may_be_enough(chunks: list[bytes]) -> None:
+    harness = asking(with_request_body={"max_request_bytes": 8, "allow_partial_message": True})
+    exchange = harness.request("POST", "/", headers={"content-length": "11"}, chunks=chunks)
+    (asked,) = harness.cluster("authz").requests
+    assert (asked.body, asked.headers["x-envoy-auth-partial-body"]) == (b"12345678", "true")
+    assert (exchange.upstream_body, exchange.upstream_headers["content-length"]) == (b"12345678901", "11")
+
+
 def test_retries_stay_within_the_time() -> None:
     policy = {"num_retries": 5, "retry_on": "5xx", "retry_back_off": {"base_interval": "10s", "max_interval": "10s"}}
     harness = asking({"retry_policy": policy})
@@ -240,7 +249,6 @@ def test_without_a_route_nobody_is_asked() -> None:
     [
         ({"http_service": None}, "one of 'http_service' and 'grpc_service'"),
         ({"http_service": None, "grpc_service": {"envoy_grpc": {"cluster_name": "a"}}}, "grpc_service"),
-        ({"with_request_body": {"max_request_bytes": 9, "allow_partial_message": True}}, "allow_partial_message"),
         ({"metadata_context_namespaces": ["a"]}, "metadata_context_namespaces"),
         ({"include_peer_certificate": True}, "include_peer_certificate"),
         ({"http_service": {"server_uri": URI, "path_prefix": "a"}}, "path_prefix"),
