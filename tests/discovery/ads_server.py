@@ -13,6 +13,7 @@ from typing import Any
 
 import grpc
 from envoy.config.cluster.v3 import cluster_pb2
+from envoy.config.core.v3 import extension_pb2
 from envoy.config.endpoint.v3 import endpoint_pb2
 from envoy.config.listener.v3 import listener_pb2
 from envoy.config.route.v3 import route_pb2
@@ -27,6 +28,7 @@ TYPES: dict[str, type[Message]] = {
     "LDS": listener_pb2.Listener,
     "RDS": route_pb2.RouteConfiguration,
     "SDS": secret_pb2.Secret,
+    "ECDS": extension_pb2.TypedExtensionConfig,
 }
 URLS = {label: f"type.googleapis.com/{kind.DESCRIPTOR.full_name}" for label, kind in TYPES.items()}
 LABELS = {url: label for label, url in URLS.items()}

@@ -5,16 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from envoy.config.cluster.v3 import cluster_pb2
+from envoy.config.core.v3 import extension_pb2
 from envoy.config.endpoint.v3 import endpoint_pb2
 from envoy.config.listener.v3 import listener_pb2
 from envoy.config.route.v3 import route_pb2
+from envoy.extensions.filters.http.fault.v3 import fault_pb2
 
 # Registered, so that they can be written into an `Any` by name.
 from envoy.extensions.filters.http.router.v3 import router_pb2  # noqa: F401
-from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2  # noqa: F401
+from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2
 from google.protobuf import any_pb2, json_format
 
 _HCM = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+_FAULT = "type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault"
 _ROUTER = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"
 ADS = {"ads": {}, "resource_api_version": "V3"}
 
@@ -77,6 +80,28 @@ def listener(name: str, port: int, routes: str, **fields: Any) -> listener_pb2.L
         **fields,
     }
     json_format.ParseDict(described, message)
+    return message
+
+
+def abort(name: str, status: int) -> extension_pb2.TypedExtensionConfig:
+    """A filter that answers every request with a status."""
+    message = extension_pb2.TypedExtensionConfig(name=name)
+    config = {"abort": {"http_status": status, "percentage": {"numerator": 100}}}
+    message.typed_config.Pack(json_format.ParseDict(config, fault_pb2.HTTPFault()))
+    return message
+
+
+def listener_with_discovered_filter(name: str, port: int, filter_name: str) -> listener_pb2.Listener:
+    """A listener whose first HTTP filter, a fault filter, comes over the same stream."""
+    message = listener(name, port, "r1")
+    manager = http_connection_manager_pb2.HttpConnectionManager()
+    place = message.filter_chains[0].filters[0].typed_config
+    place.Unpack(manager)
+    router = manager.http_filters.pop()
+    discovery = manager.http_filters.add(name=filter_name).config_discovery
+    json_format.ParseDict({"config_source": ADS, "type_urls": [_FAULT]}, discovery)
+    manager.http_filters.append(router)
+    place.Pack(manager)
     return message
 
 

@@ -6,17 +6,20 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import grpc
+from envoy.extensions.filters.http.router.v3 import router_pb2
 from envoy.service.discovery.v3 import discovery_pb2
 from google.protobuf import any_pb2, duration_pb2
 
 from tests.discovery.ads_server import URLS, pack
 from tests.discovery.dialogue import Dialogue
 from tests.discovery.resources import (
+    abort,
     bad_cluster,
     bad_listener,
     cluster,
     endpoints,
     listener,
+    listener_with_discovered_filter,
     routes,
     static_cluster,
 )
@@ -276,6 +279,32 @@ async def several_answers_before_an_acknowledgement(talk: Dialogue) -> None:
     talk.answer("RDS", "r2", "n7", routes("r1", "c1", old="nowhere"))
     await talk.says(["RDS r1 n5 [r1]", "EDS e1 n6 [c1]", "RDS r2 n7 [r1]"], ["RDS n5", "EDS n6", "RDS n7"])
     await talk.gets(talk.ports[0], 503, "/old")
+
+
+@script
+async def filter_is_fetched_warms_its_listener_and_is_refused_by_itself(talk: Dialogue) -> None:
+    await _serving(talk)
+    other = listener_with_discovered_filter("z", talk.ports[1], "f")
+    talk.answer("LDS", "l1", "n5", listener("a", talk.ports[0], "r1"), other)
+    await talk.says(["ECDS - - [f]", "LDS l1 n5 []"], ["ECDS - +f", "LDS n5"])
+    await talk.refuses(talk.ports[1])
+    talk.answer("ECDS", "x0", "n6", abort("f", 418))
+    await talk.says(["ECDS x0 n6 [f]"], ["ECDS n6"])
+    await talk.gets(talk.ports[1], 418)
+    talk.answer("ECDS", "x1", "n7", abort("f", 451))
+    await talk.says(["ECDS x1 n7 [f]"], ["ECDS n7"])
+    await talk.gets(talk.ports[1], 451)
+    wrong = abort("f", 400)
+    wrong.typed_config.Pack(router_pb2.Router())
+    talk.answer("ECDS", "x2", "n8", wrong)
+    await talk.says(["ECDS x1 n8 [f] ! 13 *"], ["ECDS n8 ! 13 *"])
+    await talk.gets(talk.ports[1], 451)
+    await talk.counts("extension_config_discovery.http_filter.f.config_reload", 2)
+    await talk.counts("extension_config_discovery.http_filter.f.update_rejected", 1)
+    if talk.delta:
+        talk.answer("ECDS", "x3", "n9", removed=["f"])
+        await talk.says([], ["ECDS n9"])
+        await talk.gets(talk.ports[1], 500)
 
 
 @script
