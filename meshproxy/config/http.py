@@ -77,7 +77,7 @@ def compile_http_connection_manager(view: ConfigView, context: CompileContext) -
         **_compile_limits(view, common),
         early_changes=_compile_early_changes(view, context),
         local_reply=_compile_local_reply(view, context),
-        flush_access_log_on_new_request=_logs_new_requests(view),
+        **_compile_log_times(view),
     )
 
 
@@ -253,7 +253,19 @@ def _compile_local_reply(view: ConfigView, context: CompileContext) -> LocalRepl
     return compile_local_replies(local_reply, context) if local_reply is not None else None
 
 
-def _logs_new_requests(view: ConfigView) -> bool:
+def _compile_log_times(view: ConfigView) -> dict[str, Any]:
+    """When a row is written to the access log besides the end of a request."""
     options = view.view("access_log_options")
-    newer = options is not None and options.boolean("flush_access_log_on_new_request")
-    return newer or view.boolean("flush_access_log_on_new_request")
+    if options is None:
+        return {
+            "log_new_requests": view.boolean("flush_access_log_on_new_request"),
+            "log_interval": view.seconds("access_log_flush_interval", 0.0),
+        }
+    for old in ("access_log_flush_interval", "flush_access_log_on_new_request"):
+        if view.has(old):
+            view.fail("it can't be set together with 'access_log_options'", old)
+    return {
+        "log_new_requests": options.boolean("flush_access_log_on_new_request"),
+        "log_interval": options.seconds("access_log_flush_interval", 0.0),
+        "log_tunnels": options.boolean("flush_log_on_tunnel_successfully_established"),
+    }

@@ -59,6 +59,8 @@ class HttpConnectionManagerConfig:
     shows_ipv4_as_ipv6: in X-Forwarded-For an IPv4 peer is written as IPv6 (`::ffff:1.2.3.4`).
     tells_addresses: PROXY protocol headers to upstreams name the client's connection.
     stream_flush_timeout: for what is left of a response that the client doesn't read; None: as `stream_idle_timeout`.
+    log_new_requests, log_interval, log_tunnels: rows of the access log when a request begins, this often while it is,
+    and when it has become a tunnel.
     early_changes: to each head, before it is looked at.
     sheds_load: whether the overload manager may answer requests.
     """
@@ -112,4 +114,6 @@ class HttpConnectionManagerConfig:
     append_x_forwarded_port: bool = False
     scheme_to_overwrite: str = ""
     local_reply: LocalReplyConfig | None = None
-    flush_access_log_on_new_request: bool = False
+    log_new_requests: bool = False
+    log_interval: float = 0.0
+    log_tunnels: bool = False

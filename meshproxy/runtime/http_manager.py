@@ -57,7 +57,12 @@ class HttpManager:
         self.look_after = min((t for t in (config.idle_timeout, config.stream_idle_timeout) if t), default=0.0)
         self.max_requests = config.max_requests_per_connection
         self.replaces_ids = config.use_remote_address and not config.preserve_external_request_id
-        self.stream_timers = bool(config.max_stream_duration or config.request_timeout)
+        # Whether a stream has something to do before its filters: see `StreamTimers.arm`.
+        self.stream_timers = bool(
+            config.max_stream_duration
+            or config.request_timeout
+            or (config.access_logs and (config.log_new_requests or config.log_interval))
+        )
         self.use_routes(config.routes.table)
         config.routes.attach(self)
         for spec in (*config.http_filters, *(spec for each in config.upgrades.values() for spec in each.filters or ())):

@@ -287,6 +287,9 @@ class HttpServerStream(StreamTimers):
             fields["x-request-id"] = self.request_id
         if config.via:
             fields["via"] = f"{fields['via']}, {config.via}" if "via" in fields else config.via
+        if self.raw and config.log_tunnels:
+            self.response_code = response.status
+            self.log_now("DownstreamTunnelSuccessfullyEstablished")
         if self.span is not None and owner.manager.tracing is not None:
             owner.manager.tracing.tell_decoration(self, response)
         self.first_downstream_tx = self.last_activity = now

@@ -35,6 +35,10 @@ class StreamTimers(FilterStream):
         config = self.owner.manager.config
         if config.request_timeout and not self.request_received:
             self.schedule(config.request_timeout, self._request_timed_out)
+        if config.log_new_requests:
+            self.log_now("DownstreamStart")
+        if config.log_interval:
+            self.schedule(config.log_interval, self._log_periodically)
         duration = config.max_stream_duration
         route = self.route
         if route is not None and isinstance(route.action, ForwardAction):
@@ -47,6 +51,16 @@ class StreamTimers(FilterStream):
                     self._arm_idle(route.action.idle_timeout)
         if duration:
             self.schedule(duration, self._duration_reached)
+
+    def log_now(self, kind: str) -> None:
+        """Write a row of this kind to the access log; the request goes on."""
+        usual, self.access_log_type = self.access_log_type, kind
+        self.owner.worker.access_logs.log(self.owner.manager.config.access_logs, self)
+        self.access_log_type = usual
+
+    def _log_periodically(self) -> None:
+        self.log_now("DownstreamPeriodic")
+        self.schedule(self.owner.manager.config.log_interval, self._log_periodically)
 
     def _arm_idle(self, timeout: float) -> None:
         self.schedule(timeout, partial(self.check_idle, timeout, True))

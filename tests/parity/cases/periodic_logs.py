@@ -1,0 +1,45 @@
+"""Lines of the access log while a request is under way, and tcp_proxy's ways to wait before it tries again."""
+
+from __future__ import annotations
+
+from ..case import OK, Case, Upstream, Wait, get
+
+LOG = "%ACCESS_LOG_TYPE% %REQ(:PATH)% rc=%RESPONSE_CODE% rx=%BYTES_RECEIVED% tx=%BYTES_SENT%\n"
+SLOW = {"up": Upstream(((0.75, OK),))}
+WEBSOCKET = "GET /ws HTTP/1.1\r\nhost: h.test\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n"
+SWITCH = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n"
+
+
+def periodic(name: str, hcm: str, *ops: object, **more: object) -> Case:
+    more.setdefault("upstreams", SLOW)
+    return Case(f"log-{name}", ops or (get("/x"),), hcm=f"{{{hcm}}}", log=LOG, timing=False, **more)  # type: ignore[arg-type]
+
+
+CASES = [
+    periodic("interval", "access_log_options: {access_log_flush_interval: 0.3s}"),
+    periodic("interval-older-field", "access_log_flush_interval: 0.3s"),
+    periodic(
+        "interval-both",
+        "access_log_flush_interval: 0.3s, access_log_options: {access_log_flush_interval: 0.3s}",
+        refused=True,
+    ),
+    periodic(
+        "interval-and-new",
+        "access_log_options: {access_log_flush_interval: 0.3s, flush_access_log_on_new_request: true}",
+    ),
+    periodic(
+        "tunnel",
+        "access_log_options: {flush_log_on_tunnel_successfully_established: true}, upgrade_configs: [{upgrade_type: websocket}]",
+        WEBSOCKET,
+        Wait("101"),
+        "hello",
+        0.3,
+        upstreams={"up": Upstream(((SWITCH, 0.2, "bye"),))},
+    ),
+    periodic(
+        "tunnel-refused",
+        "access_log_options: {flush_log_on_tunnel_successfully_established: true}, upgrade_configs: [{upgrade_type: websocket}]",
+        WEBSOCKET,
+        upstreams={"up": Upstream(((OK,),))},
+    ),
+]
