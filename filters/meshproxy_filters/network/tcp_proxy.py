@@ -50,6 +50,7 @@ class TcpProxy(NetworkFilter[TcpProxyConfig]):
     _duration_timer: Timer | None = None
     _idle_timer: Timer | None = None
     _log_timer: Timer | None = None
+    _retry_timer: Timer | None = None
     _last: float = 0.0
 
     @property
@@ -75,7 +76,8 @@ class TcpProxy(NetworkFilter[TcpProxyConfig]):
         self._tx_total = config.stats.tx_bytes_total
         connection.read_disable(True)
         if config.max_duration:
-            self._duration_timer = connection.schedule(config.max_duration, self._duration_reached)
+            longest = config.max_duration * (1 + config.duration_jitter * self.context.rng.random())
+            self._duration_timer = connection.schedule(longest, self._duration_reached)
         return self._connect()
 
     def on_data(self, data: bytes, end: bool, connection: Connection) -> None:
@@ -224,9 +226,20 @@ class TcpProxy(NetworkFilter[TcpProxyConfig]):
         self.info.add_flag("UF")
         self.info.upstream_transport_failure_reason = detail
         if self._attempts < self.config.max_connect_attempts:
-            self._connect()
+            self._connect_again()
         else:
             self._give_up("URX")
+
+    def _connect_again(self) -> None:
+        back_off = self.config.back_off
+        if back_off is None:
+            self._connect()
+            return
+        longest = min(back_off[0] * 2 ** min(self._attempts - 1, 32), back_off[1])
+        self._retry_timer = self.connection.schedule(longest * self.context.rng.random(), self._reconnect)
+
+    def _reconnect(self) -> None:
+        self._connect()
 
     def _note_host(self, upstream: TcpUpstream) -> None:
         host = upstream.host
@@ -266,7 +279,7 @@ class TcpProxy(NetworkFilter[TcpProxyConfig]):
         if self._finished:
             return
         self._finished = True
-        for timer in (self._duration_timer, self._idle_timer, self._log_timer):
+        for timer in (self._duration_timer, self._idle_timer, self._log_timer, self._retry_timer):
             if timer is not None:
                 timer.cancel()
         self.info.end = self._now()

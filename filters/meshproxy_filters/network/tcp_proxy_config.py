@@ -55,6 +55,8 @@ class TcpProxyConfig:
 
     clusters: names, and for more than one `bounds`: the running sums of their weights. wanted: of each, what hosts must
     have in their metadata, None for nothing. tunnel: the connection goes through an HTTP proxy.
+    duration_jitter: the most by which max_duration grows, as a part of it.
+    back_off: seconds before a second connect, doubled for each further one, and the most; a random part is waited.
     own_tlvs: entries for the PROXY protocol header to the upstream, if the client's connection had none.
     log_interval: a row in the log this often while the connection lives; log_on_connected: one when it is connected.
     """
@@ -67,6 +69,8 @@ class TcpProxyConfig:
     idle_timeout: float = _IDLE_TIMEOUT
     max_duration: float = 0.0
     max_connect_attempts: int = 1
+    duration_jitter: float = 0.0
+    back_off: tuple[float, float] | None = None
     log_interval: float = 0.0
     log_on_connected: bool = False
     hash_of: HashOf | None = None
@@ -95,12 +99,25 @@ class TcpProxyConfig:
             access_logs=context.compile_access_logs(view.views("access_log")),
             idle_timeout=view.seconds("idle_timeout", _IDLE_TIMEOUT),
             max_duration=view.seconds("max_downstream_connection_duration", 0.0),
+            duration_jitter=view.number("max_downstream_connection_duration_jitter_percentage") / 100,
+            back_off=_read_back_off(view.view("backoff_options")),
             max_connect_attempts=view.integer("max_connect_attempts", 1),
             log_interval=log_interval,
             log_on_connected=log_on_connected,
             tunnel=read_tunneling(view.view("tunneling_config"), prefix, context),
             own_tlvs=tuple((entry.integer("type"), _read_value(entry)) for entry in view.views("proxy_protocol_tlvs")),
         )
+
+
+def _read_back_off(view: ConfigView | None) -> tuple[float, float] | None:
+    """`core.v3.BackoffStrategy`."""
+    if view is None:
+        return None
+    base = view.seconds("base_interval", 0.0)
+    longest = view.seconds("max_interval", base * 10)
+    if longest < base:
+        view.fail("max_interval must be greater than or equal to the base_interval", "max_interval")
+    return base, longest
 
 
 def _read_value(view: ConfigView) -> bytes:

@@ -42,4 +42,17 @@ CASES = [
         WEBSOCKET,
         upstreams={"up": Upstream(((OK,),))},
     ),
+    Case(
+        "tcp-waits-before-it-tries-again",
+        ("hello",),
+        network="- {tcp_proxy: {cluster: $up, max_connect_attempts: 3, backoff_options: {base_interval: 0.02s, max_interval: 0.05s}, max_downstream_connection_duration: 100s, max_downstream_connection_duration_jitter_percentage: {value: 50}}}",
+        upstreams={"up": Upstream(mode="refuse")},
+        stats=r"^cluster\.$up\.upstream_cx_(total|connect_fail):",
+        timing=False,
+    ),
+    Case(
+        "tcp-back-off-refused",
+        network="- {tcp_proxy: {cluster: $up, backoff_options: {base_interval: 2s, max_interval: 1s}}}",
+        refused=True,
+    ),
 ]

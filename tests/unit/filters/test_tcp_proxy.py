@@ -243,3 +243,44 @@ def test_direct_response() -> None:
     assert client.received == b"bye"
     assert client.closed == "close"
     assert client.connection.stream.details == "direct_response"
+
+
+def test_a_connect_that_failed_is_tried_again_after_a_while() -> None:
+    harness = proxy(max_connect_attempts=3, backoff_options={"base_interval": "1s", "max_interval": "1.5s"})
+    cluster = harness.cluster("up")
+    cluster.fails()
+    client = harness.connect()
+    for _ in range(20):
+        harness.clock.advance(0.2)
+    assert len(cluster.connections) == 3
+    assert client.closed
+
+
+def test_nobody_is_connected_for_a_client_that_has_left() -> None:
+    harness = proxy(max_connect_attempts=3, backoff_options={"base_interval": "100s"})
+    cluster = harness.cluster("up")
+    cluster.fails()
+    client = harness.connect()
+    client.leave(reset=True)
+    harness.clock.advance(1000)
+    assert len(cluster.connections) == 1
+
+
+def test_connections_do_not_all_end_at_once() -> None:
+    ends = set()
+    harness = proxy(
+        max_downstream_connection_duration="10s", max_downstream_connection_duration_jitter_percentage={"value": 50}
+    )
+    clients = [harness.connect() for _ in range(5)]
+    for step in range(200):
+        ends |= {
+            (index, step)
+            for index, client in enumerate(clients)
+            if client.closed and not any(index == i for i, _ in ends)
+        }
+        harness.clock.advance(0.1)
+    steps = {step for _, step in ends}
+    assert len(ends) == 5
+    assert len(steps) > 1
+    assert min(steps) >= 99
+    assert max(steps) <= 152
