@@ -145,7 +145,10 @@ class DownstreamConnection(NetworkFilter[HttpManager]):
         if manager.client_certificate is not None:
             manager.client_certificate.apply(request, stream.connection)
         if manager.requires_tls and manager.routes.requires_tls(request):
-            stream.reply(_to_https(request))
+            if upgrade not in ("", "connect") and not manager.allows_upgrade(None, upgrade):
+                self._refuse_upgrade(stream)
+            else:
+                stream.reply(_to_https(request))
             return
         stream.choose_route()
         if upgrade and not self._may_upgrade(stream, upgrade):
@@ -197,15 +200,18 @@ class DownstreamConnection(NetworkFilter[HttpManager]):
         stream.request_id = given or ""
 
     def _may_upgrade(self, stream: HttpServerStream, upgrade: str) -> bool:
-        if upgrade == "connect" and stream.route is None:
+        if stream.route is None:
             stream.close_after = True
             return True  # answered by the router: no route
         if self.manager.allows_upgrade(stream.route, upgrade):
             stream.raw_wanted = upgrade
             return True
+        self._refuse_upgrade(stream)
+        return False
+
+    def _refuse_upgrade(self, stream: HttpServerStream) -> None:
         self.manager.stats.rq_ws_on_non_ws_route.value += 1
         stream.reply(UPGRADE_FAILED)
-        return False
 
     def _treat_expectation(self, stream: HttpServerStream, request: RequestHeaders) -> None:
         if self.manager.config.proxy_100_continue:

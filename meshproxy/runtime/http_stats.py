@@ -22,6 +22,10 @@ CONNECTION_MANAGER = StatNames(
         "downstream_flow_control_resumed_reading_total",
         "downstream_rq_http3_total",
         "downstream_rq_too_many_premature_resets",
+        "tracing.client_enabled",
+        "tracing.not_traceable",
+        "tracing.random_sampling",
+        "tracing.service_forced",
     ),
     gauges=(
         "downstream_cx_http1_soft_drain",
@@ -48,6 +52,7 @@ class HttpStats:
         self.cx_overload_disable_keepalive = counter("downstream_cx_overload_disable_keepalive")
         self.rq_overload_close = counter("downstream_rq_overload_close")
         self.cx_active = gauge("downstream_cx_active")
+        self.rq_health_check = counter("tracing.health_check")
         self.cx_http1_total = counter("downstream_cx_http1_total")
         self.cx_http1_active = gauge("downstream_cx_http1_active")
         self.cx_http2_total = counter("downstream_cx_http2_total")

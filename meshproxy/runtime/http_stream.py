@@ -268,7 +268,13 @@ class HttpServerStream(StreamTimers):
             self.owner.manager.stats.rq_too_large.value += 1
         elif reply is RESPONSE_TOO_LARGE:
             self.owner.manager.stats.rs_too_large.value += 1
-        return shape_reply(reply, self.owner.manager.config.local_reply, self)
+        response, body = shape_reply(reply, self.owner.manager.config.local_reply, self)
+        if self.health_check:
+            # An answer to a health check doesn't count with the others, which its code soon will.
+            stats = self.owner.manager.stats
+            stats.rq_health_check.value += 1
+            stats.codes[response.status] -= 1
+        return response, body
 
     # The end.
 

@@ -54,6 +54,8 @@ ROUTER = StatNames(
     )
 )
 """What Envoy shows besides the counters below, so that dashboards find it."""
+_NO_HASH = frozenset(("ROUND_ROBIN", "LEAST_REQUEST", "RANDOM"))
+"""Policies of load balancing that have no use for a hash."""
 
 
 def _is_grpc(request: RequestHeaders) -> bool:
@@ -141,8 +143,8 @@ class Router(Attempts):
             self._upgrade = fields["upgrade"]
         stream.attempt_count = 1
         stream.finalize_request(tell_original=config.envoy_headers)
-        if action.hash_policy is not None:
-            action.hash_policy(stream)
+        if action.hash_policy is not None and cluster.config.lb_policy not in _NO_HASH:
+            action.hash_policy(stream)  # which may make a cookie: only for who asks for the hash, as in Envoy
         if action.redirects is not None:
             self._extras = True
             if not stream.request_end:

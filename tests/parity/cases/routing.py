@@ -248,6 +248,23 @@ CASES = [
     Case("require-tls-all", get("/a?b=1", host="h.test:80"), vhost="require_tls: ALL", shows="301"),
     Case("require-tls-external-internal", get("/a"), vhost="require_tls: EXTERNAL_ONLY"),
     Case("require-tls-forwarded-https", get("/a", "x-forwarded-proto: https"), vhost="require_tls: ALL"),
+    Case(
+        "require-tls-and-an-upgrade",
+        get("/a", "connection: upgrade", "upgrade: websocket"),
+        vhost="require_tls: ALL",
+        shows="403",
+    ),
+    Case(
+        "upgrade-without-a-route",
+        get("/a", "connection: upgrade", "upgrade: websocket"),
+        routes="- {match: {path: /b}, route: {cluster: $up}}",
+        shows="404",
+    ),
+    Case(
+        "hash-cookie-that-nobody-asks-for",
+        get("/a"),
+        routes="- {match: {prefix: /}, route: {cluster: $up, hash_policy: [{cookie: {name: c, ttl: 100s}}]}}",
+    ),
     Case("require-tls-post", get("/a", method="POST", body="x"), vhost="require_tls: ALL"),
     routed(
         "timeout-header-not-internal",
