@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -97,6 +98,21 @@ class Dialogue:
                         return
                 except (OSError, IndexError) as error:
                     last = error
+                await asyncio.sleep(0.02)
+
+    async def shows_certificate(self, port: int, der: bytes) -> None:
+        """A handshake soon shows this certificate."""
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        async with asyncio.timeout(PATIENCE_S):
+            while True:
+                with contextlib.suppress(OSError):
+                    _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
+                    found = writer.get_extra_info("ssl_object").getpeercert(True)
+                    writer.close()
+                    if found == der:
+                        return
                 await asyncio.sleep(0.02)
 
     async def refuses(self, port: int) -> None:

@@ -14,7 +14,10 @@ from envoy.extensions.filters.http.fault.v3 import fault_pb2
 # Registered, so that they can be written into an `Any` by name.
 from envoy.extensions.filters.http.router.v3 import router_pb2  # noqa: F401
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2
+from envoy.extensions.transport_sockets.tls.v3 import secret_pb2, tls_pb2
 from google.protobuf import any_pb2, json_format
+
+from tests.certificates import Issued
 
 _HCM = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 _FAULT = "type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault"
@@ -102,6 +105,26 @@ def listener_with_discovered_filter(name: str, port: int, filter_name: str) -> l
     json_format.ParseDict({"config_source": ADS, "type_urls": [_FAULT]}, discovery)
     manager.http_filters.append(router)
     place.Pack(manager)
+    return message
+
+
+def secret(name: str, issued: Issued) -> secret_pb2.Secret:
+    """A certificate with its key."""
+    message = secret_pb2.Secret(name=name)
+    message.tls_certificate.certificate_chain.inline_bytes = issued.pem
+    message.tls_certificate.private_key.inline_bytes = issued.key_pem
+    return message
+
+
+def listener_with_discovered_secret(name: str, port: int, secret_name: str) -> listener_pb2.Listener:
+    """A listener that speaks TLS with a certificate that comes over the same stream."""
+    message = listener(name, port, "r1")
+    context = tls_pb2.DownstreamTlsContext()
+    certificate = {"name": secret_name, "sds_config": ADS}
+    json_format.ParseDict({"common_tls_context": {"tls_certificate_sds_secret_configs": [certificate]}}, context)
+    socket = message.filter_chains[0].transport_socket
+    socket.name = "tls"
+    socket.typed_config.Pack(context)
     return message
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
 from collections.abc import Awaitable, Callable
 
 import grpc
@@ -10,6 +12,7 @@ from envoy.extensions.filters.http.router.v3 import router_pb2
 from envoy.service.discovery.v3 import discovery_pb2
 from google.protobuf import any_pb2, duration_pb2
 
+from tests.certificates import Authority
 from tests.discovery.ads_server import URLS, pack
 from tests.discovery.dialogue import Dialogue
 from tests.discovery.resources import (
@@ -20,7 +23,9 @@ from tests.discovery.resources import (
     endpoints,
     listener,
     listener_with_discovered_filter,
+    listener_with_discovered_secret,
     routes,
+    secret,
     static_cluster,
 )
 
@@ -305,6 +310,37 @@ async def filter_is_fetched_warms_its_listener_and_is_refused_by_itself(talk: Di
         talk.answer("ECDS", "x3", "n9", removed=["f"])
         await talk.says([], ["ECDS n9"])
         await talk.gets(talk.ports[1], 500)
+
+
+@script
+async def secret_is_fetched_and_replaced_and_never_shown(talk: Dialogue) -> None:
+    await _serving(talk)
+    authority = Authority("test")
+    first, second = authority.issue("first"), authority.issue("second")
+    talk.answer(
+        "LDS", "l1", "n5", listener("a", talk.ports[0], "r1"), listener_with_discovered_secret("z", talk.ports[1], "s")
+    )
+    await talk.says(["SDS - - [s]", "LDS l1 n5 []"], ["SDS - +s", "LDS n5"])
+    await talk.refuses(talk.ports[1])
+    talk.answer("SDS", "s0", "n6", secret("s", first))
+    await talk.says(["SDS s0 n6 [s]"], ["SDS n6"])
+    await talk.shows_certificate(talk.ports[1], first.der)
+    talk.answer("SDS", "s1", "n7", secret("s", second))
+    await talk.says(["SDS s1 n7 [s]"], ["SDS n7"])
+    await talk.shows_certificate(talk.ports[1], second.der)
+    mixed = secret("s", first)
+    mixed.tls_certificate.private_key.inline_bytes = second.key_pem
+    talk.answer("SDS", "s2", "n8", mixed)
+    await talk.says(["SDS s1 n8 [s] ! 13 *"], ["SDS n8 ! 13 *"])
+    await talk.shows_certificate(talk.ports[1], second.der)
+    await talk.counts("sds.s.update_rejected", 1)
+    await talk.counts("sds.s.update_success", 2)
+    shown = json.loads((await talk.program.ask("/config_dump?resource=dynamic_active_secrets"))[1])["configs"]
+    (entry,) = shown
+    # Envoy shows the version that it has refused.
+    assert (entry["name"], entry["version_info"]) == ("s", "s2" if talk.kind == "envoy" else "s1")
+    key = entry["secret"]["tls_certificate"]["private_key"]["inline_bytes"]
+    assert base64.b64decode(key) == b"[redacted]"
 
 
 @script
