@@ -13,7 +13,7 @@ from meshproxy.headers import RequestHeaders
 from meshproxy.plugin.context import FactoryContext, Stream
 from meshproxy.plugin.http import HttpFilter
 from meshproxy.plugin.replies import LocalReply
-from meshproxy.plugin.stats import Counter
+from meshproxy.plugin.stats import Counter, StatsScope
 from meshproxy_filters.rbac_rules import Rules, Verdict, read_rules
 
 if TYPE_CHECKING:
@@ -25,19 +25,27 @@ _BODY = b"RBAC: access denied"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Verdicts:
-    """A rule set with where its verdicts are told: two counters, two keys of the metadata."""
+    """A rule set with where its verdicts are told: two counters, two keys of the metadata.
+
+    of_policies: where each policy has counters too, if that is asked for; they come to be when they first count.
+    """
 
     rules: Rules
     allowed: Counter
     denied: Counter
     policy_key: str
     result_key: str
+    of_policies: StatsScope | None = None
+    shadow: bool = False
 
     def decide(self, stream: Stream) -> Verdict:
         """Decide, count, and note it."""
         verdict = self.rules.decide(stream)
         passes, policy, _ = verdict
         (self.allowed if passes else self.denied).value += 1
+        if self.of_policies is not None and policy:
+            outcome = f"{'shadow_' if self.shadow else ''}{'allowed' if passes else 'denied'}"
+            self.of_policies.counter(f"policy.{policy}.{outcome}").value += 1
         noted = stream.metadata(_NAMESPACE)
         if policy:
             noted[self.policy_key] = policy
@@ -60,8 +68,6 @@ class Rbac(HttpFilter[RbacConfig]):
 
     @classmethod
     def compile(cls, view: ConfigView, context: FactoryContext) -> RbacConfig:
-        if view.has("track_per_rule_stats"):
-            view.fail("it isn't supported by meshproxy", "track_per_rule_stats")
         return RbacConfig(_read(view, "", "enforced", context), _read(view, "shadow_", "shadow", context))
 
     @classmethod
@@ -103,4 +109,6 @@ def _read(view: ConfigView, names: str, kind: str, context: FactoryContext) -> V
         denied=denied,
         policy_key=f"{prefix}{kind}_effective_policy_id",
         result_key=f"{prefix}{kind}_engine_result",
+        of_policies=scope if view.boolean("track_per_rule_stats") else None,
+        shadow=bool(names),
     )

@@ -182,6 +182,16 @@ CASES = [
             "shadow_rules_stat_prefix": "dry_",
         },
     ),
+    controlled(
+        "each-policy",
+        {
+            "rules": {"action": "ALLOW", "policies": policies(p=(header({"exact": "1"}), _ANY), q=(_ANY, _ANY))},
+            "shadow_rules": {"action": "DENY", "policies": policies(s=(header({"exact": "2"}), _ANY))},
+            "shadow_rules_stat_prefix": "dry",
+            "track_per_rule_stats": True,
+        },
+        *TWO,
+    ),
     controlled("grpc", {"rules": {}}, get("/", "content-type: application/grpc")),
     controlled("head", {"rules": {}}, get("/", method="HEAD")),
     controlled("per-route-off", {"rules": {}}, per_route={}, shows="200"),

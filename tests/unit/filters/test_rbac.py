@@ -245,7 +245,6 @@ def test_a_route_may_have_its_own_rules_or_none() -> None:
             )
         },
         {"rules": rules(p=policy({"destination_ip": {"address_prefix": "x", "prefix_len": 3}}))},
-        {"track_per_rule_stats": True},
     ],
 )
 def test_what_can_not_be_decided_is_refused(config: dict[str, Any]) -> None:
