@@ -237,18 +237,6 @@ CASES = [
         shows="upstream_cx_total: 3",
     ),
     Case(
-        "cluster-preconnect-ahead",
-        (get(), 0.5, get(), 0.3),
-        upstreams=TWO,
-        cluster=endpoints(endpoint("$up_port"), endpoint("$up2_port"))
-        + "preconnect_policy: {predictive_preconnect_ratio: 2.0}",
-        stats=r"cluster\.$up\.upstream_cx_(total|active)",
-        masks=(("<up2_port>", "<up_port>"), ("one|two", "name")),
-        merge_upstreams=True,
-        timing=False,
-        shows="upstream_cx_total: 2",
-    ),
-    Case(
         "cluster-pool-for-each-client",
         clients=tuple(client(get(), 0.1, get(), start=0.3 * i, quiet=1.0, timing=False) for i in range(2)),
         cluster="connection_pool_per_downstream_connection: true",
