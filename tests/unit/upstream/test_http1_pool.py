@@ -78,6 +78,7 @@ class Lab:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, **config: Any) -> None:
         self.opening: list[tuple[Any, asyncio.Future[None]]] = []
+        self.timers: list[asyncio.TimerHandle] = []
         monkeypatch.setattr(http_pool, "open_connection", self._open)
         monkeypatch.setattr(Http1Upstream, "has_input", lambda upstream: upstream.transport.readable)
         loop = asyncio.get_running_loop()
@@ -99,7 +100,8 @@ class Lab:
         return 1
 
     def schedule(self, delay: float, callback: Any) -> Any:
-        return self.loop.call_later(3600, callback)
+        self.timers.append(self.loop.call_later(3600, callback))
+        return self.timers[-1]
 
     async def _open(self, cluster: object, host: object, protocol: Any, name: object) -> None:
         future = self.loop.create_future()
@@ -248,6 +250,17 @@ async def test_a_request_that_can_not_be_written_costs_nothing(monkeypatch: pyte
         lab.ask("/a b")
     assert lab.counts() == (1, 0, 0, 0)
     assert lab.ask()[0] is upstream
+
+
+async def test_a_drained_pool_is_held_by_no_timer(monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = Lab(monkeypatch)
+    lab.ask()
+    upstream = await lab.connect()
+    upstream.data_received(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+    (timer,) = lab.timers
+    assert not timer.cancelled()
+    lab.pool.drain(lambda: None)
+    assert timer.cancelled()
 
 
 async def test_draining_waits_for_what_waits_and_what_is_busy(monkeypatch: pytest.MonkeyPatch) -> None:
