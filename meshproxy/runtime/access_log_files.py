@@ -66,16 +66,26 @@ class AccessLogFiles:
         self._write_completed = stats.counter("filesystem.write_completed")
         self._flushed_by_timer = stats.counter("filesystem.flushed_by_timer")
         self._reopen_failed = stats.counter("filesystem.reopen_failed")
+        self._failed = stats.counter("access_logs.failed")
 
     def log(self, logs: Sequence[AccessLog], info: StreamInfo) -> None:
         """Write `info` to those of `logs` whose filter lets it pass."""
         for log in logs:
-            if log.predicate is None or log.predicate(info):
-                if log.service is not None:
-                    self._send(log.service, info)
-                    continue
-                line = log.format_line(info)
-                self.write(log.path, line)
+            try:
+                if log.predicate is None or log.predicate(info):
+                    if log.service is not None:
+                        self._send(log.service, info)
+                        continue
+                    line = log.format_line(info)
+                    self.write(log.path, line)
+            except Exception as error:
+                self._report(log, error)
+
+    def _report(self, log: AccessLog, error: Exception) -> None:
+        """A fact that can't be told, a formatter from outside that raises: the line is lost, never the stream."""
+        self._failed.inc()
+        if self._worker is not None:
+            self._worker.log.error("access log raised", path=log.path, exc_info=error)
 
     def write(self, path: str, line: str) -> None:
         """Write one line, its end included, to the file at `path`."""
