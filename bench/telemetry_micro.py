@@ -5,6 +5,7 @@ python bench/telemetry_micro.py
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import random
 import timeit
@@ -12,7 +13,7 @@ from collections.abc import Callable
 
 from meshproxy.headers import RequestHeaders, ResponseHeaders
 from meshproxy.plugin.stream_info import ConnectionInfo, StreamInfo
-from meshproxy.telemetry.access_log import LogBuffer
+from meshproxy.runtime.access_log_files import AccessLogFiles
 from meshproxy.telemetry.formatter import compile_json, compile_text
 from meshproxy.telemetry.operand import FormatContext
 from meshproxy.telemetry.request_id import id_source
@@ -68,19 +69,13 @@ def access_log() -> dict[str, float]:
     }
 
 
-class _NoFile:
-    def write(self, data: bytes) -> None: ...
-
-    def reopen(self) -> None: ...
-
-
 def counting() -> dict[str, float]:
     store = StatsStore()
     counter, record = (
         store.counter("cluster.up.upstream_rq_total"),
         store.histogram("cluster.up.upstream_rq_time").record,
     )
-    buffer, line = LogBuffer(_NoFile()), "x" * 300
+    files, line = AccessLogFiles(asyncio.new_event_loop(), store.scope("")), "x" * 300
 
     def add() -> None:
         counter.value += 1
@@ -88,7 +83,7 @@ def counting() -> dict[str, float]:
     return {
         "counter.value += 1": microseconds(add),
         "histogram.record": microseconds(lambda: record(37)),
-        "LogBuffer.write of 300 bytes": microseconds(lambda: buffer.write(line)),
+        "AccessLogFiles.write of 300 bytes": microseconds(lambda: files.write("/dev/null", line)),
         "request id": microseconds(id_source(random.Random(1).getrandbits)),
     }
 

@@ -108,7 +108,9 @@ def compose(text: str, source: str, *, json: bool = False) -> MappingNode:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
         message = " ".join(part for part in (error.context, error.problem) if part)
-        if mark and text.split("\n")[mark.line][mark.column : mark.column + 1] == "\t":
+        lines = text.split("\n")
+        # The mark of an unexpected end is the line behind the last.
+        if mark and mark.line < len(lines) and lines[mark.line][mark.column : mark.column + 1] == "\t":
             message = "a tab, where only spaces may indent"
         raise ConfigError(Problem("", f"not valid YAML: {message}", source, line, column)) from None
     except yaml.reader.ReaderError as error:

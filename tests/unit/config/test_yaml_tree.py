@@ -81,6 +81,18 @@ def test_json_surrogate_pairs_are_one_character() -> None:
     assert [value.value for _, value in root.value] == ["\U0001f600", r"\ud83d\ude00", "/"]
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a:\n  b: c\n  p", "could not find expected"),  # libyaml finds fault behind the last line
+        ("a:\n\tb: c\n", "a tab, where only spaces may indent"),
+    ],
+)
+def test_what_libyaml_marks_is_told(text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        compose(text, "x")
+
+
 @given(st.text(alphabet=st.sampled_from("ab:,-[]{}&*!|>'\"#%@` \n\t?~1\\u\x00\ud800é"), max_size=80))
 def test_any_text_is_a_tree_or_a_config_error(text: str) -> None:
     with suppress(ConfigError):
