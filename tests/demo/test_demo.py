@@ -129,10 +129,10 @@ def test_tells_each_hop_and_stays_until_it_is_told_to_go(arguments: list[str], c
 
 @pytest.mark.parametrize("arguments", KINDS)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=lambda number: number.name)
-def test_leaves_nothing_behind_in_the_middle(arguments: list[str], number: signal.Signals, clean: None) -> None:
+def test_leaves_nothing_behind(arguments: list[str], number: signal.Signals, clean: None) -> None:
     need_pods(arguments)
     left = folders()
-    with running(arguments, FIRST_HOP) as (process, _):
+    with running(arguments, FIRST_HOP if number == signal.SIGKILL else STAYS) as (process, _):
         if number == signal.SIGINT:
             os.killpg(process.pid, number)  # as a terminal does
         else:
