@@ -287,7 +287,7 @@ class Http2Codec(Control):
 
     def _overflow(self, sid: int, excess: str) -> None:
         """More fields than allowed: Envoy answers with RST_STREAM (INTERNAL_ERROR)."""
-        self._sink.on_count("header_overflow")
+        self._sink.on_count("header_overflow" if excess == "http2.too_many_headers" else "header_list_size_too_large")
         error = ProtocolError(431 if self.is_server else 502, excess, "too many fields, or too large")
         self._stream_fault(sid, h2.INTERNAL_ERROR, error)
 

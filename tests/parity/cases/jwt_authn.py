@@ -315,7 +315,7 @@ CASES = [
     claim("nested", "a.b", {"a": {"b": "c"}}),
     claim("dotted", "a.b", {"a.b": "c"}),
     claim("list", "l", {"l": ["a", 1, {"b": None}]}),
-    claim("object", "o", {"o": {"b": "ü", "a": 1}}),
+    claim("object", "o", {"o": {"b": "ü"}}),  # one field: the order in which Envoy writes several is by chance
     claim("unicode", "u", {"u": "ü"}),
     claim("line-feed", "u", {"u": "a\nb"}),
     at_place(
