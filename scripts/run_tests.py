@@ -4,7 +4,8 @@ A part is a list of commands, or folders of tests for pytest; the quick ones com
 part names belongs to `system`, so that no test is forgotten. Every part runs even if one before it failed.
 
 Parts that mostly wait run side by side, and what each printed is shown whole when it ends. A part of tests that need
-nothing of one another is also shared out among processes.
+nothing of one another is also shared out among processes. Tests with real programs and real time can lose against a
+busy machine, so what failed is run again when nothing else runs; the sum says how many needed that.
 """
 
 from __future__ import annotations
@@ -47,21 +48,27 @@ ROUNDS = (("lint", "types", "imports"), ("unit",), ("parity", "system", "mesh"))
 FAILED_TESTS = 1
 """pytest's exit code when tests ran and some failed."""
 
-FEW = 12
+FEW = 30
 """More failures than these are no accident, and aren't run again."""
 
-LIMIT = 900
+AGAIN = 2
+"""How often a test that failed is run again: one that never passes is broken."""
+
+LIMIT = 1500
 """Seconds after which a command is ended: it hangs."""
 
 
 @dataclass
 class Ended:
-    """What one part came to. unstable: tests that passed only when they were run again."""
+    """What one part came to. again: the command that runs its failed tests alone, and the report that it writes, if
+    that is worth while. unstable: tests that passed only then.
+    """
 
     part: str
     failed: bool
     seconds: float
     tests: Counter[str] = field(default_factory=Counter)
+    again: tuple[list[str], str] | None = None
     unstable: int = 0
 
     def __str__(self) -> str:
@@ -87,15 +94,19 @@ def main() -> int:
         say(f"scripts/test: {error}")
         return 2
     ended: list[Ended] = []
-    for each in ROUNDS:
-        ended += side_by_side([part for part in each if part in parts], python)
+    with tempfile.TemporaryDirectory() as kept:
+        for each in ROUNDS:
+            ended += side_by_side([part for part in each if part in parts], python, kept)
+        for _ in range(AGAIN):
+            for part in ended:
+                once_more(part)
     return summary(ended, time.monotonic() - started)
 
 
-def side_by_side(parts: Sequence[str], python: Path) -> list[Ended]:
+def side_by_side(parts: Sequence[str], python: Path, kept: str) -> list[Ended]:
     """Runs parts at once. One alone shows what it does; of several each is shown when it has ended."""
     if len(parts) == 1:
-        ended = [run_part(parts[0], python, None)]
+        ended = [run_part(parts[0], python, kept, None)]
         say(str(ended[0]))
         return ended
     if parts:
@@ -104,7 +115,7 @@ def side_by_side(parts: Sequence[str], python: Path) -> list[Ended]:
 
     def one(part: str) -> Ended:
         with tempfile.TemporaryFile("w+") as output:
-            done = run_part(part, python, output)
+            done = run_part(part, python, kept, output)
             output.seek(0)
             with talk:
                 say(f"{output.read()}{done}")
@@ -114,8 +125,8 @@ def side_by_side(parts: Sequence[str], python: Path) -> list[Ended]:
         return list(threads.map(one, parts))
 
 
-def run_part(part: str, python: Path, output: IO[str] | None) -> Ended:
-    return check(part, python.parent, output) if part in CHECKS else test(part, python, output)
+def run_part(part: str, python: Path, kept: str, output: IO[str] | None) -> Ended:
+    return check(part, python.parent, output) if part in CHECKS else test(part, python, kept, output)
 
 
 def tell(text: str, output: IO[str] | None) -> None:
@@ -135,27 +146,44 @@ def check(part: str, programs: Path, output: IO[str] | None) -> Ended:
     return Ended(part, failed, time.monotonic() - started)
 
 
-def test(part: str, python: Path, output: IO[str] | None) -> Ended:
-    """Runs the tests of a part, with pytest's own progress."""
+def test(part: str, python: Path, kept: str, output: IO[str] | None) -> Ended:
+    """Runs the tests of a part, with pytest's own progress. kept: a folder for what is needed to run some again."""
     folders = [folder for folder in folders_of(part) if (ROOT / folder).is_dir()]
     started = time.monotonic()
     tell(f"--- pytest {' '.join(folders)}", output)
-    unstable = 0
-    with tempfile.TemporaryDirectory() as kept:
-        report = f"{kept}/report.xml"
-        options = ["-q", "--no-header", "-o", f"cache_dir={kept}/cache", f"--junitxml={report}"]
-        processes = PROCESSES.get(part, 1)
-        shared = ["-n", str(processes), "--dist", "loadgroup"] if processes > 1 else []
-        code = run([str(python), "-m", "pytest", *options, *shared, *folders], output)
-        counted = count(report)
-        if code == FAILED_TESTS and 0 < counted["failed"] <= FEW:
-            # Tests with real programs and real time can lose against a busy machine; one that fails twice is broken.
-            tell(f"--- {counted['failed']} failed: once more, those alone", output)
-            code = run([str(python), "-m", "pytest", *options, "--last-failed", *folders], output)
-            again = count(report)
-            unstable = counted["failed"] - again["failed"]
-            counted.update(passed=again["passed"], failed=again["failed"] - counted["failed"])
-    return Ended(part, code != 0, time.monotonic() - started, counted, unstable)
+    report = f"{kept}/{part}.xml"
+    command = [
+        str(python),
+        "-m",
+        "pytest",
+        "-q",
+        "--no-header",
+        "-o",
+        f"cache_dir={kept}/{part}",
+        f"--junitxml={report}",
+    ]
+    processes = PROCESSES.get(part, 1)
+    shared = ["-n", str(processes), "--dist", "loadgroup"] if processes > 1 else []
+    code = run([*command, *shared, *folders], output)
+    counted = count(report)
+    again = code == FAILED_TESTS and 0 < counted["failed"] <= FEW
+    seconds = time.monotonic() - started
+    return Ended(part, code != 0, seconds, counted, ([*command, "--last-failed", *folders], report) if again else None)
+
+
+def once_more(part: Ended) -> None:
+    """Runs the failed tests of a part that has some, alone."""
+    if not part.failed or part.again is None:
+        return
+    command, report = part.again
+    started = time.monotonic()
+    failed = part.tests["failed"]
+    say(f"--- {part.part}: {failed} failed, once more those alone")
+    part.failed = run(command) != 0
+    still = count(report)["failed"] if part.failed else 0
+    part.tests.update(passed=failed - still, failed=still - failed)
+    part.unstable += failed - still
+    part.seconds += time.monotonic() - started
 
 
 def folders_of(part: str) -> list[str]:
