@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from ..system.abuse_rig import Rig
-from ..system.program import Program, free_ports, spawn
-from . import wire_seeds
-from .wire_rig import Lane, LaneUpstream, Outcome, bootstrap
+from ..fuzz import wire_seeds
+from ..fuzz.wire_rig import Lane, LaneUpstream, Outcome, bootstrap
+from .abuse_rig import Rig
+from .program import Program, free_ports, spawn
 
 _LANES = 8
 _QUIET_S = 0.04

@@ -19,13 +19,13 @@ from meshproxy.model.codec import Http2Options
 
 from ..conformance.h2_rig import new_codec
 from ..conformance.h2_wire import PREFACE, headers, request, settings
+from ..fuzz import frames_rig
+from ..fuzz.frames_differential import make
+from ..fuzz.frames_rig import ClientLane, FrameUpstream, ServerLane, bootstrap
+from ..fuzz.frames_seeds import client_frames, host_frames
+from ..fuzz.wire_rig import LaneUpstream
 from ..parity.subject import Subject
-from ..system.program import free_ports
-from . import frames_rig
-from .frames_differential import make
-from .frames_rig import ClientLane, FrameUpstream, ServerLane, bootstrap
-from .frames_seeds import client_frames, host_frames
-from .wire_rig import LaneUpstream
+from .program import free_ports
 
 LANES = 6
 TRIALS = 120
