@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _CHAIN = "        - filters:\n"
+_STATS = "                stat_prefix: http\n"
+_AT_ONCE = "                delayed_close_timeout: 0s\n"
+"""openssl waits for the end of the connection, and that would make the second until it nearly all of the time."""
 _CONNECT = "      connect_timeout: 1s\n"
 _TLS = """\
         - transport_socket:
@@ -69,6 +72,8 @@ def dress(text: str, name: str, certificates: Certificates) -> str:
         validation = f"validation_context: {{trusted_ca: {{filename: {certificates.authority}}}}}" if mutual else ""
         socket = _TLS.format(required=str(mutual).lower(), certs=certificates.directory, validation=validation)
         text = text.replace(_CHAIN, socket)
+        if mutual:
+            text = text.replace(_STATS, _STATS + _AT_ONCE)
     if "h2up" in parts:
         text = text.replace(_CONNECT, _CONNECT + _H2_UPSTREAM)
         for number in (1, 2, 3):
