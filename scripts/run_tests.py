@@ -48,7 +48,7 @@ ROUNDS = (("lint", "types", "imports"), ("unit",), ("parity", "system", "mesh"))
 FAILED_TESTS = 1
 """pytest's exit code when tests ran and some failed."""
 
-FEW = 30
+FEW = 100
 """More failures than these are no accident, and aren't run again."""
 
 AGAIN = 2
