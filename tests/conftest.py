@@ -5,7 +5,15 @@ A run must say something of the change that it tests. `--hypothesis-profile=defa
 
 from __future__ import annotations
 
+import gc
+
 from hypothesis import settings
 
 settings.register_profile("steady", deadline=None, derandomize=True, database=None)
 settings.load_profile("steady")
+
+
+def pytest_collection_finish() -> None:
+    """What collecting made stays to the end: the collector need not go through it for every test."""
+    gc.collect()
+    gc.freeze()
