@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 from meshproxy.model.cluster import ClusterConfig
 from meshproxy.model.endpoint import Endpoint
 from meshproxy.model.forwarding import DnsCacheOptions
-from meshproxy.runtime.cluster import ActiveCluster, EdsCluster, OriginalDstCluster
+from meshproxy.runtime.cluster import ActiveCluster, EdsCluster
 from meshproxy.runtime.dns_cluster import LogicalDnsCluster, StrictDnsCluster
+from meshproxy.runtime.original_dst_cluster import OriginalDstCluster
 from meshproxy.runtime.worker import Worker
 
 if TYPE_CHECKING:

@@ -55,7 +55,7 @@ class ForwardCluster(BorrowingCluster):
 
     def _follow_cache(self) -> None:
         options = self.config.forward
-        if self._retired or options is None or options.cache is None or self._cache is not None:
+        if self.retired or options is None or options.cache is None or self._cache is not None:
             return
         cache = self._cache = self.worker.clusters.name_cache(options.cache)
         cache.on_change.append(self._changed)

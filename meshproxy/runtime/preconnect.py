@@ -6,14 +6,18 @@ Apart from the plain ones, because the plain ones have nothing to ask on the pat
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING
 
 from meshproxy.balance.host import Host
 from meshproxy.headers import RequestHeaders
-from meshproxy.plugin.upstream import HttpUpstream, HttpUpstreamSink
+from meshproxy.plugin.stream_info import StreamInfo
+from meshproxy.plugin.upstream import HostChoice, HttpUpstream, HttpUpstreamSink
 from meshproxy.runtime.http1_pool import Http1Pool
 from meshproxy.runtime.http2_pool import Http2Pool
+
+if TYPE_CHECKING:
+    from meshproxy.runtime.cluster import ActiveCluster
+    from meshproxy.runtime.cluster_balancing import Pick
 
 _MOST_AT_ONCE = 3
 
@@ -52,37 +56,41 @@ def _provide(pool: Http1Pool | Http2Pool) -> None:
 class NextHosts:
     """`predictive_preconnect_ratio`: the hosts that the next picks will get, and connections to them already.
 
-    pools: all of the cluster. pool_of: the pool of a host, made if need be.
+    pick_now: how the cluster picks without it.
     """
 
-    def __init__(
-        self, ratio: float, pools: Callable[[], Iterable[Any]], pool_of: Callable[[Host], Http1Pool | Http2Pool]
-    ) -> None:
+    def __init__(self, cluster: ActiveCluster, ratio: float, pick_now: Pick) -> None:
+        self._cluster = cluster
         self._ratio = ratio
-        self._pools = pools
-        self._pool_of = pool_of
+        self._pick_now = pick_now
         self._hosts: deque[Host] = deque()
-
-    def take(self) -> Host | None:
-        """The host that was chosen for this pick before, if one was."""
-        return self._hosts.popleft() if self._hosts else None
 
     def forget(self) -> None:
         """The hosts have changed."""
         self._hosts.clear()
 
-    def provide(self, pick: Callable[[], Host | None], most: int) -> None:
-        """Before a request is sent: choose the next hosts as long as there is too little room. most: how many ahead."""
+    def pick(self, stream: StreamInfo, choice: HostChoice | None = None) -> Host | None:
+        """The host that was chosen for this pick before, if one was; connections to the next ones are opened."""
+        if choice is not None or stream.lb_hash is not None or stream.lb_metadata:
+            return self._pick_now(stream, choice)
+        host = (self._hosts.popleft() if self._hosts else None) or self._pick_now(stream)
+        self._provide(stream)
+        return host
+
+    def _provide(self, stream: StreamInfo) -> None:
+        """Before a request is sent: choose the next hosts as long as there is too little room."""
+        cluster = self._cluster
+        most = len(cluster.priorities.hosts)
         for _ in range(_MOST_AT_ONCE):
             waiting = active = room = 0
-            for pool in self._pools():
-                own = pool.load()
+            for pool in cluster.pools.by_key.values():
+                own = pool.load()  # type: ignore[union-attr]  # never with ALPN, see the configuration
                 waiting, active, room = waiting + own[0], active + own[1], room + own[2]
             if (waiting + active + 1) * self._ratio <= room + active or len(self._hosts) >= most:
                 return
-            host = pick()
+            host = cluster.balancer.pick(stream)
             if host is None:
                 return
             self._hosts.append(host)
-            if not self._pool_of(host).provision(self._ratio, ahead=True):
+            if not cluster.pools.plain(cluster, host).provision(self._ratio, ahead=True):
                 return

@@ -426,7 +426,7 @@ async def test_keep_alive_probes_are_set_as_configured() -> None:
     text = f"upstream_connection_options: {{tcp_keepalive: {{{probes}}}}}, "
     async with Upstream(name_itself) as upstream, running(static(upstream, text)) as proxy:
         await proxy.get()
-        (pool,) = proxy.cluster._pools.values()
+        (pool,) = proxy.cluster.pools.by_key.values()
         (connection,) = pool.connections
         sock = connection.transport.get_extra_info("socket")
         assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
@@ -453,7 +453,7 @@ async def test_a_removed_host_finishes_its_requests_and_those_that_wait_for_it()
         assert [(await request).status for request in requests] == [200, 200]
         await until(lambda: proxy.stat("upstream_cx_active") == 0)
         assert proxy.stat("upstream_rq_total") == 2
-        assert not proxy.cluster._leaving
+        assert proxy.cluster.pools.is_idle
 
 
 async def test_ten_thousand_requests_with_an_upstream_that_ends_every_seventh() -> None:

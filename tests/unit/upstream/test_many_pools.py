@@ -61,7 +61,7 @@ def test_pools_of_clients_that_are_gone_go_too(monkeypatch: pytest.MonkeyPatch) 
             await asyncio.sleep(0)
             await asyncio.sleep(0)
             assert sink.resets == [ResetReason.CONNECT_FAILURE]
-        return len(cluster._pools), cluster.limits().connection_pools.active
+        return len(cluster.pools.by_key), cluster.limits().connection_pools.active
 
     pools, counted = asyncio.run(serve())
     assert pools == counted
