@@ -128,7 +128,7 @@ class WirelessProxy:
         listener = self._listener
         client, own = ("127.0.0.1", 1), ("127.0.0.1", 2)
         facts = Socket(local=own, remote=client, direct_local=own, direct_remote=client)
-        chain = listener._matcher.find(facts)
+        chain = listener.chains.find(facts)
         assert chain is not None
         info = listener._connection_info(facts)
         connection = ServerConnection(self.proxy.worker, listener.config, chain.makers, facts, info, listener._closed)

@@ -44,7 +44,7 @@ from meshproxy.runtime.fleet import LocalFleet, WorkerFleet
 from meshproxy.runtime.heap import HeapKeeper
 from meshproxy.runtime.hot_restart import Succession, Takeover
 from meshproxy.runtime.lifecycle import Lifecycle
-from meshproxy.runtime.listener import Listeners
+from meshproxy.runtime.listeners import Listeners
 from meshproxy.runtime.options import Options
 from meshproxy.runtime.program_log import PROGRAM_LOG
 from meshproxy.runtime.server_stats import ServerStats
@@ -204,7 +204,7 @@ async def serve(configuration: Configuration, options: Options, load: Load | Non
     succession = Succession(
         loop,
         log,
-        sockets=lambda: [sock for listener in proxy.listeners.active for sock in listener.sockets],
+        sockets=lambda: [sock for listener in proxy.listeners.active for sock in listener.acceptor.sockets],
         stop_admin=admin.stop if admin is not None else lambda: None,
         drain=partial(hand_over, fleet, lifecycle),
     )

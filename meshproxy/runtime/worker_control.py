@@ -14,7 +14,7 @@ from meshproxy.model.listener import Listener
 from meshproxy.plugin.stats import StatNames
 from meshproxy.runtime.access_log_files import AccessLogFiles
 from meshproxy.runtime.lifecycle import Lifecycle
-from meshproxy.runtime.listener import Listeners
+from meshproxy.runtime.listeners import Listeners
 from meshproxy.runtime.program_log import ProgramLog
 from meshproxy.runtime.worker import Worker
 from meshproxy.telemetry.stats import HistogramData, StatsSnapshot
@@ -104,9 +104,9 @@ class WorkerControl:
 
     def _stop_listeners(self, inbound_only: bool) -> int:
         """Accept no more; returns how many listeners that stopped."""
-        before = sum(listener.listening for listener in self._listeners.active)
+        before = sum(bool(listener.acceptor.sockets) for listener in self._listeners.active)
         self._listeners.stop(_inbound if inbound_only else _every)
-        return before - sum(listener.listening for listener in self._listeners.active)
+        return before - sum(bool(listener.acceptor.sockets) for listener in self._listeners.active)
 
 
 def _inbound(listener: Listener) -> bool:

@@ -27,7 +27,8 @@ from meshproxy.runtime.admin.guard import refusal, split_host
 from meshproxy.runtime.admin.message import AdminRequest, AdminResponse, AdminSite, parse_parameters
 from meshproxy.runtime.clusters import Clusters
 from meshproxy.runtime.http_connection import HttpConnection
-from meshproxy.runtime.listener import ActiveListener, Listeners
+from meshproxy.runtime.listener import ActiveListener
+from meshproxy.runtime.listeners import Listeners
 from meshproxy.runtime.listening_socket import open_socket
 from meshproxy.runtime.worker import Worker
 
@@ -194,7 +195,7 @@ class AdminServer:
     def stop(self) -> None:
         """Accept no more, and write out what the access log has to say so far."""
         if self._active is not None:
-            self._active.stop()
+            self._active.acceptor.stop()
         self.worker.access_logs.flush()
 
 

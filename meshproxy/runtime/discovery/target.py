@@ -17,7 +17,7 @@ from meshproxy.runtime.options import Options
 
 if TYPE_CHECKING:
     from meshproxy.runtime.clusters import Clusters
-    from meshproxy.runtime.listener import Listeners
+    from meshproxy.runtime.listeners import Listeners
     from meshproxy.runtime.tls.sockets import WorkerTls
 
 Opened = Sequence[Sequence[socket.socket]]
@@ -98,7 +98,7 @@ class LocalTarget:
         own = list(sockets[0]) if sockets else []
         if before is not None:
             if sockets is not None:
-                before.stop()
+                before.acceptor.stop()
             given = listeners.retire(before, self._drain_time, immediate=self._immediate, when_over=when_drained)
             own = own or given
         listeners.activate(listener, own)
@@ -114,7 +114,7 @@ class LocalTarget:
         """See `Target`."""
         listener = self._listeners.find(name)
         if listener is not None:
-            listener.stop()
+            listener.acceptor.stop()
             self._listeners.retire(listener, self._drain_time, immediate=self._immediate, when_over=when_drained)
 
     def set_routes(self, name: str, source: Any, message: Any) -> None:

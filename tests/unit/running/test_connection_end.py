@@ -75,7 +75,7 @@ async def _live_and_end(directory: Path, pieces: list[bytes]) -> tuple[bytes, ob
     try:
         listener = proxy.listeners.active[0]
         facts = Socket(("127.0.0.1", 2), ("127.0.0.1", 1), ("127.0.0.1", 2), ("127.0.0.1", 1))
-        chain = listener._matcher.find(facts)
+        chain = listener.chains.find(facts)
         assert chain is not None
         connection = ServerConnection(
             proxy.worker, listener.config, chain.makers, facts, ConnectionInfo(), lambda _: None
