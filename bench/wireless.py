@@ -18,6 +18,7 @@ from meshproxy.config.bootstrap_load import read_source
 from meshproxy.plugin.listener import Socket
 from meshproxy.proxy import Proxy, load_configuration, make_logger
 from meshproxy.runtime.connection import ServerConnection
+from meshproxy.runtime.connection_info import connection_info
 from meshproxy.runtime.http1_pool import Http1Pool
 from meshproxy.runtime.http1_upstream import Http1Upstream
 from meshproxy.runtime.lifecycle import Lifecycle
@@ -130,7 +131,7 @@ class WirelessProxy:
         facts = Socket(local=own, remote=client, direct_local=own, direct_remote=client)
         chain = listener.chains.find(facts)
         assert chain is not None
-        info = listener._connection_info(facts)
+        info = connection_info(self.proxy.worker, listener.config, facts)
         connection = ServerConnection(self.proxy.worker, listener.config, chain.makers, facts, info, listener._closed)
         listener.connections.add(connection)
         connection.connection_made(FakeTransport())
