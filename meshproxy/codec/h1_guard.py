@@ -30,8 +30,9 @@ _METHOD_STARTS = frozenset(f"{method} "[:n].encode() for method in METHODS for n
 _LONGEST_METHOD = max(map(len, METHODS))
 _VERSION_START = b"HTTP/1."
 
-_request_line = re.compile(r"([A-Z]+) ([\x21-\x7e]+) HTTP/([0-9]\.[0-9])").fullmatch
-_simple_request_line = re.compile(r"[A-Z]+ /[\x21-\x7e]*").fullmatch
+# What isn't a method has been refused before (`check_request_start`).
+_request_line = re.compile(r"([^ ]+) ([\x21-\x7e]+) HTTP/([0-9]\.[0-9])").fullmatch
+_simple_request_line = re.compile(r"[^ ]+ /[\x21-\x7e]*").fullmatch
 _status_line = re.compile(r"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: [\t\x20-\x7e\x80-\xff]*)?").fullmatch
 _control_but_line_end = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]").search
 
@@ -72,8 +73,16 @@ class LineScanner:
         return data[position : end - 1]
 
 
-def check_request_start(data: bytes) -> None:
+def check_request_start(data: bytes, custom_methods: bool = False) -> None:
     """Refuse as early as possible what can't become a request line. Raises ProtocolError (400)."""
+    if custom_methods:
+        method, space, _ = data.partition(b" ")
+        text = method.decode("latin-1")
+        if is_token(text) is None and (space or text):
+            if is_token(text[:1]) is None:
+                raise bad_request("not a method")
+            _refuse_line(text)
+        return
     start = data[: _LONGEST_METHOD + 1]
     for n in range(1, len(start) + 1):
         if start[:n] in _METHOD_STARTS:

@@ -43,6 +43,9 @@ _HEAD, _LENGTH, _CHUNKED, _RAW, _DONE, _FAILED = range(6)
 #: Most bytes of empty lines before a request line (RFC 9112 section 2.2 asks to skip at least one).
 MAX_BLANK = 1024
 
+#: What is asked for by an Upgrade without a value.
+UNNAMED_UPGRADE = ","
+
 _G = ord("G")
 _PLAIN_METHODS = METHODS - {"CONNECT"}
 
@@ -73,7 +76,7 @@ class RequestParser:
 
     http10: it's HTTP/1.0 (or 0.9, which counts as 1.0).
     keep_alive: the client lets the connection live on.
-    upgrade: the Upgrade field in lower case when Connection nominates it, else "".
+    upgrade: the Upgrade field in lower case when Connection nominates it (UNNAMED_UPGRADE if it's empty), else "".
     uri_scheme: "http" or "https" as an absolute-form claims it, else "".
     expect_continue: the client waits for 100 (Continue).
     head_bytes: size of the head on the wire, its empty line included.
@@ -284,11 +287,11 @@ class RequestParser:
             if data in (b"", b"\r"):
                 self.unparsed = data
                 return b""
-            check_request_start(data)
+            check_request_start(data, self._options.allow_custom_methods)
             scanner = self._scanner = LineScanner(self._limits())
             self._scanned = 0
         elif self._scanned == 0:
-            check_request_start(data)
+            check_request_start(data, self._options.allow_custom_methods)
         while (line := scanner.next_line(data, self._scanned, self._scanned > 0)) is not None:
             check = check_field_line if self._scanned else check_request_line
             self._scanned += len(line) + 2
@@ -394,8 +397,8 @@ class RequestParser:
         self.keep_alive = "close" not in options and (not self.http10 or "keep-alive" in options)
         if "upgrade" in options and "upgrade" in request.fields:
             upgrade = request["upgrade"].lower()
-            if upgrade != "h2c":
-                self.upgrade = upgrade
+            if upgrade != "h2c" and not (self._options.ignored_upgrades and self._ignores_upgrade(request)):
+                self.upgrade = request["upgrade"].lower() or UNNAMED_UPGRADE
                 return
             # As Envoy does: this upgrade is never granted, so the request goes on without it.
             request.remove("upgrade")
@@ -405,6 +408,13 @@ class RequestParser:
                 request["connection"] = ",".join(sorted(kept))
             else:
                 request.remove("connection")
+
+    def _ignores_upgrade(self, request: RequestHeaders) -> bool:
+        """Take out of Upgrade what is to be ignored. Returns whether nothing is left of it."""
+        tokens = [token for each in request["upgrade"].split(",") if (token := each.strip(" \t"))]
+        ignored = self._options.ignored_upgrades
+        request["upgrade"] = ",".join(token for token in tokens if not any(matches(token) for matches in ignored))
+        return not request["upgrade"]
 
     # -- bodies
 

@@ -143,6 +143,8 @@ class Http2ClientCodec(Http2Codec):
             if response.fields.pop("content-length", "0") != "0":
                 raise violation("204 with a content-length")
             stream.expected = 0
+        elif stream.upgrade and status < 300:
+            response.fields.pop("content-length", None)  # a tunnel has none (RFC 9110 section 9.3.6)
         elif "content-length" in response.fields:
             stream.expected = int(response.fields["content-length"])
 

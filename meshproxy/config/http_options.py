@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import cast
 
+from meshproxy.config.matchers import compile_string_matcher
 from meshproxy.model.codec import HeaderKeyFormat, Http1Options, Http2Options, Keepalive, Underscores
 from meshproxy.plugin.view import ConfigView
 
@@ -63,6 +64,8 @@ def compile_http1_options(view: ConfigView | None, common: CommonOptions, max_he
         underscores=common.underscores,
         header_key_format=_compile_key_format(view.view("header_key_format")),
         send_fully_qualified_url=view.boolean("send_fully_qualified_url"),
+        allow_custom_methods=view.boolean("allow_custom_methods"),
+        ignored_upgrades=tuple(compile_string_matcher(each) for each in view.views("ignore_http_11_upgrade")),
     )
 
 

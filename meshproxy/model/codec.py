@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from meshproxy.matching import StringMatcher
+
 Underscores = Literal["ALLOW", "REJECT_REQUEST", "DROP_HEADER"]
 HeaderKeyFormat = Literal["proper_case", "preserve_case"]
 
@@ -22,6 +24,8 @@ class Http1Options:
     underscores: what is done with a field whose name has an underscore.
     header_key_format: how names are written; None writes them in lower case.
     send_fully_qualified_url: write the absolute-form to an upstream.
+    allow_custom_methods: accept any token as the method, not only those that are known.
+    ignored_upgrades: what Upgrade may name without asking for anything; those names are taken out of it.
     """
 
     max_headers_kb: int = 60
@@ -34,6 +38,8 @@ class Http1Options:
     underscores: Underscores = "ALLOW"
     header_key_format: HeaderKeyFormat | None = None
     send_fully_qualified_url: bool = False
+    allow_custom_methods: bool = False
+    ignored_upgrades: tuple[StringMatcher, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

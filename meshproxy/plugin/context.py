@@ -179,6 +179,7 @@ class Stream(StreamInfo, ABC):
     """One HTTP request and its response, as a filter sees them, and all that is known of it (`StreamInfo`).
 
     request: the head; may be changed until the router has sent it. request_end: the head was the whole request.
+    half_closed: it asks for a tunnel, and the client has nothing to say in it (HTTP/2: END_STREAM on its head).
     response_end: the head was the whole response.
     done: the stream is over; nothing can be sent any more.
     route: what the route table decided; None before that, or when nothing matched.
@@ -192,6 +193,7 @@ class Stream(StreamInfo, ABC):
 
     request: RequestHeaders
     request_end: bool = True
+    half_closed: bool = False
     response_end: bool = False
     done: bool = False
     route: Route | None = None

@@ -188,8 +188,10 @@ class Http2Connection(DownstreamConnection):
         upgrade = self._upgrade_of(request)
         stream = self._new_stream(self, sid, request, end or upgrade != "", self.worker.loop.time())
         self.streams[sid] = stream
-        if upgrade and not end:
-            stream.early = []
+        if upgrade:
+            # What the client sends waits until the upgrade is granted; so does the end of what it has to say.
+            stream.early = [(b"", True)] if end else []
+            stream.half_closed = end
         elif not end:
             self._read_on.append(stream)
         if self._unread:

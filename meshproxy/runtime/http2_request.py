@@ -66,7 +66,7 @@ class Http2Request(Starts):
             connection.keepalive.before_request()
         if request.method == "CONNECT" or "upgrade" in request.fields:
             end = False  # what ends is only what will be a tunnel
-            self._asks_tunnel = True
+            self._asks_tunnel = request.method != "CONNECT"
         try:
             self.sid = sid = connection.codec.send_request(request, end)
         except Exception:

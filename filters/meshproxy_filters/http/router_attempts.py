@@ -29,6 +29,8 @@ from meshproxy_filters.http.router_hedge import Contender
 from meshproxy_filters.http.router_log import LoggedAttempt
 from meshproxy_filters.http.router_tunnel import ConnectTunnel
 
+_NO_UPGRADE = "websocket_handshake_unsuccessful"
+
 
 class Attempts(Again):
     """What the router does towards hosts; `Router` adds what it does towards the client."""
@@ -98,6 +100,8 @@ class Attempts(Again):
                 self._note_upstream(upstream)
                 if self._timeouts.limits_tries and (self._ended or stream.request_end):
                     self._start_try_timers()
+                if stream.half_closed:
+                    self._half_close(upstream)
 
     def _rewrite_host(self, hostname: str) -> None:
         """`auto_host_rewrite`: the endpoint is asked for by its own name."""
@@ -129,6 +133,19 @@ class Attempts(Again):
         self._note_upstream(upstream)
         if self._timeouts.limits_tries and (self._ended or self._stream.request_end):
             self._start_try_timers()
+        if self._stream.half_closed:
+            self._half_close(upstream)
+
+    def _half_close(self, upstream: HttpUpstream) -> None:
+        """The client of a CONNECT has ended its stream with the head. A tunnel through HTTP/1 has no end but that of
+        its connection: as in Envoy it is closed before its host answers."""
+        if self._upgrade != "CONNECT":
+            return
+        if upstream.protocol == "HTTP/1.1":
+            upstream.reset()
+            self.on_upstream_reset(ResetReason.CONNECTION_TERMINATION, "")
+        elif upstream.protocol == "HTTP/2":
+            upstream.send_body(b"", True)
 
     def on_upstream_blocked(self, blocked: bool) -> None:
         if blocked != self._request_blocked:
@@ -169,13 +186,13 @@ class Attempts(Again):
         stream.details = "via_upstream"
         if self._upgrade:
             end = self._end_handshake(response, end)
-        elif self.config.envoy_headers and (self._ended or stream.request_end):
+        if self.config.envoy_headers and (stream.half_closed if self._upgrade else self._ended or stream.request_end):
             fields["x-envoy-upstream-service-time"] = str(int((now - self._began) * 1000))
         stream.response = response
         stream.response_code = status
         if self._quiet:
             self._count(status)
-        else:
+        elif not self._upgrade or stream.details != _NO_UPGRADE:  # which Envoy doesn't count
             cluster.stats.count_response(status, internal=self._internal)
             for counts in self._counts:
                 counts.codes[status] += 1
@@ -213,7 +230,7 @@ class Attempts(Again):
             if self._upstream is not None:
                 self._upstream.reset()
             response.remove("content-length")
-            stream.details = "websocket_handshake_unsuccessful"
+            stream.details = _NO_UPGRADE
             return True
         return end
 
