@@ -14,6 +14,7 @@ Invariants:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -23,6 +24,9 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 _V4_MAPPED = "::ffff:"
+_OCTET = "(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
+IPV4_PATTERN = rf"{_OCTET}\.{_OCTET}\.{_OCTET}\.{_OCTET}"
+_IPV4 = re.compile(IPV4_PATTERN)
 
 
 @lru_cache(maxsize=4096)
@@ -37,6 +41,8 @@ def _ip_number(ip: str) -> tuple[int, int]:
 
 def canonical_ip(ip: str) -> str:
     """`ip` in canonical form; IPv4-mapped IPv6 becomes IPv4, a zone is dropped. Raises ValueError for anything else."""
+    if _IPV4.fullmatch(ip):
+        return ip  # the one way to write it
     width, number = _ip_number(ip)
     return str(IPv4Address(number)) if width == 32 else str(IPv6Address(number))
 

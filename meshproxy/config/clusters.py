@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from meshproxy.config.context import CompileContext
 from meshproxy.config.discovery import compile_config_source
 from meshproxy.config.dns import DNS_CLUSTER, compile_dns, compile_dns_cluster
-from meshproxy.config.endpoints import Assignment, compile_assignment
+from meshproxy.config.endpoints import compile_assignment
 from meshproxy.config.forwarding import AGGREGATE, FORWARD, compile_aggregate, compile_forward
 from meshproxy.config.health_checks import compile_health_check
 from meshproxy.config.load_balancing import compile_load_balancing
@@ -20,6 +20,7 @@ from meshproxy.config.upstream_sockets import compile_bind, compile_happy_eyebal
 from meshproxy.model.cluster import CircuitBreakerThresholds, ClusterConfig, OriginalDstOptions, PreconnectOptions
 from meshproxy.model.discovery import EndpointDiscovery
 from meshproxy.model.dns import DnsOptions
+from meshproxy.model.endpoint import Assignment
 from meshproxy.model.forwarding import ForwardOptions
 from meshproxy.plugin.istio_messages import METADATA_EXCHANGE
 from meshproxy.plugin.view import ConfigView

@@ -19,6 +19,7 @@ from google.protobuf.message import DecodeError, Message
 from validate import validate_pb2
 
 from meshproxy.config.constraint_rules import Check, check_for_field
+from meshproxy.config.plain_endpoints import plain_assignment
 from meshproxy.errors import ConfigError, Problem
 from meshproxy.plugin.message_types import TYPED_STRUCTS, VALUE_MESSAGES, message_class, name_of_type_url
 from meshproxy.plugin.place import Place, field_path, problem_at
@@ -27,6 +28,7 @@ from meshproxy.plugin.struct_view import StructView, plain_struct
 
 _ANY = "google.protobuf.Any"
 _MAX_DEPTH = 100
+_ASSIGNMENT = "envoy.config.endpoint.v3.ClusterLoadAssignment"
 # Messages without rules that are worth not walking through: they are many, or deep.
 _LEAVES = (VALUE_MESSAGES - {_ANY}) | {"google.protobuf.Empty"}
 
@@ -81,10 +83,11 @@ def _is_required(rules: Any) -> bool:
 class _Plan:
     """What to do with one message type."""
 
-    __slots__ = ("absent", "fields", "oneofs")
+    __slots__ = ("absent", "fields", "in_bulk", "oneofs")
 
     def __init__(self, descriptor: Any) -> None:
         plans = [_FieldPlan(field) for field in descriptor.fields]
+        self.in_bulk = descriptor.full_name == _ASSIGNMENT
         self.fields = {plan.name: plan for plan in plans if plan.matters}
         self.absent = [plan for plan in plans if plan.required or plan.always]
         self.oneofs = [
@@ -143,6 +146,9 @@ class _Walk:
             self._refuse(place, path, f"more than {_MAX_DEPTH} levels of nesting")
             return
         plan = _plan(message.DESCRIPTOR)
+        if plan.in_bulk and path not in self._incomplete and plain_assignment(message) is not None:
+            self._depth -= 1
+            return  # what can be read in bulk keeps the rules
         fields = plan.fields
         present: set[str] = set()
         for descriptor, value in message.ListFields():

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from meshproxy.address import Address, PipeAddress, SocketAddress, is_ip, make_address
 from meshproxy.config.addresses import compile_address, compile_host_and_port, compile_socket_address
 from meshproxy.config.context import CompileContext
 from meshproxy.config.metadata import compile_metadata
-from meshproxy.model.endpoint import NO_LOCALITY, Endpoint, HealthStatus, Locality
+from meshproxy.config.plain_endpoints import plain_assignment
+from meshproxy.model.endpoint import NO_LOCALITY, Assignment, Endpoint, HealthStatus, Locality
+from meshproxy.plugin import reading_record
 from meshproxy.plugin.view import ConfigView
-
-
-@dataclass(frozen=True, slots=True)
-class Assignment:
-    """The endpoints of one cluster. localities: how many groups they were given in."""
-
-    endpoints: tuple[Endpoint, ...] = ()
-    localities: int = 0
-    overprovisioning_factor: int = 140
 
 
 def compile_assignment(view: ConfigView, context: CompileContext, *, names: bool) -> Assignment:
     """`ClusterLoadAssignment`. names: addresses may be names, to be resolved. Problems are noted in the context."""
+    if not reading_record.active:
+        plain = plain_assignment(view.peek())
+        if plain is not None:
+            view.raw()
+            return plain
     view.text("cluster_name")
     endpoints: list[Endpoint] = []
     groups = view.views("endpoints")

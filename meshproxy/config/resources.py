@@ -12,12 +12,13 @@ from typing import TypeVar
 from meshproxy.config.clusters import compile_cluster
 from meshproxy.config.constraints import check_constraints
 from meshproxy.config.context import CompileContext, resource_context
-from meshproxy.config.endpoints import Assignment, compile_assignment
+from meshproxy.config.endpoints import compile_assignment
 from meshproxy.config.listeners import compile_listener
 from meshproxy.config.tls_secrets import Secret, compile_secret
 from meshproxy.errors import ConfigError, Problem
 from meshproxy.model.cluster import ClusterConfig
 from meshproxy.model.discovery import Resource
+from meshproxy.model.endpoint import Assignment
 from meshproxy.model.extension_slot import ExtensionSlot
 from meshproxy.model.listener import FilterSpec, Listener
 from meshproxy.model.route import RouteTable

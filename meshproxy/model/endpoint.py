@@ -59,3 +59,12 @@ class Endpoint:
     health_check_disabled: bool = False
     health_check_address: Address | None = None
     more_addresses: tuple[SocketAddress, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """The endpoints of one cluster. localities: how many groups they were given in."""
+
+    endpoints: tuple[Endpoint, ...] = ()
+    localities: int = 0
+    overprovisioning_factor: int = 140

@@ -69,6 +69,11 @@ class ViewRecord:
     def _child_place(self, name: str) -> Place | None:
         return self.place.field(name) if self.place else None
 
+    def peek(self) -> Message:
+        """The message itself, to look whether it is worth reading in one go; nothing of it counts as read."""
+        message: Message = self._message
+        return message
+
     def raw(self) -> Message:
         """The message itself. The whole of it counts as read."""
         self._read_all()

@@ -13,11 +13,11 @@ from functools import partial
 from typing import Any
 
 from meshproxy.config.context import CompileContext
-from meshproxy.config.endpoints import Assignment
 from meshproxy.config.resources import assignment_of, cluster_of
 from meshproxy.errors import ConfigError, Problem
 from meshproxy.model.cluster import ClusterConfig
 from meshproxy.model.discovery import CLUSTER, ENDPOINTS, ConfigSource, Resource
+from meshproxy.model.endpoint import Assignment
 from meshproxy.runtime.discovery.secret_discovery import SecretDiscovery, slots_of
 from meshproxy.runtime.discovery.sources import Pause
 from meshproxy.runtime.discovery.target import Target

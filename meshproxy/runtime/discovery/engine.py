@@ -122,6 +122,6 @@ class Discovery:
 
     def close(self) -> None:
         """Fetch nothing any more."""
+        self.sources.close()  # first, or each watch that closes would still be told to a server
         for watch in list(self.hub.watches):
             watch.close()
-        self.sources.close()

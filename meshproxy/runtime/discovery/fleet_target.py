@@ -15,10 +15,10 @@ from dataclasses import replace
 from typing import Any
 
 from meshproxy.config.context import CompileContext
-from meshproxy.config.endpoints import Assignment
 from meshproxy.config.resources import assignment_of, cluster_of, extension_of, listener_of, routes_of, secret_of
 from meshproxy.model.cluster import ClusterConfig
 from meshproxy.model.discovery import CLUSTER, ENDPOINTS, EXTENSION, LISTENER, ROUTES, SECRET, ConfigSource, Resource
+from meshproxy.model.endpoint import Assignment
 from meshproxy.model.extension_slot import ExtensionSlot
 from meshproxy.model.listener import Listener
 from meshproxy.plugin.message_types import message_class, name_of_type_url

@@ -10,8 +10,8 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from meshproxy.config.endpoints import Assignment
 from meshproxy.model.cluster import ClusterConfig
+from meshproxy.model.endpoint import Assignment
 from meshproxy.model.listener import Listener
 from meshproxy.runtime.options import Options
 
