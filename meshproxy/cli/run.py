@@ -69,12 +69,12 @@ def _load(options: Options, sources: list[Source]) -> Configuration:
 
 def _serve(configuration: Configuration, options: Options) -> int:
     if options.concurrency > 1:
-        from meshproxy.proxy import serve_fleet
+        from meshproxy.proxy.fleet import serve_fleet
 
         return serve_fleet(configuration, options, lambda: _load(options, []))
     import uvloop
 
-    from meshproxy.proxy import serve
+    from meshproxy.proxy.single import serve
 
     uvloop.run(serve(configuration, options, lambda: _load(options, [])))
     return EXIT_OK

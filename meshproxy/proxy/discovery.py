@@ -1,0 +1,73 @@
+"""What discovery is given by the process that it runs in, and how configuration is fetched before there is traffic."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from meshproxy.model.discovery import ConfigSource
+from meshproxy.runtime.admin.program import Program
+from meshproxy.runtime.configuration import Configuration, make_logger
+from meshproxy.runtime.discovery.engine import Discovery
+from meshproxy.runtime.discovery.node import make_node
+from meshproxy.runtime.discovery.pace import Pace
+from meshproxy.runtime.discovery.reload import Load, Reload
+from meshproxy.runtime.discovery.sources import Host, Source
+from meshproxy.runtime.lifecycle import Lifecycle
+from meshproxy.runtime.options import Options
+from meshproxy.runtime.worker import Worker
+
+
+def make_host(
+    configuration: Configuration,
+    worker: Worker,
+    *,
+    busy: bool,
+    carries_traffic: Callable[[], bool],
+    clusters: Any = None,
+) -> Host:
+    """What discovery needs of the process that it runs in. clusters: to reach servers through, if not the worker's."""
+    bootstrap: Any = configuration.loaded.message
+    return Host(
+        loop=worker.loop,
+        clock=worker.clock,
+        rng=worker.rng,
+        log=make_logger("main"),
+        node=make_node(bootstrap.node, configuration.snapshot.node),
+        clusters=worker.clusters if clusters is None else clusters,
+        stats=worker.stats.scope(""),
+        busy=busy,
+        pace=Pace(worker.loop.time, carries_traffic),
+    )
+
+
+def watch_for_reload(
+    discovery: Discovery,
+    configuration: Configuration,
+    options: Options,
+    load: Load | None,
+    lifecycle: Lifecycle,
+    program: Program,
+) -> None:
+    """From now on read the configuration again when asked to."""
+    if load is not None:
+        log = make_logger("main")
+        reload = Reload(discovery, configuration, load, options.config_path, log, partial(setattr, program, "message"))
+        reload.watch()
+        lifecycle.on_hangup(reload.reload)
+
+
+def make_remote(configuration: Configuration, source: ConfigSource, host: Host) -> Source:
+    """A management server as a source; what speaks to it is imported by whoever has one."""
+    from meshproxy.runtime.discovery.remote import RemoteSources
+    from meshproxy.runtime.grpc_client import open_stream
+
+    return RemoteSources(configuration.snapshot.dynamic.ads, open_stream)(source, host)
+
+
+async def prepare(discovery: Discovery, program: Program) -> None:
+    """Fetch everything that must be there before the first connection is accepted. Raises BindError."""
+    await discovery.prepare_clusters()
+    program.state = "INITIALIZING"
+    await discovery.prepare_listeners()
