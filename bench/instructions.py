@@ -59,6 +59,7 @@ async def _hooks(count: int, position: int) -> None:
 WORKLOADS = {
     "istio": lambda count: _proxy("istio", count, WirelessProxy.serve),
     "router": lambda count: _proxy("router", count, WirelessProxy.serve),
+    "chain": lambda count: _proxy("chain", count, WirelessProxy.serve),
     "new-conn": lambda count: _proxy("istio", count, WirelessProxy.serve_each_apart),
     "sockets": lambda count: _wired("istio", count, close=False),
     "sockets-new": lambda count: _wired("istio", count, close=True),
