@@ -21,6 +21,8 @@ from typing import Protocol
 
 import re2
 
+from meshproxy.inlining import Source, inlined
+
 StringMatcher = Callable[[str], bool]
 QueryMatcher = Callable[[Mapping[str, str]], bool]
 
@@ -182,13 +184,13 @@ def string_matcher(kind: str, pattern: str, ignore_case: bool = False) -> String
     if ignore_case:
         return _ignoring_case(kind, ascii_lower(expected))
     if kind == "exact":
-        return expected.__eq__
+        return inlined(lambda value: value == expected, lambda value, _: f"{value} == {expected!r}")
     if kind == "prefix":
-        return lambda value: value.startswith(expected)
+        return inlined(lambda value: value.startswith(expected), lambda value, _: f"{value}.startswith({expected!r})")
     if kind == "suffix":
-        return lambda value: value.endswith(expected)
+        return inlined(lambda value: value.endswith(expected), lambda value, _: f"{value}.endswith({expected!r})")
     if kind == "contains":
-        return lambda value: expected in value
+        return inlined(lambda value: expected in value, lambda value, _: f"{expected!r} in {value}")
     raise ValueError(f"{kind!r} is not a kind of string match")
 
 
@@ -239,7 +241,9 @@ def header_getter(name: str) -> Callable[[HeaderSource], str | None]:
     attribute = _PSEUDO.get(name)
     if attribute is None:
         return lambda headers: headers.get(name)
-    return lambda headers: getattr(headers, attribute, None)
+    return inlined(
+        lambda headers: getattr(headers, attribute, None), lambda headers, _: f"getattr({headers}, {attribute!r}, None)"
+    )
 
 
 def header_matcher(
@@ -277,7 +281,13 @@ def _field_matcher(name: str, check: StringMatcher, invert: bool, missing_as_emp
             return any(map(check, headers.get_all(name))) is wanted
         return check(text) is wanted
 
-    return matches
+    def render(headers: str, source: Source) -> str:
+        text = source.local()
+        test = f"{'' if wanted else 'not '}{source.test(check, text)}"
+        once = f"{test} if ({text} := {headers}.fields.get({name!r})) is not None else {when_missing}"
+        return f"({once}) if not {headers}.repeated else {source.constant(matches)}({headers})"
+
+    return inlined(matches, render)
 
 
 def _single_value_matcher(
@@ -285,7 +295,15 @@ def _single_value_matcher(
 ) -> HeaderMatcher:
     wanted = not invert
     when_missing = missing_as_empty and check("") is wanted
-    return lambda headers: when_missing if (text := read(headers)) is None else check(text) is wanted
+
+    def render(headers: str, source: Source) -> str:
+        text = source.local()
+        value = source.test(read, headers)
+        return (
+            f"{when_missing} if ({text} := {value}) is None else {'' if wanted else 'not '}{source.test(check, text)}"
+        )
+
+    return inlined(lambda headers: when_missing if (text := read(headers)) is None else check(text) is wanted, render)
 
 
 def _presence_matcher(

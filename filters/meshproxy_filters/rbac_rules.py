@@ -1,4 +1,4 @@
-"""The rules of role-based access control, compiled to closures (envoy.config.rbac.v3).
+"""The rules of role-based access control, compiled to one function (envoy.config.rbac.v3).
 
 A policy holds for a request when one of its permissions and one of its principals do. Policies are asked in the order
 of their names, as in Envoy, because the name of the first that holds goes into logs and metadata.
@@ -10,12 +10,12 @@ where there is only a connection.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from meshproxy.address import CidrRange
+from meshproxy.inlining import compile_choice, inlined
+from meshproxy.matching import StringMatcher
 from meshproxy.plugin.context import FactoryContext
 from meshproxy.plugin.stream_info import StreamInfo, TlsInfo, split_address
 
@@ -51,44 +51,8 @@ class Verdict(NamedTuple):
     log: bool | None
 
 
-class Rules(ABC):
-    """What decides."""
-
-    @abstractmethod
-    def decide(self, stream: Any) -> Verdict: ...
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class RuleSet(Rules):
-    """action: "ALLOW", "DENY" or "LOG". policies: (name, rule), in order of name."""
-
-    action: str
-    policies: tuple[tuple[str, Rule], ...]
-
-    def decide(self, stream: Any) -> Verdict:
-        action = self.action
-        for name, holds in self.policies:
-            if holds(stream):
-                return Verdict(action != "DENY", name, True if action == "LOG" else None)
-        return Verdict(action != "ALLOW", "", False if action == "LOG" else None)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class MatchedRules(Rules):
-    """A matcher tree whose actions are (name, action). Where it gives nothing the request is refused.
-
-    logs: one of its actions is LOG.
-    """
-
-    match: Callable[[Any], tuple[str, str] | None]
-    logs: bool
-
-    def decide(self, stream: Any) -> Verdict:
-        found = self.match(stream)
-        if found is None:
-            return Verdict(False, "", None)
-        name, action = found
-        return Verdict(action != "DENY", name, action == "LOG" if self.logs else None)
+Rules = Callable[[Any], Verdict]
+"""What decides, of a `Stream` or of the `StreamInfo` of a connection."""
 
 
 def read_rules(view: ConfigView, kind: str, context: FactoryContext, *, requests: bool = True) -> Rules | None:
@@ -105,7 +69,8 @@ def read_rules(view: ConfigView, kind: str, context: FactoryContext, *, requests
     return None if rules is None else compile_rules(rules, context, requests=requests)
 
 
-def _compile_matcher(view: ConfigView, context: FactoryContext, requests: bool) -> MatchedRules:
+def _compile_matcher(view: ConfigView, context: FactoryContext, requests: bool) -> Rules:
+    """A matcher tree whose actions are (name, action). Where it gives nothing the request is refused."""
     actions: set[str] = set()
 
     def compile_action(typed: TypedView) -> tuple[str, str]:
@@ -118,19 +83,30 @@ def _compile_matcher(view: ConfigView, context: FactoryContext, requests: bool) 
         match = context.compile_http_matcher(view, compile_action, _HTTP_INPUTS)
     else:
         match = context.compile_network_matcher(view, compile_action)
-    return MatchedRules(match, "LOG" in actions)
+    logs = "LOG" in actions
+
+    def decide(stream: Any) -> Verdict:
+        found = match(stream)
+        if found is None:
+            return Verdict(False, "", None)
+        name, action = found
+        return Verdict(action != "DENY", name, action == "LOG" if logs else None)
+
+    return decide
 
 
-def compile_rules(view: ConfigView, context: FactoryContext, *, requests: bool = True) -> RuleSet:
+def compile_rules(view: ConfigView, context: FactoryContext, *, requests: bool = True) -> Rules:
     """`config.rbac.v3.RBAC`. requests: whether there are requests to decide about. Raises ConfigError."""
+    action = view.enum("action")
+    log = action == "LOG"
     policies = []
     for name, policy in sorted(view.view_map("policies").items()):
         permissions = [_permission(entry, context, requests) for entry in policy.views("permissions")]
         principals = [_principal(entry, context, requests) for entry in policy.views("principals")]
         condition = _condition(policy, context)
         rules = (_any(permissions), _any(principals), *((condition,) if condition is not None else ()))
-        policies.append((name, _all(rules)))
-    return RuleSet(view.enum("action"), tuple(policies))
+        policies.append((_all(rules), Verdict(action != "DENY", name, True if log else None)))
+    return compile_choice(policies, Verdict(action != "ALLOW", "", False if log else None))
 
 
 def _condition(policy: ConfigView, context: FactoryContext) -> Rule | None:
@@ -146,24 +122,26 @@ def _condition(policy: ConfigView, context: FactoryContext) -> Rule | None:
 def _all(rules: Sequence[Rule]) -> Rule:
     if len(rules) == 1:
         return rules[0]
-    if len(rules) == 2:
-        first, second = rules
-        return lambda stream: first(stream) and second(stream)
-    return lambda stream: all(rule(stream) for rule in rules)
+    return inlined(
+        lambda stream: all(rule(stream) for rule in rules),
+        lambda stream, source: " and ".join([source.test(rule, stream) for rule in rules]) or "True",
+    )
 
 
 def _any(rules: Sequence[Rule]) -> Rule:
     if len(rules) == 1:
         return rules[0]
-    return lambda stream: any(rule(stream) for rule in rules)
+    return inlined(
+        lambda stream: any(rule(stream) for rule in rules),
+        lambda stream, source: " or ".join([source.test(rule, stream) for rule in rules]) or "False",
+    )
 
 
 def _not(rule: Rule) -> Rule:
-    return lambda stream: not rule(stream)
+    return inlined(lambda stream: not rule(stream), lambda stream, source: f"not {source.test(rule, stream)}")
 
 
-def _always(stream: Any) -> bool:
-    return True
+_always = inlined(lambda stream: True, lambda stream, source: "True")
 
 
 def _permission(view: ConfigView, context: FactoryContext, requests: bool) -> Rule:
@@ -181,7 +159,10 @@ def _permission(view: ConfigView, context: FactoryContext, requests: bool) -> Ru
             return _address_rule(view, "destination_ip", lambda stream: stream.connection.local_ip)
         case "destination_port":
             port = view.integer("destination_port")
-            return lambda stream: stream.connection.local_port == port
+            return inlined(
+                lambda stream: stream.connection.local_port == port,
+                lambda stream, _: f"{stream}.connection.local_port == {port}",
+            )
         case "destination_port_range":
             bounds = view.required("destination_port_range")
             start, end = bounds.integer("start"), bounds.integer("end")
@@ -248,16 +229,29 @@ def _shared_rule(view: ConfigView, kind: str, context: FactoryContext) -> Rule:
     """The kinds that permissions and principals have in common."""
     if kind == "header":
         matches_header = context.compile_header_matcher(view.required("header"))
-        return lambda stream: matches_header(stream.request)
+        return inlined(
+            lambda stream: matches_header(stream.request),
+            lambda stream, source: source.test(matches_header, f"{stream}.request"),
+        )
     if kind == "url_path":
         path = view.required("url_path").view("path")
         if path is None:
             view.fail("field 'path' is required", "url_path")
-        matches = context.compile_string_matcher(path)
-        return lambda stream: matches(stream.request.path.partition("?")[0].partition("#")[0])
+        return _path_rule(context.compile_string_matcher(path), path)
     if kind == "sourced_metadata":
         return _sourced_metadata_rule(view.required("sourced_metadata"), context)
     return _metadata_rule(view.required("metadata"), context)
+
+
+def _path_rule(matches: StringMatcher, pattern: ConfigView) -> Rule:
+    """On the path as it is before the query and the fragment."""
+    prefix = pattern.text("prefix") if pattern.which("match_pattern") == "prefix" else "?"
+    if "?" not in prefix and "#" not in prefix:  # whatever follows the path then makes no difference
+        return inlined(
+            lambda stream: matches(stream.request.path),
+            lambda stream, source: source.test(matches, f"{stream}.request.path"),
+        )
+    return lambda stream: matches(stream.request.path.partition("?")[0].partition("#")[0])
 
 
 def _authenticated_rule(view: ConfigView, context: FactoryContext) -> Rule:

@@ -40,7 +40,7 @@ class Verdicts:
 
     def decide(self, stream: Stream) -> Verdict:
         """Decide, count, and note it."""
-        verdict = self.rules.decide(stream)
+        verdict = self.rules(stream)
         passes, policy, _ = verdict
         (self.allowed if passes else self.denied).value += 1
         if self.of_policies is not None and policy:

@@ -31,7 +31,7 @@ class CountedRules:
 
     def decide(self, connection: Connection) -> Verdict:
         """Decide and count it."""
-        verdict = self.rules.decide(connection.stream)
+        verdict = self.rules(connection.stream)
         (self.allowed if verdict.passes else self.denied).value += 1
         return verdict
 
