@@ -89,7 +89,7 @@ else:
         __slots__ = ("__weakref__", "generator", "result", "send", "task")
 
         def __init__(self) -> None:
-            self.task: asyncio.Task[Any] | None = None
+            self.task: _RestTask | None = None
             self.result: Any = None
             self.generator = _drive(self)
             self.send = self.generator.send
@@ -119,10 +119,34 @@ else:
             step.result = yield from coroutine
             coroutine = yield _ENDED
 
+    class _RestTask(asyncio.Task[Any]):
+        """The task of a hook after its first step.
+
+        asyncio throws a cancellation that comes before a task's own first step into a coroutine that never ran, where
+        nothing catches it: neither the `timeout()` that the hook has entered already nor its `finally`. This task keeps
+        such a cancellation until it is where the hook waits.
+        """
+
+        _begun = False
+        _asked = 0
+
+        def cancel(self, msg: Any = None) -> bool:
+            if self._begun:
+                return super().cancel(msg)
+            self._asked += 1
+            return True
+
+        def begin(self) -> None:
+            self._begun = True
+            for _ in range(self._asked):
+                super().cancel()
+
     @types.coroutine
     def _go_on(step: _FirstStep, awaited: Any) -> Generator[Any, Any, Any]:
         """The rest of a hook that has been stepped once and then waited for `awaited`."""
         generator = step.generator
+        assert step.task is not None
+        step.task.begin()
         while awaited is not _ENDED:
             try:
                 sent = yield awaited
@@ -165,5 +189,5 @@ else:
             _spare.append(step)
             result, step.result = step.result, None
             return result
-        step.task = task = loop.create_task(_go_on(step, awaited))
+        step.task = task = _RestTask(_go_on(step, awaited), loop=loop)
         return _watch(task, resume, args, keeper)
