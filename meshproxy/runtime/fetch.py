@@ -11,6 +11,7 @@ from meshproxy.plugin.replies import ResetReason
 from meshproxy.plugin.stream_info import StreamInfo
 from meshproxy.plugin.upstream import HttpUpstream
 from meshproxy.runtime.node_address import node_ip
+from meshproxy.runtime.time_limit import TimeLimit
 
 
 class Fetcher(Protocol):
@@ -112,7 +113,7 @@ async def fetch(
     if body:
         upstream.send_body(body, True)
     try:
-        async with asyncio.timeout(timeout):
+        async with TimeLimit(worker.loop, timeout):
             answer = await reply
     except TimeoutError as error:
         raise FetchError(f"no answer from cluster {cluster_name!r} in {timeout:g} s") from error

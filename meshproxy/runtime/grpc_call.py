@@ -9,6 +9,7 @@ from meshproxy.model.grpc_service import GrpcService
 from meshproxy.plugin.context import GrpcCall, GrpcError
 from meshproxy.runtime.fetch import Fetcher
 from meshproxy.runtime.grpc_client import OK, UNAVAILABLE, GrpcStream, open_stream
+from meshproxy.runtime.time_limit import TimeLimit
 
 
 class OpenCall(GrpcCall):
@@ -29,7 +30,7 @@ class OpenCall(GrpcCall):
         self._stream.send(message)
 
     async def receive(self, timeout: float | None = None) -> bytes | None:
-        async with asyncio.timeout(timeout):
+        async with TimeLimit(self._loop, timeout):
             while not self._messages:
                 if self._over is not None:
                     if self._over.status == OK:

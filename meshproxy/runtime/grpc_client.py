@@ -21,6 +21,7 @@ from meshproxy.plugin.stream_info import StreamInfo
 from meshproxy.plugin.upstream import HttpUpstream
 from meshproxy.runtime.fetch import Fetcher
 from meshproxy.runtime.node_address import node_ip
+from meshproxy.runtime.time_limit import TimeLimit
 
 OK, UNKNOWN, UNIMPLEMENTED, INTERNAL, UNAVAILABLE = 0, 2, 12, 13, 14
 _OF_HTTP = {400: INTERNAL, 401: 16, 403: 7, 404: UNIMPLEMENTED, **dict.fromkeys((429, 502, 503, 504), UNAVAILABLE)}
@@ -241,7 +242,7 @@ async def call(host: Fetcher, service: GrpcService, path: str, message: bytes) -
     stream.send(message)
     stream.end()
     try:
-        async with asyncio.timeout(service.timeout):
+        async with TimeLimit(host.loop, service.timeout):
             return await reply
     except TimeoutError:
         raise GrpcError(4, "no answer in time") from None

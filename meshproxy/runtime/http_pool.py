@@ -30,6 +30,7 @@ from meshproxy.plugin.upstream import HttpUpstream, HttpUpstreamSink
 from meshproxy.runtime.auto_sni import NO_NAME, ServerName
 from meshproxy.runtime.connect import describe_failure, local_text, open_connection
 from meshproxy.runtime.pending_request import PendingRequest
+from meshproxy.runtime.time_limit import TimeLimit
 
 if TYPE_CHECKING:
     from meshproxy.balance.host import Host
@@ -209,7 +210,7 @@ class HttpPool(ABC, Generic[C]):
     async def _open(self, connection: C) -> None:
         began = self._loop.time()
         try:
-            async with asyncio.timeout(self.cluster.config.connect_timeout):
+            async with TimeLimit(self._loop, self.cluster.config.connect_timeout):
                 await open_connection(self.cluster, self.host, lambda: connection, self._name)
         except TimeoutError:
             self.stats.upstream_cx_connect_timeout.value += 1

@@ -15,6 +15,7 @@ from meshproxy.plugin.upstream import TcpUpstream, TcpUpstreamSink
 from meshproxy.runtime.auto_sni import NO_NAME, ServerName
 from meshproxy.runtime.connect import describe_failure, local_text, open_connection
 from meshproxy.runtime.proxy_header import proxy_header
+from meshproxy.runtime.time_limit import TimeLimit
 
 if TYPE_CHECKING:
     from meshproxy.runtime.cluster import ActiveCluster
@@ -74,7 +75,7 @@ class RawUpstream(TcpUpstream):
         stats = self.cluster.stats
         began = self.cluster.worker.loop.time()
         try:
-            async with asyncio.timeout(self.cluster.config.connect_timeout):
+            async with TimeLimit(self.cluster.worker.loop, self.cluster.config.connect_timeout):
                 await open_connection(self.cluster, self.host, lambda: self, self._name())
             stats.upstream_cx_connect_ms.record((self.cluster.worker.loop.time() - began) * 1000)
         except TimeoutError:
