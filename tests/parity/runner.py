@@ -15,13 +15,16 @@ from .bootstrap import Names
 from .case import Act, Case, Client, Signal, WaitExit
 from .h2_wire import show_frames
 from .subject import Refused, StartFailed, Subject
-from .transcript import Normaliser, Transcript, show_body, show_message, show_wire
+from .transcript import Normaliser, Timing, Transcript, show_body, show_message, show_wire
 from .upstream import Peer, Recorder
+from .waiting import Waiting
 from .wire import WireReader
 
 AT_ONCE = 64
 APART_S = 0.012
 """Between the beginnings of two cases of a session: all at once would keep each other waiting, at uneven times."""
+
+MOST_QUIET_S = 20.0
 
 _REQUEST = re.compile(rb"(?m)^([A-Z-]+) [^\r\n]* HTTP/\d")
 
@@ -75,13 +78,17 @@ class Placed:
             lines.append(f"tls: {agreed.version()} {agreed.cipher()[0]} alpn={agreed.selected_alpn_protocol()}")
             shown = agreed.getpeercert()
             lines.append(f"certificate: {shown['subject'][-1][0][1]} {shown.get('subjectAltName', ())}")
-        began = loop.time()
+        watched = client.timing and self.case.timing
+        waited = subject.waiting.seconds if watched else float
+        began, before = loop.time(), waited()
         first = last = 0.0
+        until_first = until_last = 0.0
 
         def on_data(_: bytes) -> None:
-            nonlocal first, last
-            last = loop.time()
-            first = first or last
+            nonlocal first, last, until_first, until_last
+            last, until_last = loop.time(), waited()
+            if not first:
+                first, until_first = last, until_last
 
         peer = Peer(reader, writer, on_data)
         for op in client.ops:
@@ -94,8 +101,8 @@ class Placed:
             else:
                 await peer.act(op, self.names.fill)
         if not peer.left:
-            await self._until_quiet(peer, client.quiet)
-        ended = loop.time()
+            await _until_quiet(peer, client.quiet, subject.waiting)
+        ended, until_end = loop.time(), waited()
         how = "we closed" if peer.left else peer.end or "open"
         how = self._told(how)
         peer.pump.cancel()
@@ -103,11 +110,12 @@ class Placed:
         writer.close()
         self.transcript.ends[name] = how
         lines += [self.normalise(line) for line in self._received(name, client, bytes(peer.received), how)]
-        if client.timing and self.case.timing:
+        if watched:
             if first:
-                self.transcript.timings[f"{name} first byte"] = first - began
+                self.transcript.timings[f"{name} first byte"] = Timing(first - began, until_first - before)
             if peer.end:
-                self.transcript.timings[f"{name} end after last byte"] = ended - (last or began)
+                seconds, lost = ended - (last or began), until_end - (until_last if last else before)
+                self.transcript.timings[f"{name} end after last byte"] = Timing(seconds, lost)
 
     async def _until_an_upstream_is_asked(self) -> None:
         async with asyncio.timeout(10):
@@ -117,13 +125,6 @@ class Placed:
     def _told(self, end: str) -> str:
         """Whether a close is an RST depends on what was on its way just then: that is told only where asked for."""
         return "fin" if end == "rst" and not self.case.exact_end else end
-
-    async def _until_quiet(self, peer: Peer, quiet: float) -> None:
-        while not peer.end:
-            seen = len(peer.received)
-            await peer.until(lambda n=seen: len(peer.received) > n, quiet)  # type: ignore[misc]
-            if len(peer.received) == seen:
-                return
 
     def _received(self, name: str, client: Client, data: bytes, how: str) -> list[str]:
         if client.raw:
@@ -195,6 +196,24 @@ async def _open(client: Client, port: int) -> tuple[asyncio.StreamReader, asynci
     return await asyncio.open_connection(
         client.host, port, ssl=client.tls(), server_hostname=client.server_name, ssl_handshake_timeout=5
     )
+
+
+async def _until_quiet(peer: Peer, quiet: float, waiting: Waiting) -> None:
+    """Until nothing has come for `quiet` seconds in which the program could have sent something.
+
+    On a busy machine it may have got no CPU for a good part of that time: that part doesn't count, up to MOST_QUIET_S.
+    """
+    loop = asyncio.get_running_loop()
+    seen, left, began = -1, 0.0, 0.0
+    while not peer.end:
+        if len(peer.received) != seen:
+            seen, left, began = len(peer.received), quiet, loop.time()
+        elif left < 0.05 or loop.time() - began > MOST_QUIET_S:
+            return
+        since, waited = loop.time(), waiting.seconds()
+        await peer.until(lambda n=seen: len(peer.received) > n, left)  # type: ignore[misc]
+        elapsed = loop.time() - since
+        left -= max(elapsed - (waiting.seconds() - waited), elapsed / 10)
 
 
 async def fetch(port: int, path: str) -> str:

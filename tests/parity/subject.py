@@ -9,6 +9,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..launcher import Launched, start_meshproxy, start_program
+from .waiting import Waiting
+
 _FLAGS = ("--concurrency", "1", "--use-dynamic-base-id", "--file-flush-interval-msec", "50", "-l", "error")
 
 
@@ -38,15 +41,17 @@ class Subject:
         self.program = program
         self.directory = directory
         self.admin_port = admin_port
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: Launched | None = None
         self._output = directory / "output.txt"
+        self.waiting = Waiting()
 
     async def start(self, config: Path, args: Sequence[str] = (), seconds: float = 60.0) -> None:
         """Start and wait until the admin interface says ready. Raises StartFailed."""
         with self._output.open("wb") as output:
-            self._process = await asyncio.create_subprocess_exec(
-                *command(self.program), *args, "-c", str(config), stdout=output, stderr=output, stdin=-3
-            )
+            if self.program == "meshproxy":
+                self._process = await start_meshproxy([*_FLAGS, *args, "-c", str(config)], output)
+            else:
+                self._process = await start_program([*command(self.program), *args, "-c", str(config)], output)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
         while not await self._ready():
@@ -56,6 +61,7 @@ class Subject:
                 await self.stop()
                 raise StartFailed(f"{self.program} was not ready after {seconds} s:\n{self.output()}")
             await asyncio.sleep(0.05)
+        self.waiting.watch(self._process.pid)  # now it has all its threads
 
     async def _ready(self) -> bool:
         try:
@@ -97,6 +103,7 @@ class Subject:
         return self._process is not None and self._process.returncode is None
 
     async def stop(self) -> None:
+        self.waiting.close()
         if self._process is None or not self.running:
             return
         # Nothing is in flight any more; a kill keeps the run short, and how the programs end has its own cases.

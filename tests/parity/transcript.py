@@ -68,15 +68,29 @@ class Normaliser:
         return f"{found[1]}:{self.ports.get(port) or ('<ephemeral>' if port >= 32768 else port)}"
 
 
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How long something took, and how much of that the program and the tests may have waited for a CPU; seconds."""
+
+    seconds: float
+    waited: float = 0.0
+
+    def agrees(self, other: Timing) -> bool:
+        return abs(self.seconds - other.seconds) <= TOLERANCE_S + self.waited + other.waited
+
+    def __str__(self) -> str:
+        return f"{self.seconds:.2f} s" + (f", {self.waited:.2f} s of it without a CPU" if self.waited > 0.05 else "")
+
+
 @dataclass(slots=True)
 class Transcript:
-    """sections: name -> lines. timings: name -> seconds. error: why the case could not run at all.
+    """sections: name -> lines. timings: name -> how long. error: why the case could not run at all.
 
     clients, upstreams: what the lines were made of, for a judge that asks more than whether two runs are alike.
     """
 
     sections: dict[str, list[str]] = field(default_factory=dict)
-    timings: dict[str, float] = field(default_factory=dict)
+    timings: dict[str, Timing] = field(default_factory=dict)
     error: str = ""
     clients: dict[str, WireReader] = field(default_factory=dict)
     ends: dict[str, str] = field(default_factory=dict)
@@ -86,7 +100,7 @@ class Transcript:
         lines = [f"error: {self.error}"] if self.error else []
         for name, section in self.sections.items():
             lines += [f"--- {name}", *("    " + line for line in section)]
-        lines += [f"--- {name}: {seconds:.2f} s" for name, seconds in self.timings.items()]
+        lines += [f"--- {name}: {timing}" for name, timing in self.timings.items()]
         return "\n".join(lines)
 
 
@@ -142,6 +156,6 @@ def differences(case: Case, ours: Transcript, envoys: Transcript) -> dict[str, l
             found[name] = list(difflib.unified_diff(left, right, n=50, lineterm=""))[3:]
     for name in dict.fromkeys([*envoys.timings, *ours.timings]):
         before, after = envoys.timings.get(name), ours.timings.get(name)
-        if before is None or after is None or abs(before - after) > TOLERANCE_S:
+        if before is None or after is None or not before.agrees(after):
             found[name] = [f"-{before}", f"+{after}"]
     return found
