@@ -9,7 +9,7 @@ from typing import Any
 from meshproxy.chain.http_plan import HttpPlan
 from meshproxy.headers import Headers, ResponseHeaders
 from meshproxy.plugin.context import Stream
-from meshproxy.plugin.http import HttpFilter
+from meshproxy.plugin.http import UP_TO_LIMIT, WHAT_IS_HERE, BodyPart, HttpFilter
 from meshproxy.plugin.replies import FILTER_FAILED, RESPONSE_TOO_LARGE, LocalReply, ResponseReplaced
 
 Piece = bytes | Headers
@@ -44,6 +44,8 @@ class ResponsePipeline(Stream):
     _response_buffered: list[bytes] | None = None
     _response_buffered_size: int = 0
     _response_whole_ends: bool = True
+    _response_part: BodyPart | None = None
+    _response_partial: bool = False
     _response_resume_at: int = 0
     _response_trailers_position: int = -1
 
@@ -92,7 +94,7 @@ class ResponsePipeline(Stream):
             if self.done:
                 return
             buffers = plan.response_buffered and position in plan.response_buffered and not self.response_end
-            if buffers and self.filters[position].wants_response_body():
+            if buffers and self._response_is_held_by(position):
                 self._start_response_buffering(position, at)
                 return
         self.on_wire = True
@@ -104,7 +106,7 @@ class ResponsePipeline(Stream):
         if not self._release_response(position, error):
             return
         buffers = position in self.plan.response_buffered and not self.response_end
-        if buffers and self.filters[position].wants_response_body():
+        if buffers and self._response_is_held_by(position):
             self._start_response_buffering(position, at)
         else:
             self._pass_response_headers(at)
@@ -220,11 +222,20 @@ class ResponsePipeline(Stream):
         self._work_off_response()
         self.flush()
 
-    # Filters that want the whole body.
+    # Filters that want the whole body, or the beginning of it.
+
+    def _response_is_held_by(self, position: int) -> bool:
+        wanted = self.filters[position].wants_response_body()
+        self._response_part = wanted if isinstance(wanted, BodyPart) else None
+        if wanted is WHAT_IS_HERE:
+            queue = self._response_queue
+            return queue is not None and bool(queue) and isinstance(queue[0][0], bytes)
+        return bool(wanted)
 
     def _start_response_buffering(self, position: int, at: int) -> None:
         self._response_buffering = position
-        self._had_whole_response |= {position}
+        if self._response_part is not WHAT_IS_HERE:
+            self._had_whole_response |= {position}
         self._response_resume_at = at
         self._response_buffered = []
         self._response_buffered_size = 0
@@ -235,19 +246,25 @@ class ResponsePipeline(Stream):
         self._response_buffered.append(data)
         self._response_buffered_size += len(data)
         position = self._response_buffering
-        if self._response_buffered_size > (self.filters[position].body_limit or self.body_limit):
+        limit = self.filters[position].body_limit or self.body_limit
+        if self._response_part is WHAT_IS_HERE or (
+            self._response_part is UP_TO_LIMIT and self._response_buffered_size >= limit
+        ):
+            self._response_partial = self._response_part is WHAT_IS_HERE or not end
+            self._finish_response_buffering(position, at + 1, end, end)
+        elif self._response_buffered_size > limit:
             self._replace_response(RESPONSE_TOO_LARGE)
-            return
-        if end:
+        elif end:
             self._finish_response_buffering(position, at + 1, True)
 
-    def _finish_response_buffering(self, position: int, at: int, ends: bool) -> None:
-        """The body is whole: give it to the filter. `ends` is false when trailers follow."""
+    def _finish_response_buffering(self, position: int, at: int, ends: bool, told: bool = True) -> None:
+        """The body is whole, or as much of it is there as the filter takes: give it to the filter. `ends` is false when
+        more, or trailers, follow."""
         assert self._response_buffered is not None
         whole = b"".join(self._response_buffered)
         self._response_buffered = None
         self._response_whole_ends = ends
-        proceed, data = self._call_response_body_hook(position, at, whole, True)
+        proceed, data = self._call_response_body_hook(position, at, whole, told)
         if proceed:
             self._end_response_buffering(at, data)
 
@@ -256,8 +273,9 @@ class ResponsePipeline(Stream):
         assert self.response is not None
         self._response_buffering = -1
         fields = self.response.fields
-        if "content-length" in fields:
+        if "content-length" in fields and not self._response_partial:
             fields["content-length"] = str(len(data))
+        self._response_partial = False
         if data or self._response_whole_ends:
             if self._response_queue is None:
                 self._response_queue = []
@@ -299,6 +317,19 @@ class ResponsePipeline(Stream):
         if self._release_response(position, error):
             self._pass_response_trailers(trailers, at)
             self.flush()
+
+    @property
+    def holds_response_head(self) -> bool:
+        """See `Stream`."""
+        return self._response_buffering >= 0
+
+    def give_response_body(self, giver: Any, data: bytes) -> None:
+        """See `Stream`."""
+        position = next(i for i, each in enumerate(self.filters) if each.stands_for(giver))
+        self.response_end = False
+        if self._response_queue is None:
+            self._response_queue = []
+        self._response_queue.append((data, True, sum(each >= position for each in self.plan.response_body)))
 
     def add_response_body(self, data: bytes) -> None:
         """See `Stream`."""

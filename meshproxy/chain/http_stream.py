@@ -30,7 +30,7 @@ from meshproxy.chain.http_plan import HttpPlan
 from meshproxy.chain.http_response import PENDING, Piece, ResponsePipeline
 from meshproxy.headers import Headers
 from meshproxy.plugin.context import FactoryContext
-from meshproxy.plugin.http import FAIL_OPEN, TerminalHttpFilter
+from meshproxy.plugin.http import FAIL_OPEN, UP_TO_LIMIT, WHAT_IS_HERE, BodyPart, TerminalHttpFilter
 from meshproxy.plugin.replies import PAYLOAD_TOO_LARGE, LocalReply
 
 
@@ -45,6 +45,7 @@ class FilterStream(ResponsePipeline):
     _buffering: int = -1
     _had_whole: frozenset[int] = frozenset()
     _partial: bool = False
+    _part: BodyPart | None = None
     _request_trailers_position: int = -1
     _buffered: list[bytes] | None = None
     _buffered_size: int = 0
@@ -106,7 +107,7 @@ class FilterStream(ResponsePipeline):
                 return
             if self.request_over:
                 return
-            if buffered and position in buffered and not self.request_end and filters[position].wants_request_body():
+            if buffered and position in buffered and not self.request_end and self._is_held_by(position):
                 self._start_buffering(position, at)
                 return
         self._headers_passed = True
@@ -134,7 +135,7 @@ class FilterStream(ResponsePipeline):
         if not self._release_request(position, error) or self._took_reply(position, result):
             return
         buffers = position in self.plan.request_buffered and not self.request_end
-        if buffers and self.filters[position].wants_request_body():
+        if buffers and self._is_held_by(position):
             self._start_buffering(position, at)
         else:
             self._pass_request_headers(at)
@@ -279,11 +280,20 @@ class FilterStream(ResponsePipeline):
         self._work_off()
         self._write_out()
 
-    # Filters that want the whole body.
+    # Filters that want the whole body, or the beginning of it.
+
+    def _is_held_by(self, position: int) -> bool:
+        wanted = self.filters[position].wants_request_body()
+        self._part = wanted if isinstance(wanted, BodyPart) else None
+        if wanted is WHAT_IS_HERE:
+            queue = self._request_queue
+            return queue is not None and bool(queue) and isinstance(queue[0][0], bytes)
+        return bool(wanted)
 
     def _start_buffering(self, position: int, at: int) -> None:
         self._buffering = position
-        self._had_whole |= {position}
+        if self._part is not WHAT_IS_HERE:
+            self._had_whole |= {position}
         self._resume_at = at
         self._buffered = []
         self._buffered_size = 0
@@ -296,7 +306,10 @@ class FilterStream(ResponsePipeline):
         position = self._buffering
         taking = self.filters[position]
         limit = taking.body_limit or self.body_limit
-        if self._buffered_size >= limit and taking.accepts_partial_body:
+        if self._part is WHAT_IS_HERE:
+            self._partial = True
+            self._finish_buffering(position, at + 1, end, end)
+        elif self._buffered_size >= limit and (taking.accepts_partial_body or self._part is UP_TO_LIMIT):
             self._partial = not end
             self._finish_buffering(position, at + 1, end)
         elif self._buffered_size > limit:
@@ -305,14 +318,15 @@ class FilterStream(ResponsePipeline):
         elif end:
             self._finish_buffering(position, at + 1, True)
 
-    def _finish_buffering(self, position: int, at: int, ends: bool) -> None:
+    def _finish_buffering(self, position: int, at: int, ends: bool, whole_to_hook: bool | None = None) -> None:
         """The body is whole, or as much of it is there as the filter takes: give it to the filter. `ends` is false when
         more, or trailers, follow."""
         assert self._buffered is not None
         whole = b"".join(self._buffered)
         self._buffered = None
         self._whole_ends = ends
-        proceed, data = self._call_body_hook(position, at, whole, not self._partial)
+        told = not self._partial if whole_to_hook is None else whole_to_hook
+        proceed, data = self._call_body_hook(position, at, whole, told)
         if proceed:
             self._end_buffering(at, data)
 
@@ -328,6 +342,17 @@ class FilterStream(ResponsePipeline):
         self._pass_request_headers(self._resume_at)
 
     # Trailers.
+
+    @property
+    def holds_request_head(self) -> bool:
+        """See `Stream`."""
+        return self._buffering >= 0
+
+    def give_request_body(self, giver: Any, data: bytes) -> None:
+        """See `Stream`."""
+        position = next(i for i, each in enumerate(self.filters) if each.stands_for(giver))
+        self.request_end = False
+        self._queue().append((data, True, sum(each <= position for each in self.plan.request_body)))
 
     def add_request_body(self, data: bytes) -> None:
         """See `Stream`."""

@@ -171,8 +171,12 @@ class GrpcCall(ABC):
         """
 
     @abstractmethod
-    def end(self) -> None:
-        """No more will be sent or read."""
+    def ignore(self) -> None:
+        """What the service says isn't kept."""
+
+    @abstractmethod
+    def end(self, after: float = 0.0) -> None:
+        """No more will be sent or read. after: the service has so many seconds yet for what it was sent."""
 
 
 class Stream(StreamInfo, ABC):
@@ -259,6 +263,25 @@ class Stream(StreamInfo, ABC):
     @abstractmethod
     def send_trailers(self, trailers: Headers) -> None:
         """End the response with trailers."""
+
+    @property
+    @abstractmethod
+    def holds_request_head(self) -> bool:
+        """Whether the request's head stands behind a filter that waits for body: then its body hook may change it."""
+
+    @property
+    @abstractmethod
+    def holds_response_head(self) -> bool:
+        """The same for the response."""
+
+    @abstractmethod
+    def give_request_body(self, giver: Any, data: bytes) -> None:
+        """From `on_request_headers` of the filter `giver`, to a request without a body: it gets this one, which the
+        filters behind see."""
+
+    @abstractmethod
+    def give_response_body(self, giver: Any, data: bytes) -> None:
+        """The same for a response, from `on_response_headers`."""
 
     @abstractmethod
     def add_request_body(self, data: bytes) -> None:

@@ -45,6 +45,21 @@ STREAM = BodyMode.STREAM
 BUFFER = BodyMode.BUFFER
 
 
+class BodyPart(enum.Enum):
+    """How much of a body a message is held for, where it isn't for the whole; see `HttpFilter.wants_request_body`.
+
+    UP_TO_LIMIT: as much as the limit allows; the hook gets it with `end` false, and the rest passes by the filter.
+    WHAT_IS_HERE: the first piece, if it has come by now; it and all that follow come to the hook one by one.
+    """
+
+    UP_TO_LIMIT = "up to the limit"
+    WHAT_IS_HERE = "what is here"
+
+
+UP_TO_LIMIT = BodyPart.UP_TO_LIMIT
+WHAT_IS_HERE = BodyPart.WHAT_IS_HERE
+
+
 class OnError(enum.Enum):
     """What becomes of a stream whose filter raised."""
 
@@ -79,6 +94,10 @@ class HttpFilter(Generic[C]):
     def __init__(self, config: C, context: FactoryContext) -> None:
         self.config = config
         self.context = context
+
+    def stands_for(self, other: HttpFilter[Any]) -> bool:
+        """Whether `other` has its place in the chain through this one: itself, or what it hands over to."""
+        return self is other
 
     @property
     def stats(self) -> StatsScope:
@@ -161,12 +180,12 @@ class HttpFilter(Generic[C]):
         overridden."""
         return cls.response_body is BUFFER
 
-    def wants_request_body(self) -> bool:
-        """Whether this request is held until its body is whole. Asked of a filter that `buffers_request`, when its
-        `on_request_headers` is done; to one that says no the body comes in pieces."""
+    def wants_request_body(self) -> bool | BodyPart:
+        """Whether this request is held until its body is whole, or a part of it is here. Asked of a filter that
+        `buffers_request`, when its `on_request_headers` is done; to one that says no the body comes in pieces."""
         return True
 
-    def wants_response_body(self) -> bool:
+    def wants_response_body(self) -> bool | BodyPart:
         """The same for the response, of a filter that `buffers_response`."""
         return True
 

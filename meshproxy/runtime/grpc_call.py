@@ -19,6 +19,7 @@ class OpenCall(GrpcCall):
         """Raises GrpcError when there is no host."""
         self._loop = host.loop
         self._messages: deque[bytes] = deque()
+        self._ignored = False
         self._over: GrpcError | None = None
         self._waiter: asyncio.Future[None] | None = None
         stream = open_stream(host, service, path, self)
@@ -40,16 +41,24 @@ class OpenCall(GrpcCall):
                 await self._waiter
         return self._messages.popleft()
 
-    def end(self) -> None:
-        """Half-close, then give the rest of the call up: what the service still says nobody reads."""
-        self._stream.end()
-        self._stream.reset()
+    def ignore(self) -> None:
+        self._ignored = True
+        self._messages.clear()
+
+    def end(self, after: float = 0.0) -> None:
+        """Give the call up: what the service still says nobody reads. Like Envoy, without a half-close before."""
+        self.ignore()
+        if after:
+            self._loop.call_later(after, self._stream.reset)
+        else:
+            self._stream.reset()
 
     # What the call tells.
 
     def on_message(self, data: bytes) -> None:
-        self._messages.append(data)
-        self._wake()
+        if not self._ignored:
+            self._messages.append(data)
+            self._wake()
 
     def on_closed(self, status: int, message: str) -> None:
         self._over = GrpcError(status, message)

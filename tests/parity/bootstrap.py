@@ -216,6 +216,7 @@ def _clusters(case: Case, names: Names) -> list[dict[str, Any]]:
                 "endpoints": [{"lb_endpoints": [{"endpoint": {"address": {"socket_address": address}}}]}],
             },
         }
+        merge(cluster, names.load(upstream.cluster))
         merged = merge(cluster, names.load(case.cluster) if key == "up" else None)
         if "cluster_type" in merged:
             del merged["type"]  # the two exclude each other

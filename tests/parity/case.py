@@ -126,6 +126,7 @@ class Upstream:
     first: what an HTTP/2 upstream says on each connection before anything else.
     view: shows the bodies that it got; else they are shown as they are.
     tls: makes what its connections are wrapped in.
+    cluster: YAML of the cluster that leads to it.
     """
 
     answers: tuple[tuple[Any, ...], ...] = ((OK,),)
@@ -136,6 +137,7 @@ class Upstream:
     first: tuple[Any, ...] = ()
     view: Callable[[bytes], str] | None = None
     tls: Callable[[], ssl.SSLContext] | None = None
+    cluster: str = ""
 
 
 def answer(*ops: Op, at: str = "complete") -> dict[str, Upstream]:

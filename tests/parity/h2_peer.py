@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 import hpack
@@ -72,7 +72,14 @@ class Until:
     seconds: float = 5.0
 
 
-H2Op = Op | Head | Data | Reset | Goaway | Frame | Until
+@dataclass(frozen=True, slots=True)
+class Play:
+    """What no list can say: `play` gets the connection and the stream's number."""
+
+    play: Callable[[H2Peer, int], Awaitable[None]]
+
+
+H2Op = Op | Head | Data | Reset | Goaway | Frame | Until | Play
 OK = (Head(200, (("content-length", "2"),)), Data(b"ok", True))
 
 
@@ -228,6 +235,8 @@ class H2Peer:
                     await self.until(lambda: len(message.body) >= body, seconds)
                 else:
                     await self.until(lambda: message.complete, seconds)
+            case Play(play):
+                await play(self, stream)
             case Act.STOP_READING:
                 self.credit = False
             case Act.CLOSE:

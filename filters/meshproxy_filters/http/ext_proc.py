@@ -1,7 +1,11 @@
 """`envoy.filters.http.ext_proc`: a service over gRPC sees, and may change, the parts of a request and its response.
 
-One call serves one stream: each part that the modes ask for is a message, and the stream waits for its answer. When the
-call has ended, in order or by a failure that is allowed, the rest passes untouched.
+One call serves one stream: each part that the modes ask for is a message, and the stream waits for its answer; in
+observability mode nobody waits, and what the service says is ignored. When the call has ended, in order or by a failure
+that is allowed, the rest passes untouched.
+
+A head is held until the answer to it is there; with bodies also until the answer to the body is: to all of it where it
+is buffered, and to the first piece where it is streamed and has come by then, as Envoy does.
 """
 
 from __future__ import annotations
@@ -9,58 +13,42 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import Any, cast
 
-from envoy.service.ext_proc.v3.external_processor_pb2 import CommonResponse, ProcessingRequest, ProcessingResponse
-from google.protobuf.message import DecodeError
+from envoy.service.ext_proc.v3.external_processor_pb2 import CommonResponse, ProcessingRequest
 
 from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
-from meshproxy.plugin.context import FactoryContext, GrpcCall, GrpcError, Stream
-from meshproxy.plugin.http import HttpFilter
+from meshproxy.plugin.context import FactoryContext, Stream
+from meshproxy.plugin.http import UP_TO_LIMIT, WHAT_IS_HERE, BodyPart, HttpFilter
 from meshproxy.plugin.replies import LocalReply, ResponseReplaced
-from meshproxy.plugin.struct_view import plain_struct
 from meshproxy.plugin.view import ConfigView
+from meshproxy_filters.http.ext_proc_call import Answered, Conversation
 from meshproxy_filters.http.ext_proc_config import (
-    Attribute,
     ExtProcConfig,
-    Modes,
     Override,
     apply_override,
-    modes_of,
     read_config,
     read_override,
 )
-from meshproxy_filters.http.ext_proc_messages import (
-    Rejected,
-    change_headers,
-    changed_body,
-    immediate_reply,
-    tell_headers,
-    tell_metadata,
-)
+from meshproxy_filters.http.ext_proc_messages import changed_body, tell_headers
 
-_METHOD = "/envoy.service.ext_proc.v3.ExternalProcessor/Process"
-_NAME = "envoy.filters.http.ext_proc"
-_UNWANTED = "unhandled_immediate_response_due_to_config_disabled_it"
-_MILLISECOND = 0.001
-_NOT_ASKED = (4, 14)
-"""The statuses of calls that the service itself didn't end, as a rule."""
-
-
-class _Answered(Exception):
-    """The client gets this instead."""
-
-    def __init__(self, reply: LocalReply) -> None:
-        super().__init__(reply.details)
-        self.reply = reply
+_HELD: dict[str, bool | BodyPart] = {
+    "NONE": False,
+    "STREAMED": WHAT_IS_HERE,
+    "BUFFERED": True,
+    "BUFFERED_PARTIAL": UP_TO_LIMIT,
+}
+_WHOLE = ("BUFFERED", "BUFFERED_PARTIAL")
 
 
 class ExtProc(HttpFilter[ExtProcConfig | Override]):
-    """See the module."""
+    """See the module. *_body: what replaces the whole body; then no more of this direction is told."""
 
-    _call: GrpcCall | None = None
-    _over: bool = False
-    _modes: Modes | None = None
     _request_body: bytes | None = None
     _response_body: bytes | None = None
+
+    def __init__(self, config: ExtProcConfig | Override, context: FactoryContext) -> None:
+        super().__init__(config, context)
+        self._settings = cast(ExtProcConfig, config)
+        self._talk = Conversation(self._settings)
 
     @classmethod
     def compile(cls, view: ConfigView, context: FactoryContext) -> ExtProcConfig:
@@ -86,25 +74,21 @@ class ExtProc(HttpFilter[ExtProcConfig | Override]):
     def buffers_response(cls, config: ExtProcConfig | Override) -> bool:
         return True
 
-    @property
-    def _settings(self) -> ExtProcConfig:
-        return cast(ExtProcConfig, self.config)
+    def wants_request_body(self) -> bool | BodyPart:
+        if self._request_body is not None:
+            return True
+        return not (self._talk.over or self._settings.observes) and _HELD[self._talk.modes.request_body]
 
-    @property
-    def _wanted(self) -> Modes:
-        return self._modes or self._settings.modes
-
-    def wants_request_body(self) -> bool:
-        return self._request_body is not None or (not self._over and self._wanted.request_body == "BUFFERED")
-
-    def wants_response_body(self) -> bool:
-        return self._response_body is not None or (not self._over and self._wanted.response_body == "BUFFERED")
+    def wants_response_body(self) -> bool | BodyPart:
+        if self._response_body is not None:
+            return True
+        return not (self._talk.over or self._settings.observes) and _HELD[self._talk.modes.response_body]
 
     # The request.
 
     def on_request_headers(self, request: RequestHeaders, stream: Stream) -> Awaitable[LocalReply | None] | None:
-        if not self._wanted.request_headers:
-            self._expect_changes(request, self._wanted.request_body != "NONE" and not stream.request_end)
+        if not self._talk.modes.request_headers:
+            self._expect_changes(request, self._talk.modes.request_body, stream.request_end, False)
             return None
         return self._request_headers(request, stream)
 
@@ -112,19 +96,26 @@ class ExtProc(HttpFilter[ExtProcConfig | Override]):
         message = ProcessingRequest()
         message.request_headers.end_of_stream = stream.request_end
         tell_headers(message.request_headers.headers, request, self._settings.wanted)
-        self._tell_attributes(message, self._settings.request_attributes, stream)
+        self._talk.tell_attributes(message, self._settings.request_attributes, stream)
         try:
-            answer = await self._ask("request_headers", message, stream)
+            answer = await self._talk.ask("request_headers", message, stream)
             if answer is not None:
                 common = answer.request_headers.response
-                self._change(request, common.header_mutation)
-                self._clear_route(common, stream)
-                if common.status == CommonResponse.CONTINUE_AND_REPLACE:
-                    self._request_body = self._replace(common, stream.request_end)
-        except _Answered as answered:
+                self._talk.change(request, common.header_mutation)
+                self._talk.clear_route(common, stream)
+                body = _replacement(common)
+                if body is not None and stream.request_end:
+                    if body:
+                        request.remove("content-length")
+                        stream.give_request_body(self, body)
+                elif body is not None:
+                    self._request_body = body
+        except Answered as answered:
             return answered.reply
-        replaced = self._request_body is not None
-        self._expect_changes(request, replaced or (self._wanted.request_body == "STREAMED" and not stream.request_end))
+        if self._request_body is not None:
+            request.remove("content-length")
+        else:
+            self._expect_changes(request, self._talk.modes.request_body, stream.request_end, True)
         return None
 
     def on_request_body(
@@ -132,28 +123,35 @@ class ExtProc(HttpFilter[ExtProcConfig | Override]):
     ) -> bytes | Awaitable[bytes | LocalReply | None] | None:
         if self._request_body is not None:
             return self._request_body
-        if self._over or self._wanted.request_body == "NONE":
+        if self._talk.over or not self._is_told(self._talk.modes.request_body):
             return None
-        return self._request_data(data, end, stream)
+        return self._request_data(data, end and stream.request_trailers is None, stream)
 
     async def _request_data(self, data: bytes, end: bool, stream: Stream) -> bytes | LocalReply | None:
         message = ProcessingRequest()
         message.request_body.body = data
         message.request_body.end_of_stream = end
+        talk = self._talk
+        whole = talk.modes.request_body in _WHOLE
+        talk.tell_attributes(message, self._settings.request_attributes, stream)
         try:
-            answer = await self._ask("request_body", message, stream)
+            answer = await talk.ask("request_body", message, stream)
             if answer is None:
                 return None
             common = answer.request_body.response
-            if self._wanted.request_body == "BUFFERED":
-                self._change(stream.request, common.header_mutation)
-                self._clear_route(common, stream)
-        except _Answered as answered:
+            changed = changed_body(common.body_mutation, data)
+            if stream.holds_request_head:
+                talk.change(stream.request, common.header_mutation)
+                if whole:
+                    if changed is not data and not talk.check_length(stream.request, changed):
+                        return None
+                    talk.clear_route(common, stream)
+        except Answered as answered:
             return answered.reply
-        return changed_body(common.body_mutation, data)
+        return changed
 
     def on_request_trailers(self, trailers: Headers, stream: Stream) -> Awaitable[LocalReply | None] | None:
-        if self._over or not self._wanted.request_trailers:
+        if self._talk.over or not self._talk.modes.request_trailers:
             return None
         return self._request_trailers(trailers, stream)
 
@@ -161,18 +159,18 @@ class ExtProc(HttpFilter[ExtProcConfig | Override]):
         message = ProcessingRequest()
         tell_headers(message.request_trailers.trailers, trailers, self._settings.wanted)
         try:
-            answer = await self._ask("request_trailers", message, stream)
+            answer = await self._talk.ask("request_trailers", message, stream)
             if answer is not None:
-                self._change(trailers, answer.request_trailers.header_mutation)
-        except _Answered as answered:
+                self._talk.change(trailers, answer.request_trailers.header_mutation)
+        except Answered as answered:
             return answered.reply
         return None
 
     # The response.
 
     def on_response_headers(self, response: ResponseHeaders, stream: Stream) -> Awaitable[None] | None:
-        if self._over or not self._wanted.response_headers:
-            self._expect_changes(response, self._wanted.response_body != "NONE" and not stream.response_end)
+        if self._talk.over or not self._talk.modes.response_headers:
+            self._expect_changes(response, self._talk.modes.response_body, stream.response_end, False)
             return None
         return self._response_headers(response, stream)
 
@@ -180,44 +178,56 @@ class ExtProc(HttpFilter[ExtProcConfig | Override]):
         message = ProcessingRequest()
         message.response_headers.end_of_stream = stream.response_end
         tell_headers(message.response_headers.headers, response, self._settings.wanted)
-        self._tell_attributes(message, self._settings.response_attributes, stream)
+        self._talk.tell_attributes(message, self._settings.response_attributes, stream)
         try:
-            answer = await self._ask("response_headers", message, stream)
+            answer = await self._talk.ask("response_headers", message, stream)
             if answer is not None:
                 common = answer.response_headers.response
-                self._change(response, common.header_mutation)
-                if common.status == CommonResponse.CONTINUE_AND_REPLACE:
-                    self._response_body = self._replace(common, stream.response_end)
-        except _Answered as answered:
+                self._talk.change(response, common.header_mutation)
+                body = _replacement(common)
+                if body is not None and stream.response_end:
+                    if body and stream.request.method != "HEAD" and response.status not in (204, 304):
+                        response.remove("content-length")
+                        stream.give_response_body(self, body)
+                elif body is not None:
+                    self._response_body = body
+        except Answered as answered:
             raise ResponseReplaced(answered.reply) from None
-        replaced = self._response_body is not None
-        streamed = self._wanted.response_body == "STREAMED" and not stream.response_end
-        self._expect_changes(response, replaced or streamed)
+        if self._response_body is not None:
+            response.remove("content-length")
+        else:
+            self._expect_changes(response, self._talk.modes.response_body, stream.response_end, True)
 
     def on_response_body(self, data: bytes, end: bool, stream: Stream) -> bytes | Awaitable[bytes | None] | None:
         if self._response_body is not None:
             return self._response_body
-        if self._over or self._wanted.response_body == "NONE":
+        if self._talk.over or not self._is_told(self._talk.modes.response_body):
             return None
-        return self._response_data(data, end, stream)
+        return self._response_data(data, end and stream.response_trailers is None, stream)
 
     async def _response_data(self, data: bytes, end: bool, stream: Stream) -> bytes | None:
         message = ProcessingRequest()
         message.response_body.body = data
         message.response_body.end_of_stream = end
+        talk = self._talk
+        whole = talk.modes.response_body in _WHOLE
+        talk.tell_attributes(message, self._settings.response_attributes, stream)
         try:
-            answer = await self._ask("response_body", message, stream)
+            answer = await talk.ask("response_body", message, stream)
             if answer is None:
                 return None
             common = answer.response_body.response
-            if self._wanted.response_body == "BUFFERED" and stream.response is not None:
-                self._change(stream.response, common.header_mutation)
-        except _Answered as answered:
+            changed = changed_body(common.body_mutation, data)
+            if stream.holds_response_head and stream.response is not None:
+                talk.change(stream.response, common.header_mutation)
+                if whole and changed is not data and not talk.check_length(stream.response, changed):
+                    return None
+        except Answered as answered:
             raise ResponseReplaced(answered.reply) from None
-        return changed_body(common.body_mutation, data)
+        return changed
 
     def on_response_trailers(self, trailers: Headers, stream: Stream) -> Awaitable[None] | None:
-        if self._over or not self._wanted.response_trailers:
+        if self._talk.over or not self._talk.modes.response_trailers:
             return None
         return self._response_trailers(trailers, stream)
 
@@ -225,161 +235,30 @@ class ExtProc(HttpFilter[ExtProcConfig | Override]):
         message = ProcessingRequest()
         tell_headers(message.response_trailers.trailers, trailers, self._settings.wanted)
         try:
-            answer = await self._ask("response_trailers", message, stream)
+            answer = await self._talk.ask("response_trailers", message, stream)
             if answer is not None:
-                self._change(trailers, answer.response_trailers.header_mutation)
-        except _Answered as answered:
+                self._talk.change(trailers, answer.response_trailers.header_mutation)
+        except Answered as answered:
             raise ResponseReplaced(answered.reply) from None
 
     def on_stream_complete(self, stream: Stream) -> None:
-        self._end()
+        self._talk.end(self._settings.deferred_close if self._settings.observes else 0.0)
 
-    # The call.
+    def _is_told(self, mode: str) -> bool:
+        """Whether the service hears of a body in this mode: an observer for whom nobody waits only of what streams."""
+        return mode == "STREAMED" or (mode != "NONE" and not self._settings.observes)
 
-    def _count(self, name: str) -> None:
-        self._settings.counters[name].value += 1
-
-    def _end(self) -> None:
-        """No more is asked."""
-        self._over = True
-        call, self._call = self._call, None
-        if call is not None:
-            call.end()
-            self._count("streams_closed")
-
-    def _fail(self, status: int, details: str) -> None:
-        """The service can't be asked. Raises _Answered unless that is allowed."""
-        self._over = True
-        if self._settings.failure_allowed:
-            self._count("failure_mode_allowed")
+    def _expect_changes(self, headers: Headers, mode: str, ended: bool, told: bool) -> None:
+        """A body that may change has no length that is known before, unless the service has been asked about the head
+        and sees the whole: then it is bound to the length that the head says."""
+        if self._settings.observes:
             return
-        self._count("immediate_responses_sent")
-        raise _Answered(LocalReply(status, details=details))
-
-    async def _ask(self, kind: str, message: ProcessingRequest, stream: Stream) -> Any:
-        """The answer to one message; None when there will be none. Raises _Answered."""
-        if self._over:
-            return None
-        settings = self._settings
-        tell_metadata(message, stream.dynamic_metadata, settings.told)
-        try:
-            if self._call is None:
-                message.protocol_config.SetInParent()
-                self._tell_modes(message)
-                self._call = stream.open_grpc(settings.service, _METHOD)
-                self._count("streams_started")
-            self._call.send(message.SerializeToString())
-            self._count("stream_msgs_sent")
-            answer = await self._receive(self._call)
-        except GrpcError as error:
-            self._call = None
-            self._count("streams_failed")
-            text = str(error).partition(": ")[2]
-            if error.status not in _NOT_ASKED:
-                self._count("server_half_closed")
-                text += "{via_upstream}"
-            self._fail(settings.status_on_error, f"ext_proc_error_gRPC_error_{error.status}{{{text}}}")
-            return None
-        except TimeoutError:
-            self._count("message_timeouts")
-            self._end()
-            self._fail(504, "ext_proc_error_per-message_timeout_exceeded")
-            return None
-        if answer is None:
-            self._count("server_half_closed")
-            self._end()
-            return None
-        return self._take(kind, answer, stream)
-
-    def _tell_modes(self, message: ProcessingRequest) -> None:
-        modes = self._settings.modes
-        told = message.protocol_config
-        told.request_body_mode = cast(Any, modes.request_body)
-        told.response_body_mode = cast(Any, modes.response_body)
-
-    async def _receive(self, call: GrpcCall) -> ProcessingResponse | None:
-        """The next message; one that asks for more time is granted it once."""
-        settings = self._settings
-        timeout, asked = settings.timeout, False
-        while True:
-            data = await call.receive(timeout)
-            if data is None:
-                return None
-            try:
-                message = ProcessingResponse.FromString(data)
-            except DecodeError:
-                raise GrpcError(13, "a malformed message") from None
-            if not message.HasField("override_message_timeout"):
-                return message
-            wanted = message.override_message_timeout.ToNanoseconds() / 1e9
-            if asked or not _MILLISECOND <= wanted <= settings.max_timeout:
-                self._count("override_message_timeout_ignored")
-                continue
-            self._count("override_message_timeout_received")
-            timeout, asked = wanted, True
-
-    def _take(self, kind: str, answer: ProcessingResponse, stream: Stream) -> ProcessingResponse | None:
-        settings = self._settings
-        for namespace, value in plain_struct(answer.dynamic_metadata).items():
-            if namespace in settings.taken and isinstance(value, dict):
-                stream.metadata(namespace).update(value)
-        which = answer.WhichOneof("response")
-        if which == "immediate_response" and settings.allow_immediate:
-            self._count("stream_msgs_received")
-            self._count("immediate_responses_sent")
-            self._end()
-            raise _Answered(immediate_reply(answer.immediate_response))
-        if which != kind:
-            self._count("spurious_msgs_received")
-            self._end()
-            self._fail(settings.status_on_error, _UNWANTED if which == "immediate_response" else "spurious_message")
-            return None
-        self._count("stream_msgs_received")
-        if answer.HasField("mode_override") and settings.allow_override and kind.endswith("_headers"):
-            modes = modes_of(answer.mode_override)
-            if modes is not None and (not settings.allowed_modes or modes in settings.allowed_modes):
-                self._modes = modes
-        return answer
-
-    # What answers do.
-
-    def _change(self, headers: Headers, mutation: Any) -> None:
-        rules = self._settings.rules
-        try:
-            rejected = change_headers(headers, mutation, rules)
-        except Rejected as reason:
-            self._count("rejected_header_mutations")
-            self._end()
-            self._fail(self._settings.status_on_error, str(reason))
-            return
-        self._settings.counters["rejected_header_mutations"].value += rejected
-
-    def _clear_route(self, common: Any, stream: Stream) -> None:
-        action = self._settings.route_cache
-        if action == "CLEAR":
-            stream.clear_route()
-        elif common.clear_route_cache:
-            if action == "RETAIN":
-                self._count("clear_route_cache_disabled")
-            elif common.HasField("header_mutation"):
-                stream.clear_route()
-            else:
-                self._count("clear_route_cache_ignored")
-
-    def _replace(self, common: Any, ended: bool) -> bytes:
-        """The body that comes instead; then nothing more of this direction is told."""
-        body = changed_body(common.body_mutation, b"")
-        if ended and body:
-            self._end()
-            self._fail(self._settings.status_on_error, "ext_proc_error_body_for_a_message_without_one")
-        return body
-
-    def _expect_changes(self, headers: Headers, expected: bool) -> None:
-        """A body that will change has no length that is known before."""
-        if expected and not self._over:
+        if mode != "NONE" and not (told and mode == "BUFFERED") and not ended and not self._talk.over:
             headers.remove("content-length")
 
-    def _tell_attributes(self, message: ProcessingRequest, attributes: tuple[Attribute, ...], stream: Stream) -> None:
-        if attributes:
-            told = {name: value for name, read in attributes if (value := read(stream)) is not None}
-            message.attributes[_NAME].update(told)
+
+def _replacement(common: Any) -> bytes | None:
+    """The body that comes instead."""
+    if common.status != CommonResponse.CONTINUE_AND_REPLACE or not common.HasField("body_mutation"):
+        return None
+    return changed_body(common.body_mutation, b"")

@@ -20,17 +20,18 @@ _COUNTERS = (
     *("streams_started", "streams_closed", "streams_failed", "stream_msgs_sent", "stream_msgs_received"),
     *("spurious_msgs_received", "failure_mode_allowed", "message_timeouts", "rejected_header_mutations"),
     *("override_message_timeout_received", "override_message_timeout_ignored", "clear_route_cache_ignored"),
-    *("clear_route_cache_disabled", "clear_route_cache_upstream_ignored", "send_immediate_resp_upstream_ignored"),
+    *("clear_route_cache_disabled", "clear_route_cache_upstream_ignored"),
     *("http_not_ok_resp_received", "immediate_responses_sent", "server_half_closed"),
 )
-_BODIES = ("NONE", "STREAMED", "BUFFERED")
+_BODIES = ("NONE", "STREAMED", "BUFFERED", "BUFFERED_PARTIAL")
 
 Attribute = tuple[str, Callable[[StreamInfo], Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class Modes:
-    """What the service is told. *_body: "NONE", "STREAMED" piece by piece, or "BUFFERED" whole."""
+    """What the service is told. *_body: "NONE", "STREAMED" piece by piece, "BUFFERED" whole, or "BUFFERED_PARTIAL" as
+    much as a buffer may hold."""
 
     request_headers: bool = True
     response_headers: bool = True
@@ -39,11 +40,16 @@ class Modes:
     request_trailers: bool = False
     response_trailers: bool = False
 
+    def agrees(self, other: Modes) -> bool:
+        """Whether these are the same in what can still be chosen when a service answers."""
+        return replace(self, request_headers=True) == replace(other, request_headers=True)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ExtProcConfig:
     """max_timeout: up to which the service may ask for more time, 0 for never. route_cache: "DEFAULT", "CLEAR" or
-    "RETAIN". told, taken: the namespaces of metadata that the service is told, and that it may set."""
+    "RETAIN". observes: the service is told and not asked; deferred_close: the seconds that it has at the end.
+    told, taken: the namespaces of metadata that the service is told, and that it may set."""
 
     counters: dict[str, Counter]
     service: GrpcService
@@ -62,6 +68,8 @@ class ExtProcConfig:
     allowed_modes: tuple[Modes, ...]
     allow_immediate: bool
     route_cache: str
+    observes: bool
+    deferred_close: float
     disabled: bool = False
 
 
@@ -72,6 +80,7 @@ class Override:
     disabled: bool = False
     modes: Modes | None = None
     service: GrpcService | None = None
+    initial_metadata: tuple[tuple[str, str], ...] = ()
     failure_allowed: bool | None = None
     request_attributes: tuple[Attribute, ...] = ()
     response_attributes: tuple[Attribute, ...] = ()
@@ -85,13 +94,19 @@ def apply_override(base: ExtProcConfig, route: Override) -> ExtProcConfig:
         base,
         disabled=route.disabled,
         modes=route.modes or base.modes,
-        service=route.service or base.service,
+        service=_with_metadata(route.service or base.service, route.initial_metadata),
         failure_allowed=base.failure_allowed if route.failure_allowed is None else route.failure_allowed,
         request_attributes=route.request_attributes or base.request_attributes,
         response_attributes=route.response_attributes or base.response_attributes,
         told=base.told if route.told is None else route.told,
         taken=base.taken if route.taken is None else route.taken,
     )
+
+
+def _with_metadata(service: GrpcService, more: tuple[tuple[str, str], ...]) -> GrpcService:
+    """With further fields, which take the place of those with the same name."""
+    merged = tuple({**dict(service.initial_metadata), **dict(more)}.items())
+    return replace(service, initial_metadata=merged) if more else service
 
 
 def read_config(view: ConfigView, context: FactoryContext) -> ExtProcConfig:
@@ -101,7 +116,7 @@ def read_config(view: ConfigView, context: FactoryContext) -> ExtProcConfig:
     status = view.view("status_on_error")
     return ExtProcConfig(
         counters=_counters(view.text("stat_prefix"), context.stats),
-        service=context.compile_grpc_service(view.required("grpc_service")),
+        service=_read_service(view.required("grpc_service"), context),
         modes=read_modes(modes) if modes is not None else Modes(),
         failure_allowed=view.boolean("failure_mode_allow"),
         timeout=view.seconds("message_timeout", 0.2),
@@ -117,6 +132,8 @@ def read_config(view: ConfigView, context: FactoryContext) -> ExtProcConfig:
         allowed_modes=tuple(read_modes(entry) for entry in view.views("allowed_override_modes")),
         allow_immediate=not view.boolean("disable_immediate_response"),
         route_cache=_read_route_cache(view),
+        observes=view.boolean("observability_mode"),
+        deferred_close=view.seconds("deferred_close_timeout", 5.0),
     )
 
 
@@ -130,7 +147,10 @@ def read_override(view: ConfigView, context: FactoryContext) -> Override:
     told, taken = _namespaces(settings.view("metadata_options"))
     return Override(
         modes=read_modes(modes) if modes is not None else None,
-        service=context.compile_grpc_service(service) if service is not None else None,
+        service=_read_service(service, context) if service is not None else None,
+        initial_metadata=tuple(
+            (entry.text("key").lower(), entry.text("value")) for entry in settings.views("grpc_initial_metadata")
+        ),
         failure_allowed=settings.boolean("failure_mode_allow") if settings.has("failure_mode_allow") else None,
         request_attributes=_attributes(settings, "request_attributes", context),
         response_attributes=_attributes(settings, "response_attributes", context),
@@ -166,6 +186,12 @@ def modes_of(message: Any) -> Modes | None:
         request_trailers=message.request_trailer_mode == 1,
         response_trailers=message.response_trailer_mode == 1,
     )
+
+
+def _read_service(view: ConfigView, context: FactoryContext) -> GrpcService:
+    """A service whose time is limited message by message: Envoy passes over `timeout`, for a call is as long as a
+    stream."""
+    return replace(context.compile_grpc_service(view), timeout=None)
 
 
 def _counters(prefix: str, stats: StatsScope) -> dict[str, Counter]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -36,7 +37,8 @@ def tell_metadata(message: ProcessingRequest, known: Mapping[str, Any] | None, n
 
 
 class Rejected(Exception):
-    """A change that the rules don't allow, where that is an error; the text is Envoy's name of it."""
+    """A change that can't be made, or that the rules don't allow, where that is an error; the text is Envoy's name of
+    it."""
 
 
 def change_headers(headers: Headers, mutation: Any, rules: MutationRules) -> int:
@@ -64,13 +66,12 @@ def change_headers(headers: Headers, mutation: Any, rules: MutationRules) -> int
 
 def _set(headers: Headers, option: Any, rules: MutationRules) -> bool:
     name = option.header.key.lower()
-    raw = option.header.raw_value or option.header.value.encode()
     try:
-        value = check_value(raw.decode("latin-1"))
+        value = check_value(option.header.raw_value.decode("latin-1"))
         if not name.startswith(":"):
             check_name(name)
     except ValueError:
-        return False
+        raise Rejected("header_mutation_set_contains_invalid_character") from None
     if not rules.may_set(name):
         return False
     if name in (":status", ":method", ":path", ":scheme", ":authority", "host"):
@@ -100,22 +101,23 @@ def _set_pseudo(headers: Headers, name: str, value: str) -> bool:
     return True
 
 
-_IMMEDIATE = MutationRules(routing=True, envoy=True)
-
-
-def immediate_reply(message: Any) -> LocalReply:
-    """An `ImmediateResponse`. What it says beyond what can be sent is passed over."""
+def immediate_reply(message: Any, rules: MutationRules) -> tuple[LocalReply, int]:
+    """An `ImmediateResponse`, and how many of its changes were passed over."""
     status = message.status.code if 200 <= message.status.code <= 599 else 200
     headers = ResponseHeaders(status)
-    change_headers(headers, message.headers, _IMMEDIATE)
+    try:
+        rejected = change_headers(headers, message.headers, rules)
+    except Rejected:
+        rejected = 1
     grpc_status = message.grpc_status.status if message.HasField("grpc_status") else None
-    return LocalReply(
-        headers.status,
+    reply = LocalReply(
+        status,
         bytes(message.body) if isinstance(message.body, bytes) else message.body.encode(),
         headers=tuple(headers.items()),
-        details=message.details,
+        details="_".join(re.split(r"\s", message.details)),
         grpc_status=grpc_status,
     )
+    return reply, rejected
 
 
 def changed_body(mutation: Any, body: bytes) -> bytes:

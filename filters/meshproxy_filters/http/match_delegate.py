@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
 from meshproxy.model.listener import FilterSpec
 from meshproxy.plugin.context import FactoryContext, Stream
-from meshproxy.plugin.http import BodyResult, HeadersResult, HttpFilter, PlainResult
+from meshproxy.plugin.http import BodyPart, BodyResult, HeadersResult, HttpFilter, PlainResult
 from meshproxy_filters.http.composite import Composite
 
 if TYPE_CHECKING:
@@ -109,11 +109,14 @@ class MatchDelegate(HttpFilter[DelegateConfig]):
         made: HttpFilter[Any] = spec.filter_class(spec.config, spec.context)
         return made
 
-    def wants_request_body(self) -> bool:
+    def stands_for(self, other: HttpFilter[Any]) -> bool:
+        return other is self or (self._inner is not None and self._inner.stands_for(other))
+
+    def wants_request_body(self) -> bool | BodyPart:
         inner = self._inner
         return inner is not None and inner.buffers_request(inner.config) and inner.wants_request_body()
 
-    def wants_response_body(self) -> bool:
+    def wants_response_body(self) -> bool | BodyPart:
         inner = self._inner
         return inner is not None and inner.buffers_response(inner.config) and inner.wants_response_body()
 
