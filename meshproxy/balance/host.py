@@ -69,6 +69,13 @@ class Checked(Protocol):
     def on_immediate_failure(self) -> None: ...
 
 
+class Loads(Protocol):
+    """See `meshproxy.balance.client_weights`."""
+
+    def on_answer(self, fields: Any) -> None: ...
+    def weight(self) -> int | None: ...
+
+
 class Host:
     """An endpoint with its state. Compared by identity.
 
@@ -79,6 +86,7 @@ class Host:
     excluded: it doesn't count among the hosts of which so many have to be healthy.
     monitor: who is told how requests fare, for outlier detection; None: nobody.
     checked: who is told that the host itself has asked not to be used; None without active health checks.
+    loads: who reads the load reports in its answers; None where they don't matter.
     """
 
     __slots__ = (
@@ -94,6 +102,7 @@ class Host:
         "health",
         "healthy_since",
         "hostname",
+        "loads",
         "locality",
         "metadata",
         "monitor",
@@ -119,6 +128,7 @@ class Host:
         self.priority = endpoint.priority
         self.monitor: Monitor | None = None
         self.checked: Checked | None = None
+        self.loads: Loads | None = None
         self.cluster: Any = None
         self.pool: Any = None
         self.rq_active = self.rq_total = self.rq_error = self.rq_success = self.rq_timeout = 0

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from meshproxy.config.context import CompileContext
 from meshproxy.config.discovery import compile_config_source
-from meshproxy.config.dns import DNS_CLUSTER, compile_dns, compile_dns_cluster
+from meshproxy.config.dns import DNS_CLUSTER, DNS_TYPES, compile_dns, compile_dns_cluster
 from meshproxy.config.endpoints import compile_assignment
 from meshproxy.config.forwarding import AGGREGATE, FORWARD, compile_aggregate, compile_forward
 from meshproxy.config.health_checks import compile_health_check
@@ -26,7 +26,7 @@ from meshproxy.plugin.istio_messages import METADATA_EXCHANGE
 from meshproxy.plugin.view import ConfigView
 
 _TYPES = ("STATIC", "EDS", "STRICT_DNS", "LOGICAL_DNS", "ORIGINAL_DST")
-_DNS_TYPES = ("STRICT_DNS", "LOGICAL_DNS")
+_NAMED_TYPES = {f"envoy.cluster.{name.lower()}": name for name in _TYPES}
 _CLUSTER_PROVIDED = ("ORIGINAL_DST", "AGGREGATE", "DYNAMIC_FORWARD_PROXY")
 _MEBIBYTE = 1 << 20
 _NO_LIMIT = 2**64 - 1
@@ -56,6 +56,11 @@ def compile_cluster(view: ConfigView, context: CompileContext) -> ClusterConfig:
     common = view.view("common_lb_config")
     transport_socket, proxy_header = compile_upstream_socket(view.view("transport_socket"), context)
     older_limit = view.integer("max_requests_per_connection")
+    if older_limit and http.common.max_requests_per_connection:
+        view.fail(
+            "only one of max_requests_per_connection from Cluster or HttpProtocolOptions can be specified",
+            "max_requests_per_connection",
+        )
     return ClusterConfig(
         name=view.text("name"),
         type=kind,
@@ -67,7 +72,7 @@ def compile_cluster(view: ConfigView, context: CompileContext) -> ClusterConfig:
         lb=balancing.options,
         subsets=balancing.subsets,
         eds=_compile_eds(view, kind, context),
-        dns=(extension and extension.dns) or compile_dns(view, context.dns_resolver),
+        dns=(extension and extension.dns) or compile_dns(view, kind, context.dns_resolver),
         aggregate=extension.aggregate if extension is not None else (),
         forward=extension.forward if extension is not None else None,
         original_dst=_compile_original_dst(view),
@@ -132,8 +137,11 @@ def _compile_extension(view: ConfigView, context: CompileContext) -> _Extension 
     if view.which("cluster_discovery_type") != "cluster_type":
         return None
     extension = view.required("cluster_type")
-    extension.text("name")  # a label; the type is found by that of its configuration, as in Envoy
+    name = extension.text("name")
     typed = extension.any("typed_config")
+    if typed is None and name in _NAMED_TYPES:
+        return _Extension(_NAMED_TYPES[name])
+    # Otherwise the name is a label; the type is found by that of its configuration, as in Envoy.
     if typed is None or typed.view is None or typed.full_name not in (DNS_CLUSTER, AGGREGATE, FORWARD):
         known = ", ".join((DNS_CLUSTER, AGGREGATE, FORWARD))
         extension.fail(f"the only clusters of an extension type are {known}", "typed_config")
@@ -173,7 +181,7 @@ def _compile_endpoints(view: ConfigView, kind: str, context: CompileContext) -> 
     if kind in _CLUSTER_PROVIDED:
         view.fail(f"{kind} clusters must have no load assignment configured", "load_assignment")
     count = len(context.problems)
-    assignment = compile_assignment(load_assignment, context, names=kind in _DNS_TYPES)
+    assignment = compile_assignment(load_assignment, context, names=kind in DNS_TYPES)
     single = len(assignment.endpoints) == 1 and assignment.localities == 1
     if kind == "LOGICAL_DNS" and not single and len(context.problems) == count:
         load_assignment.fail("LOGICAL_DNS clusters must have a single locality_lb_endpoint and a single lb_endpoint")
@@ -197,6 +205,8 @@ def _compile_original_dst(view: ConfigView) -> OriginalDstOptions:
     if view.which("lb_config") != "original_dst_lb_config":
         return OriginalDstOptions(cleanup_interval=cleanup)
     options = view.required("original_dst_lb_config")
+    if options.text("http_header_name") and not options.boolean("use_http_header"):
+        options.fail("http_header_name needs use_http_header", "http_header_name")
     return OriginalDstOptions(
         use_http_header=options.boolean("use_http_header"),
         http_header_name=options.text("http_header_name").lower() or "x-envoy-original-dst-host",

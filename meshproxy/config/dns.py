@@ -10,25 +10,30 @@ from meshproxy.errors import ConfigError
 from meshproxy.model.dns import DnsOptions, DnsResolverOptions
 from meshproxy.plugin.view import ConfigView
 
+DNS_TYPES = ("STRICT_DNS", "LOGICAL_DNS")
 DNS_CLUSTER = "envoy.extensions.clusters.dns.v3.DnsCluster"
 _CARES = "envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig"
 _GETADDRINFO = "envoy.extensions.network.dns_resolver.getaddrinfo.v3.GetAddrInfoDnsResolverConfig"
 
 
-def compile_dns(view: ConfigView, default: DnsResolverOptions) -> DnsOptions:
-    """The DNS options of a `Cluster`. default: the resolver of the bootstrap. Raises ConfigError."""
+def compile_dns(view: ConfigView, kind: str, default: DnsResolverOptions) -> DnsOptions:
+    """The DNS options of a `Cluster` of this type. default: the resolver of the bootstrap. Raises ConfigError."""
     servers = tuple(_server(entry) for entry in view.views("dns_resolvers"))
     use_tcp = view.boolean("use_tcp_for_dns_lookups")
     if servers or use_tcp:  # the oldest way to say so, which the others go before
         default = DnsResolverOptions(servers, use_tcp)
-    return _compile_options(view, view.view("dns_resolution_config"), default)
+    failure = view.view("dns_failure_refresh_rate")
+    if kind not in DNS_TYPES and failure is not None:
+        failure.raw()  # has no effect
+        failure = None
+    return _compile_options(view, failure, view.view("dns_resolution_config"), default)
 
 
 def compile_cache_dns(view: ConfigView, default: DnsResolverOptions) -> DnsOptions:
     """The DNS options of a `DnsCacheConfig`; a TTL always counts. default: see above. Raises ConfigError."""
     if view.boolean("use_tcp_for_dns_lookups"):
         default = replace(default, use_tcp=True)
-    base, maximum = _compile_backoff(view)
+    base, maximum = _compile_backoff(view.view("dns_failure_refresh_rate"))
     return DnsOptions(
         refresh_rate=view.seconds("dns_refresh_rate", 60.0),
         respect_ttl=True,
@@ -42,12 +47,14 @@ def compile_cache_dns(view: ConfigView, default: DnsResolverOptions) -> DnsOptio
 def compile_dns_cluster(view: ConfigView, default: DnsResolverOptions) -> tuple[str, DnsOptions]:
     """The type of `Cluster` that a `DnsCluster` is, and its options. default: see above. Raises ConfigError."""
     kind = "LOGICAL_DNS" if view.boolean("all_addresses_in_single_endpoint") else "STRICT_DNS"
-    return kind, _compile_options(view, None, default)
+    return kind, _compile_options(view, view.view("dns_failure_refresh_rate"), None, default)
 
 
-def _compile_options(view: ConfigView, older_resolver: ConfigView | None, default: DnsResolverOptions) -> DnsOptions:
+def _compile_options(
+    view: ConfigView, failure: ConfigView | None, older_resolver: ConfigView | None, default: DnsResolverOptions
+) -> DnsOptions:
     """The fields that `Cluster` and `DnsCluster` have in common."""
-    base, maximum = _compile_backoff(view)
+    base, maximum = _compile_backoff(failure)
     return DnsOptions(
         refresh_rate=view.seconds("dns_refresh_rate", 5.0),
         respect_ttl=view.boolean("respect_dns_ttl"),
@@ -64,9 +71,8 @@ def _family(view: ConfigView) -> str:
     return "AUTO" if family == "UNSPECIFIED" else family
 
 
-def _compile_backoff(view: ConfigView) -> tuple[float | None, float | None]:
+def _compile_backoff(failure: ConfigView | None) -> tuple[float | None, float | None]:
     """Base and maximum of `dns_failure_refresh_rate`, in seconds."""
-    failure = view.view("dns_failure_refresh_rate")
     if failure is None:
         return None, None
     base = failure.duration("base_interval")

@@ -9,6 +9,7 @@ from meshproxy.model.health_check import GrpcCheck, HealthCheck, HttpCheck, TcpC
 from meshproxy.plugin.view import ConfigView
 
 _FILE_SINK = "envoy.extensions.health_check.event_sinks.file.v3.HealthCheckEventFileSink"
+_WITH_PAYLOAD = ("POST", "PUT", "PATCH", "OPTIONS")
 _UNSUPPORTED = ("event_service",)
 
 
@@ -93,6 +94,12 @@ def _compile_http(view: ConfigView, context: CompileContext) -> HttpCheck:
     payload = _payload(send) if send is not None else b""
     if method == "CONNECT":
         view.fail("a health check can't use CONNECT", "method")
+    if payload and method not in _WITH_PAYLOAD:
+        view.fail(
+            f"HTTP health check cannot specify a request payload with method '{method}'; "
+            f"only {', '.join(_WITH_PAYLOAD)} can have one",
+            "send",
+        )
     expected = _ranges(view, "expected_statuses")
     return HttpCheck(
         path=view.text("path"),

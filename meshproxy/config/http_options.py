@@ -34,13 +34,14 @@ def compile_common_options(view: ConfigView | None, *, upstream: bool) -> Common
     """`common_http_protocol_options`. upstream: of a cluster, where some fields have another meaning or none."""
     if view is None:
         return CommonOptions()
+    underscores = cast(Underscores, view.enum("headers_with_underscores_action"))  # of clients' requests alone
     return CommonOptions(
         idle_timeout=view.seconds("idle_timeout", _DEFAULT_IDLE_TIMEOUT),
         max_connection_duration=view.seconds("max_connection_duration", 0.0),
         max_headers_count=view.integer("max_headers_count", 100),
         max_response_headers_kb=view.integer("max_response_headers_kb") if upstream else 0,
         max_stream_duration=view.seconds("max_stream_duration", 0.0),
-        underscores="ALLOW" if upstream else cast(Underscores, view.enum("headers_with_underscores_action")),
+        underscores="ALLOW" if upstream else underscores,
         max_requests_per_connection=view.integer("max_requests_per_connection"),
     )
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from meshproxy.config.context import CompileContext
 from meshproxy.config.matchers import compile_runtime_double
 from meshproxy.config.subsets import compile_subsets
-from meshproxy.model.cluster import LbOptions, OverrideSource, SlowStartOptions, ZoneOptions
+from meshproxy.model.cluster import ClientWeightOptions, LbOptions, OverrideSource, SlowStartOptions, ZoneOptions
 from meshproxy.model.endpoint import NO_LOCALITY, HealthStatus, Locality
 from meshproxy.model.subset import SubsetOptions
 from meshproxy.plugin.view import ConfigView, TypedView
@@ -25,10 +25,8 @@ _RING_HASH = _PACKAGE + "ring_hash.v3.RingHash"
 _MAGLEV = _PACKAGE + "maglev.v3.Maglev"
 
 _OVERRIDE_HOST = _PACKAGE + "override_host.v3.OverrideHost"
-_ENVOYS_OWN = (
-    _PACKAGE + "client_side_weighted_round_robin.v3.ClientSideWeightedRoundRobin",
-    _PACKAGE + "dynamic_modules.v3.DynamicModulesLoadBalancerConfig",
-)
+_CLIENT_WEIGHTED = _PACKAGE + "client_side_weighted_round_robin.v3.ClientSideWeightedRoundRobin"
+_ENVOYS_OWN = (_PACKAGE + "dynamic_modules.v3.DynamicModulesLoadBalancerConfig",)
 
 _LEGACY = ("ROUND_ROBIN", "LEAST_REQUEST", "RANDOM", "RING_HASH", "MAGLEV", "CLUSTER_PROVIDED")
 _HASHING = ("RING_HASH", "MAGLEV")
@@ -54,15 +52,7 @@ def compile_load_balancing(view: ConfigView, context: CompileContext) -> LoadBal
         return _compile_extensions(policies, common, context)
     if policy not in _LEGACY:
         view.fail(f"{policy} isn't supported by meshproxy", "lb_policy")
-    kind = view.which("lb_config")
-    if kind == "least_request_lb_config":
-        common = _with_least_request(view.required(kind), common, context)
-    elif kind == "round_robin_lb_config":
-        common = _with_slow_start(view.required(kind), common, context)
-    elif kind == "ring_hash_lb_config":
-        common = _with_ring(view.required(kind), common)
-    elif kind == "maglev_lb_config":
-        common = _with_maglev(view.required(kind), common)
+    common = _with_older_options(view, policy, common, context)
     if policy in _HASHING:
         consistent = view.view("common_lb_config")
         consistent = consistent.view("consistent_hashing_lb_config") if consistent is not None else None
@@ -71,7 +61,30 @@ def compile_load_balancing(view: ConfigView, context: CompileContext) -> LoadBal
     subsets = compile_subsets(subset_view) if subset_view is not None else None
     if subsets is not None and policy == "CLUSTER_PROVIDED":
         view.fail("cluster: LB policy CLUSTER_PROVIDED cannot be combined with lb_subset_config", "lb_subset_config")
+    if subsets is not None and subsets.locality_weight_aware and not common.locality_weighted:
+        view.fail(
+            "Locality weight aware subset LB requires that a locality_weighted_lb_config be set", "lb_subset_config"
+        )
     return LoadBalancing(policy, common, subsets)
+
+
+def _with_older_options(view: ConfigView, policy: str, common: LbOptions, context: CompileContext) -> LbOptions:
+    """`lb_config`; that of another policy has no effect."""
+    kind = view.which("lb_config")
+    if kind is None or kind == "original_dst_lb_config":
+        return common
+    options = view.required(kind)
+    if kind == "least_request_lb_config" and policy == "LEAST_REQUEST":
+        return _with_least_request(options, common, context)
+    if kind == "round_robin_lb_config" and policy == "ROUND_ROBIN":
+        return _with_slow_start(options, common, context)
+    if kind == "ring_hash_lb_config" and policy == "RING_HASH":
+        return _with_ring(options, common)
+    if kind == "maglev_lb_config" and policy == "MAGLEV":
+        return _with_maglev(options, common)
+    context.warnings.append(view.error(f"has no effect with lb_policy {policy}", kind))
+    view.required(kind).raw()
+    return common
 
 
 def _refuse_mixture(view: ConfigView, common: ConfigView | None) -> None:
@@ -192,6 +205,20 @@ def _with_slow_start(view: ConfigView, options: LbOptions, context: CompileConte
     )
 
 
+def _with_client_weights(view: ConfigView, options: LbOptions) -> LbOptions:
+    if view.boolean("enable_oob_load_report"):
+        view.fail("load reports aside from requests aren't supported by meshproxy", "enable_oob_load_report")
+    view.duration("oob_reporting_period")  # of those
+    weights = ClientWeightOptions(
+        blackout=view.seconds("blackout_period", 10.0),
+        expiration=view.seconds("weight_expiration_period", 180.0),
+        update=view.seconds("weight_update_period", 1.0),
+        error_penalty=view.number("error_utilization_penalty"),
+        metrics=tuple(view.texts("metric_names_for_computing_utilization")),
+    )
+    return replace(options, client_weights=weights)
+
+
 def _compile_extensions(view: ConfigView, common: LbOptions, context: CompileContext) -> LoadBalancing:
     """The first policy of the list that is known, as in Envoy. Raises ConfigError when none is."""
     found = None
@@ -232,6 +259,8 @@ def _compile_extension(typed: TypedView, common: LbOptions, context: CompileCont
     name = typed.full_name
     if name == _WRR_LOCALITY:
         inner = _compile_extensions(view.required("endpoint_picking_policy"), common, context)
+        if inner.options.client_weights is None:
+            view.fail(f"the only policy that it takes, also in Envoy, is {_CLIENT_WEIGHTED}", "endpoint_picking_policy")
         return replace(inner, options=replace(inner.options, locality_weighted=True))
     if name == _SUBSET:
         inner = _compile_extensions(view.required("subset_lb_policy"), common, context)
@@ -245,6 +274,8 @@ def _compile_extension(typed: TypedView, common: LbOptions, context: CompileCont
     if name == _ROUND_ROBIN:
         options = _with_slow_start(view, common, context)
         return LoadBalancing("ROUND_ROBIN", _with_locality(view.view("locality_lb_config"), options, extension=True))
+    if name == _CLIENT_WEIGHTED:
+        return LoadBalancing("ROUND_ROBIN", _with_client_weights(view, _with_slow_start(view, common, context)))
     if name == _RANDOM:
         return LoadBalancing("RANDOM", _with_locality(view.view("locality_lb_config"), common, extension=True))
     if name in (_RING_HASH, _MAGLEV):

@@ -54,12 +54,10 @@ def compile_upstream_socket(
 
 def compile_transport_socket_matches(view: ConfigView, context: CompileContext) -> tuple[TransportSocketMatch, ...]:
     """`Cluster.transport_socket_matches`, in order. Raises ConfigError."""
-    matches: dict[str, TransportSocketMatch] = {}
+    matches: list[TransportSocketMatch] = []
     for entry in view.views("transport_socket_matches"):
         name = entry.text("name")
-        if name in matches:
-            entry.fail(f"transport socket match name '{name}' is given twice", "name")
         wanted = entry.struct("match")
         socket, header = compile_upstream_socket(entry.view("transport_socket"), context)
-        matches[name] = TransportSocketMatch(name, wanted.value if wanted is not None else {}, socket, header)
-    return tuple(matches.values())
+        matches.append(TransportSocketMatch(name, wanted.value if wanted is not None else {}, socket, header))
+    return tuple(matches)

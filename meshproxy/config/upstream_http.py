@@ -18,6 +18,12 @@ from meshproxy.plugin.view import ConfigView
 
 _CODEC = "envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec"
 HTTP_PROTOCOL_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+_OLDER = (
+    "upstream_http_protocol_options",
+    "common_http_protocol_options",
+    "http_protocol_options",
+    "http2_protocol_options",
+)
 _DEFAULT_RESPONSE_HEADERS_KB = {"http_protocol_options": 80, "http2_protocol_options": 60}
 
 
@@ -59,6 +65,9 @@ def compile_upstream_http(cluster: ConfigView, *, forwards: bool = False) -> Ups
     if typed_options is None or typed_options.view is None:
         return _compile_older(cluster, forwards)
     view = typed_options.view
+    for older in _OLDER:  # have no effect beside these
+        if cluster.has(older):
+            cluster.required(older).raw()
     for entry in view.views("http_filters"):
         filter_config = entry.any("typed_config")
         if filter_config is None or filter_config.full_name != _CODEC:

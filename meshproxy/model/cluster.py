@@ -129,13 +129,26 @@ class OverrideSource:
 
 
 @dataclass(frozen=True, slots=True)
+class ClientWeightOptions:
+    """Weights by load reports. blackout: seconds of reports before a weight counts. expiration: seconds that it counts
+    for. update: seconds between two looks. error_penalty: what errors add to utilization. metrics: names of what tells
+    the utilization, where hosts say nothing of the application's."""
+
+    blackout: float = 10.0
+    expiration: float = 180.0
+    update: float = 1.0
+    error_penalty: float = 0.0
+    metrics: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class LbOptions:
     """Load-balancing settings that several policies share; percentages 0-100. slow_start: None for none.
 
     zone: None where there is no local cluster. hash_balance: per cent of its fair share that a host may have under way
     before a hashing policy passes it over, 0 for any. full_scan: LEAST_REQUEST looks at all hosts and not at some.
     override_sources: where a request may name hosts, () for nowhere. override_statuses: of hosts that a session may
-    stick to.
+    stick to. client_weights: where hosts have their weights from their own reports, None for nowhere.
     """
 
     panic_threshold: float = 50.0
@@ -153,6 +166,7 @@ class LbOptions:
     full_scan: bool = False
     override_sources: tuple[OverrideSource, ...] = ()
     override_statuses: frozenset[HealthStatus] = _STICKY
+    client_weights: ClientWeightOptions | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -390,6 +390,13 @@ class Connection(ABC):
         """Wait on the proxy's clock."""
 
     @abstractmethod
+    def run(self, work: Awaitable[None]) -> None:
+        """Let something go on that may have to wait, from where no hook could: a timer, an upstream's callback.
+
+        Nobody waits for it. What it raises ends the connection, as it would from a hook.
+        """
+
+    @abstractmethod
     async def call_grpc(self, service: GrpcService, path: str, message: bytes) -> bytes:
         """See `Stream.call_grpc`."""
 

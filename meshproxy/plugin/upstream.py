@@ -35,11 +35,19 @@ class HostChecks(Protocol):
         """The host itself asks for no more requests."""
 
 
+class HostLoads(Protocol):
+    """The load reports of one host."""
+
+    def on_answer(self, fields: Headers | ResponseHeaders) -> None:
+        """A response of the host has begun, or ended with these trailers."""
+
+
 class Host(Protocol):
     """One endpoint of a cluster. `text` is "ip:port"; the counters are Envoy's per-host statistics.
 
     monitor: who watches for outliers, None where nobody does. The connection pools report to it; a filter tells what
     only it knows, that a request was given up waiting. checked: None where no active health checks are made.
+    loads: None where load reports don't matter.
     """
 
     rq_error: int
@@ -50,6 +58,8 @@ class Host(Protocol):
     def monitor(self) -> HostMonitor | None: ...
     @property
     def checked(self) -> HostChecks | None: ...
+    @property
+    def loads(self) -> HostLoads | None: ...
     @property
     def text(self) -> str: ...
     @property

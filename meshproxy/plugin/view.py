@@ -100,7 +100,12 @@ class ConfigView(ViewRecord):
     def duration(self, name: str, default: float | None = None) -> float | None:
         """A `google.protobuf.Duration` in seconds; `default` when it is unset. 0 is a value: often "no limit"."""
         value = self._value(name)
-        return default if value is None else float(value.seconds + value.nanos / 1e9)
+        if value is None:
+            return default
+        seconds = float(value.seconds + value.nanos / 1e9)
+        if seconds < 0.0:
+            self.fail("invalid duration: expected a positive duration", name)
+        return seconds
 
     def seconds(self, name: str, default: float) -> float:
         """`duration` for a field that has a default."""

@@ -34,6 +34,7 @@ from meshproxy.runtime.worker import Worker
 if TYPE_CHECKING:
     from meshproxy.runtime.cluster_pools import HttpPool
     from meshproxy.runtime.health_checker import HealthChecker
+    from meshproxy.runtime.load_weights import LoadWeights
     from meshproxy.runtime.preconnect import NextHosts
 
 
@@ -66,6 +67,11 @@ class ActiveCluster(Cluster):
             from meshproxy.runtime.health_checker import HealthChecker  # sidecars don't check; gateways do
 
             self.health = HealthChecker(self, config.health_check)
+        self._weights: LoadWeights | None = None
+        if config.lb.client_weights is not None:
+            from meshproxy.runtime.load_weights import LoadWeights  # few ask for it
+
+            self._weights = LoadWeights(worker, config.lb.client_weights, self.priorities, self._refresh)
         self.stats.scope.before_read(self.fold)
         self._next: NextHosts | None = None
         # The uncommon ways to pick stand before the common one where they are configured, and cost others nothing.
@@ -128,6 +134,8 @@ class ActiveCluster(Cluster):
             self.outlier.update(added, removed)
         if self.health is not None:
             self.health.update(added, removed)
+        if self._weights is not None:
+            self._weights.watch(added)
         self._refresh()
         after = set(self.hosts())
         self.drop(before - after)
@@ -272,6 +280,8 @@ class ActiveCluster(Cluster):
             self.outlier.close()
         if self.health is not None:
             self.health.close()
+        if self._weights is not None:
+            self._weights.close()
 
     def retire(self) -> None:
         """The cluster was removed or replaced: close what is idle; what it has under way may finish.

@@ -186,11 +186,14 @@ class ServerConnection(Connection):
         if self._closing or self._lost:
             return False
         if error is not None:
-            self.worker.log.error("network filter failed", error=repr(error), connection=self.info.connection_id)
-            self.close(reset=True)
+            self._fail(error)
             return False
         self.read_disable(False)
         return True
+
+    def _fail(self, error: BaseException) -> None:
+        self.worker.log.error("network filter failed", error=repr(error), connection=self.info.connection_id)
+        self.close(reset=True)
 
     def _work_off(self) -> None:
         while self._held and not self._hook_waits:
@@ -363,6 +366,16 @@ class ServerConnection(Connection):
 
     def sleep(self, seconds: float) -> Awaitable[None]:
         return sleep(self.worker.loop, seconds)
+
+    def run(self, work: Awaitable[None]) -> None:
+        try:
+            run_hook(self.worker.loop, work, self._ran)
+        except Exception as error:
+            self._ran(None, error)
+
+    def _ran(self, _: None, error: BaseException | None) -> None:
+        if error is not None and not (self._closing or self._lost):
+            self._fail(error)
 
     async def call_grpc(self, service: GrpcService, path: str, message: bytes) -> bytes:
         return await call(self.worker, service, path, message)

@@ -18,6 +18,7 @@ from meshproxy.plugin.upstream import (
     Host,
     HostChecks,
     HostChoice,
+    HostLoads,
     HostMonitor,
     HttpUpstream,
     HttpUpstreamSink,
@@ -48,6 +49,7 @@ class ScriptedHost:
     rq_timeout: int = 0
     monitor: HostMonitor | None = None
     checked: HostChecks | None = None
+    loads: HostLoads | None = None
 
 
 @dataclass(slots=True)

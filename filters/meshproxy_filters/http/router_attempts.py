@@ -171,6 +171,8 @@ class Attempts(Again):
                 host.rq_success += 1
             if host.checked is not None and "x-envoy-immediate-health-check-fail" in response.fields:
                 host.checked.on_immediate_failure()
+            if host.loads is not None:
+                host.loads.on_answer(response)
         retry = self._retry
         if retry is not None and self._retry_response(retry, response, end):
             return
@@ -253,6 +255,8 @@ class Attempts(Again):
 
     def on_upstream_trailers(self, trailers: Headers) -> None:
         assert self._cluster is not None
+        if self._host is not None and self._host.loads is not None:
+            self._host.loads.on_answer(trailers)
         self._response_ended(self._cluster)
         self._stream.send_trailers(trailers)
 

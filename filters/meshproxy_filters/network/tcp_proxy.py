@@ -233,13 +233,15 @@ class TcpProxy(NetworkFilter[TcpProxyConfig]):
     def _connect_again(self) -> None:
         back_off = self.config.back_off
         if back_off is None:
-            self._connect()
+            self._reconnect()
             return
         longest = min(back_off[0] * 2 ** min(self._attempts - 1, 32), back_off[1])
         self._retry_timer = self.connection.schedule(longest * self.context.rng.random(), self._reconnect)
 
     def _reconnect(self) -> None:
-        self._connect()
+        later = self._connect()
+        if later is not None:
+            self.connection.run(later)
 
     def _note_host(self, upstream: TcpUpstream) -> None:
         host = upstream.host

@@ -240,8 +240,9 @@ def test_a_cluster_with_everything() -> None:
         ("{'@type': %s.random.v3.Random, locality_lb_config: {locality_weighted_lb_config: {}}}", ("RANDOM", 2, True)),
         (
             "{'@type': %s.wrr_locality.v3.WrrLocality, endpoint_picking_policy: {policies: [{typed_extension_config: "
-            "{name: i, typed_config: {'@type': %s.random.v3.Random}}}]}}",
-            ("RANDOM", 2, True),
+            "{name: i, typed_config: {'@type': %s.client_side_weighted_round_robin.v3."
+            "ClientSideWeightedRoundRobin}}}]}}",
+            ("ROUND_ROBIN", 2, True),
         ),
     ],
 )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
 from meshproxy.errors import ConfigError
-from meshproxy.plugin.replies import ResetReason
+from meshproxy.plugin.replies import LocalReply, ResetReason
+from meshproxy.plugin.stream_info import StreamInfo
+from meshproxy.plugin.upstream import Prepared
 from meshproxy.testing import NetworkHarness
 from meshproxy_filters.network.direct_response import DirectResponse
 from meshproxy_filters.network.echo import Echo
@@ -114,6 +117,64 @@ def test_a_second_attempt_may_succeed() -> None:
         harness.cluster("up").connections[1].connected()
     client.send(b"x").leave()
     assert harness.cluster("up").connections[1].received == b"x"
+
+
+class Lookups:
+    """What stands for a dynamic forward proxy: the first host is known, the next one has to be waited for."""
+
+    default_port = 80
+    own_clusters = False
+
+    def __init__(self, later: LocalReply | Exception | None) -> None:
+        self.later = later
+        self.found = asyncio.Event()
+        self.count = 0
+
+    def look_up(self, stream: StreamInfo) -> Prepared:
+        self.count += 1
+        return None if self.count == 1 else self._wait()
+
+    async def _wait(self) -> LocalReply | None:
+        await self.found.wait()
+        if isinstance(self.later, Exception):
+            raise self.later
+        return self.later
+
+    def prepare_cluster(self, authority: str, timeout: float) -> Prepared:
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize("back_off", [{}, {"backoff_options": {"base_interval": "1s"}}])
+def test_a_second_attempt_waits_for_its_host(back_off: dict[str, Any]) -> None:
+    harness = proxy(max_connect_attempts=2, **back_off)
+    up = harness.cluster("up").hangs()
+    lookups = up.forwarding = Lookups(None)
+    client = harness.connect()
+    harness.upstream_closes("up", ResetReason.CONNECT_FAILURE)
+    harness.clock.advance(1.0)
+    assert (lookups.count, len(up.connections)) == (2, 1)
+    with harness.loop.entered():
+        lookups.found.set()
+    harness.clock.advance(0.0)
+    with harness.loop.entered():
+        up.connections[1].connected()
+    client.send(b"x")
+    assert up.connections[1].received == b"x"
+
+
+@pytest.mark.parametrize(
+    ("later", "closed"), [(LocalReply(503), "close"), (RuntimeError("broken"), "reset")], ids=["unknown", "broken"]
+)
+def test_a_host_that_a_second_attempt_does_not_find(later: LocalReply | Exception, closed: str) -> None:
+    harness = proxy(max_connect_attempts=2)
+    up = harness.cluster("up").hangs()
+    lookups = up.forwarding = Lookups(later)
+    client = harness.connect()
+    harness.upstream_closes("up", ResetReason.CONNECT_FAILURE)
+    with harness.loop.entered():
+        lookups.found.set()
+    harness.clock.advance(0.0)
+    assert (client.closed, len(up.connections)) == (closed, 1)
 
 
 def test_no_connection_left_is_an_overflow_without_a_host() -> None:
