@@ -44,7 +44,9 @@ from meshproxy.plugin.registry import FilterClass, UnknownFilter
 from meshproxy.plugin.stats import StatsScope
 from meshproxy.plugin.typed_struct import read_struct
 from meshproxy.plugin.view import ConfigView, TypedView
+from meshproxy.plugin.view_record import NoSuchField
 
+_CORS = "envoy.extensions.filters.http.cors.v3.Cors"
 _FILTER_CONFIG = "envoy.config.route.v3.FilterConfig"
 
 Level = Mapping[str, Any]
@@ -218,6 +220,28 @@ def compile_filter_level(view: ConfigView, filters: Mapping[str, FilterSpec], co
     return level
 
 
+def compile_older_cors(
+    view: ConfigView, filters: Mapping[str, FilterSpec], context: CompileContext
+) -> tuple[Level, ...]:
+    """`cors` of a `VirtualHost` or `RouteAction`, which says what a route configures of the filter of that name.
+
+    Problems are noted in the context.
+    """
+    cors = view.view("cors")
+    if cors is None:
+        return ()
+    with cors.collect(context.problems):
+        try:
+            cors_class = context.registry.find(_CORS, "HTTP")
+        except UnknownFilter:
+            cors_class = None
+        for name, spec in filters.items():
+            if spec.filter_class is cors_class and issubclass(spec.filter_class, HttpFilter):
+                return ({name: spec.filter_class.compile_route(cors, spec.context)},)
+        cors.raw()  # nobody looks at it
+    return ()
+
+
 def _compile_route_config(spec: FilterSpec, typed: TypedView) -> Any:
     if spec.slot is None:
         return _compile_for_class(spec, spec.filter_class, typed)
@@ -252,7 +276,10 @@ def _compile_for_class(spec: FilterSpec, filter_class: FilterClass, typed: Typed
         assert issubclass(filter_class, HttpFilter)
         return filter_class.compile_route(view, factory)
 
-    return _compile_config(filter_class, typed, spec.context, compile_route)
+    try:
+        return _compile_config(filter_class, typed, spec.context, compile_route)
+    except NoSuchField:
+        typed.fail(f"'{typed.full_name}' isn't what the filter '{spec.name}' takes from routes")
 
 
 def merge_levels(levels: Sequence[Level], filters: Mapping[str, FilterSpec]) -> Level:

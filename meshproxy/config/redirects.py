@@ -31,8 +31,8 @@ def compile_internal_redirects(view: ConfigView) -> InternalRedirects | None:
 
 
 def _compile_name(view: ConfigView, name: str) -> str:
-    if name.startswith(":"):
-        view.fail(f"pseudo-header '{name}' can't be copied", "response_headers_to_copy")
+    if name.startswith(":") or name.lower() == "host":
+        view.fail(f"':'-prefixed or host headers can't be copied, as '{name}'", "response_headers_to_copy")
     try:
         return check_name(name)
     except ValueError as error:

@@ -9,7 +9,7 @@ from typing import Any
 from meshproxy.config.context import CompileContext
 from meshproxy.config.data_sources import read_data_source
 from meshproxy.config.filters import Level, compile_filter_level, merge_levels
-from meshproxy.config.formats import compile_text
+from meshproxy.config.formats import compile_substitution_format, compile_text
 from meshproxy.config.hash_policies import compile_hash_policies
 from meshproxy.config.header_mutations import compile_level
 from meshproxy.config.matchers import compile_regex_replacer
@@ -56,12 +56,14 @@ _MAX_WEIGHT = 2**32 - 1
 class Surroundings:
     """What an action needs of the levels above its route.
 
-    levels: of `typed_per_filter_config`, the route's own first. filters: of the chain, by name.
+    levels: of `typed_per_filter_config`, the route's own first. filters: of the chain, by name. fallback: levels that
+    stand behind all those.
     """
 
     context: CompileContext
     filters: Mapping[str, FilterSpec]
     levels: tuple[Level, ...] = ()
+    fallback: tuple[Level, ...] = ()
     retry_policy: RetryPolicy | None = None
     hedges: bool = False
     mirrors: tuple[MirrorPolicy, ...] = ()
@@ -292,6 +294,10 @@ def _compile_direct_response(view: ConfigView, around: Surroundings) -> DirectRe
     if body is not None:
         data = read_data_source(body, around.context, limit=around.max_direct_response_body)
     status = view.integer("status")
+    body_format = view.view("body_format")
+    formatted = compile_substitution_format(body_format, around.context) if body_format is not None else None
     # Envoy sends the client to the very place it asked for.
     location = Redirect().location if status == 201 or 300 <= status <= 399 else None
-    return DirectResponseAction(status, data, location)
+    if formatted is None:
+        return DirectResponseAction(status, data, location)
+    return DirectResponseAction(status, data, location, formatted.make, formatted.content_type)

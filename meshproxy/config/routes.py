@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from meshproxy.config.context import CompileContext
-from meshproxy.config.filters import compile_filter_level, merge_levels
+from meshproxy.config.filters import compile_filter_level, compile_older_cors, merge_levels
 from meshproxy.config.header_mutations import compile_level
 from meshproxy.config.matcher_inputs import http_inputs
 from meshproxy.config.matcher_tree import Match, compile_matcher
@@ -76,7 +76,8 @@ class _TableCompiler:
             max_direct_response_body=view.integer("max_direct_response_body_size_bytes", _DEFAULT_MAX_BODY),
             validate_clusters=view.boolean("validate_clusters", validate_clusters),
         )
-        self.around = replace(self.around, mirrors=compile_mirrors(view, context, self.around.known_clusters))
+        # Whether there are such clusters is looked at for routes alone, and not in a tree of them, as in Envoy.
+        self.around = replace(self.around, mirrors=compile_mirrors(view, context, None))
         self.domains: set[str] = set()
 
     def compile(self) -> RouteTable:
@@ -116,7 +117,8 @@ class _TableCompiler:
             levels=(level, *around.levels),
             retry_policy=policy,
             hedges=compile_hedging(hedging) if hedging is not None else False,
-            mirrors=compile_mirrors(view, context, around.known_clusters) or around.mirrors,
+            mirrors=compile_mirrors(view, context, None) or around.mirrors,
+            fallback=(*compile_older_cors(view, around.filters, context), *around.fallback),
         )
         limits: list[RateLimit] = []
         for entry in view.views("rate_limits"):
@@ -145,7 +147,7 @@ class _TableCompiler:
             with matcher.collect(context.problems):
                 if routes:
                     matcher.fail("cannot set both matcher and routes on virtual host")
-                tree = self._tree(matcher, shared, around, routes)
+                tree = self._tree(matcher, shared, replace(around, validate_clusters=False), routes)
         return VirtualHost(
             name=shared.virtual_host,
             domains=self._domains(view),
@@ -193,6 +195,8 @@ class _TableCompiler:
         decorator = view.view("decorator")
         limit = _buffer_limit(view)
         forward = view.view("route")
+        older = compile_older_cors(forward, around.filters, context) if forward is not None else ()
+        levels = (*levels, *older, *around.fallback)
         return replace(
             shared,
             match=match,
@@ -232,10 +236,9 @@ def _compile_virtual_clusters(view: ConfigView) -> tuple[VirtualCluster, ...]:
 
 def _buffer_limit(view: ConfigView) -> int | None:
     """`request_body_buffer_limit`, or its older form; None when neither is set."""
-    for field in ("request_body_buffer_limit", "per_request_buffer_limit_bytes"):
-        if view.has(field):
-            return view.integer(field)
-    return None
+    newer, older = view.integer("request_body_buffer_limit", -1), view.integer("per_request_buffer_limit_bytes", -1)
+    limit = newer if newer >= 0 else older
+    return limit if limit >= 0 else None
 
 
 def compile_route_table(view: ConfigView, filters: Sequence[FilterSpec], context: CompileContext) -> RouteTable:

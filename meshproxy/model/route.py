@@ -147,11 +147,16 @@ class RedirectAction:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DirectResponseAction:
-    """`direct_response`. location: for a status of 201 or 3xx, what its `Location` is made of the request with."""
+    """`direct_response`. location: for a status of 201 or 3xx, what its `Location` is made of the request with.
+
+    format_body: makes the body of the stream, which has `body` as its local reply's. content_type: of what that makes.
+    """
 
     status: int
     body: bytes = b""
     location: Callable[[RequestHeaders], str] | None = None
+    format_body: ValueFormatter | None = None
+    content_type: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

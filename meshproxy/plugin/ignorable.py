@@ -93,6 +93,9 @@ IGNORABLE: Final[dict[str, dict[str, str]]] = {
     "envoy.config.core.v3.JsonFormatOptions": {
         "sort_properties": "deprecated; the properties are sorted in any case, as in Envoy",
     },
+    "envoy.config.core.v3.Metadata": {
+        "typed_filter_metadata": "read by extensions of Envoy that meshproxy doesn't have",
+    },
     "envoy.config.core.v3.SocketOption": {
         "description": "a label",
     },

@@ -18,6 +18,10 @@ from meshproxy.plugin.message_shape import shape_of
 from meshproxy.plugin.place import Place, field_path, problem_at
 
 
+class NoSuchField(AttributeError):
+    """Code asked a message for a field that its type doesn't have."""
+
+
 class ViewRecord:
     """One message, its place, and the record of its fields."""
 
@@ -59,7 +63,7 @@ class ViewRecord:
 
     def _check_name(self, name: str) -> None:
         if name not in self._shape.fields:
-            raise AttributeError(f"{self.full_name} has no field {name!r}")
+            raise NoSuchField(f"{self.full_name} has no field {name!r}")
 
     def _is_set(self, name: str) -> bool:
         """Set explicitly (messages, oneofs, optional fields), or not at its default."""

@@ -63,6 +63,17 @@ def _is_grpc(request: RequestHeaders) -> bool:
     return content_type.startswith("application/grpc") and content_type[16:17] in ("", "+")
 
 
+def _format(action: DirectResponseAction, shaped: ResponseHeaders, stream: Stream) -> bytes:
+    """The body of a direct response whose body is a format; the content type goes into `shaped`."""
+    assert action.format_body is not None
+    stream.local_reply_body = action.body.decode("latin-1")
+    body = action.format_body(stream).encode("latin-1", "replace")
+    stream.local_reply_body = ""
+    if body and action.content_type != "text/plain":
+        shaped["content-type"] = action.content_type
+    return body
+
+
 class Router(Attempts):
     """See the module."""
 
@@ -230,9 +241,8 @@ class Router(Attempts):
             if action.location is not None:
                 shaped["location"] = action.location(request)
             stream.finalize_response(shaped)
-            stream.reply(
-                LocalReply(action.status, action.body, headers=tuple(shaped.items()), details="direct_response")
-            )
+            body = action.body if action.format_body is None else _format(action, shaped, stream)
+            stream.reply(LocalReply(action.status, body, headers=tuple(shaped.items()), details="direct_response"))
         else:
             stream.reply(cluster_not_found(503))
 
