@@ -6,20 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from meshproxy.config.context import CompileContext
-from meshproxy.model.overload import (
-    ACCEPT,
-    DECODE_HEADERS,
-    DISABLE_KEEPALIVE,
-    REDUCE_TIMEOUTS,
-    REJECT_CONNECTIONS,
-    SHRINK_HEAP,
-    STOP_CONNECTIONS,
-    STOP_REQUESTS,
-    Monitor,
-    OverloadConfig,
-    TimerScale,
-    Trigger,
-)
+from meshproxy.model.overload import Action, Monitor, OverloadConfig, Point, TimerScale, Trigger
 from meshproxy.plugin.suggest import unsupported_extension
 from meshproxy.plugin.view import ConfigView, TypedView
 
@@ -33,7 +20,6 @@ _FILE = f"{_MONITORS}.injected_resource.v3.InjectedResourceConfig"
 _CONNECTIONS = f"{_MONITORS}.downstream_connections.v3.DownstreamConnectionsConfig"
 _TIMERS = "envoy.config.overload.v3.ScaleTimersOverloadActionConfig"
 _HIGH_MEMORY = "envoy.overload_actions.reset_high_memory_stream"
-_ACTIONS = (STOP_REQUESTS, STOP_CONNECTIONS, REJECT_CONNECTIONS, DISABLE_KEEPALIVE, SHRINK_HEAP, REDUCE_TIMEOUTS)
 _SCALED = ("HTTP_DOWNSTREAM_CONNECTION_IDLE", "HTTP_DOWNSTREAM_STREAM_IDLE")
 # Points of Envoy's that have no place here yet. Names that it doesn't know either have no effect, as there.
 _FOREIGN_POINTS = frozenset(
@@ -101,7 +87,7 @@ def _compile(view: ConfigView, context: CompileContext) -> dict[str, Any]:
         name = _action_name(entry, actions)
         actions[name] = _triggers(entry, names, f"overload action {name}")
         scale = entry.any("typed_config")
-        if (scale is not None) != (name == REDUCE_TIMEOUTS):
+        if (scale is not None) != (name == Action.REDUCE_TIMEOUTS):
             conflict = "conflicts with its typed config" if scale else "requires a typed config"
             entry.fail(f'Overload action name "{name}" {conflict}', "name")
         if scale is not None:
@@ -112,9 +98,7 @@ def _compile(view: ConfigView, context: CompileContext) -> dict[str, Any]:
         if name in points:
             entry.fail(f"Duplicate loadshed point {name}", "name")
         if name in _FOREIGN_POINTS:
-            entry.fail(
-                f"the load shed point {name} isn't supported by meshproxy; {ACCEPT} and {DECODE_HEADERS} are", "name"
-            )
+            entry.fail(f"the load shed point {name} isn't supported by meshproxy; {' and '.join(Point)} are", "name")
         points[name] = _triggers(entry, names, f"loadshed point {name}")
     return {
         "refresh_interval": view.seconds("refresh_interval", 1.0),
@@ -148,7 +132,7 @@ def _action_name(entry: ConfigView, actions: Mapping[str, Any]) -> str:
         entry.fail(f"Duplicate overload action {name}", "name")
     if name == _HIGH_MEMORY:
         entry.fail(f"the action {name} isn't supported by meshproxy: it keeps no accounts of buffers", "name")
-    if name not in _ACTIONS:
+    if name not in set(Action):
         entry.fail(f"Unknown Overload Manager Action {name}", "name")
     return name
 

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 
-STOP_REQUESTS = "envoy.overload_actions.stop_accepting_requests"
-STOP_CONNECTIONS = "envoy.overload_actions.stop_accepting_connections"
-REJECT_CONNECTIONS = "envoy.overload_actions.reject_incoming_connections"
-DISABLE_KEEPALIVE = "envoy.overload_actions.disable_http_keepalive"
-SHRINK_HEAP = "envoy.overload_actions.shrink_heap"
-REDUCE_TIMEOUTS = "envoy.overload_actions.reduce_timeouts"
 
-ACCEPT = "envoy.load_shed_points.tcp_listener_accept"
-DECODE_HEADERS = "envoy.load_shed_points.http_connection_manager_decode_headers"
+class Action(StrEnum):
+    """What can be done, by Envoy's names; how much of it, is the state of the action: 0 (nothing) to 1."""
+
+    STOP_REQUESTS = "envoy.overload_actions.stop_accepting_requests"
+    STOP_CONNECTIONS = "envoy.overload_actions.stop_accepting_connections"
+    REJECT_CONNECTIONS = "envoy.overload_actions.reject_incoming_connections"
+    DISABLE_KEEPALIVE = "envoy.overload_actions.disable_http_keepalive"
+    SHRINK_HEAP = "envoy.overload_actions.shrink_heap"
+    REDUCE_TIMEOUTS = "envoy.overload_actions.reduce_timeouts"
+
+
+class Point(StrEnum):
+    """Places on the way of a connection or request where it can be turned away ("load shed points")."""
+
+    ACCEPT = "envoy.load_shed_points.tcp_listener_accept"
+    DECODE_HEADERS = "envoy.load_shed_points.http_connection_manager_decode_headers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,4 +91,4 @@ class OverloadConfig:
     @property
     def sheds_requests(self) -> bool:
         """Whether requests may ever be answered without being looked at."""
-        return STOP_REQUESTS in self.actions or DECODE_HEADERS in self.points
+        return Action.STOP_REQUESTS in self.actions or Point.DECODE_HEADERS in self.points

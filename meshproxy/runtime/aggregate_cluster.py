@@ -6,13 +6,13 @@ router counts of requests and retries is the aggregate's.
 
 from __future__ import annotations
 
+from typing import Any
+
 from meshproxy.balance.aggregate import AggregateBalancer
 from meshproxy.balance.host import Host
-from meshproxy.headers import RequestHeaders
-from meshproxy.model.proxy_header import ProxyHeaderOptions
 from meshproxy.plugin.stream_info import StreamInfo
 from meshproxy.plugin.upstream import Host as PluginHost
-from meshproxy.plugin.upstream import HostChoice, HttpUpstream, HttpUpstreamSink, TcpUpstream, TcpUpstreamSink
+from meshproxy.plugin.upstream import HostChoice, HttpUpstream, TcpUpstream
 from meshproxy.runtime.cluster import ActiveCluster
 
 
@@ -22,34 +22,19 @@ class BorrowingCluster(ActiveCluster):
     def start(self) -> None:
         """There are no hosts to be found."""
 
-    def request(
-        self,
-        host: PluginHost,
-        request: RequestHeaders,
-        end: bool,
-        sink: HttpUpstreamSink,
-        *,
-        priority: str = "DEFAULT",
-        protocol: str = "",
-        alpn: str = "",
-    ) -> HttpUpstream:
+    def _owner(self, host: PluginHost) -> ActiveCluster:
         assert isinstance(host, Host)
         owner: ActiveCluster = host.cluster or self
-        if owner is self:
-            return super().request(host, request, end, sink, priority=priority, protocol=protocol, alpn=alpn)
-        return owner.request(host, request, end, sink, priority=priority, protocol=protocol, alpn=alpn)
+        return owner
+
+    def request(self, host: PluginHost, *args: Any, **options: Any) -> HttpUpstream:
+        return ActiveCluster.request(self._owner(host), host, *args, **options)
 
     def encrypts(self, host: PluginHost) -> bool:
-        assert isinstance(host, Host)
-        owner: ActiveCluster = host.cluster or self
-        return super().encrypts(host) if owner is self else owner.encrypts(host)
+        return ActiveCluster.encrypts(self._owner(host), host)
 
-    def connect(
-        self, host: PluginHost, sink: TcpUpstreamSink, *, header: ProxyHeaderOptions | None = None
-    ) -> TcpUpstream:
-        assert isinstance(host, Host)
-        owner: ActiveCluster = host.cluster or self
-        return super().connect(host, sink, header=header) if owner is self else owner.connect(host, sink, header=header)
+    def connect(self, host: PluginHost, *args: Any, **options: Any) -> TcpUpstream:
+        return ActiveCluster.connect(self._owner(host), host, *args, **options)
 
 
 class AggregateCluster(BorrowingCluster):

@@ -137,7 +137,7 @@ class RequestEdge:
             del fields["connection"]  # many a request has nothing else that must go
         special = not _REQUEST_SPECIAL.isdisjoint(fields)
         if special:
-            fields.pop("x-envoy-internal", None)
+            request.remove("x-envoy-internal")
             self._strip_hop_by_hop(request, upgrading)
             if not keeps_forwarded(config.forward_client_cert_details, info):
                 request.remove("x-forwarded-client-cert")

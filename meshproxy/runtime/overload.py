@@ -14,18 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from meshproxy.headers import RequestHeaders
 from meshproxy.model.listener import FilterSpec
-from meshproxy.model.overload import (
-    ACCEPT,
-    DECODE_HEADERS,
-    DISABLE_KEEPALIVE,
-    REDUCE_TIMEOUTS,
-    REJECT_CONNECTIONS,
-    SHRINK_HEAP,
-    STOP_CONNECTIONS,
-    STOP_REQUESTS,
-    OverloadConfig,
-    Trigger,
-)
+from meshproxy.model.overload import Action, OverloadConfig, Point, Trigger
 from meshproxy.plugin.context import FactoryContext, Stream
 from meshproxy.plugin.http import HttpFilter
 from meshproxy.plugin.replies import LocalReply
@@ -84,8 +73,8 @@ class Overload:
         self._failed = {name: scope.counter(f"{name}.failed_updates") for name in names}
         for name in names:
             scope.counter(f"{name}.skipped_updates")
-        if SHRINK_HEAP in config.actions:
-            self._shrink_count = scope.counter(f"{SHRINK_HEAP}.shrink_count")
+        if Action.SHRINK_HEAP in config.actions:
+            self._shrink_count = scope.counter(f"{Action.SHRINK_HEAP}.shrink_count")
 
     def start(self, affected: Affected) -> None:
         """From now on look at the monitors."""
@@ -124,17 +113,17 @@ class Overload:
             return
         self._states[name] = state
         self._gauges[name].show(state)
-        if name == DISABLE_KEEPALIVE:
+        if name == Action.DISABLE_KEEPALIVE:
             self._worker.departures += (state > 0) - (before > 0)  # so that each response asks `closes`
         elif self._affected is None:
             return
-        elif name == STOP_CONNECTIONS:
+        elif name == Action.STOP_CONNECTIONS:
             self._affected.pause(state == 1.0)
-        elif name == REDUCE_TIMEOUTS:
+        elif name == Action.REDUCE_TIMEOUTS:
             self._affected.look_again()
 
     def _shrink(self, now: float) -> None:
-        if self._states.get(SHRINK_HEAP) == 1.0 and now - self._shrunk >= _SHRINK_EVERY:
+        if self._states.get(Action.SHRINK_HEAP) == 1.0 and now - self._shrunk >= _SHRINK_EVERY:
             self._shrunk = now
             self._shrink_count.value += 1
             gc.collect()
@@ -148,11 +137,11 @@ class Overload:
 
     def sheds_request(self) -> bool:
         """Whether this request is to be answered with 503 at once."""
-        return self._drawn(STOP_REQUESTS) or self._shed(DECODE_HEADERS)
+        return self._drawn(Action.STOP_REQUESTS) or self._shed(Point.DECODE_HEADERS)
 
     def rejects_connection(self) -> bool:
         """Whether this connection is to be closed at once."""
-        return self._drawn(REJECT_CONNECTIONS) or self._shed(ACCEPT)
+        return self._drawn(Action.REJECT_CONNECTIONS) or self._shed(Point.ACCEPT)
 
     def _shed(self, point: str) -> bool:
         if point not in self._config.points or not self._drawn(point):
@@ -164,12 +153,12 @@ class Overload:
 
     def ends_keepalive(self) -> bool:
         """Whether this response is to be its connection's last."""
-        return self._drawn(DISABLE_KEEPALIVE)
+        return self._drawn(Action.DISABLE_KEEPALIVE)
 
     def timeout(self, kind: str, configured: float) -> float:
         """A timeout in seconds as it is now; 0 stays 0, for none."""
         scale = self._config.timers.get(kind)
-        return configured if scale is None else scale.scaled(configured, self._states.get(REDUCE_TIMEOUTS, 0.0))
+        return configured if scale is None else scale.scaled(configured, self._states.get(Action.REDUCE_TIMEOUTS, 0.0))
 
 
 class ShedFilter(HttpFilter[None]):
