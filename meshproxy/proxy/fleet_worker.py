@@ -59,7 +59,7 @@ async def serve_worker(
         [(entry.config, entry.message) for entry in discovery.listeners.active.values()],
         [provider.resource for provider in discovery.routes.providers.values() if provider.resource is not None],
         [provider.resource for provider in discovery.secrets.providers.values() if provider.resource is not None],
-        [(each.kind, each.resource) for each in discovery.extensions.providers.values() if each.resource is not None],
+        [(each.key[0], each.resource) for each in discovery.extensions.providers.values() if each.resource is not None],
         partial(take_sockets, later),
     )
     proxy.control.follow = follower.perform

@@ -1,0 +1,135 @@
+"""What route tables and configurations of single filters have in common when discovery gives them.
+
+A *provider* is one subscription to one resource, for all slots that ask for the same. A resource is compiled for each
+slot, since what it may say depends on where the slot stands; it comes into force in all of them or in none.
+
+Invariants:
+- a provider is in `providers` exactly as long as it has a slot;
+- `resource` is what is in force in every slot of it, None when nothing is.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from functools import partial
+from typing import Any, Generic, TypeVar
+
+from meshproxy.errors import ConfigError
+from meshproxy.model.discovery import Resource
+from meshproxy.runtime.discovery.cluster_discovery import packed
+from meshproxy.runtime.discovery.target import Target
+from meshproxy.runtime.discovery.watch import Hub, Watch
+
+K = TypeVar("K", bound=Hashable)
+S = TypeVar("S")
+V = TypeVar("V")
+
+
+class Provider(Generic[K, S]):
+    """One resource. slots: where it is used. refused: the last that couldn't be used, why, and when (wall clock)."""
+
+    watch: Watch
+
+    def __init__(self, key: K, name: str) -> None:
+        self.key = key
+        self.name = name
+        self.slots: dict[S, None] = {}
+        self.resource: Resource | None = None
+        self.raw = b""
+        self.refused: tuple[Any, str, float] | None = None
+
+
+class SlotDiscovery(ABC, Generic[K, S, V]):
+    """All providers of a kind, by key. S: the slots; V: what is compiled for one."""
+
+    def __init__(self, hub: Hub, target: Target) -> None:
+        self._hub = hub
+        self._target = target
+        self.providers: dict[K, Provider[K, S]] = {}
+
+    @abstractmethod
+    def _compile(self, resource: Resource, slot: S) -> V:
+        """Raises ConfigError."""
+
+    @abstractmethod
+    def _fill(self, slot: S, value: V | None) -> None:
+        """Put it into force; None: there is none any more."""
+
+    @abstractmethod
+    def _tell(self, provider: Provider[K, S], message: Any) -> None:
+        """Tell the workers of what is in force now; None: nothing."""
+
+    def _count(self, provider: Provider[K, S], event: str) -> None:
+        """event: "update_empty" (without the resource), "config_fail" (it was refused) or "config_reload"."""
+        provider.watch.scope.counter(event).inc()
+
+    def _acquire(
+        self, key: K, name: str, slot: S, make_watch: Callable[[Any], Watch], *when_settled: Callable[[], object]
+    ) -> Provider[K, S]:
+        """Fill a slot from now on. make_watch: called with its `apply` if nobody has asked for the resource before.
+
+        when_settled: called, maybe at once, when a resource came or none will.
+        """
+        provider = self.providers.get(key)
+        fresh = provider is None
+        if provider is None:
+            provider = self.providers[key] = Provider(key, name)
+            provider.watch = make_watch(partial(self._apply, key))
+        provider.slots[slot] = None
+        if provider.resource is not None:
+            try:
+                self._fill(slot, self._compile(provider.resource, slot))
+            except ConfigError as error:
+                self._hub.host.log.warning("the configuration can't be used here", name=name, error=str(error))
+        for call in when_settled:
+            provider.watch.when_settled(call)
+        if fresh:
+            provider.watch.start()
+        return provider
+
+    def _release(self, key: K, slot: S) -> None:
+        """A slot isn't used any more."""
+        provider = self.providers.get(key)
+        if provider is None:
+            return
+        provider.slots.pop(slot, None)
+        if not provider.slots:
+            del self.providers[key]
+            provider.watch.close()
+
+    def _apply(
+        self, key: K, added: Sequence[Resource], removed: Sequence[str], full: bool, version: str
+    ) -> Mapping[str, str]:
+        provider = self.providers.get(key)
+        if provider is None:
+            return {}
+        if not added:
+            self._count(provider, "update_empty")
+            if provider.name in removed:
+                self._take_away(provider)
+            return {}
+        resource = added[0]
+        raw = packed(resource.message)
+        if raw == provider.raw:
+            return {}
+        try:
+            values = [(slot, self._compile(resource, slot)) for slot in provider.slots]
+        except ConfigError as error:
+            provider.refused = (resource.message, str(error), self._hub.host.clock.wall())
+            self._count(provider, "config_fail")
+            return {resource.name: str(error)}
+        provider.resource = Resource(resource.name, resource.version, resource.message, checked=True)
+        provider.raw = raw
+        provider.refused = None
+        for slot, value in values:
+            self._fill(slot, value)
+        self._count(provider, "config_reload")
+        self._tell(provider, resource.message)
+        return {}
+
+    def _take_away(self, provider: Provider[K, S]) -> None:
+        provider.resource, provider.raw = None, b""
+        for slot in provider.slots:
+            self._fill(slot, None)
+        self._tell(provider, None)
