@@ -17,24 +17,25 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 from meshproxy.codec import h2_frames as h2
 from meshproxy.codec.h2_control import CONNECTION_DETAILS, Control, Fault
 from meshproxy.codec.h2_fields import read_trailers, violation
-from meshproxy.codec.h2_limits import MAX_CONTINUATIONS
+from meshproxy.codec.h2_limits import BLOCK_SLACK, MAX_CONTINUATIONS
 from meshproxy.codec.h2_output import BUFFER_LIMIT
 from meshproxy.codec.h2_stream import Stream
+from meshproxy.codec.hpack_decode import TooManyFieldsError
 from meshproxy.codec.hpack_static import Field, HpackError
 from meshproxy.codec.sinks import Http2Sink
 from meshproxy.errors import ProtocolError
 from meshproxy.model.codec import Http2Options
 
-#: The block of a message that is too large is taken up to so many times the limit, so that only its stream fails.
-BLOCK_SLACK = 4
 #: How much a server does for one client before others have their turn: a frame is one, a head HEAD_COST more, and each
-#: eight bytes of it, which may name eight long fields, are one again. This is two milliseconds or three.
-TURN = 2000
-HEAD_COST = 100
+#: two bytes of it, which may name two fields, are one again; control frames, of which most are answered or change
+#: windows, cost double and by their length. This is a millisecond or two.
+TURN = 1500
+HEAD_COST = 80
 
 
 class Http2Codec(Control):
@@ -58,6 +59,7 @@ class Http2Codec(Control):
         self._max_list = options.max_headers_kb * 1024
         self._max_block = max(self._max_list * BLOCK_SLACK, 65_536)
         self.unfinished = False
+        self._controls_before = 0
         self._turn = TURN if self.is_server else sys.maxsize
         self._preface = h2.PREFACE if self.is_server else b""
         self._pending = bytearray()
@@ -100,7 +102,10 @@ class Http2Codec(Control):
 
     def receive(self, data: bytes) -> None:
         """Take bytes from the peer. Must not be called from within a hook."""
-        self.unfinished = False
+        if self.unfinished:
+            self.unfinished = False
+        else:
+            self._controls_before = self._controls_sent
         if self.failed:
             return
         if self._preface:
@@ -118,6 +123,9 @@ class Http2Codec(Control):
             if not self.failed:
                 self._emit(h2.goaway(self.last_peer_sid, fault.code))
                 self._fail(ProtocolError(400 if self.is_server else 502, fault.details, str(fault)))
+        # What was read at once is answered at once, however many turns it takes.
+        if self._controls_sent - self._controls_before > self._options.max_outbound_control_frames:
+            self._flooded("outbound_control_flood")
 
     def resume(self) -> None:
         """Go on with what `receive` has left (`unfinished`), one turn of the loop later."""
@@ -152,14 +160,14 @@ class Http2Codec(Control):
             sid &= 0x7FFFFFFF
             left -= 1
             if kind == h2.HEADERS and self._block is None:
-                left -= HEAD_COST + (length >> 3)
+                left -= HEAD_COST + (length >> 1)
                 self._read_headers(flags, sid, data[start:end])
             elif kind == h2.DATA and self._block is None:
                 self._read_data(flags, sid, data[start:end])
             elif length > h2.MAX_FRAME_SIZE:
                 raise Fault(h2.FRAME_SIZE_ERROR, "a frame is too large")
             else:
-                left -= length >> 4
+                left -= 1 + (length >> 2)
                 self._read_other(kind, flags, sid, data[start:end])
             if self.failed:
                 return
@@ -258,16 +266,22 @@ class Http2Codec(Control):
         block.append(payload)
         self._block_size += len(payload)
         if len(block) > MAX_CONTINUATIONS or self._block_size > self._max_block:
-            if self.is_server and sid > self._highest:
-                self._sink.on_stream_error(sid, violation("a block of fields is too large", "http2.too_many_headers"))
-            raise Fault(h2.ENHANCE_YOUR_CALM, "a block of fields is too large", "http2.too_many_headers")
+            self._too_large(sid)
         if flags & h2.END_HEADERS:
             self._block = None
             self._read_block(sid, self._block_flags, b"".join(block))
 
+    def _too_large(self, sid: int) -> NoReturn:
+        if self.is_server and sid > self._highest:
+            self._sink.on_stream_error(sid, violation("a block of fields is too large", "http2.too_many_headers"))
+        raise Fault(h2.ENHANCE_YOUR_CALM, "a block of fields is too large", "http2.too_many_headers")
+
     def _read_block(self, sid: int, flags: int, block: bytes) -> None:
         try:
             fields = self._decoder.decode(block)
+        except TooManyFieldsError:
+            self._sink.on_count("header_overflow")
+            self._too_large(sid)
         except HpackError as error:
             raise Fault(h2.COMPRESSION_ERROR, str(error)) from None
         # The exact sum is needed only if it could be too large.

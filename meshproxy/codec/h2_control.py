@@ -11,7 +11,13 @@ from collections.abc import Callable
 
 from meshproxy.codec import h2_frames as h2
 from meshproxy.codec.h2_fields import violation
-from meshproxy.codec.h2_limits import MAX_IDLE_FRAMES, MAX_SETTINGS_ENTRIES, WINDOW_UPDATE_BASE, ResetBudget
+from meshproxy.codec.h2_limits import (
+    FIELDS_SLACK,
+    MAX_IDLE_FRAMES,
+    MAX_SETTINGS_ENTRIES,
+    WINDOW_UPDATE_BASE,
+    ResetBudget,
+)
 from meshproxy.codec.h2_output import Output
 from meshproxy.codec.hpack_decode import Decoder
 from meshproxy.codec.sinks import Http2Sink
@@ -39,7 +45,7 @@ class Control(Output):
     def __init__(self, sink: Http2Sink, options: Http2Options, now: Callable[[], float], buffer_limit: int) -> None:
         super().__init__(sink, options, now, buffer_limit)
         self.peer_allows_connect = False
-        self._decoder = Decoder(options.underscores != "ALLOW")
+        self._decoder = Decoder(options.underscores != "ALLOW", FIELDS_SLACK * max(options.max_headers_count, 100))
         self._expects_settings = True
         # The highest number that the opener of streams has used.
         self._highest = 0

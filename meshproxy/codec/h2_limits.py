@@ -22,6 +22,11 @@ RESET_RATE = 33
 MAX_CONTINUATIONS = 512
 MAX_SETTINGS_ENTRIES = 32
 
+#: A block is read to its end for the tables' sake even if its message is too large, up to so many times the bytes and
+#: the fields that a message may have; beyond that the connection ends. Our own limits.
+BLOCK_SLACK = 2
+FIELDS_SLACK = 10
+
 #: Frames per connection, and as many per stream, that say nothing: of unknown types (RFC 9218's PRIORITY_UPDATE is one
 #: for us), GOAWAY, acknowledgements of nothing. Our own limit; Envoy has none for most.
 MAX_IDLE_FRAMES = 1000

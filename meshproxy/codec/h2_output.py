@@ -65,6 +65,7 @@ class Output:
         self._control_frames = 0
         self._new_frames = 0
         self._new_control_frames = 0
+        self._controls_sent = 0
         self._taken: deque[tuple[int, int, int]] = deque()
         self._bytes_taken = 0
         self._data_frames = 0
@@ -120,6 +121,7 @@ class Output:
     def _emit_control(self, frame: bytes) -> None:
         """A frame that a peer can make us send at will: acknowledgements and resets."""
         self._new_control_frames += 1
+        self._controls_sent += 1
         self._emit(frame)
         most = self._options.max_outbound_control_frames
         if self._control_frames + self._new_control_frames > most and self.backlog()[1] > most:

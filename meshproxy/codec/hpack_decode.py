@@ -48,6 +48,8 @@ _names: dict[bytes, str] = {}
 _coded_names: dict[bytes, str] = {}
 #: The size of a table before anything is said about it (RFC 7541 section 4.2 with RFC 9113 section 6.5.2).
 DEFAULT_TABLE_SIZE = 4096
+#: So many fields no message has.
+MOST_FIELDS = 10_000
 
 
 _coded_values: dict[bytes, str] = {}
@@ -59,16 +61,35 @@ def _remember(raw: bytes, value: str) -> None:
     _coded_values[raw] = value
 
 
+class TooManyFieldsError(HpackError):
+    """A block has so many fields that to read on would be all cost and no use."""
+
+
+class _Bounded(list[Field]):
+    """Takes so many fields and no more."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self._left = most
+
+    def append(self, field: Field) -> None:
+        self._left -= 1
+        if self._left < 0:
+            raise TooManyFieldsError("a block of too many fields")
+        super().append(field)
+
+
 class Decoder:
-    """The decoder of one connection.
+    """The decoder of one connection. most: fields of a block beyond which none is read.
 
     odd: some field wasn't of the plain shape; look at each from now on.
     largest: no field that came by index has been larger (name and value).
     """
 
-    __slots__ = ("_fields", "_must_resize", "largest", "limit", "max_size", "odd", "size")
+    __slots__ = ("_fields", "_must_resize", "largest", "limit", "max_size", "most", "odd", "size")
 
-    def __init__(self, odd: bool = False) -> None:
+    def __init__(self, odd: bool = False, most: int = MOST_FIELDS) -> None:
+        self.most = most
         # Newest first, as the indices count.
         self._fields: deque[Field] = deque()
         self.size = 0
@@ -84,7 +105,10 @@ class Decoder:
         self._must_resize = self.max_size > limit
 
     def decode(self, block: bytes) -> list[Field]:
-        """The fields of a block, in order. Raises HpackError; then the decoder is of no use any more."""
+        """The fields of a block, in order. Raises HpackError; then the decoder is of no use any more.
+
+        A byte names a field, and a few may make one: without a bound, a block would cost a hundred times its size.
+        """
         try:
             if self._must_resize and block[0] & 0xE0 != 0x20:
                 raise HpackError("the table must shrink first")
@@ -95,7 +119,7 @@ class Decoder:
             raise HpackError(str(error)) from None
 
     def _decode(self, block: bytes) -> list[Field]:
-        fields: list[Field] = []
+        fields: list[Field] = [] if len(block) <= self.most else _Bounded(self.most)
         append = fields.append
         indexed = _INDEXED
         dynamic = self._fields

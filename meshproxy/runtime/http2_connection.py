@@ -9,6 +9,7 @@ Invariant: `streams` holds the streams that aren't over for the filters; the cod
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 
 from meshproxy.codec.h2_server import Http2ServerCodec
@@ -29,6 +30,8 @@ _UNDERSCORE = "http2.unexpected_underscore"
 _GENERIC = "http2.protocol_error"
 #: Responses that may wait for a window, per two streams, before those that don't any more are sorted out.
 _FEW = 64
+#: So many streams are abandoned in one turn of the loop.
+_MOST_AT_ONCE = 64
 
 
 class Http2Connection(DownstreamConnection):
@@ -175,9 +178,15 @@ class Http2Connection(DownstreamConnection):
 
     def _abandon_all(self, details: str, flags: str) -> None:
         streams, self.streams = self.streams, {}
-        for stream in streams.values():
-            self.manager.stats.rq_rx_reset.value += 1
-            stream.abandon(details, flags)
+        self.manager.stats.rq_rx_reset.value += len(streams)
+        self._abandon(deque(streams.values()), details, flags)
+
+    def _abandon(self, streams: deque[Http2ServerStream], details: str, flags: str) -> None:
+        """A thousand streams that end at once would keep everybody else waiting: some in each turn of the loop."""
+        for _ in range(min(len(streams), _MOST_AT_ONCE)):
+            streams.popleft().abandon(details, flags)
+        if streams:
+            self.worker.loop.call_soon(self._abandon, streams, details, flags)
 
     # What the codec calls.
 

@@ -115,6 +115,37 @@ FLOODS = [
         counter="header_overflow",
     ),
     Flood(
+        "f.hpack.long",
+        "blocks of many frames that name fields over and over",
+        b"".join(
+            headers(sid, HEAD + BIG_FIELD, 1)
+            + frame(CONTINUATION, 0, sid, b"\xbe" * 16_000) * 6
+            + frame(CONTINUATION, 4, sid, b"\xbe" * 16_000)
+            for sid in sids(30)
+        ),
+        "bounded",
+        counter="header_overflow",
+    ),
+    Flood(
+        "f.hpack.names",
+        "blocks of many short names that nobody has seen",
+        b"".join(
+            headers(sid, HEAD, 1)
+            + b"".join(
+                frame(
+                    CONTINUATION,
+                    4 * (part == 5),
+                    sid,
+                    b"".join(b"\x00\x04%04x\x00" % (sid * part + i) for i in range(2000)),
+                )
+                for part in range(6)
+            )
+            for sid in sids(30)
+        ),
+        "bounded",
+        counter="header_overflow",
+    ),
+    Flood(
         "f.hpack.churn",
         "a table that is filled and emptied",
         b"".join(headers(sid, b"\x20\x3f\xe1\x1f" + HEAD + b"\x40\x01a\x01b" * 90) for sid in sids(1000)),

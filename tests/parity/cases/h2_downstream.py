@@ -482,6 +482,14 @@ CASES = [
         quiet=2.5,
     ),
     Case(
+        "h2-endless-block",
+        differs=known.ENDLESS_BLOCK,
+        clients=h2(frame(1, block(*PSEUDO), 1, 1), frame(9, block(("a", "b")) * 2000, 4, 1)),
+        stats=FLOODS,
+        timing=False,
+        quiet=2.5,
+    ),
+    Case(
         "h2-rapid-reset",
         differs=known.GOAWAY_FOR_FLOODS,
         clients=h2(*(h2get(i) + reset(i) for i in range(1, 1400, 2)), quiet=2.5),
