@@ -87,6 +87,8 @@ def listener_of(
 
 def assignment_of(resource: Resource, context: CompileContext) -> Assignment:
     """A `ClusterLoadAssignment`. Raises ConfigError."""
+    if isinstance(resource.compiled, Assignment):
+        return resource.compiled
     return _compile_plain(resource, context, lambda view, own: compile_assignment(view, own, names=False))
 
 

@@ -36,7 +36,7 @@ class Resource:
 
     name: of the message (or of the wrapper that it came in). version: its own for incremental discovery, else that of
     the response. message: unpacked. place: where it stands in a file. ttl: seconds, handled by the source.
-    checked: that its values keep the API's rules is known already.
+    checked: that its values keep the API's rules is known already. compiled: what it means, if that is known already.
     """
 
     name: str
@@ -45,6 +45,7 @@ class Resource:
     place: Any = None
     ttl: float | None = None
     checked: bool = False
+    compiled: Any = None
 
 
 @dataclass(frozen=True, slots=True)

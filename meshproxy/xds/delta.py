@@ -19,6 +19,7 @@ from google.protobuf.message import Message
 from meshproxy.plugin.message_types import message_class
 from meshproxy.xds.decode import Decoded, decode_wrapped, shorten
 from meshproxy.xds.mux import INTERNAL, Mux, TypeState, Watch
+from meshproxy.xds.steps import Steps
 from meshproxy.xds.types import DISCOVERY, WILDCARD
 from meshproxy.xds.watch import DecodeError
 
@@ -93,9 +94,9 @@ class DeltaState(TypeState):
         self._to_add.clear()
         self._to_remove.clear()
 
-    def receive(self, response: Any, now: float) -> None:
+    def receive(self, response: Any, now: float) -> Steps[None]:
         try:
-            self.error = self._use(response, now)
+            self.error = yield from self._use(response, now)
         except DecodeError as failure:
             self.error = shorten(str(failure))
             self.fail("rejected", self.error)
@@ -103,15 +104,15 @@ class DeltaState(TypeState):
         self.mux.acks.append((self, response.nonce, self.error))
         self.mux.on_request()
 
-    def _use(self, response: Any, now: float) -> str:
+    def _use(self, response: Any, now: float) -> Steps[str]:
         """Give the sinks what the response says; the error to answer with. Raises DecodeError."""
         _check_names(response)
-        changed, renewed, unresolved = self._decode(response)
+        changed, renewed, unresolved = yield from self._decode(response)
         removed = [*response.removed_resources, *unresolved]
         errors: dict[str, str] = {}
         if changed or removed or not renewed:
             nothing = not response.resources and not removed
-            errors = self.deliver(changed, removed, response.system_version_info, tell_all=nothing)
+            errors = yield from self.deliver(changed, removed, response.system_version_info, tell_all=nothing)
         self.version = response.system_version_info
         self.note(changed, removed, errors)
         for one in (*changed, *renewed):
@@ -119,18 +120,19 @@ class DeltaState(TypeState):
                 self.ttl.note(one.resource.name, one.resource.ttl, now)
         return shorten(self.mux.nack_message(self.type_url, errors)) if errors else ""
 
-    def _decode(self, response: Any) -> tuple[list[Decoded], list[Decoded], list[str]]:
+    def _decode(self, response: Any) -> Steps[tuple[list[Decoded], list[Decoded], list[str]]]:
         """What is new, what is said to be still good (heartbeats), and names by which there is nothing."""
         changed, renewed, unresolved = [], [], []
         for wrapped in response.resources:
             is_empty = not wrapped.HasField("resource")
             if is_empty and self.versions.get(wrapped.name) == wrapped.version:
-                renewed.append(decode_wrapped(wrapped, response, self.mux.decoder))
+                renewed.append(decode_wrapped(wrapped, response, self.unpacker))
             elif is_empty and wrapped.aliases:
                 unresolved += wrapped.aliases
             else:
                 wrapped.resource.SetInParent()  # an empty one isn't of the response's type, and is refused for that
-                changed.append(decode_wrapped(wrapped, response, self.mux.decoder))
+                changed.append(decode_wrapped(wrapped, response, self.unpacker))
+            yield
         return changed, renewed, unresolved
 
 

@@ -26,7 +26,8 @@ from google.protobuf.message import Message
 
 from meshproxy.model.discovery import Resource
 from meshproxy.plugin.context import Logger
-from meshproxy.xds.decode import Decoded
+from meshproxy.xds.decode import Decoded, Unpacker
+from meshproxy.xds.steps import Steps, finish, in_steps, settle
 from meshproxy.xds.ttl import TtlTable
 from meshproxy.xds.types import DEPENDENTS, RESOURCE_TYPES, WILDCARD
 from meshproxy.xds.watch import Decoder, NackMessage, Sink
@@ -95,6 +96,7 @@ class TypeState(ABC):
         self.by_name: dict[str, list[Watch]] = {}
         self.versions: dict[str, str] = {}
         self.held: dict[str, Resource] = {}
+        self.unpacker = Unpacker(type_url, mux.decoder)
         self.ttl = TtlTable()
         self.asked = False
         self.pauses = 0
@@ -119,7 +121,7 @@ class TypeState(ABC):
         self.names_changed(watch, added, [])
         if known:
             sink.attempted()
-            sink.update(known, [], full=False, version=self.version)
+            settle(sink.update(known, [], full=False, version=self.version))
         return watch
 
     def unwatch(self, watch: Watch) -> None:
@@ -132,12 +134,16 @@ class TypeState(ABC):
             watches.remove(watch)
             if not watches:
                 del self.by_name[name]
-                self.held.pop(name, None)
-                self.ttl.forget(name)
+                self._forget(name)
                 removed.append(name)
         if not watch.names and all(other.names for other in self.watches):
             removed.append(WILDCARD)
         self.names_changed(watch, [], removed)
+
+    def _forget(self, name: str) -> None:
+        self.held.pop(name, None)
+        self.ttl.forget(name)
+        self.unpacker.forget(name)
 
     def wants(self, decoded: Decoded) -> bool:
         """Whether somebody asked for this resource, or for all."""
@@ -148,8 +154,8 @@ class TypeState(ABC):
 
     def deliver(
         self, changed: Sequence[Decoded], removed: Sequence[str], version: str, *, tell_all: bool
-    ) -> dict[str, str]:
-        """Give each sink its share. Returns why resources were refused, by their names.
+    ) -> Steps[dict[str, str]]:
+        """Give each sink its share, one sink with each step. Returns why resources were refused, by their names.
 
         tell_all: whether a sink of everything hears of an update in which there is nothing.
         """
@@ -159,7 +165,7 @@ class TypeState(ABC):
         with self.mux.pause(*DEPENDENTS.get(self.type_url, ())):
             if self.wildcards and (tell_all or resources or removed):
                 for watch in [watch for watch in self.watches if watch.wants_all]:
-                    errors.update(self._give(watch, resources, removed, version))
+                    errors.update((yield from self._give(watch, resources, removed, version)))
             for decoded in changed:
                 for name in (decoded.resource.name, *decoded.aliases):
                     for watch in self.by_name.get(name, ()):
@@ -170,12 +176,15 @@ class TypeState(ABC):
                     shares.setdefault(watch, ({}, []))[1].append(name)
             for watch, (share, gone) in shares.items():
                 if not watch.wants_all and not watch.closed:
-                    errors.update(self._give(watch, list(share.values()), gone, version))
+                    errors.update((yield from self._give(watch, list(share.values()), gone, version)))
+                    yield
         return errors
 
     @staticmethod
-    def _give(watch: Watch, resources: Sequence[Resource], removed: Sequence[str], version: str) -> Mapping[str, str]:
-        errors = watch.sink.update(resources, removed, full=False, version=version)
+    def _give(
+        watch: Watch, resources: Sequence[Resource], removed: Sequence[str], version: str
+    ) -> Steps[Mapping[str, str]]:
+        errors = yield from in_steps(watch.sink.update(resources, removed, full=False, version=version))
         watch.sink.attempted()
         return errors
 
@@ -185,13 +194,14 @@ class TypeState(ABC):
             resource = decoded.resource
             if resource.name not in errors and self.wants(decoded):
                 self.versions[resource.name] = resource.version
+                if decoded.unpacked is not None:
+                    self.unpacker.keep(resource.name, decoded.packed, decoded.unpacked)
                 for name in (resource.name, *decoded.aliases):
                     if name in self.by_name:
                         self.held[name] = resource
         for name in removed:
             self.versions.pop(name, None)
-            self.held.pop(name, None)
-            self.ttl.forget(name)
+            self._forget(name)
 
     def fail(self, reason: str, detail: str) -> None:
         """Tell every sink that nothing of an update can be used ("rejected"), or that none comes ("connection")."""
@@ -205,7 +215,7 @@ class TypeState(ABC):
         expired = self.ttl.expire(now)
         if expired:
             self.note([], expired, {})
-            self.deliver([], expired, "", tell_all=False)
+            finish(self.deliver([], expired, "", tell_all=False))
 
     # What the protocols do differently
 
@@ -222,7 +232,7 @@ class TypeState(ABC):
         """A new stream: say all that is wanted."""
 
     @abstractmethod
-    def receive(self, response: Any, now: float) -> None:
+    def receive(self, response: Any, now: float) -> Steps[None]:
         """Use a response and answer it."""
 
 
@@ -284,15 +294,15 @@ class Mux(ABC):
         for state in list(self.types.values()):
             state.fail("connection", "")
 
-    def receive(self, response: Any, now: float) -> None:
-        """A response has come, at monotonic time `now`."""
+    def receive(self, response: Any, now: float) -> Steps[None]:
+        """A response has come, at monotonic time `now`. The next one waits until all steps of this one are taken."""
         state = self.types.get(response.type_url)
         if state is None or not state.asked:
             self.log.warning("a response of a type that nobody asked for is ignored", type=response.type_url)
             return
         if response.HasField("control_plane"):
             self.identifier = response.control_plane.identifier
-        state.receive(response, now)
+        yield from state.receive(response, now)
 
     def next_expiry(self) -> float | None:
         """The monotonic time at which `expire` should be called."""

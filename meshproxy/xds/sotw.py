@@ -18,6 +18,7 @@ from google.protobuf.message import Message
 from meshproxy.plugin.message_types import message_class
 from meshproxy.xds.decode import Decoded, decode_response, shorten
 from meshproxy.xds.mux import INTERNAL, Mux, Pause, TypeState, Watch
+from meshproxy.xds.steps import Steps
 from meshproxy.xds.types import DISCOVERY
 from meshproxy.xds.watch import DecodeError
 
@@ -72,7 +73,7 @@ class SotwState(TypeState):
             names.update(dict.fromkeys(watch.names))
         return list(names)
 
-    def receive(self, response: Any, now: float) -> None:
+    def receive(self, response: Any, now: float) -> Steps[None]:
         if not self.watches:
             self.nonce = response.nonce
             if response.resources:
@@ -81,15 +82,15 @@ class SotwState(TypeState):
                 self.version = response.version_info
             return
         with Pause([self]):
-            self._use(response, now)
+            yield from self._use(response, now)
             self.nonce = response.nonce
             self.ask()
 
-    def _use(self, response: Any, now: float) -> None:
+    def _use(self, response: Any, now: float) -> Steps[None]:
         """Give the sinks what the response says, and settle the version or the error to answer with."""
         version: str = response.version_info
         try:
-            decoded = decode_response(response, self.mux.wrapper, self.mux.decoder)
+            decoded = yield from decode_response(response, self.mux.wrapper, self.unpacker)
         except DecodeError as error:
             self.nack = self.error = shorten(str(error))
             self.fail("rejected", self.error)
@@ -99,7 +100,7 @@ class SotwState(TypeState):
         removed = self._missing(decoded)
         errors: dict[str, str] = {}
         if changed or removed or not renewed:
-            errors = self.deliver(changed, removed, version, tell_all=True)
+            errors = yield from self.deliver(changed, removed, version, tell_all=True)
         self.note(changed, removed, errors)
         for one in (*changed, *renewed):
             if self.wants(one):

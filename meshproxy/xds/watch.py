@@ -9,9 +9,11 @@ neighbours (Envoy does the same, per resource).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from meshproxy.model.discovery import Resource
+from meshproxy.xds.steps import Outcome
 
 
 class Sink(Protocol):
@@ -20,10 +22,10 @@ class Sink(Protocol):
     def attempted(self) -> None:
         """An update was asked for, or came (`update_attempt`)."""
 
-    def update(
-        self, added: Sequence[Resource], removed: Sequence[str], *, full: bool, version: str
-    ) -> Mapping[str, str]:
+    def update(self, added: Sequence[Resource], removed: Sequence[str], *, full: bool, version: str) -> Outcome:
         """Apply a change. Returns the reason by name for each resource that was refused; the others are in force.
+
+        What takes long comes as steps, and is done when the last one is.
 
         full: `added` is all there is. version: of the whole response; "" when it is our own doing, because a time to
         live is over. An update may be empty, which says that there is nothing, or nothing new.
@@ -37,14 +39,20 @@ class DecodeError(Exception):
     """A response that can't be understood, so that none of it is used."""
 
 
+@dataclass(frozen=True, slots=True)
+class Unpacked:
+    """A message, whether everything in it was checked, and what it was compiled to if that was the way to check it."""
+
+    message: Any
+    checked: bool = False
+    compiled: Any = None
+
+
 class Decoder(Protocol):
     """Bytes to a checked message; given from outside, since what is checked is configuration's business."""
 
-    def __call__(self, type_url: str, packed: bytes) -> tuple[Any, bool]:
-        """The message, and whether everything in it was checked.
-
-        Raises DecodeError with the reason for what is no message of this type, or breaks its rules.
-        """
+    def __call__(self, type_url: str, packed: bytes) -> Unpacked:
+        """Raises DecodeError with the reason for what is no message of this type, or breaks its rules."""
 
 
 class NackMessage(Protocol):

@@ -22,6 +22,7 @@ from meshproxy.runtime.discovery.secret_discovery import SecretDiscovery, slots_
 from meshproxy.runtime.discovery.sources import Pause
 from meshproxy.runtime.discovery.target import Target
 from meshproxy.runtime.discovery.watch import Hub, Watch
+from meshproxy.xds.steps import Steps
 
 STATIC = "static"
 DYNAMIC = "dynamic"
@@ -144,8 +145,8 @@ class ClusterDiscovery:
 
     def apply(
         self, origin: str, added: Sequence[Resource], removed: Sequence[str], full: bool, version: str
-    ) -> Mapping[str, str]:
-        """Put clusters of one origin into force. Returns what is wrong with those that were refused, by name."""
+    ) -> Steps[Mapping[str, str]]:
+        """Put clusters of one origin into force, one with each step. Returns the faults of the refused, by name."""
         errors: dict[str, str] = {}
         seen: set[str] = set()
         self.version = version
@@ -161,11 +162,13 @@ class ClusterDiscovery:
             except ConfigError as error:
                 errors[name] = str(error)
                 self.refused[name] = (resource.message, str(error), self._clock.wall())
+            yield
         known = {**self.warming, **self.active}
         gone = [name for name, entry in known.items() if entry.origin == origin and name not in seen] if full else []
         for name in (*gone, *removed):
             if name in known and known[name].origin == origin:
                 self._remove(name)
+                yield
         self._count()
         self._tell_if_warm()
         return errors
@@ -173,8 +176,9 @@ class ClusterDiscovery:
     def _set(self, resource: Resource, origin: str) -> None:
         """Raises ConfigError."""
         name = resource.name
-        raw = packed(resource.message)
         before = self.warming.get(name) or self.active.get(name)
+        again = before is not None and before.message is resource.message
+        raw = before.raw if before is not None and again else packed(resource.message)
         if before is not None and (before.raw == raw or (before.origin == STATIC and origin == DYNAMIC)):
             if name in self.warming and self.active.get(name) is not None and self.active[name].raw == raw:
                 self._cancel_warming(name)
@@ -270,7 +274,8 @@ class ClusterDiscovery:
             scope.counter("update_empty").inc()  # neither news nor a removal: that comes with the cluster's own
             return {}
         resource = added[0]
-        raw = packed(resource.message)
+        known = entry.endpoints_message is resource.message
+        raw = entry.endpoints if known else packed(resource.message)
         if raw == entry.endpoints:
             scope.counter("update_no_rebuild").inc()
             return {}

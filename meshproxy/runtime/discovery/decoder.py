@@ -7,17 +7,17 @@ concerns one resource only.
 
 from __future__ import annotations
 
-from typing import Any
-
 from google.protobuf.message import DecodeError as ParseError
 
 from meshproxy.config.constraints import check_unpacked
+from meshproxy.config.plain_endpoints import plain_assignment
+from meshproxy.model.discovery import ENDPOINTS
 from meshproxy.plugin.message_types import message_class, name_of_type_url
-from meshproxy.xds.watch import DecodeError
+from meshproxy.xds.watch import DecodeError, Unpacked
 
 
-def decode_resource(type_url: str, packed: bytes) -> tuple[Any, bool]:
-    """The message, and whether all of it was checked (`meshproxy.xds.watch.Decoder`). Raises DecodeError."""
+def decode_resource(type_url: str, packed: bytes) -> Unpacked:
+    """See `meshproxy.xds.watch.Decoder`. Raises DecodeError."""
     name = name_of_type_url(type_url)
     kind = message_class(name)
     if kind is None:
@@ -27,8 +27,12 @@ def decode_resource(type_url: str, packed: bytes) -> tuple[Any, bool]:
         message.ParseFromString(packed)
     except ParseError:
         raise DecodeError(f"Unable to unpack as {name}") from None
+    if type_url == ENDPOINTS:
+        plain = plain_assignment(message)
+        if plain is not None:
+            return Unpacked(message, True, plain)
     problems, complete = check_unpacked(message)
     if problems:
         faults = ", ".join(f"{problem.path}: {problem.message}" for problem in problems)
         raise DecodeError(f"Proto constraint validation failed ({name.rpartition('.')[2]}: {faults})")
-    return message, complete
+    return Unpacked(message, complete)

@@ -19,9 +19,10 @@ from meshproxy.model.discovery import Resource
 from meshproxy.plugin.view import TypedView
 from meshproxy.runtime.discovery.moves import FileWatch, Moves
 from meshproxy.runtime.discovery.names import resource_name
-from meshproxy.runtime.discovery.pace import AFTER_FILE
+from meshproxy.runtime.discovery.pace import AFTER_FILE, paced
 from meshproxy.runtime.discovery.sources import Host, Sink
 from meshproxy.xds.mux import Pause
+from meshproxy.xds.steps import Outcome, Steps, in_steps
 
 _RESPONSE = "envoy.service.discovery.v3.DiscoveryResponse"
 _WRAPPER = "envoy.service.discovery.v3.Resource"
@@ -85,6 +86,12 @@ def _unwrap(entry: TypedView, version: str) -> tuple[Resource, str]:
     return Resource(name or resource_name(message), version, message, entry.place, checked=True), entry.full_name
 
 
+def _deliver(subscriptions: Sequence[FileSubscription], outcome: Content | Exception) -> Steps[None]:
+    for subscription in subscriptions:
+        yield from in_steps(subscription.deliver(outcome))
+        yield
+
+
 class FileSource:
     """One file."""
 
@@ -136,9 +143,8 @@ class FileSource:
                     outcome = read_file(self._path)
             except (ConfigError, Undecodable) as error:
                 outcome = error
-            for subscription in waiting:
-                subscription.deliver(outcome)
             pace.spent(loop.time() - began, AFTER_FILE)
+            await paced(_deliver(waiting, outcome), pace, loop.time, AFTER_FILE)
         self._reading = None
 
     def pause(self, *_: str) -> Pause:
@@ -179,33 +185,32 @@ class FileSubscription:
         self._sink = sink
         self._closed = False
 
-    def deliver(self, outcome: Content | Exception) -> None:
+    def deliver(self, outcome: Content | Exception) -> Outcome:
         """The file was read, or couldn't be."""
         if self._closed:
-            return
+            return {}
         sink = self._sink
         sink.attempted()
         if isinstance(outcome, Undecodable):
             sink.failed("rejected", str(outcome))
-            return
+            return {}
         if isinstance(outcome, Exception):
             sink.failed("unreadable", str(outcome))
-            return
+            return {}
         wrong = outcome.types - {self._type_name}
         if wrong:
             found = ", ".join(sorted(wrong))
             sink.failed("rejected", f"{self._source._path}: {found} does not match the type {self._type_name}")
-            return
+            return {}
         if not self._names:
-            sink.update(outcome.resources, (), full=True, version=outcome.version)
-            return
+            return sink.update(outcome.resources, (), full=True, version=outcome.version)
         wanted = [resource for resource in outcome.resources if resource.name in self._names]
         if outcome.resources and not wanted:
             expected, found = ", ".join(sorted(self._names)), outcome.resources[0].name
             message = f"Unexpected {self._type_name.rpartition('.')[2]} (expecting {expected}): {found}"
             sink.failed("rejected", message)
-            return
-        sink.update(wanted, (), full=False, version=outcome.version)
+            return {}
+        return sink.update(wanted, (), full=False, version=outcome.version)
 
     def close(self) -> None:
         """See `Subscription`."""

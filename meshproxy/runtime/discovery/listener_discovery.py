@@ -39,6 +39,7 @@ from meshproxy.runtime.discovery.secret_discovery import SecretDiscovery, slots_
 from meshproxy.runtime.discovery.target import Opened, Target
 from meshproxy.runtime.discovery.watch import Hub, Watch
 from meshproxy.runtime.hot_restart import Inherited
+from meshproxy.xds.steps import Steps
 
 _ASKING = "asking"
 
@@ -157,8 +158,8 @@ class ListenerDiscovery:
 
     def apply(
         self, origin: str, added: Sequence[Resource], removed: Sequence[str], full: bool, version: str
-    ) -> Mapping[str, str]:
-        """Put listeners of one origin into force. Returns what is wrong with those that were refused, by name."""
+    ) -> Steps[Mapping[str, str]]:
+        """Put listeners of one origin into force, one with each step. Returns the faults of the refused, by name."""
         errors: dict[str, str] = {}
         names = {resource.name for resource in added}
         known = {**self.active, **self.warming}
@@ -179,6 +180,7 @@ class ListenerDiscovery:
             except ConfigError as error:
                 errors[name] = str(error)
                 self.refused[name] = (resource.message, str(error), self._clock.wall())
+            yield
         inherited = {entry.heir_of for entry in self.warming.values()}
         for name in gone:
             if name not in inherited:

@@ -9,7 +9,13 @@ Without traffic there is nothing to spare, and nothing waits.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from typing import TypeVar
+
+from meshproxy.xds.steps import Steps
+
+T = TypeVar("T")
 
 SLICE = 0.004
 """Seconds; whoever has more to do stops after so long and asks again."""
@@ -40,3 +46,20 @@ class Pace:
         """A slice, or what couldn't be cut, took so long. rest: how many times as long it is traffic's turn."""
         if self._carries_traffic():
             self._free_at = max(self._free_at, self._now() + min(seconds * rest, _LONGEST_REST))
+
+
+async def paced(steps: Steps[T], pace: Pace, now: Callable[[], float], rest: float = AFTER_STREAM) -> T:
+    """Take steps in slices, and rest between these as the pace demands."""
+    while True:
+        while delay := pace.wait():
+            await asyncio.sleep(delay)
+        began = now()
+        try:
+            while now() - began < SLICE:
+                next(steps)
+        except StopIteration as end:
+            pace.spent(now() - began, rest)
+            result: T = end.value
+            return result
+        pace.spent(now() - began, rest)
+        await asyncio.sleep(0)

@@ -18,6 +18,7 @@ from meshproxy.plugin.context import Logger
 from meshproxy.runtime.configuration import Configuration
 from meshproxy.runtime.discovery.cluster_discovery import STATIC
 from meshproxy.runtime.discovery.engine import Discovery
+from meshproxy.xds.steps import finish
 
 Load = Callable[[], Configuration]
 """Reads and compiles the bootstrap anew. Raises ConfigError."""
@@ -99,9 +100,11 @@ class Reload:
         clusters = static.views("clusters") if static is not None else []
         listeners = static.views("listeners") if static is not None else []
         discovery = self._discovery
-        errors = dict(discovery.clusters.apply(STATIC, _resources(fresh.snapshot.clusters, clusters), (), True, ""))
+        errors = dict(
+            finish(discovery.clusters.apply(STATIC, _resources(fresh.snapshot.clusters, clusters), (), True, ""))
+        )
         names = [listener.name for listener in fresh.snapshot.listeners]
-        errors.update(discovery.listeners.apply(STATIC, _resources(names, listeners), (), True, ""))
+        errors.update(finish(discovery.listeners.apply(STATIC, _resources(names, listeners), (), True, "")))
         return errors
 
     def _warn_of_others(self, message: Any) -> None:

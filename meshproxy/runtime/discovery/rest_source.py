@@ -23,6 +23,7 @@ from meshproxy.plugin.context import FetchError
 from meshproxy.plugin.message_types import message_class
 from meshproxy.runtime.discovery.decoder import decode_resource
 from meshproxy.runtime.discovery.names import nack_message
+from meshproxy.runtime.discovery.pace import paced
 from meshproxy.runtime.discovery.sources import Host, Sink
 from meshproxy.runtime.fetch import fetch
 from meshproxy.xds.sotw import SotwMux
@@ -86,7 +87,7 @@ class RestSource:
             return self._fail("rejected", str(error))
         # What the response is a response to is known: it was asked for one type.
         response.type_url = self._type_url
-        self._mux.receive(response, self._host.loop.time())
+        await paced(self._mux.receive(response, self._host.loop.time()), self._host.pace, self._host.clock.now)
         return ""
 
     def _read(self, body: bytes) -> Any:

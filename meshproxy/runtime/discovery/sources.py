@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -17,6 +17,7 @@ from meshproxy.model.discovery import ConfigSource, Resource
 from meshproxy.plugin.context import Logger
 from meshproxy.plugin.stats import StatsScope
 from meshproxy.runtime.discovery.pace import Pace
+from meshproxy.xds.steps import Outcome
 
 
 class Sink(Protocol):
@@ -31,10 +32,8 @@ class Sink(Protocol):
     def attempted(self) -> None:
         """Count an attempt: of a stream the subscription and each outcome, of a file each reading."""
 
-    def update(
-        self, added: Sequence[Resource], removed: Sequence[str], *, full: bool, version: str
-    ) -> Mapping[str, str]:
-        """One response, applied before this returns. full: `added` is all there is.
+    def update(self, added: Sequence[Resource], removed: Sequence[str], *, full: bool, version: str) -> Outcome:
+        """One response, applied before this returns, or when its last step is taken. full: `added` is all there is.
 
         Returns what is wrong with those that were refused, by name; the others are in force.
         """

@@ -5,7 +5,8 @@ that a response resets. All that the mux holds stays meanwhile; sinks hear that 
 statistics. There is never more than one stream and one timer of each kind.
 
 A server may send faster than its responses can be used, and the loop has traffic to carry: responses are used in slices
-(`pace`), the others wait, and when many wait the stream isn't read. Each is answered all the same, in its turn.
+(`pace`), large ones in steps that may be many slices apart; the others wait, and when many wait the stream isn't read.
+Each is answered all the same, in its turn. A stream that ends ends for the mux when all that it sent has been used.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from meshproxy.xds.delta import DeltaMux
 from meshproxy.xds.mux import Mux, Pause, Watch
 from meshproxy.xds.request_limit import RequestLimit
 from meshproxy.xds.sotw import SotwMux
+from meshproxy.xds.steps import Steps
 from meshproxy.xds.types import DISCOVERY, RESOURCE_TYPES
 
 _UNAVAILABLE = 14
@@ -84,6 +86,8 @@ class StreamSource:
         self._expiry: asyncio.TimerHandle | None = None
         self._closed = False
         self._waiting: deque[bytes] = deque()
+        self._steps: Steps[None] | None = None  # what is left of the response before those that wait
+        self._ended: tuple[int, str] | None = None
         self._slice: asyncio.Handle | None = None
         self._unread = False
         self._since = 0.0
@@ -97,7 +101,7 @@ class StreamSource:
         """See `Source`."""
         sink.attempted()
         watch = self._mux.watch(type_url, names, sink)
-        if self._stream is None and self._retry is None and not self._opening:
+        if self._stream is None and self._retry is None and self._ended is None and not self._opening:
             self._open()
         return watch
 
@@ -109,6 +113,7 @@ class StreamSource:
         """See `Source`."""
         self._closed = True
         self._waiting.clear()
+        self._steps = self._ended = None
         for timer in (self._retry, self._refill, self._expiry, self._slice):
             if timer is not None:
                 timer.cancel()
@@ -155,17 +160,37 @@ class StreamSource:
         now = self._host.clock.now
         began = now()
         passed = 0.0
-        while self._waiting and passed < SLICE:
-            self._use(self._waiting.popleft())
+        while passed < SLICE and self._use_next():
             passed = now() - began
         self._host.pace.spent(passed, AFTER_STREAM)
-        if self._waiting:
+        if self._steps is not None or self._waiting:
             self._plan_slice()
+        elif self._ended is not None:
+            ended, self._ended = self._ended, None
+            self._lost(*ended)
         if self._unread and len(self._waiting) < _FEW and self._stream is not None:
             self._unread = False
             self._stream.read_disable(False)
 
-    def _use(self, data: bytes) -> None:
+    def _use_next(self) -> bool:
+        """The next step of what has come. Returns False when there is none."""
+        steps = self._steps
+        if steps is None:
+            if not self._waiting:
+                return False
+            steps = self._steps = self._begin(self._waiting.popleft())
+        if steps is None:
+            return True
+        try:
+            next(steps)
+        except StopIteration:
+            self._identifier.value = self._mux.identifier
+            if not self._closed:
+                self._steps = None
+                self._arm_expiry()
+        return True
+
+    def _begin(self, data: bytes) -> Steps[None] | None:
         response = self._response()
         try:
             response.ParseFromString(data)
@@ -173,20 +198,22 @@ class StreamSource:
             if self._stream is not None:
                 self._stream.reset()
             self.on_closed(13, "what came is no response")
-            return
+            return None
         self._back_off.reset()
         self._trouble = ""
-        self._mux.receive(response, self._host.loop.time())
-        self._identifier.value = self._mux.identifier
-        if not self._closed:
-            self._arm_expiry()
+        return self._mux.receive(response, self._host.loop.time())
 
     def on_closed(self, status: int, message: str) -> None:
         """The stream is over; another one is tried after a while. What it has sent is used first."""
-        while self._waiting:
-            self._use(self._waiting.popleft())
         self._stream = None
         self._connected_state.set(0)
+        if self._steps is None and not self._waiting:
+            self._lost(status, message)
+        elif not self._closed:
+            self._ended = status, message
+            self._plan_slice()
+
+    def _lost(self, status: int, message: str) -> None:
         self._mux.disconnected()
         if self._closed:
             return

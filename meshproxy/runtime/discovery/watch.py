@@ -7,7 +7,7 @@ warming wait for that and for no more. What came later than the timeout is taken
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,9 +15,10 @@ from meshproxy.hashing import xxhash64
 from meshproxy.model.discovery import ConfigSource, Resource
 from meshproxy.plugin.stats import StatNames, StatsScope
 from meshproxy.runtime.discovery.sources import Host, Sources, Subscription
+from meshproxy.xds.steps import Outcome, Steps
 
-Apply = Callable[[Sequence[Resource], Sequence[str], bool, str], Mapping[str, str]]
-"""(added, removed, full, version) -> what is wrong, by name."""
+Apply = Callable[[Sequence[Resource], Sequence[str], bool, str], Outcome]
+"""(added, removed, full, version) -> what is wrong, by name, or the steps that lead to it."""
 
 SUBSCRIPTION = StatNames(
     counters=("init_fetch_timeout", "update_attempt", "update_failure", "update_rejected", "update_success"),
@@ -112,18 +113,34 @@ class Watch:
         self.scope.counter("update_attempt").inc()
         self.state.attempted = self._hub.host.clock.wall()
 
-    def update(
-        self, added: Sequence[Resource], removed: Sequence[str], *, full: bool, version: str
-    ) -> Mapping[str, str]:
+    def update(self, added: Sequence[Resource], removed: Sequence[str], *, full: bool, version: str) -> Outcome:
         """See `Sink`."""
         if self._closed:
             return {}
         began = time.monotonic()
         try:
-            errors = self._apply(added, removed, full, version)
-        except Exception as error:  # a fault of ours must not end the source's stream
-            self._hub.host.log.error("applying resources failed", type=self._type_url, error=repr(error))
-            errors = {self.names[0] if self.names else "": f"internal error: {error!r}"}
+            outcome = self._apply(added, removed, full, version)
+        except Exception as error:
+            outcome = self._failed_inside(error)
+        if isinstance(outcome, Generator):
+            return self._update_in_steps(outcome, version, began)
+        return self._updated(outcome, version, began)
+
+    def _update_in_steps(self, steps: Steps[Mapping[str, str]], version: str, began: float) -> Steps[Mapping[str, str]]:
+        try:
+            errors = yield from steps
+        except Exception as error:
+            errors = self._failed_inside(error)
+        return self._updated(errors, version, began)
+
+    def _failed_inside(self, error: Exception) -> Mapping[str, str]:
+        """A fault of ours must not end the source's stream."""
+        self._hub.host.log.error("applying resources failed", type=self._type_url, error=repr(error))
+        return {self.names[0] if self.names else "": f"internal error: {error!r}"}
+
+    def _updated(self, errors: Mapping[str, str], version: str, began: float) -> Mapping[str, str]:
+        if self._closed:
+            return errors
         state = self.state
         if errors:
             self._reject("; ".join(f"{name}: {text}" if name else text for name, text in errors.items()), version)

@@ -21,7 +21,8 @@ from meshproxy.testing.environment import RecordingLog
 from meshproxy.xds.delta import DeltaMux
 from meshproxy.xds.mux import Mux
 from meshproxy.xds.sotw import SotwMux
-from meshproxy.xds.watch import DecodeError
+from meshproxy.xds.steps import finish
+from meshproxy.xds.watch import DecodeError, Unpacked
 from tests.discovery.ads_server import told
 
 _LABELS = {CLUSTER: "CDS", ENDPOINTS: "EDS", LISTENER: "LDS"}
@@ -39,7 +40,7 @@ def endpoints(name: str) -> Message:
     return endpoint_pb2.ClusterLoadAssignment(cluster_name=name)
 
 
-def decode(type_url: str, packed: bytes) -> tuple[Any, bool]:
+def decode(type_url: str, packed: bytes) -> Unpacked:
     """What is no message is refused; so is one that is named "broken"."""
     kind = message_class(type_url.rpartition("/")[2])
     assert kind is not None
@@ -48,7 +49,7 @@ def decode(type_url: str, packed: bytes) -> tuple[Any, bool]:
         message.ParseFromString(packed)
     except ParseError:
         raise DecodeError(f"Unable to unpack as {kind.DESCRIPTOR.full_name}") from None
-    return message, False
+    return Unpacked(message)
 
 
 def nack(type_url: str, errors: Mapping[str, str]) -> str:
@@ -153,5 +154,5 @@ class Talk:
         return self.receive(response)
 
     def receive(self, response: Any) -> list[str]:
-        self.mux.receive(response, self.now)
+        finish(self.mux.receive(response, self.now))
         return self.take()
