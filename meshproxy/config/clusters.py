@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from meshproxy.config.alike_clusters import CompiledPatterns, patterned, patterns_of
 from meshproxy.config.context import CompileContext
 from meshproxy.config.discovery import compile_config_source
 from meshproxy.config.dns import DNS_CLUSTER, DNS_TYPES, compile_dns, compile_dns_cluster
@@ -35,13 +36,30 @@ _NO_LIMIT = 2**64 - 1
 def compile_clusters(views: Sequence[ConfigView], context: CompileContext) -> dict[str, ClusterConfig]:
     """All static clusters by name. Problems are noted in the context."""
     clusters: dict[str, ClusterConfig] = {}
+    patterns = patterns_of(context)
     for view in views:
         with view.collect(context.problems):
-            cluster = compile_cluster(view, context)
+            cluster = _compile_alike(view, context, patterns)
             if cluster.name in clusters:
                 view.fail(f"cluster manager: duplicate cluster '{cluster.name}'", "name")
             clusters[cluster.name] = cluster
     return clusters
+
+
+def _compile_alike(view: ConfigView, context: CompileContext, patterns: CompiledPatterns) -> ClusterConfig:
+    """A cluster of the bootstrap, which was checked with it. Raises ConfigError."""
+    alike = patterned(view.peek())
+    if alike is None:
+        return compile_cluster(view, context)
+    found = patterns.compile(alike, context, checked=True)
+    if found is not None:
+        view.raw()
+        return found
+    before = len(context.problems), len(context.warnings)
+    cluster = compile_cluster(view, context)
+    if (len(context.problems), len(context.warnings)) == before and not view.unread_problems():
+        patterns.keep(alike, cluster, context)
+    return cluster
 
 
 def compile_cluster(view: ConfigView, context: CompileContext) -> ClusterConfig:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
+from meshproxy.config.alike_clusters import Patterned, patterned, patterns_of
 from meshproxy.config.clusters import compile_cluster
 from meshproxy.config.constraints import check_constraints
 from meshproxy.config.context import CompileContext, resource_context
@@ -69,7 +70,17 @@ def _compile_plain(
 
 def cluster_of(resource: Resource, context: CompileContext) -> ClusterConfig:
     """A `Cluster`. Raises ConfigError."""
-    return _compile_plain(resource, context, compile_cluster)
+    patterns = patterns_of(context)
+    found = resource.compiled
+    cluster = found if isinstance(found, Patterned) else patterned(resource.message)
+    if cluster is not None:
+        config = patterns.compile(cluster, context)
+        if config is not None:
+            return config
+    config = _compile_plain(resource, context, compile_cluster)
+    if cluster is not None:
+        patterns.keep(cluster, config, context)
+    return config
 
 
 def listener_of(

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from google.protobuf.message import DecodeError as ParseError
 
+from meshproxy.config.alike_clusters import CheckedPatterns, patterned
 from meshproxy.config.constraints import check_unpacked
 from meshproxy.config.plain_endpoints import plain_assignment
-from meshproxy.model.discovery import ENDPOINTS
+from meshproxy.model.discovery import CLUSTER, ENDPOINTS
 from meshproxy.plugin.message_types import message_class, name_of_type_url
 from meshproxy.xds.watch import DecodeError, Unpacked
+
+_PATTERNS = CheckedPatterns()
 
 
 def decode_resource(type_url: str, packed: bytes) -> Unpacked:
@@ -31,8 +34,15 @@ def decode_resource(type_url: str, packed: bytes) -> Unpacked:
         plain = plain_assignment(message)
         if plain is not None:
             return Unpacked(message, True, plain)
+    cluster = patterned(message) if type_url == CLUSTER else None
+    if cluster is not None:
+        checked = _PATTERNS.check(cluster)
+        if checked is not None:
+            return Unpacked(message, False, checked)
     problems, complete = check_unpacked(message)
     if problems:
         faults = ", ".join(f"{problem.path}: {problem.message}" for problem in problems)
         raise DecodeError(f"Proto constraint validation failed ({name.rpartition('.')[2]}: {faults})")
-    return Unpacked(message, complete)
+    if cluster is not None:
+        _PATTERNS.keep(cluster)
+    return Unpacked(message, complete, cluster)
