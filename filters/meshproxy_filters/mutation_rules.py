@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
 from meshproxy.plugin.context import FactoryContext
 
 if TYPE_CHECKING:
@@ -45,6 +46,29 @@ class MutationRules:
     def may_remove(self, name: str) -> bool:
         """Whether the field (in lower case) may be removed."""
         return not name.startswith(":") and name != "host" and self.may_set(name)
+
+
+PSEUDO = frozenset((":status", ":method", ":path", ":scheme", ":authority", "host"))
+
+
+def set_pseudo(headers: Headers, name: str, value: str) -> bool:
+    """Set one of PSEUDO; says whether the message has it and the value is one."""
+    if isinstance(headers, ResponseHeaders):
+        valid = name == ":status" and value.isascii() and value.isdigit() and 200 <= int(value[:4]) <= 599
+        if valid:
+            headers.status = int(value)
+        return valid
+    if not isinstance(headers, RequestHeaders) or name == ":status" or not value or " " in value:
+        return False
+    if name in (":authority", "host"):
+        headers.authority = value
+    elif name == ":path":
+        headers.path = value
+    elif name == ":method":
+        headers.method = value
+    else:
+        headers.scheme = value
+    return True
 
 
 def read_mutation_rules(view: ConfigView | None, context: FactoryContext) -> MutationRules:

@@ -57,16 +57,16 @@ def _make_request(service: GrpcService, path: str, scheme: str) -> RequestHeader
     request = RequestHeaders("POST", path, service.authority, scheme)
     fields = request.fields
     fields["te"] = "trailers"
-    fields["content-type"] = "application/grpc"
     if service.timeout is not None:
         fields["grpc-timeout"] = f"{max(1, int(service.timeout * 1000))}m"
+    fields["content-type"] = "application/grpc"
+    for name, value in service.initial_metadata:
+        request.add(name, value)
     if not service.skip_envoy_headers:
         fields["x-envoy-internal"] = "true"
         fields["x-forwarded-for"] = node_ip()
         if service.timeout is not None:
             fields["x-envoy-expected-rq-timeout-ms"] = str(max(1, int(service.timeout * 1000)))
-    for name, value in service.initial_metadata:
-        request.add(name, value)
     return request
 
 

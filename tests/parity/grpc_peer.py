@@ -86,3 +86,9 @@ async def _converse(peer: H2Peer, stream: int, answer: Answer) -> None:
             await peer.act(op, stream)
             if isinstance(op, Reset) or (isinstance(op, Head) and op.end):
                 return
+
+
+def closing(requests: Sequence[Any]) -> tuple[Any, ...]:
+    """The last request ends the connection: nobody has to guess when all has come."""
+    *first, last = requests
+    return (*first, last if "\r\nconnection:" in last else last.replace("\r\n", "\r\nconnection: close\r\n", 1))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, cast
 from meshproxy.headers import RequestHeaders, ResponseHeaders
 from meshproxy.plugin.context import FactoryContext, Stream
 from meshproxy.plugin.http import HttpFilter
-from meshproxy.plugin.replies import LocalReply
+from meshproxy.plugin.replies import LocalReply, ResponseReplaced
 from meshproxy.plugin.stats import Counter, StatsScope
 from meshproxy.plugin.upstream import Cluster
 from meshproxy_filters.http.ext_authz_grpc import GrpcAuthorization, change, read_grpc_authorization, set_query
@@ -35,14 +35,15 @@ AnyService = AuthorizationService | GrpcAuthorization
 _NO_VERDICT = Verdict(None)
 _NAMESPACE = "envoy.filters.http.ext_authz"
 _FAILURE_ALLOWED = "x-envoy-auth-failure-mode-allowed"
-_OUTCOMES = ("ok", "denied", "error", "failure_mode_allowed")
+_OUTCOMES = ("ok", "denied", "error", "failure_mode_allowed", "invalid")
+_INVALID = LocalReply(500, details="ext_authz_invalid", flags="UAEX")
+_MAX_FIELDS = 100
+_MAX_BYTES = 60 << 10
+"""What Envoy lets a response have."""
 _NEVER = (
     "filter_state_name_collision",
-    "ignored_dynamic_metadata",
-    "invalid",
     "omitted_response_headers",
     "request_header_limits_reached",
-    "response_header_limits_reached",
     "shadow_denied",
     "shadow_error",
 )
@@ -57,6 +58,8 @@ class ExtAuthzStats:
         own = scope.scope(infix)
         self.disabled = own.counter("disabled")
         self._own = {outcome: own.counter(outcome) for outcome in _OUTCOMES}
+        self.ignored_metadata = own.counter("ignored_dynamic_metadata")
+        self.limits_reached = own.counter("response_header_limits_reached")
         for name in _NEVER:
             own.counter(name)
 
@@ -90,7 +93,8 @@ class ExtAuthzConfig:
 
     max_body: bytes of the body that the service is sent, 0 to send none; partial: also of one that is longer.
     asked: fields it is told, where the filter and not the service says so. max_denied_body: bytes of a refusal's body,
-    0 for all.
+    0 for all. takes_metadata: what the service says becomes dynamic metadata. limits_response: one that has become too
+    large by what the service adds is refused.
     """
 
     stats: ExtAuthzStats
@@ -107,6 +111,8 @@ class ExtAuthzConfig:
     clear_route: bool
     charge_cluster: bool
     max_denied_body: int
+    takes_metadata: bool
+    limits_response: bool
     disabled: bool = False
 
 
@@ -148,6 +154,15 @@ class ExtAuthz(HttpFilter[Settings]):
         )
 
     @classmethod
+    def merge_levels(cls, configs: Sequence[Settings]) -> Settings:
+        """The most specific one, with what the others tell a service besides."""
+        own = cast(Override, configs[0])
+        told: dict[str, str] = {}
+        for each in reversed(configs):
+            told.update(cast(Override, each).extensions or {})
+        return replace(own, extensions=told) if told else own
+
+    @classmethod
     def is_active(cls, config: Settings) -> bool:
         return not config.disabled
 
@@ -175,7 +190,7 @@ class ExtAuthz(HttpFilter[Settings]):
         if config.max_body and not stream.request_end:
             self._asks = True
             return None
-        return self._ask(b"", False, request, stream)
+        return self._ask(b"", None, request, stream)
 
     def on_request_body(self, data: bytes, end: bool, stream: Stream) -> Awaitable[LocalReply | None] | None:
         if not self._asks:
@@ -188,8 +203,14 @@ class ExtAuthz(HttpFilter[Settings]):
         for name, value in self._to_client:
             response.append_checked(name, value)
         change(response, self._client_changes)
+        config = cast(ExtAuthzConfig, self.config)
+        if config.limits_response and (self._to_client or self._client_changes) and _too_large(response):
+            config.stats.limits_reached.value += 1
+            raise ResponseReplaced(_INVALID)
 
-    async def _ask(self, body: bytes, partial: bool, request: RequestHeaders, stream: Stream) -> LocalReply | None:
+    async def _ask(
+        self, body: bytes, partial: bool | None, request: RequestHeaders, stream: Stream
+    ) -> LocalReply | None:
         config = cast(ExtAuthzConfig, self.config)
         verdict = await config.service.decide(stream, body, partial, config.asked, self.context)
         cluster = stream.clusters.get(stream.cluster_name)
@@ -201,7 +222,12 @@ class ExtAuthz(HttpFilter[Settings]):
             if config.tell_failure:
                 request[_FAILURE_ALLOWED] = "true"
             return None
-        if verdict.metadata:
+        if verdict.invalid:
+            config.stats.count("invalid", cluster)
+            return _INVALID
+        if verdict.metadata and not config.takes_metadata:
+            config.stats.ignored_metadata.value += 1
+        elif verdict.metadata:
             noted = stream.metadata(_NAMESPACE)
             noted.update(verdict.metadata)
             if verdict.allowed:
@@ -210,6 +236,8 @@ class ExtAuthz(HttpFilter[Settings]):
             config.stats.count("denied", cluster)
             return _refuse(config, verdict, cluster)
         config.stats.count("ok", cluster)
+        if verdict.unwritable:
+            return _unwritable(verdict.unwritable)
         self._to_client = tuple(verdict.to_client)
         self._client_changes = verdict.client_changes
         _change(request, verdict)
@@ -234,6 +262,17 @@ def _change(request: RequestHeaders, verdict: Verdict) -> None:
 def _error(config: ExtAuthzConfig, verdict: Verdict = _NO_VERDICT) -> LocalReply:
     status = verdict.status or config.status_on_error
     return LocalReply(status, verdict.body, headers=verdict.headers, details="ext_authz_error", flags="UAEX")
+
+
+def _unwritable(name: str) -> LocalReply:
+    text = f"invalid header value for: {name}"
+    details = f"filter_removed_required_request_headers{{{text}}}"
+    return LocalReply(503, text.encode("latin-1"), details=details, flags="DPE")
+
+
+def _too_large(response: ResponseHeaders) -> bool:
+    fields = list(response.items())
+    return len(fields) > _MAX_FIELDS or sum(len(name) + len(value) for name, value in fields) > _MAX_BYTES
 
 
 def _refuse(config: ExtAuthzConfig, verdict: Verdict, cluster: Cluster | None) -> LocalReply:
@@ -267,6 +306,8 @@ def _read(view: ConfigView, context: FactoryContext) -> ExtAuthzConfig:
         clear_route=_read_clear_route(view),
         charge_cluster=view.boolean("charge_cluster_response_stats", True),
         max_denied_body=view.integer("max_denied_response_body_bytes"),
+        takes_metadata=view.boolean("enable_dynamic_metadata_ingestion", True),
+        limits_response=view.boolean("enforce_response_header_limits"),
     )
 
 
@@ -332,7 +373,7 @@ def _read_wanted(view: ConfigView, context: FactoryContext) -> Callable[[Stream]
 
 
 def _read_clear_route(view: ConfigView) -> bool:
-    view.boolean("validate_mutations")  # no field that isn't valid gets past the codec, so all that come are
+    view.boolean("validate_mutations")  # no field of an HTTP answer that isn't valid gets past the codec
     return view.boolean("clear_route_cache")
 
 

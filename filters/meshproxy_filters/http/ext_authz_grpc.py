@@ -23,22 +23,24 @@ from meshproxy.plugin.context import FactoryContext, GrpcError, Stream
 from meshproxy.plugin.struct_view import plain_struct
 from meshproxy_filters.authorization_peers import principal_of, tell_metadata, tell_peer
 from meshproxy_filters.http.ext_authz_service import Change, Names, Verdict
+from meshproxy_filters.mutation_rules import PSEUDO, MutationRules, read_mutation_rules, set_pseudo
 
 if TYPE_CHECKING:
     from meshproxy.plugin.view import ConfigView
 
 _METHOD = "/envoy.service.auth.v3.Authorization/Check"
 _TIMEOUT = 0.2
-_NEVER_SET = frozenset(("host",))
 _FORBIDDEN = 403
-APPEND, ADD_IF_ABSENT, OVERWRITE, OVERWRITE_IF_EXISTS = range(4)
+APPEND, ADD_IF_ABSENT, OVERWRITE, OVERWRITE_IF_EXISTS, JOIN = range(5)
+"""`HeaderAppendAction`, and one more: to the value that is there, and only if one is."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GrpcAuthorization:
     """extensions: `context_extensions`. pack: the body goes as bytes, not as text. certificate, session: tell them.
 
-    namespaces, route_namespaces: of the metadata that it is told.
+    namespaces, route_namespaces: of the metadata that it is told. raw: fields are told as bytes, each by itself.
+    rules: what it may change of a request; None for anything. validates: a field that can't be is an error.
     """
 
     service: GrpcService
@@ -48,6 +50,9 @@ class GrpcAuthorization:
     namespaces: tuple[str, ...] = ()
     route_namespaces: tuple[str, ...] = ()
     extensions: Mapping[str, str] | None = None
+    raw: bool = False
+    rules: MutationRules | None = None
+    validates: bool = False
 
     @property
     def asked(self) -> Names:
@@ -55,9 +60,10 @@ class GrpcAuthorization:
         return _all
 
     async def decide(
-        self, stream: Stream, body: bytes, partial: bool, asked: Names | None, context: FactoryContext
+        self, stream: Stream, body: bytes, partial: bool | None, asked: Names | None, context: FactoryContext
     ) -> Verdict:
-        """Ask about the stream's request. partial: there may be more of the body. asked: which fields it is told."""
+        """Ask about the stream's request. partial: there may be more of the body; None where none is sent. asked: which
+        fields it is told."""
         began = context.clock.now()
         question = CheckRequest(attributes=self._attributes(stream, body, partial, asked or _all))
         try:
@@ -65,10 +71,47 @@ class GrpcAuthorization:
             response = CheckResponse.FromString(answer)
         except (GrpcError, DecodeError):
             return Verdict(None)
-        verdict = _read_answer(response)
+        verdict = self._read_answer(response)
         return replace(verdict, milliseconds=int((context.clock.now() - began) * 1000))
 
-    def _attributes(self, stream: Stream, body: bytes, partial: bool, asked: Names) -> AttributeContext:
+    def _read_answer(self, response: Any) -> Verdict:
+        metadata = list(plain_struct(response.dynamic_metadata).items())
+        if response.status.code == 0:
+            return self._allowance(response.ok_response, metadata)
+        if response.WhichOneof("http_response") == "error_response":
+            error = response.error_response
+            status = error.status.code
+            headers = [(name, value) for _, name, value in _changes(error.headers)[0]]
+            return Verdict(None, status if 200 <= status <= 999 else 0, headers, error.body.encode())
+        return _denial(response.denied_response, metadata, self.validates)
+
+    def _allowance(self, ok: Any, metadata: list[tuple[str, Any]]) -> Verdict:
+        if ok.HasField("dynamic_metadata"):
+            metadata = list(plain_struct(ok.dynamic_metadata).items())
+        changes, bad = _changes(ok.headers, request=True)
+        for_client, bad_for_client = _changes(ok.response_headers_to_add)
+        if self.validates and (bad or bad_for_client):
+            return Verdict(True, invalid=True)
+        removed = [name.lower() for name in ok.headers_to_remove if name]
+        rules = self.rules
+        if rules is not None:
+            allowed = [each for each in changes if rules.may_set(each[1])]
+            may_go = [name for name in removed if rules.may_remove(name)]
+            if rules.fails and (len(allowed) < len(changes) or len(may_go) < len(removed)):
+                return Verdict(True, invalid=True)
+            changes, removed = allowed, may_go
+        return Verdict(
+            True,
+            changes=changes,
+            to_remove=[name for name in removed if not name.startswith(":") and name != "host"],
+            client_changes=for_client,
+            metadata=metadata,
+            query_to_set=[(each.key, each.value) for each in ok.query_parameters_to_set],
+            query_to_remove=list(ok.query_parameters_to_remove),
+            unwritable=bad,
+        )
+
+    def _attributes(self, stream: Stream, body: bytes, partial: bool | None, asked: Names) -> AttributeContext:
         told = AttributeContext()
         connection, request = stream.connection, stream.request
         tls = connection.tls
@@ -80,12 +123,14 @@ class GrpcAuthorization:
             told.source.service = _text(service)
         if self.certificate and tls is not None:
             told.source.certificate = tls.peer_certificate
-        if self.session and tls is not None:
-            told.tls_session.sni = connection.requested_server_name
+        if self.session:
+            told.tls_session.SetInParent()
+            if tls is not None:
+                told.tls_session.sni = connection.requested_server_name
         told.request.time.FromNanoseconds(int(stream.start_wall * 1e9))
         self._tell_request(told.request.http, stream, request, body, asked)
-        if body:
-            told.request.http.headers["x-envoy-auth-partial-body"] = "true" if partial else "false"
+        if partial is not None:
+            _tell(told.request.http, self.raw, "x-envoy-auth-partial-body", "true" if partial else "false")
         for key, value in (self.extensions or {}).items():
             told.context_extensions[key] = value
         tell_metadata(told.metadata_context, stream.dynamic_metadata, self.namespaces)
@@ -100,23 +145,38 @@ class GrpcAuthorization:
         told.host = _text(request.authority)
         told.scheme = request.scheme
         told.protocol = stream.protocol
-        told.size = len(body)
+        told.size = stream.bytes_received if body else 0
         for name, value in (
             (":authority", request.authority),
-            (":method", request.method),
             (":path", request.path),
+            (":method", request.method),
             (":scheme", request.scheme),
         ):
             if asked(name):
-                told.headers[name] = _text(value)
+                _tell(told, self.raw, name, value)
+        if self.raw:
+            for name, value in request.items():
+                if asked(name):
+                    _tell(told, True, name, value)
+            return self._tell_body(told, body)
         for name in dict.fromkeys(request):
             if asked(name):
                 told.headers[name] = _text(",".join(request.get_all(name)))
+        self._tell_body(told, body)
+
+    def _tell_body(self, told: Any, body: bytes) -> None:
         if body:
             if self.pack:
                 told.raw_body = body
             else:
                 told.body = body.decode("utf-8", "replace").replace("\ufffd", "!")
+
+
+def _tell(told: Any, raw: bool, name: str, value: str) -> None:
+    if raw:
+        told.header_map.headers.add(key=name, raw_value=value.encode("latin-1"))
+    else:
+        told.headers[name] = _text(value)
 
 
 def _all(name: str) -> bool:
@@ -133,71 +193,57 @@ def _text(value: str) -> str:
 _ESCAPED = dict.fromkeys(range(0xDC80, 0xDD00), "!")
 
 
-def _read_answer(response: Any) -> Verdict:
-    metadata = list(plain_struct(response.dynamic_metadata).items())
-    if response.status.code == 0:
-        return _allowance(response.ok_response, metadata)
-    if response.WhichOneof("http_response") == "error_response":
-        error = response.error_response
-        status = error.status.code
-        headers = [(name, value) for _, name, value in _changes(error.headers)]
-        return Verdict(None, status if 200 <= status <= 999 else 0, headers, error.body.encode())
-    denied = response.denied_response
+def _denial(denied: Any, metadata: list[tuple[str, Any]], validates: bool) -> Verdict:
+    headers, bad = _changes(denied.headers)
+    if bad and validates:
+        return Verdict(False, invalid=True)
     status = denied.status.code or _FORBIDDEN
     return Verdict(
         False,
         status if 200 <= status <= 999 else _FORBIDDEN,
-        [(name, value) for _, name, value in _changes(denied.headers)],
+        [(name, value) for _, name, value in headers],
         denied.body.encode(),
         metadata=metadata,
     )
 
 
-def _allowance(ok: Any, metadata: list[tuple[str, Any]]) -> Verdict:
-    if ok.HasField("dynamic_metadata"):
-        metadata = list(plain_struct(ok.dynamic_metadata).items())
-    return Verdict(
-        True,
-        changes=_changes(ok.headers, actions=False),
-        to_remove=[name.lower() for name in ok.headers_to_remove if _may_change(name.lower())],
-        client_changes=_changes(ok.response_headers_to_add),
-        metadata=metadata,
-        query_to_set=[(each.key, each.value) for each in ok.query_parameters_to_set],
-        query_to_remove=list(ok.query_parameters_to_remove),
-    )
+def _changes(options: Any, *, request: bool = False) -> tuple[list[Change], str]:
+    """`HeaderValueOption` messages, and the name of one that can't stand in a head, such being left out.
 
-
-def _may_change(name: str) -> bool:
-    return bool(name) and not name.startswith(":") and name not in _NEVER_SET
-
-
-def _changes(options: Any, *, actions: bool = True) -> list[Change]:
-    """`HeaderValueOption` messages; those that can't stand in a head are left out.
-
-    actions: whether `append_action` counts; for the request only `append` does, as in Envoy.
+    request: only `append` counts, as in Envoy, and pseudo-fields may be set.
     """
     changes: list[Change] = []
+    bad = ""
     for option in options:
         name, value = option.header.key.lower(), wire_text(option.header.value)
-        if not value and option.header.raw_value:
-            value = option.header.raw_value.decode("latin-1")
-        action = option.append_action if actions else OVERWRITE
+        action = OVERWRITE if request else option.append_action
         if option.HasField("append"):
-            action = APPEND if option.append.value else OVERWRITE
+            action = (JOIN if request else APPEND) if option.append.value else OVERWRITE
         try:
-            check_name(name)
+            if not (request and name in PSEUDO):
+                check_name(name)
             check_value(value)
         except ValueError:
+            bad = name
             continue
-        if _may_change(name):
-            changes.append((action, name, value))
-    return changes
+        changes.append((action, name, value))
+    return changes, bad
 
 
 def change(message: Headers, changes: Sequence[Change]) -> None:
     """Make the changes to a head (`HeaderValueOption.HeaderAppendAction`)."""
     for action, name, value in changes:
+        if name in PSEUDO and isinstance(message, RequestHeaders):
+            set_pseudo(message, name, value)
+            continue
         there = name in message
+        if action == JOIN:
+            if there:
+                first, *others = message.get_all(name)
+                message[name] = f"{first},{value}"
+                for each in others:
+                    message.append_checked(name, each)
+            continue
         if (action == ADD_IF_ABSENT and there) or (action == OVERWRITE_IF_EXISTS and not there):
             continue
         if action in (OVERWRITE, OVERWRITE_IF_EXISTS):
@@ -207,12 +253,16 @@ def change(message: Headers, changes: Sequence[Change]) -> None:
             message.append_checked(name, value)
 
 
+_AS_IT_IS = "".join(map(chr, range(0x21, 0x7F)))
+"""What no path can hold is encoded; the rest is the service's to encode, as in Envoy."""
+
+
 def set_query(path: str, to_set: Sequence[tuple[str, str]], to_remove: Sequence[str]) -> str:
     """`path` with these query parameters set and removed; the others stay as they are written."""
     base, _, query = path.partition("?")
     gone = {*to_remove, *(key for key, _ in to_set)}
     kept = [pair for pair in query.split("&") if pair and pair.partition("=")[0] not in gone]
-    kept += [f"{quote(key, safe='')}={quote(value, safe='')}" for key, value in to_set]
+    kept += [f"{quote(key, safe=_AS_IT_IS)}={quote(value, safe=_AS_IT_IS)}" for key, value in to_set]
     return f"{base}?{'&'.join(kept)}" if kept else base
 
 
@@ -222,14 +272,16 @@ def read_grpc_authorization(view: ConfigView, settings: ConfigView, context: Fac
     service = replace(service, timeout=service.timeout or _TIMEOUT)
     if settings.full_name.endswith("CheckSettings"):
         return GrpcAuthorization(service)
-    if settings.has("encode_raw_headers"):
-        settings.fail("it isn't supported by meshproxy", "encode_raw_headers")
+    rules = settings.view("decoder_header_mutation_rules")
     body = settings.view("with_request_body")
     return GrpcAuthorization(
         service,
         pack=body.boolean("pack_as_bytes") if body is not None else False,
         certificate=settings.boolean("include_peer_certificate"),
         session=settings.boolean("include_tls_session"),
+        raw=settings.boolean("encode_raw_headers"),
+        rules=read_mutation_rules(rules, context) if rules is not None else None,
+        validates=settings.boolean("validate_mutations"),
         namespaces=tuple(settings.texts("metadata_context_namespaces")),
         route_namespaces=tuple(settings.texts("route_metadata_context_namespaces")),
     )

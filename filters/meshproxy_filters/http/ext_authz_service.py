@@ -43,6 +43,7 @@ class Verdict:
     to_set, to_add, to_remove: fields of the request. to_client: fields to add to the response.
     changes, client_changes: what a gRPC service says of fields of the request, and of the response.
     query_to_set, query_to_remove: parameters of its query. milliseconds: how long the answer took.
+    invalid: it asks for what it may not. unwritable: the field that it has a value for which no head can hold.
     """
 
     allowed: bool | None
@@ -59,6 +60,8 @@ class Verdict:
     query_to_set: Sequence[tuple[str, str]] = ()
     query_to_remove: Sequence[str] = ()
     milliseconds: int = 0
+    invalid: bool = False
+    unwritable: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,13 +79,13 @@ class AuthorizationService:
     to_metadata: Names
 
     async def decide(
-        self, stream: Stream, body: bytes, partial: bool, asked: Names | None, context: FactoryContext
+        self, stream: Stream, body: bytes, partial: bool | None, asked: Names | None, context: FactoryContext
     ) -> Verdict:
-        """Ask about the stream's request. partial: there may be more of the body. asked: in place of the service's own
-        choice of fields."""
+        """Ask about the stream's request. partial: there may be more of the body; None where none is sent. asked: in
+        place of the service's own choice of fields."""
         request = stream.request
         headers = self._headers(request, body, asked or self.asked)
-        if body:
+        if partial is not None:
             headers.fields[_PARTIAL] = "true" if partial else "false"
         apply_mutations(self.mutations, headers, stream)
         began = context.clock.now()

@@ -10,7 +10,7 @@ from envoy.service.ext_proc.v3.external_processor_pb2 import ProcessingRequest
 
 from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders, check_name, check_value
 from meshproxy.plugin.replies import LocalReply
-from meshproxy_filters.mutation_rules import MutationRules
+from meshproxy_filters.mutation_rules import PSEUDO, MutationRules, set_pseudo
 
 Names = Callable[[str], bool]
 
@@ -74,30 +74,11 @@ def _set(headers: Headers, option: Any, rules: MutationRules) -> bool:
         raise Rejected("header_mutation_set_contains_invalid_character") from None
     if not rules.may_set(name):
         return False
-    if name in (":status", ":method", ":path", ":scheme", ":authority", "host"):
-        return _set_pseudo(headers, name, value)
+    if name in PSEUDO:
+        return set_pseudo(headers, name, value)
     if not (option.HasField("append") and option.append.value):
         headers.remove(name)
     headers.append_checked(name, value)
-    return True
-
-
-def _set_pseudo(headers: Headers, name: str, value: str) -> bool:
-    if isinstance(headers, ResponseHeaders):
-        valid = name == ":status" and value.isascii() and value.isdigit() and 200 <= int(value[:4]) <= 599
-        if valid:
-            headers.status = int(value)
-        return valid
-    if not isinstance(headers, RequestHeaders) or name == ":status" or not value or " " in value:
-        return False
-    if name in (":authority", "host"):
-        headers.authority = value
-    elif name == ":path":
-        headers.path = value
-    elif name == ":method":
-        headers.method = value
-    else:
-        headers.scheme = value
     return True
 
 

@@ -10,7 +10,7 @@ from envoy.service.ext_proc.v3.external_processor_pb2 import ProcessingRequest, 
 from google.protobuf.json_format import ParseDict
 
 from ..case import OK, Case, Upstream, get
-from ..grpc_peer import Answer, H2Op, message, service, status
+from ..grpc_peer import Answer, H2Op, closing, message, service, status
 from ..h2_peer import Reset
 
 _TYPE = "envoy.extensions.filters.http.ext_proc.v3.ExternalProcessor"
@@ -93,12 +93,6 @@ UPSTREAM_TRAILERS = """typed_extension_protocol_options:
   http:
     '@type': HttpProtocolOptions
     explicit_http_config: {http_protocol_options: {enable_trailers: true}}"""
-
-
-def closing(requests: Sequence[Any]) -> tuple[Any, ...]:
-    """The last one ends the connection: nobody has to guess when all has come."""
-    *first, last = requests
-    return (*first, last.replace("\r\n", "\r\nconnection: close\r\n", 1))
 
 
 def processed(

@@ -18,7 +18,12 @@ from meshproxy_filters.http.ext_authz import ExtAuthz
 from meshproxy_filters.http.ratelimit import RateLimitFilter
 
 SERVICE = {"envoy_grpc": {"cluster_name": "authz"}}
+STRICT = {"disallow_expression": {"regex": "x-no"}, "disallow_is_error": True}
 PER_ROUTE = "envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute"
+
+
+def option(key: str, value: str, **more: Any) -> dict[str, Any]:
+    return {"header": {"key": key, "value": value}, **more}
 
 
 def authz(answer: dict[str, Any] | None = None, route_config: Any = None, **config: Any) -> FilterHarness:
@@ -93,9 +98,6 @@ def test_the_service_is_told_of_the_body(pack: bool) -> None:
 
 
 def test_an_allowance_changes_the_request_and_the_response() -> None:
-    def option(key: str, value: str, **more: Any) -> dict[str, Any]:
-        return {"header": {"key": key, "value": value}, **more}
-
     harness = authz(
         {
             "ok_response": {
@@ -103,8 +105,7 @@ def test_an_allowance_changes_the_request_and_the_response() -> None:
                     option("x-set", "new", append=False),
                     option("x-add", "more", append=True),
                     option("X-Over", "o", append_action="APPEND_IF_EXISTS_OR_ADD"),
-                    option("x-cr", "a\r\nb"),
-                    option(":path", "/elsewhere"),
+                    option(":path", "/elsewhere?q=1&gone=1&kept=%20"),
                     option("host", "elsewhere"),
                 ],
                 "headers_to_remove": ["x-gone", "host", ":method"],
@@ -126,13 +127,41 @@ def test_an_allowance_changes_the_request_and_the_response() -> None:
     sent = exchange.upstream_headers
     assert (sent["x-set"], sent["x-add"], sent["x-over"]) == ("new", "first,more", "o")
     assert "x-gone" not in sent
-    assert "x-cr" not in sent
-    assert sent.path == "/p?kept=%20&q=2&n=a%20b"
+    assert (sent.path, sent.authority) == ("/elsewhere?kept=%20&q=2&n=a%20b", "elsewhere")
     answered = exchange.response
     assert (answered["x-client"], answered["x-there"], answered["x-kept"]) == ("b,c", "new", "old")
     assert "x-absent" not in answered
     metadata = exchange.stream.metadata("envoy.filters.http.ext_authz")
     assert metadata["user"] == "ann"
+
+
+@pytest.mark.parametrize(
+    ("settings", "status", "invalid"),
+    [({}, 503, 0), ({"validate_mutations": True}, 500, 1), ({"decoder_header_mutation_rules": STRICT}, 500, 1)],
+)
+def test_what_no_head_can_hold_fails_the_request(settings: dict[str, Any], status: int, invalid: int) -> None:
+    value = "fine" if "decoder_header_mutation_rules" in settings else "a\r\nb"
+    harness = authz({"ok_response": {"headers": [option("x-no", value)]}}, **settings)
+    assert harness.request().status == status
+    assert harness.stats.get("http.test.ext_authz.invalid", 0) == invalid
+
+
+def test_rules_say_what_a_service_may_change() -> None:
+    changes = [option("x-yes", "1"), option("x-no", "1"), option(":method", "PUT"), option(":path", "/p")]
+    rules = {"disallow_expression": {"regex": "x-no"}}
+    answer = {"ok_response": {"headers": changes, "headers_to_remove": ["x-no", "x-gone"]}}
+    harness = authz(answer, decoder_header_mutation_rules=rules)
+    sent = harness.request(path="/", headers={"x-no": "0", "x-gone": "0"}).upstream_headers
+    assert (sent["x-yes"], sent["x-no"], sent.method, sent.path) == ("1", "0", "GET", "/p")
+    assert "x-gone" not in sent
+
+
+def test_fields_as_bytes_each_by_itself() -> None:
+    harness = authz(encode_raw_headers=True, disallowed_headers={"patterns": [{"prefix": ":"}]})
+    harness.request(headers=[("x-a", "1"), ("x-a", "\xe9")])
+    http = CheckRequest.FromString(harness.cluster("authz").requests[-1].grpc_message).attributes.request.http
+    assert [(field.key, field.raw_value) for field in http.header_map.headers] == [("x-a", b"1"), ("x-a", b"\xe9")]
+    assert not http.headers
 
 
 def test_a_refusal_is_the_services_own() -> None:
