@@ -20,7 +20,6 @@ from meshproxy.codec.framing import (
     CHUNKED,
     PERSISTENT,
     bad_request,
-    check_nominations,
     connection_options,
     request_framing,
 )
@@ -33,6 +32,8 @@ from meshproxy.codec.h1_guard import (
     check_request_start,
     parse_odd_request,
 )
+from meshproxy.codec.h1_message import MessageParser
+from meshproxy.codec.h1_request_options import drop_underscored, treat_connection
 from meshproxy.codec.sinks import RequestSink
 from meshproxy.errors import ProtocolError
 from meshproxy.headers import Headers, RequestHeaders
@@ -42,9 +43,6 @@ _HEAD, _LENGTH, _CHUNKED, _RAW, _DONE, _FAILED = range(6)
 
 #: Most bytes of empty lines before a request line (RFC 9112 section 2.2 asks to skip at least one).
 MAX_BLANK = 1024
-
-#: What is asked for by an Upgrade without a value.
-UNNAMED_UPGRADE = ","
 
 _G = ord("G")
 _PLAIN_METHODS = METHODS - {"CONNECT"}
@@ -69,14 +67,15 @@ class _Nobody(RequestSink):
 _NOBODY = _Nobody()
 
 
-class RequestParser:
+class RequestParser(MessageParser):
     """Reads the requests of one connection. Never raises because of what it reads.
 
     From `on_request` on, these describe the current message:
 
     http10: it's HTTP/1.0 (or 0.9, which counts as 1.0).
     keep_alive: the client lets the connection live on.
-    upgrade: the Upgrade field in lower case when Connection nominates it (UNNAMED_UPGRADE if it's empty), else "".
+    upgrade: the Upgrade field in lower case when Connection nominates it, else ""; `h1_request_options.UNNAMED_UPGRADE`
+        where it is empty.
     uri_scheme: "http" or "https" as an absolute-form claims it, else "".
     expect_continue: the client waits for 100 (Continue).
     head_bytes: size of the head on the wire, its empty line included.
@@ -88,12 +87,10 @@ class RequestParser:
         "_careful",
         "_chunked",
         "_left",
-        "_max_bytes",
         "_max_fields",
         "_options",
         "_plain",
         "_scanned",
-        "_scanner",
         "_sink",
         "_state",
         "expect_continue",
@@ -222,23 +219,7 @@ class RequestParser:
 
     # -- heads
 
-    def _read_head(self, data: bytes) -> bytes:
-        if self._scanner is None:
-            end = data.find(b"\r\n\r\n") + 4
-            if 4 <= end <= self._max_bytes:
-                rest = self._recognise(data, end)
-                if rest is not None:
-                    return rest
-        try:
-            return self._read_odd_head(data)
-        except ProtocolError as error:
-            return self._fail(error)
-
     def _recognise(self, data: bytes, end: int) -> bytes | None:
-        """The fast road: parse and announce a plain head of `end` bytes.
-
-        Returns what follows the head; None, without any effect, when it isn't plain.
-        """
         try:
             lines = data[: end - 4].decode("latin-1").split("\r\n")
             method, path, version = lines.pop(0).split(" ")
@@ -280,7 +261,6 @@ class RequestParser:
         return data[end:] if len(data) != end else b""
 
     def _read_odd_head(self, data: bytes) -> bytes:
-        """The slow road: line by line, from where the last attempt stopped. Raises ProtocolError."""
         scanner = self._scanner
         if scanner is None:
             data = self._skip_blank_lines(data)
@@ -318,16 +298,11 @@ class RequestParser:
         return data
 
     def _treat_names(self, request: RequestHeaders, lines: list[str]) -> None:
-        """What the options ask for as to names. Raises ProtocolError (400, `http1.unexpected_underscore`)."""
-        action = self._options.underscores
-        if action != "ALLOW":
-            found = [name for name, _ in request.items() if "_" in name]
-            for name in found:
-                if action == "REJECT_REQUEST":
-                    raise bad_request(f"underscore in {name!r}", "http1.unexpected_underscore")
-                request.remove(name)
-            if found:
-                self._sink.on_dropped_names(len(found))
+        """What the options ask for as to names. Raises ProtocolError (400)."""
+        if self._options.underscores != "ALLOW":
+            dropped = drop_underscored(request, self._options)
+            if dropped:
+                self._sink.on_dropped_names(dropped)
         if self._options.header_key_format == "preserve_case":
             request.written = names_as_written(lines)
 
@@ -363,11 +338,9 @@ class RequestParser:
         self.upgrade = ""
         self.expect_continue = "expect" in fields and fields["expect"].lower() == "100-continue"
         if "connection" in fields and (http10 or request.repeated or fields["connection"] not in PERSISTENT):
-            self._treat_connection(request)
+            self.keep_alive, self.upgrade = treat_connection(request, http10, self._options)
         if "proxy-connection" in fields and not http10 and "close" in connection_options(request["proxy-connection"]):
-            self.keep_alive = (
-                False  # no standard, but old clients mean it (Envoy: HeaderUtility::shouldCloseConnection)
-            )
+            self.keep_alive = False  # no standard, but old clients mean it, and Envoy listens
         self._careful = (
             not (self._plain and self.keep_alive)
             or http10
@@ -386,35 +359,6 @@ class RequestParser:
             self._left = length
         self._sink.on_request(request, length == 0)
         return data[end:] if len(data) != end else b""
-
-    def _treat_connection(self, request: RequestHeaders) -> None:
-        """Raises ProtocolError (400) when Connection nominates what it must not."""
-        if request.fields["connection"] == "close" and not request.repeated:
-            self.keep_alive = False
-            return
-        options = connection_options(request["connection"])
-        check_nominations(request, options)
-        self.keep_alive = "close" not in options and (not self.http10 or "keep-alive" in options)
-        if "upgrade" in options and "upgrade" in request.fields:
-            upgrade = request["upgrade"].lower()
-            if upgrade != "h2c" and not (self._options.ignored_upgrades and self._ignores_upgrade(request)):
-                self.upgrade = request["upgrade"].lower() or UNNAMED_UPGRADE
-                return
-            # As Envoy does: this upgrade is never granted, so the request goes on without it.
-            request.remove("upgrade")
-            request.remove("http2-settings")
-            kept = [option for option in options if option not in ("upgrade", "http2-settings")]
-            if kept:
-                request["connection"] = ",".join(sorted(kept))
-            else:
-                request.remove("connection")
-
-    def _ignores_upgrade(self, request: RequestHeaders) -> bool:
-        """Take out of Upgrade what is to be ignored. Returns whether nothing is left of it."""
-        tokens = [token for each in request["upgrade"].split(",") if (token := each.strip(" \t"))]
-        ignored = self._options.ignored_upgrades
-        request["upgrade"] = ",".join(token for token in tokens if not any(matches(token) for matches in ignored))
-        return not request["upgrade"]
 
     # -- bodies
 

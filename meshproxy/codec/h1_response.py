@@ -29,6 +29,7 @@ from meshproxy.codec.h1_guard import (
     parse_odd_response,
     unfold,
 )
+from meshproxy.codec.h1_message import MessageParser
 from meshproxy.codec.sinks import ResponseSink
 from meshproxy.errors import ProtocolError
 from meshproxy.headers import ResponseHeaders
@@ -68,7 +69,7 @@ class _StatusLines(dict[str, int]):
 _parse_status_line = _StatusLines().__getitem__
 
 
-class ResponseParser:
+class ResponseParser(MessageParser):
     """Reads the responses of one upstream connection. Never raises because of what it reads.
 
     From `on_response` on, these describe the current message:
@@ -85,14 +86,12 @@ class ResponseParser:
         "_informational",
         "_left",
         "_limits",
-        "_max_bytes",
         "_max_fields",
         "_may_upgrade",
         "_method",
         "_options",
         "_preserve_case",
         "_scanned",
-        "_scanner",
         "_sink",
         "_state",
         "_usual_method",
@@ -201,23 +200,7 @@ class ResponseParser:
 
     # -- heads
 
-    def _read_head(self, data: bytes) -> bytes:
-        if self._scanner is None:
-            end = data.find(b"\r\n\r\n") + 4
-            if 4 <= end <= self._max_bytes:
-                rest = self._recognise(data, end)
-                if rest is not None:
-                    return rest
-        try:
-            return self._read_odd_head(data)
-        except ProtocolError as error:
-            return self._fail(error)
-
     def _recognise(self, data: bytes, end: int) -> bytes | None:
-        """The fast road: parse and announce a plain head of `end` bytes.
-
-        Returns what follows the head; None, without any effect, when it isn't plain.
-        """
         try:
             lines = data[: end - 4].decode("latin-1").split("\r\n")
             status = _parse_status_line(lines.pop(0))
@@ -242,7 +225,6 @@ class ResponseParser:
             return self._fail(error)
 
     def _read_odd_head(self, data: bytes) -> bytes:
-        """The slow road: line by line, from where the last attempt stopped. Raises ProtocolError."""
         scanner = self._scanner
         if scanner is None:
             scanner = self._scanner = LineScanner(self._limits)
