@@ -22,7 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from meshproxy.agent.credentials import Credentials, from_files, make_request, read_chain, renewal_delay, utc_now
-from meshproxy.agent.grpc import Channel, GrpcError
+from meshproxy.agent.grpc_call import GrpcError
+from meshproxy.agent.grpc_channel import Channel
 from meshproxy.agent.settings import AgentSettings, parse_duration, parse_flag
 from meshproxy.errors import ConfigError, Problem
 from meshproxy.plugin.context import Logger

@@ -14,7 +14,7 @@ import socket
 from pathlib import Path
 
 from meshproxy.agent.certificates import Certificates, mounted_certificates, read_authority
-from meshproxy.agent.grpc import GrpcServer, serve_grpc
+from meshproxy.agent.grpc_server import GrpcServer, serve_grpc
 from meshproxy.agent.sds import SOCKET, SecretService
 from meshproxy.agent.settings import AgentSettings
 from meshproxy.plugin.context import Logger

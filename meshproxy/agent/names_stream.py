@@ -14,7 +14,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from meshproxy.agent.grpc import Channel, GrpcError
+from meshproxy.agent.grpc_call import GrpcError
+from meshproxy.agent.grpc_channel import Channel
 from meshproxy.agent.istio_messages import NAME_TABLE_TYPE, NameTableMessage
 from meshproxy.agent.settings import AgentSettings
 from meshproxy.plugin.context import Logger

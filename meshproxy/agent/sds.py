@@ -13,7 +13,8 @@ from typing import Any
 
 from meshproxy.agent.certificates import Certificates
 from meshproxy.agent.credentials import Credentials
-from meshproxy.agent.grpc import Call, Handler
+from meshproxy.agent.grpc_call import Call
+from meshproxy.agent.grpc_server import Handler
 
 SOCKET = "./var/run/secrets/workload-spiffe-uds/socket"
 _SERVICE = "/envoy.service.secret.v3.SecretDiscoveryService/"

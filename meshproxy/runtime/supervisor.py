@@ -17,9 +17,7 @@ import asyncio
 import os
 import signal
 import socket
-import sys
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -28,40 +26,19 @@ from meshproxy.model.listener import Listener
 from meshproxy.plugin.context import Logger
 from meshproxy.runtime.channel import AskingEnd, ChannelClosed, open_end
 from meshproxy.runtime.fleet import WorkerFleet
+from meshproxy.runtime.forking import Sockets, WorkerMain, describe_status
 from meshproxy.runtime.lifecycle import Lifecycle
 from meshproxy.runtime.merged_stats import Retired
 from meshproxy.runtime.options import Options
 from meshproxy.runtime.worker_control import unpack_snapshot
+from meshproxy.runtime.worker_slot import WorkerSlot
 from meshproxy.telemetry.stats import StatsSnapshot, StatsStore
-
-Sockets = dict[str, list[socket.socket]]
-"""Listening sockets by listener name."""
-
-WorkerMain = Callable[[int, socket.socket, socket.socket, Sockets], int]
-"""What a worker does: (index, its end of the channel, where listening sockets come later, its own) -> exit code."""
 
 _ANSWER_WITHIN = 5.0
 _STABLE_AFTER = 10.0
 _LONGEST_PAUSE = 5.0
 _LAST_WORDS = 3.0
 _LOOK_EVERY = 0.02
-
-
-class WorkerSlot:
-    """The place of one worker, whoever fills it. pid 0: nobody does."""
-
-    def __init__(self, index: int, sockets: Sockets) -> None:
-        self.index = index
-        self.sockets = sockets
-        self.pid = 0
-        self.started = 0.0
-        self.quick_deaths = 0
-        self.control: socket.socket | None = None
-        self.channel: AskingEnd | None = None
-        self.last: StatsSnapshot | None = None
-        self.later: socket.socket | None = None
-        self.unsent: list[tuple[str, Any]] = []  # told before there was a channel
-        self.unpassed: list[list[socket.socket]] = []  # sockets that the kernel hasn't taken yet
 
 
 class Supervisor(WorkerFleet):
@@ -79,7 +56,7 @@ class Supervisor(WorkerFleet):
         log: Logger,
     ) -> None:
         super().__init__(loop, options, lifecycle.end_now)
-        self.slots = [WorkerSlot(index, own) for index, own in enumerate(sockets)]
+        self.slots = [WorkerSlot(loop, index, own) for index, own in enumerate(sockets)]
         self.retired = Retired()
         self._lifecycle = lifecycle
         self._listeners = listeners
@@ -97,41 +74,7 @@ class Supervisor(WorkerFleet):
         """Fork the workers that are missing."""
         due, self._due = self._due, []
         for slot in due:
-            self._spawn(slot)
-
-    def _spawn(self, slot: WorkerSlot) -> None:
-        ours, theirs = socket.socketpair()
-        self._drop_later(slot)
-        slot.unsent.clear()
-        slot.later, later = socket.socketpair()
-        slot.later.setblocking(False)
-        sys.stdout.flush()
-        sys.stderr.flush()
-        pid = os.fork()
-        if pid == 0:
-            self._become_worker(slot, theirs, later)
-        theirs.close()
-        later.close()
-        slot.pid = pid
-        slot.started = time.monotonic()
-        slot.control = ours
-
-    def _become_worker(self, slot: WorkerSlot, theirs: socket.socket, later: socket.socket) -> None:
-        code = 70  # EX_SOFTWARE
-        try:
-            signal.set_wakeup_fd(-1)
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGHUP):
-                signal.signal(number, signal.SIG_IGN)  # the parent gets them too and passes on what they mean
-            own = {sock.fileno() for sockets in slot.sockets.values() for sock in sockets}
-            _close_descriptors_except({theirs.fileno(), later.fileno(), *own})
-            code = self._worker_main(slot.index, theirs, later, slot.sockets)
-        except BaseException:  # this process isn't the parent: nothing may get out of here
-            traceback.print_exc()
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
+            slot.fork(self._worker_main)
 
     # Supervision.
 
@@ -175,11 +118,7 @@ class Supervisor(WorkerFleet):
                 self._died(by_pid[pid], status)
 
     def _died(self, slot: WorkerSlot, status: int) -> None:
-        if slot.channel is not None:
-            slot.channel.close()
-        slot.pid = 0
-        slot.channel = None
-        self._drop_later(slot)
+        slot.died()
         if slot.last is not None:
             self.retired.add(slot.last)
             slot.last = None
@@ -237,8 +176,7 @@ class Supervisor(WorkerFleet):
             if not slot.pid:
                 continue  # it will be forked from what is in force then
             if sockets is not None:
-                slot.unpassed.append(list(sockets[slot.index]))
-                self._pass_sockets(slot)
+                slot.pass_sockets(sockets[slot.index])
             if slot.channel is None:
                 slot.unsent.append((command, argument))
             else:
@@ -257,39 +195,10 @@ class Supervisor(WorkerFleet):
         if error is not None and not isinstance(error, ChannelClosed):
             self._log.error("a worker failed to follow", worker=worker, command=command, error=str(error))
 
-    def _pass_sockets(self, slot: WorkerSlot) -> None:
-        """Give the kernel what it takes; the rest when it takes more."""
-        assert slot.later is not None
-        self.loop.remove_writer(slot.later.fileno())
-        while slot.unpassed:
-            descriptors = [sock.fileno() for sock in slot.unpassed[0]]
-            try:
-                socket.send_fds(slot.later, [bytes((len(descriptors),))], descriptors)
-            except BlockingIOError:
-                self.loop.add_writer(slot.later.fileno(), self._pass_sockets, slot)
-                return
-            except OSError:
-                slot.unpassed.clear()  # the worker is gone
-                return
-            del slot.unpassed[0]
-
-    def _drop_later(self, slot: WorkerSlot) -> None:
-        slot.unpassed.clear()
-        if slot.later is not None:
-            self.loop.remove_writer(slot.later.fileno())
-            slot.later.close()
-            slot.later = None
-
     def own_sockets(self, name: str, sockets: Sequence[Sequence[socket.socket]] | None, heir_of: str) -> None:
         """Keep the sockets of a new listener; without sockets it has those of `heir_of`."""
         for slot in self.slots:
-            before = slot.sockets.pop(heir_of, []) if heir_of else []
-            if sockets is None:
-                slot.sockets[name] = before
-                continue
-            for sock in before:
-                sock.close()
-            slot.sockets[name] = list(sockets[slot.index])
+            slot.own(name, None if sockets is None else sockets[slot.index], heir_of)
 
     def listening_sockets(self) -> list[socket.socket]:
         """Every socket of every worker."""
@@ -298,8 +207,7 @@ class Supervisor(WorkerFleet):
     def disown_sockets(self, name: str) -> None:
         """A listener is gone: its sockets die with the workers' own."""
         for slot in self.slots:
-            for sock in slot.sockets.pop(name, ()):
-                sock.close()
+            slot.disown(name)
 
     async def statistics(self) -> StatsSnapshot:
         await asyncio.gather(*(self._refresh(slot) for slot in self.slots))
@@ -322,8 +230,7 @@ class Supervisor(WorkerFleet):
         for listener in self._listeners():
             if not inbound_only or listener.traffic_direction == "INBOUND":
                 for slot in self.slots:
-                    for sock in slot.sockets.pop(listener.name, ()):
-                        sock.close()
+                    slot.disown(listener.name)
         await self.ask("stop_listeners", inbound_only)
 
     # The end.
@@ -332,9 +239,7 @@ class Supervisor(WorkerFleet):
         """Let the workers drain and end, for at most the drain time; at once when the program shall end now."""
         self._ending = True
         for slot in self.slots:
-            for sockets in slot.sockets.values():
-                for sock in sockets:
-                    sock.close()
+            slot.close_sockets()
         if not self._lifecycle.now.is_set():
             self._signal_all(signal.SIGTERM)
             await self._lifecycle.unless_now(self._all_gone(self._options.drain_time + _LAST_WORDS))
@@ -360,33 +265,3 @@ class Supervisor(WorkerFleet):
             except TimeoutError:
                 return
             self._attention.clear()
-
-
-def describe_status(status: int) -> str:
-    """A wait status for people."""
-    if os.WIFSIGNALED(status):
-        return f"signal {signal.Signals(os.WTERMSIG(status)).name}"
-    return f"exit code {os.waitstatus_to_exitcode(status)}"
-
-
-def _close_descriptors_except(kept: set[int]) -> None:
-    """Close what was inherited and isn't ours: the parent's loop, admin connections, other workers' sockets.
-
-    The Python objects that owned these descriptors stay referenced from the parent's frames below us and are never
-    finalised, because a worker ends with `os._exit`.
-    """
-    for name in os.listdir("/proc/self/fd"):
-        descriptor = int(name)
-        if descriptor > 2 and descriptor not in kept and not _is_log(descriptor):
-            try:
-                os.close(descriptor)
-            except OSError:
-                pass  # the listing's own descriptor
-
-
-def _is_log(descriptor: int) -> bool:
-    """Whether a regular file is open there: the program's log is the only one that may be."""
-    try:
-        return os.path.isfile(f"/proc/self/fd/{descriptor}") and os.get_inheritable(descriptor) is False
-    except OSError:
-        return False

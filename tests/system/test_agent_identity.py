@@ -14,7 +14,9 @@ from cryptography import x509
 from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
 from envoy.service.discovery.v3 import discovery_pb2
 
-from meshproxy.agent.grpc import Channel, GrpcError, serve_grpc
+from meshproxy.agent.grpc_call import GrpcError
+from meshproxy.agent.grpc_channel import Channel
+from meshproxy.agent.grpc_server import serve_grpc
 from meshproxy.agent.identity import Identity
 from meshproxy.agent.names_stream import follow_names
 from meshproxy.agent.sds import SOCKET

@@ -1,0 +1,376 @@
+"""The request half of a stream's way through its filter chain; see `http_stream` for the theory of both halves."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+from meshproxy.chain.http_plan import HttpPlan
+from meshproxy.chain.http_response import PENDING, Piece, ResponsePipeline
+from meshproxy.headers import Headers
+from meshproxy.plugin.http import UP_TO_LIMIT, WHAT_IS_HERE, BodyPart, TerminalHttpFilter
+from meshproxy.plugin.replies import PAYLOAD_TOO_LARGE, LocalReply
+
+
+class RequestPipeline(ResponsePipeline):
+    """Passes a request through the hooks and gives it to the terminal filter.
+
+    A head that has passed all filters is `_headers_passed`; one that stands behind a filter that collects the body has
+    that filter's position in `_buffering` and goes on at `_resume_at`.
+    """
+
+    plan: HttpPlan
+
+    _headers_passed: bool = False
+    _request_waits: bool = False
+    _request_queue: list[tuple[Piece, bool, int]] | None = None
+    _buffering: int = -1
+    _had_whole: frozenset[int] = frozenset()
+    _partial: bool = False
+    _part: BodyPart | None = None
+    _request_trailers_position: int = -1
+    _buffered: list[bytes] | None = None
+    _buffered_size: int = 0
+    _whole_ends: bool = True
+    _resume_at: int = 0
+
+    # The head.
+
+    def _pass_request_headers(self, at: int) -> None:
+        plan = self.plan
+        filters = self.filters
+        request = self.request
+        hooks = plan.request_headers
+        count = len(hooks)
+        buffered = plan.request_buffered
+        while at < count:
+            position = hooks[at]
+            at += 1
+            try:
+                result = filters[position].on_request_headers(request, self)
+                if result is not None and not isinstance(result, LocalReply):
+                    result = self.run_hook(result, self._request_headers_resumed, position, at)
+                    if result is PENDING:
+                        self._hold_request()
+                        return
+                    if result is not None:
+                        _check_reply(result)
+            except Exception as error:  # a filter is foreign code: its fault must stay its stream's
+                if not self.contain(position, error):
+                    return
+                result = None
+            if result is not None:
+                self.reply(result)
+                return
+            if self.request_over:
+                return
+            if buffered and position in buffered and not self.request_end and self._is_held_by(position):
+                self._start_buffering(position, at)
+                return
+        self._headers_passed = True
+        terminal = len(filters) - 1
+        try:
+            result = filters[terminal].on_request_headers(request, self)
+            if result is not None:
+                assert not isinstance(result, LocalReply)
+                if self.run_hook(result, self._terminal_resumed, terminal) is PENDING:
+                    self._hold_request()
+                    return
+        except Exception as error:  # as above
+            self.contain(terminal, error)
+            return
+        if self._request_queue:
+            self._work_off()
+
+    def _terminal_resumed(self, position: int, result: Any, error: BaseException | None) -> None:
+        if self._release_request(position, error):
+            if self._request_queue:
+                self._work_off()
+            self._write_out()
+
+    def _request_headers_resumed(self, position: int, at: int, result: Any, error: BaseException | None) -> None:
+        if not self._release_request(position, error) or self._took_reply(position, result):
+            return
+        buffers = position in self.plan.request_buffered and not self.request_end
+        if buffers and self._is_held_by(position):
+            self._start_buffering(position, at)
+        else:
+            self._pass_request_headers(at)
+        self._write_out()
+
+    # Waiting.
+
+    def _hold_request(self) -> None:
+        self._request_waits = True
+        self.read_disable(True)
+
+    def _release_request(self, position: int, error: BaseException | None) -> bool:
+        """Undo `_hold_request`; say whether the chain may go on."""
+        self._request_waits = False
+        if self.done:
+            return False
+        self.read_disable(False)
+        if self.request_over:
+            return False
+        if error is None or self.contain(position, error):
+            return not self.done
+        self._write_out()
+        return False
+
+    def _took_reply(self, position: int, result: Any) -> bool:
+        """Whether a hook that waited for a head or trailers has ended the request."""
+        if result is None:
+            return False
+        try:
+            _check_reply(result)
+        except TypeError as error:
+            if self.contain(position, error):
+                return False
+        else:
+            self.reply(result)
+        self._write_out()
+        return True
+
+    def _write_out(self) -> None:
+        """What was joined up has to be written: after a wait no read of a socket stands below that would do it."""
+        self.flush()
+        if self._headers_passed and not self.done:
+            terminal = self.filters[-1]
+            if isinstance(terminal, TerminalHttpFilter):
+                terminal.on_request_read_done(self)
+
+    # Body and trailers.
+
+    def receive_body(self, data: bytes, end: bool) -> None:
+        """A piece of the request's body has come; `end`: the request is complete."""
+        self.bytes_received += len(data)
+        if self._headers_passed and not self.plan.request_body and not self._request_waits:
+            if not self.request_over:
+                self._give_body(data, end)
+            return
+        self._receive(data, end)
+
+    def receive_trailers(self, trailers: Headers) -> None:
+        """The request ended with trailers."""
+        self.request_trailers = trailers
+        self._receive(trailers, True)
+
+    def _give_body(self, data: bytes, end: bool) -> None:
+        terminal = len(self.filters) - 1
+        try:
+            self.filters[terminal].on_request_body(data, end, self)
+        except Exception as error:  # a filter is foreign code: its fault must stay its stream's
+            self.contain(terminal, error)
+
+    def _receive(self, piece: Piece, end: bool) -> None:
+        if self.request_over:
+            return
+        if self._request_waits or (not self._headers_passed and self._buffering < 0):
+            self._queue().append((piece, end, 0))
+        else:
+            self._pass_piece(piece, end, 0)
+
+    def _queue(self) -> list[tuple[Piece, bool, int]]:
+        if self._request_queue is None:
+            self._request_queue = []
+        return self._request_queue
+
+    def _work_off(self) -> None:
+        """Pass on what was queued, until the chain stops again."""
+        while (queue := self._request_queue) and not self._request_waits and not self.request_over:
+            piece, end, at = queue.pop(0)
+            self._pass_piece(piece, end, at)
+
+    def _pass_piece(self, piece: Piece, end: bool, at: int) -> None:
+        if isinstance(piece, Headers):
+            self._pass_request_trailers(piece, at)
+        else:
+            self._pass_request_body(piece, end, at)
+
+    def _pass_request_body(self, data: bytes, end: bool, at: int) -> None:
+        hooks = self.plan.request_body
+        while at < len(hooks):
+            position = hooks[at]
+            if position == self._buffering:
+                self._collect(data, end, at)
+                return
+            at += 1
+            if position in self._had_whole:
+                continue
+            proceed, data = self._call_body_hook(position, at, data, end)
+            if not proceed:
+                return
+        self._give_body(data, end)
+
+    def _call_body_hook(self, position: int, at: int, data: bytes, end: bool) -> tuple[bool, bytes]:
+        """Run one body hook. Returns whether to go on now, and the data to go on with."""
+        try:
+            result = self.filters[position].on_request_body(data, end, self)
+            if result is not None and not isinstance(result, bytes | LocalReply):
+                result = self.run_hook(result, self._request_body_resumed, position, at, data, end)
+                if result is PENDING:
+                    self._hold_request()
+                    return False, data
+                _check_body_result(result)
+        except Exception as error:  # a filter is foreign code: its fault must stay its stream's
+            return self.contain(position, error), data
+        if isinstance(result, LocalReply):
+            self.reply(result)
+            return False, data
+        if result is not None:
+            data = result
+        return (bool(data) or end) and not self.request_over, data
+
+    def _request_body_resumed(
+        self, position: int, at: int, data: bytes, end: bool, result: Any, error: BaseException | None
+    ) -> None:
+        if not self._release_request(position, error):
+            return
+        if isinstance(result, bytes):
+            data = result
+        elif self._took_reply(position, result):
+            return
+        if position == self._buffering:
+            self._end_buffering(at, data)
+        elif data or end:
+            self._pass_request_body(data, end, at)
+        self._work_off()
+        self._write_out()
+
+    # Filters that want the whole body, or the beginning of it.
+
+    def _is_held_by(self, position: int) -> bool:
+        wanted = self.filters[position].wants_request_body()
+        self._part = wanted if isinstance(wanted, BodyPart) else None
+        if wanted is WHAT_IS_HERE:
+            queue = self._request_queue
+            return queue is not None and bool(queue) and isinstance(queue[0][0], bytes)
+        return bool(wanted)
+
+    def _start_buffering(self, position: int, at: int) -> None:
+        self._buffering = position
+        if self._part is not WHAT_IS_HERE:
+            self._had_whole |= {position}
+        self._resume_at = at
+        self._buffered = []
+        self._buffered_size = 0
+        self._work_off()
+
+    def _collect(self, data: bytes, end: bool, at: int) -> None:
+        assert self._buffered is not None
+        self._buffered.append(data)
+        self._buffered_size += len(data)
+        position = self._buffering
+        taking = self.filters[position]
+        limit = taking.body_limit or self.body_limit
+        if self._part is WHAT_IS_HERE:
+            self._partial = True
+            self._finish_buffering(position, at + 1, end, end)
+        elif self._buffered_size >= limit and (taking.accepts_partial_body or self._part is UP_TO_LIMIT):
+            self._partial = not end
+            self._finish_buffering(position, at + 1, end)
+        elif self._buffered_size > limit:
+            self._buffered = None
+            self.reply(PAYLOAD_TOO_LARGE)
+        elif end:
+            self._finish_buffering(position, at + 1, True)
+
+    def _finish_buffering(self, position: int, at: int, ends: bool, whole_to_hook: bool | None = None) -> None:
+        """The body is whole, or as much of it is there as the filter takes: give it to the filter. `ends` is false when
+        more, or trailers, follow."""
+        assert self._buffered is not None
+        whole = b"".join(self._buffered)
+        self._buffered = None
+        self._whole_ends = ends
+        told = not self._partial if whole_to_hook is None else whole_to_hook
+        proceed, data = self._call_body_hook(position, at, whole, told)
+        if proceed:
+            self._end_buffering(at, data)
+
+    def _end_buffering(self, at: int, data: bytes) -> None:
+        """Let the head go on behind a filter that has had the body, then the body after it."""
+        self._buffering = -1
+        fields = self.request.fields
+        if "content-length" in fields and not self._partial:
+            fields["content-length"] = str(len(data))
+        self._partial = False
+        if data or self._whole_ends:
+            self._queue().insert(0, (data, self._whole_ends, at))
+        self._pass_request_headers(self._resume_at)
+
+    # Trailers.
+
+    @property
+    def holds_request_head(self) -> bool:
+        """See `Stream`."""
+        return self._buffering >= 0
+
+    def give_request_body(self, giver: Any, data: bytes) -> None:
+        """See `Stream`."""
+        position = next(i for i, each in enumerate(self.filters) if each.stands_for(giver))
+        self.request_end = False
+        self._queue().append((data, True, sum(each <= position for each in self.plan.request_body)))
+
+    def add_request_body(self, data: bytes) -> None:
+        """See `Stream`."""
+        if data and not self.request_over:
+            passed = sum(position <= self._request_trailers_position for position in self.plan.request_body)
+            self._pass_request_body(data, False, passed)
+
+    def _pass_request_trailers(self, trailers: Headers, at: int) -> None:
+        if self._buffering >= 0:
+            self._queue().append((trailers, True, at))
+            position = self._buffering
+            self._finish_buffering(position, self.plan.request_body.index(position) + 1, False)
+            return
+        hooks = self.plan.request_trailers
+        while at < len(hooks):
+            position = self._request_trailers_position = hooks[at]
+            at += 1
+            try:
+                result = self.filters[position].on_request_trailers(trailers, self)
+                if result is not None and not isinstance(result, LocalReply):
+                    result = self.run_hook(result, self._request_trailers_resumed, position, at, trailers)
+                    if result is PENDING:
+                        self._hold_request()
+                        return
+                    if result is not None:
+                        _check_reply(result)
+            except Exception as error:  # a filter is foreign code: its fault must stay its stream's
+                if not self.contain(position, error):
+                    return
+                result = None
+            if result is not None:
+                self.reply(result)
+                return
+            if self.request_over:
+                return
+        terminal = len(self.filters) - 1
+        try:
+            self.filters[terminal].on_request_trailers(trailers, self)
+        except Exception as error:  # as above
+            self.contain(terminal, error)
+
+    def _request_trailers_resumed(
+        self, position: int, at: int, trailers: Headers, result: Any, error: BaseException | None
+    ) -> None:
+        if not self._release_request(position, error) or self._took_reply(position, result):
+            return
+        self._pass_request_trailers(trailers, at)
+        self._write_out()
+
+    # Faults.
+
+    @abstractmethod
+    def contain(self, position: int, error: BaseException) -> bool:
+        """A filter raised: count and log it, and fail the stream. True: the filter says to go on without it."""
+
+
+def _check_reply(result: Any) -> None:
+    if not isinstance(result, LocalReply):
+        raise TypeError(f"a hook returned {type(result).__name__}, not LocalReply or None")
+
+
+def _check_body_result(result: Any) -> None:
+    if result is not None and not isinstance(result, bytes | LocalReply):
+        raise TypeError(f"a body hook returned {type(result).__name__}, not bytes, LocalReply or None")
