@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
-from collections.abc import AsyncIterator
+import tempfile
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import grpc
@@ -30,9 +31,12 @@ LOG = make_logger("main")
 
 
 @pytest.fixture(autouse=True)
-def _in_a_pod_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Paths in a pod are relative to the working directory."""
-    monkeypatch.chdir(tmp_path)
+def _in_a_pod_of_its_own(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Paths in a pod are relative to the working directory. A short one: a Unix socket's name has 107 bytes at most."""
+    with tempfile.TemporaryDirectory(prefix="pod-") as name:
+        monkeypatch.chdir(name)
+        yield
+        monkeypatch.undo()
 
 
 @pytest.fixture
