@@ -79,7 +79,9 @@ class Cors(HttpFilter[CorsConfig | None]):
     def on_request_headers(self, request: RequestHeaders, stream: Stream) -> LocalReply | None:
         policy = self.config
         assert policy is not None
-        origin = request.get("origin")
+        if "origin" not in request.fields:  # nearly always
+            return None
+        origin = request["origin"]
         if not origin or stream.route is None or type(stream.route.action) is not ForwardAction:
             return None
         enforced = policy.enforce()

@@ -23,7 +23,7 @@ from meshproxy_filters.http.router_hedge import Race
 from meshproxy_filters.http.router_log import read_upstream_log
 from meshproxy_filters.http.router_mirror import start_mirrors
 from meshproxy_filters.http.router_redirect import RedirectStats
-from meshproxy_filters.http.router_retry import RETRY_FIELDS, make_retry_state, route_retry_state
+from meshproxy_filters.http.router_retry import RETRY_FIELDS, find_retry_rules, route_retry_rules
 from meshproxy_filters.http.router_state import RouterConfig
 from meshproxy_filters.http.router_strict import strict_refusal
 from meshproxy_filters.http.router_subset import wanted_metadata
@@ -140,8 +140,8 @@ class Router(Attempts):
                 timeouts = route_timeouts(action)
             else:
                 timeouts = retry_timeouts(action)
-                self._retry = route_retry_state(policy, request, self.context.rng, self.context.clock)
-                if self._retry is not None and not stream.request_end:
+                self._rules = route_retry_rules(policy, request)
+                if self._rules is not None and not stream.request_end:
                     self._kept = []
             self._timeouts = timeouts
             if timeouts.expected and config.envoy_headers:
@@ -219,8 +219,8 @@ class Router(Attempts):
             action, request, hedges=hedges, tell=self.config.envoy_headers, respects=self.config.respects_expected
         )
         if policy is not None or "x-envoy-retry-on" in request.fields or "x-envoy-retry-grpc-on" in request.fields:
-            self._retry = make_retry_state(policy, request, self.context.rng, self.context.clock)
-            if self._retry is not None and not self._stream.request_end:
+            self._rules = find_retry_rules(policy, request)
+            if self._rules is not None and not self._stream.request_end:
                 self._kept = []
         request.remove("x-envoy-upstream-alt-stat-name")
         for name in _OF_RETRIES:
@@ -272,7 +272,7 @@ class Router(Attempts):
     def _give_retries_up(self) -> None:
         """The body is too long to be kept: what has been sent can't be sent again."""
         self._kept = None
-        self._retry = None
+        self._rules = None
         if self._cluster is not None:
             self._cluster.stats.retry_or_shadow_abandoned.inc()
         if self._retry_timer is not None:

@@ -15,7 +15,7 @@ from meshproxy.plugin.replies import PER_TRY_IDLE_TIMEOUT, PER_TRY_TIMEOUT, Loca
 from meshproxy.plugin.upstream import Host
 from meshproxy_filters.http.router_log import LoggedAttempt
 from meshproxy_filters.http.router_redirect import aim, loses_body
-from meshproxy_filters.http.router_retry import RetryState
+from meshproxy_filters.http.router_retry import RetryRules, RetryState
 from meshproxy_filters.http.router_state import RouterState
 
 
@@ -34,12 +34,12 @@ class Again(RouterState):
         """See `HttpUpstreamSink`."""
         raise NotImplementedError
 
-    def _retry_response(self, retry: RetryState, response: ResponseHeaders, end: bool) -> bool:
-        """Whether this response is thrown away: another attempt was planned, or one is under way."""
-        if not retry.wants_response(response):
-            return False
+    def _retry_response(self, rules: RetryRules, response: ResponseHeaders, end: bool) -> bool:
+        """Whether this response, which the rules want another attempt after, is thrown away: one was planned, or is
+        under way."""
         host = self._host
-        if self._may_retry(retry, host, response.status):
+        self._retries(rules).hear(response)
+        if self._may_retry(rules, host, response.status):
             assert self._cluster is not None
             self._cluster.stats.count_retry_response(response.status)
         elif self._race is None or not self._race.late:
@@ -67,7 +67,12 @@ class Again(RouterState):
         stream.follow(response, b"".join(piece for piece in kept if isinstance(piece, bytes)))
         return True
 
-    def _may_retry(self, retry: RetryState, host: Host | None, status: int = 0, timeout: bool = False) -> bool:
+    def _retries(self, rules: RetryRules) -> RetryState:
+        if self._retry is None:
+            self._retry = RetryState(rules, self.context.rng, self.context.clock)
+        return self._retry
+
+    def _may_retry(self, rules: RetryRules, host: Host | None, status: int = 0, timeout: bool = False) -> bool:
         """Take another attempt if there is one left, and plan it. status: of the response that is thrown away.
 
         timeout: the attempt took too long.
@@ -77,6 +82,7 @@ class Again(RouterState):
         assert cluster is not None
         stats = cluster.stats
         self._end_retry()
+        retry = self._retries(rules)
         if self._has_none_left(retry):
             return False
         if not cluster.try_retry(self._action.priority):
@@ -187,12 +193,12 @@ class Again(RouterState):
 
     def _hedge(self) -> None:
         """Let the attempt go on, and start another beside it if there is one left."""
-        retry, race, upstream, host = self._retry, self._race, self._upstream, self._host
+        rules, race, upstream, host = self._rules, self._race, self._upstream, self._host
         if host is not None and host.monitor is not None:
             host.monitor.on_failure(connected=True, timeout=True)
-        if retry is None or race is None or upstream is None:
+        if rules is None or race is None or upstream is None:
             return
-        if self._has_none_left(retry) or not self._may_retry(retry, host, timeout=True):
+        if self._has_none_left(self._retries(rules)) or not self._may_retry(rules, host, timeout=True):
             return
         race.overtake(upstream)
         self._upstream = None
@@ -226,7 +232,7 @@ class Again(RouterState):
             host.rq_timeout += 1
             if host.monitor is not None:
                 host.monitor.on_failure(connected=True, timeout=True)
-        retry = self._retry
-        if retry is not None and retry.wants_timeout() and self._may_retry(retry, host, timeout=True):
+        rules = self._rules
+        if rules is not None and rules.wants_timeout() and self._may_retry(rules, host, timeout=True):
             return
         self._fail(reply)

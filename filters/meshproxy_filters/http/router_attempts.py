@@ -173,8 +173,8 @@ class Attempts(Again):
                 host.checked.on_immediate_failure()
             if host.loads is not None:
                 host.loads.on_answer(response)
-        retry = self._retry
-        if retry is not None and self._retry_response(retry, response, end):
+        rules = self._rules
+        if rules is not None and rules.wants_response(response) and self._retry_response(rules, response, end):
             return
         if self._extras:
             if self._action.redirects is not None and self._follows(self._action.redirects, response, end):
@@ -285,8 +285,8 @@ class Attempts(Again):
             self.config.rq_reset_after_downstream_response_started.inc()
             stream.reset(f"upstream_reset_after_response_started{{{cause}}}", reason.flag)
             return
-        retry = self._retry
-        if retry is not None and retry.wants_reset(reason, sent=self._request_sent) and self._may_retry(retry, host):
+        rules = self._rules
+        if rules is not None and rules.wants_reset(reason, sent=self._request_sent) and self._may_retry(rules, host):
             return
         if self._race is not None and self._race.late:
             self.count_lost(reason.status)
@@ -363,8 +363,8 @@ class Attempts(Again):
         if self._response_started:
             stream.reset(MAX_UPSTREAM_DURATION.details, MAX_UPSTREAM_DURATION.flags)
             return
-        retry = self._retry
-        if retry is not None and retry.wants_reset(ResetReason.LOCAL_RESET, sent=True) and self._may_retry(retry, host):
+        rules = self._rules
+        if rules is not None and rules.wants_reset(ResetReason.LOCAL_RESET, sent=True) and self._may_retry(rules, host):
             return
         self._end_retry()
         stream.reply(MAX_UPSTREAM_DURATION)  # which Envoy doesn't count as a response of the cluster
@@ -374,7 +374,7 @@ class Attempts(Again):
 
     def would_retry(self, response: ResponseHeaders) -> bool:
         """Whether another attempt would be made after a response with this head, if there were one left."""
-        return self._retry is not None and self._retry.wants_response(response)
+        return self._rules is not None and self._rules.wants_response(response)
 
     def has_more(self) -> bool:
         """Whether an attempt is under way, or about to start."""
@@ -394,7 +394,7 @@ class Attempts(Again):
         self._stop_try_timers()
         self._end_retry()  # that one didn't succeed
         stream = self._stream
-        self._retry = None
+        self._rules = None
         self._upstream = winner.upstream
         self._host = host = winner.host
         stream.upstream_host = stream.upstream_remote_address = host.text

@@ -7,6 +7,7 @@ envoy.config.route.v3.RetryPolicy. The decision is pure: facts in, a delay or No
 from __future__ import annotations
 
 import random
+from functools import lru_cache
 
 from meshproxy.clock import Clock
 from meshproxy.headers import RequestHeaders, ResponseHeaders
@@ -31,26 +32,14 @@ RETRY_FIELDS = (
 )
 
 
-class RetryState:
-    """The retries of one request. left: how many there may still be.
+class RetryRules:
+    """After what another attempt is wanted. It never changes: requests that ask for nothing themselves share that of
+    their route's policy, and the state of retries (`RetryState`) comes to be with the first.
 
-    reset_interval: seconds after which the upstream said to come again, 0.0 if it didn't; for the next retry only.
+    left: how many attempts there may be besides the first.
     """
 
-    __slots__ = (
-        "_attempt",
-        "_clock",
-        "_conditions",
-        "_forgotten",
-        "_header_names",
-        "_left_out",
-        "_left_out_at",
-        "_policy",
-        "_rng",
-        "_statuses",
-        "left",
-        "reset_interval",
-    )
+    __slots__ = ("_by_headers", "_conditions", "_from_500", "_grpc", "_header_names", "_statuses", "left", "policy")
 
     def __init__(
         self,
@@ -59,53 +48,35 @@ class RetryState:
         statuses: frozenset[int],
         header_names: tuple[str, ...],
         left: int,
-        rng: random.Random,
-        clock: Clock,
     ) -> None:
-        self._policy = policy
-        self._conditions = conditions
-        self._statuses = statuses
-        self._header_names = header_names
-        self._rng = rng
-        self._clock = clock
-        self._attempt = 0
-        self._left_out: set[int] = set()
-        self._left_out_at = 0
-        self._forgotten = 0
+        wanted = set(statuses) if "retriable-status-codes" in conditions else set()
+        if "gateway-error" in conditions:
+            wanted |= {502, 503, 504}
+        if "retriable-4xx" in conditions:
+            wanted.add(409)
+        self.policy = policy
         self.left = left
-        self.reset_interval = 0.0
+        self._conditions = conditions
+        self._statuses = frozenset(wanted)
+        self._from_500 = "5xx" in conditions
+        self._by_headers = "retriable-headers" in conditions
+        self._header_names = header_names
+        self._grpc = frozenset(code for name, code in _GRPC_CONDITIONS.items() if name in conditions)
 
     def wants_response(self, response: ResponseHeaders) -> bool:
         """Whether a response with this head is one to try again after."""
-        if not self._asks_for_retry(response):
-            return False
-        if self._policy.reset_headers:
-            self.reset_interval = self._find_reset_interval(response)
-        return True
-
-    def _asks_for_retry(self, response: ResponseHeaders) -> bool:
-        conditions = self._conditions
         status = response.status
         fields = response.fields
         if "x-envoy-ratelimited" in fields:
-            return "envoy-ratelimited" in conditions
-        if status >= 500 and "5xx" in conditions:
+            return "envoy-ratelimited" in self._conditions
+        if status in self._statuses or (status >= 500 and self._from_500):
             return True
-        if status in (502, 503, 504) and "gateway-error" in conditions:
-            return True
-        if status == 409 and "retriable-4xx" in conditions:
-            return True
-        if "retriable-status-codes" in conditions and status in self._statuses:
-            return True
-        if "retriable-headers" in conditions and (
-            any(matches(response) for matches in self._policy.retriable_headers)
+        if self._by_headers and (
+            any(matches(response) for matches in self.policy.retriable_headers)
             or any(name in fields for name in self._header_names)
         ):
             return True
-        grpc_status = fields.get("grpc-status")
-        return grpc_status is not None and any(
-            name in conditions and grpc_status == code for name, code in _GRPC_CONDITIONS.items()
-        )
+        return "grpc-status" in fields and fields["grpc-status"] in self._grpc
 
     def wants_reset(self, reason: ResetReason, *, sent: bool) -> bool:
         """Whether to try again after an upstream went away; `sent`: it had got the head."""
@@ -123,6 +94,41 @@ class RetryState:
     def wants_timeout(self) -> bool:
         """Whether to try again after a per-try timeout."""
         return not self._conditions.isdisjoint(("5xx", "gateway-error", "reset"))
+
+
+class RetryState:
+    """The retries of one request. left: how many there may still be.
+
+    reset_interval: seconds after which the upstream said to come again, 0.0 if it didn't; for the next retry only.
+    """
+
+    __slots__ = (
+        "_attempt",
+        "_clock",
+        "_forgotten",
+        "_left_out",
+        "_left_out_at",
+        "_policy",
+        "_rng",
+        "left",
+        "reset_interval",
+    )
+
+    def __init__(self, rules: RetryRules, rng: random.Random, clock: Clock) -> None:
+        self._policy = rules.policy
+        self._rng = rng
+        self._clock = clock
+        self._attempt = 0
+        self._left_out: set[int] = set()
+        self._left_out_at = 0
+        self._forgotten = 0
+        self.left = rules.left
+        self.reset_interval = 0.0
+
+    def hear(self, response: ResponseHeaders) -> None:
+        """Note when this response, which is tried again after, says to come again."""
+        if self._policy.reset_headers:
+            self.reset_interval = self._find_reset_interval(response)
 
     def _find_reset_interval(self, response: ResponseHeaders) -> float:
         """What the first usable of `reset_headers` says, in seconds; 0.0 for nothing (Envoy: ResetHeaderParser)."""
@@ -167,10 +173,8 @@ class RetryState:
         return HostChoice(policy.host_refusals, tried, policy.host_selection_max_attempts, self._left_out)
 
 
-def make_retry_state(
-    policy: RetryPolicy | None, request: RequestHeaders, rng: random.Random, clock: Clock
-) -> RetryState | None:
-    """The retries that route and request ask for together; None for none. Consumes the request's fields."""
+def find_retry_rules(policy: RetryPolicy | None, request: RequestHeaders) -> RetryRules | None:
+    """What route and request ask for together; None for no retries. Consumes the request's fields."""
     fields = request.fields
     conditions: frozenset[str] = policy.retry_on if policy is not None else frozenset()
     statuses = policy.retriable_status_codes if policy is not None else frozenset()
@@ -188,30 +192,24 @@ def make_retry_state(
         names = tuple(item.strip().lower() for item in listed if item.strip())
         for name in RETRY_FIELDS:
             request.remove(name)
-    return _make(policy or RetryPolicy(), conditions, statuses, names, left, request, rng, clock)
+    if not conditions or (policy is not None and not _is_retriable(policy, request)):
+        return None
+    return RetryRules(policy or RetryPolicy(), conditions, statuses, names, left)
 
 
-def route_retry_state(
-    policy: RetryPolicy, request: RequestHeaders, rng: random.Random, clock: Clock
-) -> RetryState | None:
+def route_retry_rules(policy: RetryPolicy, request: RequestHeaders) -> RetryRules | None:
     """The same for a request that asks for nothing itself: it has none of `RETRY_FIELDS`."""
-    return _make(policy, policy.retry_on, policy.retriable_status_codes, (), policy.num_retries, request, rng, clock)
+    rules = _policy_rules(policy)
+    return rules if not policy.retriable_request_headers or _is_retriable(policy, request) else None
 
 
-def _make(
-    policy: RetryPolicy,
-    conditions: frozenset[str],
-    statuses: frozenset[int],
-    names: tuple[str, ...],
-    left: int,
-    request: RequestHeaders,
-    rng: random.Random,
-    clock: Clock,
-) -> RetryState | None:
-    if not conditions:
+@lru_cache(maxsize=4096)
+def _policy_rules(policy: RetryPolicy) -> RetryRules | None:
+    if not policy.retry_on:
         return None
-    if policy.retriable_request_headers and not any(
-        matches(request, None) for matches in policy.retriable_request_headers
-    ):
-        return None
-    return RetryState(policy, conditions, statuses, names, left, rng, clock)
+    return RetryRules(policy, policy.retry_on, policy.retriable_status_codes, (), policy.num_retries)
+
+
+def _is_retriable(policy: RetryPolicy, request: RequestHeaders) -> bool:
+    conditions = policy.retriable_request_headers
+    return not conditions or any(matches(request, None) for matches in conditions)

@@ -19,7 +19,7 @@ from meshproxy_filters.http.router_hedge import Race
 from meshproxy_filters.http.router_log import UpstreamLog
 from meshproxy_filters.http.router_mirror import Mirror
 from meshproxy_filters.http.router_redirect import RedirectStats
-from meshproxy_filters.http.router_retry import RetryState
+from meshproxy_filters.http.router_retry import RetryRules, RetryState
 from meshproxy_filters.http.router_timeouts import NO_TIMEOUTS, Timeouts
 
 
@@ -54,6 +54,7 @@ class RouterConfig:
 class RouterState(TerminalHttpFilter[RouterConfig]):
     """The state of one request.
 
+    _rules: after what another attempt is wanted; None: there is none. _retry: comes to be with the first retry.
     _tried: hosts that failed it. _kept: the body so far, while another attempt could need it. _ended: the request is
     complete. _race: attempts beside `_upstream` that may still answer, with hedging. _mirrors: copies under way.
     _quiet: responses aren't counted by status.
@@ -66,6 +67,7 @@ class RouterState(TerminalHttpFilter[RouterConfig]):
     _upstream: HttpUpstream | None = None
     _host: Host | None = None
     _tried: tuple[Host, ...] = ()
+    _rules: RetryRules | None = None
     _retry: RetryState | None = None
     _retrying: bool = False
     _timeouts: Timeouts = NO_TIMEOUTS
