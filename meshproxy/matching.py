@@ -347,6 +347,11 @@ class FractionalPercent:
     numerator: int
     denominator: int = 100
 
+    @property
+    def possible(self) -> bool:
+        """Whether it covers anything."""
+        return self.numerator > 0
+
     def covers(self, number: int) -> bool:
         """Whether this random number (any non-negative integer) falls into the share."""
         return number % self.denominator < self.numerator

@@ -16,6 +16,9 @@ from typing import ClassVar
 from meshproxy.balance.edf import EdfScheduler
 from meshproxy.balance.host import Host
 from meshproxy.balance.slow_start import SlowStart
+from meshproxy.runtime_values import Live, constant
+
+_NEUTRAL = constant(1.0)
 
 
 class Picker(ABC):
@@ -110,7 +113,7 @@ class LeastRequest(Picker):
         self,
         random: Random,
         choice_count: int = 2,
-        bias: float = 1.0,
+        bias: Live[float] = _NEUTRAL,
         slow_start: SlowStart | None = None,
     ) -> None:
         super().__init__(random)
@@ -133,9 +136,10 @@ class LeastRequest(Picker):
         weight: float = host.weight
         if self._slow_start is not None:
             weight *= self._slow_start.factor(host)
-        if self._bias == 1.0:
+        bias = self._bias.value
+        if bias == 1.0:
             return weight / (host.rq_active + 1)
-        return max(weight / math.pow(host.rq_active + 1, self._bias), 1e-9)
+        return max(weight / math.pow(host.rq_active + 1, bias), 1e-9)
 
     def pick(self, context: object = None) -> Host:
         if self._scheduler is not None:
@@ -172,7 +176,7 @@ PickerFactory = Callable[[Random], Picker]
 def picker_factory(
     lb_policy: str,
     choice_count: int = 2,
-    active_request_bias: float = 1.0,
+    active_request_bias: Live[float] = _NEUTRAL,
     slow_start: SlowStart | None = None,
     full_scan: bool = False,
 ) -> PickerFactory:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from meshproxy.balance.host import Health, Host
+from meshproxy.runtime_values import Live
 
 _LEAST = 0.001
 
@@ -17,12 +18,12 @@ _LEAST = 0.001
 class SlowStart:
     """The slow start of one cluster. now: monotonic seconds. window: seconds. minimum: share of the weight, 0 to 1."""
 
-    __slots__ = ("_exponent", "_latest", "_minimum", "_now", "_window")
+    __slots__ = ("_aggression", "_latest", "_minimum", "_now", "_window")
 
-    def __init__(self, now: Callable[[], float], window: float, aggression: float, minimum: float) -> None:
+    def __init__(self, now: Callable[[], float], window: float, aggression: Live[float], minimum: float) -> None:
         self._now = now
         self._window = window
-        self._exponent = 1.0 / aggression if aggression > 0.0 else 1.0
+        self._aggression = aggression
         self._minimum = minimum
         self._latest = float("-inf")
 
@@ -48,5 +49,7 @@ class SlowStart:
         elapsed = self._now() - since
         if elapsed >= self._window:
             return 1.0
-        share: float = (max(_LEAST, elapsed) / self._window) ** self._exponent
+        aggression = self._aggression.value
+        exponent = 1.0 / aggression if aggression > 0.0 else 1.0
+        share: float = (max(_LEAST, elapsed) / self._window) ** exponent
         return max(share, self._minimum, 1e-9)

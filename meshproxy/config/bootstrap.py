@@ -1,7 +1,7 @@
 """A whole bootstrap to one snapshot (envoy.config.bootstrap.v3.Bootstrap).
 
-The order matters: node and runtime first, which others read, and what statistics are kept; then the names of clusters,
-which routes are checked against; then clusters and listeners. At the end every field that is set and that nothing has
+The order matters: node, the names of clusters and runtime first, which others read, and what statistics are kept; then
+clusters and listeners. At the end every field that is set and that nothing has
 read is a problem too.
 """
 
@@ -19,7 +19,7 @@ from meshproxy.config.discovery import compile_config_source
 from meshproxy.config.endpoints import compile_locality
 from meshproxy.config.listeners import compile_listeners
 from meshproxy.config.overload import compile_overload
-from meshproxy.config.runtime_layers import compile_runtime
+from meshproxy.config.runtime_layers import compile_layers
 from meshproxy.config.stats import compile_stats_config
 from meshproxy.config.stats_sinks import compile_stats_sinks
 from meshproxy.config.tls_secrets import compile_static_secrets
@@ -45,17 +45,19 @@ def _place(problem: Problem) -> tuple[str, int, int]:
 def _compile(view: ConfigView, context: CompileContext) -> Snapshot:
     context.node = _compile_node(view.view("node"), context.node)
     context.surroundings.node = context.node
-    context.runtime = compile_runtime(view.view("layered_runtime"), context)
+    static = view.view("static_resources")
+    cluster_views = static.views("clusters") if static is not None else []
+    context.cluster_names.update(cluster.text("name") for cluster in cluster_views)
+    dynamic_view = view.view("dynamic_resources")
+    context.has_ads = dynamic_view is not None and dynamic_view.has("ads_config")
+    layers = compile_layers(view.view("layered_runtime"), context)
     stats = compile_stats_config(view, context)
     context.configure_stats(stats)
     check_extensions(view, context)
     context.dns_resolver = compile_default_resolver(view, context)
     context.overload = compile_overload(view.view("overload_manager"), context.runtime, context)
-    static = view.view("static_resources")
-    cluster_views = static.views("clusters") if static is not None else []
-    context.cluster_names.update(cluster.text("name") for cluster in cluster_views)
     context.cluster_manager = compile_cluster_manager(view.view("cluster_manager"), context.cluster_names, context)
-    dynamic = _compile_dynamic(view.view("dynamic_resources"), context)
+    dynamic = _compile_dynamic(dynamic_view, context)
     if static is not None:
         context.secrets = compile_static_secrets(static.views("secrets"), context)
     context.tracing_provider = _compile_tracing(view.view("tracing"), context)
@@ -67,6 +69,7 @@ def _compile(view: ConfigView, context: CompileContext) -> Snapshot:
         listeners=listeners,
         clusters=clusters,
         stats=stats,
+        layers=layers,
         runtime=context.runtime,
         flags_path=view.text("flags_path"),
         dynamic=dynamic,
@@ -109,7 +112,6 @@ def _compile_dynamic(view: ConfigView | None, context: CompileContext) -> Dynami
     ads = view.view("ads_config")
     if ads is not None:
         with view.collect(context.problems):
-            context.has_ads = True  # also when it is bad: one complaint is enough
             found["ads"] = compile_ads_source(ads, context)
     for name, field in (("listeners", "lds_config"), ("clusters", "cds_config")):
         source = view.view(field)

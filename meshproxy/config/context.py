@@ -27,6 +27,7 @@ from meshproxy.plugin.context import Logger
 from meshproxy.plugin.registry import FilterRegistry
 from meshproxy.plugin.stats import StatsScope
 from meshproxy.plugin.view import ConfigView
+from meshproxy.runtime_values import RuntimeValues
 
 
 class FormatCompiler(Protocol):
@@ -81,7 +82,7 @@ class CompileContext:
     configure_stats: Callable[[StatsConfig], object] = lambda config: None
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
     node: Node = field(default_factory=Node)
-    runtime: Mapping[str, Any] = field(default_factory=dict)
+    runtime: RuntimeValues = field(default_factory=RuntimeValues)
     cluster_manager: ClusterManagerConfig = field(default_factory=ClusterManagerConfig)
     cluster_names: set[str] = field(default_factory=set)
     overload: OverloadConfig | None = None

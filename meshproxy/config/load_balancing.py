@@ -12,6 +12,7 @@ from meshproxy.model.cluster import ClientWeightOptions, LbOptions, OverrideSour
 from meshproxy.model.endpoint import NO_LOCALITY, HealthStatus, Locality
 from meshproxy.model.subset import SubsetOptions
 from meshproxy.plugin.view import ConfigView, TypedView
+from meshproxy.runtime_values import constant
 
 _PACKAGE = "envoy.extensions.load_balancing_policies."
 _ROUND_ROBIN = _PACKAGE + "round_robin.v3.RoundRobin"
@@ -182,7 +183,7 @@ def _with_least_request(view: ConfigView, options: LbOptions, context: CompileCo
     return replace(
         options,
         choice_count=view.integer("choice_count", 2),
-        active_request_bias=compile_runtime_double(bias, context) if bias is not None else 1.0,
+        active_request_bias=compile_runtime_double(bias, context) if bias is not None else options.active_request_bias,
     )
 
 
@@ -199,7 +200,7 @@ def _with_slow_start(view: ConfigView, options: LbOptions, context: CompileConte
         options,
         slow_start=SlowStartOptions(
             window,
-            compile_runtime_double(aggression, context) if aggression is not None else 1.0,
+            compile_runtime_double(aggression, context) if aggression is not None else constant(1.0),
             minimum.number("value") / 100.0 if minimum is not None else 0.1,
         ),
     )

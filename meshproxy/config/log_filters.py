@@ -9,7 +9,7 @@ import operator
 from collections.abc import Callable
 
 from meshproxy.config.context import CompileContext
-from meshproxy.config.matchers import compile_fraction, compile_header_matcher, runtime_fraction
+from meshproxy.config.matchers import compile_fraction, compile_header_matcher, compile_runtime_integer
 from meshproxy.config.stream_matchers import ABSENT, compile_value_matcher, find_value
 from meshproxy.headers import Headers
 from meshproxy.matching import FractionalPercent
@@ -17,6 +17,7 @@ from meshproxy.model.listener import LogPredicate
 from meshproxy.plugin.stream_info import StreamInfo
 from meshproxy.plugin.suggest import unsupported_extension
 from meshproxy.plugin.view import ConfigView
+from meshproxy.runtime_values import as_numerator
 
 _COMPARISONS: dict[str, Callable[[float, float], bool]] = {
     "EQ": operator.eq,
@@ -51,12 +52,8 @@ def compile_log_filter(view: ConfigView, context: CompileContext) -> LogPredicat
 def _comparison(view: ConfigView, context: CompileContext) -> Callable[[float], bool]:
     comparison = view.required("comparison")
     compare = _COMPARISONS[comparison.enum("op")]
-    threshold = comparison.required("value")
-    limit = threshold.integer("default_value")
-    override = context.runtime.get(threshold.text("runtime_key"))
-    if isinstance(override, int) and not isinstance(override, bool):
-        limit = override
-    return lambda value: compare(value, limit)
+    limit = compile_runtime_integer(comparison.required("value"), context)
+    return lambda value: compare(value, limit.value)
 
 
 def _status_code(view: ConfigView, context: CompileContext) -> LogPredicate:
@@ -80,8 +77,7 @@ def _traceable(view: ConfigView, context: CompileContext) -> LogPredicate:
 def _runtime(view: ConfigView, context: CompileContext) -> LogPredicate:
     percent = view.required("percent_sampled") if view.has("percent_sampled") else None
     fraction = compile_fraction(percent) if percent is not None else None
-    value = context.runtime.get(view.text("runtime_key"))
-    share = runtime_fraction(value, fraction or _NOTHING)
+    share = context.runtime.share(view.text("runtime_key"), fraction or _NOTHING, as_numerator)
     draw = share.sampler(context.rng)
     if view.boolean("use_independent_randomness"):
         return lambda stream: draw()

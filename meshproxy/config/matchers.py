@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from meshproxy.config.context import CompileContext
 from meshproxy.matching import (
@@ -19,8 +19,7 @@ from meshproxy.matching import (
     string_matcher,
 )
 from meshproxy.plugin.view import ConfigView
-
-_DENOMINATORS = {"HUNDRED": 100, "TEN_THOUSAND": 10_000, "MILLION": 1_000_000}
+from meshproxy.runtime_values import DENOMINATORS, Live, Share
 
 
 def compile_regex(view: ConfigView) -> str:
@@ -102,42 +101,29 @@ def compile_query_matcher(view: ConfigView) -> QueryMatcher:
 
 def compile_fraction(view: ConfigView) -> FractionalPercent:
     """`type.v3.FractionalPercent`. Raises ConfigError."""
-    denominator = _DENOMINATORS.get(view.enum("denominator"))
+    denominator = DENOMINATORS.get(view.enum("denominator"))
     if denominator is None:
         view.fail("an unknown denominator", "denominator")
     return FractionalPercent(view.integer("numerator"), denominator)
 
 
-def compile_runtime_fraction(view: ConfigView, context: CompileContext) -> FractionalPercent:
-    """`RuntimeFractionalPercent`: the static runtime value of its key if there is one, else the default."""
+def compile_runtime_fraction(view: ConfigView, context: CompileContext) -> Share:
+    """`RuntimeFractionalPercent`: follows its key, if it has one."""
     default = view.view("default_value")
     fraction = compile_fraction(default) if default is not None else FractionalPercent(0)
-    return runtime_fraction(context.runtime.get(view.text("runtime_key")), fraction)
+    return context.runtime.share(view.text("runtime_key"), fraction)
 
 
-def compile_runtime_flag(view: ConfigView, context: CompileContext) -> bool:
-    """`RuntimeFeatureFlag`: the static runtime value of its key if there is one, else the default."""
-    value = context.runtime.get(view.text("runtime_key"))
-    default = view.boolean("default_value")
-    return value if isinstance(value, bool) else default
+def compile_runtime_flag(view: ConfigView, context: CompileContext) -> Live[bool]:
+    """`RuntimeFeatureFlag`: follows its key, if it has one."""
+    return context.runtime.flag(view.text("runtime_key"), view.boolean("default_value"))
 
 
-def compile_runtime_double(view: ConfigView, context: CompileContext) -> float:
-    """`RuntimeDouble`: the static runtime value of its key if there is one, else the default."""
-    value = context.runtime.get(view.text("runtime_key"))
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    return view.number("default_value")
+def compile_runtime_integer(view: ConfigView, context: CompileContext) -> Live[int]:
+    """`RuntimeUInt32`: follows its key, if it has one."""
+    return context.runtime.integer(view.text("runtime_key"), view.integer("default_value"))
 
 
-def runtime_fraction(value: object, default: FractionalPercent) -> FractionalPercent:
-    """What a runtime value means as a share: a number of percent, or {numerator, denominator}; else `default`."""
-    if isinstance(value, bool):
-        return default
-    if isinstance(value, int | float):
-        return FractionalPercent(int(value)) if value >= 0 else default
-    if isinstance(value, Mapping) and isinstance(value.get("numerator"), int):
-        denominator = _DENOMINATORS.get(str(value.get("denominator", "HUNDRED")))
-        if denominator is not None and value["numerator"] >= 0:
-            return FractionalPercent(value["numerator"], denominator)
-    return default
+def compile_runtime_double(view: ConfigView, context: CompileContext) -> Live[float]:
+    """`RuntimeDouble`: follows its key, if it has one."""
+    return context.runtime.number(view.text("runtime_key"), view.number("default_value"))

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from meshproxy.config.context import CompileContext
-from meshproxy.config.matchers import compile_header_matcher, compile_query_matcher, runtime_fraction
+from meshproxy.config.matchers import compile_header_matcher, compile_query_matcher
 from meshproxy.matching import FractionalPercent, header_getter, parse_query, wire_text
 from meshproxy.model.rate_limit import Entries, RateLimit
 from meshproxy.plugin.stream_info import StreamInfo, split_address
@@ -35,9 +35,8 @@ def _compile_limit(view: ConfigView, context: CompileContext) -> RateLimit:
         if view.has(name):
             view.fail(f"field '{name}' in {view.message_name} isn't supported by meshproxy", name)
     disable_key = view.text("disable_key")
-    enabled = FractionalPercent(100)
-    if disable_key:
-        enabled = runtime_fraction(context.runtime.get(f"ratelimit.{disable_key}.http_filter_enabled"), enabled)
+    key = f"ratelimit.{disable_key}.http_filter_enabled" if disable_key else ""
+    enabled = context.runtime.share(key, FractionalPercent(100))
     addend = view.view("hits_addend")
     return RateLimit(
         stage=view.integer("stage"),

@@ -148,21 +148,26 @@ def _check_cluster(view: ConfigView, field: str, name: str, around: Surroundings
 
 def _compile_weighted(view: ConfigView, around: Surroundings) -> dict[str, Any]:
     prefix = view.text("runtime_key_prefix")
+    runtime = around.context.runtime
+    if runtime.fixed and not runtime:
+        prefix = ""  # nobody will ever say anything of it
     kind = view.which("random_value_specifier")
-    clusters = tuple(_compile_weight(entry, prefix, around) for entry in view.views("clusters"))
-    total = sum(cluster.weight for cluster in clusters)
+    clusters = tuple(_compile_weight(entry, around) for entry in view.views("clusters"))
+    weights = tuple(runtime.integer(f"{prefix}.{cluster.name}", cluster.weight) for cluster in clusters if prefix)
+    total = sum([weight.value for weight in weights] or [cluster.weight for cluster in clusters])
     if not 0 < total <= _MAX_WEIGHT:
         view.fail(f"the sum of weights must be greater than 0 and at most {_MAX_WEIGHT}, not {total}", "clusters")
     weights_header = view.text("header_name").lower() if kind == "header_name" else ""
     return {
         "weighted_clusters": clusters,
         "weights_header": weights_header,
-        "total_weight": total,
+        "total_weight": sum(cluster.weight for cluster in clusters) or 1,
+        "weights": weights,
         "weights_by_hash": kind == "use_hash_policy" and view.boolean("use_hash_policy"),
     }
 
 
-def _compile_weight(view: ConfigView, runtime_prefix: str, around: Surroundings) -> WeightedCluster:
+def _compile_weight(view: ConfigView, around: Surroundings) -> WeightedCluster:
     context = around.context
     name = view.text("name")
     header = view.text("cluster_header")
@@ -171,9 +176,6 @@ def _compile_weight(view: ConfigView, runtime_prefix: str, around: Surroundings)
     if name:
         _check_cluster(view, "name", name, around)
     weight = view.integer("weight")
-    override = context.runtime.get(f"{runtime_prefix}.{name}") if runtime_prefix else None
-    if isinstance(override, int) and not isinstance(override, bool) and override >= 0:
-        weight = override
     own = compile_filter_level(view, around.filters, context)
     return WeightedCluster(
         name=name,

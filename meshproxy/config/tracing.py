@@ -9,6 +9,7 @@ from typing import Any
 
 from meshproxy.config.context import CompileContext
 from meshproxy.config.open_telemetry import check_cluster, compile_open_telemetry
+from meshproxy.matching import FractionalPercent
 from meshproxy.model.tracing import (
     Flushing,
     OpenTelemetryProvider,
@@ -20,6 +21,7 @@ from meshproxy.model.tracing import (
 )
 from meshproxy.plugin.stream_info import StreamInfo
 from meshproxy.plugin.view import ConfigView
+from meshproxy.runtime_values import as_number
 
 _ZIPKIN = "envoy.config.trace.v3.ZipkinConfig"
 _OPEN_TELEMETRY = "envoy.config.trace.v3.OpenTelemetryConfig"
@@ -36,9 +38,9 @@ def compile_tracing(
         view.fail("verbose spans aren't supported by meshproxy", "verbose")
     provider_view = view.view("provider") or context.tracing_provider
     provider, flushing = compile_provider(provider_view, context) if provider_view is not None else (None, Flushing())
-    client, random, overall = (_percent(view.view(f"{name}_sampling")) for name in ("client", "random", "overall"))
+    shares = [_percent(view.view(f"{name}_sampling")) for name in ("client", "random", "overall")]
     return TracingConfig(
-        sampling=Sampling(client, random, overall),
+        sampling=_sampling(shares, context),
         tags=_compile_tags(view.views("custom_tags"), context),
         max_path_length=view.integer("max_path_tag_length", 256),
         spawn_upstream_span=view.boolean("spawn_upstream_span"),
@@ -53,8 +55,15 @@ def compile_route_tracing(view: ConfigView | None, context: CompileContext) -> R
     """`route.v3.Tracing`; None without it. Raises ConfigError."""
     if view is None:
         return None
-    client, random, overall = (_fraction(view.view(f"{name}_sampling")) for name in ("client", "random", "overall"))
-    return RouteTracing(Sampling(client, random, overall), _compile_tags(view.views("custom_tags"), context))
+    shares = [_fraction(view.view(f"{name}_sampling")) for name in ("client", "random", "overall")]
+    return RouteTracing(_sampling(shares, context), _compile_tags(view.views("custom_tags"), context))
+
+
+def _sampling(shares: Sequence[int], context: CompileContext) -> Sampling:
+    """shares: of 10,000 each; those of the connection manager and of routes follow the same keys."""
+    keys = ("tracing.client_enabled", "tracing.random_sampling", "tracing.global_enabled")
+    follow = context.runtime.share
+    return Sampling(*(follow(key, FractionalPercent(share, 10000)) for key, share in zip(keys, shares, strict=True)))
 
 
 def _percent(view: ConfigView | None) -> int:
@@ -175,8 +184,7 @@ def _flushing(tracer: str, context: CompileContext) -> Flushing:
     """`tracing.<tracer>.min_flush_spans` and so on, of the runtime; times there are in milliseconds."""
 
     def number(key: str, default: float) -> float:
-        value = context.runtime.get(f"tracing.{tracer}.{key}")
-        return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else default
+        return as_number(context.runtime.get(f"tracing.{tracer}.{key}"), default)
 
     return Flushing(
         max(1, int(number("min_flush_spans", 5))),

@@ -25,6 +25,7 @@ PLAIN = "plain"
 TEXT = "text"
 IGNORED_KEY = "!ignore"  # a key with this tag is left out: Envoy's way of giving anchors a home
 MAX_DEPTH = 100
+_MAX_NODES = 10_000  # of a single value
 
 BOOLEANS: dict[str, bool] = {
     spelling: value
@@ -125,6 +126,35 @@ def compose(text: str, source: str, *, json: bool = False) -> MappingNode:
     if json and not node.flow_style:
         raise ConfigError(Problem("", "not JSON: '{' is expected (YAML is in files .yaml)", source, *place_of(node)))
     return node
+
+
+def read_value(text: str) -> Any:
+    """One value of YAML, of any kind, in plain Python: scalars as `plain_value` has them. Raises ConfigError."""
+    try:
+        parser = _Composer(text)
+        try:
+            node = parser.get_single_node()
+        finally:
+            parser.dispose()
+        return None if node is None else _plain(node, [_MAX_NODES], 0)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise ConfigError(Problem("", f"not valid YAML: {place}{error.problem or error.context}")) from None
+    except (yaml.reader.ReaderError, UnicodeEncodeError) as error:
+        raise ConfigError(Problem("", f"not valid YAML: {error}")) from None
+
+
+def _plain(node: Node, left: list[int], depth: int) -> Any:
+    """left: how many more nodes may come. Aliases can make a few lines very many, and endless."""
+    left[0] -= 1
+    if left[0] < 0 or depth > MAX_DEPTH:
+        raise ConfigError(Problem("", "too many values in one, or too deep"))
+    if type(node) is MappingNode:
+        return {str(key.value): _plain(value, left, depth + 1) for key, value in node.value}
+    if type(node) is SequenceNode:
+        return [_plain(element, left, depth + 1) for element in node.value]
+    return node.value if is_quoted(node) else plain_value(node.value)
 
 
 def _join_surrogates(match: re.Match[str]) -> str:

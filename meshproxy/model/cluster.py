@@ -16,10 +16,12 @@ from meshproxy.model.listener import TransportSocket
 from meshproxy.model.outlier import OutlierDetection
 from meshproxy.model.proxy_header import ProxyHeaderOptions
 from meshproxy.model.subset import SubsetOptions
+from meshproxy.runtime_values import Live, constant
 
 _HTTP1 = Http1Options()
 _HTTP2 = Http2Options()
 _DNS = DnsOptions()
+_ONE = constant(1.0)
 _STICKY = frozenset((HealthStatus.UNKNOWN, HealthStatus.HEALTHY, HealthStatus.DEGRADED))
 
 UpstreamProtocol = Literal["HTTP1", "HTTP2", "DOWNSTREAM", "AUTO"]
@@ -98,7 +100,7 @@ class SlowStartOptions:
     """window: seconds. aggression: above 1 a host gets its share sooner. minimum: share of the weight, 0 to 1."""
 
     window: float
-    aggression: float = 1.0
+    aggression: Live[float] = _ONE
     minimum: float = 0.1
 
 
@@ -153,7 +155,7 @@ class LbOptions:
 
     panic_threshold: float = 50.0
     choice_count: int = 2
-    active_request_bias: float = 1.0
+    active_request_bias: Live[float] = _ONE
     locality_weighted: bool = False
     fail_traffic_on_panic: bool = False
     minimum_ring_size: int = 1024

@@ -18,6 +18,7 @@ from meshproxy.model.redirect import InternalRedirects
 from meshproxy.model.retry import RetryPolicy
 from meshproxy.model.route_counts import RouteCounts
 from meshproxy.model.tracing import RouteTracing
+from meshproxy.runtime_values import Live
 from meshproxy.uri_template import Template
 
 RequestPredicate = Callable[[RequestHeaders, Any], bool]
@@ -97,6 +98,7 @@ class ForwardAction:
     tunnel_methods: what such a tunnel may be asked for with. connect_header: of the PROXY protocol, which the host gets
     first.
     weights_by_hash: the weighted cluster is chosen by what the hash policy makes of the request, if anything.
+    weights: of the weighted clusters, where these follow the runtime.
     format_path, format_host: make the new path without its query, and the new authority; "" leaves them.
     flush_timeout: as `stream_flush_timeout` of the connection manager; None: that one.
     hedges: `hedge_on_per_try_timeout`: an attempt that takes too long goes on beside the next one.
@@ -109,6 +111,7 @@ class ForwardAction:
     weights_header: str = ""
     weights_by_hash: bool = False
     total_weight: int = 0
+    weights: tuple[Live[int], ...] = ()
     cluster_not_found_status: int = 503
     timeout: float = 15.0
     idle_timeout: float | None = None

@@ -11,7 +11,9 @@ from meshproxy.model.cluster import ClusterConfig, UpstreamBind
 from meshproxy.model.discovery import ConfigSource
 from meshproxy.model.listener import AccessLog, Listener
 from meshproxy.model.overload import OverloadConfig
+from meshproxy.model.runtime_layer import RuntimeLayer
 from meshproxy.model.stats_sink import StatsSink
+from meshproxy.runtime_values import RuntimeValues
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,14 +100,18 @@ class DynamicConfig:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Snapshot:
-    """The configuration in force. `source` is the bootstrap message, kept for `/config_dump`."""
+    """The configuration in force. `source` is the bootstrap message, kept for `/config_dump`.
+
+    layers: of the runtime. runtime: the values in force, which everything that was compiled follows.
+    """
 
     node: Node
     admin: AdminConfig
     listeners: tuple[Listener, ...]
     clusters: Mapping[str, ClusterConfig]
     stats: StatsConfig = StatsConfig()
-    runtime: Mapping[str, Any] = field(default_factory=dict)
+    layers: tuple[RuntimeLayer, ...] = ()
+    runtime: RuntimeValues = field(default_factory=lambda: RuntimeValues(fixed=True))
     flags_path: str = ""
     dynamic: DynamicConfig = DynamicConfig()
     cluster_manager: ClusterManagerConfig = ClusterManagerConfig()

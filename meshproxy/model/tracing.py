@@ -6,8 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from meshproxy.matching import FractionalPercent
 from meshproxy.model.grpc_service import GrpcService
+from meshproxy.runtime_values import Share
 
+ALL = FractionalPercent(100)
 TagValue = Callable[[Any], str]
 """The value of a custom tag: `StreamInfo` -> text; "" for none."""
 
@@ -25,11 +28,11 @@ Sampler = Callable[[Parent | None, int], bool]
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """Shares of 10,000: of requests that ask for it by `x-client-trace-id`, of all, and of those that are chosen."""
+    """Shares of requests: of those that ask for it by `x-client-trace-id`, of all, and of those that are chosen."""
 
-    client: int = 10000
-    random: int = 10000
-    overall: int = 10000
+    client: Share = ALL
+    random: Share = ALL
+    overall: Share = ALL
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from meshproxy.model.snapshot import Node
 from meshproxy.plugin.replies import LocalReply
 from meshproxy.plugin.stats import StatsScope
 from meshproxy.plugin.stream_info import NO_CONNECTION, ConnectionInfo, StreamInfo
+from meshproxy.runtime_values import Live, RuntimeValues, Share
 
 if TYPE_CHECKING:
     from meshproxy.model.forwarding import DnsCacheOptions
@@ -65,7 +66,8 @@ class FactoryContext:
     name: the filter's name in its chain. stats: the scope for its statistics, such as `http.ingress.`; root_stats: the
     one above all, for filters whose statistics have a prefix of their own.
     rng: every random decision is drawn from it, so that a test can seed it.
-    runtime: the static runtime values (`layered_runtime`), by key.
+    runtime: the runtime values (`layered_runtime`), by key. They may change: `runtime.integer`, `number`, `flag` and
+        `share` give what follows a key, and `RuntimeValues` says how it is read.
     compile_*: the compilers of things that several filters configure; they raise ConfigError. Their arguments are the
     messages that Envoy's filters have in common: `AccessLog`, a format string, `HeaderValueOption` with names to
     remove, `StringMatcher`, `RegexMatcher`, `HeaderMatcher`, `FractionalPercent`, `RuntimeFractionalPercent`,
@@ -87,7 +89,7 @@ class FactoryContext:
     clock: Clock
     rng: random.Random
     node: Node
-    runtime: Mapping[str, Any]
+    runtime: RuntimeValues
     compile_access_logs: Callable[[Sequence[ConfigView]], tuple[AccessLog, ...]]
     compile_format: Callable[[str], LineFormatter]
     compile_header_mutations: Callable[[Sequence[ConfigView], Sequence[str]], HeaderMutations | None]
@@ -95,14 +97,14 @@ class FactoryContext:
     compile_regex_matcher: Callable[[ConfigView], StringMatcher]
     compile_header_matcher: Callable[[ConfigView], HeaderMatcher]
     compile_fraction: Callable[[ConfigView], FractionalPercent]
-    compile_runtime_fraction: Callable[[ConfigView], FractionalPercent]
+    compile_runtime_fraction: Callable[[ConfigView], Share]
     compile_data_source: Callable[[ConfigView], bytes]
     compile_rate_limits: Callable[[Sequence[ConfigView]], tuple[RateLimit, ...]]
     compile_route_match: Callable[[ConfigView], RequestPredicate]
     compile_header_values: Callable[[Sequence[ConfigView]], HeaderMutations | None]
     compile_metadata_matcher: Callable[[ConfigView], Callable[[Mapping[str, Any] | None], bool]]
     compile_filter_state_matcher: Callable[[ConfigView], Callable[[StreamInfo], bool]]
-    compile_runtime_flag: Callable[[ConfigView], bool]
+    compile_runtime_flag: Callable[[ConfigView], Live[bool]]
     compile_expression: Callable[[ConfigView, ConfigView | None], Callable[[StreamInfo], bool]]
     compile_http_matcher: Callable[[ConfigView, Callable[[TypedView], Any], Collection[str]], Callable[[Any], Any]]
     compile_network_matcher: Callable[[ConfigView, Callable[[TypedView], Any]], Callable[[Any], Any]]

@@ -68,6 +68,7 @@ def make_remote(configuration: Configuration, source: ConfigSource, host: Host) 
 
 async def prepare(discovery: Discovery, program: Program) -> None:
     """Fetch everything that must be there before the first connection is accepted. Raises BindError."""
+    await discovery.prepare_runtime()
     await discovery.prepare_clusters()
     program.state = "INITIALIZING"
     await discovery.prepare_listeners()

@@ -8,6 +8,8 @@ changes, then host and path are rewritten, and what they were is told the upstre
 from __future__ import annotations
 
 import random
+from bisect import bisect_right
+from itertools import accumulate
 from typing import Any
 
 from meshproxy.headers import RequestHeaders
@@ -35,17 +37,26 @@ def _choose_weighted(
     action: ForwardAction, request: RequestHeaders, rng: random.Random, stream: Any
 ) -> WeightedCluster:
     clusters = action.weighted_clusters
-    point = int(rng.random() * action.total_weight)
+    weights: tuple[int, ...] = ()
+    total = action.total_weight
+    if action.weights:
+        weights = tuple([weight.value for weight in action.weights])
+        total = sum(weights)
+        if not total:  # nobody is wanted: as they are configured
+            weights, total = (), action.total_weight
+    point = int(rng.random() * total)
     if action.weights_header:
         given = request.fields.get(action.weights_header, "")
         if given.isascii() and given.isdigit() and len(given) < 20:
-            point = int(given) % action.total_weight
+            point = int(given) % total
     elif action.weights_by_hash and action.hash_policy is not None:
         action.hash_policy(stream)
         # A cookie that the client has yet to get says nothing of it; the router makes it when it chooses the host.
         if stream.lb_hash is not None and not stream.lb_cookies:
-            point = stream.lb_hash % action.total_weight
+            point = stream.lb_hash % total
         stream.lb_hash, stream.lb_cookies = None, ()
+    if weights:
+        return clusters[bisect_right(list(accumulate(weights)), point)]
     for cluster in clusters:
         point -= cluster.weight
         if point < 0:

@@ -102,15 +102,15 @@ class HttpTracing:
         fields = stream.request.fields
         reason = trace_reason(stream.request_id)
         if reason == NOT_TRACED:
-            if "x-client-trace-id" in fields and self._rng.random() * 10000 < sampling.client:
+            if "x-client-trace-id" in fields and sampling.client.covers(self._rng.getrandbits(32)):
                 reason = CLIENT
             elif "x-envoy-force-trace" in fields:
                 reason = FORCED
-            elif stable % 10000 < sampling.random:
+            elif sampling.random.covers(stable):
                 reason = SAMPLED
             if reason != NOT_TRACED:
                 self._pack(stream, reason)
-        if reason != NOT_TRACED and stable % 10000 >= sampling.overall:
+        if reason != NOT_TRACED and not sampling.overall.covers(stable):
             reason = NOT_TRACED
             self._pack(stream, reason)
         return reason

@@ -89,7 +89,6 @@ class ServerStats:
             store.counter(f"listener_manager.{name}")
         gauge("listener_manager.total_listeners_active")
         self.workers_started: Gauge = gauge("listener_manager.workers_started")
-        gauge("runtime.num_keys").set(len(snapshot.runtime))
         self.listener_stopped = store.counter("listener_manager.listener_stopped")
         store.before_read(self.fold)
 

@@ -21,6 +21,7 @@ from meshproxy.plugin.registry import GROUP, FilterClass, FilterRegistry, kind_o
 from meshproxy.plugin.stats import StatsScope
 from meshproxy.plugin.stream_info import StreamInfo
 from meshproxy.plugin.view import ConfigView
+from meshproxy.runtime_values import RuntimeValues
 from meshproxy.telemetry.formats import Formats
 from meshproxy.telemetry.operand import FormatContext
 from meshproxy.telemetry.stats import StatsStore
@@ -66,6 +67,7 @@ class Environment:
     """Base of the harnesses.
 
     clock: stands still until `advance(seconds)`. log: what filters logged. rng: seeded; a test may replace its seed.
+    runtime: of a mapping the values never change; a test that changes them gives `RuntimeValues`.
     server: `/healthcheck/fail` and draining, to be set by a test. access_log: lines written by `log_access`.
     """
 
@@ -98,7 +100,7 @@ class Environment:
             formats=Formats(FormatContext(hostname="test-host", surroundings=surroundings)),
             surroundings=surroundings,
             node=node,
-            runtime=runtime or {},
+            runtime=runtime if isinstance(runtime, RuntimeValues) else RuntimeValues(runtime, fixed=True),
             traffic_direction=traffic_direction,
             cluster_names=set(clusters),
         )

@@ -19,6 +19,7 @@ from envoy.config.listener.v3 import listener_pb2
 from envoy.config.route.v3 import route_pb2
 from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
 from envoy.service.discovery.v3 import discovery_pb2
+from envoy.service.runtime.v3 import rtds_pb2
 from google.protobuf import any_pb2
 from google.protobuf.message import Message
 
@@ -29,6 +30,7 @@ TYPES: dict[str, type[Message]] = {
     "RDS": route_pb2.RouteConfiguration,
     "SDS": secret_pb2.Secret,
     "ECDS": extension_pb2.TypedExtensionConfig,
+    "RTDS": rtds_pb2.Runtime,
 }
 URLS = {label: f"type.googleapis.com/{kind.DESCRIPTOR.full_name}" for label, kind in TYPES.items()}
 LABELS = {url: label for label, url in URLS.items()}

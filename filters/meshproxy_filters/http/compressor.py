@@ -13,6 +13,7 @@ from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
 from meshproxy.plugin.context import FactoryContext, Stream
 from meshproxy.plugin.http import HttpFilter
 from meshproxy.plugin.stats import StatsScope
+from meshproxy.runtime_values import ON, Live
 from meshproxy_filters.compression import Compressor
 from meshproxy_filters.compression_libraries import CompressorLibrary, compile_compressor
 from meshproxy_filters.http.accept_encoding import choose_encoding
@@ -57,11 +58,16 @@ class ResponseStats(DirectionStats):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Direction:
-    """min_length: of a `content-length`. types: of contents that are compressed; empty for all."""
+    """enabled: None for never. min_length: of a `content-length`. types: of contents compressed; () for all."""
 
-    enabled: bool
+    enabled: Live[bool] | None
     min_length: int
     types: frozenset[str]
+
+    @property
+    def on(self) -> bool:
+        """Whether it is in force now."""
+        return self.enabled is not None and self.enabled.value
 
     def long_enough(self, message: Headers, stats: DirectionStats) -> bool:
         length = message.get("content-length")
@@ -123,7 +129,7 @@ class ResponseCompressing(HttpFilter[CompressorConfig]):
         assert isinstance(override, RouteOverride)
         response = base.response
         if override.off or override.response_on:
-            response = replace(response, enabled=not override.off)
+            response = replace(response, enabled=None if override.off else ON)
         return replace(
             base,
             response=response,
@@ -133,18 +139,18 @@ class ResponseCompressing(HttpFilter[CompressorConfig]):
 
     @classmethod
     def for_config(cls, config: CompressorConfig) -> type[ResponseCompressing]:
-        return Compressing if config.request.enabled else ResponseCompressing
+        return Compressing if config.request.enabled is not None else ResponseCompressing
 
     def on_request_headers(self, request: RequestHeaders, stream: Stream) -> None:
         config = self.config
         self._accepted = request.get("accept-encoding")
         if self._accepted is not None:
             self._join(stream)
-            if config.remove_accept and config.response.enabled:
+            if config.remove_accept and config.response.on:
                 request.remove("accept-encoding")
         direction, stats = config.request, config.request_stats
         if (
-            direction.enabled
+            direction.on
             and not stream.request_end
             and direction.long_enough(request, stats)
             and direction.type_allowed(request)
@@ -171,7 +177,7 @@ class ResponseCompressing(HttpFilter[CompressorConfig]):
     def on_response_headers(self, response: ResponseHeaders, stream: Stream) -> None:
         config = self.config
         stats = config.response_stats
-        candidate = config.response.enabled and config.response.long_enough(response, stats)
+        candidate = config.response.on and config.response.long_enough(response, stats)
         compressible = candidate and self._compressible(response)
         bodiless = stream.request.method == "HEAD" or response.status in (204, 304) or stream.response_end
         accepted = not bodiless and candidate and self._accepts(response)
@@ -306,10 +312,11 @@ def _read(view: ConfigView, context: FactoryContext) -> CompressorConfig:
 
 def _read_direction(view: ConfigView | None, context: FactoryContext, *, on: bool) -> Direction:
     if view is None:
-        return Direction(on, _MIN_LENGTH, _CONTENT_TYPES)
-    enabled = view.view("enabled")
+        return Direction(ON if on else None, _MIN_LENGTH, _CONTENT_TYPES)
+    flag = view.view("enabled")
+    enabled = ON if flag is None else context.compile_runtime_flag(flag)
     return Direction(
-        enabled=on and (enabled is None or context.compile_runtime_flag(enabled)),
+        enabled=enabled if on else None,
         min_length=view.integer("min_content_length", _MIN_LENGTH),
         types=frozenset(view.texts("content_type")) or _CONTENT_TYPES,
     )
@@ -319,7 +326,7 @@ def _read_old_direction(view: ConfigView, context: FactoryContext) -> Direction:
     """The fields that `response_direction_config` replaces."""
     enabled = view.view("runtime_enabled")
     return Direction(
-        enabled=enabled is None or context.compile_runtime_flag(enabled),
+        enabled=ON if enabled is None else context.compile_runtime_flag(enabled),
         min_length=view.integer("content_length", _MIN_LENGTH),
         types=frozenset(view.texts("content_type")) or _CONTENT_TYPES,
     )

@@ -56,7 +56,7 @@ class Csrf(HttpFilter[CsrfConfig]):
         shadow_share = context.compile_runtime_fraction(shadow) if shadow is not None else FractionalPercent(0)
         return CsrfConfig(
             stats=CsrfStats(context.stats.scope("csrf.")),
-            active=share.numerator > 0 or shadow_share.numerator > 0,
+            active=share.possible or shadow_share.possible,
             enforce=share.sampler(context.rng),
             shadow=shadow_share.sampler(context.rng),
             additional=tuple(context.compile_string_matcher(entry) for entry in view.views("additional_origins")),

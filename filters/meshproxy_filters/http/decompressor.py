@@ -15,6 +15,7 @@ from meshproxy.plugin.context import FactoryContext, Stream
 from meshproxy.plugin.http import HttpFilter
 from meshproxy.plugin.replies import LocalReply
 from meshproxy.plugin.stats import StatsScope
+from meshproxy.runtime_values import ON
 from meshproxy_filters.compression import BadData, Decompressor
 from meshproxy_filters.compression_libraries import DecompressorLibrary, compile_decompressor
 
@@ -30,7 +31,7 @@ class Direction:
     def __init__(self, view: ConfigView | None, scope: StatsScope, context: FactoryContext) -> None:
         common = view.view("common_config") if view is not None else None
         enabled = common.view("enabled") if common is not None else None
-        self.enabled = enabled is None or context.compile_runtime_flag(enabled)
+        self.enabled = ON if enabled is None else context.compile_runtime_flag(enabled)
         self.heed = common is None or not common.boolean("ignore_no_transform_header")
         self.decompressed = scope.counter("decompressed")
         self.not_decompressed = scope.counter("not_decompressed")
@@ -43,7 +44,7 @@ class Direction:
         encodings = message.get("content-encoding") or ""
         first, _, rest = encodings.partition(",")
         if (
-            not self.enabled
+            not self.enabled.value
             or first.strip().lower() != library.encoding
             or (self.heed and _no_transform(message.get("cache-control")))
         ):
@@ -98,12 +99,12 @@ class Decompressing(HttpFilter[DecompressorConfig]):
             library=library,
             request=Direction(request, scope.scope("request."), context),
             response=response,
-            advertise=response.enabled and advertised,
+            advertise=advertised,
         )
 
     def on_request_headers(self, request: RequestHeaders, stream: Stream) -> None:
         config = self.config
-        if config.advertise:
+        if config.advertise and config.response.enabled.value:
             _advertise(request, config.library.encoding)
         if not stream.request_end:
             self._request = config.request.begin(request, config.library)

@@ -16,6 +16,7 @@ from meshproxy.plugin.http import HttpFilter
 from meshproxy.plugin.replies import LocalReply, ResponseReplaced
 from meshproxy.plugin.stats import Counter, StatsScope
 from meshproxy.plugin.upstream import Cluster
+from meshproxy.runtime_values import Live
 from meshproxy_filters.http.ext_authz_grpc import GrpcAuthorization, change, read_grpc_authorization, set_query
 from meshproxy_filters.http.ext_authz_service import (
     AuthorizationService,
@@ -101,7 +102,7 @@ class ExtAuthzConfig:
     service: AnyService
     enabled: Callable[[], bool]
     wanted: Callable[[Stream], bool]
-    deny_when_disabled: bool
+    deny_when_disabled: Live[bool] | None
     max_body: int
     partial: bool
     asked: Names | None
@@ -186,7 +187,8 @@ class ExtAuthz(HttpFilter[Settings]):
             return None
         if not config.enabled() or not config.wanted(stream):
             config.stats.disabled.value += 1
-            return _error(config) if config.deny_when_disabled else None
+            denies = config.deny_when_disabled
+            return _error(config) if denies is not None and denies.value else None
         if config.max_body and not stream.request_end:
             self._asks = True
             return None
@@ -296,7 +298,7 @@ def _read(view: ConfigView, context: FactoryContext) -> ExtAuthzConfig:
         service=service,
         enabled=context.compile_runtime_fraction(enabled).sampler(context.rng) if enabled else lambda: True,
         wanted=_read_wanted(wanted, context) if wanted is not None else lambda stream: True,
-        deny_when_disabled=_read_flag(at_disable, context) if at_disable is not None else False,
+        deny_when_disabled=context.compile_runtime_flag(at_disable) if at_disable is not None else None,
         max_body=_read_max_body(view.view("with_request_body")) or 0,
         partial=_read_partial(view.view("with_request_body")),
         asked=_read_asked(view, service, context),
@@ -375,10 +377,3 @@ def _read_wanted(view: ConfigView, context: FactoryContext) -> Callable[[Stream]
 def _read_clear_route(view: ConfigView) -> bool:
     view.boolean("validate_mutations")  # no field of an HTTP answer that isn't valid gets past the codec
     return view.boolean("clear_route_cache")
-
-
-def _read_flag(view: ConfigView, context: FactoryContext) -> bool:
-    """`RuntimeFeatureFlag`: the static runtime value of its key if there is one, else the default."""
-    value = context.runtime.get(view.text("runtime_key"))
-    default = view.boolean("default_value")
-    return value if isinstance(value, bool) else default

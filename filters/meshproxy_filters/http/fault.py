@@ -43,7 +43,7 @@ class Fault(HttpFilter[FaultConfig]):
         config = self.config
         if not self._concerns(request, stream):
             return None
-        if config.stats.active_faults.value >= config.max_active:
+        if config.stats.active_faults.value >= config.max_active.value:
             config.stats.faults_overflow.value += 1
             return None
         if config.limit is not None:
@@ -85,9 +85,8 @@ class Fault(HttpFilter[FaultConfig]):
 
     def _delay(self, fault: FaultKind, request: RequestHeaders) -> float:
         """Seconds to wait; 0 for none."""
-        seconds = fault.value
-        if fault.header:
-            seconds = (fault.number_in(request) or 0) / 1000
+        milliseconds = fault.number_in(request) or 0 if fault.header else fault.value.value
+        seconds = milliseconds / 1000
         return seconds if seconds > 0 and self._hits(fault, request) else 0.0
 
     async def _wait(self, delay: float, request: RequestHeaders, stream: Stream) -> LocalReply | None:
@@ -98,7 +97,7 @@ class Fault(HttpFilter[FaultConfig]):
         fault = self.config.abort
         if fault is None:
             return None
-        status, grpc_status = int(fault.value), None
+        status, grpc_status = fault.value.value, None
         if fault.grpc:
             status, grpc_status = 200, status
         elif fault.header:
@@ -117,7 +116,7 @@ class Fault(HttpFilter[FaultConfig]):
         return LocalReply(status, _BODY, details="fault_filter_abort", flags="FI", grpc_status=grpc_status)
 
     def _set_limit(self, fault: FaultKind, request: RequestHeaders) -> None:
-        rate = fault.value
+        rate = fault.value.value
         if fault.header:
             rate = (fault.number_in(request) or 0) * 1024
         if rate > 0 and self._hits(fault, request):

@@ -1,7 +1,7 @@
 """What the fault filter is configured with (envoy.extensions.filters.http.fault.v3.HTTPFault).
 
 Every fault has a share of requests that it hits. A fault `by header` is asked for by the request itself; a header may
-also lower the share, never raise it. Static runtime values override the numbers, under Envoy's keys.
+also lower the share, never raise it. Runtime values override the numbers, under Envoy's keys.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from meshproxy.headers import RequestHeaders
 from meshproxy.matching import FractionalPercent, HeaderMatcher, parse_int64
 from meshproxy.plugin.context import FactoryContext
 from meshproxy.plugin.stats import StatsScope
+from meshproxy.runtime_values import Live, Share, constant
 
 if TYPE_CHECKING:
     from meshproxy.plugin.view import ConfigView
@@ -22,6 +23,8 @@ ABORT_GRPC_HEADER = "x-envoy-fault-abort-grpc-request"
 DELAY_HEADER = "x-envoy-fault-delay-request"
 THROUGHPUT_HEADER = "x-envoy-fault-throughput-response"
 _NO_LIMIT = 1 << 62
+_NOTHING = constant(0)
+_UNLIMITED = constant(_NO_LIMIT)
 
 
 class FaultStats:
@@ -39,19 +42,19 @@ class FaultStats:
 class Fault:
     """One kind of fault.
 
-    share: of the requests. value: seconds, status or bytes per second; for `by header` it stands in the request.
+    share: of the requests. value: milliseconds, status or bytes per second; for `by header` it stands in the request.
     header: the request header with the value; "" for a fixed one. percentage_header: one that may lower the share.
     """
 
-    share: FractionalPercent
-    value: float = 0.0
+    share: Share
+    value: Live[int] = _NOTHING
     header: str = ""
     percentage_header: str = ""
     grpc: bool = False
 
     def hits(self, request: RequestHeaders, number: int) -> bool:
         """Whether this random number falls into the share, lowered by what the request says."""
-        share = self.share
+        share: Share = self.share
         if self.percentage_header:
             text = request.get(self.percentage_header)
             lowered = None if text is None else parse_int64(text)
@@ -77,12 +80,12 @@ class FaultConfig:
     upstream_cluster: str = ""
     headers: tuple[HeaderMatcher, ...] = ()
     nodes: frozenset[str] = frozenset()
-    max_active: int = _NO_LIMIT
+    max_active: Live[int] = _UNLIMITED
 
     @property
     def is_active(self) -> bool:
         """Whether any request can meet a fault."""
-        return any(fault is not None and fault.share.numerator > 0 for fault in (self.delay, self.abort, self.limit))
+        return any(fault is not None and fault.share.possible for fault in (self.delay, self.abort, self.limit))
 
     @classmethod
     def compile(cls, view: ConfigView, context: FactoryContext) -> FaultConfig:
@@ -104,21 +107,19 @@ class FaultConfig:
 
 
 class _Runtime:
-    """Numbers of the static runtime that stand in for those of the message."""
+    """Numbers of the message that follow the runtime, under keys of the message or Envoy's own."""
 
     def __init__(self, view: ConfigView, context: FactoryContext) -> None:
         self._view = view
         self._context = context
 
-    def integer(self, field: str, key: str, default: int) -> int:
-        value = self._context.runtime.get(self._view.text(field) or key)
-        return int(value) if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0 else default
+    def integer(self, field: str, key: str, default: int) -> Live[int]:
+        return self._context.runtime.integer(self._view.text(field) or key, default)
 
-    def share(self, fault: ConfigView, field: str, key: str) -> FractionalPercent:
+    def share(self, fault: ConfigView, field: str, key: str) -> Share:
         percentage = fault.view("percentage")
         default = self._context.compile_fraction(percentage) if percentage is not None else FractionalPercent(0)
-        overriding = self.integer(field, key, -1)
-        return default if overriding < 0 else FractionalPercent(overriding)
+        return self._context.runtime.share(self._view.text(field) or key, default)
 
 
 def _read_delay(view: ConfigView, runtime: _Runtime) -> Fault:
@@ -129,14 +130,15 @@ def _read_delay(view: ConfigView, runtime: _Runtime) -> Fault:
         case "header_delay":
             return Fault(share, header=DELAY_HEADER, percentage_header=f"{DELAY_HEADER}-percentage")
         case "fixed_delay":
-            return Fault(share, milliseconds / 1000)
+            return Fault(share, milliseconds)
         case _:
             view.fail("one of 'fixed_delay' and 'header_delay' is required")
 
 
 def _read_abort(view: ConfigView, runtime: _Runtime) -> Fault:
     share = runtime.share(view, "abort_percent_runtime", "fault.http.abort.abort_percent")
-    http = runtime.integer("abort_http_status_runtime", "fault.http.abort.http_status", view.integer("http_status"))
+    status = view.integer("http_status")
+    http = runtime.integer("abort_http_status_runtime", "fault.http.abort.http_status", status)
     grpc = runtime.integer("abort_grpc_status_runtime", "fault.http.abort.grpc_status", view.integer("grpc_status"))
     match view.which("error_type"):
         case "header_abort":
@@ -144,8 +146,8 @@ def _read_abort(view: ConfigView, runtime: _Runtime) -> Fault:
         case "grpc_status":
             return Fault(share, grpc, grpc=True)
         case "http_status":
-            if not 200 <= http < 600:
-                view.fail(f"{http} is not in the range [200, 600)", "http_status")
+            if not 200 <= status < 600:
+                view.fail(f"{status} is not in the range [200, 600)", "http_status")
             return Fault(share, http)
         case _:
             view.fail("one of 'http_status', 'grpc_status' and 'header_abort' is required")
@@ -157,6 +159,6 @@ def _read_limit(view: ConfigView, runtime: _Runtime) -> Fault:
         case "header_limit":
             return Fault(share, header=THROUGHPUT_HEADER, percentage_header=f"{THROUGHPUT_HEADER}-percentage")
         case "fixed_limit":
-            return Fault(share, view.required("fixed_limit").integer("limit_kbps") * 1024)
+            return Fault(share, constant(view.required("fixed_limit").integer("limit_kbps") * 1024))
         case _:
             view.fail("one of 'fixed_limit' and 'header_limit' is required")

@@ -21,6 +21,7 @@ from meshproxy.plugin.mutations import apply_mutations
 from meshproxy.plugin.replies import LocalReply
 from meshproxy.plugin.stats import StatsScope
 from meshproxy.plugin.stream_info import ConnectionInfo
+from meshproxy.runtime_values import Share
 from meshproxy_filters.http.local_ratelimit_buckets import Buckets, BucketShape, Descriptor
 from meshproxy_filters.token_bucket import TokenBucket
 
@@ -53,7 +54,7 @@ class LocalRateLimitConfig:
     """
 
     stats: LocalRateLimitStats
-    share: FractionalPercent
+    share: Share
     enabled: Callable[[], bool]
     enforced: Callable[[], bool]
     now: Callable[[], float]
@@ -97,7 +98,7 @@ class LocalRateLimit(HttpFilter[LocalRateLimitConfig]):
 
     @classmethod
     def is_active(cls, config: LocalRateLimitConfig) -> bool:
-        return config.share.numerator > 0
+        return config.share.possible
 
     @classmethod
     def for_config(cls, config: LocalRateLimitConfig) -> type[LocalRateLimit]:

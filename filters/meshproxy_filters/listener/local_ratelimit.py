@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from meshproxy.plugin.context import FactoryContext
 from meshproxy.plugin.listener import ListenerFilter, RefuseConnection, Socket
 from meshproxy.plugin.stats import Counter
+from meshproxy.runtime_values import ON, Live
 from meshproxy_filters.token_bucket import TokenBucket
 
 if TYPE_CHECKING:
@@ -22,10 +23,11 @@ _MIN_INTERVAL = 0.05
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ListenerRateLimitConfig:
-    """bucket: one token for each connection; None where `runtime_enabled` switches the filter off."""
+    """bucket: one token for each connection."""
 
-    bucket: TokenBucket | None
+    bucket: TokenBucket
     rate_limited: Counter
+    enabled: Live[bool]
 
 
 class ListenerRateLimit(ListenerFilter[ListenerRateLimitConfig]):
@@ -41,11 +43,11 @@ class ListenerRateLimit(ListenerFilter[ListenerRateLimitConfig]):
         rate = shape.integer("tokens_per_fill", 1) / interval
         bucket = TokenBucket(shape.integer("max_tokens"), rate, context.clock.now())
         enabled = view.view("runtime_enabled")
-        active = enabled is None or context.compile_runtime_flag(enabled)
-        return ListenerRateLimitConfig(bucket if active else None, scope.counter("rate_limited"))
+        active = ON if enabled is None else context.compile_runtime_flag(enabled)
+        return ListenerRateLimitConfig(bucket, scope.counter("rate_limited"), active)
 
     def on_accept(self, socket: Socket) -> None:
-        bucket = self.config.bucket
-        if bucket is not None and not bucket.take(self.context.clock.now()):
-            self.config.rate_limited.value += 1
+        config = self.config
+        if config.enabled.value and not config.bucket.take(self.context.clock.now()):
+            config.rate_limited.value += 1
             raise RefuseConnection("local_ratelimit")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from meshproxy.plugin.context import Connection, FactoryContext
 from meshproxy.plugin.network import NetworkFilter
+from meshproxy.runtime_values import ON
 
 if TYPE_CHECKING:
     from meshproxy.plugin.view import ConfigView
@@ -27,23 +28,26 @@ class Limit:
         self.maximum = maximum
         self.delay = delay
         self.let_through = 0
+        self.enabled = ON
 
 
-class ConnectionLimit(NetworkFilter[Limit | None]):
-    """See the module. Its configuration is None where `runtime_enabled` switches it off."""
+class ConnectionLimit(NetworkFilter[Limit]):
+    """See the module."""
 
     _counted: bool = False
     _refused: bool = False
 
     @classmethod
-    def compile(cls, view: ConfigView, context: FactoryContext) -> Limit | None:
+    def compile(cls, view: ConfigView, context: FactoryContext) -> Limit:
         limit = Limit(view.text("stat_prefix"), view.integer("max_connections"), view.seconds("delay", 0.0), context)
         enabled = view.view("runtime_enabled")
-        return limit if enabled is None or context.compile_runtime_flag(enabled) else None
+        if enabled is not None:
+            limit.enabled = context.compile_runtime_flag(enabled)
+        return limit
 
     def on_new_connection(self, connection: Connection) -> Awaitable[None] | None:
         limit = self.config
-        if limit is None:
+        if not limit.enabled.value:
             return None
         self._counted = True
         limit.active.value += 1
@@ -64,7 +68,7 @@ class ConnectionLimit(NetworkFilter[Limit | None]):
 
     def on_close(self, connection: Connection) -> None:
         limit = self.config
-        if limit is None or not self._counted:
+        if not self._counted:
             return
         self._counted = False
         limit.active.value -= 1

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from meshproxy.plugin.context import Connection, FactoryContext
 from meshproxy.plugin.network import NetworkFilter
 from meshproxy.plugin.stats import Counter
+from meshproxy.runtime_values import ON, Live
 from meshproxy_filters.token_bucket import TokenBucket
 
 if TYPE_CHECKING:
@@ -22,10 +23,11 @@ _MIN_INTERVAL = 0.05
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LocalRateLimitConfig:
-    """bucket: one token for each connection; None where `runtime_enabled` switches the filter off."""
+    """bucket: one token for each connection."""
 
-    bucket: TokenBucket | None
+    bucket: TokenBucket
     rate_limited: Counter
+    enabled: Live[bool]
 
 
 class LocalRateLimit(NetworkFilter[LocalRateLimitConfig]):
@@ -47,14 +49,14 @@ class LocalRateLimit(NetworkFilter[LocalRateLimitConfig]):
         shared = ("network.local_ratelimit", key, maximum, per_fill, interval)
         bucket = context.shared(shared, make_bucket) if key else make_bucket()
         enabled = view.view("runtime_enabled")
-        active = enabled is None or context.compile_runtime_flag(enabled)
-        return LocalRateLimitConfig(bucket if active else None, rate_limited)
+        active = ON if enabled is None else context.compile_runtime_flag(enabled)
+        return LocalRateLimitConfig(bucket, rate_limited, active)
 
     def on_new_connection(self, connection: Connection) -> None:
-        bucket = self.config.bucket
-        if bucket is None or bucket.take(connection.clock.now()):
+        config = self.config
+        if not config.enabled.value or config.bucket.take(connection.clock.now()):
             return
-        self.config.rate_limited.value += 1
+        config.rate_limited.value += 1
         connection.stream.add_flag("URX")
         connection.info.local_close_reason = "local_ratelimit_close_over_limit"
         connection.close()

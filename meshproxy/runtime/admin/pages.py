@@ -77,7 +77,7 @@ def make_handlers(program: Program, stats: StatsPage) -> Mapping[str, Handler]:
         "/memory": pages.memory,
         "/memory/tcmalloc": lambda request: _unsupported("tcmalloc"),
         "/certs": pages.certificates,
-        "/runtime": lambda request: AdminResponse(runtime_values.render(program.message), content_type=JSON),
+        "/runtime": pages.runtime,
         "/runtime_modify": pages.runtime_modify,
         "/init_dump": pages.init_dump,
         "/meshproxy/xds": pages.xds,
@@ -247,15 +247,11 @@ class Pages:
         }
         return AdminResponse(json.dumps(shown, indent=1) + "\n", content_type=JSON)
 
+    def runtime(self, request: AdminRequest) -> AdminResponse:
+        return AdminResponse(runtime_values.render(self._program.discovery.runtime), content_type=JSON)
+
     def runtime_modify(self, request: AdminRequest) -> AdminResponse:
-        if not request.parameters and not request.body:
-            return AdminResponse(
-                "usage: /runtime_modify?key1=value1&key2=value2&keyN=valueN\n"
-                "       or send the parameters as form values\n"
-                "use an empty value to remove a previously added override",
-                400,
-            )
-        return AdminResponse("No admin layer specified", 503)
+        return runtime_values.modify(self._program.discovery.runtime, request)
 
     def cpu_profiler(self, request: AdminRequest) -> AdminResponse:
         if request.parameters.get("enable") not in ("y", "n"):

@@ -1,54 +1,43 @@
-"""`/runtime`: the values of every layer, and which of them counts (envoy.admin.v3... the JSON has no message)."""
+"""`/runtime` and `/runtime_modify`: the values of every layer, which of them counts, and how to change them."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
-from google.protobuf.message import Message
+from meshproxy.errors import ConfigError
+from meshproxy.runtime.admin.message import OK, AdminRequest, AdminResponse, parse_parameters
+from meshproxy.runtime.layered_runtime import LayeredRuntime
+
+_USAGE = (
+    "usage: /runtime_modify?key1=value1&key2=value2&keyN=valueN\n"
+    "       or send the parameters as form values\n"
+    "use an empty value to remove a previously added override"
+)
 
 
-def _flatten(prefix: str, value: Any, into: dict[str, str]) -> None:
-    kind = value.WhichOneof("kind")
-    if kind == "struct_value":
-        if set(value.struct_value.fields) >= {"numerator"}:
-            into[prefix] = _scalar(value)
-            return
-        for name, inner in value.struct_value.fields.items():
-            _flatten(f"{prefix}.{name}" if prefix else name, inner, into)
-    elif kind is not None:
-        into[prefix] = _scalar(value)
-
-
-def _scalar(value: Any) -> str:
-    kind = value.WhichOneof("kind")
-    if kind == "number_value":
-        number = value.number_value
-        return str(int(number)) if number == int(number) else f"{number:g}"
-    if kind == "bool_value":
-        return "true" if value.bool_value else "false"
-    if kind == "string_value":
-        return str(value.string_value)
-    return str(value).replace("\n", " ").strip()
-
-
-def layers_of(bootstrap: Message) -> list[tuple[str, dict[str, str]]]:
-    """Name and flattened values of each static layer, the last one winning."""
-    runtime: Any = getattr(bootstrap, "layered_runtime", None)
-    layers = []
-    for layer in runtime.layers if runtime is not None else ():
-        values: dict[str, str] = {}
-        for name, value in layer.static_layer.fields.items():
-            _flatten(name, value, values)
-        layers.append((layer.name, values))
-    return layers
-
-
-def render(bootstrap: Message) -> str:
+def render(runtime: LayeredRuntime) -> str:
     """The page, in JSON."""
-    layers = layers_of(bootstrap)
+    layers = runtime.loaded
     entries: dict[str, Any] = {}
-    for name in sorted({name for _, values in layers for name in values}):
-        by_layer = [values.get(name, "") for _, values in layers]
-        entries[name] = {"layer_values": by_layer, "final_value": next(v for v in reversed(by_layer) if v)}
+    for key in sorted({key for _, values in layers for key in values}):
+        texts = [values[key].text if key in values else "" for _, values in layers]
+        final = next(values[key].text for _, values in reversed(layers) if key in values)
+        entries[key] = {"layer_values": texts, "final_value": final}
     return json.dumps({"entries": entries, "layers": [name for name, _ in layers]}, indent=1) + "\n"
+
+
+def modify(runtime: LayeredRuntime, request: AdminRequest) -> AdminResponse:
+    """Set and take away values of the admin layer: those of the query, or without any those of a form."""
+    parameters = dict(request.parameters)
+    if not parameters:
+        parameters = parse_parameters(request.body.decode("latin-1"))
+    if not parameters:
+        return AdminResponse(_USAGE, 400)
+    if not runtime.has_admin_layer:
+        return AdminResponse("No admin layer specified", 503)
+    try:
+        runtime.modify(parameters)
+    except ConfigError as error:
+        return AdminResponse(str(error), 503)
+    return OK

@@ -1,8 +1,8 @@
 """Discovery as a whole: in which order what is fetched comes into force, at the start and after it.
 
-The order of the start is Envoy's: endpoints of the bootstrap's clusters, then CDS and the endpoints of its clusters,
-until all of them are warm; then LDS, with the route tables of all listeners. Nothing accepts before that is done, or
-the time for it is up (`initial_fetch_timeout`).
+The order of the start is Envoy's: the runtime (RTDS), endpoints of the bootstrap's clusters, then CDS and the endpoints
+of its clusters, until all of them are warm; then LDS, with the route tables of all listeners. Nothing accepts before
+that is done, or the time for it is up (`initial_fetch_timeout`).
 """
 
 from __future__ import annotations
@@ -20,11 +20,13 @@ from meshproxy.runtime.discovery.cluster_discovery import ClusterDiscovery
 from meshproxy.runtime.discovery.extension_discovery import ExtensionDiscovery
 from meshproxy.runtime.discovery.listener_discovery import ListenerDiscovery
 from meshproxy.runtime.discovery.route_discovery import RouteDiscovery
+from meshproxy.runtime.discovery.runtime_discovery import RuntimeDiscovery
 from meshproxy.runtime.discovery.secret_discovery import SecretDiscovery
 from meshproxy.runtime.discovery.sources import Host, Source, Sources
 from meshproxy.runtime.discovery.target import Target
 from meshproxy.runtime.discovery.watch import Hub
 from meshproxy.runtime.hot_restart import Inherited
+from meshproxy.runtime.layered_runtime import LayeredRuntime
 from meshproxy.runtime.options import Options
 
 
@@ -49,6 +51,11 @@ class Discovery:
         self.sources = Sources(host, make_remote)
         self.hub = Hub(host, self.sources)
         context = configuration.context
+        snapshot = configuration.snapshot
+        self.runtime = LayeredRuntime(
+            snapshot.layers, snapshot.runtime, host.stats.scope("runtime."), host.log, target.set_runtime
+        )
+        self._runtime = RuntimeDiscovery(self.hub, self.runtime)
         self.routes = RouteDiscovery(self.hub, target)
         self.extensions = ExtensionDiscovery(self.hub, target)
         self.secrets = SecretDiscovery(self.hub, context, target)
@@ -59,6 +66,10 @@ class Discovery:
         self._waiting = ""
         self._begun = asyncio.Event()
         self._failure: BindError | None = None
+
+    async def prepare_runtime(self) -> None:
+        """Fetch the layers of the runtime, before anything that may depend on them."""
+        await self._until(self._runtime.start)
 
     async def prepare_clusters(self) -> None:
         """Fetch what clusters need, and the clusters; when they are warm, begin with the listeners."""
@@ -110,7 +121,7 @@ class Discovery:
     def missing(self) -> list[str]:
         """What a start still waits for, in words."""
         waits = [f"waiting for {self._waiting}"] if self._waiting else []
-        return waits + self.clusters.missing() + self.listeners.missing()
+        return waits + self._runtime.missing() + self.clusters.missing() + self.listeners.missing()
 
     def snapshot(self) -> Snapshot:
         """The configuration as it is now in force."""

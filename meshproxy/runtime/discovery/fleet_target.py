@@ -96,6 +96,10 @@ class FleetTarget:
         """See `Target`."""
         self._tell("secret", name, message.SerializeToString())
 
+    def set_runtime(self, values: dict[str, Any]) -> None:
+        """See `Target`."""
+        self._tell("runtime", values)
+
 
 class WorkerSide:
     """Carries out in a worker what the parent's `FleetTarget` says.
@@ -132,6 +136,7 @@ class WorkerSide:
             "routes": self._set_routes,
             "secret": self._set_secret,
             "extension": self._set_extension,
+            "runtime": context.runtime.replace,
         }
 
     def perform(self, operation: tuple[Any, ...]) -> None:

@@ -99,6 +99,7 @@ class Sources:
         self._host = host
         self._make_remote = make_remote
         self._moves: Any = None
+        self._files: list[Any] = []
         self._sources: dict[tuple[str, str, str, Any], Source] = {}
 
     def of(self, config: ConfigSource) -> Source:
@@ -112,13 +113,23 @@ class Sources:
     def _make(self, config: ConfigSource) -> Source:
         if config.kind == "path":
             from meshproxy.runtime.discovery.files import FileSource
-            from meshproxy.runtime.discovery.moves import Moves
 
-            if self._moves is None:
-                self._moves = Moves(self._host.loop)  # one for all: a user may have but 128 of them
-            return FileSource(self._host, self._moves, config.path, config.watched_directory)
+            return FileSource(self._host, self._all_moves(), config.path, config.watched_directory)
         assert self._make_remote is not None  # refused when it was compiled
         return self._make_remote(config, self._host)
+
+    def _all_moves(self) -> Any:
+        from meshproxy.runtime.discovery.moves import Moves
+
+        if self._moves is None:
+            self._moves = Moves(self._host.loop)  # one for all: a user may have but 128 of them
+        return self._moves
+
+    def watch_file(self, path: str, changed: Callable[[], None]) -> None:
+        """Call back whenever another file is moved to the place of `path`."""
+        from meshproxy.runtime.discovery.moves import FileWatch
+
+        self._files.append(FileWatch(self._host.loop, self._all_moves(), path, "", changed))
 
     def describe(self) -> list[dict[str, Any]]:
         """Every source in use."""
@@ -129,6 +140,9 @@ class Sources:
         for source in self._sources.values():
             source.close()
         self._sources.clear()
+        for file in self._files:
+            file.close()
+        self._files.clear()
         if self._moves is not None:
             self._moves.close()
             self._moves = None

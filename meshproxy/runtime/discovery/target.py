@@ -59,6 +59,9 @@ class Target(Protocol):
     def set_secret(self, name: str, message: Any) -> None:
         """The TLS slots that wait for this secret have it."""
 
+    def set_runtime(self, values: dict[str, Any]) -> None:
+        """These are the values of the runtime from now on; who follows them in this process was told."""
+
 
 class LocalTarget:
     """The worker in this process."""
@@ -124,6 +127,9 @@ class LocalTarget:
         """As above."""
 
     def set_secret(self, name: str, message: Any) -> None:
+        """As above."""
+
+    def set_runtime(self, values: dict[str, Any]) -> None:
         """As above."""
 
     def owners(self) -> list[ClusterConfig | Listener]:

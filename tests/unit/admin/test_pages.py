@@ -4,14 +4,11 @@ import re
 
 import pytest
 
-from meshproxy.config.bootstrap_load import Source, load_bootstrap
 from meshproxy.runtime.admin import commands
 from meshproxy.runtime.admin.commands import COMMANDS, Command, Parameter, render_help, render_home
 from meshproxy.runtime.admin.logging_page import change_levels, render
 from meshproxy.runtime.admin.message import parse_parameters
 from meshproxy.runtime.admin.pages import name_filter
-from meshproxy.runtime.admin.runtime_values import layers_of
-from meshproxy.runtime.admin.runtime_values import render as render_runtime
 from meshproxy.runtime.program_log import Levels
 
 
@@ -91,14 +88,6 @@ def test_a_filters_logger_goes_by_the_component_filter() -> None:
     levels = Levels()
     levels.set("filter", "error")
     assert levels.threshold("my-token-gate") == levels.threshold("filter") > levels.threshold("main")
-
-
-def test_runtime_layers() -> None:
-    layers = "[{name: a, static_layer: {x: {y: 1, z: 0.5}, 'on': true}}, {name: b, static_layer: {x.y: 2}}]"
-    message = load_bootstrap([Source("x.yaml", f"{{layered_runtime: {{layers: {layers}}}}}")]).message
-    assert layers_of(message) == [("a", {"x.y": "1", "x.z": "0.5", "on": "true"}), ("b", {"x.y": "2"})]
-    shown = render_runtime(message)
-    assert '"layer_values": [\n    "1",\n    "2"\n   ],\n   "final_value": "2"' in shown
 
 
 def test_name_filters_are_re2() -> None:

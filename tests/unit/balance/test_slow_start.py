@@ -15,6 +15,7 @@ from meshproxy.balance.policies import picker_factory
 from meshproxy.balance.slow_start import SlowStart
 from meshproxy.model.cluster import LbOptions
 from meshproxy.model.endpoint import Endpoint
+from meshproxy.runtime_values import constant
 
 
 class Clock:
@@ -30,7 +31,7 @@ def endpoint(number: int, **fields: object) -> Endpoint:
 
 
 def balancer(clock: Clock, policy: str, aggression: float = 1.0) -> LoadBalancer:
-    slow_start = SlowStart(clock, 10.0, aggression, 0.1)
+    slow_start = SlowStart(clock, 10.0, constant(aggression), 0.1)
     priorities = PrioritySet([endpoint(1)])
     made = LoadBalancer(priorities, picker_factory(policy, slow_start=slow_start), LbOptions(), random.Random(3))
     clock.time += 100

@@ -22,6 +22,7 @@ from meshproxy.plugin.listener import ListenerFilter
 from meshproxy.plugin.network import NetworkFilter
 from meshproxy.plugin.registry import FilterRegistry
 from meshproxy.plugin.view import ConfigView
+from meshproxy.runtime_values import RuntimeValues
 
 
 class _TakesAnything:
@@ -133,6 +134,8 @@ def make_context(registry: FilterRegistry = STAND_INS, **changes: Any) -> Compil
         "transport_sockets": tls,
         "environ": {},
     }
+    if "runtime" in changes:
+        changes["runtime"] = RuntimeValues(changes["runtime"])
     return CompileContext(**(settings | changes))
 
 

@@ -335,7 +335,7 @@ def test_values_of_the_runtime_that_are_written_as_text() -> None:
     layer = "{a: 'false', b: ' 12 ', c: '1.5', d: '1e3', e: yes please, f: {numerator: 5}, g: {h: 'TRUE'}, i: '1_0'}"
     snapshot = compile_text(f"layered_runtime: {{layers: [{{name: s, static_layer: {layer}}}]}}")
     assert snapshot.runtime == {
-        "a": False, "b": 12, "c": 1.5, "d": 1000, "e": "yes please", "f": {"numerator": 5}, "g.h": True, "i": "1_0",
+        "a": "false", "b": 12, "c": 1.5, "d": 1000, "e": "yes please", "f": {"numerator": 5}, "g.h": "TRUE", "i": "1_0",
     }  # fmt: skip
 
 

@@ -164,7 +164,10 @@ def test_runtime_values_replace_weights_and_shares() -> None:
     )
     assert first.conditions[0](RequestHeaders(), StreamInfo())
     assert isinstance(second.action, ForwardAction)
-    assert [cluster.weight for cluster in second.action.weighted_clusters] == [7, 1]
+    assert [weight.value for weight in second.action.weights] == [7, 1]
+    context.runtime.replace({"w.b": 3, "share": 0})
+    assert [weight.value for weight in second.action.weights] == [1, 3]
+    assert not first.conditions[0](RequestHeaders(), StreamInfo())
 
 
 def test_shares_of_one_request_nest() -> None:
