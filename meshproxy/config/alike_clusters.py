@@ -107,6 +107,8 @@ class CompiledPatterns:
         """A cluster was compiled in full, and accepted."""
         if config.name == context.cluster_manager.local_cluster_name:
             return
+        if config.policies.filters:  # whose statistics have the cluster's name
+            return
         if len(self._known) >= _MOST:
             self._known.clear()
         self._known[cluster.pattern] = config
@@ -132,6 +134,7 @@ class CompiledPatterns:
             alt_stat_name=message.alt_stat_name,
             endpoints=assignment.endpoints,
             overprovisioning_factor=assignment.overprovisioning_factor,
+            drop_overload=assignment.drop_overload,
             eds=eds,
             **changes,
         )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from meshproxy.config.alike_clusters import CompiledPatterns, patterned, patterns_of
+from meshproxy.config.cluster_policies import compile_cluster_policies
 from meshproxy.config.context import CompileContext
 from meshproxy.config.discovery import compile_config_source
 from meshproxy.config.dns import DNS_CLUSTER, DNS_TYPES, compile_dns, compile_dns_cluster
@@ -87,6 +88,8 @@ def compile_cluster(view: ConfigView, context: CompileContext) -> ClusterConfig:
         connect_timeout=view.seconds("connect_timeout", 5.0),
         alt_stat_name=view.text("alt_stat_name"),
         overprovisioning_factor=assignment.overprovisioning_factor,
+        drop_overload=assignment.drop_overload,
+        policies=compile_cluster_policies(view, context),
         lb=balancing.options,
         subsets=balancing.subsets,
         eds=_compile_eds(view, kind, context),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from meshproxy.address import Address, PipeAddress, SocketAddress, is_ip, make_address
 from meshproxy.config.addresses import compile_address, compile_host_and_port, compile_socket_address
 from meshproxy.config.context import CompileContext
+from meshproxy.config.matchers import compile_fraction
 from meshproxy.config.metadata import compile_metadata
 from meshproxy.config.plain_endpoints import plain_assignment
 from meshproxy.model.endpoint import NO_LOCALITY, Assignment, Endpoint, HealthStatus, Locality
@@ -27,7 +28,22 @@ def compile_assignment(view: ConfigView, context: CompileContext, *, names: bool
             endpoints += _compile_group(group, context, names)
     policy = view.view("policy")
     factor = policy.integer("overprovisioning_factor", 140) if policy is not None else 140
-    return Assignment(tuple(endpoints), len(groups), factor)
+    return Assignment(tuple(endpoints), len(groups), factor, _compile_drop(policy) if policy is not None else 0.0)
+
+
+def _compile_drop(policy: ConfigView) -> float:
+    """`drop_overloads`, of which Envoy takes but one."""
+    entries = policy.views("drop_overloads")
+    if not entries:
+        return 0.0
+    if len(entries) > 1:
+        entries[1].fail("Cluster drop_overloads config has more than one category, which is not supported")
+    entries[0].text("category")
+    percentage = entries[0].view("drop_percentage")
+    if percentage is None:
+        return 0.0
+    fraction = compile_fraction(percentage)
+    return min(100.0 * fraction.numerator / fraction.denominator, 100.0)
 
 
 def compile_locality(view: ConfigView | None) -> Locality:

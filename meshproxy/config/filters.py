@@ -33,6 +33,7 @@ from meshproxy.config.matchers import (
 from meshproxy.config.rate_limits import compile_rate_limits
 from meshproxy.config.route_match import compile_request_match
 from meshproxy.config.stream_matchers import compile_filter_state_matcher, compile_metadata_matcher
+from meshproxy.config.upstream_filters import compile_upstream_filters
 from meshproxy.errors import ConfigError, Problem
 from meshproxy.model.extension_slot import RouteOverride
 from meshproxy.model.listener import FilterSpec, LogPredicate
@@ -86,6 +87,9 @@ def factory_context(name: str, stats: StatsScope, context: CompileContext) -> Fa
         compile_network_matcher=lambda view, action: compile_matcher(view, action, NETWORK_INPUTS, context),
         compile_attribute=lambda text: compile_plain(text, context.surroundings),
         compile_http_filter=lambda view: compile_filter(view, "HTTP", stats, context),
+        compile_upstream_filters=lambda views: compile_upstream_filters(
+            views, lambda view: compile_filter(view, "HTTP", stats, context)
+        ),
         compile_grpc_service=lambda view: compile_grpc_service(view, context),
         compile_dns_cache=lambda view: compile_dns_cache(view, context),
         shared_objects=context.shared_objects,

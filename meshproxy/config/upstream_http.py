@@ -16,7 +16,6 @@ from meshproxy.model.cluster import AutoSni, UpstreamProtocol
 from meshproxy.model.codec import Http1Options, Http2Options
 from meshproxy.plugin.view import ConfigView
 
-_CODEC = "envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec"
 HTTP_PROTOCOL_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _OLDER = (
     "upstream_http_protocol_options",
@@ -68,11 +67,6 @@ def compile_upstream_http(cluster: ConfigView, *, forwards: bool = False) -> Ups
     for older in _OLDER:  # have no effect beside these
         if cluster.has(older):
             cluster.required(older).raw()
-    for entry in view.views("http_filters"):
-        filter_config = entry.any("typed_config")
-        if filter_config is None or filter_config.full_name != _CODEC:
-            entry.fail(f"the only HTTP filter towards hosts is {_CODEC}", "typed_config")
-        entry.text("name")
     common = compile_common_options(view.view("common_http_protocol_options"), upstream=True)
     protocol, chosen = _compile_protocol(cluster, view)
     return _compile_versions(chosen, common, protocol, compile_auto_sni(view.view("upstream_http_protocol_options")))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from meshproxy.model.cluster_policies import NO_POLICIES, ClusterPolicies
 from meshproxy.model.codec import Http1Options, Http2Options
 from meshproxy.model.discovery import EndpointDiscovery
 from meshproxy.model.dns import DnsOptions
-from meshproxy.model.endpoint import Endpoint, HealthStatus, Locality
+from meshproxy.model.endpoint import Assignment, Endpoint, HealthStatus, Locality
 from meshproxy.model.forwarding import ForwardOptions
 from meshproxy.model.health_check import HealthCheck
 from meshproxy.model.listener import TransportSocket
@@ -218,6 +219,7 @@ class ClusterConfig:
     longer used once the set of hosts has changed.
     proxy_header: of the PROXY protocol, with which connections begin; None for none.
     peer_exchange: the protocol, agreed on by ALPN, in which Istio's sidecars say first who they are; "" for none.
+    drop_overload: per cent of the requests that are refused, to shed load.
     tcp_keepalive: seconds idle before the first probe, seconds between probes, probes; 0: as the kernel has it.
     """
 
@@ -229,6 +231,7 @@ class ClusterConfig:
     alt_stat_name: str = ""
     overprovisioning_factor: int = 140
     lb: LbOptions = LbOptions()
+    drop_overload: float = 0.0
     subsets: SubsetOptions | None = None
     dns: DnsOptions = _DNS
     original_dst: OriginalDstOptions = OriginalDstOptions()
@@ -262,4 +265,14 @@ class ClusterConfig:
     preconnect: PreconnectOptions | None = None
     pool_per_connection: bool = False
     happy_eyeballs: HappyEyeballs = HappyEyeballs()
+    policies: ClusterPolicies = NO_POLICIES
     metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def with_endpoints(self, assignment: Assignment) -> ClusterConfig:
+        """The same with what discovery says of its endpoints."""
+        return replace(
+            self,
+            endpoints=assignment.endpoints,
+            overprovisioning_factor=assignment.overprovisioning_factor,
+            drop_overload=assignment.drop_overload,
+        )

@@ -63,8 +63,10 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """The endpoints of one cluster. localities: how many groups they were given in."""
+    """The endpoints of one cluster. localities: how many groups they were given in. drop_overload: per cent of the
+    requests that are to be refused."""
 
     endpoints: tuple[Endpoint, ...] = ()
     localities: int = 0
     overprovisioning_factor: int = 140
+    drop_overload: float = 0.0

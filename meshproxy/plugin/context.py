@@ -78,7 +78,8 @@ class FactoryContext:
     that are allowed, none for all.
     compile_attribute: a CEL expression as text, to a function of the stream that gives what JSON can say, None without
     a value; raises ValueError.
-    compile_http_filter: another HTTP filter, from a `TypedExtensionConfig`.
+    compile_http_filter: another HTTP filter, from a `TypedExtensionConfig`. compile_upstream_filters: a chain of
+    `HttpFilter` towards hosts, without its codec.
     shared_objects: see `shared`. traffic_direction: of the listener, "INBOUND", "OUTBOUND" or "UNSPECIFIED".
     """
 
@@ -110,6 +111,7 @@ class FactoryContext:
     compile_network_matcher: Callable[[ConfigView, Callable[[TypedView], Any]], Callable[[Any], Any]]
     compile_attribute: Callable[[str], Callable[[StreamInfo], Any]]
     compile_http_filter: Callable[[ConfigView], FilterSpec]
+    compile_upstream_filters: Callable[[Sequence[ConfigView]], tuple[FilterSpec, ...]]
     compile_grpc_service: Callable[[ConfigView], GrpcService]
     compile_dns_cache: Callable[[ConfigView], DnsCacheOptions]
     shared_objects: dict[Hashable, Any]

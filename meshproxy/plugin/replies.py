@@ -57,6 +57,16 @@ RETRY_BUFFER_EXCEEDED = LocalReply(
     b"exceeded request buffer limit while retrying upstream",
     details="request_payload_exceeded_retry_buffer_limit",
 )
+DROP_OVERLOAD = LocalReply(
+    503, b"drop overload", (("x-envoy-drop-overload", "true"),), details="drop_overload", flags="DO"
+)
+UNCONDITIONAL_DROP_OVERLOAD = LocalReply(
+    503,
+    b"unconditional drop overload",
+    (("x-envoy-unconditional-drop-overload", "true"),),
+    details="unconditional_drop_overload",
+    flags="UDO",
+)
 PER_TRY_TIMEOUT = LocalReply(504, b"upstream request timeout", details="upstream_per_try_timeout", flags="UT")
 PER_TRY_IDLE_TIMEOUT = LocalReply(504, b"upstream request timeout", details="upstream_per_try_idle_timeout", flags="UT")
 STREAM_IDLE_TIMEOUT = LocalReply(504, b"stream timeout", details="stream_idle_timeout", flags="SI")

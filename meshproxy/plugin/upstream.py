@@ -17,6 +17,7 @@ from meshproxy.model.cluster import ClusterConfig
 from meshproxy.model.forwarding import DnsCacheOptions
 from meshproxy.model.proxy_header import ProxyHeaderOptions
 from meshproxy.model.retry import HostRefusal
+from meshproxy.plugin.measures import ClusterMeasures
 from meshproxy.plugin.replies import LocalReply, ResetReason
 from meshproxy.plugin.stats import Counter, Gauge, StatsScope
 from meshproxy.plugin.stream_info import StreamInfo, TlsInfo
@@ -244,9 +245,16 @@ class Forwarding(Protocol):
 
 
 class Cluster(ABC):
-    """A cluster with its hosts and connection pools. forwarding: None unless it forwards to what requests name."""
+    """A cluster with its hosts and connection pools. forwarding: None unless it forwards to what requests name.
+
+    is_special: its configuration says something of requests that the router has to see to. drop_overload: per cent of
+    them to be refused. measures: None where nothing is measured.
+    """
 
     forwarding: Forwarding | None = None
+    is_special: bool = True
+    drop_overload: float = 0.0
+    measures: ClusterMeasures | None = None
     name: str
     config: ClusterConfig
     stats: ClusterStats

@@ -16,8 +16,10 @@ from meshproxy.balance.host import Health, HealthFlag, Host
 from meshproxy.balance.host_set import PrioritySet
 from meshproxy.headers import RequestHeaders
 from meshproxy.model.cluster import ClusterConfig
+from meshproxy.model.cluster_policies import NO_POLICIES
 from meshproxy.model.endpoint import Endpoint
 from meshproxy.model.proxy_header import ProxyHeaderOptions
+from meshproxy.plugin.measures import ClusterMeasures
 from meshproxy.plugin.stream_info import StreamInfo
 from meshproxy.plugin.upstream import Cluster, HostChoice, HttpUpstream, HttpUpstreamSink, TcpUpstream, TcpUpstreamSink
 from meshproxy.plugin.upstream import Host as PluginHost
@@ -51,6 +53,9 @@ class ActiveCluster(Cluster):
         self.tls = tls
         self.retired = False
         self.stats = LiveClusterStats(worker.stats.scope(f"cluster.{config.alt_stat_name or config.name}."))
+        policies = config.policies
+        self.measures = ClusterMeasures.of(self.stats.scope, budgets=policies.timeout_budgets, sizes=policies.sizes)
+        self.set_drop_overload(config.drop_overload)
         self.proxies = config.proxy_header is not None or any(
             match.proxy_header is not None for match in config.transport_socket_matches
         )
@@ -92,7 +97,8 @@ class ActiveCluster(Cluster):
         if config.outlier_log:
             events = OutlierEvents(config.name, config.outlier_log, worker.access_logs.write, worker.clock.wall)
         scope = self.stats.scope.scope("outlier_detection.")
-        return OutlierMonitor(worker, config.outlier, scope, self.on_health_change, events)
+        judges_error = config.policies.judges_error
+        return OutlierMonitor(worker, config.outlier, scope, self.on_health_change, events, judges_error)
 
     def fold(self) -> None:
         """Bring the statistics up to date that are counted elsewhere on the path of a request."""
@@ -195,6 +201,13 @@ class ActiveCluster(Cluster):
     def _let_go_if_done(self) -> None:
         if self.retired and self.pools.is_idle:
             self.worker.loop.call_soon(self._let_go)
+
+    def set_drop_overload(self, percent: float) -> None:
+        """So many of the requests are refused from now on."""
+        self.drop_overload = percent
+        config = self.config
+        said = (percent, config.alt_stat_name, config.subsets, config.metadata, config.policies is not NO_POLICIES)
+        self.is_special = any(said)
 
     def limits(self, priority: str = "DEFAULT") -> CircuitBreaker:
         """The circuit breaker of a routing priority."""

@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from meshproxy.model.cluster import ClusterConfig
-from meshproxy.model.endpoint import Endpoint
+from meshproxy.model.endpoint import Assignment
 from meshproxy.model.forwarding import DnsCacheOptions
 from meshproxy.runtime.cluster import ActiveCluster, EdsCluster
 from meshproxy.runtime.dns_cluster import LogicalDnsCluster, StrictDnsCluster
@@ -103,14 +103,13 @@ class Clusters:
             before.retire()
         when_warm()
 
-    def set_endpoints(
-        self, name: str, endpoints: tuple[Endpoint, ...], overprovisioning_factor: int, *, warming: bool = False
-    ) -> None:
+    def set_endpoints(self, name: str, assignment: Assignment, *, warming: bool = False) -> None:
         """New endpoints for an EDS cluster: for the active one, or for the one that warms."""
         cluster = (self._warming if warming else self._active).get(name)
         if cluster is not None:
-            cluster.balancer.set_overprovisioning(overprovisioning_factor)
-            cluster.update(endpoints)
+            cluster.balancer.set_overprovisioning(assignment.overprovisioning_factor)
+            cluster.set_drop_overload(assignment.drop_overload)
+            cluster.update(assignment.endpoints)
 
     def remove(self, name: str) -> None:
         """Take a cluster away; what it has under way may finish."""

@@ -309,7 +309,7 @@ class Http1Upstream(Starts):
         if sink is None:
             return
         if self.host.monitor is not None:
-            self.host.monitor.on_response(response.status)
+            self.host.monitor.on_response(response)
         if end:
             self._sink = None
             self._complete = True

@@ -245,7 +245,7 @@ class Http2Upstream:
             return
         monitor = self.host.monitor
         if monitor is not None:
-            monitor.on_response(response.status)
+            monitor.on_response(response)
         sink = request.sink
         request.answered(response)
         self._touched.append(request)

@@ -8,10 +8,11 @@ on its hosts, which costs a request one look at an attribute.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from meshproxy.balance.host import Host
 from meshproxy.balance.outlier import EjectionType, Events, OutlierDetector, OutlierEvent
+from meshproxy.headers import ResponseHeaders
 from meshproxy.model.outlier import OutlierDetection
 from meshproxy.plugin.stats import StatNames, StatsScope
 
@@ -19,20 +20,30 @@ if TYPE_CHECKING:
     from meshproxy.runtime.worker import Worker
 
 
+Judge = Callable[[Any], bool]
+"""Whether a response with this head counts as a failure."""
+
+
 class HostMonitor:
     """Where the pools of one host report (`Host.monitor`)."""
 
-    __slots__ = ("_detector", "_host", "_now", "_split")
+    __slots__ = ("_detector", "_host", "_judges_error", "_now", "_split")
 
-    def __init__(self, detector: OutlierDetector, host: Host, now: Callable[[], float]) -> None:
+    def __init__(
+        self, detector: OutlierDetector, host: Host, now: Callable[[], float], judges_error: Judge | None
+    ) -> None:
+        self._judges_error = judges_error
         self._detector = detector
         self._host = host
         self._now = now
         self._split = detector.config.split_external_local_origin_errors
 
-    def on_response(self, status: int) -> None:
-        """A request got this status."""
+    def on_response(self, response: ResponseHeaders) -> None:
+        """A request was answered."""
         now = self._now()
+        status = response.status
+        if self._judges_error is not None:
+            status = 500 if self._judges_error(response) else 200
         if self._split:
             self._detector.on_event(self._host, OutlierEvent.CONNECT_SUCCESS, now)
         self._detector.on_response(self._host, status, now)
@@ -50,7 +61,10 @@ class HostMonitor:
 
 
 class OutlierMonitor:
-    """The outlier detection of one cluster. on_change: the health of a host changed. events: who is told of it."""
+    """The outlier detection of one cluster. on_change: the health of a host changed. events: who is told of it.
+
+    judges_error: what a failure is; None: the status says.
+    """
 
     def __init__(
         self,
@@ -59,7 +73,9 @@ class OutlierMonitor:
         scope: StatsScope,
         on_change: Callable[[Host], None],
         events: Events | None = None,
+        judges_error: Judge | None = None,
     ) -> None:
+        self._judges_error = judges_error
         self._worker = worker
         self._now = worker.loop.time
         self.detector = OutlierDetector(config, (), worker.rng, on_change)
@@ -73,7 +89,7 @@ class OutlierMonitor:
         added = list(added)
         self.detector.update_hosts(added, removed)
         for host in added:
-            host.monitor = HostMonitor(self.detector, host, self._now)
+            host.monitor = HostMonitor(self.detector, host, self._now, self._judges_error)
 
     def _turn(self) -> None:
         self._timer = self._worker.schedule(self.detector.config.interval, self._turn)

@@ -16,11 +16,20 @@ from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
 from meshproxy.model.route import DirectResponseAction, ForwardAction, RedirectAction, VirtualCluster
 from meshproxy.plugin.context import FactoryContext, Stream
 from meshproxy.plugin.http import HeadersResult
-from meshproxy.plugin.replies import NOT_FOUND, RETRY_BUFFER_EXCEEDED, LocalReply, cluster_not_found
+from meshproxy.plugin.replies import (
+    DROP_OVERLOAD,
+    NOT_FOUND,
+    RETRY_BUFFER_EXCEEDED,
+    UNCONDITIONAL_DROP_OVERLOAD,
+    LocalReply,
+    cluster_not_found,
+)
 from meshproxy.plugin.stats import StatNames
+from meshproxy.plugin.upstream import Cluster
 from meshproxy_filters.http.router_attempts import Attempts
 from meshproxy_filters.http.router_hedge import Race
 from meshproxy_filters.http.router_log import read_upstream_log
+from meshproxy_filters.http.router_measure import percent_used
 from meshproxy_filters.http.router_mirror import start_mirrors
 from meshproxy_filters.http.router_redirect import RedirectStats
 from meshproxy_filters.http.router_retry import RETRY_FIELDS, find_retry_rules, route_retry_rules
@@ -92,6 +101,7 @@ class Router(Attempts):
             view.boolean("start_child_span"),
             RedirectStats(context.stats),
             upstream_log=read_upstream_log(view, context),
+            upstream_filters=context.compile_upstream_filters(view.views("upstream_http_filters")),
             strict=tuple(view.texts("strict_check_headers")),
             respects_expected=view.boolean("respect_expected_rq_timeout"),
             counts_all=view.boolean("dynamic_stats", True),
@@ -119,15 +129,13 @@ class Router(Attempts):
             return None
         if config.special and self._treat_specially(request):
             return None
-        self._action = action
         self._cluster = cluster
-        if cluster.config.alt_stat_name:
-            stream.upstream_cluster_alt = cluster.config.alt_stat_name
-        if cluster.config.subsets is not None:
-            stream.lb_metadata = wanted_metadata(action, stream)
-        if cluster.config.metadata:
-            stream.upstream_cluster_metadata = cluster.config.metadata
         self._counts = route.counts
+        if cluster.is_special:
+            action = cluster.config.policies.on(action)
+            if self._obey_cluster(cluster, action, stream):
+                return None
+        self._action = action
         if route.virtual_clusters:
             self._count_virtual_cluster(route.virtual_clusters, request)
         self._internal = request.fields.get("x-envoy-internal") == "true"
@@ -179,6 +187,7 @@ class Router(Attempts):
         if refusal is not None:
             self._stream.reply(refusal)
             return True
+        self._looks_on = config.upstream_log is not None or bool(config.upstream_filters)
         self._quiet = not config.counts_all or (not config.counts_grpc and _is_grpc(request))
         return False
 
@@ -194,6 +203,24 @@ class Router(Attempts):
         self._attempt()
         if stream.request_end and not stream.done:
             self._request_ended()
+
+    def _obey_cluster(self, cluster: Cluster, action: ForwardAction, stream: Stream) -> bool:
+        """What some clusters say of requests to them. Returns whether the request was answered."""
+        config = cluster.config
+        if config.alt_stat_name:
+            stream.upstream_cluster_alt = config.alt_stat_name
+        if config.subsets is not None:
+            stream.lb_metadata = wanted_metadata(action, stream)
+        if config.metadata:
+            stream.upstream_cluster_metadata = config.metadata
+        if cluster.measures is not None:
+            self._looks_on = self._extras = True
+        if config.policies.filters:
+            self._looks_on = True
+        if cluster.drop_overload and self.context.rng.random() * 100 < cluster.drop_overload:
+            self._fail(UNCONDITIONAL_DROP_OVERLOAD if cluster.drop_overload >= 100.0 else DROP_OVERLOAD)
+            return True
+        return False
 
     def _count_virtual_cluster(self, clusters: tuple[VirtualCluster, ...], request: RequestHeaders) -> None:
         """The first one whose conditions hold; the last one has none."""
@@ -298,6 +325,8 @@ class Router(Attempts):
         stream = self._stream
         if stream.done or self._cluster is None:
             return
+        if self._looks_on:
+            self._completed_at = self.context.clock.now()
         if timeouts.whole > 0 and not self._upgrade:
             self._extras = True
             self._whole_timer = stream.schedule(timeouts.whole, self._timed_out)
@@ -327,6 +356,11 @@ class Router(Attempts):
         for timer in (self._whole_timer, self._try_timer, self._retry_timer, self._idle_timer):
             if timer is not None:
                 timer.cancel()
+        if self._completed_at and self._cluster is not None:
+            measures = self._cluster.measures
+            if measures is not None and measures.budget is not None:
+                used = self.context.clock.now() - self._completed_at
+                measures.budget.record(percent_used(used, self._timeouts.whole))
         if self._race is not None:
             self._race.end()
         if self._mirrors and not self._ended:

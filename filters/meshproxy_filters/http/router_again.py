@@ -13,7 +13,7 @@ from meshproxy.headers import Headers, ResponseHeaders
 from meshproxy.model.redirect import InternalRedirects
 from meshproxy.plugin.replies import PER_TRY_IDLE_TIMEOUT, PER_TRY_TIMEOUT, LocalReply
 from meshproxy.plugin.upstream import Host
-from meshproxy_filters.http.router_log import LoggedAttempt
+from meshproxy_filters.http.router_carried import Carried
 from meshproxy_filters.http.router_redirect import aim, loses_body
 from meshproxy_filters.http.router_retry import RetryRules, RetryState
 from meshproxy_filters.http.router_state import RouterState
@@ -223,7 +223,7 @@ class Again(RouterState):
     def _give_up_attempt(self, reply: LocalReply) -> None:
         """The attempt took too long: try again, or answer with `reply`."""
         if self._upstream is not None:
-            if isinstance(self._upstream, LoggedAttempt):
+            if isinstance(self._upstream, Carried):
                 self._upstream.add_flag("UT")
             self._upstream.reset()
             self._upstream = None

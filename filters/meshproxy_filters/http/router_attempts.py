@@ -23,10 +23,13 @@ from meshproxy.plugin.replies import (
     ResetReason,
     upstream_reset,
 )
-from meshproxy.plugin.upstream import Cluster, HttpUpstream, HttpUpstreamSink
+from meshproxy.plugin.upstream import Cluster, Host, HttpUpstream, HttpUpstreamSink
 from meshproxy_filters.http.router_again import Again
+from meshproxy_filters.http.router_carried import Carried
+from meshproxy_filters.http.router_filters import FilteredAttempt
 from meshproxy_filters.http.router_hedge import Contender
 from meshproxy_filters.http.router_log import LoggedAttempt
+from meshproxy_filters.http.router_measure import MeasuredAttempt
 from meshproxy_filters.http.router_tunnel import ConnectTunnel
 
 _NO_UPGRADE = "websocket_handshake_unsuccessful"
@@ -72,9 +75,12 @@ class Attempts(Again):
         if stream.span is not None:
             stream.span.start_attempt(stream, spawns=self.config.start_child_span)
         sink: HttpUpstreamSink = self if self._race is None else self._race.enter(host)
-        logged = None
-        if self.config.upstream_log is not None:
-            sink = logged = LoggedAttempt(self.config.upstream_log, stream, host, sink, self.context.clock)
+        carried: list[Carried] = []
+        if self._looks_on:
+            sink, reply = self._carry(carried, host, sink)
+            if reply is not None:
+                self._fail(reply)
+                return
         if action.ends_connect and stream.request.method in action.tunnel_methods:
             upstream: HttpUpstream = ConnectTunnel(cluster, host, sink, action.connect_header)
         else:
@@ -87,8 +93,8 @@ class Attempts(Again):
                 protocol=stream.protocol,
                 alpn=stream.alpn_override,
             )
-        if logged is not None:
-            upstream = logged.carry(upstream)
+        for each in reversed(carried):
+            upstream = each.carry(upstream)
         if self._host is None or stream.done:
             return  # it failed before `request` returned
         if self._upstream is None:
@@ -102,6 +108,27 @@ class Attempts(Again):
                     self._start_try_timers()
                 if stream.half_closed:
                     self._half_close(upstream)
+
+    def _carry(
+        self, carried: list[Carried], host: Host, sink: HttpUpstreamSink
+    ) -> tuple[HttpUpstreamSink, LocalReply | None]:
+        """Who looks at the attempt goes into `carried`. Returns the sink of the request to the host, and what a filter
+        answers in its place."""
+        stream, config, clock = self._stream, self.config, self.context.clock
+        cluster = self._cluster
+        assert cluster is not None
+        if config.upstream_log is not None:
+            sink = LoggedAttempt(config.upstream_log, stream, host, sink, clock)
+            carried.append(sink)
+        if cluster.measures is not None:
+            sink = MeasuredAttempt(cluster.measures, stream, host, sink, clock, self._timeouts.per_try)
+            carried.append(sink)
+        filters = cluster.config.policies.filters or config.upstream_filters
+        if not filters:
+            return sink, None
+        filtered = FilteredAttempt(filters, stream, host, sink)
+        carried.append(filtered)
+        return filtered, filtered.reply
 
     def _rewrite_host(self, hostname: str) -> None:
         """`auto_host_rewrite`: the endpoint is asked for by its own name."""

@@ -1,8 +1,7 @@
 """`upstream_log`: a line for each attempt that the router makes, as its host would tell it.
 
-(envoy.extensions.filters.http.router.v3.Router.) A `LoggedAttempt` stands between the router and the upstream request,
-as the sink of the one and the upstream of the other, so that a router without such logs has nothing to do with them.
-What a line says of bytes is seen from the host: received is what it sent. The client's own facts are shared.
+(envoy.extensions.filters.http.router.v3.Router.) What a line says of bytes is seen from the host: received is what it
+sent. The client's own facts are shared.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from meshproxy.plugin.context import FactoryContext, Stream, Timer
 from meshproxy.plugin.replies import ResetReason
 from meshproxy.plugin.stream_info import StreamInfo
 from meshproxy.plugin.upstream import Host, HttpUpstream, HttpUpstreamSink
+from meshproxy_filters.http.router_carried import Carried
 
 if TYPE_CHECKING:
     from meshproxy.clock import Clock
@@ -40,17 +40,13 @@ def read_upstream_log(view: ConfigView, context: FactoryContext) -> UpstreamLog 
     return UpstreamLog(logs, when_ready, interval) if logs else None
 
 
-class LoggedAttempt(HttpUpstream):
+class LoggedAttempt(Carried):
     """See the module. It is written once, when the attempt is over for either side."""
 
     def __init__(self, config: UpstreamLog, stream: Stream, host: Host, sink: HttpUpstreamSink, clock: Clock) -> None:
-        self.host = host
-        self.stream_info = stream
+        super().__init__(stream, host, sink)
         self._config = config
-        self._stream = stream
-        self._sink = sink
         self._clock = clock
-        self._upstream: HttpUpstream | None = None
         self._written = False
         self._timer: Timer | None = None
         self._info = info = StreamInfo()
@@ -68,25 +64,19 @@ class LoggedAttempt(HttpUpstream):
         if config.interval:
             self._timer = stream.schedule(config.interval, self._log_again)
 
-    def carry(self, upstream: HttpUpstream) -> HttpUpstream:
-        """The request has been begun."""
-        if self._upstream is None:
-            self._take(upstream)
-        return self
-
     def add_flag(self, flag: str) -> None:
-        """Why the router is about to give the attempt up."""
+        super().add_flag(flag)
         self._info.add_flag(flag)
 
     def _take(self, upstream: HttpUpstream) -> None:
-        self._upstream = upstream
+        super()._take(upstream)
         if not upstream.local_address:
             return
         info = self._info
-        self.local_address = info.upstream_local_address = upstream.local_address
-        self.connection_id = info.upstream_connection_id = upstream.connection_id
-        self.protocol = info.protocol = info.upstream_protocol = upstream.protocol
-        self.tls = info.upstream_tls = upstream.tls
+        info.upstream_local_address = upstream.local_address
+        info.upstream_connection_id = upstream.connection_id
+        info.protocol = info.upstream_protocol = upstream.protocol
+        info.upstream_tls = upstream.tls
         info.upstream_remote_address = self.host.text
         if self._config.when_ready:
             self._log("UpstreamPoolReady")
@@ -109,13 +99,6 @@ class LoggedAttempt(HttpUpstream):
         self._log("UpstreamEnd")
 
     # What the upstream request calls.
-
-    def on_upstream_ready(self, upstream: HttpUpstream) -> None:
-        self._take(upstream)
-        self._sink.on_upstream_ready(self)
-
-    def on_upstream_informational(self, response: ResponseHeaders) -> None:
-        self._sink.on_upstream_informational(response)
 
     def on_upstream_response(self, response: ResponseHeaders, end: bool) -> None:
         info = self._info
@@ -145,32 +128,12 @@ class LoggedAttempt(HttpUpstream):
         self._over()
         self._sink.on_upstream_reset(reason, detail)
 
-    def on_upstream_blocked(self, blocked: bool) -> None:
-        self._sink.on_upstream_blocked(blocked)
-
-    def on_upstream_read_done(self) -> None:
-        self._sink.on_upstream_read_done()
-
     # What the router calls.
 
     def send_body(self, data: bytes, end: bool) -> None:
         self._info.bytes_sent += len(data)
-        if self._upstream is not None:
-            self._upstream.send_body(data, end)
-
-    def send_trailers(self, trailers: Headers) -> None:
-        if self._upstream is not None:
-            self._upstream.send_trailers(trailers)
-
-    def flush(self) -> None:
-        if self._upstream is not None:
-            self._upstream.flush()
-
-    def read_disable(self, disable: bool) -> None:
-        if self._upstream is not None:
-            self._upstream.read_disable(disable)
+        super().send_body(data, end)
 
     def reset(self) -> None:
-        if self._upstream is not None:
-            self._upstream.reset()
+        super().reset()
         self._over()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from meshproxy.headers import Headers
+from meshproxy.model.listener import FilterSpec
 from meshproxy.model.route import ForwardAction
 from meshproxy.model.route_counts import RouteCounts
 from meshproxy.plugin.context import Stream, Timer
@@ -41,6 +42,7 @@ class RouterConfig:
     start_child_span: bool
     redirects: RedirectStats
     upstream_log: UpstreamLog | None = None
+    upstream_filters: tuple[FilterSpec, ...] = ()
     strict: tuple[str, ...] = ()
     respects_expected: bool = False
     counts_all: bool = True
@@ -48,7 +50,8 @@ class RouterConfig:
     special: bool = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "special", bool(self.strict) or not (self.counts_all and self.counts_grpc))
+        usual = self.counts_all and self.counts_grpc and self.upstream_log is None
+        object.__setattr__(self, "special", not usual or bool(self.strict or self.upstream_filters))
 
 
 class RouterState(TerminalHttpFilter[RouterConfig]):
@@ -57,7 +60,8 @@ class RouterState(TerminalHttpFilter[RouterConfig]):
     _rules: after what another attempt is wanted; None: there is none. _retry: comes to be with the first retry.
     _tried: hosts that failed it. _kept: the body so far, while another attempt could need it. _ended: the request is
     complete. _race: attempts beside `_upstream` that may still answer, with hedging. _mirrors: copies under way.
-    _quiet: responses aren't counted by status.
+    _quiet: responses aren't counted by status. _looks_on: something stands between attempts and us (`router_carried`).
+    _completed_at: when the request had come whole, noted where a share of the timeout is measured.
     _extras: a timer, a retry, a race or mirrors were begun; nearly always none was, and then nobody asks for each.
     """
 
@@ -94,3 +98,5 @@ class RouterState(TerminalHttpFilter[RouterConfig]):
     _extras: bool = False
     _after_timeout: bool = False
     _quiet: bool = False
+    _looks_on: bool = False
+    _completed_at: float = 0.0

@@ -8,7 +8,7 @@ refused by itself.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -285,7 +285,7 @@ class ClusterDiscovery:
             return {resource.name: str(error)}
         entry.endpoints = raw
         entry.endpoints_message = resource.message
-        entry.config = _with_endpoints(entry.config, assignment)
+        entry.config = entry.config.with_endpoints(assignment)
         if self.warming.get(entry.name) is entry:
             self._target.set_endpoints(entry.name, assignment, resource.message, warming=True)
         else:
@@ -300,7 +300,3 @@ class ClusterDiscovery:
         for entry, assignment in fresh.items():
             if self.active.get(entry.name) is entry:
                 self._target.set_endpoints(entry.name, assignment, entry.endpoints_message, warming=False)
-
-
-def _with_endpoints(config: ClusterConfig, assignment: Assignment) -> ClusterConfig:
-    return replace(config, endpoints=assignment.endpoints, overprovisioning_factor=assignment.overprovisioning_factor)

@@ -11,7 +11,6 @@ keeps its old cluster until its new one is warm.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from typing import Any
 
 from meshproxy.config.context import CompileContext
@@ -149,8 +148,7 @@ class WorkerSide:
         config = cluster_of(resource, self._context)
         if endpoints is not None:
             assignment = assignment_of(_unpack(ENDPOINTS, endpoints), self._context)
-            factor = assignment.overprovisioning_factor
-            config = replace(config, endpoints=assignment.endpoints, overprovisioning_factor=factor)
+            config = config.with_endpoints(assignment)
         self._provide(config)
         self._context.cluster_names.add(config.name)
         self._target.set_cluster(config, resource.message, None, lambda: None)

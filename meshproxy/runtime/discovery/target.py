@@ -79,7 +79,7 @@ class LocalTarget:
 
     def set_endpoints(self, name: str, assignment: Assignment, message: Any, *, warming: bool) -> None:
         """See `Target`."""
-        self._clusters.set_endpoints(name, assignment.endpoints, assignment.overprovisioning_factor, warming=warming)
+        self._clusters.set_endpoints(name, assignment, warming=warming)
 
     def remove_cluster(self, name: str) -> None:
         """See `Target`."""
