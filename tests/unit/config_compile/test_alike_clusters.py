@@ -61,6 +61,15 @@ PAIRS: dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
         {"load_assignment": load_assignment("a", "10.0.0.1")},
         {"load_assignment": load_assignment("b", "10.0.0.2", "::1"), "alt_stat_name": "other"},
     ),
+    "load that the first one sheds": (
+        {
+            "load_assignment": {
+                **load_assignment("a", "10.0.0.1"),
+                "policy": {"drop_overloads": [{"category": "c", "drop_percentage": {"numerator": 9}}]},
+            }
+        },
+        {"load_assignment": load_assignment("b", "10.0.0.2")},
+    ),
     "TLS": (
         {"load_assignment": load_assignment("a", "10.0.0.1"), "transport_socket": tls("a")},
         {
@@ -129,7 +138,7 @@ def test_refused_cluster_leaves_no_pattern() -> None:
     context = make_context()
     for _ in range(2):
         with pytest.raises(ConfigError, match="isn't supported"):
-            cluster_of(resource("a", {"track_cluster_stats": {"request_response_sizes": True}}), context)
+            cluster_of(resource("a", {"track_cluster_stats": {"per_endpoint_stats": True}}), context)
 
 
 @pytest.mark.parametrize(
