@@ -208,4 +208,63 @@ TUNNEL_END = Difference(
     ("client 1", "access log"),
 )
 
+VALUE_IN_SPACES = Difference(
+    "white space around the value of an HTTP/2 field",
+    "RFC 9113 section 8.2.1 forbids it; taken off, hosts and policies see what HTTP/1 would show them",
+    ("upstream up",),
+)
+FRAMING_IN_TRAILERS = Difference(
+    "Host or content-length in the trailers of a request over HTTP/2",
+    "RFC 9110 section 6.5.1 forbids them there; Envoy drops them",
+    ("client 1", "upstream up", "access log", "client 1 end after last byte"),
+)
+ODD_AUTHORITY = replace(ODD_HOST, sections=("client 1", "upstream up", "access log", "client 1 end after last byte"))
+QUOTE_IN_REALM = Difference(
+    "a quote in the path, in the realm that basic_auth answers with",
+    "as a path has it; Envoy escapes it as a quoted string does",
+    ("client 1",),
+)
+QUERY_WITHOUT_KEY = Difference(
+    "the rest of a query that hide_credentials of api_key_auth has taken the key out of",
+    "it is left as it was written; Envoy writes it anew, decoded",
+    ("upstream up", "access log"),
+)
+NO_PATH = Difference(
+    "a path that path_rewrite makes and that is none",
+    "it has no `/` at its beginning, or a space in it: a host would take it for something else",
+    ("upstream up",),
+)
+NO_REQUEST_LINE = replace(NO_PATH, sections=("client 1", "upstream up", "access log"))
+CORRUPT_BODY = Difference(
+    "a body that can't be decompressed",
+    "who gets it must see that it isn't whole; Envoy passes on what it has, and ends it as if it were",
+    ("client 1", "access log", "stats"),
+)
+CONNECTION_ADDED = Difference(
+    "a Connection field that early_header_mutation_extensions add",
+    "fields that Connection names don't go further, whoever has written it",
+    ("upstream up",),
+)
+FIELDS_WITHOUT_EFFECT = Difference(
+    "fields that can't have the effect they ask for",
+    "who wrote them meant something: TLVs in a PROXY header of version 1, rules about requests where there are none",
+    ("error",),
+)
+
+NO_GRPC_ANSWER = Difference(
+    "an answer to gRPC-Web that is no gRPC",
+    "its head goes out when it comes, and the status in a last frame; Envoy holds the head back and puts it there",
+    ("client 1", "access log"),
+)
+LIMIT_OFF = Difference(
+    "the gauge of a connection_limit that is off",
+    "nothing was counted up; Envoy counts down all the same",
+    ("stats",),
+)
+NOT_THERE = Difference(
+    "fields and values that ask for what meshproxy doesn't have",
+    "what is accepted is enforced; docs/supported.md lists them",
+    ("error",),
+)
+
 ALL = {value.title: value for value in list(globals().values()) if isinstance(value, Difference)}

@@ -1,0 +1,97 @@
+"""Where meshproxy does otherwise on purpose, and no other case would show it; see `known`."""
+
+from __future__ import annotations
+
+from .. import known
+from ..case import Act, Case, Client, Difference, Wait, get
+from ..h2_peer import Data, Head
+from ..h2_wire import data, frame, h2get, head
+from .client_address import append, early
+from .compression import packed
+from .ext_proc import processed
+from .grpc_web import FRAME, post, web
+from .h2_downstream import PSEUDO, h2
+from .key_filters import each, keyed, passworded
+from .network_filters import before_tcp, entry, rbac, rules
+from .proxy_headers import proxied
+from .route_fields import template
+
+PLAIN = (("content-type", "text/plain"),)
+SWITCHED_OFF = {"default_value": False, "runtime_key": "none"}
+
+
+def trailing(name: str, value: str) -> Case:
+    """A request over HTTP/2 whose trailers have this field, and another request behind it."""
+    return Case(
+        f"odd-h2-trailers-with-{name}",
+        clients=h2(h2get(method="POST", end=False), data(1, b"abc"), head(1, (name, value)), 0.2, h2get(3)),
+        differs=known.FRAMING_IN_TRAILERS,
+    )
+
+
+def rewritten(name: str, to: str, differs: Difference) -> Case:
+    routes = f"- {{match: {{prefix: /}}, route: {{cluster: $up, path_rewrite: '{to}'}}}}"
+    return Case(f"path-rewrite-{name}", get("/a"), routes=routes, timing=False, differs=differs)
+
+
+CASES = [
+    Case("odd-h2-value-in-spaces", clients=h2(head(1, *PSEUDO, ("x-a", " a "))), differs=known.VALUE_IN_SPACES),
+    trailing("content-length", "3"),
+    trailing("host", "h.test"),
+    Case(
+        "odd-h2-port-beyond-65535",
+        clients=h2(head(1, *PSEUDO[:3], (":authority", "h.test:70000"))),
+        differs=known.ODD_AUTHORITY,
+    ),
+    Case(
+        "odd-h2-push-promise",
+        clients=h2(h2get(), Wait("ok"), frame(5, b"\0\0\0\2", 4, 1)),
+        differs=known.GOAWAY_FOR_FAULTS,
+        timing=False,
+    ),
+    passworded("quote-in-the-path", {}, *each(get('/"a?b=c')), differs=known.QUOTE_IN_REALM),
+    keyed(
+        "hides-in-an-odd-query",
+        {"forwarding": {"hide_credentials": True}},
+        *each(get("/a?b=%41+c&key=k1&z")),
+        differs=known.QUERY_WITHOUT_KEY,
+    ),
+    rewritten("without-slash", "new", known.NO_PATH),
+    rewritten("with-a-space", "/n w", known.NO_REQUEST_LINE),
+    packed("garbage", b"this is no gzip at all", "content-encoding: gzip", differs=known.CORRUPT_BODY),
+    early("connection", get("/", "x-a: 1"), append("connection", "x-a"), differs=known.CONNECTION_ADDED),
+    template("star-inside", "/a/b*c", "/a/bxc", refused=True, differs=known.FIELDS_WITHOUT_EFFECT),
+    early("removes-path", get(), "{remove: ':path'}", refused=True, differs=known.FIELDS_WITHOUT_EFFECT),
+    rbac(
+        "by-path",
+        rules=rules(permission={"url_path": {"path": {"exact": "/"}}}),
+        refused=True,
+        differs=known.FIELDS_WITHOUT_EFFECT,
+    ),
+    proxied(
+        "v1-with-tlvs",
+        "version: V1, added_tlvs: [{type: 240, value: aGVsbG8=}]",
+        refused=True,
+        differs=known.FIELDS_WITHOUT_EFFECT,
+    ),
+    web(
+        "answer-that-is-none",
+        post("application/grpc-web", FRAME.decode("latin-1")),
+        Head(200, PLAIN),
+        Data(b"hi", True),
+        differs=known.NO_GRPC_ANSWER,
+    ),
+    processed(
+        "full-duplex",
+        modes={"response_body_mode": "FULL_DUPLEX_STREAMED", "response_trailer_mode": "SEND"},
+        refused=True,
+        differs=known.NOT_THERE,
+    ),
+    before_tcp(
+        "connection-limit-off",
+        [entry("connection_limit", stat_prefix="$case", max_connections=1, runtime_enabled=SWITCHED_OFF)],
+        Client(("hello", 0.2, Act.CLOSE), raw=True),
+        stats=r"^connection_limit\.$case\.active",
+        differs=known.LIMIT_OFF,
+    ),
+]
