@@ -41,7 +41,9 @@ def asked(
     **settings: Any,
 ) -> Case:
     more = {
-        key: settings.pop(key) for key in ("shows", "differs", "refused", "timing", "log", "stats") if key in settings
+        key: settings.pop(key)
+        for key in ("shows", "differs", "refused", "timing", "log", "stats", "flat_upstream")
+        if key in settings
     }
     http: dict[str, Any] = {
         "server_uri": {"uri": "http://authz.test/ignored", "cluster": "$up2", "timeout": "1s"},
@@ -265,5 +267,17 @@ CASES = [
         response={"allowed_upstream_headers": starting("x-", "date", "server", "content-t")},
         validate_mutations=True,
     ),
-    asked("retried", says=(verdict(503),), service={"retry_policy": {"num_retries": 1, "retry_on": "5xx"}}),
+    asked(
+        "retried",
+        says=(verdict(503),),
+        service={
+            "server_uri": {"uri": "http://authz.test/ignored", "cluster": "$up2", "timeout": "5s"},
+            "retry_policy": {
+                "num_retries": 1,
+                "retry_on": "5xx",
+                "retry_back_off": {"base_interval": "0.02s", "max_interval": "0.02s"},
+            },
+        },
+        flat_upstream=True,  # whether the first connection is free again is chance
+    ),
 ]

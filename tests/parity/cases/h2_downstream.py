@@ -359,7 +359,7 @@ CASES = [
     Case(
         "h2-max-streams",
         differs=known.MORE_STREAMS_THAN_ALLOWED,
-        clients=h2(h2get(1, "/1"), h2get(3, "/2"), h2get(5, "/3")),
+        clients=h2(h2get(1, "/1") + h2get(3, "/2") + h2get(5, "/3")),  # read in one piece
         hcm="http2_protocol_options: {max_concurrent_streams: 2}",
         upstreams=answer(0.5, OK),
         flat_upstream=True,

@@ -19,7 +19,7 @@ def mirrored(name: str, policies: str, *sends: object, **more: object) -> Case:
 
 
 def retried(name: str, policy: str, *scripts: str | tuple[object, ...], send: str = "", **more: object) -> Case:
-    routes = f"- match: {{prefix: /}}\n  route: {{cluster: $up, timeout: 3s, retry_policy: {policy}}}\n"
+    routes = f"- match: {{prefix: /}}\n  route: {{cluster: $up, timeout: 15s, retry_policy: {policy}}}\n"
     given = tuple((script,) if isinstance(script, str) else script for script in scripts)
     upstreams = {"up": Upstream(given)}  # type: ignore[arg-type]
     more.setdefault("upstreams", upstreams)
@@ -38,7 +38,7 @@ def hedged(name: str, *scripts: tuple[object, ...], policy: str = "retry_on: 5xx
 - match: {{prefix: /}}
   route:
     cluster: $up
-    timeout: 3s
+    timeout: 15s
     retry_policy: {{{policy}, per_try_timeout: 0.3s}}
     hedge_policy: {{hedge_on_per_try_timeout: true}}
 """
@@ -182,22 +182,25 @@ CASES = [
     ),
     retried(
         "per-try-idle",
-        "{retry_on: 5xx, per_try_idle_timeout: 0.3s}",
+        "{retry_on: 5xx, per_try_idle_timeout: 1.2s}",
         (Act.WAIT_EOF,),
         OK,
         shows="x-envoy-attempt-count: 2",
+        quiet=2.5,
     ),
     retried(
         "per-try-idle-exhausted",
-        "{retry_on: connect-failure, per_try_idle_timeout: 0.3s}",
+        "{retry_on: connect-failure, per_try_idle_timeout: 1.2s}",
         (Act.WAIT_EOF,),
         stats=r"cluster\.$up\.upstream_rq_per_try",
         shows="rf=UT",
+        quiet=2.5,
     ),
     retried(
         "per-try-idle-in-the-body",
-        "{retry_on: connect-failure, per_try_idle_timeout: 0.4s}",
+        "{retry_on: connect-failure, per_try_idle_timeout: 1.2s}",
         ("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc", 0.2, "def", Act.WAIT_EOF),
+        quiet=2.5,
     ),
     retried(
         "per-try-starts-with-the-connection",
