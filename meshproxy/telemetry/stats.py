@@ -19,6 +19,7 @@ from typing import Literal
 from meshproxy.plugin.stats import StatNames
 from meshproxy.telemetry.declared import Declarations, Declared, join
 from meshproxy.telemetry.histogram import DEFAULT_BOUNDS, Histogram
+from meshproxy.telemetry.used_gauges import is_used
 
 ImportMode = Literal["sum", "max", "first"]
 
@@ -44,6 +45,7 @@ class Gauge:
     """A number that rises and falls.
 
     mode: how the gauges of several processes become one: their sum, their largest, or the first process's.
+    used: that it wasn't always 0, where that is noted (see `used_gauges`).
     """
 
     __slots__ = ("mode", "name", "used", "value")
@@ -210,9 +212,13 @@ class StatsStore:
     def snapshot(self) -> StatsSnapshot:
         """Plain data of everything; names in order."""
         self.fold()
+        counters = {name: (c.value, c.used or c.value != 0) for name, c in sorted(self._counters.items())}
         return StatsSnapshot(
-            {name: (c.value, c.used or c.value != 0) for name, c in sorted(self._counters.items())},
-            {name: (g.value, g.used or g.value != 0, g.mode) for name, g in sorted(self._gauges.items())},
+            counters,
+            {
+                name: (g.value, g.value != 0 or is_used(name, g.used, counters), g.mode)
+                for name, g in sorted(self._gauges.items())
+            },
             {
                 name: HistogramData(dict(h.interval), dict(h.cumulative), h.bounds)
                 for name, h in sorted(self._histograms.items())

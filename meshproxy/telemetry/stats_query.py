@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import re2
 
 from meshproxy.telemetry.stats import HistogramData, ImportMode, StatsSnapshot
+from meshproxy.telemetry.used_gauges import is_used
 
 FORMATS = ("text", "json", "prometheus")
 BUCKET_MODES = ("cumulative", "disjoint", "detailed", "summary")
@@ -82,9 +83,21 @@ def select(snapshot: StatsSnapshot, query: StatsQuery) -> StatsSnapshot:
         {name: data for name, data in snapshot.histograms.items() if keep("Histograms", name, bool(data.cumulative))},
         {name: text for name, text in snapshot.texts.items() if keep("TextReadouts", name, bool(text))},
     )
-    if not query.used_only:
+    if query.used_only:
+        _add_used(snapshot, chosen, keep)
+    else:
         _add_declared(snapshot, chosen, lambda kind, name: keep(kind, name, False))
     return chosen
+
+
+def _add_used(snapshot: StatsSnapshot, chosen: StatsSnapshot, keep: Callable[[str, str, bool], bool]) -> None:
+    """The gauges that nobody counts here, but that Envoy would have moved."""
+    for names, prefixes in snapshot.declared.items():
+        for prefix in prefixes:
+            for name in names.gauges:
+                full = prefix + name
+                if full not in snapshot.gauges and keep("Gauges", full, is_used(full, False, snapshot.counters)):
+                    chosen.gauges[full] = _NO_GAUGE
 
 
 def _add_declared(snapshot: StatsSnapshot, chosen: StatsSnapshot, keep: Callable[[str, str], bool]) -> None:

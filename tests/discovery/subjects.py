@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+from tests.launcher import start_meshproxy, start_program
 from tests.system.program import Program
 
 ENVOY = Path(sys.executable).with_name("envoy")
@@ -70,14 +70,12 @@ async def running(kind: str, config: dict[str, Any], folder: Path, *arguments: s
     path = folder / f"{kind}.json"
     path.write_text(json.dumps(config))
     output = folder / f"{kind}.log"
-    if kind == "envoy":
-        command = [str(ENVOY), "-c", str(path), "--concurrency", "1", "--disable-hot-restart"]
-    else:
-        command = [sys.executable, "-m", "meshproxy.cli", "-c", str(path)]
     with output.open("wb") as sink:
-        process = await asyncio.create_subprocess_exec(
-            *command, *arguments, stdout=sink, stderr=sink, stdin=asyncio.subprocess.DEVNULL, env={**os.environ}
-        )
+        if kind == "envoy":
+            command = [str(ENVOY), "-c", str(path), "--concurrency", "1", "--disable-hot-restart"]
+            process = await start_program([*command, *arguments], sink)
+        else:
+            process = await start_meshproxy(["-c", str(path), *arguments], sink)
     admin = config["admin"]["address"]["socket_address"]["port_value"]
     program = Program(process, 0, admin, output)
     try:

@@ -302,7 +302,7 @@ async def abused(directory: Path, **options: Any) -> AsyncIterator[Rig]:
     port, admin, refused = free_ports(3)
     config = bootstrap(port, admin, upstream.port, silent[0].getsockname()[1], refused, dict(options))
     path = os.pathsep.join([str(_FILTERS), *filter(None, [os.environ.get("PYTHONPATH")])])
-    process, output = await programs.spawn(directory, config, env={"PYTHONPATH": path})
+    process, output = await programs.spawn(directory, config, env={"PYTHONPATH": path}, fresh=True)
     program = Program(process, port, admin, output)
     try:
         await program.ready()

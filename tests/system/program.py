@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import ClassVar
 
+from tests.launcher import Launched, start_meshproxy, start_program
 from tests.ports import free_ports
 
 __all__ = ["Client", "Program", "Upstream", "bootstrap", "free_ports", "running", "spawn", "statuses"]
@@ -63,7 +64,7 @@ static_resources:
 class Program:
     """The process. port: of the listener; admin: of the admin interface."""
 
-    def __init__(self, process: asyncio.subprocess.Process, port: int, admin: int, output: Path) -> None:
+    def __init__(self, process: Launched, port: int, admin: int, output: Path) -> None:
         self.process = process
         self.port = port
         self.admin_port = admin
@@ -143,17 +144,21 @@ def _unchunk(body: bytes) -> str:
 
 
 async def spawn(
-    directory: Path, config: str, *flags: str, env: dict[str, str] | None = None
-) -> tuple[asyncio.subprocess.Process, Path]:
-    """Start the program on a configuration text; returns the process and the file with what it prints."""
+    directory: Path, config: str, *flags: str, env: dict[str, str] | None = None, fresh: bool = False
+) -> tuple[Launched, Path]:
+    """Start the program on a configuration text; returns the process and the file with what it prints.
+
+    fresh: in an interpreter of its own, for what `env` says to Python itself.
+    """
     (directory / "config.yaml").write_text(config)
     output = directory / "output.txt"
+    arguments = ["-c", str(directory / "config.yaml"), *flags]
+    variables = {**os.environ, **(env or {})}
     with output.open("wb") as file:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "meshproxy.cli", "-c", str(directory / "config.yaml"), *flags,
-            stdin=asyncio.subprocess.DEVNULL, stdout=file, stderr=file, env={**os.environ, **(env or {})},
-        )  # fmt: skip
-    return process, output
+        if fresh:
+            command = [sys.executable, "-m", "meshproxy.cli", *arguments]
+            return await start_program(command, file, env=variables), output
+        return await start_meshproxy(arguments, file, env=variables), output
 
 
 @contextlib.asynccontextmanager

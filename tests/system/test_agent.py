@@ -19,6 +19,7 @@ import dns.rcode
 import pytest
 
 from meshproxy.agent.http import HttpError, Reply, Request, fetch, serve, text_reply
+from tests.launcher import Launched, start_program
 from tests.system.program import bootstrap, free_ports
 
 PROGRAM = [sys.executable, "-m", "meshproxy.cli"]
@@ -36,7 +37,7 @@ class Pod:
         self._proxy_config = proxy_config
         self.variables: dict[str, str] = {}
 
-    async def start(self) -> asyncio.subprocess.Process:
+    async def start(self) -> Launched:
         custom = self.directory / "custom.yaml"
         custom.write_text(self.custom or bootstrap(self.port, self.admin, self.application or 1))
         config = {
@@ -56,10 +57,9 @@ class Pod:
             **self.variables,
         }
         with open(self.directory / "log", "ab") as log:
-            return await asyncio.create_subprocess_exec(
-                *PROGRAM, "agent", "proxy", "sidecar", "--proxyLogLevel=info", "--proxyComponentLogLevel=misc:error",
-                env={**os.environ, **variables}, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-            )  # fmt: skip
+            flags = ["--proxyLogLevel=info", "--proxyComponentLogLevel=misc:error"]
+            command = [*PROGRAM, "agent", "proxy", "sidecar", *flags]
+            return await start_program(command, log, env={**os.environ, **variables})
 
     @property
     def log(self) -> str:
@@ -76,7 +76,7 @@ class Pod:
 
 
 @contextlib.asynccontextmanager
-async def running(pod: Pod) -> AsyncIterator[asyncio.subprocess.Process]:
+async def running(pod: Pod) -> AsyncIterator[Launched]:
     process = await pod.start()
     try:
         await pod.until_ready()

@@ -78,7 +78,7 @@ class Fault(HttpFilter[FaultConfig]):
         """This stream has an active fault until it is over."""
         if not self._counted:
             self._counted = True
-            self.config.stats.active_faults.value += 1
+            self.config.stats.active_faults.inc()
 
     def _hits(self, fault: FaultKind, request: RequestHeaders) -> bool:
         return fault.hits(request, self.context.rng.getrandbits(32))

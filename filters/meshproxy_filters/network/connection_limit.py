@@ -50,7 +50,7 @@ class ConnectionLimit(NetworkFilter[Limit]):
         if not limit.enabled.value:
             return None
         self._counted = True
-        limit.active.value += 1
+        limit.active.inc()
         if limit.let_through < limit.maximum:
             limit.let_through += 1
             return None

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from ..case import Case, Client, admin, get
+from ..case import OK, REFUSE, Act, Case, Client, Upstream, Wait, admin, answer, get, raw
+from ..h2_wire import frame, h2get, hello
 from ..transcript import shape
 
 STATIC = """
@@ -40,6 +41,9 @@ def show(
     return Case(f"admin-{name}", clients=clients, compare_log=False, **more)  # type: ignore[arg-type]
 
 
+UPGRADE = get("/", "connection: upgrade", "upgrade: websocket")
+UPGRADED = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n"
+WEBSOCKET = "upgrade_configs: [{upgrade_type: websocket}]"
 USED = (Client((get("/a"),)),)
 CLUSTER_LINES = (
     r"^admin-[a-z-]+\.up::(observability_name|default_priority|high_priority|added_via_api|eds_service_name|127)"
@@ -80,6 +84,26 @@ CASES = [
     show("stats-partial-filter", "/stats?filter=admin-stats-partial-filter.downstream_rq_2", before=USED),
     show("stats-bad-filter", "/stats?filter=%5B", view=lambda text: text.split(":")[0]),
     show("stats-usedonly", r"/stats?usedonly&filter=^http\.admin-stats-usedonly\.downstream_rq_", before=USED),
+    *(
+        show(
+            f"stats-usedonly-{name}",
+            rf"/stats?usedonly&type=Gauges&filter=^(http|cluster|listener)\.admin-stats-usedonly-{name}[.:]",
+            before=(Client((*ops, Act.CLOSE)),),  # then most gauges are back at 0
+            listener="stat_prefix: $case",
+            # Envoy touches the pools of the other priority when it gives up those of a host.
+            masks=((r"(rx_bytes_buffered): \d+", r"\1: <n>"),),
+            view=lambda text: re.sub(r".*\.high\.cx_pool_open: 0\n", "", text),
+            **more,
+        )
+        for name, ops, more in (
+            ("http1", (get(), Wait("ok")), {"upstreams": {"up": Upstream(((OK, Act.CLOSE),))}}),
+            ("no-request", (), {}),
+            ("refused", (get(), Wait("503")), {"upstreams": REFUSE}),
+            ("upgraded", (UPGRADE, Wait("101")), {"hcm": WEBSOCKET, "upstreams": answer(UPGRADED, Act.RAW, at="head")}),
+            ("tcp", ("hello", Wait("hello")), {"network": "- tcp_proxy: {cluster: $up}", "upstreams": raw(Act.ECHO)}),
+            ("http2", (hello() + frame(4, flags=1) + h2get(), Wait("ok")), {}),
+        )
+    ),
     show("stats-json", r"/stats?format=json&filter=^http\.admin-stats-json\.downstream_rq_[2-5]xx$", before=USED),
     show(
         "stats-counters",
