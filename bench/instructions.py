@@ -26,7 +26,7 @@ from pathlib import Path
 import uvloop
 
 from bench import hooks
-from bench.wired import serve
+from bench.wired import serve, serve_http2
 from bench.wireless import WirelessProxy, requests, scratch
 from meshproxy.proxy import tune_collector
 
@@ -49,6 +49,11 @@ async def _wired(configuration: str, count: int, *, close: bool) -> None:
         await serve(configuration, Path(name), count, connections=8, close=close)
 
 
+async def _http2(configuration: str, count: int, *, grpc: bool) -> None:
+    with scratch() as name:
+        await serve_http2(configuration, Path(name), count, grpc=grpc)
+
+
 async def _hooks(count: int, position: int) -> None:
     plan = hooks.plans()[position]
     gc.disable()
@@ -63,6 +68,8 @@ WORKLOADS = {
     "new-conn": lambda count: _proxy("istio", count, WirelessProxy.serve_each_apart),
     "sockets": lambda count: _wired("istio", count, close=False),
     "sockets-new": lambda count: _wired("istio", count, close=True),
+    "h2-h2": lambda count: _http2("istio+h2up", count, grpc=False),
+    "grpc": lambda count: _http2("istio+h2up", count, grpc=True),
     "hookless": lambda count: _hooks(count, 1),
     "plain-hooks": lambda count: _hooks(count, 2),
     "async-hooks": lambda count: _hooks(count, 3),

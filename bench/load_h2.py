@@ -45,7 +45,8 @@ def run(ports: Sequence[int], connections: int, seconds: int, seed: int, *, grpc
     Raises BenchError when one fails, or completes no request.
     """
     with tempfile.TemporaryDirectory(prefix="meshproxy-h2load-") as directory:
-        started = [_start(Path(directory), port, connections, seconds, seed, grpc) for port in ports]
+        length = ("-D", str(seconds))
+        started = [_start(Path(directory), port, connections, length, seed, grpc) for port in ports]
         try:
             return [_read(one.communicate(timeout=seconds + 15)[0], log, seconds) for one, log in started]
         except subprocess.TimeoutExpired as late:
@@ -57,8 +58,14 @@ def run(ports: Sequence[int], connections: int, seconds: int, seed: int, *, grpc
                     one.wait()
 
 
+def start_counted(directory: Path, port: int, connections: int, count: int, *, grpc: bool) -> subprocess.Popen[str]:
+    """The same load on one port, of `count` requests; the caller waits for its end."""
+    started, _ = _start(directory, port, connections, ("-n", str(count)), 1, grpc)
+    return started
+
+
 def _start(
-    directory: Path, port: int, connections: int, seconds: int, seed: int, grpc: bool
+    directory: Path, port: int, connections: int, length: tuple[str, str], seed: int, grpc: bool
 ) -> tuple[subprocess.Popen[str], Path]:
     rng = random.Random(seed)
     urls = directory / f"{port}.urls"
@@ -70,7 +77,7 @@ def _start(
     urls.write_text("".join(f"{base}/{path}\n" for path in paths))
     log = directory / f"{port}.log"
     fields = [option for field in _FIELDS for option in ("-H", field)]
-    size = ["-t1", f"-c{connections}", f"-m{STREAMS}", "-D", str(seconds), "-i", str(urls), f"--log-file={log}"]
+    size = ["-t1", f"-c{connections}", f"-m{STREAMS}", *length, "-i", str(urls), f"--log-file={log}"]
     command = [h2load_path(), *size, *fields]
     if grpc:
         message = directory / "message"

@@ -10,6 +10,7 @@ An ENDPOINT is the descriptor of a listening socket.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import sys
 from pathlib import Path
@@ -17,7 +18,10 @@ from string import Template
 
 import uvloop
 
+from bench import load_h2
+from bench.backend import backend
 from bench.backend_server import Backend
+from bench.dress import Certificates, dress
 from bench.subjects import CONFIGS
 from bench.wireless import requests
 from meshproxy.config.bootstrap_load import read_source
@@ -29,14 +33,13 @@ from meshproxy.runtime.options import Options
 _ENDPOINTS = ("backend_1", "backend_2", "backend_3")
 
 
-async def serve(configuration: str, directory: Path, count: int, *, connections: int, close: bool) -> None:
-    """Serve `count` requests of a client with that many connections. close: a connection for each request."""
-    endpoints = [socket.create_server(("127.0.0.1", 0)) for _ in _ENDPOINTS]
-    values = {name: sock.getsockname()[1] for name, sock in zip(_ENDPOINTS, endpoints, strict=True)}
-    template = Template((CONFIGS / f"{configuration}.yaml").read_text())
+def _start(configuration: str, directory: Path, values: dict[str, int]) -> tuple[Proxy, socket.socket]:
+    """The proxy, and the socket that it listens on. values: the ports of the endpoints, by their names."""
+    template = (CONFIGS / f"{configuration.split('+')[0]}.yaml").read_text()
+    template = dress(template, configuration, Certificates(directory / "certs"))
     path = directory / "wired.yaml"
     log = str(directory / "access.log")
-    text = template.substitute(values, listener_port=0, admin_port=0, access_log=log)
+    text = Template(template).substitute(values, listener_port=0, admin_port=0, access_log=log)
     path.write_text(text.replace("connect_timeout: 1s", "connect_timeout: 60s"))  # valgrind is slow
     loop = asyncio.get_running_loop()
     loaded = load_configuration([read_source(path)])
@@ -45,12 +48,32 @@ async def serve(configuration: str, directory: Path, count: int, *, connections:
     listening = open_socket(listener, listener.address)
     proxy.start({listener.name: [listening]})
     tune_collector()
+    return proxy, listening
+
+
+async def serve(configuration: str, directory: Path, count: int, *, connections: int, close: bool) -> None:
+    """Serve `count` requests of a client with that many connections. close: a connection for each request."""
+    endpoints = [socket.create_server(("127.0.0.1", 0)) for _ in _ENDPOINTS]
+    values = {name: sock.getsockname()[1] for name, sock in zip(_ENDPOINTS, endpoints, strict=True)}
+    proxy, listening = _start(configuration, directory, values)
     descriptors = [sock.fileno() for sock in endpoints]
     peer = map(str, (listening.getsockname()[1], connections, int(close), count, *descriptors))
     process = await asyncio.create_subprocess_exec(sys.executable, "-m", "bench.wired", *peer, pass_fds=descriptors)
     if await process.wait():
         raise RuntimeError("the client failed")
     proxy.close()
+
+
+async def serve_http2(configuration: str, directory: Path, count: int, *, grpc: bool) -> None:
+    """Serve `count` requests of h2load on four connections; the endpoint is nginx."""
+    with backend(directory, cpu=len(os.sched_getaffinity(0)) - 1) as ports:
+        values = {f"backend_{number}": port for number, port in enumerate(ports, 1)}
+        proxy, listening = _start(configuration, directory, values)
+        client = load_h2.start_counted(directory, listening.getsockname()[1], 4, count, grpc=grpc)
+        said, _ = await asyncio.to_thread(client.communicate)
+        if f"{count} succeeded" not in said:
+            raise RuntimeError(f"the client failed: {said}")
+        proxy.close()
 
 
 async def _client(port: int, connections: int, close: bool, count: int, endpoints: list[int]) -> None:

@@ -26,7 +26,8 @@ LONGEST_REMEMBERED_NAME = 64
 #: Bytes that a name or a value may take in a block: nghttp2's limit.
 LONGEST_STRING = 65_536
 
-#: Coded values of peers that don't use their table (literals without indexing) come again and again.
+#: Coded values of peers that don't use their table come again and again: literals without indexing, and, if the peer
+#: has made its table empty (nginx), any.
 VALUES_REMEMBERED = 1024
 LONGEST_REMEMBERED_VALUE = 40
 SECRET = frozenset({"authorization", "cookie", "proxy-authorization", "set-cookie"})
@@ -181,7 +182,12 @@ class Decoder:
                 raw = block[position:stop]
                 remembered = _coded_values.get(raw)
                 value = huffman_decode(raw) if remembered is None else remembered
-                if remembered is None and byte < 16 and length <= LONGEST_REMEMBERED_VALUE and name not in SECRET:
+                if (
+                    remembered is None
+                    and (byte < 16 or (byte >= 64 and not self.max_size))
+                    and length <= LONGEST_REMEMBERED_VALUE
+                    and name not in SECRET
+                ):
                     _remember(raw, value)
             position = stop
             # isprintable() refuses more than it must, and strip() returns the very same object if nothing is to strip.
@@ -189,7 +195,7 @@ class Decoder:
                 self.odd = True
             field = (name, value)
             append(field)
-            if byte >= 64:
+            if byte >= 64 and self.max_size:
                 self._insert(field)
         return fields
 

@@ -47,7 +47,7 @@ _EDGE_ONLY = (
     "x-envoy-original-host",
 )
 _CONTROL_SET = frozenset(_CONTROL)
-_HOP_BY_HOP = ("connection", "keep-alive", "proxy-connection", "upgrade", "te", "http2-settings")
+_HOP_BY_HOP = ("connection", "keep-alive", "proxy-connection", "upgrade", "http2-settings")
 _PLAIN_OPTIONS = frozenset(("close", "keep-alive", "Keep-Alive"))
 _REQUEST_SPECIAL = frozenset((*_CONTROL, *_EDGE_ONLY, *_HOP_BY_HOP, "x-envoy-internal", "x-forwarded-client-cert"))
 _RESPONSE_SPECIAL = frozenset(("connection", "keep-alive", "proxy-connection", "upgrade"))
@@ -136,6 +136,8 @@ class RequestEdge:
         if not upgrading and fields.get("connection") in _PLAIN_OPTIONS and not request.repeated:
             del fields["connection"]  # many a request has nothing else that must go
         special = not _REQUEST_SPECIAL.isdisjoint(fields)
+        if "te" in fields and (fields["te"] != "trailers" or request.repeated):  # as it is, every call of gRPC has it
+            special = True
         if special:
             request.remove("x-envoy-internal")
             self._strip_hop_by_hop(request, upgrading)

@@ -183,6 +183,23 @@ def test_their_blocks_mean_the_same_to_us() -> None:
         assert ours.decode(theirs.encode(fields, huffman=source.random() < 0.5)) == fields
 
 
+def test_blocks_of_a_peer_with_an_empty_table() -> None:
+    """nginx says that its table has no bytes, and then writes literals that would enter it."""
+
+    def literal(index: int, value: str) -> bytes:
+        coded = huffman_encode(value)
+        return bytes([0x40 | index, 0x80 | len(coded)]) + coded
+
+    decoder = Decoder()
+    for day in ("Mon", "Tue", "Mon", "Mon"):
+        block = b"\x20\x88" + literal(54, "nginx") + literal(33, f"{day}, 21 Oct 2013") + literal(55, f"id={day}")
+        fields = [(":status", "200"), ("server", "nginx"), ("date", f"{day}, 21 Oct 2013"), ("set-cookie", f"id={day}")]
+        assert decoder.decode(block) == fields
+    assert decoder.size == 0
+    with pytest.raises(HpackError):
+        decoder.decode(b"\xbe")
+
+
 def test_a_lower_limit_must_be_announced() -> None:
     decoder = Decoder()
     decoder.set_limit(100)
