@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
+from meshproxy.runtime.in_turns import in_turns
 from meshproxy.runtime.options import Options
 from meshproxy.runtime.worker_control import WorkerControl
 from meshproxy.telemetry.stats import StatsSnapshot, StatsStore
@@ -27,6 +28,10 @@ class WorkerFleet(ABC):
     @abstractmethod
     async def ask(self, command: str, argument: Any = None) -> list[Any]:
         """What each worker answers to a command (see `WorkerControl`); one that died meanwhile is left out."""
+
+    async def cluster_statuses(self) -> list[Any]:
+        """The clusters of each worker, as `WorkerControl` tells them."""
+        return await self.ask("clusters")
 
     @abstractmethod
     async def statistics(self) -> StatsSnapshot:
@@ -88,8 +93,11 @@ class LocalFleet(WorkerFleet):
     async def ask(self, command: str, argument: Any = None) -> list[Any]:
         return [self._control.perform(command, argument)]
 
+    async def cluster_statuses(self) -> list[Any]:
+        return [await in_turns(self._control.clusters_in_steps())]
+
     async def statistics(self) -> StatsSnapshot:
-        return self._stats.snapshot()
+        return await in_turns(self._stats.snapshot_in_steps())
 
     async def stop_listeners(self, *, inbound_only: bool) -> None:
         self._control.perform("stop_listeners", inbound_only)

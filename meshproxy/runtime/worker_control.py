@@ -17,6 +17,7 @@ from meshproxy.runtime.lifecycle import Lifecycle
 from meshproxy.runtime.listeners import Listeners
 from meshproxy.runtime.program_log import ProgramLog
 from meshproxy.runtime.worker import Worker
+from meshproxy.steps import Steps, batched, finish
 from meshproxy.telemetry.stats import HistogramData, StatsSnapshot
 
 
@@ -79,9 +80,17 @@ class WorkerControl:
         return self._commands[command](argument)
 
     def _clusters(self, _: Any) -> list[Any]:
+        return finish(self.clusters_in_steps())
+
+    def clusters_in_steps(self) -> Steps[list[Any]]:
+        """What there is to know of each cluster and its hosts, some clusters with each step."""
         from meshproxy.runtime.admin.clusters import cluster_status  # only who looks needs it
 
-        return [cluster_status(cluster) for cluster in self._worker.clusters]
+        found = []
+        for part in batched(self._worker.clusters, 5):
+            found += [cluster_status(cluster) for cluster in part]
+            yield
+        return found
 
     def _set_health_failed(self, failed: bool) -> None:
         self._worker.health_failed = failed

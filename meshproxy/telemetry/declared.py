@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from meshproxy.plugin.stats import StatNames
+from meshproxy.steps import Steps, batched
 
 Declarations = Mapping[StatNames, Sequence[str]]
 """The prefixes below which names stand."""
@@ -36,15 +37,17 @@ class Declared:
         self._names.pop(prefix, None)
         self._checked.pop(prefix, None)
 
-    def snapshot(self) -> dict[StatNames, list[str]]:
+    def snapshot(self) -> Steps[dict[StatNames, list[str]]]:
         """Everything that is accepted."""
         found: dict[StatNames, list[str]] = {}
-        for prefix, declared in self._names.items():
-            checked = self._checked.get(prefix)
-            if checked is None:
-                checked = self._checked[prefix] = tuple(self._accepted(prefix, names) for names in declared)
-            for names in checked:
-                found.setdefault(names, []).append(prefix)
+        for part in batched(self._names.items(), 100):
+            for prefix, declared in part:
+                checked = self._checked.get(prefix)
+                if checked is None:
+                    checked = self._checked[prefix] = tuple(self._accepted(prefix, names) for names in declared)
+                for names in checked:
+                    found.setdefault(names, []).append(prefix)
+            yield
         return found
 
     def _accepted(self, prefix: str, names: StatNames) -> StatNames:

@@ -8,8 +8,9 @@ order of extraction. No `# HELP` lines.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 
+from meshproxy.in_parts import sorted_in_parts
 from meshproxy.telemetry.histogram import QUANTILES, approximate_sum, counts_up_to, quantile_values
 from meshproxy.telemetry.operator_values import latin
 from meshproxy.telemetry.stats import HistogramData, StatsSnapshot
@@ -50,7 +51,7 @@ def _braced(labels: str) -> str:
 def _groups(names: Iterable[str], producer: TagProducer) -> list[tuple[str, list[tuple[str, str]]]]:
     """(metric name, [(name, labels)]), both in order."""
     groups: dict[str, list[tuple[str, str]]] = {}
-    for name in sorted(names):
+    for name in sorted_in_parts(names):
         rest, tags = producer.split(name)
         groups.setdefault(rest, []).append((name, _labels(tags)))
     return [(metric_name(rest), members) for rest, members in sorted(groups.items())]
@@ -58,27 +59,31 @@ def _groups(names: Iterable[str], producer: TagProducer) -> list[tuple[str, list
 
 def render_prometheus(snapshot: StatsSnapshot, producer: TagProducer, query: StatsQuery | None = None) -> str:
     """The whole text; Unicode names and values are given as Latin-1 text (one character per byte of UTF-8)."""
+    return latin("".join(prometheus_lines(snapshot, producer, query)))
+
+
+def prometheus_lines(snapshot: StatsSnapshot, producer: TagProducer, query: StatsQuery | None = None) -> Iterator[str]:
+    """The same line by line, in Unicode."""
     query = query if query is not None else StatsQuery("prometheus")
     chosen = select(snapshot, query)
-    lines: list[str] = []
-    for metric, members in _groups(chosen.counters, producer):
-        lines.append(f"# TYPE {metric} counter")
-        lines += [f"{metric}{_braced(labels)} {chosen.counters[name][0]}" for name, labels in members]
-    for metric, members in _groups(chosen.gauges, producer):
-        lines.append(f"# TYPE {metric} gauge")
-        lines += [f"{metric}{_braced(labels)} {chosen.gauges[name][0]}" for name, labels in members]
+    numbers: Mapping[str, tuple[int, object]] | Mapping[str, tuple[int, object, object]]
+    for kind, numbers in (("counter", chosen.counters), ("gauge", chosen.gauges)):
+        for metric, members in _groups(numbers, producer):
+            yield f"# TYPE {metric} {kind}\n"
+            for name, labels in members:
+                yield f"{metric}{_braced(labels)} {numbers[name][0]}\n"
     if query.text_readouts:
         for metric, members in _groups(chosen.texts, producer):
-            lines.append(f"# TYPE {metric} gauge")
+            yield f"# TYPE {metric} gauge\n"
             for name, labels in members:
                 text = _label("text_value", chosen.texts[name])
-                lines.append(f"{metric}{_braced(_with(labels, text))} 0")
+                yield f"{metric}{_braced(_with(labels, text))} 0\n"
     form = "summary" if query.buckets == "summary" else "histogram"
     for metric, members in _groups(chosen.histograms, producer):
-        lines.append(f"# TYPE {metric} {form}")
+        yield f"# TYPE {metric} {form}\n"
         for name, labels in members:
-            lines += _histogram(metric, labels, chosen.histograms[name], form == "summary")
-    return latin("\n".join(lines) + "\n") if lines else ""
+            for line in _histogram(metric, labels, chosen.histograms[name], form == "summary"):
+                yield f"{line}\n"
 
 
 def _with(labels: str, last: str) -> str:

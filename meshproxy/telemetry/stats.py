@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from meshproxy.plugin.stats import StatNames
+from meshproxy.steps import Steps, batched, finish
 from meshproxy.telemetry.declared import Declarations, Declared, join
 from meshproxy.telemetry.histogram import DEFAULT_BOUNDS, Histogram
 from meshproxy.telemetry.used_gauges import is_used
@@ -210,22 +211,34 @@ class StatsStore:
             histogram.interval, histogram.cumulative = {}, {}
 
     def snapshot(self) -> StatsSnapshot:
-        """Plain data of everything; names in order."""
-        self.fold()
-        counters = {name: (c.value, c.used or c.value != 0) for name, c in sorted(self._counters.items())}
-        return StatsSnapshot(
-            counters,
-            {
-                name: (g.value, g.value != 0 or is_used(name, g.used, counters), g.mode)
-                for name, g in sorted(self._gauges.items())
-            },
-            {
-                name: HistogramData(dict(h.interval), dict(h.cumulative), h.bounds)
-                for name, h in sorted(self._histograms.items())
-            },
-            {name: text.value for name, text in sorted(self._texts.items())},
-            self._declared.snapshot(),
-        )
+        """Plain data of everything."""
+        return finish(self.snapshot_in_steps())
+
+    def snapshot_in_steps(self) -> Steps[StatsSnapshot]:
+        """The same for a loop that carries traffic: of thousands of clusters there are a hundred thousand.
+
+        What moves between two steps is told as it is at one of them.
+        """
+        for part in batched(self._folds):
+            for fold in part:
+                fold()
+            yield
+        found = StatsSnapshot(declared=(yield from self._declared.snapshot()))
+        for counters in batched(self._counters.items()):
+            found.counters.update({name: (c.value, c.used or c.value != 0) for name, c in counters})
+            yield
+        for gauges in batched(self._gauges.items()):
+            found.gauges.update(
+                {name: (g.value, g.value != 0 or is_used(name, g.used, found.counters), g.mode) for name, g in gauges}
+            )
+            yield
+        for histograms in batched(self._histograms.items()):
+            found.histograms.update(
+                {name: HistogramData(dict(h.interval), dict(h.cumulative), h.bounds) for name, h in histograms}
+            )
+            yield
+        found.texts.update({name: text.value for name, text in self._texts.items()})
+        return found
 
     def _find(self, kind: str, name: str, make: Callable[[str], object], held: set[str]) -> object:
         table: dict[str, object] = getattr(self, kind)

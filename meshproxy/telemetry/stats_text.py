@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
 from typing import Any
 
+from meshproxy.in_parts import sorted_in_parts
 from meshproxy.telemetry.histogram import QUANTILES, bin_bounds, counts_up_to, quantile_values
 from meshproxy.telemetry.operator_values import latin
 from meshproxy.telemetry.stats import HistogramData, StatsSnapshot
@@ -13,15 +15,25 @@ from meshproxy.telemetry.stats_query import StatsQuery, select
 
 
 def render_text(snapshot: StatsSnapshot, query: StatsQuery | None = None) -> str:
-    """`name: value` lines; text readouts first, then counters and gauges, then histograms. Latin-1 text."""
+    """`text_lines` as one Latin-1 text."""
+    return latin("".join(text_lines(snapshot, query)))
+
+
+def text_lines(snapshot: StatsSnapshot, query: StatsQuery | None = None) -> Iterator[str]:
+    """`name: value` lines; text readouts first, then counters and gauges, then histograms."""
     query = query if query is not None else StatsQuery()
     chosen = select(snapshot, query)
-    lines = [f'{name}: "{text}"' for name, text in sorted(chosen.texts.items())]
+    for name, text in sorted_in_parts(chosen.texts.items()):
+        yield f'{name}: "{text}"\n'
     numbers = {name: stat[0] for table in (chosen.counters, chosen.gauges) for name, stat in table.items()}
-    lines += [f"{name}: {value}" for name, value in sorted(numbers.items())]
-    for name, data in sorted(chosen.histograms.items()):
-        lines.append(f"{name}:{_histogram_text(data, query.buckets)}")
-    return latin("".join([f"{line}\n" for line in lines]))
+    for name, value in sorted_in_parts(numbers.items()):
+        yield f"{name}: {value}\n"
+    for name, data in _by_name(chosen.histograms):
+        yield f"{name}:{_histogram_text(data, query.buckets)}\n"
+
+
+def _by_name(histograms: dict[str, HistogramData]) -> list[tuple[str, HistogramData]]:
+    return [(name, histograms[name]) for name in sorted_in_parts(histograms)]
 
 
 def _histogram_text(data: HistogramData, mode: str) -> str:
@@ -64,16 +76,16 @@ def render_json(snapshot: StatsSnapshot, query: StatsQuery | None = None) -> str
     """The same as one JSON object, `{"stats": [...]}`; a histogram's values are null before it has any."""
     query = query if query is not None else StatsQuery("json")
     chosen = select(snapshot, query)
-    stats: list[Any] = [{"name": name, "value": text} for name, text in sorted(chosen.texts.items())]
+    stats: list[Any] = [{"name": name, "value": text} for name, text in sorted_in_parts(chosen.texts.items())]
     numbers = {name: stat[0] for table in (chosen.counters, chosen.gauges) for name, stat in table.items()}
-    stats += [{"name": name, "value": value} for name, value in sorted(numbers.items())]
+    stats += [{"name": name, "value": value} for name, value in sorted_in_parts(numbers.items())]
     if chosen.histograms:
         stats.append({"histograms": _histograms_json(chosen, query.buckets)})
     return latin(_dump({"stats": stats}))
 
 
 def _histograms_json(chosen: StatsSnapshot, mode: str) -> Any:
-    named = sorted(chosen.histograms.items())
+    named = _by_name(chosen.histograms)
     if mode in ("cumulative", "disjoint"):
         return [{"name": name, "buckets": _buckets_json(data, mode == "disjoint")} for name, data in named]
     quantiles = [100 * quantile for quantile in QUANTILES]

@@ -15,7 +15,7 @@ from typing import Any
 from google.protobuf.message import DecodeError as ParseError
 
 from meshproxy.model.discovery import TYPE_PREFIX, Resource
-from meshproxy.xds.steps import Steps
+from meshproxy.steps import Steps
 from meshproxy.xds.types import DISCOVERY, RESOURCE_TYPES
 from meshproxy.xds.watch import DecodeError, Decoder, Unpacked
 

@@ -26,8 +26,8 @@ from google.protobuf.message import Message
 
 from meshproxy.model.discovery import Resource
 from meshproxy.plugin.context import Logger
+from meshproxy.steps import Steps, finish, in_steps, settle
 from meshproxy.xds.decode import Decoded, Unpacker
-from meshproxy.xds.steps import Steps, finish, in_steps, settle
 from meshproxy.xds.ttl import TtlTable
 from meshproxy.xds.types import DEPENDENTS, RESOURCE_TYPES, WILDCARD
 from meshproxy.xds.watch import Decoder, NackMessage, Sink

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from meshproxy.model.discovery import Resource
-from meshproxy.xds.steps import Outcome
+from meshproxy.steps import Outcome
 
 
 class Sink(Protocol):

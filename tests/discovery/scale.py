@@ -9,9 +9,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import os
+import sys
 import tempfile
 import time
+from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,11 +54,13 @@ def fields_of_cluster() -> dict[str, Any]:
 
 
 def assignment(number: int, port: int, hosts: int = HOSTS) -> Any:
-    """The endpoints of one cluster: the first one answers, the others are addresses of nobody."""
+    """The endpoints of one cluster: the first one answers, the others are addresses of nobody. The first cluster, to
+    which requests go, has no others.
+    """
     message = endpoints(f"outbound|80||s{number}.default.svc", port)
     group = message.endpoints[0]
     group.locality.region, group.locality.zone = "r1", f"z{number % 3}"
-    for host in range(1, hosts):
+    for host in range(1, hosts if number else 1):
         address = group.lb_endpoints.add().endpoint.address.socket_address
         address.address, address.port_value = f"127.{1 + host}.{number // 250}.{1 + number % 250}", 8080
     for one in group.lb_endpoints:
@@ -188,7 +194,7 @@ async def ready(program: Program, port: int, seconds: float = 120.0) -> None:
             assert program.process.returncode is None, program.output()[-3000:]
             try:
                 reader, writer = await asyncio.open_connection("127.0.0.1", port)
-                writer.write(b"GET / HTTP/1.1\r\nhost: s1\r\nconnection: close\r\n\r\n")
+                writer.write(b"GET / HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n")
                 answer = await reader.read()
                 writer.close()
                 if answer.startswith(b"HTTP/1.1 200"):
@@ -198,7 +204,48 @@ async def ready(program: Program, port: int, seconds: float = 120.0) -> None:
             await asyncio.sleep(0.02)
 
 
-async def measure(kind: str, how: str, count: int) -> dict[str, float]:
+async def _loaded(port: int, trouble: Callable[[], Awaitable[object]]) -> tuple[float, float]:
+    """p99 and maximum in milliseconds of 200 requests a second while something happens."""
+    command = (sys.executable, "-m", "tests.discovery.load", str(port), "8", "4", "200")
+    load = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    await asyncio.sleep(1)
+    await trouble()
+    out, _ = await load.communicate()
+    outcome = json.loads(out)
+    assert not outcome["failed"], outcome
+    return outcome["p99"], outcome["max"]
+
+
+async def stalls(program: Program, port: int, plane: Plane | None, found: dict[str, float]) -> None:
+    """For how long requests are held up while somebody looks at everything, or everything is pushed again."""
+
+    async def page(path: str) -> None:
+        for _ in range(3):
+            assert (await program.ask(path))[0] == 200
+
+    async def pushes() -> None:
+        assert plane is not None
+        for label in ("CDS", "EDS"):
+            changed = [type(one).FromString(one.SerializeToString()) for one in plane.state[label]]
+            for one in changed:
+                if label == "CDS":
+                    one.connect_timeout.seconds += 1
+                else:
+                    one.endpoints[0].lb_endpoints[0].load_balancing_weight.value += 1
+            plane.push(label, changed)
+        await asyncio.sleep(2)
+
+    troubles: dict[str, Callable[[], Awaitable[object]]] = {"quiet": lambda: asyncio.sleep(0)}
+    for path in ("/config_dump", "/clusters", "/clusters?format=json", "/stats", "/stats/prometheus"):
+        troubles[path] = partial(page, path)
+    if plane is not None:
+        troubles["everything pushed"] = pushes
+    for name, trouble in troubles.items():
+        p99, highest = await _loaded(port, trouble)
+        found[f"{name} p99 ms"], found[f"{name} max ms"] = p99, highest
+
+
+async def measure(kind: str, how: str, count: int, options: argparse.Namespace) -> dict[str, float]:
     """One program, one way."""
     admin, port = free_ports(2)
     server = AdsServer()
@@ -226,10 +273,12 @@ async def measure(kind: str, how: str, count: int) -> dict[str, float]:
                 found["cpu s"] = processor_time(program)
                 await asyncio.sleep(1)
                 found["memory MB"] = memory(program)
+                if options.stalls:
+                    await stalls(program, port, plane, found)
                 if plane is not None:
                     before = processor_time(program)
                     took = 0.0
-                    for turn in range(20):
+                    for turn in range(1, 21):
                         plane.heard.clear()
                         began = time.monotonic()
                         plane.push("EDS", [assignment(turn, upstream, HOSTS + 1)])
@@ -248,10 +297,11 @@ async def main() -> None:
     parser.add_argument("ways", nargs="*", default=["static", "ads"])
     parser.add_argument("--clusters", type=int, default=2000)
     parser.add_argument("--programs", nargs="*", default=["envoy", "meshproxy"])
+    parser.add_argument("--stalls", action="store_true", help="also how long requests are held up")
     options = parser.parse_args()
     for how in options.ways:
         for kind in options.programs:
-            found = await measure(kind, how, options.clusters)
+            found = await measure(kind, how, options.clusters, options)
             figures = ", ".join(f"{name} {value:.2f}" for name, value in found.items())
             print(f"{how:7} {kind:10} {figures}", flush=True)
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from meshproxy.address import PipeAddress, parse_address
 from meshproxy.balance.host import Host
 from meshproxy.balance.outlier import EjectionType, OutlierDetector
+from meshproxy.in_parts import encoded_in_parts
 from meshproxy.model.cluster import CircuitBreakerThresholds
+from meshproxy.runtime.admin.message import json_parts
 from meshproxy.runtime.cluster import ActiveCluster
 
 _COUNTERS = ("cx_connect_fail", "cx_total", "rq_error", "rq_success", "rq_timeout", "rq_total")
@@ -99,7 +100,7 @@ def merge_statuses(workers: Sequence[list[Status]]) -> list[Status]:
     return list(merged.values())
 
 
-def render_text(statuses: Iterable[Status], wanted: Callable[[str], bool]) -> str:
+def render_text(statuses: Iterable[Status], wanted: Callable[[str], bool]) -> list[bytes]:
     """As `/clusters` prints them."""
     lines = []
     for status in statuses:
@@ -113,7 +114,7 @@ def render_text(statuses: Iterable[Status], wanted: Callable[[str], bool]) -> st
         lines.append(f"{name}::added_via_api::{str(status.get('by_discovery', False)).lower()}")
         for host in status["hosts"]:
             lines += [f"{name}::{host['address']}::{key}::{value}" for key, value in _host_lines(host)]
-    return "".join([f"{line}\n" for line in lines])
+    return encoded_in_parts(f"{line}\n" for line in lines)
 
 
 def _host_lines(host: Status) -> list[tuple[str, Any]]:
@@ -127,9 +128,9 @@ def _host_lines(host: Status) -> list[tuple[str, Any]]:
     ]
 
 
-def render_json(statuses: Iterable[Status], wanted: Callable[[str], bool]) -> str:
+def render_json(statuses: Iterable[Status], wanted: Callable[[str], bool]) -> list[bytes]:
     """As `/clusters?format=json` prints them (envoy.admin.v3.Clusters; what is empty is left out)."""
-    return json.dumps({"cluster_statuses": [_cluster_json(s) for s in statuses if wanted(s["name"])]}, indent=1) + "\n"
+    return json_parts({"cluster_statuses": [_cluster_json(s) for s in statuses if wanted(s["name"])]})
 
 
 def _cluster_json(status: Status) -> Status:

@@ -79,8 +79,7 @@ class ConfigDump:
         clusters: list[Status] | None = None,
         discovered: Discovered | None = None,
     ) -> None:
-        self._bootstrap: Any = type(bootstrap)()
-        self._bootstrap.CopyFrom(bootstrap)
+        self._bootstrap: Any = bootstrap
         self._redacted = False
         self._updated = timestamp(loaded)
         self._clusters = clusters
@@ -92,6 +91,7 @@ class ConfigDump:
         May run in a thread: everything was copied, or is never changed.
         """
         if not self._redacted:
+            self._bootstrap = _copy(self._bootstrap)
             redact(self._bootstrap)
             self._redacted = True
         paths = [path.split(".") for path in mask.split(",") if path]
@@ -175,6 +175,24 @@ class ConfigDump:
 
     def _wrap(self, name: str, messages: Iterable[Message]) -> list[dict[str, Any]]:
         return [{name: legible(message), "last_updated": self._updated} for message in messages]
+
+
+def _copy(bootstrap: Any) -> Any:
+    """A copy, made resource by resource: a copy in one go may take long, and it is made beside traffic."""
+    copy = type(bootstrap)()
+    for field, value in bootstrap.ListFields():
+        if field.name == "static_resources":
+            for inner, resources in value.ListFields():
+                into = getattr(copy.static_resources, inner.name)
+                for resource in resources:
+                    into.add().CopyFrom(resource)
+        elif field.is_repeated:
+            getattr(copy, field.name).MergeFrom(value)
+        elif field.message_type is not None:
+            getattr(copy, field.name).CopyFrom(value)
+        else:
+            setattr(copy, field.name, value)
+    return copy
 
 
 def _json(message: Message) -> dict[str, Any]:

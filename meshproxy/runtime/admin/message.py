@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 from urllib.parse import unquote
+
+from meshproxy.in_parts import clear_in_parts, encoded_in_parts
 
 TEXT = "text/plain; charset=UTF-8"
 JSON = "application/json"
@@ -24,10 +27,10 @@ class AdminRequest:
 
 @dataclass(frozen=True, slots=True)
 class AdminResponse:
-    """status: HTTP status. headers: before all others. then: called once the answer
+    """body: in pieces when it is long. status: HTTP status. headers: before all others. then: called once the answer
     has been written."""
 
-    body: str | bytes
+    body: str | bytes | Sequence[bytes]
     status: int = 200
     content_type: str = TEXT
     headers: tuple[tuple[str, str], ...] = ()
@@ -55,6 +58,13 @@ def parse_parameters(query: str) -> dict[str, str]:
             name, _, value = pair.partition("=")
             parameters.setdefault(unquote(name), unquote(value))
     return parameters
+
+
+def json_parts(value: object, *, ascii_only: bool = True) -> list[bytes]:
+    """Indented JSON, written in parts (`meshproxy.in_parts`). The value is taken apart."""
+    parts = encoded_in_parts(json.JSONEncoder(indent=1, ensure_ascii=ascii_only).iterencode(value))
+    clear_in_parts(value)
+    return [*parts, b"\n"]
 
 
 OK = AdminResponse("OK\n")

@@ -21,7 +21,7 @@ from meshproxy.runtime.admin.aside import aside
 from meshproxy.runtime.admin.commands import COMMANDS, render_help, render_home
 from meshproxy.runtime.admin.discovered import Discovered
 from meshproxy.runtime.admin.memory import process_memory
-from meshproxy.runtime.admin.message import HTML, JSON, OK, TEXT, AdminRequest, AdminResponse, Handler
+from meshproxy.runtime.admin.message import HTML, JSON, OK, TEXT, AdminRequest, AdminResponse, Handler, json_parts
 from meshproxy.runtime.admin.program import Program
 from meshproxy.runtime.admin.stats_page import StatsPage
 from meshproxy.runtime.discovery.cluster_discovery import STATIC
@@ -160,13 +160,14 @@ class Pages:
             wanted = name_filter(request.parameters.get("filter", ""))
         except ValueError:
             return AdminResponse("Invalid re2 regex", 400)
-        statuses = clusters.merge_statuses(await self._program.fleet.ask("clusters"))
+        statuses = clusters.merge_statuses(await self._program.fleet.cluster_statuses())
         discovery = self._program.discovery
         for status in statuses if discovery is not None else ():
             entry = discovery.clusters.active.get(status["name"])
             status["by_discovery"] = entry is not None and entry.origin != STATIC
         as_json = request.parameters.get("format") == "json"
-        write = partial(clusters.render_json if as_json else clusters.render_text, statuses, wanted)
+        render = clusters.render_json if as_json else clusters.render_text
+        write = partial(render, statuses, wanted)
         many = self._program.fleet.carries_traffic and len(statuses) > _CLUSTERS_AT_ONCE
         return AdminResponse(await aside(write) if many else write(), content_type=JSON if as_json else TEXT)
 
@@ -180,21 +181,21 @@ class Pages:
             return AdminResponse(text, 400, "text/plain", _SNIFF_TWICE)
         statuses = None
         if "include_eds" in parameters:
-            statuses = clusters.merge_statuses(await self._program.fleet.ask("clusters"))
+            statuses = clusters.merge_statuses(await self._program.fleet.cluster_statuses())
         program = self._program
         discovered = Discovered(program.discovery) if program.discovery is not None else None
         dump = config_dump.ConfigDump(program.message, program.started, statuses, discovered)
 
-        def write() -> str:
+        def write() -> list[bytes]:
             shown = dump.select(parameters.get("resource", ""), parameters.get("mask", ""), wanted)
-            return json.dumps(shown, indent=1, ensure_ascii=False) + "\n"
+            return json_parts(shown, ascii_only=False)
 
         size = program.message.ByteSize() + (discovered.size if discovered is not None else 0)
         try:
-            text = await aside(write) if program.fleet.carries_traffic and size > _AT_ONCE else write()
+            body = await aside(write) if program.fleet.carries_traffic and size > _AT_ONCE else write()
         except config_dump.BadRequest as error:
             return AdminResponse(str(error), error.status, "text/plain", _SNIFF_TWICE)
-        return AdminResponse(text, content_type=JSON)
+        return AdminResponse(body, content_type=JSON)
 
     async def logging(self, request: AdminRequest) -> AdminResponse:
         levels = self._program.loggers.levels

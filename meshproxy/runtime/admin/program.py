@@ -24,6 +24,9 @@ class Fleet(Protocol):
     async def ask(self, command: str, argument: Any = None) -> list[Any]:
         """What each worker answers to a command (see `WorkerControl`); one that died meanwhile is left out."""
 
+    async def cluster_statuses(self) -> list[Any]:
+        """The clusters of each worker, as `WorkerControl` tells them."""
+
     async def statistics(self) -> StatsSnapshot:
         """The statistics of all processes as one."""
 

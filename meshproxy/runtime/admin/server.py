@@ -26,6 +26,7 @@ from meshproxy.plugin.http import TerminalHttpFilter
 from meshproxy.runtime.admin.guard import refusal, split_host
 from meshproxy.runtime.admin.message import AdminRequest, AdminResponse, AdminSite, parse_parameters
 from meshproxy.runtime.clusters import Clusters
+from meshproxy.runtime.collector import pause_collector, resume_collector
 from meshproxy.runtime.http_connection import HttpConnection
 from meshproxy.runtime.listener import ActiveListener
 from meshproxy.runtime.listeners import Listeners
@@ -33,6 +34,8 @@ from meshproxy.runtime.listening_socket import open_socket
 from meshproxy.runtime.worker import Worker
 
 _MAX_BODY = 64 * 1024
+_AFTERWARDS = 0.1
+"""Seconds after which all that a page was made of is gone."""
 
 
 class AdminShared:
@@ -116,18 +119,53 @@ class AdminFilter(TerminalHttpFilter[AdminShared]):
             self._task = self.config.worker.loop.create_task(self._wait(answer, stream))
 
     async def _wait(self, answer: Any, stream: Stream) -> None:
+        pause_collector()
         try:
-            response = await answer
+            response = await self._response(answer)
+            self._task = None
+            if not stream.done:
+                await _send_in_turns(stream, response)
+        finally:
+            self.config.worker.loop.call_later(_AFTERWARDS, resume_collector)
+
+    async def _response(self, answer: Any) -> AdminResponse:
+        try:
+            response: AdminResponse = await answer
         except Exception as error:  # a page that fails must not leave its reader waiting
             self.config.worker.log.error("admin request failed", path=self._request.path, error=repr(error))
             response = AdminResponse(f"internal error: {type(error).__name__}\n", 500)
-        self._task = None
-        if not stream.done:
-            _send(stream, response)
+        return response
+
+
+async def _send_in_turns(stream: Stream, response: AdminResponse) -> None:
+    """A long answer leaves in pieces, with a turn for all else after each."""
+    if isinstance(response.body, str | bytes) or len(response.body) == 1:
+        _send(stream, response)
+        return
+    *most, last = response.body or (b"",)
+    stream.send_headers(_headers(response), False)
+    for piece in most:
+        stream.send_body(piece, False)
+        await asyncio.sleep(0)
+        if stream.done:
+            return
+    stream.send_body(last, True)
 
 
 def _send(stream: Stream, response: AdminResponse) -> None:
-    headers = ResponseHeaders(
+    body = response.body
+    if isinstance(body, str):
+        body = body.encode("utf-8", "surrogateescape")
+    elif not isinstance(body, bytes):
+        body = b"".join(body)
+    stream.send_headers(_headers(response), False)
+    stream.send_body(body, True)
+    if response.then is not None:
+        response.then()
+
+
+def _headers(response: AdminResponse) -> ResponseHeaders:
+    return ResponseHeaders(
         response.status,
         [
             *response.headers,
@@ -136,11 +174,6 @@ def _send(stream: Stream, response: AdminResponse) -> None:
             ("x-content-type-options", "nosniff"),
         ],
     )
-    body = response.body.encode("utf-8", "surrogateescape") if isinstance(response.body, str) else response.body
-    stream.send_headers(headers, False)
-    stream.send_body(body, True)
-    if response.then is not None:
-        response.then()
 
 
 class AdminServer:

@@ -7,13 +7,14 @@ from dataclasses import replace
 from functools import partial
 from html import escape
 
+from meshproxy.in_parts import encoded_in_parts
 from meshproxy.runtime.admin.aside import aside
 from meshproxy.runtime.admin.message import HTML, JSON, TEXT, AdminRequest, AdminResponse
 from meshproxy.runtime.admin.program import Fleet
-from meshproxy.telemetry.prometheus import render_prometheus
+from meshproxy.telemetry.prometheus import prometheus_lines
 from meshproxy.telemetry.stats import StatsSnapshot
 from meshproxy.telemetry.stats_query import FORMATS, StatsQuery, parse_stats_query
-from meshproxy.telemetry.stats_text import render_json, render_text
+from meshproxy.telemetry.stats_text import render_json, render_text, text_lines
 from meshproxy.telemetry.tags import TagProducer
 
 _AT_ONCE = 20_000
@@ -62,13 +63,13 @@ class StatsPage:
     def _write(self, snapshot: StatsSnapshot, query: StatsQuery, html: str | None) -> AdminResponse:
         if query.format == "prometheus":
             assert self._tags is not None
-            return AdminResponse(_bytes(render_prometheus(snapshot, self._tags, query)))
+            lines = prometheus_lines(snapshot, self._tags, query)
+            return AdminResponse(encoded_in_parts(lines, "surrogatepass"))
         if query.format == "json":
             return AdminResponse(_bytes(render_json(snapshot, query)), content_type=JSON)
-        text = render_text(snapshot, query)
         if html:
-            return AdminResponse(_page(text, active=html == "active-html"), content_type=HTML)
-        return AdminResponse(_bytes(text), content_type=TEXT)
+            return AdminResponse(_page(render_text(snapshot, query), active=html == "active-html"), content_type=HTML)
+        return AdminResponse(encoded_in_parts(text_lines(snapshot, query), "surrogatepass"), content_type=TEXT)
 
 
 def _inverted(wanted: Callable[[str], bool]) -> Callable[[str], bool]:

@@ -22,7 +22,7 @@ from meshproxy.runtime.discovery.secret_discovery import SecretDiscovery, slots_
 from meshproxy.runtime.discovery.sources import Pause
 from meshproxy.runtime.discovery.target import Target
 from meshproxy.runtime.discovery.watch import Hub, Watch
-from meshproxy.xds.steps import Steps
+from meshproxy.steps import Steps
 
 STATIC = "static"
 DYNAMIC = "dynamic"

@@ -17,12 +17,13 @@ from meshproxy.config.bootstrap_load import load_message, read_source
 from meshproxy.errors import ConfigError
 from meshproxy.model.discovery import Resource
 from meshproxy.plugin.view import TypedView
+from meshproxy.runtime.collector import MANY, pause_collector, resume_collector
 from meshproxy.runtime.discovery.moves import FileWatch, Moves
 from meshproxy.runtime.discovery.names import resource_name
 from meshproxy.runtime.discovery.pace import AFTER_FILE, paced
 from meshproxy.runtime.discovery.sources import Host, Sink
+from meshproxy.steps import Outcome, Steps, in_steps
 from meshproxy.xds.mux import Pause
-from meshproxy.xds.steps import Outcome, Steps, in_steps
 
 _RESPONSE = "envoy.service.discovery.v3.DiscoveryResponse"
 _WRAPPER = "envoy.service.discovery.v3.Resource"
@@ -144,7 +145,14 @@ class FileSource:
             except (ConfigError, Undecodable) as error:
                 outcome = error
             pace.spent(loop.time() - began, AFTER_FILE)
-            await paced(_deliver(waiting, outcome), pace, loop.time, AFTER_FILE)
+            many = isinstance(outcome, Content) and len(outcome.resources) > MANY
+            if many:
+                pause_collector()
+            try:
+                await paced(_deliver(waiting, outcome), pace, loop.time, AFTER_FILE)
+            finally:
+                if many:
+                    resume_collector(keep=True)
         self._reading = None
 
     def pause(self, *_: str) -> Pause:

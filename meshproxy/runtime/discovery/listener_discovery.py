@@ -39,7 +39,7 @@ from meshproxy.runtime.discovery.secret_discovery import SecretDiscovery, slots_
 from meshproxy.runtime.discovery.target import Opened, Target
 from meshproxy.runtime.discovery.watch import Hub, Watch
 from meshproxy.runtime.hot_restart import Inherited
-from meshproxy.xds.steps import Steps
+from meshproxy.steps import Steps
 
 _ASKING = "asking"
 

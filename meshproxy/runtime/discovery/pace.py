@@ -13,7 +13,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TypeVar
 
-from meshproxy.xds.steps import Steps
+from meshproxy.steps import Steps
 
 T = TypeVar("T")
 

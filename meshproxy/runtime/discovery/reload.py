@@ -18,7 +18,7 @@ from meshproxy.plugin.context import Logger
 from meshproxy.runtime.configuration import Configuration
 from meshproxy.runtime.discovery.cluster_discovery import STATIC
 from meshproxy.runtime.discovery.engine import Discovery
-from meshproxy.xds.steps import finish
+from meshproxy.steps import finish
 
 Load = Callable[[], Configuration]
 """Reads and compiles the bootstrap anew. Raises ConfigError."""

@@ -17,7 +17,7 @@ from meshproxy.model.discovery import ConfigSource, Resource
 from meshproxy.plugin.context import Logger
 from meshproxy.plugin.stats import StatsScope
 from meshproxy.runtime.discovery.pace import Pace
-from meshproxy.xds.steps import Outcome
+from meshproxy.steps import Outcome
 
 
 class Sink(Protocol):

@@ -22,15 +22,16 @@ from meshproxy.balance.backoff import JitteredBackoff
 from meshproxy.model.grpc_service import ApiSource, GrpcService
 from meshproxy.plugin.message_types import message_class
 from meshproxy.plugin.stats import StatsScope
+from meshproxy.runtime.collector import MANY, pause_collector, resume_collector
 from meshproxy.runtime.discovery.decoder import decode_resource
 from meshproxy.runtime.discovery.names import nack_message
 from meshproxy.runtime.discovery.pace import AFTER_STREAM, SLICE
 from meshproxy.runtime.discovery.sources import Host, Sink
+from meshproxy.steps import Steps
 from meshproxy.xds.delta import DeltaMux
 from meshproxy.xds.mux import Mux, Pause, Watch
 from meshproxy.xds.request_limit import RequestLimit
 from meshproxy.xds.sotw import SotwMux
-from meshproxy.xds.steps import Steps
 from meshproxy.xds.types import DISCOVERY, RESOURCE_TYPES
 
 _UNAVAILABLE = 14
@@ -88,6 +89,7 @@ class StreamSource:
         self._waiting: deque[bytes] = deque()
         self._steps: Steps[None] | None = None  # what is left of the response before those that wait
         self._ended: tuple[int, str] | None = None
+        self._large = False  # the response that is used is
         self._slice: asyncio.Handle | None = None
         self._unread = False
         self._since = 0.0
@@ -114,6 +116,7 @@ class StreamSource:
         self._closed = True
         self._waiting.clear()
         self._steps = self._ended = None
+        self._resume_collector()
         for timer in (self._retry, self._refill, self._expiry, self._slice):
             if timer is not None:
                 timer.cancel()
@@ -185,6 +188,7 @@ class StreamSource:
             next(steps)
         except StopIteration:
             self._identifier.value = self._mux.identifier
+            self._resume_collector()
             if not self._closed:
                 self._steps = None
                 self._arm_expiry()
@@ -201,7 +205,15 @@ class StreamSource:
             return None
         self._back_off.reset()
         self._trouble = ""
+        if len(response.resources) > MANY and not self._large:
+            self._large = True
+            pause_collector()
         return self._mux.receive(response, self._host.loop.time())
+
+    def _resume_collector(self) -> None:
+        if self._large:
+            self._large = False
+            resume_collector(keep=True)
 
     def on_closed(self, status: int, message: str) -> None:
         """The stream is over; another one is tried after a while. What it has sent is used first."""

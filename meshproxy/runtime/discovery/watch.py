@@ -15,7 +15,7 @@ from meshproxy.hashing import xxhash64
 from meshproxy.model.discovery import ConfigSource, Resource
 from meshproxy.plugin.stats import StatNames, StatsScope
 from meshproxy.runtime.discovery.sources import Host, Sources, Subscription
-from meshproxy.xds.steps import Outcome, Steps
+from meshproxy.steps import Outcome, Steps
 
 Apply = Callable[[Sequence[Resource], Sequence[str], bool, str], Outcome]
 """(added, removed, full, version) -> what is wrong, by name, or the steps that lead to it."""

@@ -19,6 +19,10 @@ class FakeCluster:
         return self._hosts
 
 
+def text(parts: list[bytes]) -> str:
+    return b"".join(parts).decode()
+
+
 def host(port: int, **numbers: int) -> Host:
     made = Host(
         Endpoint(
@@ -40,7 +44,7 @@ def everything(name: str) -> bool:
 
 
 def test_text() -> None:
-    lines = render_text([status(host(80, cx_total=3))], everything).splitlines()
+    lines = text(render_text([status(host(80, cx_total=3))], everything)).splitlines()
     assert lines[:4] == [
         "up::observability_name::alt",
         "up::default_priority::max_connections::1024",
@@ -50,11 +54,11 @@ def test_text() -> None:
     assert "up::10.0.0.1:80::cx_total::3" in lines
     assert "up::10.0.0.1:80::canary::true" in lines
     assert lines[-2:] == ["up::10.0.0.1:80::success_rate::-1", "up::10.0.0.1:80::local_origin_success_rate::-1"]
-    assert render_text([status()], lambda name: name != "up") == ""
+    assert text(render_text([status()], lambda name: name != "up")) == ""
 
 
 def test_json_leaves_out_what_is_empty() -> None:
-    (shown,) = json.loads(render_json([status(host(80, rq_total=4))], everything))["cluster_statuses"]
+    (shown,) = json.loads(text(render_json([status(host(80, rq_total=4))], everything)))["cluster_statuses"]
     (only,) = shown["host_statuses"]
     assert {"value": "4", "name": "rq_total"} in only["stats"]
     assert {"name": "cx_total"} in only["stats"]
@@ -66,8 +70,8 @@ def test_json_leaves_out_what_is_empty() -> None:
 def test_health_flags() -> None:
     ill = host(80)
     ill.set_flag(HealthFlag.FAILED_OUTLIER_CHECK, True)
-    assert "::health_flags::/failed_outlier_check" in render_text([status(ill)], everything)
-    (shown,) = json.loads(render_json([status(ill)], everything))["cluster_statuses"]
+    assert "::health_flags::/failed_outlier_check" in text(render_text([status(ill)], everything))
+    (shown,) = json.loads(text(render_json([status(ill)], everything)))["cluster_statuses"]
     assert shown["host_statuses"][0]["health_status"]["failed_outlier_check"] is True
 
 

@@ -16,12 +16,12 @@ from google.protobuf.message import Message
 
 from meshproxy.model.discovery import CLUSTER, ENDPOINTS, LISTENER, Resource
 from meshproxy.plugin.message_types import message_class
+from meshproxy.steps import finish
 from meshproxy.telemetry.stats import StatsStore
 from meshproxy.testing.environment import RecordingLog
 from meshproxy.xds.delta import DeltaMux
 from meshproxy.xds.mux import Mux
 from meshproxy.xds.sotw import SotwMux
-from meshproxy.xds.steps import finish
 from meshproxy.xds.watch import DecodeError, Unpacked
 from tests.discovery.ads_server import told
 

@@ -6,7 +6,7 @@ decides when the next one is due; between two of them anything may happen but th
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -37,3 +37,10 @@ def in_steps(outcome: Outcome) -> Steps[Mapping[str, str]]:
     if isinstance(outcome, Generator):
         outcome = yield from outcome
     return outcome
+
+
+def batched(items: Iterable[T], size: int = 200) -> Iterator[list[T]]:
+    """The items as they are now, so many at a time: a step for each of many small ones would cost more than they do."""
+    now = list(items)
+    for start in range(0, len(now), size):
+        yield now[start : start + size]
