@@ -72,6 +72,7 @@ def prometheus_lines(snapshot: StatsSnapshot, producer: TagProducer, query: Stat
             yield f"# TYPE {metric} {kind}\n"
             for name, labels in members:
                 yield f"{metric}{_braced(labels)} {numbers[name][0]}\n"
+            members.clear()  # to let all of them go at once would hold others up
     if query.text_readouts:
         for metric, members in _groups(chosen.texts, producer):
             yield f"# TYPE {metric} gauge\n"
