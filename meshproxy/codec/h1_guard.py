@@ -138,13 +138,14 @@ def _refuse_version() -> None:
 
 
 class FramedRequest(NamedTuple):
-    """A request with all that its head decides: the framing of `request_framing`, whether it's HTTP/1.0, and the scheme
-    of an absolute-form ("" for the other forms)."""
+    """A request with all that its head decides: the framing of `request_framing`, and whether it's HTTP/1.0.
+
+    The request's scheme is that of an absolute-form, "" for the other forms.
+    """
 
     request: RequestHeaders
     length: int
     http10: bool
-    uri_scheme: str
 
 
 def parse_odd_request(head: bytes, options: Http1Options) -> FramedRequest:
@@ -157,27 +158,27 @@ def parse_odd_request(head: bytes, options: Http1Options) -> FramedRequest:
     assert match is not None
     method, target, version = match.groups()
     fields = [check_field_line(line) for line in lines[1:]]
-    request = RequestHeaders(method, target, scheme="http", fields=())
+    request = RequestHeaders(method, target, scheme="", fields=())
     for name, value in fields:
         request.append_checked(name, value)
     length = request_framing(request, options.allow_chunked_length)
     http10 = version != "1.1"
     try:
-        uri_scheme = _judge_meaning(request, length, version, options)
+        _judge_meaning(request, length, version, options)
     except ProtocolError as error:
         error.request = request
         raise
     _second_reader().check_request(head, fields)
-    return FramedRequest(request, length, http10, uri_scheme)
+    return FramedRequest(request, length, http10)
 
 
-def _judge_meaning(request: RequestHeaders, length: int, version: str, options: Http1Options) -> str:
-    """What the lines say together; returns the scheme of an absolute-form. Raises ProtocolError."""
+def _judge_meaning(request: RequestHeaders, length: int, version: str, options: Http1Options) -> None:
+    """What the lines say together. Raises ProtocolError."""
     if "connection" in request.fields:
         check_nominations(request, connection_options(request["connection"]))
     hosts = request.get_all("host")
     request.remove("host")
-    uri_scheme = _apply_target(request, hosts, options)
+    _apply_target(request, hosts, options)
     http10 = version != "1.1"
     if http10 and not (version in ("0.9", "1.0") and options.accept_http_10):
         _refuse_version()
@@ -188,16 +189,11 @@ def _judge_meaning(request: RequestHeaders, length: int, version: str, options: 
         request.authority = hosts[0] if hosts else options.default_host_for_http_10
     if http10 and not request.authority and not hosts:
         raise bad_request("no Host and no default", "missing_host_header")
-    return uri_scheme
 
 
-def _apply_target(request: RequestHeaders, hosts: list[str], options: Http1Options) -> str:
-    """Make the target what the rest of the proxy sees: a path, "*", or the authority of CONNECT.
-
-    Returns the scheme of an absolute-form. It's only what the client claims, so it doesn't become `request.scheme`.
-    """
+def _apply_target(request: RequestHeaders, hosts: list[str], options: Http1Options) -> None:
+    """Make the target what the rest of the proxy sees: a path, "*", or the authority of CONNECT."""
     target = request.path
-    scheme = ""
     if request.method == "CONNECT":
         if not is_connect_target(target):
             raise bad_request("CONNECT needs host:port", "http1.invalid_url")
@@ -209,17 +205,16 @@ def _apply_target(request: RequestHeaders, hosts: list[str], options: Http1Optio
         if not has_scheme(target):
             raise bad_request("target is not a path")
         if not options.allow_absolute_url:
-            return scheme  # the connection manager refuses what isn't a path
+            return  # the connection manager refuses what isn't a path
         parts = split_absolute(target)
         if parts is None:
             raise bad_request("scheme of the target", "http1.invalid_scheme")
-        scheme, authority, path = parts
+        request.scheme, authority, path = parts
         if not is_url_authority(authority):
             raise bad_request("authority of the target", "http1.invalid_url")
         request.authority, request.path = authority, path
     if not all(map(is_host, hosts)):
         raise bad_request("malformed Host", "http.invalid_authority")
-    return scheme
 
 
 def _check_hosts(hosts: list[str], http10: bool) -> None:

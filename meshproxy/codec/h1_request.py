@@ -76,7 +76,6 @@ class RequestParser(MessageParser):
     keep_alive: the client lets the connection live on.
     upgrade: the Upgrade field in lower case when Connection nominates it, else ""; `h1_request_options.UNNAMED_UPGRADE`
         where it is empty.
-    uri_scheme: "http" or "https" as an absolute-form claims it, else "".
     expect_continue: the client waits for 100 (Continue).
     head_bytes: size of the head on the wire, its empty line included.
     """
@@ -99,7 +98,6 @@ class RequestParser(MessageParser):
         "keep_alive",
         "unparsed",
         "upgrade",
-        "uri_scheme",
     )
 
     def __init__(self, sink: RequestSink, options: Http1Options) -> None:
@@ -122,7 +120,6 @@ class RequestParser(MessageParser):
         self.http10 = False
         self.keep_alive = True
         self.upgrade = ""
-        self.uri_scheme = ""
         self.expect_continue = False
         self.head_bytes = 0
 
@@ -245,7 +242,7 @@ class RequestParser(MessageParser):
             return None
         request.method = method
         request.path = path
-        request.scheme = "http"
+        request.scheme = ""
         if (
             "content-length" in fields
             or "connection" in fields
@@ -310,7 +307,7 @@ class RequestParser(MessageParser):
         """The rest of the fast road for a request with something to decide."""
         try:
             length = request_framing(request, self._options.allow_chunked_length)
-            return self._begin(request, length, False, "", lines, data, end)
+            return self._begin(request, length, False, lines, data, end)
         except ProtocolError as error:
             error.request = request
             return self._fail(error)
@@ -320,7 +317,6 @@ class RequestParser(MessageParser):
         request: RequestHeaders,
         length: int,
         http10: bool,
-        uri_scheme: str,
         lines: list[str],
         data: bytes,
         end: int,
@@ -334,20 +330,13 @@ class RequestParser(MessageParser):
         fields = request.fields
         self.http10 = http10
         self.keep_alive = not http10
-        self.uri_scheme = uri_scheme
         self.upgrade = ""
         self.expect_continue = "expect" in fields and fields["expect"].lower() == "100-continue"
         if "connection" in fields and (http10 or request.repeated or fields["connection"] not in PERSISTENT):
             self.keep_alive, self.upgrade = treat_connection(request, http10, self._options)
         if "proxy-connection" in fields and not http10 and "close" in connection_options(request["proxy-connection"]):
             self.keep_alive = False  # no standard, but old clients mean it, and Envoy listens
-        self._careful = (
-            not (self._plain and self.keep_alive)
-            or http10
-            or self.expect_continue
-            or self.upgrade != ""
-            or uri_scheme != ""
-        )
+        self._careful = not (self._plain and self.keep_alive) or http10 or self.expect_continue or self.upgrade != ""
         self.head_bytes = end
         if length == 0:
             self._state = _DONE

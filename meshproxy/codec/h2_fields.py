@@ -27,6 +27,7 @@ from meshproxy.model.codec import Underscores
 HOSTS_REMEMBERED = 1024
 
 _is_path = re.compile(r"/[!-~]*").fullmatch
+_is_printable = re.compile(r"[!-~\x80-\xff]+").fullmatch
 _is_scheme = re.compile(r"[A-Za-z][A-Za-z0-9+\-.]*").fullmatch
 _is_status = re.compile(r"[1-9][0-9][0-9]").fullmatch
 _SCHEMES = frozenset({"http", "https"})
@@ -169,6 +170,8 @@ def _fill(headers: Headers, fields: list[Field], allowed: frozenset[str], unders
             if underscores == "REJECT_REQUEST":
                 raise ProtocolError(400, "http2.unexpected_underscore", f"underscore in {name[:64]!r}")
             continue
+        if name == "te" and value != "trailers":
+            continue  # Envoy knows it in lower case alone
         if name == "cookie":
             cookie = f"{cookie}; {value}" if cookie else value
         else:
@@ -183,25 +186,28 @@ def _read_request_slowly(fields: list[Field], underscores: Underscores, connect:
     pseudo = _fill(request, fields, _REQUEST_PSEUDO, underscores)
     request.method = pseudo.get(":method", "")
     if is_token(request.method) is None:
-        raise violation("there is no method, or it is no token")
+        raise violation("there is no method") if ":method" not in pseudo else _bad_field("the method is no token")
     request.authority = pseudo.get(":authority", "")
     _treat_host(request)
     if request.method == "CONNECT" and ":protocol" not in pseudo:
-        if ":path" in pseudo or ":scheme" in pseudo or not request.authority:
+        if ":path" in pseudo or ":scheme" in pseudo or ":authority" not in pseudo:
             raise violation("CONNECT has an authority, and neither path nor scheme")
         return request
     request.path = pseudo.get(":path", "")
     request.scheme = pseudo.get(":scheme", "").lower()
     if _is_scheme(request.scheme) is None:
-        raise violation("there is no scheme, or it is none")
+        raise violation("there is no scheme") if not request.scheme else _bad_field("the scheme is none")
     if _is_path(request.path) is None and (request.path != "*" or request.method != "OPTIONS"):
+        if request.path and _is_printable(request.path) is None:
+            raise _bad_field("a path has no such bytes")
         raise violation("there is no path, or it is no path")
     if ":authority" not in pseudo and not request.authority:
         raise violation("there is neither an authority nor a Host")
     if ":protocol" in pseudo:
         protocol = pseudo[":protocol"]
         if not connect or request.method != "CONNECT" or is_token(protocol) is None:
-            raise _bad_field("a protocol without an extended CONNECT, or where none is allowed")
+            fault = _bad_field if not connect or request.method == "CONNECT" else violation
+            raise fault("a protocol without an extended CONNECT, or where none is allowed")
         request.method = "GET"
         request["upgrade"] = protocol
         request["connection"] = "upgrade"
@@ -212,7 +218,7 @@ def _treat_host(request: RequestHeaders) -> None:
     """Host counts only where there is no authority, as in Envoy; the authority must be one."""
     hosts = request.get_all("host")
     if len(hosts) > 1:
-        raise violation("Host is repeated")
+        raise _bad_field("Host is repeated")
     if hosts:
         if not hosts[0] or not is_host(hosts[0]):
             raise _bad_field("Host is none")
@@ -220,7 +226,7 @@ def _treat_host(request: RequestHeaders) -> None:
         if not request.authority:
             request.authority = hosts[0]
     if not is_host(request.authority):
-        raise violation("the authority is none")
+        raise _bad_field("the authority is none")
 
 
 def _read_response_slowly(fields: list[Field]) -> ResponseHeaders:

@@ -47,6 +47,7 @@ _EDGE_ONLY = (
     "x-envoy-original-host",
 )
 _CONTROL_SET = frozenset(_CONTROL)
+_SCHEMES = ("http", "https")
 _HOP_BY_HOP = ("connection", "keep-alive", "proxy-connection", "upgrade", "http2-settings")
 _PLAIN_OPTIONS = frozenset(("close", "keep-alive", "Keep-Alive"))
 _REQUEST_SPECIAL = frozenset((*_CONTROL, *_EDGE_ONLY, *_HOP_BY_HOP, "x-envoy-internal", "x-forwarded-client-cert"))
@@ -153,33 +154,38 @@ class RequestEdge:
             trust = self._establish_client(request, info)
             if isinstance(trust, LocalReply):
                 return trust
-        self._set_scheme(request)
+        self._set_scheme(request, info)
         if config.via:
             via = request.get("via")
             request["via"] = f"{via}, {config.via}" if via else config.via
         return trust
 
-    def _set_scheme(self, request: RequestHeaders) -> None:
-        """The request's scheme is what X-Forwarded-Proto says, unless the configuration says it."""
+    def _set_scheme(self, request: RequestHeaders, info: ConnectionInfo) -> None:
+        """The request's scheme is what the configuration says, else the client (`:scheme`, or an absolute-form), else
+        X-Forwarded-Proto, else the transport."""
         fields = request.fields
         if self._config.scheme_to_overwrite:
             request.scheme = fields["x-forwarded-proto"] = self._config.scheme_to_overwrite
-        else:
-            proto = fields["x-forwarded-proto"]
-            if proto in ("http", "https"):
-                request.scheme = proto
+        elif request.scheme not in _SCHEMES:
+            proto = fields["x-forwarded-proto"].lower()
+            request.scheme = proto if proto in _SCHEMES else "https" if info.transport == "tls" else "http"
 
     def _strip_hop_by_hop(self, request: RequestHeaders, upgrading: bool) -> None:
         fields = request.fields
         connection = fields.get("connection")
+        names_te = False
         if connection is not None and not upgrading:
             for option in request["connection"].split(","):
                 name = option.strip(" \t").lower()
-                if name and name not in ("close", "te"):
+                if name == "te":
+                    names_te = True
+                elif name and name != "close":
                     request.remove(name)
         te = request.get("te")
         if te is not None and not upgrading:
-            if any(part.strip(" \t").lower() == "trailers" for part in te.split(",")):
+            if names_te:
+                te = te.lower()  # as Envoy, which looks for the very word unless Connection names the field
+            if any(part.strip(" \t") == "trailers" for part in te.split(",")):
                 request["te"] = "trailers"
             else:
                 request.remove("te")

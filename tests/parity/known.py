@@ -172,6 +172,11 @@ PATH_BEYOND_ASCII = Difference(
     "RFC 3986 knows no such path; over HTTP/1 it's refused as well",
     ("client 1", "upstream up", "access log"),
 )
+BAD_PROTOCOL = Difference(
+    "a `:protocol` that is no token",
+    "it would become an Upgrade field that is none",
+    ("client 1", "access log"),
+)
 BAD_PRIORITY = Difference(
     "PRIORITY on stream 0, or of a stream that depends on itself",
     "RFC 9113 section 6.3; Envoy ignores it",

@@ -44,7 +44,7 @@ def test_plain_head() -> None:
         "GET",
         "/q?x=1",
         "a.example:81",
-        "http",
+        "",
     )
     assert list(request.items()) == [("x-b", "two words"), ("x-a", "1"), ("empty", "")]
 
@@ -149,8 +149,7 @@ def test_hosts(host: str) -> None:
 def test_targets(line: bytes, authority: str, path: str, scheme: str) -> None:
     data = line + b"\r\n" + HOST + b"X: 1\r\n\r\n"
     request = head(data)
-    assert (request.authority, request.path, request.scheme) == (authority, path, "http")
-    assert parse(data).parser.uri_scheme == scheme
+    assert (request.authority, request.path, request.scheme) == (authority, path, scheme)
     assert list(request.items()) == [("x", "1")]
 
 
