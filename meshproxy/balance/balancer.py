@@ -124,6 +124,14 @@ class LoadBalancer:
         """Per cent."""
         return self._factor
 
+    @property
+    def table_sizes(self) -> dict[str, int]:
+        """Of hashing policies; of several tables, the last one that was built."""
+        sizes: dict[str, int] = {}
+        for picker in self._pickers.values():
+            sizes |= picker.sizes
+        return sizes
+
     def pick_at(self, level: int, kind: str, context: object = None) -> Host | None:
         """Pick where somebody else has chosen the priority. kind: "healthy" or "degraded"."""
         source = self._chosen.get((level, kind))

@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable, Sequence
 from random import Random
 from typing import ClassVar, Protocol
@@ -29,7 +30,7 @@ class HashPicker(Picker):
     """A policy that looks a hash up. context: has `lb_hash`, None for none, and `lb_attempt`: how many hosts were
     refused before in this choice."""
 
-    __slots__ = ("_bound", "_entries", "_shares", "_stale", "_use_hostname")
+    __slots__ = ("_bound", "_entries", "_shares", "_sizes", "_stale", "_use_hostname")
     weighs_localities: ClassVar[bool] = True
 
     def __init__(self, random: Random, use_hostname: bool, bound: BoundedLoad | None = None) -> None:
@@ -38,6 +39,7 @@ class HashPicker(Picker):
         self._shares: dict[Host, float] = {}
         self._use_hostname = use_hostname
         self._entries: list[tuple[Host, str, float]] = []
+        self._sizes: dict[str, int] = {}
         self._stale = False
 
     def update(self, hosts: Sequence[Host]) -> None:
@@ -69,6 +71,11 @@ class HashPicker(Picker):
             self._build(self._entries)
         host = self._find(found, getattr(context, "lb_attempt", 0))
         return host if self._bound is None else self._bound.settle(host, found, self.hosts, self._shares)
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """How large the table is, and the shares of hosts in it, by Envoy's names; empty before the first request."""
+        return self._sizes
 
     @abstractmethod
     def _build(self, hosts: list[tuple[Host, str, float]]) -> None:
@@ -109,6 +116,12 @@ class RingHash(HashPicker):
                 ring.append((xxhash64(f"{key}_{number}".encode()), index))
                 number += 1
         ring.sort()
+        shares = Counter(index for _, index in ring).values()
+        self._sizes = {
+            "ring_hash_lb.size": len(ring),
+            "ring_hash_lb.min_hashes_per_host": min(shares),
+            "ring_hash_lb.max_hashes_per_host": max(shares),
+        }
         self._hashes = [point for point, _ in ring]
         self._points = [hosts[index][0] for _, index in ring]
 
@@ -151,6 +164,12 @@ class Maglev(HashPicker):
                 if filled == size:
                     break
         self._table = [host for host in table if host is not None]
+        # One host alone has all, and Envoy says 1 of it.
+        shares = Counter(self._table).values() if len(entries) > 1 else (1,)
+        self._sizes = {
+            "maglev_lb.min_entries_per_host": min(shares),
+            "maglev_lb.max_entries_per_host": max(shares),
+        }
 
     def _find(self, number: int, attempt: int) -> Host:
         if attempt:

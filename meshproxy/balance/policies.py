@@ -32,6 +32,11 @@ class Picker(ABC):
         self.random = random
         self.hosts: Sequence[Host] = ()
 
+    @property
+    def sizes(self) -> dict[str, int]:
+        """What there is to say of a table, by Envoy's names; most policies have none."""
+        return {}
+
     @abstractmethod
     def update(self, hosts: Sequence[Host]) -> None:
         """Pick from these from now on; also to be called when weights changed."""

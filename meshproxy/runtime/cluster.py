@@ -64,6 +64,8 @@ class ActiveCluster(Cluster):
         self.priorities = PrioritySet(unique=self.unique_hosts)
         self._balancing = ClusterBalancing(worker, config, self.priorities, self._limits.active_requests)
         self.balancer = self._balancing.balancer
+        if self._balancing.tables is not None:
+            self.stats.scope.declare(self._balancing.tables)
         self._raw: dict[Host, set[RawUpstream]] = {}
         self._folded_requests = 0
         self.outlier = self._make_outlier_monitor()
@@ -148,8 +150,12 @@ class ActiveCluster(Cluster):
         if before != after:
             if self.config.close_on_change:
                 self._drain(after)
-            self.stats.membership_change.inc()
+            # What discovery brings is one change, and otherwise each priority's is one, as in Envoy.
+            changed = 1 if self.unique_hosts else len({host.priority for host in before ^ after})
+            self.stats.membership_change.add(changed)
             self.stats.count_new_hosts(len(after - before))
+        if self.unique_hosts:
+            self.stats.max_host_weight.set(max((host.weight for host in after), default=1))
         self._count_members()
 
     def on_health_change(self, host: Host) -> None:

@@ -20,6 +20,7 @@ from meshproxy.balance.slow_start import SlowStart
 from meshproxy.balance.subset import SubsetBalancer
 from meshproxy.balance.zone_aware import ZoneRouting
 from meshproxy.model.cluster import ClusterConfig
+from meshproxy.plugin.stats import StatNames
 from meshproxy.plugin.stream_info import StreamInfo
 from meshproxy.plugin.upstream import HostChoice
 from meshproxy.runtime.cluster_stats import LiveClusterStats
@@ -32,14 +33,24 @@ class Pick(Protocol):
     def __call__(self, stream: StreamInfo, choice: HostChoice | None = None) -> Host | None: ...
 
 
+_TABLES = {
+    "RING_HASH": StatNames(
+        gauges=("ring_hash_lb.size", "ring_hash_lb.min_hashes_per_host", "ring_hash_lb.max_hashes_per_host")
+    ),
+    "MAGLEV": StatNames(gauges=("maglev_lb.min_entries_per_host", "maglev_lb.max_entries_per_host")),
+}
+
+
 class ClusterBalancing:
-    """balancer: over `hosts`. active: how many requests the cluster has under way."""
+    """balancer: over `hosts`. active: how many requests the cluster has under way. tables: what is told of a hashing
+    policy's tables, None without."""
 
     def __init__(self, worker: Worker, config: ClusterConfig, hosts: PrioritySet, active: Callable[[], int]) -> None:
         self._worker = worker
         self._config = config
         self._pickers = _pickers(config, worker.loop.time, active)
         self._zones: list[ZoneRouting] = []
+        self.tables = _TABLES.get(config.lb_policy)
         self.balancer: LoadBalancer | SubsetBalancer
         if config.subsets is not None:
             self.balancer = SubsetBalancer(hosts, config.subsets, self._make)
@@ -65,6 +76,9 @@ class ClusterBalancing:
             counts, zones.counts = zones.counts, {}
             for name, count in counts.items():
                 stats.scope.counter(name).add(count)
+        if isinstance(balancer, LoadBalancer):
+            for name, value in balancer.table_sizes.items():
+                stats.scope.gauge(name).set(value)
         if isinstance(balancer, SubsetBalancer):
             stats.count_subsets(balancer.active, balancer.duplicates, balancer.take_counts())
         panicking = balancer.healthy_panic

@@ -16,10 +16,13 @@ from meshproxy.model.route import ForwardAction
 from meshproxy.plugin.context import FactoryContext, Stream
 from meshproxy.plugin.http import HttpFilter
 from meshproxy.plugin.replies import LocalReply
-from meshproxy.plugin.stats import Counter
+from meshproxy.plugin.stats import Counter, StatNames
 
 if TYPE_CHECKING:
     from meshproxy.plugin.view import ConfigView
+
+
+_STATS = StatNames(counters=("cors.origin_valid", "cors.origin_invalid"))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,6 +55,7 @@ class Cors(HttpFilter[CorsConfig | None]):
     @classmethod
     def compile(cls, view: ConfigView, context: FactoryContext) -> None:
         """It has no fields."""
+        context.stats.declare(_STATS)
 
     @classmethod
     def compile_route(cls, view: ConfigView, context: FactoryContext) -> CorsConfig:

@@ -230,6 +230,7 @@ class Again(RouterState):
         host, self._host = self._host, None
         if host is not None:
             host.rq_timeout += 1
+            host.rq_error += 1
             if host.monitor is not None:
                 host.monitor.on_failure(connected=True, timeout=True)
         rules = self._rules

@@ -365,6 +365,8 @@ class Attempts(Again):
             counts.timeout += 1
         if self._host is not None:
             self._host.rq_timeout += 1
+            if not self._response_started:
+                self._host.rq_error += 1
             if self._host.monitor is not None:
                 self._host.monitor.on_failure(connected=True, timeout=True)
         if self._response_started:

@@ -32,6 +32,32 @@ CASES = [
         r"^cluster\.$case\.up\.circuit_breakers\.",
         cluster="circuit_breakers: {thresholds: [{max_requests: 7, track_remaining: true}]}",
     ),
+    counted(
+        "ring-sizes",
+        get(),
+        r"^cluster\.$case\.up\.(ring|maglev)_\w+\.",
+        cluster="lb_policy: RING_HASH",
+        routes="- {match: {prefix: /}, route: {cluster: $up, hash_policy: [{header: {header_name: x}}]}}",
+    ),
+    counted(
+        "maglev-sizes",
+        get(),
+        r"^cluster\.$case\.up\.(ring|maglev)_\w+\.",
+        cluster="lb_policy: MAGLEV",
+        routes="- {match: {prefix: /}, route: {cluster: $up, hash_policy: [{header: {header_name: x}}]}}",
+    ),
+    counted(
+        "cors-names",
+        "",
+        r"^http\.$case\.cors\.",
+        filters="- {name: cors, typed_config: {'@type': type.googleapis.com/envoy.extensions.filters.http.cors.v3.Cors}}",
+    ),
+    counted(
+        "outlier-names",
+        "",
+        r"^cluster\.$case\.up\.outlier_detection\.",
+        cluster="outlier_detection: {}",
+    ),
     counted("listener-names", get(), r"^listener\.$case\.", listener="stat_prefix: $case"),
     counted(
         "listener-address-in-name",
