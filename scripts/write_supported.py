@@ -16,13 +16,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from meshproxy.config.bootstrap_load import Source, read_source  # noqa: E402  # the path is set above
-from meshproxy.config.supported import collect_support, render_support  # noqa: E402
-from meshproxy.errors import ConfigError  # noqa: E402
-from meshproxy.proxy import load_configuration  # noqa: E402
-from tests.parity.bootstrap import Names, build  # noqa: E402
-from tests.parity.case import Case  # noqa: E402
-from tests.parity.suite import load  # noqa: E402
+from meshproxy.config.bootstrap_load import Source, read_source
+from meshproxy.config.supported import collect_support, render_support
+from meshproxy.errors import ConfigError
+from meshproxy.proxy import load_configuration
+from tests.parity.bootstrap import Names, build
+from tests.parity.case import Case
+from tests.parity.suite import load
 
 PAGE = ROOT / "docs" / "supported.md"
 FOLDERS = ("bootstraps/accepted", "envoy-configs")

@@ -75,8 +75,9 @@ class RoundRobin(Picker):
         self._scheduler = None
         slow_start = self._slow_start
         if slow_start is not None and _starts_slowly(slow_start, hosts):
-            weight_of = lambda host: host.weight * slow_start.factor(host)  # noqa: E731
-            self._scheduler = EdfScheduler(hosts, weight_of, self.random.randrange(len(hosts)))
+            factor = slow_start.factor
+            start = self.random.randrange(len(hosts))
+            self._scheduler = EdfScheduler(hosts, lambda host: host.weight * factor(host), start)
         elif _weights_differ(hosts):
             self._scheduler = EdfScheduler(hosts, lambda host: host.weight, self.random.randrange(len(hosts)))
 

@@ -63,7 +63,8 @@ def parse_timestamp(text: str) -> Timestamp:
         raise EvaluationError(f"{text!r} is no timestamp")
     *date, fraction, sign, hours, minutes = match.groups()
     try:
-        moment = datetime(*[int(part) for part in date], tzinfo=UTC)  # type: ignore[arg-type,misc]
+        year, month, day, hour, minute, second = map(int, date)
+        moment = datetime(year, month, day, hour, minute, second, tzinfo=UTC)
     except ValueError:
         raise EvaluationError(f"{text!r} is no timestamp") from None
     seconds = int((moment - _EPOCH).total_seconds())

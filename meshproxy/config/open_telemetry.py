@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from meshproxy.config.context import CompileContext
 from meshproxy.config.grpc_services import compile_grpc_service
 from meshproxy.model.tracing import OpenTelemetryProvider, Sampler
@@ -28,27 +30,27 @@ def compile_open_telemetry(view: ConfigView, context: CompileContext) -> OpenTel
     for entry in view.views("resource_detectors"):
         attributes |= _resource(entry, context)
     sampler = view.view("sampler")
-    common = {
-        "max_waiting": view.integer("max_cache_size", 1024),
-        "attributes": tuple(attributes.items()),
-        "sampler": _sampler(sampler) if sampler is not None else None,
-    }
+    common = OpenTelemetryProvider(
+        max_waiting=view.integer("max_cache_size", 1024),
+        attributes=tuple(attributes.items()),
+        sampler=_sampler(sampler) if sampler is not None else None,
+    )
     if http_view is None:
         grpc = compile_grpc_service(grpc_view, context) if grpc_view is not None else None
-        return OpenTelemetryProvider(grpc=grpc, **common)  # type: ignore[arg-type]  # mypy can't see into the dictionary
+        return replace(common, grpc=grpc)
     uri = http_view.required("http_uri")
     host, slash, path = uri.text("uri").partition("://")[2].partition("/")
     headers = []
     for entry in http_view.views("request_headers_to_add"):
         header = entry.required("header")
         headers.append((header.text("key").lower(), header.text("value")))
-    return OpenTelemetryProvider(
+    return replace(
+        common,
         cluster=check_cluster(uri, "cluster", context),
         path=f"{slash}{path}" if slash else "/",
         host=host,
         timeout=uri.seconds("timeout", 5.0),
         headers=tuple(headers),
-        **common,  # type: ignore[arg-type]
     )
 
 

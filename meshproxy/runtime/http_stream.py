@@ -127,12 +127,12 @@ class HttpServerStream(StreamTimers):
     # Few ask, so the common way doesn't note them.
 
     @property
-    def virtual_host_name(self) -> str:  # type: ignore[override]
+    def virtual_host_name(self) -> str:  # type: ignore[override]  # computed, and nobody sets it
         host = self._virtual_host
         return "" if host is None else host.name
 
     @property
-    def virtual_host_metadata(self) -> Mapping[str, Any] | None:  # type: ignore[override]
+    def virtual_host_metadata(self) -> Mapping[str, Any] | None:  # type: ignore[override]  # as above
         host = self._virtual_host
         return None if host is None else host.metadata
 

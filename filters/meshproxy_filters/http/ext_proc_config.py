@@ -121,7 +121,7 @@ def read_config(view: ConfigView, context: FactoryContext) -> ExtProcConfig:
         failure_allowed=view.boolean("failure_mode_allow"),
         timeout=view.seconds("message_timeout", 0.2),
         max_timeout=view.seconds("max_message_timeout", 0.0),
-        status_on_error=int(status.raw().code) if status is not None else 500,  # type: ignore[attr-defined]
+        status_on_error=int(status.raw().code) if status is not None else 500,  # type: ignore[attr-defined]  # an HttpStatus
         rules=read_mutation_rules(view.view("mutation_rules"), context),
         wanted=_read_wanted(view.view("forward_rules"), context),
         request_attributes=_attributes(view, "request_attributes", context),
