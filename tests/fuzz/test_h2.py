@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Any
 
 import h2.config
 import h2.connection
@@ -106,9 +107,9 @@ class Log:
         self.counts.append(name)
 
 
-def server(**options: object) -> tuple[Http2ServerCodec, Log]:
+def server(**options: Any) -> tuple[Http2ServerCodec, Log]:
     log = Log()
-    return Http2ServerCodec(log, Http2Options(**options), lambda: 1.0), log  # type: ignore[arg-type]
+    return Http2ServerCodec(log, Http2Options(**options), lambda: 1.0), log
 
 
 def client() -> tuple[Http2ClientCodec, Log]:

@@ -98,14 +98,14 @@ class Client:
     server_name: str = ""
 
 
-def client(*ops: Op, **options: object) -> Client:
-    return Client(ops, **options)  # type: ignore[arg-type]
+def client(*ops: Op, **options: Any) -> Client:
+    return Client(ops, **options)
 
 
-def admin(path: str, method: str = "GET", **options: object) -> Client:
+def admin(path: str, method: str = "GET", **options: Any) -> Client:
     """A request to the admin interface."""
     request = f"{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
-    return Client((request,), to="admin_port", timing=False, **options)  # type: ignore[arg-type]
+    return Client((request,), to="admin_port", timing=False, **options)
 
 
 LEFT = ((r"(x-envoy-expected-rq-timeout-ms): (?!3000\b|15000\b)\d{4,5}\b", r"\1: <what is left>"),)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -21,8 +22,8 @@ def server() -> Iterator[DnsServer]:
     server.close()
 
 
-def resolver(server: DnsServer, tmp_path: object = "/nonexistent", **options: object) -> Resolver:
-    made = DnsResolverOptions(servers=(("127.0.0.1", server.port),), **options)  # type: ignore[arg-type]
+def resolver(server: DnsServer, tmp_path: object = "/nonexistent", **options: Any) -> Resolver:
+    made = DnsResolverOptions(servers=(("127.0.0.1", server.port),), **options)
     return Resolver(made, resolv_conf=f"{tmp_path}/resolv.conf", hosts=f"{tmp_path}/hosts")
 
 

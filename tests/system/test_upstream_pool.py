@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,8 +27,8 @@ def thresholds(text: str) -> str:
     return f"circuit_breakers: {{thresholds: [{{{text}}}]}}, "
 
 
-def static(upstream: Upstream, more: str = "", **kind: object) -> str:
-    return bootstrap(more + endpoints(upstream.address), **kind)  # type: ignore[arg-type]
+def static(upstream: Upstream, more: str = "", **kind: Any) -> str:
+    return bootstrap(more + endpoints(upstream.address), **kind)
 
 
 async def name_itself(peer: Peer) -> None:

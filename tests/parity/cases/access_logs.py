@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..case import LEFT, OK, REFUSE, Act, Case, Upstream, answer, answers, client, get
 
 ISTIO = (
@@ -17,20 +19,20 @@ DEFAULT_DURATIONS = ((r"(\d{3}|0) (\S+) (\d+) (\d+) \d+ (\d+|-) ", r"\1 \2 \3 \4
 REPLY = "HTTP/1.1 200 OK\r\nx-r: one\r\nx-r: two\r\ncontent-type: text/x\r\ncontent-length: 5\r\n\r\nhello"
 
 
-def logged(name: str, form: str, send: object = "", **more: object) -> Case:
+def logged(name: str, form: str, send: object = "", **more: Any) -> Case:
     more.setdefault("upstreams", answer(REPLY))
-    return Case(f"log-{name}", send or get("/p?q=1", "user-agent: t"), log=form, **more)  # type: ignore[arg-type]
+    return Case(f"log-{name}", send or get("/p?q=1", "user-agent: t"), log=form, **more)
 
 
-def operator(name: str, *operators: str, send: object = "", **more: object) -> Case:
+def operator(name: str, *operators: str, send: object = "", **more: Any) -> Case:
     return logged(name, "|".join(f"%{each}%" for each in operators) + "\n", send, **more)
 
 
-def json(name: str, fields: str, send: object = "", **more: object) -> Case:
+def json(name: str, fields: str, send: object = "", **more: Any) -> Case:
     return logged(f"json-{name}", f"yaml: {{log_format: {{json_format: {fields}}}}}", send, **more)
 
 
-def filtered(name: str, rule: str, *requests: str, **more: object) -> Case:
+def filtered(name: str, rule: str, *requests: str, **more: Any) -> Case:
     ops = tuple(op for request in requests for op in (request, 0.2))
     form = '{text_format_source: {inline_string: "%REQ(:PATH)% %RESPONSE_CODE%\\n"}}'
     return Case(
@@ -43,7 +45,7 @@ def filtered(name: str, rule: str, *requests: str, **more: object) -> Case:
 - {match: {prefix: /}, route: {cluster: $up}}
 """,
         timing=False,
-        **more,  # type: ignore[arg-type]
+        **more,
     )
 
 

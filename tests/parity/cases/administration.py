@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Any
 
 from ..case import OK, REFUSE, Act, Case, Client, Upstream, Wait, admin, answer, get, raw
 from ..h2_wire import frame, h2get, hello
@@ -35,10 +36,10 @@ def show(
     view: Callable[[str], str] | None = None,
     method: str = "GET",
     before: tuple[Client, ...] = (),
-    **more: object,
+    **more: Any,
 ) -> Case:
     clients = before + tuple(admin(path, method, view=view, start=0.4 + 0.15 * i) for i, path in enumerate(paths))
-    return Case(f"admin-{name}", clients=clients, compare_log=False, **more)  # type: ignore[arg-type]
+    return Case(f"admin-{name}", clients=clients, compare_log=False, **more)
 
 
 UPGRADE = get("/", "connection: upgrade", "upgrade: websocket")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..case import Case, client, get
 
 LOG = "%REQ(:PATH)% %RESPONSE_CODE% %RESPONSE_CODE_DETAILS% %BYTES_SENT% %LOCAL_REPLY_BODY%\n"
 
 
-def formatted(name: str, action: str, *sends: str, **options: object) -> Case:
+def formatted(name: str, action: str, *sends: str, **options: Any) -> Case:
     options.setdefault("routes", f"- match: {{prefix: /}}\n  name: here\n  direct_response: {{{action}}}\n")
     clients = tuple(client(send, start=0.05 * number, timing=False) for number, send in enumerate(sends or (get(),)))
-    return Case(f"answer-{name}", clients=clients, sort_log=True, log=LOG, **options)  # type: ignore[arg-type]
+    return Case(f"answer-{name}", clients=clients, sort_log=True, log=LOG, **options)
 
 
 CORS_FILTER = "- {name: cors, typed_config: {'@type': type.googleapis.com/envoy.extensions.filters.http.cors.v3.Cors}}"

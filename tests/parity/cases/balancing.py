@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..case import OK, Case, Upstream, get
 
 TWO = {"up": Upstream(), "up2": Upstream(((OK,),))}
@@ -17,7 +19,7 @@ def group(*hosts: str, more: str = "") -> str:
 
 
 def balanced(
-    name: str, options: str, route: str = "", groups: str = "", send: tuple[object, ...] = (), **more: object
+    name: str, options: str, route: str = "", groups: str = "", send: tuple[object, ...] = (), **more: Any
 ) -> Case:
     routes = f"- match: {{prefix: /}}\n  route: {{cluster: $case.many, {route}}}\n"
     endpoints = groups or group(host("up", "stage: one, version: a"), host("up2", "stage: two, version: a"))
@@ -41,7 +43,7 @@ def match(**wanted: str) -> str:
     return f"metadata_match: {{filter_metadata: {{envoy.lb: {{{fields}}}}}}}"
 
 
-def subsets(name: str, options: str, route: str, **more: object) -> Case:
+def subsets(name: str, options: str, route: str, **more: Any) -> Case:
     config = f"lb_subset_config: {{subset_selectors: [{{keys: [stage]}}], {options}}}"
     return balanced(
         f"subset-{name}", config, route, stats=r"cluster\.$case\.many\.lb_subsets_(selected|fallback|single)", **more

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..case import Case, get
 
 TYPE = "type.googleapis.com/envoy.extensions.http"
@@ -24,11 +26,11 @@ def custom(fields: str) -> str:
     return detection("custom_header.v3.CustomHeaderConfig", fields)
 
 
-def detected(name: str, *sends: str, by: tuple[str, ...], more: str = "", **options: object) -> Case:
+def detected(name: str, *sends: str, by: tuple[str, ...], more: str = "", **options: Any) -> Case:
     extensions = f"original_ip_detection_extensions: [{', '.join(by)}]"
     hcm = f"{{{extensions}, {INTERNAL}{more and ', ' + more}}}"
     ops = tuple(op for send in sends for op in (send, 0.1))
-    return Case(f"client-{name}", ops, hcm=hcm, log=LOG, stats=STATS, timing=False, **options)  # type: ignore[arg-type]
+    return Case(f"client-{name}", ops, hcm=hcm, log=LOG, stats=STATS, timing=False, **options)
 
 
 def forwarded(*values: str) -> tuple[str, ...]:
@@ -59,9 +61,9 @@ def append(name: str, value: str, action: str = "OVERWRITE_IF_EXISTS_OR_ADD") ->
     return f"{{append: {{header: {{key: '{name}', value: '{value}'}}, append_action: {action}}}}}"
 
 
-def early(name: str, send: str, *entries: str, more: str = "", **options: object) -> Case:
+def early(name: str, send: str, *entries: str, more: str = "", **options: Any) -> Case:
     hcm = f"{{{mutation(*entries)}{more and ', ' + more}}}"
-    return Case(f"early-mutation-{name}", send, hcm=hcm, timing=False, **options)  # type: ignore[arg-type]
+    return Case(f"early-mutation-{name}", send, hcm=hcm, timing=False, **options)
 
 
 BY_HEADER = "header_name: x-client"

@@ -3,6 +3,8 @@ what counts as a failure, what is measured."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..case import LEFT, OK, Case, Upstream, client, get
 
 _EXT = "type.googleapis.com/envoy.extensions"
@@ -20,7 +22,7 @@ def options(more: str) -> str:
     )
 
 
-def said(name: str, cluster: str, *sends: str, route: str = "", policy: str = "", **more: object) -> Case:
+def said(name: str, cluster: str, *sends: str, route: str = "", policy: str = "", **more: Any) -> Case:
     """cluster: fields of the cluster. policy: of its endpoints."""
     endpoints = more.pop("endpoints", ENDPOINT % ("up", ""))
     clients = tuple(client(send, start=0.06 * number, timing=False) for number, send in enumerate(sends or (get(),)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..case import OK, Case, Upstream, answer, client, get
 
 NAMED = "HTTP/1.1 200 OK\r\nx-up: %s\r\ncontent-length: 0\r\n\r\n"
@@ -42,11 +44,11 @@ def priorities(*each: str) -> str:
     return f"load_assignment: {{cluster_name: $up, endpoints: [{', '.join(localities)}]}}"
 
 
-def balanced(name: str, cluster: str, requests: int = 4, **more: object) -> Case:
+def balanced(name: str, cluster: str, requests: int = 4, **more: Any) -> Case:
     """`requests` one after the other; how many each endpoint got is compared, not which was first."""
     clients = tuple(client(get(), start=0.15 * i, quiet=1.0, timing=False) for i in range(requests))
     more = {"upstreams": TWO, "masks": (("<up2_port>", "<up_port>"),), **more}
-    return Case(f"cluster-{name}", clients=clients, cluster=cluster, sort_log=True, flat_upstream=True, **more)  # type: ignore[arg-type]
+    return Case(f"cluster-{name}", clients=clients, cluster=cluster, sort_log=True, flat_upstream=True, **more)
 
 
 def alternating(name: str, policy: str) -> Case:

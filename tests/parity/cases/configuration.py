@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..case import Case, get
 
 
-def refused(name: str, **more: object) -> Case:
-    return Case(f"refused-{name}", get(), refused=True, **more)  # type: ignore[arg-type]
+def refused(name: str, **more: Any) -> Case:
+    return Case(f"refused-{name}", get(), refused=True, **more)
 
 
 CASES = [

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..case import OK, Case, Client, Signal, WaitExit, admin, answer, client, get
 
 HC = "headers: [{name: ':path', string_match: {exact: /healthz}}]"
 
 
-def after(name: str, path: str, *clients: Client, method: str = "POST", **more: object) -> Case:
+def after(name: str, path: str, *clients: Client, method: str = "POST", **more: Any) -> Case:
     """`path` is asked half a second after the beginning."""
-    return Case(f"drain-{name}", clients=(*clients, admin(path, method, start=0.5)), alone=True, sort_log=True, **more)  # type: ignore[arg-type]
+    return Case(f"drain-{name}", clients=(*clients, admin(path, method, start=0.5)), alone=True, sort_log=True, **more)
 
 
 FAST = ("--drain-time-s", "2", "--drain-strategy", "immediate")

@@ -2,37 +2,39 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..case import LEFT, OK, REFUSE, Case, Client, Upstream, answer, answers, get
 from .request_headers import INTERNAL, REMOTE
 
 ABORT = "{http_status: %s, percentage: {numerator: %s}}"
 
 
-def fault(name: str, config: str, *lines: str, hcm: str = "", **more: object) -> Case:
-    return Case(f"fault-{name}", get("/", *lines), filters=f"- fault: {config}", hcm=hcm, **more)  # type: ignore[arg-type]
+def fault(name: str, config: str, *lines: str, hcm: str = "", **more: Any) -> Case:
+    return Case(f"fault-{name}", get("/", *lines), filters=f"- fault: {config}", hcm=hcm, **more)
 
 
-def mutated(name: str, mutations: str, *lines: str, **more: object) -> Case:
+def mutated(name: str, mutations: str, *lines: str, **more: Any) -> Case:
     upstream = "HTTP/1.1 200 OK\r\nx-a: up\r\nx-b: up\r\nx-b: up2\r\ncontent-length: 0\r\n\r\n"
     return Case(
         f"header-mutation-{name}",
         get("/", "x-a: client", "x-b: 1", "x-b: 2", *lines),
         filters=f"- header_mutation: {{mutations: {mutations}}}",
         upstreams=answer(upstream),
-        **more,  # type: ignore[arg-type]
+        **more,
     )
 
 
-def buffered(name: str, limit: int, send: str | tuple[object, ...], **more: object) -> Case:
-    return Case(f"buffer-{name}", send, filters=f"- buffer: {{max_request_bytes: {limit}}}", **more)  # type: ignore[arg-type]
+def buffered(name: str, limit: int, send: str | tuple[object, ...], **more: Any) -> Case:
+    return Case(f"buffer-{name}", send, filters=f"- buffer: {{max_request_bytes: {limit}}}", **more)
 
 
-def checked(name: str, config: str, *requests: str, **more: object) -> Case:
+def checked(name: str, config: str, *requests: str, **more: Any) -> Case:
     ops = tuple(op for request in requests for op in (request, 0.2))
-    return Case(f"health-check-{name}", ops, filters=f"- health_check: {config}", timing=False, **more)  # type: ignore[arg-type]
+    return Case(f"health-check-{name}", ops, filters=f"- health_check: {config}", timing=False, **more)
 
 
-def retried(name: str, policy: str, *scripts: str | tuple[object, ...], send: str = get(), **more: object) -> Case:
+def retried(name: str, policy: str, *scripts: str | tuple[object, ...], send: str = get(), **more: Any) -> Case:
     return Case(
         f"retry-{name}",
         send,
@@ -40,7 +42,7 @@ def retried(name: str, policy: str, *scripts: str | tuple[object, ...], send: st
         vhost="{include_request_attempt_count: true, include_attempt_count_in_response: true}",
         upstreams=answers(*scripts),  # type: ignore[arg-type]
         masks=LEFT,
-        **more,  # type: ignore[arg-type]
+        **more,
     )
 
 

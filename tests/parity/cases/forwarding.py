@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from typing import Any
 
 from ..case import REFUSE, Act, Case, Upstream, Wait, get
 
@@ -25,7 +26,7 @@ ALL = "- match: {prefix: /}\n  route: {cluster: $case.all, %s}\n"
 COUNTED = r"cluster\.($case\.all|$up2?|$case\.ill)\.(upstream_(cx_none|cx_total|rq_(200|503|total|retry\w*))|membership_total)"
 
 
-def aggregate(name: str, names: str, more: str = "", route: str = "timeout: 5s", **options: object) -> Case:
+def aggregate(name: str, names: str, more: str = "", route: str = "timeout: 5s", **options: Any) -> Case:
     options.setdefault("clusters", aggregate_cluster(names, more) + ILL)
     return Case(
         f"aggregate-{name}",
@@ -67,7 +68,7 @@ def of_route(config: str) -> str:
 ANY = "- match: {prefix: /}\n  route: {cluster: $case.any, timeout: 5s}\n"
 
 
-def forward(name: str, *requests: str, specifier: str = "", of_cluster: str = "", **options: object) -> Case:
+def forward(name: str, *requests: str, specifier: str = "", of_cluster: str = "", **options: Any) -> Case:
     options.setdefault("routes", ANY)
     options.setdefault("clusters", forward_cluster(specifier, of_cluster))
     options.setdefault("filters", filter_of(specifier))

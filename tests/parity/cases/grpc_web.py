@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from typing import Any
 
 from ..case import REFUSE, Case, Upstream, answer, client
 from ..h2_peer import Data, Head
@@ -26,10 +27,10 @@ def post(kind: str, body: str, *lines: str) -> bytes:
     return "\r\n".join([*head, f"content-length: {len(body)}", "", body]).encode("latin-1")
 
 
-def web(name: str, request: bytes, *script: object, **more: object) -> Case:
+def web(name: str, request: bytes, *script: object, **more: Any) -> Case:
     more.setdefault("upstreams", {"up": Upstream((script or ANSWER,), mode="h2")})  # type: ignore[arg-type]
     more.setdefault("cluster", _H2)
-    return Case(f"grpc-web-{name}", clients=(client(request, timing=False),), filters=json.dumps(_FILTER), **more)  # type: ignore[arg-type]
+    return Case(f"grpc-web-{name}", clients=(client(request, timing=False),), filters=json.dumps(_FILTER), **more)
 
 
 BINARY = FRAME.decode("latin-1")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable
+from typing import Any
 
 from tests.certificates import folder
 
@@ -24,12 +25,12 @@ def h2(*scripts: tuple[object, ...], at: str = "complete", first: tuple[object, 
     return {"up": Upstream(scripts or (OK,), mode="h2", at=at, first=first)}
 
 
-def case(name: str, upstreams: dict[str, Upstream] | None = None, **more: object) -> Case:
+def case(name: str, upstreams: dict[str, Upstream] | None = None, **more: Any) -> Case:
     more.setdefault("send", get("/x"))
     more.setdefault("stats", STATS)
     more.setdefault("cluster", EXPLICIT)
     more.setdefault("masks", LEFT)
-    return Case(f"h2-up-{name}", upstreams=h2() if upstreams is None else upstreams, **more)  # type: ignore[arg-type]
+    return Case(f"h2-up-{name}", upstreams=h2() if upstreams is None else upstreams, **more)
 
 
 RETRY = "[{match: {prefix: /}, route: {cluster: $up, retry_policy: {retry_on: %s, num_retries: 2}}}]"

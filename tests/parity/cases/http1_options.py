@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..case import Case, Op, Slow, get
 from ..known import ODD_SPACES
 
@@ -17,8 +19,8 @@ def ignoring(name: str, matchers: str, *lines: str, more: str = "") -> Case:
     )
 
 
-def method(name: str, send: Op, **options: object) -> Case:
-    return Case(f"custom-method-{name}", send if isinstance(send, tuple) else (send,), hcm=METHODS, **options)  # type: ignore[arg-type]
+def method(name: str, send: Op, **options: Any) -> Case:
+    return Case(f"custom-method-{name}", send if isinstance(send, tuple) else (send,), hcm=METHODS, **options)
 
 
 def start(line: str) -> str:

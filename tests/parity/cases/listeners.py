@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from typing import Any
 
 from ..case import OK, Act, Case, Client, Upstream, answer, client, get, raw
 
@@ -28,12 +29,12 @@ def v2_inet(source: str, destination: str, sport: int, dport: int, extra: bytes 
     return v2(1, 0x11, addresses + struct.pack("!HH", sport, dport) + extra)
 
 
-def chosen(name: str, chains: str, *clients: Client, **more: object) -> Case:
-    return Case(f"chain-{name}", clients=clients, chains=chains, upstreams={}, timing=False, sort_log=True, **more)  # type: ignore[arg-type]
+def chosen(name: str, chains: str, *clients: Client, **more: Any) -> Case:
+    return Case(f"chain-{name}", clients=clients, chains=chains, upstreams={}, timing=False, sort_log=True, **more)
 
 
-def plain(*ops: object, **options: object) -> Client:
-    return Client(ops, raw=True, **options)  # type: ignore[arg-type]
+def plain(*ops: object, **options: Any) -> Client:
+    return Client(ops, raw=True, **options)
 
 
 def client_hello(server: str, alpn: tuple[str, ...] = ()) -> bytes:

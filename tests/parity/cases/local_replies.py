@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from .. import known
 from ..case import LEFT, OK, REFUSE, Act, Case, Upstream, answer, answers, get
 
@@ -15,8 +17,8 @@ def routed(options: str) -> str:
     return TO_UP % (", " + options)
 
 
-def malformed(name: str, send: str, shows: str, **more: object) -> Case:
-    return Case(f"malformed-{name}", send, shows=shows, **more)  # type: ignore[arg-type]
+def malformed(name: str, send: str, shows: str, **more: Any) -> Case:
+    return Case(f"malformed-{name}", send, shows=shows, **more)
 
 
 CASES = [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..case import OK, Case, Upstream, Wait, get
 
 LOG = "%ACCESS_LOG_TYPE% %REQ(:PATH)% rc=%RESPONSE_CODE% rx=%BYTES_RECEIVED% tx=%BYTES_SENT%\n"
@@ -10,9 +12,9 @@ WEBSOCKET = "GET /ws HTTP/1.1\r\nhost: h.test\r\nconnection: upgrade\r\nupgrade:
 SWITCH = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n"
 
 
-def periodic(name: str, hcm: str, *ops: object, **more: object) -> Case:
+def periodic(name: str, hcm: str, *ops: object, **more: Any) -> Case:
     more.setdefault("upstreams", SLOW)
-    return Case(f"log-{name}", ops or (get("/x"),), hcm=f"{{{hcm}}}", log=LOG, timing=False, **more)  # type: ignore[arg-type]
+    return Case(f"log-{name}", ops or (get("/x"),), hcm=f"{{{hcm}}}", log=LOG, timing=False, **more)
 
 
 CASES = [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..case import Act, Case, Upstream, Wait, get
 
 KIND = "type.googleapis.com/envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport"
@@ -25,15 +27,15 @@ def socket(config: str = "", more: str = "", inner: str = RAW) -> str:
     return f"transport_socket: {{name: p, typed_config: {{'@type': {KIND}, config: {{{config}}}, transport_socket: {inner}{more and ', ' + more}}}}}"
 
 
-def proxied(name: str, config: str, *ops: object, more: str = "", **options: object) -> Case:
+def proxied(name: str, config: str, *ops: object, more: str = "", **options: Any) -> Case:
     """An HTTP connection manager; the host plays its answer once it has seen the head's end."""
     options.setdefault("upstreams", {"up": Upstream(((0.4, ANSWER),), mode="raw")})
     options.setdefault("cluster", f"{{{socket(config, more)}}}")
     options.setdefault("masks", PORTS)
-    return Case(f"proxy-header-{name}", tuple(ops) or (get(),), timing=False, **options)  # type: ignore[arg-type]
+    return Case(f"proxy-header-{name}", tuple(ops) or (get(),), timing=False, **options)
 
 
-def tcp(name: str, config: str, *ops: object, fields: str = "", **options: object) -> Case:
+def tcp(name: str, config: str, *ops: object, fields: str = "", **options: Any) -> Case:
     network = f"- {{tcp_proxy: {{cluster: $up{fields and ', ' + fields}}}}}"
     options.setdefault("upstreams", {"up": Upstream(((0.4, "bye"),), mode="raw")})
     return proxied(f"tcp-{name}", config, *(ops or ("hello",)), network=network, **options)
@@ -42,7 +44,7 @@ def tcp(name: str, config: str, *ops: object, fields: str = "", **options: objec
 ENDS = ((r"(\\x7f\\x00\\x00\\x01){2}.{2,16}?(?=GET|ñ)", "<ends>"),)
 
 
-def connect(name: str, config: str, first: str = "", **options: object) -> Case:
+def connect(name: str, config: str, first: str = "", **options: Any) -> Case:
     """CONNECT that ends here; the host gets a header, and then what the client sends."""
     routes = (
         "- {match: {connect_matcher: {}}, route: {cluster: $up, upgrade_configs: "
@@ -153,7 +155,7 @@ CASES = [
 ]
 
 
-def posted(name: str, *ops: object, config: str = "allow_post: true", **options: object) -> Case:
+def posted(name: str, *ops: object, config: str = "allow_post: true", **options: Any) -> Case:
     """POST to a route that ends CONNECT."""
     routes = (
         "- {match: {prefix: /t}, route: {cluster: $up, upgrade_configs: "
@@ -161,7 +163,7 @@ def posted(name: str, *ops: object, config: str = "allow_post: true", **options:
     )
     options.setdefault("upstreams", {"up": Upstream(((0.3, "hi there"),), mode="raw")})
     hcm = "{upgrade_configs: [{upgrade_type: CONNECT}]}"
-    return Case(f"connect-post-{name}", ops, routes=routes, hcm=hcm, timing=False, **options)  # type: ignore[arg-type]
+    return Case(f"connect-post-{name}", ops, routes=routes, hcm=hcm, timing=False, **options)
 
 
 CHUNKED = "POST /t HTTP/1.1\r\nhost: h.test\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from .. import known
 from ..case import OK, Case, Upstream, get
 from ..h2_wire import h2get
@@ -33,7 +35,7 @@ def to(location: str, code: int = 302, *lines: str, body: str = "") -> str:
     return "\r\n".join([*head, "", body])
 
 
-def redirected(name: str, policy: str = "{}", *sends: object, **more: object) -> Case:
+def redirected(name: str, policy: str = "{}", *sends: object, **more: Any) -> Case:
     """`/` is under the policy and leads to $up; `/other` goes to $up2."""
     routes = f"""
 - {{match: {{prefix: /other}}, name: other, route: {{cluster: $up2}}}}
@@ -50,7 +52,7 @@ def redirected(name: str, policy: str = "{}", *sends: object, **more: object) ->
     more.setdefault("timing", False)
     more.setdefault("flat_upstream", True)
     more.setdefault("upstreams", {"up": Upstream(), "up2": Upstream()})
-    return Case(f"redirects-{name}", tuple(sends) or get("/a?b=c"), **more)  # type: ignore[arg-type]
+    return Case(f"redirects-{name}", tuple(sends) or get("/a?b=c"), **more)
 
 
 def following(*scripts: str | tuple[object, ...]) -> dict[str, Upstream]:

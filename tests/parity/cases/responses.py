@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from meshproxy.joined_headers import JOINED_IN_RESPONSES
 
 from .. import known
@@ -27,8 +29,8 @@ def head(status: str, *lines: str) -> str:
     return "\r\n".join([f"HTTP/1.1 {status}", *lines, "", ""])
 
 
-def resp(name: str, status: str, *lines: str, body: str = "", method: str = "GET", **more: object) -> Case:
-    return Case(f"response-{name}", get(method=method), upstreams=answer(head(status, *lines) + body), **more)  # type: ignore[arg-type]
+def resp(name: str, status: str, *lines: str, body: str = "", method: str = "GET", **more: Any) -> Case:
+    return Case(f"response-{name}", get(method=method), upstreams=answer(head(status, *lines) + body), **more)
 
 
 CASES = [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..case import OK, Case, Upstream, client, get
 
 KIND = "type.googleapis.com/envoy.extensions.path"
@@ -9,20 +11,20 @@ TWO = {"up": Upstream(), "up2": Upstream()}
 LOG = "%REQ(:PATH)% rc=%RESPONSE_CODE% rf=%RESPONSE_FLAGS% rcd=%RESPONSE_CODE_DETAILS% up=%UPSTREAM_CLUSTER_RAW% route=%ROUTE_NAME%\n"
 
 
-def fields(name: str, routes: str, *sends: str, **more: object) -> Case:
+def fields(name: str, routes: str, *sends: str, **more: Any) -> Case:
     """Each request on a connection of its own, one after the other."""
     more.setdefault("upstreams", TWO)
     more.setdefault("log", LOG)
     clients = tuple(client(send, start=0.1 * number, timing=False) for number, send in enumerate(sends or (get(),)))
-    return Case(f"fields-{name}", clients=clients, routes=routes, flat_upstream=True, sort_log=True, **more)  # type: ignore[arg-type]
+    return Case(f"fields-{name}", clients=clients, routes=routes, flat_upstream=True, sort_log=True, **more)
 
 
-def weighted(name: str, clusters: str, more: str, *sends: object, route: str = "", **options: object) -> Case:
+def weighted(name: str, clusters: str, more: str, *sends: object, route: str = "", **options: Any) -> Case:
     routes = f"- match: {{prefix: /}}\n  route: {{weighted_clusters: {{clusters: [{clusters}]{more and ', ' + more}}}{route and ', ' + route}}}\n"
     return fields(f"weighted-{name}", routes, *sends, **options)
 
 
-def template(name: str, pattern: str, *paths: str, rewrite: str = "", **options: object) -> Case:
+def template(name: str, pattern: str, *paths: str, rewrite: str = "", **options: Any) -> Case:
     policy = f"path_match_policy: {{name: m, typed_config: {{'@type': {KIND}.match.uri_template.v3.UriTemplateMatchConfig, path_template: '{pattern}'}}}}"
     change = ""
     if rewrite:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..case import LEFT, OK, Act, Case, Upstream, get
 
 MIRRORED = {"up": Upstream(), "up2": Upstream()}
@@ -10,15 +12,15 @@ CHUNKED = "POST /c HTTP/1.1\r\nhost: h.test\r\ntransfer-encoding: chunked\r\n\r\
 LATER = "6\r\nsecond\r\n0\r\n\r\n"
 
 
-def mirrored(name: str, policies: str, *sends: object, **more: object) -> Case:
+def mirrored(name: str, policies: str, *sends: object, **more: Any) -> Case:
     """A route with `request_mirror_policies`; requests to $up, copies to $up2."""
     routes = f"- match: {{prefix: /}}\n  route: {{cluster: $up, request_mirror_policies: {policies}}}\n"
     more.setdefault("routes", routes)
     more.setdefault("upstreams", MIRRORED)
-    return Case(f"mirror-{name}", (*(sends or (get("/m?q=1"),)), 0.3), timing=False, **more)  # type: ignore[arg-type]
+    return Case(f"mirror-{name}", (*(sends or (get("/m?q=1"),)), 0.3), timing=False, **more)
 
 
-def retried(name: str, policy: str, *scripts: str | tuple[object, ...], send: str = "", **more: object) -> Case:
+def retried(name: str, policy: str, *scripts: str | tuple[object, ...], send: str = "", **more: Any) -> Case:
     routes = f"- match: {{prefix: /}}\n  route: {{cluster: $up, timeout: 15s, retry_policy: {policy}}}\n"
     given = tuple((script,) if isinstance(script, str) else script for script in scripts)
     upstreams = {"up": Upstream(given)}  # type: ignore[arg-type]
@@ -26,14 +28,14 @@ def retried(name: str, policy: str, *scripts: str | tuple[object, ...], send: st
     more.setdefault("routes", routes)
     more.setdefault("masks", LEFT)
     vhost = "{include_request_attempt_count: true, include_attempt_count_in_response: true}"
-    return Case(f"retries-{name}", send or get(), vhost=vhost, **more)  # type: ignore[arg-type]
+    return Case(f"retries-{name}", send or get(), vhost=vhost, **more)
 
 
 def status(code: int, *lines: str) -> str:
     return "\r\n".join([f"HTTP/1.1 {code} X", "content-length: 0", *lines, "", ""])
 
 
-def hedged(name: str, *scripts: tuple[object, ...], policy: str = "retry_on: 5xx", **more: object) -> Case:
+def hedged(name: str, *scripts: tuple[object, ...], policy: str = "retry_on: 5xx", **more: Any) -> Case:
     routes = f"""
 - match: {{prefix: /}}
   route:
@@ -46,7 +48,7 @@ def hedged(name: str, *scripts: tuple[object, ...], policy: str = "retry_on: 5xx
     more.setdefault("routes", routes)
     more.setdefault("upstreams", {"up": Upstream(scripts)})  # type: ignore[arg-type]
     more.setdefault("masks", LEFT)
-    return Case(f"hedge-{name}", get(), stats=r"cluster\.$up\.upstream_rq_(retry|per_try|timeout|[2345]xx)", **more)  # type: ignore[arg-type]
+    return Case(f"hedge-{name}", get(), stats=r"cluster\.$up\.upstream_rq_(retry|per_try|timeout|[2345]xx)", **more)
 
 
 LIMITED = "rate_limited_retry_back_off: {reset_headers: [{name: x-reset, format: SECONDS}], max_interval: 2s}"

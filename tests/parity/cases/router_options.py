@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..case import OK, Case, Upstream, client, get
 
 NAMES = (
@@ -17,12 +19,12 @@ GOOD = GRPC.replace("grpc-status: 14", "grpc-status: 0")
 FAILURES = r"^cluster\.$up\.(grpc\.|upstream_rq_(total|completed|[2-5]xx|200|503))"
 
 
-def option(name: str, router: str, *sends: str, **more: object) -> Case:
+def option(name: str, router: str, *sends: str, **more: Any) -> Case:
     """Each request on a connection of its own, one after the other."""
     clients = tuple(client(send, start=0.1 * number, timing=False) for number, send in enumerate(sends or (get(),)))
     more.setdefault("masks", LEFT)
     more.setdefault("hcm", INTERNAL)
-    return Case(f"router-{name}", clients=clients, router=router, flat_upstream=True, sort_log=True, **more)  # type: ignore[arg-type]
+    return Case(f"router-{name}", clients=clients, router=router, flat_upstream=True, sort_log=True, **more)
 
 
 def with_values(name: str, *values: str) -> tuple[str, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..case import LEFT, OK, REFUSE, Case, Upstream, answer, answers, get
 from .request_headers import INTERNAL, REMOTE
 
@@ -11,7 +13,7 @@ NAMED = "HTTP/1.1 200 OK\r\nx-up: %s\r\ncontent-length: 0\r\n\r\n"
 TWO = {"up": Upstream(((NAMED % "one",),)), "up2": Upstream(((NAMED % "two",),))}
 
 
-def matched(name: str, match: str, *requests: str, body: str = "'yes'", **more: object) -> Case:
+def matched(name: str, match: str, *requests: str, body: str = "'yes'", **more: Any) -> Case:
     """Requests over one connection; `match` leads to direct response "yes", everything else to "no"."""
     ops = tuple(op for request in requests for op in (request, 0.1))
     routes = f"""
@@ -22,21 +24,21 @@ def matched(name: str, match: str, *requests: str, body: str = "'yes'", **more: 
   match: {{prefix: /}}
   direct_response: {{status: 404, body: {{inline_string: "no"}}}}
 """
-    return Case(f"match-{name}", ops, routes=routes, timing=False, shows=body, **more)  # type: ignore[arg-type]
+    return Case(f"match-{name}", ops, routes=routes, timing=False, shows=body, **more)
 
 
-def routed(name: str, options: str, *requests: str, action: str = "", **more: object) -> Case:
+def routed(name: str, options: str, *requests: str, action: str = "", **more: Any) -> Case:
     """One route to the upstream; `action` goes into `route`, `options` beside it."""
     inner = f"{{cluster: $up, {action}}}" if action else "{cluster: $up}"
     routes = f"- match: {{prefix: /}}\n  route: {inner}\n" + "".join(f"  {line}\n" for line in options.splitlines())
     ops = tuple(op for request in requests or (get("/old/path?q=1"),) for op in (request, 0.1))
-    return Case(f"route-{name}", ops, routes=routes, timing=False, **more)  # type: ignore[arg-type]
+    return Case(f"route-{name}", ops, routes=routes, timing=False, **more)
 
 
-def redirected(name: str, redirect: str, *requests: str, match: str = "{prefix: /}", **more: object) -> Case:
+def redirected(name: str, redirect: str, *requests: str, match: str = "{prefix: /}", **more: Any) -> Case:
     ops = tuple(op for request in requests or (get("/old/path?q=1"),) for op in (request, 0.1))
     routes = f"- match: {match}\n  redirect: {redirect}"
-    return Case(f"redirect-{name}", ops, routes=routes, timing=False, **more)  # type: ignore[arg-type]
+    return Case(f"redirect-{name}", ops, routes=routes, timing=False, **more)
 
 
 def header_match(name: str, header: str, *lines: str) -> Case:
@@ -112,7 +114,7 @@ def levels(name: str, action: str, route_config: str = "") -> Case:
     )
 
 
-def formatted(name: str, value: str, *lines: str, **more: object) -> Case:
+def formatted(name: str, value: str, *lines: str, **more: Any) -> Case:
     routes = f"""
 - name: the-route
   match: {{prefix: /}}
@@ -123,7 +125,7 @@ def formatted(name: str, value: str, *lines: str, **more: object) -> Case:
   response_headers_to_add:
   - header: {{key: x-f, value: '[{value}]'}}
 """
-    return Case(f"format-{name}", get("/p?q=1", *lines), routes=routes, **more)  # type: ignore[arg-type]
+    return Case(f"format-{name}", get("/p?q=1", *lines), routes=routes, **more)
 
 
 A, B = get("/abc"), get("/")

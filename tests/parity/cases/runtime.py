@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from ..case import Case, Client, Op, Upstream, Wait, answer, get
 
@@ -48,7 +49,7 @@ def talk(*requests: str) -> tuple[Op, ...]:
     return tuple(ops)
 
 
-def live(name: str, *requests: str, routes: str = PLAIN, static: str = "{}", **more: object) -> Case:
+def live(name: str, *requests: str, routes: str = PLAIN, static: str = "{}", **more: Any) -> Case:
     more.setdefault("upstreams", NAMED)
     more.setdefault("bootstrap", LAYERS % static)
     view: Callable[[str], str] = more.pop("view", str)  # type: ignore[assignment]
@@ -59,7 +60,7 @@ def live(name: str, *requests: str, routes: str = PLAIN, static: str = "{}", **m
         routes=TO_ADMIN + routes,
         alone=True,
         flat_upstream=True,
-        **more,  # type: ignore[arg-type]
+        **more,
     )
 
 

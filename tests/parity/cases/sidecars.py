@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from ..case import Act, Case, Client, Upstream, client, get
 from .access_logs import DURATIONS
@@ -14,20 +15,20 @@ ECHO = Upstream(((Act.ECHO,),), mode="raw")
 WEBSOCKET = get("/chat", "connection: Upgrade", "upgrade: websocket", host="app")
 
 
-def sidecar(name: str, file: str, *clients: Client, **more: object) -> Case:
+def sidecar(name: str, file: str, *clients: Client, **more: Any) -> Case:
     more.setdefault("upstreams", {"up": Upstream(), "up2": Upstream(), "up3": ECHO})
     masks = (*DURATIONS, (r"rq-timeout-ms: 1\d+$", "<left>"), ("up2_port", "up_port"))
     config = (CONFIGS / file).read_text()
-    return Case(f"{file.split('.')[0]}-{name}", clients=clients, config=config, masks=masks, sort_log=True, **more)  # type: ignore[arg-type]
+    return Case(f"{file.split('.')[0]}-{name}", clients=clients, config=config, masks=masks, sort_log=True, **more)
 
 
-def to(destination: str, *ops: object, address: str = "127.0.0.1", **options: object) -> Client:
+def to(destination: str, *ops: object, address: str = "127.0.0.1", **options: Any) -> Client:
     first, *rest = ops
     assert isinstance(first, str)
-    return Client((proxied(destination, address=address, source="127.0.0.1") + first, *rest), **options)  # type: ignore[arg-type]
+    return Client((proxied(destination, address=address, source="127.0.0.1") + first, *rest), **options)
 
 
-def inbound(name: str, *clients: Client, **more: object) -> list[Case]:
+def inbound(name: str, *clients: Client, **more: Any) -> list[Case]:
     """With the router alone, and with the policy filters that a control plane puts before it."""
     return [sidecar(name, file, *clients, **more) for file in ("inbound.yaml", "inbound-policies.yaml")]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..case import OK, REFUSE, Act, Case, answer, answers, client, get
 
 ERROR = "HTTP/1.1 503 X\r\ncontent-length: 0\r\n\r\n"
@@ -9,8 +11,8 @@ ERROR = "HTTP/1.1 503 X\r\ncontent-length: 0\r\n\r\n"
 NO_BYTES = ((r"(bytes\w*): \d+", r"\1: <n>"),)
 
 
-def counted(name: str, send: object, stats: str, **more: object) -> Case:
-    return Case(f"stats-{name}", send, stats=stats, masks=NO_BYTES, **more)  # type: ignore[arg-type]
+def counted(name: str, send: object, stats: str, **more: Any) -> Case:
+    return Case(f"stats-{name}", send, stats=stats, masks=NO_BYTES, **more)
 
 
 HTTP = r"^http\.$case\.downstream_(rq|cx)_[a-z0-9_]+$"

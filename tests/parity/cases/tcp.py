@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..case import Act, Case, Client, Upstream, client, raw
 
 PROXY = "- tcp_proxy: {cluster: $up%s}"
 
 
-def tcp(name: str, *ops: object, options: str = "", **more: object) -> Case:
+def tcp(name: str, *ops: object, options: str = "", **more: Any) -> Case:
     quiet = more.pop("quiet", 1.5)
     connection = Client(ops, raw=True, quiet=quiet)  # type: ignore[arg-type]
     if "upstreams" not in more:
         more["upstreams"] = raw(Act.ECHO)
     network = PROXY % (f", {options}" if options else "")
     more.setdefault("exact_end", True)
-    return Case(f"tcp-{name}", clients=(connection,), network=network, upstream_end=True, **more)  # type: ignore[arg-type]
+    return Case(f"tcp-{name}", clients=(connection,), network=network, upstream_end=True, **more)
 
 
 TWO = {"up": Upstream((("one", 5.0),), mode="raw"), "up2": Upstream((("two", 5.0),), mode="raw")}

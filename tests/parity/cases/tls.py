@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import ssl
 from functools import partial
+from typing import Any
 
 from tests.certificates import ID, folder
 
@@ -71,12 +72,12 @@ REQUIRED = "require_client_certificate: true"
 
 
 def tls_client(
-    *ops: object, name: str = "", server_name: str = "server.test", raw: bool = False, **options: object
+    *ops: object, name: str = "", server_name: str = "server.test", raw: bool = False, **options: Any
 ) -> Client:
     options.setdefault("ciphers", CLIENT_SUITES)  # the default order is another one with each build of Python
     return Client(
         ops or (get("/x"),),  # type: ignore[arg-type]
-        tls=partial(CERTS.client_context, name, **options),  # type: ignore[arg-type]
+        tls=partial(CERTS.client_context, name, **options),
         server_name=server_name,
         raw=raw,
         timing=False,
@@ -85,7 +86,7 @@ def tls_client(
 
 
 def case(
-    name: str, socket: str, *clients: Client, hcm: str = "{}", shows: str = "", listener: str = "", **more: object
+    name: str, socket: str, *clients: Client, hcm: str = "{}", shows: str = "", listener: str = "", **more: Any
 ) -> Case:
     more.setdefault("log", LOG)
     more.setdefault("stats", STATS)
@@ -95,7 +96,7 @@ def case(
         chains=f"- filters: [{{hcm: {hcm}}}]\n  transport_socket: {socket}",
         listener=listener,
         shows=shows,
-        **more,  # type: ignore[arg-type]
+        **more,
     )
 
 
@@ -165,7 +166,7 @@ BY_SNI = f"""
 """
 
 
-def permissive(name: str, *clients: Client, chains: str = PERMISSIVE, shows: str = "", **more: object) -> Case:
+def permissive(name: str, *clients: Client, chains: str = PERMISSIVE, shows: str = "", **more: Any) -> Case:
     return Case(
         f"tls-{name}",
         clients=clients,
@@ -175,7 +176,7 @@ def permissive(name: str, *clients: Client, chains: str = PERMISSIVE, shows: str
         stats=STATS,
         shows=shows,
         timing=False,
-        **more,  # type: ignore[arg-type]
+        **more,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import ssl
 from functools import partial
+from typing import Any
 
 from tests.certificates import folder
 
@@ -46,11 +47,11 @@ def names(*matchers: str) -> str:
     return f"match_typed_subject_alt_names: [{', '.join(f'{{{each}}}' for each in matchers)}]"
 
 
-def peer(name: str = "server", **options: object) -> dict[str, Upstream]:
-    return {"up": Upstream(tls=partial(CERTS.server_context, name, **options))}  # type: ignore[arg-type]
+def peer(name: str = "server", **options: Any) -> dict[str, Upstream]:
+    return {"up": Upstream(tls=partial(CERTS.server_context, name, **options))}
 
 
-def case(name: str, transport: str, upstreams: dict[str, Upstream] | None = None, **more: object) -> Case:
+def case(name: str, transport: str, upstreams: dict[str, Upstream] | None = None, **more: Any) -> Case:
     extra = str(more.pop("cluster", ""))
     more.setdefault("send", get("/x"))
     more.setdefault("log", LOG)
@@ -60,7 +61,7 @@ def case(name: str, transport: str, upstreams: dict[str, Upstream] | None = None
         upstreams=peer() if upstreams is None else upstreams,
         cluster=f"transport_socket: {transport}\n{extra}",
         timing=False,
-        **more,  # type: ignore[arg-type]
+        **more,
     )
 
 

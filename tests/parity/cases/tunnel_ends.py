@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..case import REFUSE, Act, Case, Op, Upstream, Wait, answer, client, get, raw
 from ..h2_peer import OK, Data, Head, settings
 from ..h2_wire import data, head
@@ -20,10 +22,10 @@ NO = "HTTP/1.1 403 Forbidden\r\ncontent-length: 2\r\n\r\nno"
 UPGRADE = get("/ws", "connection: Upgrade", "upgrade: websocket", "sec-websocket-key: x")
 
 
-def ended(name: str, fields: tuple[tuple[str, str], ...] = ASK, **options: object) -> Case:
+def ended(name: str, fields: tuple[tuple[str, str], ...] = ASK, **options: Any) -> Case:
     """The client's only frame of the stream is its head."""
     options.setdefault("hcm", TUNNELS)
-    return Case(f"h2-head-only-{name}", clients=h2(head(1, *fields, end=True)), stats=STATS, **options)  # type: ignore[arg-type]
+    return Case(f"h2-head-only-{name}", clients=h2(head(1, *fields, end=True)), stats=STATS, **options)
 
 
 def host(*ops: Op) -> dict[str, Upstream]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from ..case import Act, Case, Upstream, Wait
 from ..h2_peer import Data, Head, Reset, Until
@@ -18,16 +19,14 @@ LOG = (
 )
 
 
-def tunnel(
-    name: str, *ops: object, config: str = "hostname: far.test:443", fields: str = "", **options: object
-) -> Case:
+def tunnel(name: str, *ops: object, config: str = "hostname: far.test:443", fields: str = "", **options: Any) -> Case:
     options.setdefault(
         "network", f"- {{tcp_proxy: {{cluster: $up, tunneling_config: {{{config}}}{fields and ', ' + fields}}}}}"
     )
     options.setdefault("upstreams", {"up": Upstream(((Wait("\r\n\r\n"), OPEN, 0.2, "hello back"),), mode="raw")})
     options.setdefault("log", LOG)
     options.setdefault("stats", STATS)
-    return Case(f"tunnel-{name}", ops or ("hello", 0.5), timing=False, **options)  # type: ignore[arg-type]
+    return Case(f"tunnel-{name}", ops or ("hello", 0.5), timing=False, **options)
 
 
 def answering(*ops: object) -> dict[str, Upstream]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..case import OK, Case, Upstream, get
 from .route_policies import BAD
 
@@ -14,13 +16,13 @@ FORMAT = (
 GOOD = "HTTP/1.1 200 OK\r\nx-a: 1\r\ncontent-length: 5\r\n\r\nhello"
 
 
-def logged(name: str, *ops: object, route: str = "", options: str = "", extra: str = "", **more: object) -> Case:
+def logged(name: str, *ops: object, route: str = "", options: str = "", extra: str = "", **more: Any) -> Case:
     routes = f"- {{match: {{prefix: /}}, name: r, request_headers_to_add: [{{header: {{key: x-new, value: n}}}}], route: {{cluster: $up{route and ', ' + route}}}}}"
     log = f"{{file_log: {{path: $dir/$case.log, log_format: {{text_format_source: {{inline_string: '{FORMAT}'}}}}}}{extra}}}"
     router = f"{{upstream_log: [{log}]{options and ', upstream_log_options: ' + options}}}"
     more.setdefault("masks", ((r"(expected-rq-timeout-ms): \d+", r"\1: <left>"),))
     more.setdefault("hcm", "{access_log: []}")
-    return Case(f"upstream-log-{name}", ops or (get("/x"),), routes=routes, router=router, timing=False, **more)  # type: ignore[arg-type]
+    return Case(f"upstream-log-{name}", ops or (get("/x"),), routes=routes, router=router, timing=False, **more)
 
 
 RETRIES = "retry_policy: {retry_on: '5xx,connect-failure', num_retries: 2}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..case import OK, Case, Upstream, get
 
 HOST = """
@@ -14,14 +16,14 @@ LOG = "%REQ(:PATH)% vc=%VIRTUAL_CLUSTER_NAME% rc=%RESPONSE_CODE%\n"
 BAD = "HTTP/1.1 503 No\r\ncontent-length: 0\r\n\r\n"
 
 
-def case(name: str, *sends: object, route: str = "", vhost: str = HOST, **more: object) -> Case:
+def case(name: str, *sends: object, route: str = "", vhost: str = HOST, **more: Any) -> Case:
     routes = (
         f"- {{match: {{prefix: /}}, stat_prefix: all, route: {{cluster: $up, timeout: 0.4s{route and ', ' + route}}}}}"
     )
     more.setdefault("routes", routes)
     more.setdefault("stats", STATS)
     more.setdefault("alone", True)
-    return Case(f"vcluster-{name}", sends, vhost=vhost, log=LOG, timing=False, **more)  # type: ignore[arg-type]
+    return Case(f"vcluster-{name}", sends, vhost=vhost, log=LOG, timing=False, **more)
 
 
 SENDS = (get("/users/1"), 0.1, get("/other"), 0.1, get("/x", method="POST", body="hello"), 0.1, get("/users"))

@@ -6,6 +6,8 @@ no say in where a request goes.
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..case import OK, Case, Upstream, get
 
 NODE = "node: {id: n, cluster: n, locality: {zone: a}}\ncluster_manager: {local_cluster_name: $case.local}\n"
@@ -73,7 +75,7 @@ CLUSTERS = {
 COUNTED = r"cluster\.$case\.[a-z-]+\.lb_zone_(routing_\w+|no_capacity_left)"
 
 
-def case(name: str, clusters: dict[str, tuple[str, ...]], local: str, **options: object) -> Case:
+def case(name: str, clusters: dict[str, tuple[str, ...]], local: str, **options: Any) -> Case:
     return Case(
         f"zones-{name}",
         tuple(x for each in clusters for _ in range(3) for x in (get(f"/{each}"), 0.05)),

@@ -1,5 +1,6 @@
 import random
 from collections import Counter
+from typing import Any
 
 import pytest
 
@@ -14,14 +15,14 @@ from meshproxy.model.endpoint import Endpoint, HealthStatus, Locality
 from meshproxy.plugin.upstream import HostChoice
 
 
-def _endpoint(number: int, **fields: object) -> Endpoint:
-    return Endpoint(SocketAddress(f"10.0.0.{number}", 80), **fields)  # type: ignore[arg-type]
+def _endpoint(number: int, **fields: Any) -> Endpoint:
+    return Endpoint(SocketAddress(f"10.0.0.{number}", 80), **fields)
 
 
-def _balancer(endpoints: list[Endpoint], policy: str = "ROUND_ROBIN", seed: int = 1, **options: object) -> LoadBalancer:
+def _balancer(endpoints: list[Endpoint], policy: str = "ROUND_ROBIN", seed: int = 1, **options: Any) -> LoadBalancer:
     choice_count = options.pop("choice_count", 2)
     factory = picker_factory(policy, choice_count)  # type: ignore[arg-type]
-    return LoadBalancer(PrioritySet(endpoints), factory, LbOptions(**options), random.Random(seed))  # type: ignore[arg-type]
+    return LoadBalancer(PrioritySet(endpoints), factory, LbOptions(**options), random.Random(seed))
 
 
 def _numbers(balancer: LoadBalancer, count: int) -> list[int]:

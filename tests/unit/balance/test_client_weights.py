@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from meshproxy.address import SocketAddress
@@ -18,11 +20,11 @@ FIELD = "endpoint-load-metrics"
 class Rig:
     """Three hosts and a clock."""
 
-    def __init__(self, **options: object) -> None:
+    def __init__(self, **options: Any) -> None:
         self.now = 100.0
         self.hosts = [Host(Endpoint(SocketAddress("127.0.0.1", port))) for port in (1, 2, 3)]
         options = {"blackout": 10.0, "expiration": 60.0, **options}
-        self.weights = ClientWeights(ClientWeightOptions(**options), lambda: self.now)  # type: ignore[arg-type]
+        self.weights = ClientWeights(ClientWeightOptions(**options), lambda: self.now)
         self.weights.watch(self.hosts)
 
     def report(self, host: int, text: str) -> None:

@@ -1,4 +1,5 @@
 import random
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -14,12 +15,12 @@ from meshproxy.model.outlier import OutlierDetection
 class Lab:
     """Hosts under observation, and a log of what became of them."""
 
-    def __init__(self, count: int = 4, **config: object) -> None:
+    def __init__(self, count: int = 4, **config: Any) -> None:
         config.setdefault("max_ejection_percent", 100)
         self.hosts = [Host(Endpoint(SocketAddress(f"10.0.0.{n}", 80))) for n in range(count)]
         self.log: list[tuple[int, bool]] = []
         self.detector = OutlierDetector(
-            OutlierDetection(**config),  # type: ignore[arg-type]
+            OutlierDetection(**config),
             self.hosts,
             random.Random(1),
             lambda host: self.log.append((self.hosts.index(host), bool(host.flags & HealthFlag.FAILED_OUTLIER_CHECK))),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from typing import Any
 
 import pytest
 
@@ -26,8 +27,8 @@ class Clock:
         return self.time
 
 
-def endpoint(number: int, **fields: object) -> Endpoint:
-    return Endpoint(SocketAddress(f"10.0.0.{number}", 80), **fields)  # type: ignore[arg-type]
+def endpoint(number: int, **fields: Any) -> Endpoint:
+    return Endpoint(SocketAddress(f"10.0.0.{number}", 80), **fields)
 
 
 def balancer(clock: Clock, policy: str, aggression: float = 1.0) -> LoadBalancer:

@@ -44,7 +44,7 @@ def balancer(*selectors: SubsetSelector, hosts: dict[int, dict[str, object]] = H
     return SubsetBalancer(PrioritySet(endpoints(hosts)), SubsetOptions(selectors, **options), make)
 
 
-def reached(made: SubsetBalancer, **wanted: object) -> set[int]:
+def reached(made: SubsetBalancer, **wanted: Any) -> set[int]:
     hosts = [made.pick(SimpleNamespace(lb_metadata=wanted or None, lb_hash=None)) for _ in range(20)]
     return {int(host.text.partition(":")[0].rpartition(".")[2]) for host in hosts if host is not None}
 

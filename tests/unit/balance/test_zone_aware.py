@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -33,10 +34,10 @@ def hosts(ill: str = "", **zones: int) -> PrioritySet:
 
 
 def shares(
-    local: PrioritySet, upstream: PrioritySet, picks: int = 20_000, **options: object
+    local: PrioritySet, upstream: PrioritySet, picks: int = 20_000, **options: Any
 ) -> tuple[dict[str, float], dict[str, int]]:
     """Of the load, what each zone gets in per cent, and what was counted."""
-    zone = ZoneOptions("local", HERE, minimum_size=1, **options)  # type: ignore[arg-type]
+    zone = ZoneOptions("local", HERE, minimum_size=1, **options)
     routing = ZoneRouting(zone, lambda: local.sets, Random(3))
     balancer = LoadBalancer(upstream, picker_factory("ROUND_ROBIN"), LbOptions(), Random(5), 140, routing)
     counts = Counter(host.locality.zone for _ in range(picks) if (host := balancer.pick()) is not None)

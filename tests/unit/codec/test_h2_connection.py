@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from meshproxy.codec import h2_frames as h2
@@ -59,10 +61,10 @@ class Pair:
         return sid
 
 
-def raw_server(**options: object) -> tuple[Http2ServerCodec, Recorder]:
+def raw_server(**options: Any) -> tuple[Http2ServerCodec, Recorder]:
     """A server that has seen a preface, its output taken."""
     sink = Recorder()
-    codec = Http2ServerCodec(sink, Http2Options(**options), lambda: 1.0, 1000)  # type: ignore[arg-type]
+    codec = Http2ServerCodec(sink, Http2Options(**options), lambda: 1.0, 1000)
     codec.receive(wire.PREFACE + wire.settings())
     codec.take()
     return codec, sink

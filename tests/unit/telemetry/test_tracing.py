@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (  # type: ignore[import-untyped]
@@ -105,9 +106,9 @@ def test_malformed_w3c(value: str) -> None:
         extract_w3c(request(traceparent=value))
 
 
-def span(**fields: object) -> Span:
+def span(**fields: Any) -> Span:
     context = TraceContext(int(TRACE, 16), int(SPAN, 16), int(PARENT, 16), state="a=b")
-    made = Span(context, "op", "SERVER", 1000.5, duration=0.25, **fields)  # type: ignore[arg-type]
+    made = Span(context, "op", "SERVER", 1000.5, duration=0.25, **fields)
     made.tags["http.status_code"] = "503"
     return made
 

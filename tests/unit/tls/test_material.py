@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -104,8 +105,8 @@ def test_the_common_name_counts_only_without_dns_names(names: tuple[str, ...], e
     assert LoadedCertificate(inline(issued.pem, issued.key_pem)).server_names == expected
 
 
-def trust(**options: object) -> CertificateValidation:
-    return CertificateValidation(trusted_ca=DataSource(str(CERTS.path / "ca.pem")), **options)  # type: ignore[arg-type]
+def trust(**options: Any) -> CertificateValidation:
+    return CertificateValidation(trusted_ca=DataSource(str(CERTS.path / "ca.pem")), **options)
 
 
 @pytest.mark.parametrize(
