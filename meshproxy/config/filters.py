@@ -76,7 +76,7 @@ def factory_context(name: str, stats: StatsScope, context: CompileContext) -> Fa
         compile_fraction=compile_fraction,
         compile_runtime_fraction=lambda view: compile_runtime_fraction(view, context),
         compile_data_source=lambda view: read_data_source(view, context),
-        compile_rate_limits=lambda views: compile_rate_limits(views, context),
+        compile_rate_limits=lambda views: compile_rate_limits(views, context, of_filter=True),
         compile_header_values=lambda views: compile_values(views, context),
         compile_metadata_matcher=compile_metadata_matcher,
         compile_filter_state_matcher=compile_filter_state_matcher,

@@ -7,43 +7,77 @@ or can't say what it should: then the whole limit doesn't apply to the request.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from ipaddress import ip_network
 from typing import Any
 from urllib.parse import unquote
 
+from meshproxy.cel.expression import compile_text
 from meshproxy.config.context import CompileContext
 from meshproxy.config.matchers import compile_header_matcher, compile_query_matcher
 from meshproxy.matching import FractionalPercent, header_getter, parse_query, wire_text
 from meshproxy.model.rate_limit import Entries, RateLimit
 from meshproxy.plugin.stream_info import StreamInfo, split_address
+from meshproxy.plugin.suggest import unsupported_extension
 from meshproxy.plugin.view import ConfigView
 
 Entry = tuple[str, str]
 Action = Callable[[Any], Entry | None]
 
+_UNITS = {name: number for number, name in enumerate(("UNKNOWN", "SECOND", "MINUTE", "HOUR", "DAY", "MONTH", "YEAR"))}
+_EXPRESSION = "envoy.extensions.rate_limit_descriptors.expr.v3.Descriptor"
 SKIP: Entry = ("", "")
 """Said by an action that has no entry to give and doesn't mind."""
 
 
-def compile_rate_limits(views: Sequence[ConfigView], context: CompileContext) -> tuple[RateLimit, ...]:
-    """Every entry of a `rate_limits`. Raises ConfigError."""
-    return tuple(_compile_limit(view, context) for view in views)
+def compile_rate_limits(
+    views: Sequence[ConfigView], context: CompileContext, *, of_filter: bool = False
+) -> tuple[RateLimit, ...]:
+    """Every entry of a `rate_limits`: of a route or virtual host, or of a filter, whose stage is its own and whose
+    entries alone may weigh more than 1, as in Envoy. Raises ConfigError."""
+    limits = tuple(_compile_limit(view, context) for view in views)
+    if not of_filter:
+        return tuple(replace(limit, hits=_once) for limit in limits)
+    for view in views:
+        for name in ("stage", "disable_key"):
+            if view.has(name):
+                view.fail("'stage' field and 'disable_key' field are not supported", name)
+    return limits
+
+
+def _once(stream: Any) -> int:
+    return 1
 
 
 def _compile_limit(view: ConfigView, context: CompileContext) -> RateLimit:
-    for name in ("limit", "apply_on_stream_done"):
-        if view.has(name):
-            view.fail(f"field '{name}' in {view.message_name} isn't supported by meshproxy", name)
     disable_key = view.text("disable_key")
     key = f"ratelimit.{disable_key}.http_filter_enabled" if disable_key else ""
     enabled = context.runtime.share(key, FractionalPercent(100))
-    addend = view.view("hits_addend")
+    addend, limit = view.view("hits_addend"), view.view("limit")
     return RateLimit(
         stage=view.integer("stage"),
         enabled=enabled.sampler(context.rng),
         describe=_describer([_compile_action(entry, context) for entry in view.views("actions")]),
-        hits=_compile_hits(addend, context) if addend is not None else lambda stream: 1,
+        hits=_compile_hits(addend, context) if addend is not None else _once,
+        override=_compile_override(limit) if limit is not None else None,
+        at_end=view.boolean("apply_on_stream_done"),
     )
+
+
+def _compile_override(view: ConfigView) -> Callable[[Any], tuple[int, int] | None]:
+    """A struct of the dynamic metadata; one that isn't as it should be doesn't count."""
+    find = _metadata_finder(view.required("dynamic_metadata").required("metadata_key"))
+
+    def override(stream: Any) -> tuple[int, int] | None:
+        found = find(stream.dynamic_metadata)
+        if not isinstance(found, Mapping):
+            return None
+        requests, unit = found.get("requests_per_unit"), _UNITS.get(str(found.get("unit")))
+        if unit is None or isinstance(requests, bool) or not isinstance(requests, int | float):
+            return None
+        return int(requests), unit
+
+    return override
 
 
 def _describer(actions: Sequence[Action]) -> Callable[[Any], Entries | None]:
@@ -108,8 +142,29 @@ def _compile_action(view: ConfigView, context: CompileContext) -> Action:
             return _of_matching_query(view.required("query_parameter_value_match"))
         case "metadata" | "dynamic_metadata" as kind:
             return _of_metadata(view.required(kind), of_route=kind == "metadata")
+        case "extension":
+            return _of_extension(view.required("extension"), context)
         case other:
             view.fail(f"a rate limit action of the kind '{other}' isn't supported by meshproxy", other or "")
+
+
+def _of_extension(view: ConfigView, context: CompileContext) -> Action:
+    """A CEL expression: what it says is the value; whether it may fail is its own to say."""
+    typed = view.any("typed_config")
+    if typed is None or typed.view is None or typed.full_name != _EXPRESSION:
+        view.fail(unsupported_extension(typed.full_name if typed is not None else "", (_EXPRESSION,)), "typed_config")
+    inner = typed.view
+    key, missing = wire_text(inner.text("descriptor_key")), SKIP if inner.boolean("skip_if_error") else None
+    try:
+        evaluate = compile_text(inner.text("text"), context.surroundings)
+    except ValueError as error:
+        inner.fail(str(error), "text")
+
+    def action(stream: Any) -> Entry | None:
+        value = evaluate(stream)
+        return missing if value is None else (key, wire_text(value))
+
+    return action
 
 
 def _key(view: ConfigView, default: str) -> str:
@@ -194,14 +249,23 @@ def _of_metadata(view: ConfigView, *, of_route: bool) -> Action:
     key, default = _key(view, ""), wire_text(view.text("default_value"))
     read_route = of_route and view.enum("source") == "ROUTE_ENTRY"
     missing = _missing(view) if of_route else None
-    place = view.required("metadata_key")
-    namespace, path = place.text("key"), tuple(segment.text("key") for segment in place.views("path"))
+    find = _metadata_finder(view.required("metadata_key"))
 
     def action(stream: Any) -> Entry | None:
-        found: Any = stream.route_metadata if read_route else stream.dynamic_metadata
-        for step in (namespace, *path):
-            found = found.get(step) if isinstance(found, Mapping) else None
+        found = find(stream.route_metadata if read_route else stream.dynamic_metadata)
         value = wire_text(found) if isinstance(found, str) and found else default
         return (key, value) if value else missing
 
     return action
+
+
+def _metadata_finder(place: ConfigView) -> Callable[[Any], Any]:
+    """`MetadataKey`: metadata -> the value there, None without one."""
+    steps = (place.text("key"), *(segment.text("key") for segment in place.views("path")))
+
+    def find(found: Any) -> Any:
+        for step in steps:
+            found = found.get(step) if isinstance(found, Mapping) else None
+        return found
+
+    return find

@@ -242,6 +242,10 @@ class Stream(StreamInfo, ABC):
         """
 
     @abstractmethod
+    def tell_grpc(self, service: GrpcService, path: str, message: bytes) -> None:
+        """The same for whoever doesn't care what comes of it; also when the stream is over."""
+
+    @abstractmethod
     def open_grpc(self, service: GrpcService, path: str) -> GrpcCall:
         """Begin a call with messages both ways; who opens it ends it. Raises GrpcError where nobody can be asked."""
 

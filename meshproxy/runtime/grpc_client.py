@@ -27,6 +27,10 @@ OK, UNKNOWN, UNIMPLEMENTED, INTERNAL, UNAVAILABLE = 0, 2, 12, 13, 14
 _OF_HTTP = {400: INTERNAL, 401: 16, 403: 7, 404: UNIMPLEMENTED, **dict.fromkeys((429, 502, 503, 504), UNAVAILABLE)}
 
 
+_PATIENCE_S = 60.0
+"""For a call without a timeout that nobody waits for."""
+
+
 class GrpcSink(Protocol):
     """What a call tells. Nothing is told before `open_stream` has returned, nor after `reset`."""
 
@@ -115,6 +119,12 @@ class GrpcStream:
             self._over = True
             self.upstream.reset()
 
+    def time_out(self) -> None:
+        """There was no answer in time: count it as one that says so, and give the call up."""
+        if not self._over:
+            self._cluster.stats.count_response(504, internal=True)
+            self.reset()
+
     def _close(self, status: int, message: str) -> None:
         """The call is over."""
         if self._over:
@@ -188,6 +198,8 @@ class GrpcStream:
         self._concluded(trailers, True)
 
     def on_upstream_reset(self, reason: ResetReason, detail: str) -> None:
+        if not self._status:
+            self._status = 503  # what it comes to for whoever asked
         self._close(UNAVAILABLE, f"{reason.text}: {detail}" if detail else reason.text)
 
     def on_upstream_blocked(self, blocked: bool) -> None:
@@ -233,6 +245,15 @@ class _Single:
             self._reply.set_exception(GrpcError(status or INTERNAL, message))
 
 
+def tell(host: Fetcher, service: GrpcService, path: str, message: bytes) -> None:
+    """A call with one message, whatever comes of it within the service's timeout."""
+    stream = open_stream(host, service, path, _NOBODY)
+    if stream is not None:
+        stream.send(message)
+        stream.end()
+        host.loop.call_later(service.timeout or _PATIENCE_S, stream.time_out)
+
+
 async def call(host: Fetcher, service: GrpcService, path: str, message: bytes) -> bytes:
     """A call with one message each way, within the service's timeout. Raises GrpcError."""
     reply: asyncio.Future[bytes] = host.loop.create_future()
@@ -245,6 +266,7 @@ async def call(host: Fetcher, service: GrpcService, path: str, message: bytes) -
         async with TimeLimit(host.loop, service.timeout):
             return await reply
     except TimeoutError:
+        stream.time_out()
         raise GrpcError(4, "no answer in time") from None
     finally:
         stream.reset()

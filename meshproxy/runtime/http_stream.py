@@ -24,7 +24,7 @@ from meshproxy.routing.finalize import choose_cluster, finalize_request
 from meshproxy.routing.mutations import apply_mutations
 from meshproxy.runtime.fetch import fetch
 from meshproxy.runtime.grpc_call import OpenCall
-from meshproxy.runtime.grpc_client import call
+from meshproxy.runtime.grpc_client import call, tell
 from meshproxy.runtime.hooks import run_hook
 from meshproxy.runtime.http_edge import strip_response
 from meshproxy.runtime.http_stream_timers import StreamTimers
@@ -225,6 +225,9 @@ class HttpServerStream(StreamTimers):
 
     async def call_grpc(self, service: GrpcService, path: str, message: bytes) -> bytes:
         return await call(self.owner.worker, service, path, message)
+
+    def tell_grpc(self, service: GrpcService, path: str, message: bytes) -> None:
+        tell(self.owner.worker, service, path, message)
 
     def open_grpc(self, service: GrpcService, path: str) -> GrpcCall:
         return OpenCall(self.owner.worker, service, path)

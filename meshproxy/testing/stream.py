@@ -23,7 +23,7 @@ from meshproxy.routing.finalize import finalize_request
 from meshproxy.routing.mutations import apply_mutations
 from meshproxy.runtime.fetch import fetch
 from meshproxy.runtime.grpc_call import OpenCall
-from meshproxy.runtime.grpc_client import call
+from meshproxy.runtime.grpc_client import call, tell
 from meshproxy.runtime.hooks import run_hook
 from meshproxy.runtime.local_reply import shape_reply
 from meshproxy.runtime.sleeping import sleep
@@ -166,6 +166,9 @@ class HarnessStream(FilterStream):
 
     async def call_grpc(self, service: GrpcService, path: str, message: bytes) -> bytes:
         return await call(cast(Any, self.harness), service, path, message)
+
+    def tell_grpc(self, service: GrpcService, path: str, message: bytes) -> None:
+        tell(cast(Any, self.harness), service, path, message)
 
     def open_grpc(self, service: GrpcService, path: str) -> GrpcCall:
         return OpenCall(cast(Any, self.harness), service, path)

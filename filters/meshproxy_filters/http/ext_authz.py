@@ -225,6 +225,9 @@ class ExtAuthz(HttpFilter[Settings]):
                 request[_FAILURE_ALLOWED] = "true"
             return None
         if verdict.invalid:
+            if not verdict.allowed:
+                config.stats.count("denied", cluster)
+                _charge(config, verdict, cluster)
             config.stats.count("invalid", cluster)
             return _INVALID
         if verdict.metadata and not config.takes_metadata:
@@ -277,9 +280,13 @@ def _too_large(response: ResponseHeaders) -> bool:
     return len(fields) > _MAX_FIELDS or sum(len(name) + len(value) for name, value in fields) > _MAX_BYTES
 
 
-def _refuse(config: ExtAuthzConfig, verdict: Verdict, cluster: Cluster | None) -> LocalReply:
+def _charge(config: ExtAuthzConfig, verdict: Verdict, cluster: Cluster | None) -> None:
     if cluster is not None and config.charge_cluster:
         cluster.stats.count_response(verdict.status, internal=True)
+
+
+def _refuse(config: ExtAuthzConfig, verdict: Verdict, cluster: Cluster | None) -> LocalReply:
+    _charge(config, verdict, cluster)
     body = verdict.body[: config.max_denied_body] if config.max_denied_body else verdict.body
     return LocalReply(verdict.status, body, headers=verdict.headers, details="ext_authz_denied", flags="UAEX")
 

@@ -195,12 +195,13 @@ _ESCAPED = dict.fromkeys(range(0xDC80, 0xDD00), "!")
 
 def _denial(denied: Any, metadata: list[tuple[str, Any]], validates: bool) -> Verdict:
     headers, bad = _changes(denied.headers)
+    status = denied.status.code
+    status = status if 200 <= status <= 999 else _FORBIDDEN
     if bad and validates:
-        return Verdict(False, invalid=True)
-    status = denied.status.code or _FORBIDDEN
+        return Verdict(False, status, invalid=True)
     return Verdict(
         False,
-        status if 200 <= status <= 999 else _FORBIDDEN,
+        status,
         [(name, value) for _, name, value in headers],
         denied.body.encode(),
         metadata=metadata,

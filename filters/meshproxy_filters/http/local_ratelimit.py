@@ -168,7 +168,7 @@ def _describe(config: LocalRateLimitConfig, stream: Stream) -> list[Descriptor]:
 
 def _add_descriptors(limits: Sequence[RateLimit], stream: Stream, descriptors: list[Descriptor]) -> None:
     for limit in limits:
-        if limit.enabled():
+        if not limit.at_end and limit.enabled():
             entries, hits = limit.describe(stream), limit.hits(stream)
             if entries is not None and hits is not None:
                 descriptors.append((entries, hits))
@@ -194,6 +194,8 @@ def _read(view: ConfigView, context: FactoryContext) -> LocalRateLimitConfig:
         return Buckets(default_shape, descriptors, always_default, max_dynamic, now())
 
     own_limits = context.compile_rate_limits(view.views("rate_limits"))
+    if any(limit.at_end for limit in own_limits):
+        view.fail("apply_on_stream_done isn't supported by meshproxy here: no bucket is left to ask", "rate_limits")
     return LocalRateLimitConfig(
         stats=LocalRateLimitStats(context.root_stats.scope(f"{view.text('stat_prefix')}.http_local_rate_limit.")),
         share=share,

@@ -36,7 +36,8 @@ _RESOURCE_EXHAUSTED = 8
 _WINDOWS = (0, 1, 60, 3600, 86400, 2592000, 31536000, 604800)
 """Seconds of RateLimitResponse.RateLimit.Unit: unknown, second, minute, hour, day, month, year, week."""
 
-Descriptor = tuple[Entries, int]
+Descriptor = tuple[Entries, int, tuple[int, int] | None]
+"""What describes the request, how much it weighs, and the limit that takes the place of the service's own."""
 
 
 class RateLimitStats:
@@ -96,6 +97,7 @@ class RateLimitFilter(HttpFilter[Settings]):
     """See the module."""
 
     _to_client: Sequence[tuple[str, str]] = ()
+    _told: bool = False
 
     @classmethod
     def compile(cls, view: ConfigView, context: FactoryContext) -> RateLimitConfig:
@@ -104,10 +106,9 @@ class RateLimitFilter(HttpFilter[Settings]):
     @classmethod
     def compile_route(cls, view: ConfigView, context: FactoryContext) -> Override:
         """`RateLimitPerRoute`."""
-        option = view.enum("override_option").removesuffix("_POLICY")
-        vh_option = view.enum("vh_rate_limits")
+        view.enum("override_option")  # of no effect in Envoy either
         return Override(
-            vh_option if option == "DEFAULT" else option,
+            view.enum("vh_rate_limits"),
             view.text("domain"),
             context.compile_rate_limits(view.views("rate_limits")),
         )
@@ -132,8 +133,15 @@ class RateLimitFilter(HttpFilter[Settings]):
         cluster = stream.clusters.get(stream.cluster_name)
         if cluster is None:
             return None
+        self._told = True
         descriptors = _describe(config, stream)
         return self._ask(config, descriptors, cluster, stream) if descriptors else None
+
+    def on_stream_complete(self, stream: Stream) -> None:
+        """Tell the service of limits that apply to what came of the request."""
+        config = cast(RateLimitConfig, self.config)
+        if self._told and (late := _describe(config, stream, at_end=True)):
+            stream.tell_grpc(config.service, _METHOD, _question(config.domain, late))
 
     async def _ask(
         self, config: RateLimitConfig, descriptors: Sequence[Descriptor], cluster: Cluster, stream: Stream
@@ -172,12 +180,12 @@ class RateLimitFilter(HttpFilter[Settings]):
     def _refuse(
         self, config: RateLimitConfig, response: Any, to_client: list[tuple[str, str]], stream: Stream
     ) -> LocalReply:
-        added = Headers()
-        apply_mutations(config.mutations, added, stream)
+        headers = Headers(to_client)
+        apply_mutations(config.mutations, headers, stream)
         return LocalReply(
             config.status,
             response.raw_body,
-            headers=(*to_client, *added.items()),
+            headers=tuple(headers.items()),
             details="request_rate_limited",
             flags="RL",
             grpc_status=config.grpc_status,
@@ -188,16 +196,17 @@ class RateLimitFilter(HttpFilter[Settings]):
             response.append_checked(name, value)
 
 
-def _describe(config: RateLimitConfig, stream: Stream) -> list[Descriptor]:
+def _describe(config: RateLimitConfig, stream: Stream, at_end: bool = False) -> list[Descriptor]:
     route = stream.route
     if route is None or type(route.action) is not ForwardAction:
         return []
     if config.own_limits:
-        return _descriptors(config.own_limits, config.stage, stream)
-    found = _descriptors(route.rate_limits, config.stage, stream)
+        return _descriptors([each for each in config.own_limits if each.at_end is at_end], config.stage, stream)
+    found = _descriptors([each for each in route.rate_limits if each.at_end is at_end], config.stage, stream)
     option = "INCLUDE" if route.include_virtual_host_rate_limits else config.vh_option
     if option == "INCLUDE" or (option == "OVERRIDE" and not route.rate_limits):
-        found += _descriptors(route.virtual_host_rate_limits, config.stage, stream)
+        limits = [each for each in route.virtual_host_rate_limits if each.at_end is at_end]
+        found += _descriptors(limits, config.stage, stream)
     return found
 
 
@@ -207,16 +216,18 @@ def _descriptors(limits: Sequence[RateLimit], stage: int, stream: Stream) -> lis
         if limit.stage == stage and limit.enabled():
             entries, hits = limit.describe(stream), limit.hits(stream)
             if entries is not None and hits is not None:
-                found.append((entries, hits))
+                found.append((entries, hits, limit.override(stream) if limit.override is not None else None))
     return found
 
 
 def _question(domain: str, descriptors: Sequence[Descriptor]) -> bytes:
     question = RateLimitRequest(domain=domain)
-    for entries, hits in descriptors:
+    for entries, hits, override in descriptors:
         descriptor = question.descriptors.add()
         for key, value in entries:
             descriptor.entries.add(key=_text(key), value=_text(value))
+        if override is not None:
+            descriptor.limit.requests_per_unit, descriptor.limit.unit = override[0], cast(Any, override[1])
         if hits != 1:
             descriptor.hits_addend.value = hits
     return bytes(question.SerializeToString())
@@ -232,9 +243,8 @@ def _fields(values: Any) -> list[tuple[str, str]]:
     fields = []
     for each in values:
         name = each.key.lower()
-        value = each.raw_value.decode("latin-1") if each.raw_value else wire_text(each.value)
         try:
-            fields.append((check_name(name), check_value(value)))
+            fields.append((check_name(name), check_value(wire_text(each.value))))
         except ValueError:
             continue
     return fields

@@ -297,7 +297,8 @@ def test_every_fault_of_a_table_is_told() -> None:
             "  - {match: {safe_regex: {regex: '['}}, route: {cluster: c}}\n"
             "  - {match: {prefix: /}, route: {cluster: c, "
             "hash_policy: [{header: {header_name: a, regex_rewrite: {pattern: {regex: '('}}}}]}}",
-            "  rate_limits: [{actions: [{remote_address: {}}], apply_on_stream_done: true}]",
+            "  rate_limits: [{actions: [{extension: {name: x, typed_config: "
+            "{'@type': type.googleapis.com/google.protobuf.Struct}}}]}]",
         )
     places = [(problem.line, problem.path.rpartition(".")[2]) for problem in caught.value.problems]
-    assert places == [(6, "apply_on_stream_done"), (8, "regex"), (9, "regex"), (10, "regex_rewrite")]
+    assert places == [(6, "extension"), (8, "regex"), (9, "regex"), (10, "regex_rewrite")]

@@ -295,7 +295,7 @@ def test_nobody_is_asked_about_nothing(requests_route: Any) -> None:
         ({}, False, ["vh"]),
         ({"vh_rate_limits": "INCLUDE"}, True, ["k", "vh"]),
         ({"vh_rate_limits": "IGNORE"}, False, []),
-        ({"override_option": "INCLUDE_POLICY", "vh_rate_limits": "IGNORE"}, True, ["k", "vh"]),
+        ({"override_option": "INCLUDE_POLICY", "vh_rate_limits": "IGNORE"}, True, ["k"]),
         ({"domain": "other"}, True, ["k"]),
     ],
 )
@@ -387,3 +387,60 @@ def test_only_some_requests_are_asked_about(kind: str, header: str, wanted: int)
     harness = limiting(request_type=kind)
     harness.request(route=route(ONE), headers={"x-envoy-internal": header} if header else {})
     assert len(asked(harness)) == wanted
+
+
+def told(harness: FilterHarness) -> list[RateLimitRequest]:
+    return [RateLimitRequest.FromString(each.grpc_message) for each in harness.cluster("limits").requests]
+
+
+def test_a_limit_in_place_of_the_services_own() -> None:
+    key = {"metadata_key": {"key": "m", "path": [{"key": "o"}]}}
+    limits = [{"actions": [{"generic_key": {"descriptor_value": "v"}}], "limit": {"dynamic_metadata": key}}]
+    harness = limiting(rate_limits=limits)
+
+    def prepare(value: Any) -> Any:
+        return lambda stream: stream.set_metadata("m", "o", value)
+
+    for value in ({"requests_per_unit": 42, "unit": "HOUR"}, {"requests_per_unit": 42, "unit": "EON"}, "text"):
+        harness.request(prepare=prepare(value))
+    given = [request.descriptors[0].limit for request in told(harness)]
+    assert [(each.requests_per_unit, each.unit) for each in given] == [(42, 3), (0, 0), (0, 0)]
+
+
+def test_a_limit_that_is_told_at_the_end() -> None:
+    late = {
+        "actions": [{"generic_key": {"descriptor_value": "late"}}],
+        "apply_on_stream_done": True,
+        "hits_addend": {"format": "%BYTES_SENT%"},
+    }
+    harness = limiting(OVER, rate_limits=[late])
+    harness.upstream.returns(200, body=b"12345")
+    exchange = harness.request()
+    assert exchange.status == 200
+    (request,) = told(harness)
+    assert (request.descriptors[0].entries[0].value, request.descriptors[0].hits_addend.value) == ("late", 5)
+
+
+@pytest.mark.parametrize(("skip", "values"), [(True, ["v"]), (False, None)])
+def test_an_expression_says_a_value(skip: bool, values: list[str] | None) -> None:
+    kind = "envoy.extensions.rate_limit_descriptors.expr.v3.Descriptor"
+    expression = {
+        "@type": f"type.googleapis.com/{kind}",
+        "descriptor_key": "k",
+        "text": "request.headers['x-a']",
+        "skip_if_error": skip,
+    }
+    actions = [
+        {"extension": {"name": "e", "typed_config": expression}},
+        {"generic_key": {"descriptor_value": "v"}},
+    ]
+    harness = limiting(rate_limits=[{"actions": actions}])
+    harness.request()
+    harness.request(headers={"x-a": "1"})
+    found = [[entry.value for entry in request.descriptors[0].entries] for request in told(harness)]
+    assert found == ([values] if values is not None else []) + [["1", "v"]]
+
+
+def test_stages_are_the_filters_own() -> None:
+    with pytest.raises(ConfigError, match="not supported"):
+        limiting(rate_limits=[{"stage": 1, "actions": [{"generic_key": {"descriptor_value": "v"}}]}])
