@@ -163,7 +163,6 @@ class Difference:
     """A known difference. title: as in docs/differences.md. sections: the parts of the transcript that differ."""
 
     title: str
-    reason: str
     sections: tuple[str, ...]
 
 
