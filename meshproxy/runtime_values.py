@@ -211,3 +211,7 @@ class RuntimeValues(Mapping[str, Any]):
         if key:
             self.follow(live)
         return live
+
+
+NO_RUNTIME = RuntimeValues(fixed=True)
+"""Of a program without layers."""

@@ -17,6 +17,7 @@ from meshproxy.balance.host import Host
 from meshproxy.balance.host_set import HostSet
 from meshproxy.balance.priority import HostCounts, share_load
 from meshproxy.balance.subset import SubsetBalancer
+from meshproxy.runtime_values import Live
 
 
 class Member(Protocol):
@@ -43,7 +44,7 @@ class AggregateBalancer:
     A change of a cluster's hosts shows in the identity of its `priorities.sets`, so nobody has to tell.
     """
 
-    def __init__(self, members: Callable[[], Sequence[Any]], panic_threshold: float, random: Random) -> None:
+    def __init__(self, members: Callable[[], Sequence[Any]], panic_threshold: Live[float], random: Random) -> None:
         self._members = members
         self._panic_threshold = panic_threshold
         self._random = random
@@ -109,7 +110,7 @@ class AggregateBalancer:
         counts = [
             HostCounts(0, 0) if (id(each.member), each.priority) in left_out else each.counts for each in self._levels
         ]
-        loads = share_load(counts, panic_threshold=0.0 if left_out else self._panic_threshold)
+        loads = share_load(counts, panic_threshold=0.0 if left_out else self._panic_threshold.value)
         shares: list[tuple[_Level, str]] = []
         bounds: list[int] = []
         total = 0

@@ -20,6 +20,7 @@ from meshproxy.balance.host_set import HostGroups, HostSet, LocalityHosts
 from meshproxy.balance.policies import Picker, PickerFactory
 from meshproxy.balance.priority import HostCounts, in_panic, share_load
 from meshproxy.balance.zone_aware import ZoneRouting
+from meshproxy.runtime_values import Live
 
 Pick = Callable[..., Host | None]
 """context -> host. context: what the request brings, None when nothing."""
@@ -29,7 +30,7 @@ class BalancerOptions(Protocol):
     """What of `meshproxy.model.LbOptions` is read here."""
 
     @property
-    def panic_threshold(self) -> float: ...
+    def panic_threshold(self) -> Live[float]: ...
     @property
     def locality_weighted(self) -> bool: ...
     @property
@@ -106,7 +107,7 @@ class LoadBalancer:
         if self.zones is not None:
             self.zones.forget()
         sets = self.priorities.sets
-        loads = share_load([host_set.counts for host_set in sets], self._factor, self._options.panic_threshold)
+        loads = share_load([host_set.counts for host_set in sets], self._factor, self._options.panic_threshold.value)
         before, self._pickers = self._pickers, {}
         self._sources, self._bounds, total = [], [], 0
         self._chosen = {}
@@ -140,7 +141,7 @@ class LoadBalancer:
             if level >= len(sets):
                 return None
             counts = [host_set.counts for host_set in sets]
-            panic = share_load(counts, self._factor, self._options.panic_threshold).panic[level]
+            panic = share_load(counts, self._factor, self._options.panic_threshold.value).panic[level]
             source = self._chosen[level, kind] = self._source(sets[level], level, kind, panic, self._pickers)
         return source(context)
 
@@ -174,7 +175,7 @@ class LoadBalancer:
         sources: list[Pick] = []
         bounds: list[int] = []
         total = 0
-        panic = share_load(counts, self._factor, self._options.panic_threshold).panic
+        panic = share_load(counts, self._factor, self._options.panic_threshold.value).panic
         for level, host_set in enumerate(sets):
             for kind, share in (("healthy", loads.healthy[level]), ("degraded", loads.degraded[level])):
                 if share:
@@ -237,7 +238,7 @@ class LoadBalancer:
         return pick
 
     def _panics(self, host_set: HostSet) -> bool:
-        return in_panic(host_set.counts, self._options.panic_threshold)
+        return in_panic(host_set.counts, self._options.panic_threshold.value)
 
     def _picker(
         self, key: tuple[object, ...], hosts: Sequence[Host], before: dict[tuple[object, ...], Picker]

@@ -47,6 +47,10 @@ class Resource:
         """How many there may be, now."""
         return self._limit
 
+    def set_limit(self, limit: int) -> None:
+        """How many there may be from now on."""
+        self._limit = limit
+
     @property
     def is_open(self) -> bool:
         """Whether the breaker is open: no more. (Envoy's gauges `cx_open`, `rq_open` and so on.)"""
@@ -112,9 +116,21 @@ class CircuitBreaker:
         self.connection_pools = Resource(thresholds.max_connection_pools)
         most = thresholds.max_connections_per_host
         self.per_host = most if most < _NO_LIMIT else None
+        self.retries = self._make_retries(thresholds)
+
+    def _make_retries(self, thresholds: Thresholds) -> Resource:
         percent = thresholds.retry_budget_percent
         if percent is None:
-            self.retries = Resource(thresholds.max_retries)
-        else:
-            minimum = thresholds.retry_budget_min_concurrency
-            self.retries = RetryBudget(percent, minimum, self.requests, self.pending_requests)
+            return Resource(thresholds.max_retries)
+        minimum = thresholds.retry_budget_min_concurrency
+        return RetryBudget(percent, minimum, self.requests, self.pending_requests)
+
+    def settle(self, thresholds: Thresholds) -> None:
+        """Other limits from now on; what is under way counts on."""
+        self.connections.set_limit(thresholds.max_connections)
+        self.pending_requests.set_limit(thresholds.max_pending_requests)
+        self.requests.set_limit(thresholds.max_requests)
+        self.connection_pools.set_limit(thresholds.max_connection_pools)
+        active = self.retries.active
+        self.retries = self._make_retries(thresholds)
+        self.retries.active = active

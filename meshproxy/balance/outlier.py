@@ -140,12 +140,21 @@ class OutlierDetector:
     def __init__(
         self, config: OutlierDetection, hosts: Iterable[Host], random: Random, on_change: Callable[[Host], None]
     ) -> None:
-        self.config = config
         self.events: Events | None = None
         self.thresholds = {EjectionType.SUCCESS_RATE: _UNKNOWN, EjectionType.LOCAL_ORIGIN_SUCCESS_RATE: _UNKNOWN}
         self._random = random
         self._on_change = on_change
         self._monitors: dict[Host, HostMonitor] = {}
+        self.settle(config)
+        self.ejected = self.overflow = 0
+        self.detected = dict.fromkeys(EjectionType, 0)
+        self.enforced = dict.fromkeys(EjectionType, 0)
+        self.allowed = dict.fromkeys(EjectionType, 0)
+        self.update_hosts(hosts, ())
+
+    def settle(self, config: OutlierDetection) -> None:
+        """Judge by other numbers from now on."""
+        self.config = config
         self._enforcing = {
             EjectionType.CONSECUTIVE_5XX: config.enforcing_consecutive_5xx,
             EjectionType.CONSECUTIVE_GATEWAY_FAILURE: config.enforcing_consecutive_gateway_failure,
@@ -155,11 +164,6 @@ class OutlierDetector:
             EjectionType.FAILURE_PERCENTAGE: config.enforcing_failure_percentage,
             EjectionType.LOCAL_ORIGIN_FAILURE_PERCENTAGE: config.enforcing_failure_percentage_local_origin,
         }
-        self.ejected = self.overflow = 0
-        self.detected = dict.fromkeys(EjectionType, 0)
-        self.enforced = dict.fromkeys(EjectionType, 0)
-        self.allowed = dict.fromkeys(EjectionType, 0)
-        self.update_hosts(hosts, ())
 
     def update_hosts(self, added: Iterable[Host], removed: Iterable[Host]) -> None:
         """Watch these hosts too, and those no more."""

@@ -19,6 +19,7 @@ from typing import Protocol
 from meshproxy.balance.host import Host
 from meshproxy.balance.host_set import HostSet, LocalityHosts
 from meshproxy.model.endpoint import NO_LOCALITY, Locality
+from meshproxy.runtime_values import Live, Share
 
 _WHOLE = 10_000  # shares are whole hundredths of a per cent, as in Envoy
 LocalSets = Callable[[], Sequence[HostSet] | None]
@@ -29,9 +30,9 @@ class ZoneOptions(Protocol):
     """What of `meshproxy.model.cluster.ZoneOptions` is read here."""
 
     @property
-    def routing_enabled(self) -> int: ...
+    def routing_enabled(self) -> Share: ...
     @property
-    def minimum_size(self) -> int: ...
+    def minimum_size(self) -> Live[int]: ...
     @property
     def force_from(self) -> int | None: ...
     @property
@@ -58,6 +59,7 @@ class ZoneRouting:
         self._options = options
         self._local = local
         self._random = random
+        self._enabled = options.routing_enabled.sampler(random)
         self._seen: object = None
         self._plan: ZonePlan | None = None
         self.counts: dict[str, int] = {}
@@ -85,7 +87,7 @@ class ZoneRouting:
         if plan is None:
             return False
         random = self._random.random
-        if self._options.routing_enabled < 100 and random() * 100 >= self._options.routing_enabled:
+        if not self._enabled():
             return False
         if panics(local[0]):
             self._count("lb_local_cluster_not_ok")
@@ -111,7 +113,7 @@ class ZoneRouting:
         if here == NO_LOCALITY or all(group.locality != here for group in local.localities):
             self._count("lb_local_cluster_not_ok")
             return None
-        if len(host_set.healthy) < options.minimum_size:
+        if len(host_set.healthy) < options.minimum_size.value:
             self._count("lb_zone_cluster_too_small")
             return None
         ours, theirs = self._shares(local.localities), self._shares(host_set.localities)

@@ -18,7 +18,7 @@ from meshproxy.config.context import CompileContext
 from meshproxy.config.discovery import compile_config_source
 from meshproxy.config.endpoints import compile_locality
 from meshproxy.config.listeners import compile_listeners
-from meshproxy.config.overload import compile_overload
+from meshproxy.config.overload import compile_connection_limit, compile_overload
 from meshproxy.config.runtime_layers import compile_layers
 from meshproxy.config.stats import compile_stats_config
 from meshproxy.config.stats_sinks import compile_stats_sinks
@@ -55,7 +55,7 @@ def _compile(view: ConfigView, context: CompileContext) -> Snapshot:
     context.configure_stats(stats)
     check_extensions(view, context)
     context.dns_resolver = compile_default_resolver(view, context)
-    context.overload = compile_overload(view.view("overload_manager"), context.runtime, context)
+    context.overload = compile_overload(view.view("overload_manager"), context)
     context.cluster_manager = compile_cluster_manager(view.view("cluster_manager"), context.cluster_names, context)
     dynamic = _compile_dynamic(dynamic_view, context)
     if static is not None:
@@ -75,6 +75,7 @@ def _compile(view: ConfigView, context: CompileContext) -> Snapshot:
         dynamic=dynamic,
         cluster_manager=context.cluster_manager,
         overload=context.overload,
+        connection_limit=compile_connection_limit(context),
         stats_sinks=compile_stats_sinks(view, context),
     )
 

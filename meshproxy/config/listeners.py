@@ -17,6 +17,7 @@ from meshproxy.config.matcher_tree import Match, compile_matcher
 from meshproxy.config.metadata import compile_metadata
 from meshproxy.model.listener import FilterChain, Listener
 from meshproxy.plugin.view import ConfigView, TypedView
+from meshproxy.runtime_values import Live
 
 _MEBIBYTE = 1 << 20
 
@@ -95,10 +96,10 @@ def _compile_chains(view: ConfigView, name: str, context: CompileContext) -> tup
     return tuple(chain for _, chain in chains)
 
 
-def _connection_limit(name: str, context: CompileContext) -> int | None:
-    """Said by the runtime, as Envoy has it ("Configuring per-listener limits")."""
-    value = context.runtime.get(f"envoy.resource_limits.listener.{name}.connection_limit")
-    return int(value) if isinstance(value, int | float) and value >= 0 else None
+def _connection_limit(name: str, context: CompileContext) -> Live[int] | None:
+    """Said by the runtime, as Envoy has it ("Configuring per-listener limits"); None: never."""
+    key = f"envoy.resource_limits.listener.{name}.connection_limit"
+    return context.runtime.integer(key, 1 << 62) if key in context.runtime or not context.runtime.fixed else None
 
 
 def _check_names(chains: list[tuple[ConfigView, FilterChain]], listener: str, context: CompileContext) -> None:

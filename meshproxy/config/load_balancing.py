@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from meshproxy.config.context import CompileContext
 from meshproxy.config.matchers import compile_runtime_double
 from meshproxy.config.subsets import compile_subsets
+from meshproxy.matching import FractionalPercent
 from meshproxy.model.cluster import ClientWeightOptions, LbOptions, OverrideSource, SlowStartOptions, ZoneOptions
 from meshproxy.model.endpoint import NO_LOCALITY, HealthStatus, Locality
 from meshproxy.model.subset import SubsetOptions
@@ -45,7 +46,7 @@ class LoadBalancing:
 def compile_load_balancing(view: ConfigView, context: CompileContext) -> LoadBalancing:
     """The policy of a `Cluster`. Raises ConfigError."""
     common_view = view.view("common_lb_config")
-    common = _compile_common(common_view, _local_zone(view, context))
+    common = _compile_common(common_view, _local_zone(view, context), context)
     policies = view.view("load_balancing_policy")
     policy = view.enum("lb_policy")
     if policies is not None:
@@ -106,22 +107,36 @@ def _local_zone(view: ConfigView, context: CompileContext) -> ZoneOptions | None
     node = context.node
     if not local or view.text("name") == local:
         return None
-    return ZoneOptions(local, Locality(node.region, node.zone, node.sub_zone))
+    here = Locality(node.region, node.zone, node.sub_zone)
+    return _following(ZoneOptions(local, here), 100, 6, context)
 
 
-def _compile_common(view: ConfigView | None, zone: ZoneOptions | None) -> LbOptions:
+def _following(zone: ZoneOptions, enabled: int, minimum: int, context: CompileContext) -> ZoneOptions:
+    """With numbers that follow the runtime."""
+    runtime = context.runtime
+    return replace(
+        zone,
+        routing_enabled=runtime.share("upstream.zone_routing.enabled", FractionalPercent(enabled)),
+        minimum_size=runtime.integer("upstream.zone_routing.min_cluster_size", minimum),
+    )
+
+
+def _compile_common(view: ConfigView | None, zone: ZoneOptions | None, context: CompileContext) -> LbOptions:
+    threshold = view.view("healthy_panic_threshold") if view is not None else None
+    percent = threshold.number("value") if threshold is not None else 50.0
+    options = LbOptions(panic_threshold=context.runtime.number("upstream.healthy_panic_threshold", percent), zone=zone)
     if view is None:
-        return LbOptions(zone=zone)
-    threshold = view.view("healthy_panic_threshold")
-    options = LbOptions(panic_threshold=threshold.number("value") if threshold is not None else 50.0, zone=zone)
+        return options
     override = view.view("override_host_status")
     if override is not None:
         statuses = frozenset(HealthStatus[name] for name in override.enums("statuses"))
         options = replace(options, override_statuses=statuses)
-    return _with_locality(view, options)
+    return _with_locality(view, options, context)
 
 
-def _with_locality(view: ConfigView | None, options: LbOptions, *, extension: bool = False) -> LbOptions:
+def _with_locality(
+    view: ConfigView | None, options: LbOptions, context: CompileContext, *, extension: bool = False
+) -> LbOptions:
     """`locality_config_specifier`, which both forms have."""
     kind = view.which("locality_config_specifier") if view is not None else None
     if view is None or kind is None:
@@ -130,17 +145,14 @@ def _with_locality(view: ConfigView | None, options: LbOptions, *, extension: bo
         return replace(options, locality_weighted=True)
     zone_aware = view.required("zone_aware_lb_config")
     options = replace(options, fail_traffic_on_panic=zone_aware.boolean("fail_traffic_on_panic"))
-    zone = _compile_zone(zone_aware, options.zone or ZoneOptions("", NO_LOCALITY), extension=extension)
+    zone = _compile_zone(zone_aware, options.zone or ZoneOptions("", NO_LOCALITY), context, extension=extension)
     return replace(options, zone=zone if options.zone is not None else None)
 
 
-def _compile_zone(view: ConfigView, zone: ZoneOptions, *, extension: bool) -> ZoneOptions:
+def _compile_zone(view: ConfigView, zone: ZoneOptions, context: CompileContext, *, extension: bool) -> ZoneOptions:
     enabled = view.view("routing_enabled")
-    zone = replace(
-        zone,
-        routing_enabled=round(enabled.number("value")) if enabled is not None else 100,
-        minimum_size=view.integer("min_cluster_size", 6),
-    )
+    percent = round(enabled.number("value")) if enabled is not None else 100
+    zone = _following(zone, percent, view.integer("min_cluster_size", 6), context)
     if not extension:
         return zone
     forced = view.view("force_local_zone")
@@ -274,11 +286,14 @@ def _compile_extension(typed: TypedView, common: LbOptions, context: CompileCont
         return LoadBalancing("CLUSTER_PROVIDED", common)
     if name == _ROUND_ROBIN:
         options = _with_slow_start(view, common, context)
-        return LoadBalancing("ROUND_ROBIN", _with_locality(view.view("locality_lb_config"), options, extension=True))
+        return LoadBalancing(
+            "ROUND_ROBIN", _with_locality(view.view("locality_lb_config"), options, context, extension=True)
+        )
     if name == _CLIENT_WEIGHTED:
         return LoadBalancing("ROUND_ROBIN", _with_client_weights(view, _with_slow_start(view, common, context)))
     if name == _RANDOM:
-        return LoadBalancing("RANDOM", _with_locality(view.view("locality_lb_config"), common, extension=True))
+        options = _with_locality(view.view("locality_lb_config"), common, context, extension=True)
+        return LoadBalancing("RANDOM", options)
     if name in (_RING_HASH, _MAGLEV):
         ring = name == _RING_HASH
         options = _with_ring(view, common) if ring else _with_maglev(view, common)
@@ -294,5 +309,7 @@ def _compile_extension(typed: TypedView, common: LbOptions, context: CompileCont
         if view.boolean("enable_full_scan"):
             full = True
         options = replace(options, full_scan=full)
-        return LoadBalancing("LEAST_REQUEST", _with_locality(view.view("locality_lb_config"), options, extension=True))
+        return LoadBalancing(
+            "LEAST_REQUEST", _with_locality(view.view("locality_lb_config"), options, context, extension=True)
+        )
     return None

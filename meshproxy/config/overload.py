@@ -9,6 +9,7 @@ from meshproxy.config.context import CompileContext
 from meshproxy.model.overload import Action, Monitor, OverloadConfig, Point, TimerScale, Trigger
 from meshproxy.plugin.suggest import unsupported_extension
 from meshproxy.plugin.view import ConfigView, TypedView
+from meshproxy.runtime_values import Live
 
 _CONNECTIONS_KEY = "overload.global_downstream_max_connections"
 _CONNECTIONS_NAME = "envoy.resource_monitors.global_downstream_max_connections"
@@ -31,33 +32,31 @@ _FOREIGN_POINTS = frozenset(
         *("connection_pool_new_connection", "quic_server_connection"),
     )
 )  # fmt: skip
-_UNLIMITED = (1 << 31) - 1
+UNLIMITED = (1 << 31) - 1
 """Istio's value for "no limit"; more connections than that nobody has."""
 
 
-def compile_overload(
-    view: ConfigView | None, runtime: Mapping[str, Any], context: CompileContext
-) -> OverloadConfig | None:
+def compile_overload(view: ConfigView | None, context: CompileContext) -> OverloadConfig | None:
     """None when nothing is to be watched. Problems are noted in the context."""
-    found: dict[str, Any] = {}
-    if view is not None:
-        with view.collect(context.problems):
-            found = _compile(view, context)
-    if found.get("max_connections") is None:
-        limit = _runtime_limit(runtime.get(_CONNECTIONS_KEY))
-        if limit is None and not found:
-            return None
-        found["max_connections"] = limit
-    return OverloadConfig(**found)
-
-
-def _runtime_limit(value: Any) -> int | None:
-    """Of the runtime key; what is no number limits nothing, as in Envoy."""
-    try:
-        limit = int(value)
-    except (TypeError, ValueError, OverflowError):
+    if view is None:
         return None
-    return limit if 0 <= limit < _UNLIMITED else None
+    found: dict[str, Any] = {}
+    with view.collect(context.problems):
+        found = _compile(view, context)
+    return OverloadConfig(**found) if found else None
+
+
+def compile_connection_limit(context: CompileContext) -> Live[int] | None:
+    """How many connections from clients there may be by the runtime, which a resource monitor has precedence over.
+
+    None: there never will be such a limit.
+    """
+    watched = context.overload is not None and context.overload.max_connections is not None
+    runtime = context.runtime
+    if watched or (runtime.fixed and _CONNECTIONS_KEY not in runtime):
+        return None
+    limit = runtime.integer(_CONNECTIONS_KEY, UNLIMITED)
+    return None if runtime.fixed and limit.value >= UNLIMITED else limit
 
 
 def _compile(view: ConfigView, context: CompileContext) -> dict[str, Any]:

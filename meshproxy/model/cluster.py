@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from meshproxy.matching import FractionalPercent
 from meshproxy.model.cluster_policies import NO_POLICIES, ClusterPolicies
 from meshproxy.model.codec import Http1Options, Http2Options
 from meshproxy.model.discovery import EndpointDiscovery
@@ -17,12 +18,15 @@ from meshproxy.model.listener import TransportSocket
 from meshproxy.model.outlier import OutlierDetection
 from meshproxy.model.proxy_header import ProxyHeaderOptions
 from meshproxy.model.subset import SubsetOptions
-from meshproxy.runtime_values import Live, constant
+from meshproxy.runtime_values import Live, Share, constant
 
 _HTTP1 = Http1Options()
 _HTTP2 = Http2Options()
 _DNS = DnsOptions()
 _ONE = constant(1.0)
+_HALF = constant(50.0)
+_SIX = constant(6)
+_ALL = FractionalPercent(100)
 _STICKY = frozenset((HealthStatus.UNKNOWN, HealthStatus.HEALTHY, HealthStatus.DEGRADED))
 
 UpstreamProtocol = Literal["HTTP1", "HTTP2", "DOWNSTREAM", "AUTO"]
@@ -109,15 +113,15 @@ class SlowStartOptions:
 class ZoneOptions:
     """Routing by zone. local_cluster: the cluster that we are a host of; here: the locality we run in.
 
-    routing_enabled: per cent of the requests. minimum_size: healthy hosts below which zones aren't looked at.
+    routing_enabled: share of the requests. minimum_size: healthy hosts below which zones aren't looked at.
     force_from: with so many healthy hosts in our locality everything stays there, None for what is fair.
     by_weight: localities are as large as their hosts' weights, and not as their number.
     """
 
     local_cluster: str
     here: Locality
-    routing_enabled: int = 100
-    minimum_size: int = 6
+    routing_enabled: Share = _ALL
+    minimum_size: Live[int] = _SIX
     force_from: int | None = None
     by_weight: bool = False
 
@@ -154,7 +158,7 @@ class LbOptions:
     stick to. client_weights: where hosts have their weights from their own reports, None for nowhere.
     """
 
-    panic_threshold: float = 50.0
+    panic_threshold: Live[float] = _HALF
     choice_count: int = 2
     active_request_bias: Live[float] = _ONE
     locality_weighted: bool = False

@@ -9,6 +9,7 @@ from typing import Any
 from meshproxy.address import PipeAddress, SocketAddress
 from meshproxy.model.filter_chain import FilterChainMatch
 from meshproxy.model.grpc_service import GrpcService
+from meshproxy.runtime_values import Live
 
 LogPredicate = Callable[[Any], bool]
 """A compiled access-log filter: whether a finished stream or connection (`StreamInfo`) is logged."""
@@ -113,7 +114,7 @@ class Listener:
     listener_filters_timeout: seconds for all listener filters together, 0 for no limit.
     per_connection_buffer_limit: bytes buffered per connection and direction before the sender is paused.
     traffic_direction: "UNSPECIFIED", "INBOUND" or "OUTBOUND".
-    connection_limit: how many connections it has at most; None for no limit.
+    connection_limit: how many connections it has at most; None for no limit ever.
     ignore_global_conn_limit: its connections neither count for the limit of all nor are refused for it.
     bypass_overload_manager: the overload manager refuses none of its connections.
     drains_only_when_changed: failing health checks on purpose doesn't end its connections.
@@ -144,7 +145,7 @@ class Listener:
     additional_options: Mapping[Any, Any] = field(default_factory=dict)
     mptcp: bool = False
     drains_only_when_changed: bool = False
-    connection_limit: int | None = None
+    connection_limit: Live[int] | None = None
     ignore_global_conn_limit: bool = False
     bypass_overload_manager: bool = False
     per_connection_buffer_limit: int = 1 << 20

@@ -13,7 +13,7 @@ from meshproxy.model.listener import AccessLog, Listener
 from meshproxy.model.overload import OverloadConfig
 from meshproxy.model.runtime_layer import RuntimeLayer
 from meshproxy.model.stats_sink import StatsSink
-from meshproxy.runtime_values import RuntimeValues
+from meshproxy.runtime_values import Live, RuntimeValues
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +102,7 @@ class DynamicConfig:
 class Snapshot:
     """The configuration in force. `source` is the bootstrap message, kept for `/config_dump`.
 
+    connection_limit: of connections from clients, by the runtime; None for none ever.
     layers: of the runtime. runtime: the values in force, which everything that was compiled follows.
     """
 
@@ -116,5 +117,6 @@ class Snapshot:
     dynamic: DynamicConfig = DynamicConfig()
     cluster_manager: ClusterManagerConfig = ClusterManagerConfig()
     overload: OverloadConfig | None = None
+    connection_limit: Live[int] | None = None
     stats_sinks: tuple[StatsSink, ...] = ()
     source: Any = None

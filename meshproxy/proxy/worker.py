@@ -113,4 +113,6 @@ def make_worker(
         index=index,
         count=options.concurrency,
         measures=configuration.context.formats.measures,
+        runtime=configuration.context.runtime,
+        connection_limit=configuration.snapshot.connection_limit,
     )

@@ -15,7 +15,7 @@ from meshproxy.balance.breaker import CircuitBreaker
 from meshproxy.balance.host import Health, HealthFlag, Host
 from meshproxy.balance.host_set import PrioritySet
 from meshproxy.headers import RequestHeaders
-from meshproxy.model.cluster import ClusterConfig
+from meshproxy.model.cluster import CircuitBreakerThresholds, ClusterConfig
 from meshproxy.model.cluster_policies import NO_POLICIES
 from meshproxy.model.endpoint import Endpoint
 from meshproxy.model.proxy_header import ProxyHeaderOptions
@@ -59,7 +59,7 @@ class ActiveCluster(Cluster):
         self.proxies = config.proxy_header is not None or any(
             match.proxy_header is not None for match in config.transport_socket_matches
         )
-        self._limits = ClusterLimits(config, self.stats)
+        self._limits = ClusterLimits(config, self.stats, worker.runtime)
         self.pools = ClusterPools(config, self._limits, encrypted=tls is not None, proxies=self.proxies)
         self.priorities = PrioritySet(unique=self.unique_hosts)
         self._balancing = ClusterBalancing(worker, config, self.priorities, self._limits.active_requests)
@@ -214,6 +214,10 @@ class ActiveCluster(Cluster):
         config = self.config
         said = (percent, config.alt_stat_name, config.subsets, config.metadata, config.policies is not NO_POLICIES)
         self.is_special = any(said)
+
+    def thresholds(self, priority: str) -> CircuitBreakerThresholds:
+        """What the breakers of a routing priority hold to now."""
+        return self._limits.thresholds[priority]
 
     def limits(self, priority: str = "DEFAULT") -> CircuitBreaker:
         """The circuit breaker of a routing priority."""

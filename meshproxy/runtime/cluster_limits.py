@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from meshproxy.balance.breaker import CircuitBreaker
 from meshproxy.model.cluster import ClusterConfig
 from meshproxy.runtime.breaker_stats import BreakerStats
 from meshproxy.runtime.cluster_stats import LiveClusterStats
+from meshproxy.runtime.cluster_values import thresholds_in_force
+from meshproxy.runtime_values import RuntimeValues
 
 
 class ClusterLimits:
-    """by_priority: the breakers of `DEFAULT` and `HIGH`."""
+    """by_priority: the breakers of `DEFAULT` and `HIGH`. thresholds: what holds for them now, by the runtime too."""
 
-    def __init__(self, config: ClusterConfig, stats: LiveClusterStats) -> None:
-        thresholds = {"DEFAULT": config.thresholds, "HIGH": config.thresholds_high}
+    def __init__(self, config: ClusterConfig, stats: LiveClusterStats, values: RuntimeValues) -> None:
+        self._name = config.name
+        self._configured = self.thresholds = thresholds = {"DEFAULT": config.thresholds, "HIGH": config.thresholds_high}
         self.by_priority = {priority: CircuitBreaker(limits) for priority, limits in thresholds.items()}
         scope = stats.scope.scope("circuit_breakers.")
         self._shown = [
@@ -21,6 +27,18 @@ class ClusterLimits:
         ]
         self._stats = stats
         self._active_folded = 0
+        values.follow(self)
+
+    def settle(self, values: Mapping[str, Any]) -> None:
+        """Take what the runtime says (`Follower`)."""
+        settled = {
+            priority: thresholds_in_force(limits, self._name, priority, values)
+            for priority, limits in self._configured.items()
+        }
+        if settled != self.thresholds:
+            self.thresholds = settled
+            for priority, limits in settled.items():
+                self.by_priority[priority].settle(limits)
 
     def active_requests(self) -> int:
         """How many requests the cluster has under way."""

@@ -21,6 +21,7 @@ from meshproxy.runtime.cluster_events import HealthEvents
 from meshproxy.runtime.connect import open_connection
 from meshproxy.runtime.health_probes import HttpProbe, Probe, TcpProbe, Verdict
 from meshproxy.runtime.health_probes_http2 import GrpcProbe, HttpProbe2
+from meshproxy.runtime_values import RuntimeValues, as_integer
 
 if TYPE_CHECKING:
     from meshproxy.runtime.cluster import ActiveCluster
@@ -235,7 +236,7 @@ class _Session:
             self._log_failure(failure, status if failure == "ACTIVE" else 0, transition, first=first)
         traffic = checker.cluster.stats.upstream_cx_total.value > 0
         delay = self._state.interval(succeeded, transition, traffic, self._worker.rng)
-        self._timer = self._worker.schedule(delay, self._begin)
+        self._timer = self._worker.schedule(_bounded(delay, self._worker.runtime), self._begin)
         self._apply(verdict, succeeded, timeout, excludes=excluded)
         checker.checked(host)
 
@@ -287,3 +288,15 @@ class _Session:
                     cluster.outlier.detector.on_active_health_check_success(host, self._worker.loop.time())
         if host.health is not before or host.excluded is not excluded:
             cluster.on_health_change(host)
+
+
+_FOR_EVER = 1 << 40
+"""Milliseconds."""
+
+
+def _bounded(seconds: float, values: RuntimeValues) -> float:
+    """An interval within what the runtime allows; it says so in milliseconds."""
+    if not values:
+        return seconds
+    least = as_integer(values.get("health_check.min_interval"), 0) / 1000.0
+    return max(min(seconds, as_integer(values.get("health_check.max_interval"), _FOR_EVER) / 1000.0), least)

@@ -61,7 +61,9 @@ class ActiveListener:
         self._others = others
         self._transport_sockets = transport_sockets
         self._scopes = [config.scope]
-        self._limits = worker.overload is not None or config.connection_limit is not None
+        self._limits = (
+            worker.overload is not None or worker.connection_limit is not None or config.connection_limit is not None
+        )
 
     def update_chains(self, config: Listener) -> list[ActiveChain]:
         """Take over a configuration that differs in its filter chains only: an *in-place* update.
@@ -85,18 +87,18 @@ class ActiveListener:
 
     def _turns_away(self) -> bool:
         """Whether there are too many connections for one more; counted then."""
-        limit = self.config.connection_limit
-        if limit is not None and self.open_connections >= limit:
+        own = self.config.connection_limit
+        if own is not None and self.open_connections >= own.value:
             self.stats.cx_overflow.value += 1
             return True
         overload = self.worker.overload
-        if overload is None:
-            return False
-        limit = None if self.config.ignore_global_conn_limit else overload.max_connections
-        if limit is not None and self._others.open_connections() >= limit:
+        limit = overload.max_connections if overload is not None else None
+        if limit is None:
+            limit = self.worker.most_connections()
+        if limit is not None and not self.config.ignore_global_conn_limit and self._others.open_connections() >= limit:
             self.stats.global_cx_overflow.value += 1
             return True
-        if not self.config.bypass_overload_manager and overload.rejects_connection():
+        if overload is not None and not self.config.bypass_overload_manager and overload.rejects_connection():
             self.stats.cx_overload_reject.value += 1
             return True
         return False

@@ -7,7 +7,7 @@ on its hosts, which costs a request one look at an attribute.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from meshproxy.balance.host import Host
@@ -15,6 +15,7 @@ from meshproxy.balance.outlier import EjectionType, Events, OutlierDetector, Out
 from meshproxy.headers import ResponseHeaders
 from meshproxy.model.outlier import OutlierDetection
 from meshproxy.plugin.stats import StatNames, StatsScope
+from meshproxy.runtime.cluster_values import outlier_in_force
 
 if TYPE_CHECKING:
     from meshproxy.runtime.worker import Worker
@@ -82,7 +83,13 @@ class OutlierMonitor:
         self.detector.events = events
         self._active = scope.gauge("ejections_active")
         self._figures = _Figures(scope, self.detector)
-        self._timer = worker.schedule(config.interval, self._turn)
+        self._configured = config
+        worker.runtime.follow(self)
+        self._timer = worker.schedule(self.detector.config.interval, self._turn)
+
+    def settle(self, values: Mapping[str, Any]) -> None:
+        """Take what the runtime says (`Follower`)."""
+        self.detector.settle(outlier_in_force(self._configured, values))
 
     def update(self, added: Iterable[Host], removed: Iterable[Host]) -> None:
         """Watch these hosts too, and those no more."""

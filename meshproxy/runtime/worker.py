@@ -14,6 +14,7 @@ from meshproxy.model.snapshot import Node
 from meshproxy.plugin.context import Logger
 from meshproxy.runtime.drain import Drain
 from meshproxy.runtime.timers import TimerWheel
+from meshproxy.runtime_values import NO_RUNTIME, Live, RuntimeValues
 
 if TYPE_CHECKING:
     from meshproxy.model.dns import DnsResolverOptions
@@ -30,6 +31,7 @@ class Worker:
 
     name: `worker_0` and so on, as it stands in the names of statistics; `main_thread` for the admin interface.
     index, count: which of how many workers this is.
+    runtime: the values that clusters follow. connection_limit: of all workers together, None for none ever.
     measures: whether some log tells bytes on the wire, or times, that are only noted for it (see `measuring`).
     drain: whether responses announce that we are going away. departures: how many listeners and filter chains do so by
     themselves, because they were removed or replaced; one more while overload may end keep-alive.
@@ -49,6 +51,8 @@ class Worker:
         index: int = 0,
         count: int = 1,
         measures: Callable[[], bool] = lambda: False,
+        runtime: RuntimeValues = NO_RUNTIME,
+        connection_limit: Live[int] | None = None,
     ) -> None:
         self.loop = loop
         self.clock = SystemClock()
@@ -60,6 +64,9 @@ class Worker:
         self.rng = rng
         self.node = node
         self.name = name
+        self.runtime = runtime
+        self.connection_limit = connection_limit
+        self._place = index, count
         self.clusters: Clusters
         self.health_failed = False
         self.drain = Drain(loop.time, rng)
@@ -71,6 +78,13 @@ class Worker:
         self._resolvers: dict[DnsResolverOptions, Resolver] = {}
         self._date = ""
         self._date_valid_until = 0.0
+
+    def most_connections(self) -> int | None:
+        """How many connections from clients this worker may have by the runtime's limit; None: as many as come."""
+        if self.connection_limit is None:
+            return None
+        index, count = self._place
+        return self.connection_limit.value // count + (index < self.connection_limit.value % count)
 
     def next_connection_id(self) -> int:
         """A number that no other connection of the program has."""

@@ -37,8 +37,8 @@ def cluster_status(cluster: ActiveCluster) -> Status:
     return {
         "name": config.name,
         "observability_name": config.alt_stat_name or config.name,
-        "default": _limits(config.thresholds),
-        "high": _limits(config.thresholds_high),
+        "default": _limits(cluster.thresholds("DEFAULT")),
+        "high": _limits(cluster.thresholds("HIGH")),
         "outlier": _outlier_status(cluster.outlier.detector) if cluster.outlier is not None else None,
         "hosts": [_host_status(host, cluster) for host in cluster.hosts()],
     }

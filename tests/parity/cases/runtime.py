@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..case import Case, Client, Op, Upstream, Wait, answer, get
+from ..case import Case, Client, Op, Upstream, Wait, admin, answer, get
 
 NAMED = {
     name: Upstream(((f"HTTP/1.1 200 OK\r\ncontent-length: {len(name)}\r\n\r\n{name}",),)) for name in ("up", "up2")
@@ -166,6 +166,46 @@ CASES = [
         view=lambda text: "<compressed>" if "JL$" in text or "KL$" in text else text,
         compare_log=False,
         shows=("HTTP/1.1 429", "Invalid origin", "local_rate_limited", "content-encoding: gzip"),
+    ),
+    live(
+        "circuit-breakers",
+        *(get("/a"), sets(**{"circuit_breakers__$up__default__max_requests": "0"}), get("/b")),
+        *(sets(**{"circuit_breakers__$up__default__max_requests": ""}), get("/c")),
+        *(sets(**{"circuit_breakers__$up__high__max_requests": "0"}), get("/d")),
+        get("/clusters"),
+        routes="- match: {prefix: /clusters}\n  route: {cluster: $case.admin, host_rewrite_literal: localhost}\n"
+        + PLAIN,
+        stats=r"^cluster\.$up\.(upstream_rq_(total|pending_overflow)|circuit_breakers\.default\.rq_open)$",
+        view=lambda text: "\n".join(line for line in text.split("\n") if "::max_" in line and ".up::" in line) or text,
+        shows=("HTTP/1.1 503", "high_priority::max_requests::0"),
+        compare_log=False,
+    ),
+    live(
+        "outliers",
+        *(get("/a"), get("/a"), sets(outlier_detection__consecutive_5xx="4"), get("/a"), get("/a"), get("/a")),
+        cluster="outlier_detection: {consecutive_5xx: 50, max_ejection_percent: 100, always_eject_one_host: true}\n"
+        "common_lb_config: {healthy_panic_threshold: {value: 0}}",
+        upstreams=answer("HTTP/1.1 500 X\r\ncontent-length: 0\r\n\r\n"),
+        stats=r"^cluster\.$up\.outlier_detection\.ejections_(active|enforced_total)$",
+        shows="no healthy upstream",
+    ),
+    Case(
+        "runtime-connections",
+        clients=(
+            Client((*talk(sets(**{"envoy__resource_limits__listener__$case__connection_limit": "1"}), get("/a")), 2.0)),
+            Client((get("/b"),), start=1.2, timing=False),
+            admin("/runtime_modify?envoy.resource_limits.listener.$case.connection_limit=", method="POST", start=1.6),
+            Client((get("/c"),), start=2.0, timing=False),
+        ),
+        upstreams=NAMED,
+        bootstrap=LAYERS % "{}",
+        clusters=ADMIN,
+        routes=TO_ADMIN + PLAIN,
+        alone=True,
+        flat_upstream=True,
+        sort_log=True,
+        stats=r"listener\..*downstream_cx_overflow",
+        shows="downstream_cx_overflow: 1",
     ),
     live(
         "page",

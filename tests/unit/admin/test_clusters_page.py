@@ -15,6 +15,9 @@ class FakeCluster:
         self._hosts = list(hosts)
         self.outlier = None
 
+    def thresholds(self, priority: str) -> CircuitBreakerThresholds:
+        return self.config.thresholds if priority == "DEFAULT" else self.config.thresholds_high
+
     def hosts(self) -> list[Host]:
         return self._hosts
 

@@ -17,6 +17,7 @@ from meshproxy.balance.policies import picker_factory
 from meshproxy.model.cluster import LbOptions
 from meshproxy.model.endpoint import Endpoint, HealthStatus
 from meshproxy.plugin.upstream import HostChoice
+from meshproxy.runtime_values import constant
 
 _STATES = {"+": HealthStatus.HEALTHY, "-": HealthStatus.UNHEALTHY, "~": HealthStatus.DEGRADED}
 
@@ -38,7 +39,7 @@ def cluster(number: int, *priorities: str, factor: int = 140) -> Any:
 
 def shares(*members: Any, panic: float = 50.0, picks: int = 4000) -> dict[int, float]:
     """Of the load, what each priority of each cluster gets in per cent, rounded to 5."""
-    balancer = AggregateBalancer(lambda: members, panic, Random(7))
+    balancer = AggregateBalancer(lambda: members, constant(panic), Random(7))
     counts = Counter(host.address.port for _ in range(picks) if (host := balancer.pick()) is not None)
     return {port: round(count * 20 / picks) * 5 for port, count in sorted(counts.items())}
 
@@ -68,7 +69,7 @@ def test_the_first_cluster_says_itself_whether_it_serves_when_nothing_is_well() 
 def test_a_change_of_a_cluster_is_noticed() -> None:
     first, second = cluster(1, "+"), cluster(2, "+")
     members = [first, second]
-    balancer = AggregateBalancer(lambda: members, 50.0, Random(1))
+    balancer = AggregateBalancer(lambda: members, constant(50.0), Random(1))
     assert balancer.pick().address.port == 10  # type: ignore[union-attr]
     first.priorities.update([])
     first.balancer.refresh()
@@ -79,7 +80,7 @@ def test_a_change_of_a_cluster_is_noticed() -> None:
 
 def test_a_retry_leaves_the_priorities_out_that_were_tried() -> None:
     first, second = cluster(1, "+"), cluster(2, "+")
-    balancer = AggregateBalancer(lambda: (first, second), 50.0, Random(1))
+    balancer = AggregateBalancer(lambda: (first, second), constant(50.0), Random(1))
     tried = balancer.pick()
     assert tried is not None
     choice = HostChoice(tried=(tried,), left_out={0})

@@ -13,6 +13,7 @@ from meshproxy.balance.policies import picker_factory
 from meshproxy.model.cluster import LbOptions
 from meshproxy.model.endpoint import Endpoint, HealthStatus, Locality
 from meshproxy.plugin.upstream import HostChoice
+from meshproxy.runtime_values import constant
 
 
 def _endpoint(number: int, **fields: Any) -> Endpoint:
@@ -103,7 +104,7 @@ def test_panic_can_be_made_to_fail_and_can_be_off() -> None:
     failing = _balancer(endpoints, fail_traffic_on_panic=True)
     assert failing.pick() is None
     assert failing.healthy_panic == 1
-    off = _balancer(endpoints, panic_threshold=0.0)
+    off = _balancer(endpoints, panic_threshold=constant(0.0))
     assert off.pick() is None
     assert off.healthy_panic == 0
     assert _balancer([]).pick() is None
@@ -134,7 +135,7 @@ def test_locality_weights() -> None:
         _endpoint(3, locality=west, locality_weight=3),
         _endpoint(4, locality=none),
     ]
-    balancer = _balancer(endpoints, locality_weighted=True, panic_threshold=0.0)
+    balancer = _balancer(endpoints, locality_weighted=True, panic_threshold=constant(0.0))
     assert Counter(_numbers(balancer, 800)) == {1: 200, 2: 300, 3: 300}
     # Half of west is gone: it keeps 70 % of its weight, 2.1 against 1.
     balancer.priorities.hosts[1].set_flag(HealthFlag.FAILED_ACTIVE_HC, True)

@@ -13,8 +13,10 @@ from meshproxy.balance.balancer import LoadBalancer
 from meshproxy.balance.host_set import PrioritySet
 from meshproxy.balance.policies import picker_factory
 from meshproxy.balance.zone_aware import ZoneRouting
+from meshproxy.matching import FractionalPercent
 from meshproxy.model.cluster import LbOptions, ZoneOptions
 from meshproxy.model.endpoint import Endpoint, HealthStatus, Locality
+from meshproxy.runtime_values import constant
 
 HERE = Locality(zone="a")
 
@@ -37,7 +39,7 @@ def shares(
     local: PrioritySet, upstream: PrioritySet, picks: int = 20_000, **options: Any
 ) -> tuple[dict[str, float], dict[str, int]]:
     """Of the load, what each zone gets in per cent, and what was counted."""
-    zone = ZoneOptions("local", HERE, minimum_size=1, **options)
+    zone = ZoneOptions("local", HERE, minimum_size=constant(1), **options)
     routing = ZoneRouting(zone, lambda: local.sets, Random(3))
     balancer = LoadBalancer(upstream, picker_factory("ROUND_ROBIN"), LbOptions(), Random(5), 140, routing)
     counts = Counter(host.locality.zone for _ in range(picks) if (host := balancer.pick()) is not None)
@@ -64,7 +66,7 @@ def test_shares(local: PrioritySet, upstream: PrioritySet, expected: dict[str, f
 
 
 def test_only_some_of_the_requests_are_routed_so() -> None:
-    found, counts = shares(hosts(a=1, b=1), hosts(a=1, b=1), routing_enabled=40)
+    found, counts = shares(hosts(a=1, b=1), hosts(a=1, b=1), routing_enabled=FractionalPercent(40))
     assert found == pytest.approx({"a": 70, "b": 30}, abs=1.5)
     assert counts["lb_zone_routing_all_directly"] == pytest.approx(8000, abs=300)
 
@@ -76,7 +78,7 @@ def test_everything_may_be_forced_to_stay() -> None:
 
 def test_a_change_of_the_local_cluster_counts() -> None:
     local = hosts(a=1, b=1)
-    routing = ZoneRouting(ZoneOptions("local", HERE, minimum_size=1), lambda: local.sets, Random(3))
+    routing = ZoneRouting(ZoneOptions("local", HERE, minimum_size=constant(1)), lambda: local.sets, Random(3))
     balancer = LoadBalancer(hosts(a=1, b=1), picker_factory("RANDOM"), LbOptions(), Random(5), 140, routing)
     assert {balancer.pick().locality.zone for _ in range(50)} == {"a"}  # type: ignore[union-attr]
     local.update([host.endpoint for host in local.hosts[:1]])

@@ -18,6 +18,7 @@ from meshproxy.plugin.replies import ResetReason
 from meshproxy.plugin.stream_info import ConnectionInfo, StreamInfo
 from meshproxy.runtime import http_pool
 from meshproxy.runtime.cluster import ActiveCluster
+from meshproxy.runtime_values import NO_RUNTIME
 from meshproxy.telemetry.stats import StatsStore
 
 
@@ -44,6 +45,7 @@ def test_pools_of_clients_that_are_gone_go_too(monkeypatch: pytest.MonkeyPatch) 
         store = StatsStore()
         loop = asyncio.get_running_loop()
         worker: Any = SimpleNamespace(
+            runtime=NO_RUNTIME,
             stats=store,
             loop=loop,
             rng=random.Random(1),
