@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import signal
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from .program import Client, Program, free_ports, spawn
+from .program import Client, Program, free_ports, serving
 
 _T = "type.googleapis.com/envoy.config"
 _HCM = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
@@ -94,22 +92,8 @@ dynamic_resources:
 @contextlib.asynccontextmanager
 async def discovering(files: Files, *flags: str) -> AsyncIterator[Program]:
     """A program on these files; killed afterwards if it still runs."""
-    process, output = await spawn(files.directory, files.bootstrap(), *flags)
-    program = Program(process, files.port, files.admin, output)
-    try:
-        await program.ready()
+    async with serving(files.directory, files.bootstrap(), files.port, files.admin, *flags) as program:
         yield program
-    finally:
-        for client in Client.opened:
-            client.close()
-        Client.opened.clear()
-        if process.returncode is None:
-            workers = program.workers()
-            process.kill()
-            for worker in workers:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(worker, signal.SIGKILL)
-            await process.wait()
 
 
 class Load:

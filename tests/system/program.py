@@ -162,12 +162,8 @@ async def spawn(
 
 
 @contextlib.asynccontextmanager
-async def running(
-    directory: Path, upstream: int, *flags: str, options: str = "", extra: str = "", chain: str = ""
-) -> AsyncIterator[Program]:
-    """A program that is ready; killed afterwards if it still runs."""
-    port, admin = free_ports(2)
-    config = bootstrap(port, admin, upstream, options=options, extra=extra, chain=chain)
+async def serving(directory: Path, config: str, port: int, admin: int, *flags: str) -> AsyncIterator[Program]:
+    """A program with this configuration that is ready; killed afterwards if it still runs."""
     process, output = await spawn(directory, config, *flags)
     program = Program(process, port, admin, output)
     try:
@@ -184,6 +180,17 @@ async def running(
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(worker, signal.SIGKILL)
             await process.wait()
+
+
+@contextlib.asynccontextmanager
+async def running(
+    directory: Path, upstream: int, *flags: str, options: str = "", extra: str = "", chain: str = ""
+) -> AsyncIterator[Program]:
+    """A program that is ready; killed afterwards if it still runs."""
+    port, admin = free_ports(2)
+    config = bootstrap(port, admin, upstream, options=options, extra=extra, chain=chain)
+    async with serving(directory, config, port, admin, *flags) as program:
+        yield program
 
 
 class Upstream:

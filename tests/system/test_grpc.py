@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 import pytest
 
-from tests.system.program import Program, free_ports, spawn
+from tests.system.program import Program, free_ports, serving
 
 PACKAGE = "type.googleapis.com/envoy.extensions"
 HTTP2 = (
@@ -153,16 +153,13 @@ async def running(directory: Path, *, unix: bool = False) -> AsyncIterator[Rig]:
         number = server.add_insecure_port("127.0.0.1:0")
         address = f"socket_address: {{address: 127.0.0.1, port_value: {number}}}"
     await server.start()
-    process, output = await spawn(directory, bootstrap(port, admin, address, dead))
-    program = Program(process, port, admin, output)
     try:
-        await program.ready()
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=UNLIMITED) as channel:
+        async with (
+            serving(directory, bootstrap(port, admin, address, dead), port, admin) as program,
+            grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=UNLIMITED) as channel,
+        ):
             yield Rig(program, channel, echo)
     finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
         await server.stop(0)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.certificates import folder
-from tests.system.program import Client, Program, bootstrap, free_ports, spawn
+from tests.system.program import Client, bootstrap, free_ports, serving
 
 ALPN = """
           - name: istio.alpn
@@ -51,18 +51,9 @@ async def test_what_is_offered(tmp_path: Path, filters: str, metadata: str, chos
 """
     port, admin = free_ports(2)
     config = bootstrap(port, admin, server.sockets[0].getsockname()[1], extra=tls)
-    process, output = await spawn(
-        tmp_path, config.replace("          http_filters:", "          http_filters:" + filters)
-    )
-    program = Program(process, port, admin, output)
-    try:
-        await program.ready()
+    config = config.replace("          http_filters:", "          http_filters:" + filters)
+    async with server, serving(tmp_path, config, port, admin):
         client = await Client.connect(port)
         for _ in range(3):
             assert (await client.get())[0] == 200
         assert seen == [chosen]  # and one connection is enough
-        client.close()
-    finally:
-        process.kill()
-        await process.wait()
-        server.close()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.certificates import folder
-from tests.system.program import Program, free_ports, spawn
+from tests.system.program import free_ports, serving
 
 _TYPES = "type.googleapis.com/envoy.extensions"
 NOTHING = bytes.fromhex("3d23046700000000")
@@ -70,10 +70,8 @@ async def test_the_peers_part_does_not_reach_the_client(tmp_path: Path, alpn: st
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=folder().server_context(alpn=(alpn,)))
     port, admin = free_ports(2)
-    process, output = await spawn(tmp_path, _bootstrap(port, admin, server.sockets[0].getsockname()[1]))
-    program = Program(process, port, admin, output)
-    try:
-        await program.ready()
+    config = _bootstrap(port, admin, server.sockets[0].getsockname()[1])
+    async with server, serving(tmp_path, config, port, admin):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         async with asyncio.timeout(10):
             assert await reader.readexactly(12) == b"server first"
@@ -81,7 +79,3 @@ async def test_the_peers_part_does_not_reach_the_client(tmp_path: Path, alpn: st
             assert await reader.read() == b", then client"
         assert received == ours + b"client"
         writer.close()
-    finally:
-        process.kill()
-        await process.wait()
-        server.close()

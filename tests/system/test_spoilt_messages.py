@@ -16,7 +16,7 @@ import pytest
 from ..fuzz import wire_seeds
 from ..fuzz.wire_rig import Lane, LaneUpstream, Outcome, bootstrap
 from .abuse_rig import Rig
-from .program import Program, free_ports, spawn
+from .program import Program, free_ports, serving
 
 _LANES = 8
 _QUIET_S = 0.04
@@ -31,15 +31,10 @@ async def _lanes(directory: Path, mesh: bool) -> AsyncIterator[tuple[Program, li
     admin, *ports = free_ports(_LANES + 1)
     lanes = [Lane(port, upstream) for port, upstream in zip(ports, upstreams, strict=True)]
     config = bootstrap([(lane.port, lane.upstream.port) for lane in lanes], admin, mesh=mesh)
-    process, output = await spawn(directory, config, "-l", "warning")
-    program = Program(process, lanes[0].port, admin, output)
     try:
-        await program.ready()
-        yield program, lanes
+        async with serving(directory, config, lanes[0].port, admin, "-l", "warning") as program:
+            yield program, lanes
     finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
         for upstream in upstreams:
             upstream.close()
 

@@ -126,6 +126,10 @@ async def test_a_time_limit_leaves_the_callers_cancellation_alone() -> None:
         await task
 
 
-async def test_no_limit() -> None:
-    async with TimeLimit(asyncio.get_running_loop(), None):
+async def test_without_a_limit_no_timer_is_set() -> None:
+    timers = []
+    loop = asyncio.get_running_loop()
+    loop.call_later = lambda *args: timers.append(args)  # type: ignore[method-assign]  # this test's own loop
+    async with TimeLimit(loop, None):
         await asyncio.sleep(0)
+    assert timers == []
