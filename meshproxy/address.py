@@ -16,10 +16,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 from typing import Generic, TypeVar
+
+from meshproxy.records import dataclass
 
 T = TypeVar("T")
 

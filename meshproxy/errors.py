@@ -7,8 +7,9 @@ carries every problem found, each with its place, because whoever mends a file w
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
+
+from meshproxy.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

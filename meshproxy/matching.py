@@ -15,13 +15,13 @@ value; Python's `re`, which can take exponential time, is never used on a patter
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from random import Random
 from typing import Protocol
 
 import re2
 
 from meshproxy.inlining import Source, inlined
+from meshproxy.records import dataclass
 
 StringMatcher = Callable[[str], bool]
 QueryMatcher = Callable[[Mapping[str, str]], bool]

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import re2
+
+from meshproxy.records import dataclass
 
 DEFAULT_TAGS = frozenset(
     f"envoy.{name}"

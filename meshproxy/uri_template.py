@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from meshproxy.matching import Pattern, regex_matcher
+from meshproxy.records import dataclass
 
 _LITERAL = r"[A-Za-z0-9._~%!$&'()*+,;:@=-]"
 _ONE, _REST = _LITERAL + "+", r"[A-Za-z0-9._~%!$&'()*+,;:@=/-]*"

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from meshproxy.records import dataclass
 from meshproxy_filters.compression import (
     BrotliCompressor,
     BrotliDecompressor,

@@ -6,12 +6,12 @@ Only kinds of objects that something here reads are made. Each of them is a text
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from meshproxy.plugin.context import FactoryContext
 from meshproxy.plugin.stream_info import HashableString, StreamInfo
 from meshproxy.plugin.upstream import DYNAMIC_HOST, DYNAMIC_PORT, ORIGINAL_DST_ADDRESS
+from meshproxy.records import dataclass
 
 if TYPE_CHECKING:
     from meshproxy.plugin.view import ConfigView

@@ -8,11 +8,11 @@ also what the control plane wrote into the metadata of the cluster (`istio`: `se
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from meshproxy.model.snapshot import Node
 from meshproxy.plugin.stream_info import StreamInfo, TlsInfo
+from meshproxy.records import dataclass
 
 UNKNOWN = "unknown"
 _LATEST = "latest"

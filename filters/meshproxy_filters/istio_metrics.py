@@ -9,12 +9,13 @@ A client's Host may become a label, so the number of sets is bounded: beyond `_M
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 from meshproxy.plugin.context import FactoryContext
 from meshproxy.plugin.stats import StatsScope, tagged_name
 from meshproxy.plugin.stream_info import StreamInfo
+from meshproxy.records import dataclass
 from meshproxy_filters.istio_labels import Labels, Workload, labels_of_client, labels_of_server, security_policy
 
 if TYPE_CHECKING:

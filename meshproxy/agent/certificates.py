@@ -18,7 +18,6 @@ import os
 import random
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from meshproxy.agent.credentials import Credentials, from_files, make_request, read_chain, renewal_delay, utc_now
@@ -27,6 +26,7 @@ from meshproxy.agent.grpc_channel import Channel
 from meshproxy.agent.settings import AgentSettings, parse_duration, parse_flag
 from meshproxy.errors import ConfigError, Problem
 from meshproxy.plugin.context import Logger
+from meshproxy.records import dataclass
 
 MOUNTED = Path("./var/run/secrets/workload-spiffe-credentials")
 _OLDER_MOUNT = Path("./etc/certs")

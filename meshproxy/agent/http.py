@@ -11,11 +11,13 @@ import contextlib
 import json
 import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import h11
+
+from meshproxy.records import dataclass
 
 _READ = 65536
 _MAX_REQUEST_BODY = 1 << 20

@@ -8,7 +8,8 @@ would be worse than none.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from meshproxy.records import dataclass
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 

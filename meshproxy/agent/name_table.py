@@ -11,10 +11,10 @@ Invariant: keys are in lower case and without the last dot.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from meshproxy.address import canonical_ip
+from meshproxy.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,11 @@ import asyncio
 import json
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from meshproxy.agent.grpc_probe import check_health
 from meshproxy.agent.http import HttpError, Reply, Request, fetch, text_reply
 from meshproxy.errors import ConfigError, Problem
+from meshproxy.records import dataclass
 
 _VARIABLE = "ISTIO_KUBE_APP_PROBERS"
 _OURS = frozenset(("host", "user-agent", "connection", "content-length", "transfer-encoding", "accept-encoding"))

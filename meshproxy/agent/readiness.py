@@ -8,10 +8,10 @@ out of service whose older configuration works. What was refused since is told a
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from urllib.parse import quote
 
 from meshproxy.agent.http import HttpError, fetch
+from meshproxy.records import dataclass
 
 _FILTER = (
     r"^(server\.state|listener_manager\.workers_started"

@@ -10,12 +10,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, TypeVar
 
 import yaml
 
 from meshproxy.errors import ConfigError, Problem
+from meshproxy.records import dataclass
 
 T = TypeVar("T")
 

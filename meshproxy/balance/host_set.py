@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from meshproxy.address import Address
 from meshproxy.balance.host import Health, Host
 from meshproxy.balance.priority import HostCounts
 from meshproxy.model.endpoint import Endpoint, Locality
+from meshproxy.records import dataclass
 
 _Key = tuple[int, Locality, Address, int]
 

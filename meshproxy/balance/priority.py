@@ -9,7 +9,8 @@ shares are visible.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from meshproxy.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ attributes become one call, constant regular expressions are compiled. What is l
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from meshproxy.cel.attributes import UNSUPPORTED, Attributes
@@ -16,6 +15,7 @@ from meshproxy.cel.nodes import Call, Constant, ExpressionError, ListOf, MapOf, 
 from meshproxy.cel.patterns import compile_pattern
 from meshproxy.cel.text_functions import CONCATENATION, CONVERSION, TEXT_FUNCTIONS
 from meshproxy.cel.values import MISSING, NAMED_TYPES, CelMap, EvaluationError, ValueMap
+from meshproxy.records import dataclass
 
 Evaluate = Callable[[Any], Any]
 """From the stream to a value. Raises EvaluationError when there is none."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from meshproxy.cel import times
@@ -29,6 +28,7 @@ from meshproxy.cel.values import (
     unicode_text,
 )
 from meshproxy.matching import parse_int64
+from meshproxy.records import dataclass
 
 Function = Callable[..., Any]
 

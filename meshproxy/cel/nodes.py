@@ -5,8 +5,9 @@ Operators are calls of functions with the names of the language definition: `_+_
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
+
+from meshproxy.records import dataclass
 
 
 class ExpressionError(ValueError):

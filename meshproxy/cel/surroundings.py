@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from meshproxy.model.snapshot import Node
+from meshproxy.records import dataclass
 
 
 @dataclass(slots=True)

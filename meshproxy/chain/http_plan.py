@@ -7,7 +7,7 @@ whether a filter overrides something, is disabled, or has a configuration of its
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from meshproxy.chain.missing_filter import MissingFilter, MissingTerminal
@@ -15,6 +15,7 @@ from meshproxy.model.extension_slot import RouteOverride
 from meshproxy.model.listener import FilterSpec
 from meshproxy.model.route import FILTER_DISABLED, FILTER_ENABLED
 from meshproxy.plugin.http import HttpFilter, TerminalHttpFilter
+from meshproxy.records import dataclass
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -12,7 +12,7 @@ in full, by code that names the place of each fault.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from meshproxy.config.constraints import check_constraints, check_unpacked
@@ -26,6 +26,7 @@ from meshproxy.model.discovery import EndpointDiscovery
 from meshproxy.model.endpoint import Assignment
 from meshproxy.plugin import reading_record
 from meshproxy.plugin.view import ConfigView
+from meshproxy.records import dataclass
 
 _STATIC, _EDS = 0, 3  # Cluster.DiscoveryType
 _OWN = ("name", "alt_stat_name", "metadata", "transport_socket", "transport_socket_matches")

@@ -11,7 +11,6 @@ import gc
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from google.protobuf.message import Message
@@ -24,6 +23,7 @@ from meshproxy.errors import ConfigError, Problem
 from meshproxy.plugin.message_types import message_class
 from meshproxy.plugin.place import Place
 from meshproxy.plugin.view import ConfigView
+from meshproxy.records import dataclass
 
 BOOTSTRAP = "envoy.config.bootstrap.v3.Bootstrap"
 _YAML_SUFFIXES = (".yaml", ".yml")

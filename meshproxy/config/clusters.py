@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from meshproxy.config.alike_clusters import CompiledPatterns, patterned, patterns_of
 from meshproxy.config.cluster_policies import compile_cluster_policies
@@ -26,6 +26,7 @@ from meshproxy.model.endpoint import Assignment
 from meshproxy.model.forwarding import ForwardOptions
 from meshproxy.plugin.istio_messages import METADATA_EXCHANGE
 from meshproxy.plugin.view import ConfigView
+from meshproxy.records import dataclass
 
 _TYPES = ("STATIC", "EDS", "STRICT_DNS", "LOGICAL_DNS", "ORIGINAL_DST")
 _NAMED_TYPES = {f"envoy.cluster.{name.lower()}": name for name in _TYPES}

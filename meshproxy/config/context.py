@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any, Protocol
 
 from meshproxy.cel.surroundings import Surroundings
@@ -27,6 +27,7 @@ from meshproxy.plugin.context import Logger
 from meshproxy.plugin.registry import FilterRegistry
 from meshproxy.plugin.stats import StatsScope
 from meshproxy.plugin.view import ConfigView
+from meshproxy.records import dataclass
 from meshproxy.runtime_values import RuntimeValues
 
 

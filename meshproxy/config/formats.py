@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from meshproxy.config.context import CompileContext
 from meshproxy.config.data_sources import read_data_source
@@ -11,6 +10,7 @@ from meshproxy.errors import ConfigError
 from meshproxy.model.listener import LineFormatter
 from meshproxy.plugin.struct_view import StructView
 from meshproxy.plugin.view import ConfigView
+from meshproxy.records import dataclass
 
 _EXTENSIONS = {
     "envoy.extensions.formatter.req_without_query.v3.ReqWithoutQuery": "REQ_WITHOUT_QUERY",

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import cast
 
 from meshproxy.config.matchers import compile_string_matcher
 from meshproxy.model.codec import HeaderKeyFormat, Http1Options, Http2Options, Keepalive, Underscores
 from meshproxy.plugin.view import ConfigView
+from meshproxy.records import dataclass
 
 _PRESERVE_CASE = "envoy.extensions.http.header_formatters.preserve_case.v3.PreserveCaseFormatterConfig"
 _DEFAULT_IDLE_TIMEOUT = 3600.0

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from meshproxy.config.context import CompileContext
 from meshproxy.config.matchers import compile_runtime_double
@@ -13,6 +13,7 @@ from meshproxy.model.cluster import ClientWeightOptions, LbOptions, OverrideSour
 from meshproxy.model.endpoint import NO_LOCALITY, HealthStatus, Locality
 from meshproxy.model.subset import SubsetOptions
 from meshproxy.plugin.view import ConfigView, TypedView
+from meshproxy.records import dataclass
 from meshproxy.runtime_values import constant
 
 _PACKAGE = "envoy.extensions.load_balancing_policies."

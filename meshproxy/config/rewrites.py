@@ -8,10 +8,10 @@ what is kept of a query, when a port is left out, and which scheme a `Location` 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from meshproxy.headers import RequestHeaders
 from meshproxy.model.route import PathMatch, PathRewrite
+from meshproxy.records import dataclass
 
 
 def split_path(path: str) -> tuple[str, str]:

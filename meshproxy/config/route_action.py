@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from meshproxy.config.context import CompileContext
@@ -35,6 +34,7 @@ from meshproxy.model.route import (
     WeightedCluster,
 )
 from meshproxy.plugin.view import ConfigView
+from meshproxy.records import dataclass
 from meshproxy.uri_template import compile_rewrite
 
 Action = ForwardAction | RedirectAction | DirectResponseAction | NonForwardingAction

@@ -9,12 +9,12 @@ contains is missing in the list, which is why the page says which samples it was
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 from meshproxy.config.bootstrap_load import Source
 from meshproxy.plugin.ignorable import IGNORABLE
 from meshproxy.plugin.message_types import message_class
 from meshproxy.plugin.reading_record import recording
+from meshproxy.records import dataclass
 
 _HEAD = """\
 # Supported fields

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from meshproxy.config.http_options import (
     CommonOptions,
     compile_common_options,
@@ -15,6 +13,7 @@ from meshproxy.config.tls import compile_auto_sni
 from meshproxy.model.cluster import AutoSni, UpstreamProtocol
 from meshproxy.model.codec import Http1Options, Http2Options
 from meshproxy.plugin.view import ConfigView
+from meshproxy.records import dataclass
 
 HTTP_PROTOCOL_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _OLDER = (

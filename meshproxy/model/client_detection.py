@@ -3,9 +3,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from meshproxy.address import CidrSet
+from meshproxy.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any, Literal
 
 from meshproxy.matching import FractionalPercent
@@ -18,6 +18,7 @@ from meshproxy.model.listener import TransportSocket
 from meshproxy.model.outlier import OutlierDetection
 from meshproxy.model.proxy_header import ProxyHeaderOptions
 from meshproxy.model.subset import SubsetOptions
+from meshproxy.records import dataclass
 from meshproxy.runtime_values import Live, Share, constant
 
 _HTTP1 = Http1Options()

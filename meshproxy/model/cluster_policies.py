@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 from meshproxy.model.listener import FilterSpec
 from meshproxy.model.mirror import MirrorPolicy
 from meshproxy.model.retry import RetryPolicy
 from meshproxy.model.route import ForwardAction
+from meshproxy.records import dataclass
 
 _MANY_ACTIONS = 256
 

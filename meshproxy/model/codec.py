@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 from meshproxy.matching import StringMatcher
+from meshproxy.records import dataclass
 
 Underscores = Literal["ALLOW", "REJECT_REQUEST", "DROP_HEADER"]
 HeaderKeyFormat = Literal["proper_case", "preserve_case"]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
+
+from meshproxy.records import dataclass
 
 TYPE_PREFIX = "type.googleapis.com/"
 CLUSTER = f"{TYPE_PREFIX}envoy.config.cluster.v3.Cluster"

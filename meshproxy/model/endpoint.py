@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 
 from meshproxy.address import Address, SocketAddress
+from meshproxy.records import dataclass
 
 
 class HealthStatus(Enum):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
 from meshproxy.address import CidrRange
+from meshproxy.records import dataclass
 
 
 class SourceType(Enum):

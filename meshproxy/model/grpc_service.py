@@ -3,7 +3,7 @@ server (envoy.config.core.v3.ApiConfigSource)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from meshproxy.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

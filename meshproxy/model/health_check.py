@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from meshproxy.model.route import HeaderMutations
+from meshproxy.records import dataclass
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from meshproxy.address import CidrSet
@@ -14,6 +14,7 @@ from meshproxy.model.mirror import HeaderChange
 from meshproxy.model.route import HeaderAddition
 from meshproxy.model.route_slot import RouteSlot
 from meshproxy.model.tracing import TracingConfig
+from meshproxy.records import dataclass
 
 _HTTP1 = Http1Options()
 _HTTP2 = Http2Options()

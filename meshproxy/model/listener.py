@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from meshproxy.address import PipeAddress, SocketAddress
 from meshproxy.model.filter_chain import FilterChainMatch
 from meshproxy.model.grpc_service import GrpcService
+from meshproxy.records import dataclass
 from meshproxy.runtime_values import Live
 
 LogPredicate = Callable[[Any], bool]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
+
+from meshproxy.records import dataclass
 
 HeaderChange = Callable[[Any, Any], None]
 """One compiled `HeaderMutation`: changes a head; the second argument is the `StreamInfo`."""

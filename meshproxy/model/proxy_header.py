@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
+
+from meshproxy.records import dataclass
 
 Tlv = tuple[int, bytes]
 """Type and value of an entry of a header of version 2."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
+
+from meshproxy.records import dataclass
 
 Entries = tuple[tuple[str, str], ...]
 """A descriptor: keys and values, in the order of the actions that made them."""

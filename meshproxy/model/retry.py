@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
+
+from meshproxy.records import dataclass
 
 HostRefusal = Callable[[Any, tuple[Any, ...]], bool]
 """`retry_host_predicate`: whether a retry must not go to a host. Arguments: the host, and those tried before."""

@@ -7,7 +7,7 @@ changes of all levels are joined in the order they apply, inherited settings are
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from meshproxy.headers import RequestHeaders
@@ -18,6 +18,7 @@ from meshproxy.model.redirect import InternalRedirects
 from meshproxy.model.retry import RetryPolicy
 from meshproxy.model.route_counts import RouteCounts
 from meshproxy.model.tracing import RouteTracing
+from meshproxy.records import dataclass
 from meshproxy.runtime_values import Live
 from meshproxy.uri_template import Template
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from meshproxy.address import PipeAddress, SocketAddress
@@ -13,6 +13,7 @@ from meshproxy.model.listener import AccessLog, Listener
 from meshproxy.model.overload import OverloadConfig
 from meshproxy.model.runtime_layer import RuntimeLayer
 from meshproxy.model.stats_sink import StatsSink
+from meshproxy.records import dataclass
 from meshproxy.runtime_values import Live, RuntimeValues
 
 

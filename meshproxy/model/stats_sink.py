@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from meshproxy.address import Address
+from meshproxy.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

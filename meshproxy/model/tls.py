@@ -7,9 +7,10 @@ when a file changes. Key material is never part of a `repr`, so that no log and 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from meshproxy.model.discovery import ConfigSource
+from meshproxy.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

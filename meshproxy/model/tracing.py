@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from meshproxy.matching import FractionalPercent
 from meshproxy.model.grpc_service import GrpcService
+from meshproxy.records import dataclass
 from meshproxy.runtime_values import Share
 
 ALL = FractionalPercent(100)

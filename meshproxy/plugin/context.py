@@ -9,7 +9,6 @@ from __future__ import annotations
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Collection, Hashable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from meshproxy.clock import Clock
@@ -24,6 +23,7 @@ from meshproxy.model.snapshot import Node
 from meshproxy.plugin.replies import LocalReply
 from meshproxy.plugin.stats import StatsScope
 from meshproxy.plugin.stream_info import NO_CONNECTION, ConnectionInfo, StreamInfo
+from meshproxy.records import dataclass
 from meshproxy.runtime_values import Live, RuntimeValues, Share
 
 if TYPE_CHECKING:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from meshproxy.plugin.stats import Histogram, StatsScope
+from meshproxy.records import dataclass
 
 
 class SizeMeasures:

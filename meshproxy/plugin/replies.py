@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from meshproxy.headers import check_name, check_value
+from meshproxy.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,9 @@ Names are Envoy's: words joined by "."; the scope of a filter already carries it
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Protocol
+
+from meshproxy.records import dataclass
 
 
 class Counter(Protocol):

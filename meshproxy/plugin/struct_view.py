@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, NoReturn
 
 from google.protobuf.struct_pb2 import Struct, Value
 
 from meshproxy.errors import ConfigError, Problem
 from meshproxy.plugin.place import Place, problem_at
+from meshproxy.records import dataclass
 
 Key = str | int
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Protocol
 
 from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
@@ -21,6 +21,7 @@ from meshproxy.plugin.measures import ClusterMeasures
 from meshproxy.plugin.replies import LocalReply, ResetReason
 from meshproxy.plugin.stats import Counter, Gauge, StatsScope
 from meshproxy.plugin.stream_info import StreamInfo, TlsInfo
+from meshproxy.records import dataclass
 
 
 class HostMonitor(Protocol):

@@ -7,7 +7,7 @@ import os
 import random
 import socket
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from meshproxy.cel.surroundings import Surroundings
 from meshproxy.clock import SystemClock
@@ -19,6 +19,7 @@ from meshproxy.model.snapshot import Node, Snapshot, StatsConfig
 from meshproxy.plugin.context import Logger
 from meshproxy.plugin.registry import FilterRegistry
 from meshproxy.plugin.view import ConfigView
+from meshproxy.records import dataclass
 from meshproxy.runtime.access_log_files import STANDARD_STREAMS
 from meshproxy.runtime.program_log import PROGRAM_LOG
 from meshproxy.runtime.tls.sockets import COMPILERS as TLS_SOCKETS

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import socket
 import struct
-from dataclasses import dataclass
+
+from meshproxy.records import dataclass
 
 A = 1
 AAAA = 28

@@ -5,12 +5,11 @@ Everything here reads what a peer sent: an entry that isn't an address ends the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from meshproxy.address import CidrSet, canonical_ip
 from meshproxy.headers import RequestHeaders
 from meshproxy.model.client_detection import ClientDetection, HeaderDetection, XffDetection
 from meshproxy.plugin.replies import LocalReply
+from meshproxy.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from meshproxy.address import canonical_ip
+from meshproxy.records import dataclass
 
 T = TypeVar("T")
 

@@ -17,11 +17,11 @@ import asyncio
 import socket
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
 from random import SystemRandom
 
 from meshproxy.address import canonical_ip, is_ip
 from meshproxy.model.dns import DnsResolverOptions
+from meshproxy.records import dataclass
 from meshproxy.runtime.dns_message import (
     AAAA,
     NOERROR,

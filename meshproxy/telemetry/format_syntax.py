@@ -7,7 +7,8 @@ Source: "Access log / format strings" and "Substitution formatter" of Envoy's do
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from meshproxy.records import dataclass
 
 # The parameter ends at the first ")" that is followed by the end of the command, so it may hold ")" and "%".
 _COMMAND = re.compile(r"%([A-Z0-9_]+)(?:\((.*?)\))?(?::([0-9]{1,18}))?%")

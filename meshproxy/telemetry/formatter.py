@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from meshproxy.plugin.stream_info import StreamInfo
 from meshproxy.plugin.suggest import did_you_mean
+from meshproxy.records import dataclass
 from meshproxy.telemetry.attribute_operators import NUMBERS, OPTIONAL_NUMBERS, PRESENT_TEXTS, TEXTS, UNSUPPORTED
 from meshproxy.telemetry.format_syntax import Command, FormatError, parse_format
 from meshproxy.telemetry.operand import PRELUDE, Absent, FormatContext, Kind, Operand, Scope

@@ -19,13 +19,14 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 
 from meshproxy.cel.surroundings import Surroundings
 from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
 from meshproxy.plugin import message_facts as facts
 from meshproxy.plugin.stream_info import TlsInfo, split_address
+from meshproxy.records import dataclass
 from meshproxy.telemetry import operator_values as values
 from meshproxy.telemetry.response_flags import long_flags
 

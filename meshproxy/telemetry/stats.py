@@ -13,10 +13,11 @@ Invariants:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
 from meshproxy.plugin.stats import StatNames
+from meshproxy.records import dataclass
 from meshproxy.steps import Steps, batched, finish
 from meshproxy.telemetry.declared import Declarations, Declared, join
 from meshproxy.telemetry.histogram import DEFAULT_BOUNDS, Histogram

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import re2
 
+from meshproxy.records import dataclass
 from meshproxy.telemetry.stats import HistogramData, ImportMode, StatsSnapshot
 from meshproxy.telemetry.used_gauges import is_used
 

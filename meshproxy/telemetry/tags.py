@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+from meshproxy.records import dataclass
 from meshproxy.tag_regex import Search, tag_regex
 
 Tags = tuple[tuple[str, str], ...]

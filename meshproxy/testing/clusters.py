@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
@@ -25,6 +25,7 @@ from meshproxy.plugin.upstream import (
     TcpUpstream,
     TcpUpstreamSink,
 )
+from meshproxy.records import dataclass
 from meshproxy.runtime.cluster_stats import LiveClusterStats
 from meshproxy.testing.loop import SteppedLoop
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -21,6 +21,7 @@ from meshproxy.plugin.registry import GROUP, FilterClass, FilterRegistry, kind_o
 from meshproxy.plugin.stats import StatsScope
 from meshproxy.plugin.stream_info import StreamInfo
 from meshproxy.plugin.view import ConfigView
+from meshproxy.records import dataclass
 from meshproxy.runtime_values import RuntimeValues
 from meshproxy.telemetry.formats import Formats
 from meshproxy.telemetry.operand import FormatContext

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from meshproxy.plugin.listener import NEED_MORE, ListenerFilter, RefuseConnection, Socket
+from meshproxy.records import dataclass
 from meshproxy.testing.environment import Environment
 
 _LOCAL, _REMOTE = ("192.0.2.10", 15006), ("192.0.2.20", 40000)

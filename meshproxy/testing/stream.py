@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any, cast
 
 from meshproxy.chain.http_plan import HttpPlan
@@ -19,6 +19,7 @@ from meshproxy.plugin.context import FactoryContext, FetchReply, GrpcCall, Strea
 from meshproxy.plugin.http import TerminalHttpFilter
 from meshproxy.plugin.replies import LocalReply
 from meshproxy.plugin.stream_info import ConnectionInfo, StreamInfo
+from meshproxy.records import dataclass
 from meshproxy.routing.finalize import finalize_request
 from meshproxy.routing.mutations import apply_mutations
 from meshproxy.runtime.fetch import fetch

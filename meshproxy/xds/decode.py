@@ -9,12 +9,12 @@ version, other names and a time to live. One that is wrapped and empty is a hear
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from google.protobuf.message import DecodeError as ParseError
 
 from meshproxy.model.discovery import TYPE_PREFIX, Resource
+from meshproxy.records import dataclass
 from meshproxy.steps import Steps
 from meshproxy.xds.types import DISCOVERY, RESOURCE_TYPES
 from meshproxy.xds.watch import DecodeError, Decoder, Unpacked

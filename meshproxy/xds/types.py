@@ -7,10 +7,10 @@ protocol, "How the client specifies what resources to return").
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from meshproxy.model.discovery import CLUSTER, ENDPOINTS, EXTENSION, LISTENER, ROUTES, RUNTIME, SECRET
+from meshproxy.records import dataclass
 
 DISCOVERY: Final = "envoy.service.discovery.v3."
 WILDCARD: Final = "*"

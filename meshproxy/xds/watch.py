@@ -9,10 +9,10 @@ neighbours (Envoy does the same, per resource).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from meshproxy.model.discovery import Resource
+from meshproxy.records import dataclass
 from meshproxy.steps import Outcome
 
 

@@ -7,7 +7,7 @@ loses what stands in any of them; the rest of its query and of its cookies stays
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 from urllib.parse import unquote
 
@@ -17,6 +17,7 @@ from meshproxy.plugin.context import FactoryContext, Stream
 from meshproxy.plugin.http import HttpFilter
 from meshproxy.plugin.replies import LocalReply
 from meshproxy.plugin.stats import Counter
+from meshproxy.records import dataclass
 from meshproxy_filters.http.cookies import parse_cookies
 
 if TYPE_CHECKING:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING
 
 from meshproxy.plugin.context import FactoryContext, FetchError, FetchReply, Stream
+from meshproxy.records import dataclass
 
 if TYPE_CHECKING:
     from meshproxy.plugin.view import ConfigView

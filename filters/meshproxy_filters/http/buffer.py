@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from meshproxy.plugin.context import FactoryContext, Stream
 from meshproxy.plugin.http import BUFFER, BodyMode, HttpFilter
+from meshproxy.records import dataclass
 
 if TYPE_CHECKING:
     from meshproxy.plugin.view import ConfigView

@@ -6,13 +6,14 @@ way is flushed with each piece of body, so nothing waits in the compressor.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
 from meshproxy.plugin.context import FactoryContext, Stream
 from meshproxy.plugin.http import HttpFilter
 from meshproxy.plugin.stats import StatsScope
+from meshproxy.records import dataclass
 from meshproxy.runtime_values import ON, Live
 from meshproxy_filters.compression import Compressor
 from meshproxy_filters.compression_libraries import CompressorLibrary, compile_compressor

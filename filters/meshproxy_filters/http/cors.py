@@ -7,7 +7,6 @@ that are forwarded to a cluster, and on no others (as in Envoy, a redirect or di
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from meshproxy.headers import RequestHeaders, ResponseHeaders
@@ -17,6 +16,7 @@ from meshproxy.plugin.context import FactoryContext, Stream
 from meshproxy.plugin.http import HttpFilter
 from meshproxy.plugin.replies import LocalReply
 from meshproxy.plugin.stats import Counter, StatNames
+from meshproxy.records import dataclass
 
 if TYPE_CHECKING:
     from meshproxy.plugin.view import ConfigView

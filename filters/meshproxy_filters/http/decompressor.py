@@ -7,7 +7,6 @@ looks like a whole one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
@@ -15,6 +14,7 @@ from meshproxy.plugin.context import FactoryContext, Stream
 from meshproxy.plugin.http import HttpFilter
 from meshproxy.plugin.replies import LocalReply
 from meshproxy.plugin.stats import StatsScope
+from meshproxy.records import dataclass
 from meshproxy.runtime_values import ON
 from meshproxy_filters.compression import BadData, Decompressor
 from meshproxy_filters.compression_libraries import DecompressorLibrary, compile_decompressor

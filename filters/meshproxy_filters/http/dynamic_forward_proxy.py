@@ -6,7 +6,7 @@ route may put another host in the request's place. A host that is known already 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from meshproxy.headers import RequestHeaders
@@ -15,6 +15,7 @@ from meshproxy.plugin.context import FactoryContext, Stream
 from meshproxy.plugin.http import HeadersResult, HttpFilter
 from meshproxy.plugin.replies import LocalReply
 from meshproxy.plugin.upstream import DYNAMIC_HOST
+from meshproxy.records import dataclass
 
 if TYPE_CHECKING:
     from meshproxy.plugin.view import ConfigView

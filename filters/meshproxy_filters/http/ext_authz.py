@@ -7,7 +7,7 @@ the request, unless `failure_mode_allow`. As in Envoy a request without a route 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 from meshproxy.headers import RequestHeaders, ResponseHeaders
@@ -16,6 +16,7 @@ from meshproxy.plugin.http import HttpFilter
 from meshproxy.plugin.replies import LocalReply, ResponseReplaced
 from meshproxy.plugin.stats import Counter, StatsScope
 from meshproxy.plugin.upstream import Cluster
+from meshproxy.records import dataclass
 from meshproxy.runtime_values import Live
 from meshproxy_filters.http.ext_authz_grpc import GrpcAuthorization, change, read_grpc_authorization, set_query
 from meshproxy_filters.http.ext_authz_service import (

@@ -8,7 +8,7 @@ as in Envoy: the service decides on what it sees and never on less (CVE-2023-274
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -21,6 +21,7 @@ from meshproxy.matching import wire_text
 from meshproxy.model.grpc_service import GrpcService
 from meshproxy.plugin.context import FactoryContext, GrpcError, Stream
 from meshproxy.plugin.struct_view import plain_struct
+from meshproxy.records import dataclass
 from meshproxy_filters.authorization_peers import principal_of, tell_metadata, tell_peer
 from meshproxy_filters.http.ext_authz_service import Change, Names, Verdict
 from meshproxy_filters.mutation_rules import PSEUDO, MutationRules, read_mutation_rules, set_pseudo

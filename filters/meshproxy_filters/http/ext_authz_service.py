@@ -8,13 +8,13 @@ the upstream will see (CVE-2021-32777).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from meshproxy.headers import Headers, RequestHeaders
 from meshproxy.model.route import HeaderMutations
 from meshproxy.plugin.context import FactoryContext, FetchError, FetchReply, Stream
 from meshproxy.plugin.mutations import apply_mutations
+from meshproxy.records import dataclass
 from meshproxy_filters.http.asking import Service, read_retries, read_service
 
 if TYPE_CHECKING:

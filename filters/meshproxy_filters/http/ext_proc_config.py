@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from meshproxy.model.grpc_service import GrpcService
 from meshproxy.plugin.context import FactoryContext
 from meshproxy.plugin.stats import Counter, StatsScope
 from meshproxy.plugin.stream_info import StreamInfo
+from meshproxy.records import dataclass
 from meshproxy_filters.http.ext_proc_messages import Names
 from meshproxy_filters.mutation_rules import MutationRules, read_mutation_rules
 

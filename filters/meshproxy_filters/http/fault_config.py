@@ -6,13 +6,13 @@ also lower the share, never raise it. Runtime values override the numbers, under
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from meshproxy.headers import RequestHeaders
 from meshproxy.matching import FractionalPercent, HeaderMatcher, parse_int64
 from meshproxy.plugin.context import FactoryContext
 from meshproxy.plugin.stats import StatsScope
+from meshproxy.records import dataclass
 from meshproxy.runtime_values import Live, Share, constant
 
 if TYPE_CHECKING:

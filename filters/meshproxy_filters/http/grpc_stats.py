@@ -7,13 +7,13 @@ allow-list below that `<service>.<method>.`. Messages are counted by their five-
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
 from meshproxy.plugin.context import FactoryContext, Stream
 from meshproxy.plugin.http import HttpFilter
 from meshproxy.plugin.stats import StatsScope
+from meshproxy.records import dataclass
 
 if TYPE_CHECKING:
     from meshproxy.plugin.view import ConfigView

@@ -8,7 +8,7 @@ route, its virtual host and its table say is applied after the filter's own, the
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders, check_name, check_value
@@ -16,6 +16,7 @@ from meshproxy.matching import StringMatcher
 from meshproxy.model.route import HeaderAddition
 from meshproxy.plugin.context import FactoryContext, Stream
 from meshproxy.plugin.http import HttpFilter
+from meshproxy.records import dataclass
 
 if TYPE_CHECKING:
     from meshproxy.plugin.view import ConfigView

@@ -6,13 +6,13 @@ import base64
 import binascii
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders, check_name
 from meshproxy.matching import header_getter, regex_replacer, wire_text
 from meshproxy.plugin.context import FactoryContext, Stream
 from meshproxy.plugin.http import HttpFilter
+from meshproxy.records import dataclass
 from meshproxy_filters.http.cookies import parse_cookies
 
 if TYPE_CHECKING:

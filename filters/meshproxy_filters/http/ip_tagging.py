@@ -5,7 +5,6 @@ Each of its statistics comes to be when it first counts, as in Envoy.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from meshproxy.address import CidrRange, is_ip
@@ -15,6 +14,7 @@ from meshproxy.plugin.context import FactoryContext, Stream
 from meshproxy.plugin.http import HttpFilter
 from meshproxy.plugin.stats import StatsScope
 from meshproxy.plugin.stream_info import split_address
+from meshproxy.records import dataclass
 
 if TYPE_CHECKING:
     from meshproxy.plugin.view import ConfigView

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from google.protobuf.struct_pb2 import Value
@@ -21,6 +20,7 @@ from meshproxy.plugin.context import FactoryContext, Stream
 from meshproxy.plugin.http import HttpFilter
 from meshproxy.plugin.stats import Counter, StatsScope
 from meshproxy.plugin.struct_view import plain_value
+from meshproxy.records import dataclass
 
 if TYPE_CHECKING:
     from meshproxy.plugin.view import ConfigView

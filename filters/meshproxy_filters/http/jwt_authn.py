@@ -7,13 +7,14 @@ that, nothing is required. A route may name a requirement itself, or switch the 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from meshproxy.headers import RequestHeaders
 from meshproxy.plugin.context import FactoryContext, Stream
 from meshproxy.plugin.http import HttpFilter
 from meshproxy.plugin.replies import LocalReply
+from meshproxy.records import dataclass
 from meshproxy_filters.http.jwt_jwks import JwtStats
 from meshproxy_filters.http.jwt_provider import AUDIENCE_NOT_ALLOWED, read_provider
 from meshproxy_filters.http.jwt_requirements import MISSING, Providers, Verifier, read_requirement

@@ -12,11 +12,11 @@ service that is down. Here the first request fetches; after a failure the follow
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from meshproxy.plugin.context import FactoryContext, FetchError, FetchReply, Stream
 from meshproxy.plugin.stats import StatsScope
+from meshproxy.records import dataclass
 from meshproxy_filters.http.asking import Service, read_retries, read_service
 from meshproxy_filters.http.jwt_keys import Jwk, read_jwks
 from meshproxy_filters.http.jwt_token import JwtError

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from meshproxy.records import dataclass
 from meshproxy_filters.http.jwt_token import Jwt, JwtError, decode_base64url, read_json_object
 
 Check = Callable[[str, bytes, bytes], bool]

@@ -8,12 +8,12 @@ providers that named it; a token of another issuer found there is not accepted.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from meshproxy.headers import RequestHeaders
 from meshproxy.matching import parse_query, wire_text
+from meshproxy.records import dataclass
 from meshproxy_filters.http.cookies import parse_cookies
 
 if TYPE_CHECKING:

@@ -6,12 +6,12 @@ import base64
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from meshproxy.headers import RequestHeaders, check_name, check_value
 from meshproxy.matching import StringMatcher, wire_text
 from meshproxy.plugin.context import FactoryContext, Stream
+from meshproxy.records import dataclass
 from meshproxy_filters.http.jwt_jwks import KeySource, read_key_source
 from meshproxy_filters.http.jwt_locations import Places
 from meshproxy_filters.http.jwt_token import Jwt, JwtError

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from meshproxy.clock import Clock
 from meshproxy.headers import RequestHeaders
 from meshproxy.plugin.context import Stream
+from meshproxy.records import dataclass
 from meshproxy_filters.http.jwt_jwks import JwtStats
 from meshproxy_filters.http.jwt_keys import check_signature
 from meshproxy_filters.http.jwt_locations import Extractor, Token

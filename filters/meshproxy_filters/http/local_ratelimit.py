@@ -7,7 +7,7 @@ its buckets: N workers let through up to N times as much.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, ClassVar
 from weakref import WeakKeyDictionary
 
@@ -21,6 +21,7 @@ from meshproxy.plugin.mutations import apply_mutations
 from meshproxy.plugin.replies import LocalReply
 from meshproxy.plugin.stats import StatsScope
 from meshproxy.plugin.stream_info import ConnectionInfo
+from meshproxy.records import dataclass
 from meshproxy.runtime_values import Share
 from meshproxy_filters.http.local_ratelimit_buckets import Buckets, BucketShape, Descriptor
 from meshproxy_filters.token_bucket import TokenBucket

@@ -11,9 +11,10 @@ client chooses those values, so only the `max_dynamic` last used are kept.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from meshproxy.model.rate_limit import Entries
+from meshproxy.records import dataclass
 from meshproxy_filters.token_bucket import TokenBucket
 
 Descriptor = tuple[Entries, int]

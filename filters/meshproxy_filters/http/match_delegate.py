@@ -9,13 +9,14 @@ request by then.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
 from meshproxy.model.listener import FilterSpec
 from meshproxy.plugin.context import FactoryContext, Stream
 from meshproxy.plugin.http import BodyPart, BodyResult, HeadersResult, HttpFilter, PlainResult
+from meshproxy.records import dataclass
 from meshproxy_filters.http.composite import Composite
 
 if TYPE_CHECKING:

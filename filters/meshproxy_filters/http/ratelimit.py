@@ -7,7 +7,7 @@ the request waits. A service that gives no answer lets requests pass, unless `fa
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from envoy.service.ratelimit.v3.rls_pb2 import RateLimitRequest, RateLimitResponse
@@ -25,6 +25,7 @@ from meshproxy.plugin.replies import LocalReply
 from meshproxy.plugin.stats import Counter
 from meshproxy.plugin.struct_view import plain_struct
 from meshproxy.plugin.upstream import Cluster
+from meshproxy.records import dataclass
 
 if TYPE_CHECKING:
     from meshproxy.plugin.view import ConfigView

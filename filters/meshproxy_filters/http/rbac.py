@@ -6,7 +6,6 @@ empty ones) nothing is enforced.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from meshproxy.headers import RequestHeaders
@@ -14,6 +13,7 @@ from meshproxy.plugin.context import FactoryContext, Stream
 from meshproxy.plugin.http import HttpFilter
 from meshproxy.plugin.replies import LocalReply
 from meshproxy.plugin.stats import Counter, StatsScope
+from meshproxy.records import dataclass
 from meshproxy_filters.rbac_rules import Rules, Verdict, read_rules
 
 if TYPE_CHECKING:

@@ -6,7 +6,6 @@ sent. The client's own facts are shared.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from meshproxy.headers import Headers, ResponseHeaders
@@ -15,6 +14,7 @@ from meshproxy.plugin.context import FactoryContext, Stream, Timer
 from meshproxy.plugin.replies import ResetReason
 from meshproxy.plugin.stream_info import StreamInfo
 from meshproxy.plugin.upstream import Host, HttpUpstream, HttpUpstreamSink
+from meshproxy.records import dataclass
 from meshproxy_filters.http.router_carried import Carried
 
 if TYPE_CHECKING:

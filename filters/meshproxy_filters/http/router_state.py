@@ -6,7 +6,7 @@ towards the client. Class-level defaults: a fact that isn't set costs a stream n
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from meshproxy.headers import Headers
 from meshproxy.model.listener import FilterSpec
@@ -16,6 +16,7 @@ from meshproxy.plugin.context import Stream, Timer
 from meshproxy.plugin.http import TerminalHttpFilter
 from meshproxy.plugin.stats import Counter
 from meshproxy.plugin.upstream import Cluster, Host, HttpUpstream
+from meshproxy.records import dataclass
 from meshproxy_filters.http.router_hedge import Race
 from meshproxy_filters.http.router_log import UpstreamLog
 from meshproxy_filters.http.router_mirror import Mirror

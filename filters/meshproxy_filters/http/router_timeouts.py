@@ -6,11 +6,11 @@ Sources: envoy.config.route.v3.RouteAction (`timeout`, `max_stream_duration`), E
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 
 from meshproxy.headers import RequestHeaders
 from meshproxy.model.route import ForwardAction
+from meshproxy.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import base64
 import binascii
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from meshproxy.headers import RequestHeaders, ResponseHeaders, check_value
 from meshproxy.plugin.context import FactoryContext, Stream
 from meshproxy.plugin.http import HttpFilter
+from meshproxy.records import dataclass
 from meshproxy_filters.http.cookies import parse_cookies
 
 if TYPE_CHECKING:

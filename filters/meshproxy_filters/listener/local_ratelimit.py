@@ -6,12 +6,12 @@ A bucket belongs to a configuration. With several workers each has its own.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from meshproxy.plugin.context import FactoryContext
 from meshproxy.plugin.listener import ListenerFilter, RefuseConnection, Socket
 from meshproxy.plugin.stats import Counter
+from meshproxy.records import dataclass
 from meshproxy.runtime_values import ON, Live
 from meshproxy_filters.token_bucket import TokenBucket
 

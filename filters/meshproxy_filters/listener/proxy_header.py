@@ -11,11 +11,11 @@ become a header, and final from there on. Nothing is looked at beyond `MAX_PROXY
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from meshproxy.address import canonical_ip, parse_port
+from meshproxy.records import dataclass
 
 MAX_PROXY_HEADER = 16 + 0xFFFF
 """The longest header: version 2 with a full length field."""

@@ -7,12 +7,13 @@ destination, as in Envoy, when it isn't the address of the socket itself.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, ClassVar, NoReturn
 
 from meshproxy.plugin.context import FactoryContext
 from meshproxy.plugin.listener import NEED_MORE, ListenerFilter, Peeked, RefuseConnection, Socket
 from meshproxy.plugin.stats import Counter, StatsScope
+from meshproxy.records import dataclass
 from meshproxy_filters.listener.proxy_header import MAX_PROXY_HEADER, ProxyHeader, ProxyVerdict, read_proxy_header
 
 if TYPE_CHECKING:

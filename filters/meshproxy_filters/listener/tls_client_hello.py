@@ -10,8 +10,9 @@ Where BoringSSL, which Envoy's inspector uses, refuses a message, so does this: 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
+
+from meshproxy.records import dataclass
 
 MAX_CLIENT_HELLO = 16 * 1024
 """Bytes that are looked at, record headers included; as in Envoy."""

@@ -7,7 +7,7 @@ refuses the connection, unless `failure_mode_allow`.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from envoy.service.auth.v3.attribute_context_pb2 import AttributeContext
@@ -19,6 +19,7 @@ from meshproxy.plugin.context import Connection, FactoryContext, GrpcError
 from meshproxy.plugin.network import NetworkFilter
 from meshproxy.plugin.stats import Counter, Gauge
 from meshproxy.plugin.struct_view import plain_struct
+from meshproxy.records import dataclass
 from meshproxy_filters.authorization_peers import principal_of, tell_metadata, tell_peer
 
 if TYPE_CHECKING:

@@ -6,12 +6,12 @@ workers each has its buckets: N workers let through up to N times as much.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from meshproxy.plugin.context import Connection, FactoryContext
 from meshproxy.plugin.network import NetworkFilter
 from meshproxy.plugin.stats import Counter
+from meshproxy.records import dataclass
 from meshproxy.runtime_values import ON, Live
 from meshproxy_filters.token_bucket import TokenBucket
 

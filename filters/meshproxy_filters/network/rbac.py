@@ -7,12 +7,12 @@ metadata, but never enforced.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from meshproxy.plugin.context import Connection, FactoryContext
 from meshproxy.plugin.network import DataResult, NetworkFilter
 from meshproxy.plugin.stats import Counter
+from meshproxy.records import dataclass
 from meshproxy_filters.rbac_rules import Rules, Verdict, read_rules
 
 if TYPE_CHECKING:

@@ -7,7 +7,6 @@ A connection that asks for none goes on, and finds no host. One that names a hos
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from meshproxy.model.forwarding import DnsCacheOptions
@@ -15,6 +14,7 @@ from meshproxy.plugin.context import Connection, FactoryContext
 from meshproxy.plugin.network import NetworkFilter
 from meshproxy.plugin.replies import LocalReply
 from meshproxy.plugin.upstream import DYNAMIC_HOST, DYNAMIC_PORT
+from meshproxy.records import dataclass
 
 if TYPE_CHECKING:
     from meshproxy.plugin.view import ConfigView

@@ -5,13 +5,13 @@ from __future__ import annotations
 import random
 from bisect import bisect_right
 from collections.abc import Mapping
-from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from meshproxy.model.listener import AccessLog
 from meshproxy.plugin.context import FactoryContext
 from meshproxy.plugin.stats import StatsScope
+from meshproxy.records import dataclass
 from meshproxy_filters.network.tcp_proxy_choice import HashOf, read_hash_policy, read_metadata_match
 from meshproxy_filters.network.tcp_tunnel import TunnelConfig, read_tunneling
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import random
 import uuid
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
@@ -24,6 +23,7 @@ from meshproxy.plugin.replies import ResetReason
 from meshproxy.plugin.stats import StatNames
 from meshproxy.plugin.stream_info import StreamInfo
 from meshproxy.plugin.upstream import Cluster, Host, HttpUpstream, TcpUpstream, TcpUpstreamSink
+from meshproxy.records import dataclass
 
 if TYPE_CHECKING:
     from meshproxy.plugin.view import ConfigView

@@ -6,8 +6,9 @@ is called.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from html import escape
+
+from meshproxy.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
 from urllib.parse import unquote
 
 from meshproxy.in_parts import clear_in_parts, encoded_in_parts
+from meshproxy.records import dataclass
 
 TEXT = "text/plain; charset=UTF-8"
 JSON = "application/json"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from google.protobuf.message import Message
 
 from meshproxy.address import Address
 from meshproxy.model.snapshot import Snapshot
+from meshproxy.records import dataclass
 from meshproxy.runtime.options import Options
 from meshproxy.runtime.program_log import ProgramLog
 from meshproxy.telemetry.stats import StatsSnapshot

@@ -8,7 +8,7 @@ refused by itself.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from typing import Any
 
@@ -18,6 +18,7 @@ from meshproxy.errors import ConfigError, Problem
 from meshproxy.model.cluster import ClusterConfig
 from meshproxy.model.discovery import CLUSTER, ENDPOINTS, ConfigSource, Resource
 from meshproxy.model.endpoint import Assignment
+from meshproxy.records import dataclass
 from meshproxy.runtime.discovery.secret_discovery import SecretDiscovery, slots_of
 from meshproxy.runtime.discovery.sources import Pause
 from meshproxy.runtime.discovery.target import Target

@@ -10,13 +10,13 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from meshproxy.config.bootstrap_load import load_message, read_source
 from meshproxy.errors import ConfigError
 from meshproxy.model.discovery import Resource
 from meshproxy.plugin.view import TypedView
+from meshproxy.records import dataclass
 from meshproxy.runtime.collector import MANY, pause_collector, resume_collector
 from meshproxy.runtime.discovery.moves import FileWatch, Moves
 from meshproxy.runtime.discovery.names import resource_name

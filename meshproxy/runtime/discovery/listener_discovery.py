@@ -10,7 +10,7 @@ Until `start` nothing accepts: as in Envoy, all listeners of the start begin tog
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from typing import Any
 
@@ -22,6 +22,7 @@ from meshproxy.model.discovery import LISTENER, ConfigSource, Resource
 from meshproxy.model.extension_slot import ExtensionSlot
 from meshproxy.model.listener import Listener
 from meshproxy.model.route_slot import RouteSlot
+from meshproxy.records import dataclass
 from meshproxy.runtime.admin.listeners import bound_addresses
 from meshproxy.runtime.bind import BindError, open_addresses
 from meshproxy.runtime.configuration import check_log_files

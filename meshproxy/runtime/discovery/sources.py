@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Protocol
 
 from meshproxy.clock import Clock
 from meshproxy.model.discovery import ConfigSource, Resource
 from meshproxy.plugin.context import Logger
 from meshproxy.plugin.stats import StatsScope
+from meshproxy.records import dataclass
 from meshproxy.runtime.discovery.pace import Pace
 from meshproxy.steps import Outcome
 

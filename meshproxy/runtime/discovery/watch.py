@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from meshproxy.hashing import xxhash64
 from meshproxy.model.discovery import ConfigSource, Resource
 from meshproxy.plugin.stats import StatNames, StatsScope
+from meshproxy.records import dataclass
 from meshproxy.runtime.discovery.sources import Host, Sources, Subscription
 from meshproxy.steps import Outcome, Steps
 
