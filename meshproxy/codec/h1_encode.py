@@ -117,7 +117,7 @@ def encode_request_head(
         if not end and method != "CONNECT":
             chunked = True
             framing = "transfer-encoding: chunked\r\n"
-        elif may_have_body(method):
+        elif may_have_body(method) and "upgrade" not in fields:
             framing = "content-length: 0\r\n"
     if names is None:
         # One join of joins is the quickest way to write the lines.

@@ -208,7 +208,8 @@ def _apply_target(request: RequestHeaders, hosts: list[str], options: Http1Optio
             return  # the connection manager refuses what isn't a path
         parts = split_absolute(target)
         if parts is None:
-            raise bad_request("scheme of the target", "http1.invalid_scheme")
+            nobody = not target.partition("://")[2].partition("/")[0]
+            raise bad_request("scheme of the target", "http1.invalid_url" if nobody else "http1.invalid_scheme")
         request.scheme, authority, path = parts
         if not is_url_authority(authority):
             raise bad_request("authority of the target", "http1.invalid_url")

@@ -331,7 +331,7 @@ class RequestParser(MessageParser):
         self.http10 = http10
         self.keep_alive = not http10
         self.upgrade = ""
-        self.expect_continue = "expect" in fields and fields["expect"].lower() == "100-continue"
+        self.expect_continue = "expect" in fields and request["expect"].lower() == "100-continue"
         if "connection" in fields and (http10 or request.repeated or fields["connection"] not in PERSISTENT):
             self.keep_alive, self.upgrade = treat_connection(request, http10, self._options)
         if "proxy-connection" in fields and not http10 and "close" in connection_options(request["proxy-connection"]):

@@ -210,8 +210,8 @@ class Http2Connection(DownstreamConnection):
         if not request.authority:
             stream.reply(MISSING_HOST)
             return
-        fields = request.fields
-        self.admit(stream, request, upgrade, expects=fields.get("expect", "").lower() == "100-continue")
+        expects = "expect" in request.fields and request["expect"].lower() == "100-continue"
+        self.admit(stream, request, upgrade, expects=expects)
 
     @staticmethod
     def _upgrade_of(request: RequestHeaders) -> str:

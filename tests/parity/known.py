@@ -38,6 +38,12 @@ AFTER_BAD_HEAD = Difference("stream_error_on_invalid_http_message and a request 
 UNASKED_101 = Difference("101 that nobody asked for", _RESPONSE)
 UPGRADE_WITH_BODY = Difference("a request for an upgrade that has a body", _REFUSED)
 BODY_OF_204 = Difference("a direct response of 204 or 304 with a body", _RESPONSE)
+DIGITS_BEYOND_USE = Difference("a length of more than 18 digits, a chunk of more bytes than that", _REQUEST)
+USER_IN_TARGET = Difference("user information in an absolute-form, or an absolute-form without Host", _REQUEST)
+ADDRESS_WITH_ZONE = Difference("an IPv6 address with a zone as Host", _REQUEST)
+NOT_HTTP = Difference("a first line that can't become that of a request", _RESPONSE)
+ODD_STATUS_LINE = Difference("a response's status line beyond the grammar", _RESPONSE)
+LOOSE_CHUNKS_OF_HOST = Difference("bytes behind a chunk's data in a response", _REQUEST)
 TOO_MANY_QUEUED = Difference("pipelined requests with local replies among them", _REFUSED)
 
 # HTTP/2: frames, fields and faults.

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..case import Case, Op, Slow, get
+from ..case import Act, Case, Op, Slow, answer, get
 from ..known import ODD_SPACES
+from .tunnel_ends import SWITCH
 
 METHODS = "http_protocol_options: {allow_custom_methods: true}"
 OWN_HOST = "typed_extension_protocol_options: {http: {'@type': HttpProtocolOptions, explicit_http_config: {http_protocol_options: {allow_custom_methods: true}}}}"
@@ -61,6 +62,13 @@ CASES = [
         get("/", "connection: upgrade", "upgrade: foo", body="hello") + get("/2"),
         hcm=f"http_protocol_options: {{ignore_http_11_upgrade: [{FOO}]}}",
     ),
+    Case(
+        "upgrade-post",
+        (get("/", "connection: Upgrade", "upgrade: websocket", method="POST"), 0.2, "x"),
+        hcm="upgrade_configs: [{upgrade_type: websocket}]",
+        upstreams=answer(Act.RAW, SWITCH, Act.ECHO, at="head"),
+    ),
+    Case("target-of-another-scheme", "GET file:///etc/passwd HTTP/1.1\r\nhost: h.test\r\n\r\n"),
     Case("upgrade-empty", get("/", "connection: upgrade", "upgrade:")),
     method("unknown", start("FOO / HTTP/1.1")),
     method("with-body", get("/", method="FOO", body="hello"), cluster=OWN_HOST),
