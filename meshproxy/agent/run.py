@@ -1,4 +1,10 @@
-"""The agent's life: write the bootstrap, start the proxy and the servers beside it, and end them in good order."""
+"""The agent's life: write the bootstrap, start the proxy and the servers beside it, and end them in good order.
+
+Invariants:
+- the status page answers before anything else, so that whoever asks why the pod isn't ready is told;
+- the proxy is started once names are answered, secrets are served and a certificate is there;
+- the agent lives as long as its proxy and ends with the proxy's exit code; nothing that it started outlives it.
+"""
 
 from __future__ import annotations
 

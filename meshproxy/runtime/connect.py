@@ -1,4 +1,10 @@
-"""Opening connections to hosts, with what the cluster configures for their sockets."""
+"""Opening connections to hosts, with what the cluster configures for their sockets.
+
+    address -> a bound socket with its options -> connected (first of several addresses) -> PROXY header -> TLS or none
+
+A socket has one owner at each step: whoever fails or is cancelled closes it, and once the transport has it nobody else
+touches it (see `attach`).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""What health checks say to a host and how its answer is judged: the protocol objects of their connections."""
+"""What health checks say to a host and how its answer is judged: the protocol objects of their connections.
+
+A probe asks when it is told to and gives one verdict for each time it asked, also when the connection ends or the time
+is over first. It knows nothing of intervals and thresholds: those are `health_checker` and `balance.health_check`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,12 @@
-"""A raw connection to a host: protocol object of its transport and the handle that the TCP proxy holds."""
+"""A raw connection to a host: protocol object of its transport and the handle that the TCP proxy holds.
+
+    made -> waits for the connection -> connected -> one side has ended, or both -> closed
+
+Invariants:
+- what is counted (connection, waiting or active request) is given back once, in `_end`, however the connection ends;
+- the sink hears nothing before its constructor's caller has returned, and nothing after it has closed us;
+- bytes written before the connection is there go out first and in order.
+"""
 
 from __future__ import annotations
 

@@ -12,10 +12,12 @@ All of them have `clock.advance(seconds)`, `stats`, `log.events`, and `cluster(n
 
 from __future__ import annotations
 
-from meshproxy.testing.clusters import Answer, Received, ScriptedCluster, ScriptedTcpUpstream
+from meshproxy.testing.clusters import ScriptedCluster
 from meshproxy.testing.http import DEFAULT_ROUTE, FILTER_DISABLED, Exchange, FilterHarness, ScriptedUpstream
 from meshproxy.testing.listener import ListenerHarness, Verdict, accepted
 from meshproxy.testing.network import Client, NetworkHarness
+from meshproxy.testing.scripted_request import Answer, Received
+from meshproxy.testing.scripted_tcp import ScriptedTcpUpstream
 
 __all__ = [
     "DEFAULT_ROUTE",

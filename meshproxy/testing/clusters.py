@@ -1,4 +1,9 @@
-"""Clusters by script: what a filter's own calls, and a TCP proxy's connections, are answered with."""
+"""Clusters by script: what a filter's own calls, and a TCP proxy's connections, are answered with.
+
+A test says beforehand what a cluster does (`returns`, `converses`, `hangs`, `fails`), and looks afterwards at what it
+was sent (`requests`, `connections`). Hosts, limits and statistics are those of the plugin API, so that a filter can't
+tell such a cluster from a live one; there are no sockets, and time passes when the test lets it.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
 from typing import Any
 
-from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
+from meshproxy.headers import RequestHeaders
 from meshproxy.model.cluster import ClusterConfig
 from meshproxy.model.forwarding import DnsCacheOptions
 from meshproxy.model.proxy_header import ProxyHeaderOptions
@@ -28,13 +33,8 @@ from meshproxy.plugin.upstream import (
 from meshproxy.records import dataclass
 from meshproxy.runtime.cluster_stats import LiveClusterStats
 from meshproxy.testing.loop import SteppedLoop
-
-Fields = Mapping[str, str] | Sequence[tuple[str, str]]
-
-
-def pairs(fields: Fields) -> list[tuple[str, str]]:
-    """Header fields in either notation, as a list."""
-    return list(fields.items()) if isinstance(fields, Mapping) else list(fields)
+from meshproxy.testing.scripted_request import Answer, Fields, Nobody, Received, ScriptedRequest, pairs
+from meshproxy.testing.scripted_tcp import ScriptedTcpUpstream
 
 
 @dataclass(slots=True)
@@ -51,43 +51,6 @@ class ScriptedHost:
     monitor: HostMonitor | None = None
     checked: HostChecks | None = None
     loads: HostLoads | None = None
-
-
-@dataclass(slots=True)
-class Answer:
-    """What a request is answered with: a response, or a reset, or (both None) nothing."""
-
-    status: int | None = None
-    headers: Sequence[tuple[str, str]] = ()
-    body: bytes = b""
-    trailers: Sequence[tuple[str, str]] = ()
-    reset: ResetReason | None = None
-    detail: str = ""
-    after: float = 0.0
-
-
-@dataclass(slots=True)
-class Received:
-    """A request that a scripted cluster was sent."""
-
-    headers: RequestHeaders
-    body: bytes = b""
-    trailers: Headers | None = None
-    complete: bool = False
-    was_reset: bool = False
-
-    @property
-    def grpc_message(self) -> bytes:
-        """The serialised message of a gRPC call."""
-        return self.body[5:]
-
-    @property
-    def method(self) -> str:
-        return self.headers.method
-
-    @property
-    def path(self) -> str:
-        return self.headers.path
 
 
 class ScriptedCluster(Cluster):
@@ -179,7 +142,7 @@ class ScriptedCluster(Cluster):
         copy = RequestHeaders(request.method, request.path, request.authority, request.scheme, request.items())
         received = Received(copy, complete=end)
         self.requests.append(received)
-        upstream = _ScriptedUpstream(host, received, sink, self._loop)
+        upstream = ScriptedRequest(host, received, sink, self._loop)
         upstream.conversation = self._conversation
         if end:
             self._loop.call_soon(self._reply, upstream)
@@ -187,7 +150,7 @@ class ScriptedCluster(Cluster):
             upstream.on_complete = lambda: self._loop.call_soon(self._reply, upstream)
         return upstream
 
-    def _reply(self, upstream: _ScriptedUpstream) -> None:
+    def _reply(self, upstream: ScriptedRequest) -> None:
         answer = self._answer(upstream.received)
         self._loop.call_later(answer.after, upstream.answer, answer)
 
@@ -203,159 +166,13 @@ class ScriptedCluster(Cluster):
     def mirror(self, request: RequestHeaders, end: bool, *, timeout: float) -> HttpUpstream | None:
         if self._host is None:
             return None
-        return self.request(self._host, request, end, _Nobody())
+        return self.request(self._host, request, end, Nobody())
 
     def try_retry(self, priority: str = "DEFAULT") -> bool:
         return True
 
     def end_retry(self, priority: str = "DEFAULT") -> None:
         """There is no budget."""
-
-
-class _Nobody(HttpUpstreamSink):
-    """The sink of a copy: nobody looks at its response."""
-
-    def on_upstream_ready(self, upstream: HttpUpstream) -> None: ...
-    def on_upstream_response(self, response: ResponseHeaders, end: bool) -> None: ...
-    def on_upstream_informational(self, response: ResponseHeaders) -> None: ...
-    def on_upstream_body(self, data: bytes, end: bool) -> None: ...
-    def on_upstream_trailers(self, trailers: Headers) -> None: ...
-    def on_upstream_reset(self, reason: ResetReason, detail: str) -> None: ...
-    def on_upstream_blocked(self, blocked: bool) -> None: ...
-    def on_upstream_read_done(self) -> None: ...
-
-
-class _ScriptedUpstream(HttpUpstream):
-    """One request to a scripted cluster."""
-
-    protocol = "HTTP/1.1"
-
-    def __init__(self, host: Host, received: Received, sink: HttpUpstreamSink, loop: SteppedLoop) -> None:
-        self.host = host
-        self.received = received
-        self.on_complete: Callable[[], object] = lambda: None
-        self.conversation: Callable[[bytes], Sequence[bytes] | None] | None = None
-        self._sink: HttpUpstreamSink | None = sink
-        self._loop = loop
-        self._begun = False
-        loop.call_soon(self._ready)
-
-    def _ready(self) -> None:
-        if self._sink is not None:
-            self._sink.on_upstream_ready(self)
-
-    def answer(self, answer: Answer) -> None:
-        sink = self._sink
-        if sink is None or (answer.status is None and answer.reset is None):
-            return
-        self._sink = None
-        if answer.reset is not None:
-            sink.on_upstream_reset(answer.reset, answer.detail)
-            return
-        assert answer.status is not None
-        more = bool(answer.trailers)
-        sink.on_upstream_response(ResponseHeaders(answer.status, answer.headers), not answer.body and not more)
-        if answer.body:
-            sink.on_upstream_body(answer.body, not more)
-        if more:
-            sink.on_upstream_trailers(Headers(answer.trailers))
-        sink.on_upstream_read_done()
-
-    def _converse(self, message: bytes) -> None:
-        sink, answer = self._sink, self.conversation
-        if sink is None or answer is None:
-            return
-        if not self._begun:
-            self._begun = True
-            sink.on_upstream_response(ResponseHeaders(200, [("content-type", "application/grpc")]), False)
-        messages = answer(message)
-        if messages is None:
-            self._sink = None
-            sink.on_upstream_trailers(Headers([("grpc-status", "0")]))
-            return
-        for each in messages:
-            sink.on_upstream_body(b"\0" + len(each).to_bytes(4, "big") + each, False)
-
-    def send_body(self, data: bytes, end: bool) -> None:
-        if self.conversation is not None:
-            if data:
-                self._loop.call_soon(self._converse, data[5:])
-            return
-        self.received.body += data
-        if end:
-            self._complete()
-
-    def send_trailers(self, trailers: Headers) -> None:
-        self.received.trailers = trailers
-        self._complete()
-
-    def _complete(self) -> None:
-        self.received.complete = True
-        self.on_complete()
-
-    def flush(self) -> None:
-        """Nothing is joined up here."""
-
-    def read_disable(self, disable: bool) -> None:
-        """A script isn't read."""
-
-    def reset(self) -> None:
-        self._sink = None
-        self.received.was_reset = True
-
-
-class ScriptedTcpUpstream(TcpUpstream):
-    """The far end of a raw connection, played by a test.
-
-    received: what was written to it. ended: the writer has half-closed. closed_by_proxy: "close" or "reset" once the
-    proxy has closed it. paused: the proxy doesn't read.
-    """
-
-    def __init__(self, host: Host, sink: TcpUpstreamSink) -> None:
-        self.host = host
-        self.local_address = "192.0.2.2:50000"
-        self.connection_id = 7
-        self.received = b""
-        self.ended = False
-        self.paused = False
-        self.closed_by_proxy = ""
-        self._sink: TcpUpstreamSink | None = sink
-
-    # What the proxy calls.
-
-    def write(self, data: bytes, end: bool) -> None:
-        self.received += data
-        self.ended = self.ended or end
-
-    def read_disable(self, disable: bool) -> None:
-        self.paused = disable
-
-    def close(self, *, reset: bool = False) -> None:
-        self._sink = None
-        self.closed_by_proxy = "reset" if reset else "close"
-
-    # What a test calls.
-
-    def connected(self) -> None:
-        """The connection is there."""
-        if self._sink is not None:
-            self._sink.on_upstream_connected(self)
-
-    def send(self, data: bytes, end: bool = False) -> None:
-        """Send bytes to the proxy; `end` half-closes."""
-        if self._sink is not None:
-            self._sink.on_upstream_data(data, end)
-
-    def blocks(self, blocked: bool) -> None:
-        """The proxy's buffer for this side is full (True), or empty again."""
-        if self._sink is not None:
-            self._sink.on_upstream_blocked(blocked)
-
-    def close_by_peer(self, reason: ResetReason | None = None, detail: str = "") -> None:
-        """The connection is over; `reason` None: in order."""
-        sink, self._sink = self._sink, None
-        if sink is not None:
-            sink.on_upstream_closed(reason, detail)
 
 
 class ScriptedNames:

@@ -1,4 +1,10 @@
-"""The harness for HTTP filters."""
+"""The harness for HTTP filters: one request after the other through the real chain, without sockets.
+
+    FilterHarness -> HarnessStream (`chain`'s own pipeline) -> the filters -> ScriptedUpstream in the router's place
+
+What is real: compiling, the plan of hooks, bodies cut or whole, waiting, local replies, statistics. What is a record:
+the wire. Time is stepped, so a filter that waits waits until the test lets time pass (`clock.advance`).
+"""
 
 from __future__ import annotations
 
@@ -11,8 +17,9 @@ from meshproxy.model.listener import FilterSpec
 from meshproxy.model.route import FILTER_DISABLED, ForwardAction, PathMatch, Route
 from meshproxy.plugin.http import HttpFilter
 from meshproxy.plugin.replies import LocalReply
-from meshproxy.testing.clusters import Fields, ScriptedClusters, pairs
+from meshproxy.testing.clusters import ScriptedClusters
 from meshproxy.testing.environment import Environment
+from meshproxy.testing.scripted_request import Fields, pairs
 from meshproxy.testing.stream import HarnessStream, Response, ScriptedTerminal
 
 DEFAULT_ROUTE = Route(PathMatch("prefix", "/"), ForwardAction(cluster="upstream"), name="default")

@@ -1,4 +1,8 @@
-"""The harness for network filters: the proxy's own connection object on a transport that a test plays."""
+"""The harness for network filters: the proxy's own connection object on a transport that a test plays.
+
+What is real: `ServerConnection`, with its order of filters, half-closing, buffering and its end. What is played: the
+socket, whose bytes and limits a test gives, and the loop, whose time a test lets pass.
+"""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from meshproxy.model.retry import RetryPolicy
 from meshproxy.model.route import ForwardAction, PathMatch, Route
 from meshproxy.plugin.replies import ResetReason
 from meshproxy.testing import FilterHarness
-from meshproxy.testing.clusters import Answer
+from meshproxy.testing.scripted_request import Answer
 from meshproxy_filters.http.router import Router
 
 LOG = {

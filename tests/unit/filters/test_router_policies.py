@@ -11,7 +11,7 @@ from meshproxy.model.mirror import MirrorPolicy
 from meshproxy.model.retry import RetryPolicy
 from meshproxy.model.route import ForwardAction, PathMatch, Route
 from meshproxy.testing import FilterHarness
-from meshproxy.testing.clusters import Answer, Received
+from meshproxy.testing.scripted_request import Answer, Received
 from meshproxy_filters.http.router import Router
 
 

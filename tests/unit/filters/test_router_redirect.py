@@ -9,7 +9,7 @@ import pytest
 from meshproxy.model.redirect import InternalRedirects
 from meshproxy.model.route import ForwardAction, PathMatch, Route
 from meshproxy.testing import FilterHarness
-from meshproxy.testing.clusters import Answer
+from meshproxy.testing.scripted_request import Answer
 from meshproxy_filters.http.router import Router
 from meshproxy_filters.http.router_redirect import parse_target
 

@@ -9,7 +9,7 @@ import pytest
 from meshproxy.headers import ResponseHeaders
 from meshproxy.plugin.replies import ResetReason
 from meshproxy.testing import NetworkHarness
-from meshproxy.testing.clusters import Received
+from meshproxy.testing.scripted_request import Received
 from meshproxy_filters.network import tcp_proxy
 from meshproxy_filters.network.tcp_proxy import TcpProxy
 from meshproxy_filters.network.tcp_tunnel import HttpTunnel
