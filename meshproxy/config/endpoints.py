@@ -80,7 +80,7 @@ def _compile_endpoint(
         locality=locality,
         locality_weight=locality_weight,
         priority=priority,
-        health_status=HealthStatus[view.enum("health_status")],
+        health_status=HealthStatus.__members__.get(view.enum("health_status"), HealthStatus.UNKNOWN),
         metadata=compile_metadata(view, "metadata"),
         health_check_port=health_check.integer("port_value") if health_check is not None else 0,
         health_check_hostname=health_check.text("hostname") if health_check is not None else "",
@@ -101,10 +101,7 @@ def _name_to_resolve(address: Address) -> str:
 
 def _compile_upstream_address(view: ConfigView, names: bool) -> Address:
     if not names:
-        address = compile_address(view)
-        if isinstance(address, SocketAddress) and address.port == 0:
-            view.fail("an endpoint needs a port")
-        return address
+        return compile_address(view)
     socket_address = view.view("socket_address")
     if socket_address is None:
         address = compile_address(view)

@@ -23,6 +23,7 @@ from meshproxy_filters.http.cookies import parse_cookies
 if TYPE_CHECKING:
     from meshproxy.plugin.view import ConfigView
 
+_NAMES = ("envoy.http.stateful_session.cookie", "envoy.http.stateful_session.header")
 _COOKIE = "envoy.extensions.http.stateful_session.cookie.v3.CookieBasedSessionState"
 _HEADER = "envoy.extensions.http.stateful_session.header.v3.HeaderBasedSessionState"
 
@@ -174,7 +175,8 @@ def _read(view: ConfigView) -> SessionConfig:
     state = view.view("session_state")
     if state is None:
         return OFF
-    state.text("name")
+    if state.text("name") not in _NAMES:  # by which Envoy finds them
+        state.fail(f"the kinds of session are {', '.join(_NAMES)}", "name")
     typed = state.any("typed_config")
     if typed is None:
         state.fail("'typed_config' is required: a kind of session is found by the type of its configuration")

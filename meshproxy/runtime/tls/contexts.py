@@ -87,6 +87,8 @@ class ServerContexts(Generation):
     ) -> None:
         """Raises MaterialError."""
         self._config = config
+        if any(certificate.leaf.is_nameless for certificate in certificates):
+            raise MaterialError("Invalid TLS context has neither subject CN nor SAN names")
         self._mode = _client_certificate_mode(config, validation)
         super().__init__(config.common, certificates, validation, verifies_chain=self._mode is not ssl.CERT_NONE)
         self.certificate_of: dict[ssl.SSLContext, LoadedCertificate] = {}

@@ -40,6 +40,9 @@ _NAME_OIDS = {
 }
 
 
+_SUBJECT_ALT_NAME = "2.5.29.17"
+
+
 class CertificateFacts:
     """One certificate. SANs in the order in which they stand there."""
 
@@ -63,6 +66,11 @@ class CertificateFacts:
         "subject",
         "uri",
     )
+
+    @property
+    def is_nameless(self) -> bool:
+        """Whether it has neither a common name nor alternative names."""
+        return not self.common_name and _SUBJECT_ALT_NAME not in self.oids
 
     def __init__(self, der: bytes) -> None:
         """Raises ValueError for what is no certificate."""

@@ -7,16 +7,20 @@ from typing import Any
 
 import pytest
 
+from meshproxy.errors import ConfigError
 from meshproxy.testing import FilterHarness
 from meshproxy.testing.stream import HarnessStream
 from meshproxy_filters.http.stateful_session import StatefulSession, read_address, write_address
 
 HTTP = "type.googleapis.com/envoy.extensions.http.stateful_session."
+KIND = "envoy.http.stateful_session."
 
 
 def session(strict: bool = False, **cookie: Any) -> FilterHarness:
     state = {"@type": f"{HTTP}cookie.v3.CookieBasedSessionState", "cookie": {"name": "s", **cookie}}
-    return FilterHarness(StatefulSession, {"session_state": {"name": "x", "typed_config": state}, "strict": strict})
+    return FilterHarness(
+        StatefulSession, {"session_state": {"name": KIND + "cookie", "typed_config": state}, "strict": strict}
+    )
 
 
 def at(host: str) -> Any:
@@ -50,9 +54,15 @@ def test_strictness_counts_only_with_an_address(strict: bool) -> None:
     assert session(strict).request().stream.lb_override_strict is False
 
 
+def test_a_kind_is_found_by_its_name_as_in_envoy() -> None:
+    state = {"@type": f"{HTTP}header.v3.HeaderBasedSessionState", "name": "X-S"}
+    with pytest.raises(ConfigError, match="the kinds of session are"):
+        FilterHarness(StatefulSession, {"session_state": {"name": "nothing", "typed_config": state}})
+
+
 def test_a_field_instead_of_a_cookie() -> None:
     state = {"@type": f"{HTTP}header.v3.HeaderBasedSessionState", "name": "X-S"}
-    harness = FilterHarness(StatefulSession, {"session_state": {"name": "x", "typed_config": state}})
+    harness = FilterHarness(StatefulSession, {"session_state": {"name": KIND + "header", "typed_config": state}})
     told = harness.request(prepare=at("[2001:db8::1]:80")).response["x-s"]
     assert base64.b64decode(told) == b"[2001:db8::1]:80"
     assert harness.request(headers={"x-s": told}).stream.lb_override == "[2001:db8::1]:80"

@@ -23,7 +23,7 @@ from meshproxy.model.tls import (
 from meshproxy.runtime.tls.authority import LocalAuthority
 from meshproxy.runtime.tls.contexts import ServerContexts
 from meshproxy.runtime.tls.material import LoadedAuthorities, LoadedCertificate, MaterialError, in_memory
-from tests.certificates import Authority, dns, folder
+from tests.certificates import Authority, dns, folder, uri
 
 CERTS = folder()
 
@@ -80,6 +80,16 @@ def test_what_does_not_fit_is_refused_without_showing_the_key(chain: str, key: s
         serve(inline(pem, key_pem))
     assert "<inline>" in str(caught.value)
     assert "BEGIN" not in str(caught.value)
+
+
+def test_a_server_has_some_name() -> None:
+    authority = Authority("root")
+    for names in (("cn",), ("", dns("a.test")), ("", uri("spiffe://a/b"))):
+        issued = authority.issue(*names)
+        serve(inline(issued.pem, issued.key_pem))
+    issued = authority.issue()
+    with pytest.raises(MaterialError, match="neither subject CN nor SAN"):
+        serve(inline(issued.pem, issued.key_pem))
 
 
 def test_short_rsa_keys_are_refused() -> None:
