@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from .. import known
 from ..case import OK, REFUSE, Act, Case, Client, Op, Upstream, Wait, admin, answer, answers, client, get, raw
@@ -35,6 +36,11 @@ def h2(*ops: Op, **options: object) -> tuple[Client, ...]:
     return (client(hello(), 0.1, ACKNOWLEDGED, *ops, h2=True, **options),)
 
 
+def counted(name: str, *ops: Op, quiet: float = 1.5, **more: Any) -> Case:
+    """The same, with the statistics of connections and requests."""
+    return Case(f"h2-{name}", clients=h2(*ops, quiet=quiet), stats=STATS, **more)
+
+
 SOCKET = downstream("alpn_protocols: [h2, http/1.1]")
 
 
@@ -58,7 +64,7 @@ def connect(*ops: Op) -> tuple[Client, ...]:
 
 
 CASES = [
-    Case("h2-get", clients=h2(h2get()), stats=STATS, shows="x-request-id"),
+    counted("get", h2get(), shows="x-request-id"),
     Case("h2-get-codec-http2", clients=h2(h2get()), hcm=H2),
     Case("h2-on-http1-only", clients=(client(hello(), h2get()),), hcm="codec_type: HTTP1"),
     Case("h1-on-http2-only", clients=(client(get(), h2=True),), hcm=H2, timing=False),
@@ -108,10 +114,10 @@ CASES = [
     Case("h2-cookie-crumbs", clients=h2(h2get(1, "/", "cookie: a=1", "x-y: z", "cookie: b=2", "cookie: c=3"))),
     Case("h2-repeated-field", clients=h2(h2get(1, "/", "x-a: 1", "x-b: 2", "x-a: 3"))),
     Case("h2-te-trailers", clients=h2(h2get(1, "/", "te: trailers"))),
-    Case("h2-te-other", clients=h2(h2get(1, "/", "te: gzip")), stats=STATS),
+    counted("te-other", h2get(1, "/", "te: gzip")),
     Case("h2-host-field-only", clients=h2(head(1, *PSEUDO[:3], ("host", "other.test")))),
     Case("h2-host-and-authority", clients=h2(h2get(1, "/", "host: other.test"))),
-    Case("h2-no-authority", clients=h2(head(1, *PSEUDO[:3])), stats=STATS),
+    counted("no-authority", head(1, *PSEUDO[:3])),
     Case("h2-empty-authority", clients=h2(head(1, *PSEUDO[:3], (":authority", "")))),
     Case(
         "h2-scheme-https",
@@ -123,11 +129,11 @@ CASES = [
         clients=h2(h2get(1, "/", "x-request-id: mine")),
         hcm="always_set_request_id_in_response: true",
     ),
-    Case("h2-path-without-slash", clients=h2(h2get(1, "nowhere")), stats=STATS),
+    counted("path-without-slash", h2get(1, "nowhere")),
     Case("h2-options-star", clients=h2(h2get(1, "*", method="OPTIONS"))),
     Case("h2-path-fragment", clients=h2(h2get(1, "/a#b"))),
     Case("h2-path-normalised", clients=h2(h2get(1, "/a/../b/./c")), hcm="normalize_path: true"),
-    Case("h2-no-route", clients=h2(h2get(), 0.2, h2get(3)), routes="[]", stats=STATS),
+    counted("no-route", h2get(), 0.2, h2get(3), routes="[]"),
     Case(
         "h2-direct-response",
         clients=h2(h2get()),
@@ -138,11 +144,12 @@ CASES = [
         clients=h2(h2get(method="HEAD")),
         routes="- {match: {prefix: /}, direct_response: {status: 200, body: {inline_string: hi}}}",
     ),
-    Case(
-        "h2-direct-response-before-body",
-        clients=h2(h2get(method="POST", end=False), 0.3, data(1, b"late", end=True)),
+    counted(
+        "direct-response-before-body",
+        h2get(method="POST", end=False),
+        0.3,
+        data(1, b"late", end=True),
         routes="- {match: {prefix: /}, direct_response: {status: 200, body: {inline_string: hi}}}",
-        stats=STATS,
     ),
     Case(
         "h2-redirect",
@@ -159,48 +166,42 @@ CASES = [
         clients=h2(h2get(1, "/s/m", "content-type: application/grpc", method="POST", body=b"\0\0\0\0\0")),
         upstreams=REFUSE,
     ),
-    Case(
-        "h2-early-answer",
-        clients=h2(h2get(method="POST", end=False), 0.5, data(1, b"x", end=True)),
-        upstreams=answer(OK, at="head"),
-        stats=STATS,
+    counted(
+        "early-answer", h2get(method="POST", end=False), 0.5, data(1, b"x", end=True), upstreams=answer(OK, at="head")
     ),
-    Case("h2-client-resets", clients=h2(h2get(), 0.3, reset(1)), upstreams=answer(1.0, OK), stats=STATS, timing=False),
-    Case(
-        "h2-client-resets-request",
-        clients=h2(h2get(method="POST", end=False), 0.3, data(1, b"abc"), 0.2, reset(1, 2)),
-        stats=STATS,
+    counted("client-resets", h2get(), 0.3, reset(1), upstreams=answer(1.0, OK), timing=False),
+    counted(
+        "client-resets-request",
+        h2get(method="POST", end=False),
+        0.3,
+        data(1, b"abc"),
+        0.2,
+        reset(1, 2),
         upstream_end=True,
         timing=False,
     ),
-    Case(
-        "h2-client-resets-answer",
-        clients=h2(h2get(), Wait("ab"), 0.1, reset(1)),
+    counted(
+        "client-resets-answer",
+        h2get(),
+        Wait("ab"),
+        0.1,
+        reset(1),
         upstreams=answer("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nab", 1.0, "cd"),
-        stats=STATS,
         timing=False,
     ),
-    Case("h2-client-leaves", clients=h2(h2get(), 0.3, Act.CLOSE), upstreams=answer(1.0, OK), stats=STATS),
-    Case(
-        "h2-client-leaves-two",
-        clients=h2(h2get(), h2get(3), 0.3, Act.RESET),
-        upstreams=answer(1.0, OK),
-        stats=STATS,
-        flat_upstream=True,
-    ),
-    Case("h2-client-half-closes", clients=h2(h2get(), 0.3, Act.HALF_CLOSE), upstreams=answer(1.0, OK), stats=STATS),
+    counted("client-leaves", h2get(), 0.3, Act.CLOSE, upstreams=answer(1.0, OK)),
+    counted("client-leaves-two", h2get(), h2get(3), 0.3, Act.RESET, upstreams=answer(1.0, OK), flat_upstream=True),
+    counted("client-half-closes", h2get(), 0.3, Act.HALF_CLOSE, upstreams=answer(1.0, OK)),
     Case("h2-upstream-leaves", clients=h2(h2get()), upstreams=answer(Act.CLOSE)),
-    Case(
-        "h2-upstream-leaves-in-body",
-        clients=h2(h2get()),
+    counted(
+        "upstream-leaves-in-body",
+        h2get(),
         upstreams=answer("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nabc", 0.2, Act.CLOSE),
-        stats=STATS,
     ),
-    Case(
-        "h2-upstream-resets-in-body",
-        clients=h2(h2get()),
+    counted(
+        "upstream-resets-in-body",
+        h2get(),
         upstreams=answer("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nabc", 0.2, Act.RESET),
-        stats=STATS,
     ),
     Case("h2-upstream-garbage", clients=h2(h2get()), upstreams=answer("garbage\r\n\r\n")),
     Case(
@@ -243,128 +244,98 @@ CASES = [
         clients=h2(h2get(1, "/", "x_y: z")),
         hcm="common_http_protocol_options: {headers_with_underscores_action: DROP_HEADER}",
     ),
-    Case(
-        "h2-underscore-refused",
-        clients=h2(h2get(1, "/", "x_y: z"), 0.2, h2get(3)),
+    counted(
+        "underscore-refused",
+        h2get(1, "/", "x_y: z"),
+        0.2,
+        h2get(3),
         hcm="common_http_protocol_options: {headers_with_underscores_action: REJECT_REQUEST}",
-        stats=STATS,
     ),
-    Case(
-        "h2-too-many-fields", clients=h2(h2get(1, "/", *(f"x-{i}: y" for i in range(120))), 0.2, h2get(3)), stats=STATS
-    ),
-    Case(
-        "h2-head-too-large",
-        clients=h2(h2get(1, "/", *(f"x-{i}: " + "y" * 9_000 for i in range(8))), 0.2, h2get(3)),
-        stats=STATS,
-    ),
-    Case("h2-upper-case-name", clients=h2(h2get(1, "/", "X-A: y")), stats=STATS, quiet=2.5),
-    Case(
-        "h2-upper-case-name-stream-error",
-        clients=h2(h2get(1, "/", "X-A: y"), 0.2, h2get(3)),
+    counted("too-many-fields", h2get(1, "/", *(f"x-{i}: y" for i in range(120))), 0.2, h2get(3)),
+    counted("head-too-large", h2get(1, "/", *(f"x-{i}: " + "y" * 9_000 for i in range(8))), 0.2, h2get(3)),
+    counted("upper-case-name", h2get(1, "/", "X-A: y")),
+    counted(
+        "upper-case-name-stream-error",
+        h2get(1, "/", "X-A: y"),
+        0.2,
+        h2get(3),
         hcm="http2_protocol_options: {override_stream_error_on_invalid_http_message: true}",
-        stats=STATS,
     ),
-    Case("h2-connection-field", clients=h2(h2get(1, "/", "connection: close")), stats=STATS, quiet=2.5),
-    Case(
-        "h2-length-too-long",
-        clients=h2(h2get(1, "/", "content-length: 9", method="POST", body=b"abc")),
-        stats=STATS,
-        quiet=2.5,
-    ),
-    Case(
-        "h2-no-path",
-        clients=h2(head(1, (":method", "GET"), (":scheme", "http"), (":authority", "h.test"))),
-        stats=STATS,
-        quiet=2.5,
-    ),
-    Case("h2-data-on-idle-stream", clients=h2(data(1, b"x")), stats=STATS, quiet=2.5),
-    Case("h2-garbage", clients=h2(b"\xff" * 64), stats=STATS, quiet=2.5),
-    Case(
-        "h2-error-with-stream-open",
-        clients=h2(h2get(), 0.2, frame(0, b"x", 0, 7)),
-        upstreams=answer(1.0, OK),
-        stats=STATS,
-        quiet=2.5,
-    ),
+    counted("connection-field", h2get(1, "/", "connection: close")),
+    counted("length-too-long", h2get(1, "/", "content-length: 9", method="POST", body=b"abc")),
+    counted("no-path", head(1, (":method", "GET"), (":scheme", "http"), (":authority", "h.test"))),
+    counted("data-on-idle-stream", data(1, b"x")),
+    counted("garbage", b"\xff" * 64),
+    counted("error-with-stream-open", h2get(), 0.2, frame(0, b"x", 0, 7), upstreams=answer(1.0, OK)),
     Case("h2-client-goaway", clients=h2(h2get(), goaway()), upstreams=answer(0.3, OK)),
     Case("h2-ping", clients=h2(frame(6, b"12345678"))),
     Case("h2-settings-later", clients=h2(h2get(), 0.2, settings(window=100), h2get(3))),
-    Case(
-        "h2-idle-timeout",
-        clients=h2(h2get(), quiet=4.0),
+    counted(
+        "idle-timeout",
+        h2get(),
+        quiet=4.0,
         hcm="{common_http_protocol_options: {idle_timeout: 0.5s}, drain_timeout: 0.6s}",
-        stats=STATS,
         shows="goaway",
     ),
-    Case(
-        "h2-idle-timeout-without-request",
-        clients=h2(quiet=4.0),
+    counted(
+        "idle-timeout-without-request",
+        quiet=4.0,
         hcm="{common_http_protocol_options: {idle_timeout: 0.5s}, drain_timeout: 0.6s}",
-        stats=STATS,
     ),
-    Case(
-        "h2-max-connection-duration",
-        clients=h2(h2get(), quiet=4.0),
+    counted(
+        "max-connection-duration",
+        h2get(),
+        quiet=4.0,
         hcm="{common_http_protocol_options: {max_connection_duration: 0.5s}, drain_timeout: 0.6s}",
-        stats=STATS,
         shows="goaway",
     ),
-    Case(
-        "h2-max-duration-with-stream",
-        clients=h2(h2get(), quiet=4.0),
+    counted(
+        "max-duration-with-stream",
+        h2get(),
+        quiet=4.0,
         upstreams=answer(1.8, OK),
         hcm="{common_http_protocol_options: {max_connection_duration: 0.5s}, drain_timeout: 0.6s}",
-        stats=STATS,
     ),
-    Case(
-        "h2-max-requests-2",
-        clients=h2(h2get(), 0.2, h2get(3), 0.2, h2get(5), 1.0, h2get(7), quiet=3.0),
+    counted(
+        "max-requests-2",
+        h2get(),
+        0.2,
+        h2get(3),
+        0.2,
+        h2get(5),
+        1.0,
+        h2get(7),
+        quiet=3.0,
         hcm="{common_http_protocol_options: {max_requests_per_connection: 2}, drain_timeout: 0.6s}",
-        stats=STATS,
         shows="goaway",
     ),
-    Case(
-        "h2-stream-idle-timeout",
-        clients=h2(h2get(method="POST", end=False), quiet=2.0),
-        hcm="stream_idle_timeout: 0.5s",
-        stats=STATS,
+    counted("stream-idle-timeout", h2get(method="POST", end=False), quiet=2.0, hcm="stream_idle_timeout: 0.5s"),
+    counted(
+        "stream-idle-timeout-no-answer", h2get(), quiet=2.0, hcm="stream_idle_timeout: 0.5s", upstreams=answer(3.0, OK)
     ),
-    Case(
-        "h2-stream-idle-timeout-no-answer",
-        clients=h2(h2get(), quiet=2.0),
-        hcm="stream_idle_timeout: 0.5s",
-        upstreams=answer(3.0, OK),
-        stats=STATS,
-    ),
-    Case(
-        "h2-request-timeout",
-        clients=h2(h2get(method="POST", end=False), quiet=2.0),
-        hcm="request_timeout: 0.5s",
-        stats=STATS,
-    ),
-    Case(
-        "h2-max-stream-duration",
-        clients=h2(h2get(), quiet=2.0),
+    counted("request-timeout", h2get(method="POST", end=False), quiet=2.0, hcm="request_timeout: 0.5s"),
+    counted(
+        "max-stream-duration",
+        h2get(),
+        quiet=2.0,
         hcm="common_http_protocol_options: {max_stream_duration: 0.5s}",
         upstreams=answer(3.0, OK),
-        stats=STATS,
     ),
-    Case(
-        "h2-max-stream-duration-in-answer",
-        clients=h2(h2get(), quiet=2.0),
+    counted(
+        "max-stream-duration-in-answer",
+        h2get(),
+        quiet=2.0,
         hcm="common_http_protocol_options: {max_stream_duration: 0.5s}",
         upstreams=answer("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nabc", 3.0, "def"),
-        stats=STATS,
     ),
-    Case(
-        "h2-max-streams",
+    counted(
+        "max-streams",
+        h2get(1, "/1") + h2get(3, "/2") + h2get(5, "/3"),
         differs=known.MORE_STREAMS_THAN_ALLOWED,
-        clients=h2(h2get(1, "/1") + h2get(3, "/2") + h2get(5, "/3")),  # read in one piece
         hcm="http2_protocol_options: {max_concurrent_streams: 2}",
         upstreams=answer(0.5, OK),
         flat_upstream=True,
         sort_log=True,
-        stats=STATS,
     ),
     Case(
         "h2-options-in-settings",
@@ -377,11 +348,12 @@ CASES = [
         upstreams=answer("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nabcdefghi"),
         timing=False,
     ),
-    Case(
-        "h2-body-too-large",
-        clients=h2(h2get(method="POST", body=b"x" * 30, end=False), 0.1, data(1, b"x" * 10, end=True)),
+    counted(
+        "body-too-large",
+        h2get(method="POST", body=b"x" * 30, end=False),
+        0.1,
+        data(1, b"x" * 10, end=True),
         filters="- buffer: {max_request_bytes: 20}",
-        stats=STATS,
     ),
     Case(
         "h2-keepalive-unanswered",
@@ -389,30 +361,28 @@ CASES = [
         hcm="http2_protocol_options: {connection_keepalive: {interval: 0.5s, timeout: 0.5s, interval_jitter: {value: 0}}}",
         timing=False,
     ),
-    Case(
-        "h2-keepalive-unanswered-with-stream",
-        clients=h2(h2get(), quiet=3.0),
+    counted(
+        "keepalive-unanswered-with-stream",
+        h2get(),
+        quiet=3.0,
         upstreams=answer(3.0, OK),
         hcm="http2_protocol_options: {connection_keepalive: {interval: 0.5s, timeout: 0.5s, interval_jitter: {value: 0}}}",
         timing=False,
-        stats=STATS,
     ),
-    Case(
-        "h2-websocket",
-        clients=h2(
-            head(
-                1,
-                (":method", "CONNECT"),
-                (":protocol", "websocket"),
-                *PSEUDO[1:],
-                ("sec-websocket-version", "13"),
-                end=False,
-            ),
-            Wait("hello"),
-            data(1, b"ping"),
-            Wait("ping"),
-            data(1, end=True),
+    counted(
+        "websocket",
+        head(
+            1,
+            (":method", "CONNECT"),
+            (":protocol", "websocket"),
+            *PSEUDO[1:],
+            ("sec-websocket-version", "13"),
+            end=False,
         ),
+        Wait("hello"),
+        data(1, b"ping"),
+        Wait("ping"),
+        data(1, end=True),
         hcm="{http2_protocol_options: {allow_connect: true}, upgrade_configs: [{upgrade_type: websocket}]}",
         upstreams=answer(
             Act.RAW,
@@ -421,33 +391,24 @@ CASES = [
             Act.ECHO,
             at="head",
         ),
-        stats=STATS,
     ),
-    Case(
-        "h2-websocket-refused-by-upstream",
-        clients=h2(head(1, (":method", "CONNECT"), (":protocol", "websocket"), *PSEUDO[1:], end=False)),
+    counted(
+        "websocket-refused-by-upstream",
+        head(1, (":method", "CONNECT"), (":protocol", "websocket"), *PSEUDO[1:], end=False),
         hcm="{http2_protocol_options: {allow_connect: true}, upgrade_configs: [{upgrade_type: websocket}]}",
         upstreams=answer("HTTP/1.1 403 Forbidden\r\ncontent-length: 2\r\n\r\nno", at="head"),
-        stats=STATS,
     ),
-    Case(
-        "h2-websocket-not-configured",
-        clients=h2(head(1, (":method", "CONNECT"), (":protocol", "websocket"), *PSEUDO[1:], end=False)),
+    counted(
+        "websocket-not-configured",
+        head(1, (":method", "CONNECT"), (":protocol", "websocket"), *PSEUDO[1:], end=False),
         hcm="http2_protocol_options: {allow_connect: true}",
-        stats=STATS,
     ),
-    Case(
-        "h2-websocket-not-allowed",
-        clients=h2(head(1, (":method", "CONNECT"), (":protocol", "websocket"), *PSEUDO[1:], end=False)),
+    counted(
+        "websocket-not-allowed",
+        head(1, (":method", "CONNECT"), (":protocol", "websocket"), *PSEUDO[1:], end=False),
         hcm="upgrade_configs: [{upgrade_type: websocket}]",
-        stats=STATS,
-        quiet=2.5,
     ),
-    Case(
-        "h2-connect-no-route",
-        clients=h2(head(1, (":method", "CONNECT"), (":authority", "h.test:80"), end=False)),
-        stats=STATS,
-    ),
+    counted("connect-no-route", head(1, (":method", "CONNECT"), (":authority", "h.test:80"), end=False)),
     Case("h2-cookie", clients=h2(h2get(1, "/", "cookie: a=1", "x-y: z"))),
     Case(
         "h2-empty-data-flood",
@@ -498,14 +459,12 @@ CASES = [
         stats=STATS.replace("total|active|", "too_many_premature_resets|"),
         timing=False,
     ),
-    Case(
-        "h2-websocket-upstream-ends",
-        clients=h2(
-            head(1, (":method", "CONNECT"), (":protocol", "websocket"), *PSEUDO[1:], end=False),
-            Wait("hello"),
-            data(1, b"ping"),
-            quiet=2.5,
-        ),
+    counted(
+        "websocket-upstream-ends",
+        head(1, (":method", "CONNECT"), (":protocol", "websocket"), *PSEUDO[1:], end=False),
+        Wait("hello"),
+        data(1, b"ping"),
+        quiet=2.5,
         hcm="{http2_protocol_options: {allow_connect: true}, upgrade_configs: [{upgrade_type: websocket}]}",
         upstreams=answer(
             Act.RAW,
@@ -516,7 +475,6 @@ CASES = [
             Act.CLOSE,
             at="head",
         ),
-        stats=STATS,
     ),
     Case(
         "h2-drain",
@@ -562,18 +520,15 @@ CASES = [
         hcm=TUNNELS,
         upstreams=raw(Act.ECHO),
     ),
-    Case(
-        "h2-connect-client-ends",
-        clients=h2(
-            head(1, (":method", "CONNECT"), (":authority", "h.test:80"), end=False),
-            0.2,
-            data(1, b"ping", end=True),
-            quiet=2.5,
-        ),
+    counted(
+        "connect-client-ends",
+        head(1, (":method", "CONNECT"), (":authority", "h.test:80"), end=False),
+        0.2,
+        data(1, b"ping", end=True),
+        quiet=2.5,
         routes=CONNECT,
         hcm=TUNNELS,
         upstreams=raw(Act.WAIT_EOF, "bye", Act.CLOSE),
-        stats=STATS,
         upstream_end=True,
     ),
     Case(
