@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from meshproxy.cel.expression import compile_plain
 from meshproxy.config.access_logs import compile_access_logs
 from meshproxy.config.constraints import check_constraints
 from meshproxy.config.context import CompileContext
@@ -85,7 +84,7 @@ def factory_context(name: str, stats: StatsScope, context: CompileContext) -> Fa
         compile_expression=_compile_tree_expression,
         compile_http_matcher=lambda view, action, inputs: compile_matcher(view, action, http_inputs(inputs), context),
         compile_network_matcher=lambda view, action: compile_matcher(view, action, NETWORK_INPUTS, context),
-        compile_attribute=lambda text: compile_plain(text, context.surroundings),
+        compile_attribute=lambda text: _compile_attribute(text, context),
         compile_http_filter=lambda view: compile_filter(view, "HTTP", stats, context),
         compile_upstream_filters=lambda views: compile_upstream_filters(
             views, lambda view: compile_filter(view, "HTTP", stats, context)
@@ -321,7 +320,13 @@ def _noting(problems: list[Problem]) -> Iterator[None]:
         problems += error.problems
 
 
+def _compile_attribute(text: str, context: CompileContext) -> Callable[[Any], Any]:
+    from meshproxy.cel.expression import compile_plain  # few configurations have expressions
+
+    return compile_plain(text, context.surroundings)
+
+
 def _compile_tree_expression(view: ConfigView, options: ConfigView | None) -> LogPredicate:
-    from meshproxy.config.expressions import compile_tree_expression  # few configurations have expressions
+    from meshproxy.config.expressions import compile_tree_expression  # as above
 
     return compile_tree_expression(view, options)

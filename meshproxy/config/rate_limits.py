@@ -12,7 +12,6 @@ from ipaddress import ip_network
 from typing import Any
 from urllib.parse import unquote
 
-from meshproxy.cel.expression import compile_text
 from meshproxy.config.context import CompileContext
 from meshproxy.config.matchers import compile_header_matcher, compile_query_matcher
 from meshproxy.matching import FractionalPercent, header_getter, parse_query, wire_text
@@ -153,6 +152,8 @@ def _of_extension(view: ConfigView, context: CompileContext) -> Action:
     typed = view.any("typed_config")
     if typed is None or typed.view is None or typed.full_name != _EXPRESSION:
         view.fail(unsupported_extension(typed.full_name if typed is not None else "", (_EXPRESSION,)), "typed_config")
+    from meshproxy.cel.expression import compile_text  # few configurations have expressions
+
     inner = typed.view
     key, missing = wire_text(inner.text("descriptor_key")), SKIP if inner.boolean("skip_if_error") else None
     try:

@@ -423,10 +423,13 @@ async def test_our_certificate_is_not_shown_to_a_server_that_is_refused() -> Non
     server.close()
 
 
-def test_without_tls_nothing_of_it_is_imported() -> None:
-    code = (
-        "import sys, meshproxy.proxy\n"
-        "print([name for name in ('cryptography', 'meshproxy.runtime.tls.transport') if name in sys.modules])"
+def test_what_few_configurations_need_is_imported_with_them_only() -> None:
+    heavy = (
+        "cryptography",
+        "meshproxy.runtime.tls.transport",
+        "meshproxy.cel.compiler",
+        "meshproxy.codec.h2_connection",
     )
+    code = f"import sys, meshproxy.proxy\nprint([name for name in {heavy} if name in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
