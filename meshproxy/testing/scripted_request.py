@@ -7,7 +7,6 @@ the order in which a filter hears of things is that of the program.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
 from meshproxy.plugin.replies import ResetReason
@@ -16,6 +15,7 @@ from meshproxy.plugin.upstream import (
     HttpUpstream,
     HttpUpstreamSink,
 )
+from meshproxy.records import dataclass
 from meshproxy.testing.loop import SteppedLoop
 
 Fields = Mapping[str, str] | Sequence[tuple[str, str]]
