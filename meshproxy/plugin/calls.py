@@ -1,0 +1,56 @@
+"""Calls that a filter makes of its own (`Stream.fetch`, `Stream.open_grpc`): what comes back, and what may go wrong."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+from meshproxy.headers import ResponseHeaders
+from meshproxy.records import dataclass
+
+if TYPE_CHECKING:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class FetchReply:
+    """The answer to `Stream.fetch`."""
+
+    status: int
+    headers: ResponseHeaders
+    body: bytes
+
+
+class FetchError(Exception):
+    """`fetch` got no answer: unknown cluster, no healthy host, time-out, a reset, or a body over the limit."""
+
+
+class GrpcError(Exception):
+    """A gRPC call failed. status: gRPC's, 14 where nobody could be asked and 4 where no answer came in time."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(f"status {status}: {message}" if message else f"status {status}")
+        self.status = status
+
+
+class GrpcCall(ABC):
+    """A call with messages both ways."""
+
+    @abstractmethod
+    def send(self, message: bytes) -> None:
+        """Send a serialised message; after the end of the call it goes nowhere."""
+
+    @abstractmethod
+    async def receive(self, timeout: float | None = None) -> bytes | None:
+        """The next message; None when the service has ended the call in order.
+
+        Raises GrpcError when it ended otherwise, TimeoutError after `timeout` seconds.
+        """
+
+    @abstractmethod
+    def ignore(self) -> None:
+        """What the service says isn't kept."""
+
+    @abstractmethod
+    def end(self, after: float = 0.0) -> None:
+        """No more will be sent or read. after: the service has so many seconds yet for what it was sent."""
