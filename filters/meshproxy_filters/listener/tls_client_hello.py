@@ -2,7 +2,7 @@
 
 The bytes are only peeked at, and arrive in pieces of any size, cut anywhere: one ClientHello may span many records and
 one record many segments. So the reader is given all bytes from the beginning each time and goes on where it stopped:
-whatever the pieces, each record header is read once, and work is bounded by the 16 KiB that it will look at.
+whatever the pieces, each record header is read once, and work is bounded by the bytes that it will look at.
 
 Bytes that are not a ClientHello are a verdict, never an exception: plain text on a port that also takes TLS is normal.
 Where BoringSSL, which Envoy's inspector uses, refuses a message, so does this: the connection is then not TLS.
@@ -15,19 +15,25 @@ from enum import Enum
 from meshproxy.records import dataclass
 
 MAX_CLIENT_HELLO = 16 * 1024
-"""Bytes that are looked at, record headers included; as in Envoy."""
+"""Bytes that are looked at at most, record headers included; as in Envoy."""
+
+_LONGEST_MESSAGE = 16 * 1024  # without its header: BoringSSL's limit
 
 _HANDSHAKE, _CLIENT_HELLO = 22, 1
+_TLS_10 = 0x0301
 _SERVER_NAME, _ALPN, _SUPPORTED_VERSIONS = 0, 16, 43
 _HOST_BYTES = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._")
 
 
 class TlsVerdict(Enum):
-    """NEED_MORE: it can still become a ClientHello. NOT_TLS: it can't. TOO_LARGE: it would, beyond the limit."""
+    """NEED_MORE: it can still become a ClientHello. NOT_TLS: it can't. TOO_LARGE: it would, beyond the limit. TOO_LONG:
+    it says that it's longer than any handshake takes. TOO_OLD: all the versions that it knows are."""
 
     NEED_MORE = "need more"
     NOT_TLS = "not TLS"
     TOO_LARGE = "client hello too large"
+    TOO_LONG = "client hello too long"
+    TOO_OLD = "client too old"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +52,12 @@ class _Malformed(Exception):
 
 
 class ClientHelloReader:
-    """Reads one connection's first bytes, peek by peek."""
+    """Reads one connection's first bytes, peek by peek, and at most `limit` of them."""
 
-    __slots__ = ("_message", "_position", "_verdict")
+    __slots__ = ("_limit", "_message", "_position", "_verdict")
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int = MAX_CLIENT_HELLO) -> None:
+        self._limit = limit
         self._message = bytearray()  # handshake bytes of the records read so far
         self._position = 0  # where the next record begins
         self._verdict: ClientHello | TlsVerdict = TlsVerdict.NEED_MORE
@@ -65,18 +72,21 @@ class ClientHelloReader:
         return self._verdict
 
     def _read_records(self, data: bytes) -> ClientHello | TlsVerdict:
-        data = data[:MAX_CLIENT_HELLO]
+        limit = self._limit
+        data = data[:limit]
         message = self._message
         while True:
             start = self._position
-            if start + 5 > MAX_CLIENT_HELLO:
+            if start + 5 > limit:
                 return TlsVerdict.TOO_LARGE
             _check_record_header(data[start : start + 5])
             if len(data) < start + 5:
                 return TlsVerdict.NEED_MORE
             end = start + 5 + int.from_bytes(data[start + 3 : start + 5], "big")
             length = _message_length(message[:4] + data[start + 5 : min(end, start + 9)])
-            if end > MAX_CLIENT_HELLO or length > MAX_CLIENT_HELLO:
+            if length > 4 + _LONGEST_MESSAGE:
+                return TlsVerdict.TOO_LONG
+            if end > limit or length > limit:
                 return TlsVerdict.TOO_LARGE
             if len(data) < end:
                 return TlsVerdict.NEED_MORE
@@ -85,7 +95,8 @@ class ClientHelloReader:
             if 0 <= length < len(message):
                 raise _Malformed  # a record doesn't hold the end of one flight and the beginning of another
             if length == len(message):
-                return _parse_client_hello(bytes(message[4:]))
+                hello = _parse_client_hello(bytes(message[4:]))
+                return hello if max(hello.versions) >= _TLS_10 else TlsVerdict.TOO_OLD
 
 
 def read_client_hello(data: bytes) -> ClientHello | TlsVerdict:
@@ -94,10 +105,13 @@ def read_client_hello(data: bytes) -> ClientHello | TlsVerdict:
 
 
 def _check_record_header(header: bytes) -> None:
-    """Refuse as soon as a byte can't be in the header of a handshake record (RFC 8446 section 5.1)."""
+    """Refuse as soon as a byte can't be in the header of a handshake record (RFC 8446 section 5.1).
+
+    A record may be empty: the standard forbids it, but BoringSSL doesn't mind.
+    """
     if header[:1] not in (b"", b"\x16") or header[1:2] not in (b"", b"\x03"):
         raise _Malformed
-    if len(header) == 5 and not 0 < int.from_bytes(header[3:5], "big") <= 1 << 14:
+    if len(header) == 5 and int.from_bytes(header[3:5], "big") > 1 << 14:
         raise _Malformed
 
 

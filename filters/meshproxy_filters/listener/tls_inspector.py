@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 from meshproxy.plugin.context import FactoryContext
 from meshproxy.plugin.listener import NEED_MORE, ListenerFilter, Peeked, RefuseConnection, Socket
 from meshproxy.plugin.stats import StatsScope
+from meshproxy.records import dataclass
 from meshproxy_filters.listener.tls_client_hello import MAX_CLIENT_HELLO, ClientHello, ClientHelloReader, TlsVerdict
 
 if TYPE_CHECKING:
@@ -29,7 +30,16 @@ class TlsInspectorStats:
         self.sni_not_found = scope.counter("sni_not_found")
 
 
-class TlsInspector(ListenerFilter[TlsInspectorStats]):
+@dataclass(frozen=True, slots=True)
+class TlsInspectorConfig:
+    """limit: bytes of a ClientHello beyond which it is refused. strict: what isn't TLS is refused, too."""
+
+    stats: TlsInspectorStats
+    limit: int = MAX_CLIENT_HELLO
+    strict: bool = False
+
+
+class TlsInspector(ListenerFilter[TlsInspectorConfig]):
     """Notes `tls`, the server name and ALPN for the choice of a filter chain."""
 
     max_peek: ClassVar[int] = MAX_CLIENT_HELLO
@@ -37,18 +47,22 @@ class TlsInspector(ListenerFilter[TlsInspectorStats]):
     _reader: ClientHelloReader | None = None
 
     @classmethod
-    def compile(cls, view: ConfigView, context: FactoryContext) -> TlsInspectorStats:
+    def compile(cls, view: ConfigView, context: FactoryContext) -> TlsInspectorConfig:
         for name in ("enable_ja3_fingerprinting", "enable_ja4_fingerprinting"):
             if view.boolean(name):
                 view.fail("fingerprints of clients aren't supported by meshproxy", name)
         view.ignore("initial_read_buffer_size")
-        return TlsInspectorStats(context.stats.scope("tls_inspector."))
+        return TlsInspectorConfig(
+            TlsInspectorStats(context.stats.scope("tls_inspector.")),
+            view.integer("max_client_hello_size", MAX_CLIENT_HELLO),
+            view.boolean("close_connection_on_client_hello_parsing_errors"),
+        )
 
     def on_peek(self, data: bytes, end: bool, socket: Socket) -> Peeked:
         if self._reader is None:
-            self._reader = ClientHelloReader()
+            self._reader = ClientHelloReader(self.config.limit)
         verdict = self._reader.read(data)
-        stats = self.config
+        stats = self.config.stats
         if isinstance(verdict, ClientHello):
             stats.tls_found.value += 1
             (stats.sni_found if verdict.server_name else stats.sni_not_found).value += 1
@@ -57,10 +71,12 @@ class TlsInspector(ListenerFilter[TlsInspectorStats]):
             socket.server_name = verdict.server_name
             socket.application_protocols = verdict.application_protocols
             return Peeked()
-        if verdict is TlsVerdict.TOO_LARGE:
+        if verdict is TlsVerdict.TOO_LARGE or (verdict is TlsVerdict.TOO_LONG and self.config.strict):
             stats.client_hello_too_large.value += 1
             raise RefuseConnection("client hello too large")
         if verdict is TlsVerdict.NEED_MORE and not end:
             return NEED_MORE
         stats.tls_not_found.value += 1
+        if verdict is TlsVerdict.TOO_OLD or self.config.strict:
+            raise RefuseConnection("no client hello")
         return Peeked()

@@ -173,9 +173,17 @@ def test_a_client_hello_cut_short_by_the_end_is_no_tls() -> None:
 
 
 def test_a_client_hello_that_is_too_large_is_refused() -> None:
-    record = b"\x16\x03\x01\x40\x00" + b"\x01\x00\xff\xff" + b"x" * 0x3FFC
+    record = b"\x16\x03\x01\x40\x00" + b"\x01\x00\x3f\xff" + b"x" * 0x3FFC
     harness = ListenerHarness(TlsInspector, {})
     assert harness.accept([record, record]).refused == "client hello too large"
+
+
+def test_what_is_no_client_hello_is_refused_on_demand() -> None:
+    too_long = b"\x16\x03\x01\x40\x00" + b"\x01\x00\xff\xff" + b"x" * 0x3FFC
+    assert not ListenerHarness(TlsInspector, {}).accept([too_long]).refused
+    strict = {"close_connection_on_client_hello_parsing_errors": True}
+    assert ListenerHarness(TlsInspector, strict).accept([too_long]).refused == "client hello too large"
+    assert ListenerHarness(TlsInspector, strict).accept([b"GET / HTTP/1.1\r\n"]).refused == "no client hello"
 
 
 def test_fingerprints_are_refused() -> None:

@@ -74,24 +74,30 @@ def test_the_verdict_is_envoys(row: list[str]) -> None:
         assert result.server_name == server_name
         assert (result.application_protocols or ("",))[0] == protocol
     elif row[0] == "ssl3":
-        # Envoy closes the connection. A version nobody speaks any more is left to the handshake here.
-        assert isinstance(result, ClientHello)
-        assert result.versions == (0x0300,)
+        # Envoy closes the connection, and so does the inspector.
+        assert result is TlsVerdict.TOO_OLD
     else:
         # An alert as the first message makes Envoy close, too; here it is a connection that isn't TLS.
         assert transport == "raw" or row[0] == "alert"
         assert result is TlsVerdict.NOT_TLS
 
 
-@pytest.mark.parametrize(
-    "data", [b"GET / HTTP/1.1\r\n", b"\x00", b"\x17\x03", b"\x16\x02", b"\x16\x03\x01\0\0", b"\x80\x2e\x01"]
-)
+@pytest.mark.parametrize("data", [b"GET / HTTP/1.1\r\n", b"\x00", b"\x17\x03", b"\x16\x02", b"\x80\x2e\x01"])
 def test_other_protocols_are_refused_at_their_first_wrong_byte(data: bytes) -> None:
     assert read_client_hello(data) is TlsVerdict.NOT_TLS
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"\x16", b"\x16\x03", b"\x16\x03\x01", b"\x16\x03\x01\x01\x00", b"\x16\x03\x01\x01\x00\x01"]
+    "data",
+    [
+        b"",
+        b"\x16",
+        b"\x16\x03",
+        b"\x16\x03\x01",
+        b"\x16\x03\x01\0\0",
+        b"\x16\x03\x01\x01\x00",
+        b"\x16\x03\x01\x01\x00\x01",
+    ],
 )
 def test_the_beginning_of_a_hello_needs_more(data: bytes) -> None:
     assert read_client_hello(data) is TlsVerdict.NEED_MORE
@@ -106,8 +112,8 @@ def test_a_server_name_that_no_host_has_is_none() -> None:
 
 
 def test_too_large_is_known_early() -> None:
-    announced = b"\x16\x03\x01\x40\x00\x01\x00\x50\x00"
-    assert read_client_hello(announced) is TlsVerdict.TOO_LARGE
+    assert read_client_hello(b"\x16\x03\x01\x40\x00\x01\x00\x40\x00") is TlsVerdict.TOO_LARGE
+    assert read_client_hello(b"\x16\x03\x01\x40\x00\x01\x00\x40\x01") is TlsVerdict.TOO_LONG
     # Small enough by itself, too large with its record headers.
     message = b"\x01" + (12_000).to_bytes(3, "big") + bytes(12_000)
     verdicts = _feed(_records(bytes(5) + message, 2), 997)
