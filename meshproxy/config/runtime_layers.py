@@ -7,6 +7,7 @@ is given are YAML, of which everything can be told.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
@@ -71,6 +72,8 @@ def _compile_layer(view: ConfigView, context: CompileContext) -> RuntimeLayer:
 
 def _compile_disk(name: str, view: ConfigView, context: CompileContext) -> RuntimeLayer:
     link = view.text("symlink_root")
+    if not os.path.isdir(os.path.dirname(link) or "."):
+        view.fail(f"nothing can be watched at '{link}': its directory does not exist", "symlink_root")
     directory = f"{link}/{view.text('subdirectory')}"
     if view.boolean("append_service_cluster"):
         directory = f"{directory}/{context.node.cluster}"

@@ -27,6 +27,8 @@ class Socket:
     kernel_destination: what the kernel remembers of an address it rewrote (SO_ORIGINAL_DST), or None.
     listening_port: of the socket that accepted; 0 for a Unix socket.
     proxy_tlvs: entries of a PROXY protocol header that are to be passed on, None if there was no header.
+    upstream_source: the IP address that connections to upstreams are made from for this client, and the mark of their
+    packets, 0 for none; None: as the cluster has it.
     application_protocols: ALPN, or what the HTTP inspector recognised.
     """
 
@@ -42,6 +44,7 @@ class Socket:
     application_protocols: tuple[str, ...] = ()
     metadata: dict[str, dict[str, Any]] | None = None
     proxy_tlvs: tuple[tuple[int, bytes], ...] | None = None
+    upstream_source: tuple[str, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,6 +103,7 @@ class ConnectionInfo:
     listener_direction: its `traffic_direction`, "INBOUND", "OUTBOUND" or "UNSPECIFIED".
     proxy_tlvs: of the PROXY protocol header that the connection began with, the entries that may be passed on; None if
     there was no header.
+    upstream_source: see `plugin.listener.Socket`.
     filter_state: what network filters keep for the streams that the connection carries.
     """
 
@@ -130,6 +131,7 @@ class ConnectionInfo:
     listener_metadata: Mapping[str, Mapping[str, Any]] | None = None
     listener_direction: str = "UNSPECIFIED"
     proxy_tlvs: tuple[tuple[int, bytes], ...] | None = None
+    upstream_source: tuple[str, int] | None = None
     filter_state: dict[str, object] | None = None
 
     @property

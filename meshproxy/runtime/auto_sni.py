@@ -6,7 +6,7 @@ Connections for different names can't be shared, so it is part of what a connect
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from meshproxy.address import is_ip
 from meshproxy.headers import RequestHeaders
@@ -18,6 +18,7 @@ class ServerName(NamedTuple):
     """sni: to send; san: what the certificate must be for; alpn: protocols to offer, joined by ","; "": as configured.
 
     owner: the downstream connection that connections belong to, where they aren't shared.
+    source: the address that they are made from, and a mark; see `plugin.listener.Socket`.
     proxy: the PROXY protocol header that comes before TLS, where the cluster has one that names the client.
     """
 
@@ -26,6 +27,7 @@ class ServerName(NamedTuple):
     alpn: str = ""
     proxy: ProxyHeader | None = None
     owner: int = 0
+    source: tuple[str, int] | None = None
 
 
 NO_NAME = ServerName()
@@ -41,6 +43,12 @@ def server_name(options: AutoSni, request: RequestHeaders) -> ServerName:
         name if options.sni and not is_ip(name) else "",
         name if options.san_validation else "",
     )
+
+
+def upstream_source(sink: Any) -> tuple[str, int] | None:
+    """From where the connection for a sink is to be made, if that isn't the cluster's business."""
+    info = getattr(sink, "stream_info", None)
+    return info.connection.upstream_source if info is not None else None
 
 
 def host_of(authority: str) -> str:

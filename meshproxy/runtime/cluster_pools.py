@@ -23,7 +23,7 @@ from meshproxy.headers import RequestHeaders
 from meshproxy.model.cluster import ClusterConfig
 from meshproxy.plugin.replies import ResetReason
 from meshproxy.plugin.upstream import HttpUpstream, HttpUpstreamSink
-from meshproxy.runtime.auto_sni import NO_NAME, ServerName, server_name
+from meshproxy.runtime.auto_sni import NO_NAME, ServerName, server_name, upstream_source
 from meshproxy.runtime.cluster_limits import ClusterLimits
 from meshproxy.runtime.http1_pool import Http1Pool
 from meshproxy.runtime.pending_request import RefusedRequest
@@ -120,6 +120,11 @@ class ClusterPools:
         if self._config.pool_per_connection:
             info = getattr(sink, "stream_info", None)
             name = name._replace(owner=info.connection.connection_id if info is not None else -1)
+        varies = cluster.worker.sources_vary
+        if varies:
+            source = upstream_source(sink)
+            if source is not None:
+                name = name._replace(source=source)
         make = self._make
         if make is None:
             make = _pool_maker("HTTP2" if protocol == "HTTP/2" else "HTTP1")
@@ -137,7 +142,7 @@ class ClusterPools:
                 upstream = pool.request(request, end, sink)
                 pool.drain(partial(self._late_drained, key))
                 return upstream
-            if self._one_for_most and priority == "DEFAULT" and name is NO_NAME:
+            if self._one_for_most and priority == "DEFAULT" and name is NO_NAME and not varies:
                 host.pool = pool
         return pool.request(request, end, sink)
 
@@ -148,7 +153,9 @@ class ClusterPools:
         key = (host, "DEFAULT", NO_NAME, make)
         pool = self.by_key.get(key)
         if pool is None:
-            pool = host.pool = self._add(cluster, key)
+            pool = self._add(cluster, key)
+            if not cluster.worker.sources_vary:
+                host.pool = pool
         return pool  # type: ignore[return-value]  # never with ALPN, see the configuration
 
     def _add(self, cluster: ActiveCluster, key: PoolKey) -> HttpPool:

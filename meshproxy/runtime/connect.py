@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from meshproxy.runtime.cluster import ActiveCluster
 
 
+Source = tuple[str, int] | None
+"""An address to connect from and the mark of its packets, 0 for none; None: as the cluster has it."""
+
+
 class TransportFailure(OSError):
     """What a transport socket has against a connection. text: Envoy's transport failure reason."""
 
@@ -69,9 +73,9 @@ async def open_connection(
         return made
     more = host.more_addresses
     if more:
-        sock = await _first_connected(cluster, in_order((address, *more), config.happy_eyeballs))
+        sock = await _first_connected(cluster, in_order((address, *more), config.happy_eyeballs), name.source)
     else:
-        sock = await _connect(cluster, address)
+        sock = await _connect(cluster, address, name.source)
     try:
         if cluster.proxies:
             await _announce(cluster, host, sock, name)
@@ -81,8 +85,8 @@ async def open_connection(
         raise
 
 
-async def _connect(cluster: ActiveCluster, address: SocketAddress) -> socket.socket:
-    """A socket that is connected to one address, with all that is configured for it."""
+async def _connect(cluster: ActiveCluster, address: SocketAddress, own: Source) -> socket.socket:
+    """A socket that is connected to one address, with all that is configured for it. own: of the client."""
     config = cluster.config
     family = socket.AF_INET6 if address.is_v6 else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
@@ -98,7 +102,9 @@ async def _connect(cluster: ActiveCluster, address: SocketAddress) -> socket.soc
             ):
                 if number:
                     sock.setsockopt(socket.IPPROTO_TCP, option, number)
-        if config.bind is not None:
+        if own is not None:
+            _bind_to_client(cluster, sock, own, v6=address.is_v6)
+        elif config.bind is not None:
             source = config.bind.ipv6 if address.is_v6 else config.bind.ipv4
             for level, option, value in source.options:
                 sock.setsockopt(level, option, value)
@@ -116,6 +122,23 @@ async def _connect(cluster: ActiveCluster, address: SocketAddress) -> socket.soc
     return sock
 
 
+def _bind_to_client(cluster: ActiveCluster, sock: socket.socket, own: tuple[str, int], *, v6: bool) -> None:
+    """Bind to an address that may not be ours; its packets carry the mark."""
+    ip, mark = own
+    try:
+        if v6:
+            sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_TRANSPARENT, 1)
+        else:
+            sock.setsockopt(socket.SOL_IP, _IP_TRANSPARENT, 1)
+        if mark:
+            sock.setsockopt(socket.SOL_SOCKET, _SO_MARK, mark)
+        sock.setsockopt(socket.SOL_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
+        sock.bind((ip, 0))
+    except OSError:
+        cluster.stats.bind_errors.inc()
+        raise
+
+
 def in_order(addresses: Sequence[SocketAddress], options: HappyEyeballs) -> list[SocketAddress]:
     """The addresses of an endpoint as they are tried: families by turns (RFC 8305 section 4)."""
     first_v6 = addresses[0].is_v6 if options.first_v6 is None else options.first_v6
@@ -129,7 +152,7 @@ def in_order(addresses: Sequence[SocketAddress], options: HappyEyeballs) -> list
     return ordered
 
 
-async def _first_connected(cluster: ActiveCluster, addresses: Sequence[SocketAddress]) -> socket.socket:
+async def _first_connected(cluster: ActiveCluster, addresses: Sequence[SocketAddress], own: Source) -> socket.socket:
     """Connect to whichever address answers first: the next one is tried when one has failed, or after a while."""
     attempts: set[asyncio.Task[socket.socket]] = set()
     left = list(addresses)
@@ -139,7 +162,7 @@ async def _first_connected(cluster: ActiveCluster, addresses: Sequence[SocketAdd
             if left:
                 if len(left) < len(addresses):
                     cluster.stats.upstream_cx_total.value += 1  # the first one is counted by who asked for it
-                attempts.add(asyncio.ensure_future(_connect(cluster, left.pop(0))))
+                attempts.add(asyncio.ensure_future(_connect(cluster, left.pop(0), own)))
             done, attempts = await asyncio.wait(
                 attempts, timeout=_NEXT_ADDRESS if left else None, return_when=asyncio.FIRST_COMPLETED
             )
@@ -194,4 +217,5 @@ async def _connect_unix(loop: asyncio.AbstractEventLoop, path: str) -> socket.so
 
 _NEXT_ADDRESS = 0.3
 """Seconds after which the next address of an endpoint is tried while one has not answered, as in Envoy."""
+_IP_TRANSPARENT, _IPV6_TRANSPARENT, _SO_MARK = 19, 75, 36
 _IP_BIND_ADDRESS_NO_PORT = 24  # linux/in.h: the port is chosen at connect(), by the whole four-tuple

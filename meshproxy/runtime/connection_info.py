@@ -22,6 +22,9 @@ def connection_info(worker: Worker, config: Listener, facts: Socket) -> Connecti
         info.direct_remote_address = there if remote is facts.direct_remote else _text(facts.direct_remote)
         if facts.proxy_tlvs is not None:
             info.proxy_tlvs = facts.proxy_tlvs
+    if facts.upstream_source is not None:
+        info.upstream_source = facts.upstream_source
+        worker.vary_sources()
     info.listener_name = config.name
     if config.traffic_direction != "UNSPECIFIED":
         info.listener_direction = config.traffic_direction

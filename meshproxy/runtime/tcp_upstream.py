@@ -20,7 +20,7 @@ from meshproxy.model.proxy_header import ProxyHeaderOptions
 from meshproxy.plugin.peer_exchange import NOTHING, PeerPart, TooLong
 from meshproxy.plugin.replies import ResetReason
 from meshproxy.plugin.upstream import TcpUpstream, TcpUpstreamSink
-from meshproxy.runtime.auto_sni import NO_NAME, ServerName
+from meshproxy.runtime.auto_sni import NO_NAME, ServerName, upstream_source
 from meshproxy.runtime.connect import describe_failure, local_text, open_connection
 from meshproxy.runtime.proxy_header import proxy_header
 from meshproxy.runtime.time_limit import TimeLimit
@@ -93,11 +93,14 @@ class RawUpstream(TcpUpstream):
             self._failed(ResetReason.CONNECT_FAILURE, describe_failure(error))
 
     def _name(self) -> ServerName:
-        """With the client's address, where the cluster's transport socket tells it."""
+        """With the client's address, where the cluster's transport socket tells it or the connection comes from it."""
         options = self.cluster.proxy_header(self.host) if self.cluster.proxies else None
-        if options is None:
-            return NO_NAME
-        return NO_NAME._replace(proxy=proxy_header(options, getattr(self._sink, "stream_info", None)))
+        name = NO_NAME
+        if options is not None:
+            name = name._replace(proxy=proxy_header(options, getattr(self._sink, "stream_info", None)))
+        if self.cluster.worker.sources_vary:
+            name = name._replace(source=upstream_source(self._sink))
+        return name
 
     def _failed(self, reason: ResetReason, detail: str) -> None:
         if self._sink is None:

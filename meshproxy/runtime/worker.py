@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from meshproxy.telemetry.stats import StatsStore
 
 
+_UNLIMITED = (1 << 31) - 1
+"""Istio's value for "no limit"."""
+
+
 class Worker:
     """One event loop and what its connections share.
 
@@ -35,6 +39,7 @@ class Worker:
     measures: whether some log tells bytes on the wire, or times, that are only noted for it (see `measuring`).
     drain: whether responses announce that we are going away. departures: how many listeners and filter chains do so by
     themselves, because they were removed or replaced; one more while overload may end keep-alive.
+    sources_vary: some client's connections to upstreams are made from its own address (`original_src`).
     overload: what is done against it; None: nothing. health_failed: `/healthcheck/fail` was asked for.
     """
 
@@ -69,6 +74,7 @@ class Worker:
         self._place = index, count
         self.clusters: Clusters
         self.health_failed = False
+        self.sources_vary = False
         self.drain = Drain(loop.time, rng)
         self.measures = measures
         self.departures = 0
@@ -81,10 +87,19 @@ class Worker:
 
     def most_connections(self) -> int | None:
         """How many connections from clients this worker may have by the runtime's limit; None: as many as come."""
-        if self.connection_limit is None:
+        limit = self.connection_limit
+        if limit is None or limit.value >= _UNLIMITED:
             return None
         index, count = self._place
-        return self.connection_limit.value // count + (index < self.connection_limit.value % count)
+        return limit.value // count + (index < limit.value % count)
+
+    def vary_sources(self) -> None:
+        """From now on clients may bring their own address to connect from: pools are no longer for everybody."""
+        if not self.sources_vary:
+            self.sources_vary = True
+            for cluster in self.clusters:
+                for host in cluster.hosts():
+                    host.pool = None
 
     def next_connection_id(self) -> int:
         """A number that no other connection of the program has."""

@@ -68,6 +68,7 @@ STAND_INS = FilterRegistry().with_classes(
         TCP_PROXY: AnyTerminal,
         _NETWORK + "rbac.v3.RBAC": AnyNetwork,
         _LISTENER + "original_dst.v3.OriginalDst": AnyListener,
+        _LISTENER + "original_src.v3.OriginalSrc": AnyListener,
         _LISTENER + "tls_inspector.v3.TlsInspector": AnyListener,
         _LISTENER + "http_inspector.v3.HttpInspector": AnyListener,
         _LISTENER + "proxy_protocol.v3.ProxyProtocol": AnyListener,

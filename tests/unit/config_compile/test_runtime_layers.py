@@ -75,14 +75,14 @@ def test_layers_that_change(tmp_path: Path) -> None:
     context = make_context()
     snapshot = compile_text(
         _runtime(
-            "[{name: d, disk_layer: {symlink_root: /r/current, subdirectory: sub, append_service_cluster: true}}, "
+            "[{name: d, disk_layer: {symlink_root: /tmp/r, subdirectory: sub, append_service_cluster: true}}, "
             f"{{name: r, rtds_layer: {{name: res, rtds_config: {{path_config_source: {{path: {source}}}}}}}}}, "
             "{name: a, admin_layer: {}}]"
         ),
         context,
     )
     disk, rtds, admin = snapshot.layers
-    assert (disk.directory, disk.link) == ("/r/current/sub/shop", "/r/current")
+    assert (disk.directory, disk.link) == ("/tmp/r/sub/shop", "/tmp/r")
     assert rtds.source is not None
     assert (rtds.resource, rtds.source.path) == ("res", str(source))
     assert admin.kind == "admin"

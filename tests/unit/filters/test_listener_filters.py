@@ -11,6 +11,7 @@ from meshproxy.errors import ConfigError
 from meshproxy.testing import ListenerHarness, accepted
 from meshproxy_filters.listener.http_inspector import HttpInspector
 from meshproxy_filters.listener.original_dst import OriginalDst
+from meshproxy_filters.listener.original_src import OriginalSrc
 from meshproxy_filters.listener.proxy_protocol import ProxyProtocol
 from meshproxy_filters.listener.tls_inspector import TlsInspector
 
@@ -40,6 +41,20 @@ def test_the_original_destination(kernel: Any, direct: tuple[str, int], restored
     assert verdict.decided
     assert socket.local_restored is restored
     assert socket.local == (kernel if restored else direct)
+
+
+# original_src
+
+
+def test_upstreams_are_reached_from_the_address_that_was_found() -> None:
+    socket = accepted(remote=("192.0.2.1", 1000), direct_remote=("10.0.0.1", 2000))
+    assert ListenerHarness(OriginalSrc, {"mark": 1337}).accept(socket=socket).decided
+    assert socket.upstream_source == ("192.0.2.1", 1337)
+    on_a_path = accepted(remote=("", 0), direct_remote=("", 0))
+    ListenerHarness(OriginalSrc, {}).accept(socket=on_a_path)
+    assert on_a_path.upstream_source is None
+    with pytest.raises(ConfigError, match="bind_port"):
+        ListenerHarness(OriginalSrc, {"bind_port": True})
 
 
 # proxy_protocol

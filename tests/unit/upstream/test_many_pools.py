@@ -46,6 +46,7 @@ def test_pools_of_clients_that_are_gone_go_too(monkeypatch: pytest.MonkeyPatch) 
         loop = asyncio.get_running_loop()
         worker: Any = SimpleNamespace(
             runtime=NO_RUNTIME,
+            sources_vary=False,
             stats=store,
             loop=loop,
             rng=random.Random(1),
