@@ -39,7 +39,7 @@ def script(function: Script) -> Script:
     return function
 
 
-async def _serving(talk: Dialogue) -> None:
+async def serving(talk: Dialogue) -> None:
     """One cluster c1, one listener a with routes r1: up to LIVE."""
     await talk.connected()
     await talk.says(["CDS - - []"], ["CDS -"])
@@ -79,7 +79,7 @@ async def start_up_waits_for_each_part_in_turn(talk: Dialogue) -> None:
 
 @script
 async def new_cluster_is_acknowledged_when_it_is_warm(talk: Dialogue) -> None:
-    await _serving(talk)
+    await serving(talk)
     talk.answer("CDS", "w1", "n6", cluster("c1"), cluster("c3"))
     await talk.says(["EDS e0 n2 [c1 c3]"], ["EDS - +c3"])
     await talk.is_silent()
@@ -89,7 +89,7 @@ async def new_cluster_is_acknowledged_when_it_is_warm(talk: Dialogue) -> None:
 
 @script
 async def removed_cluster_is_asked_for_no_more(talk: Dialogue) -> None:
-    await _serving(talk)
+    await serving(talk)
     if talk.delta:
         talk.answer("CDS", "w1", "n6", removed=["c1"])
     else:
@@ -101,7 +101,7 @@ async def removed_cluster_is_asked_for_no_more(talk: Dialogue) -> None:
 
 @script
 async def endpoints_change_without_a_word_more(talk: Dialogue) -> None:
-    await _serving(talk)
+    await serving(talk)
     for number in range(5):
         talk.answer("EDS", f"e{number}", f"m{number}", endpoints("c1", talk.upstream, talk.upstream + number))
         await talk.says([f"EDS e{number} m{number} [c1]"], [f"EDS m{number}"])
@@ -110,7 +110,7 @@ async def endpoints_change_without_a_word_more(talk: Dialogue) -> None:
 
 @script
 async def routes_change_in_place(talk: Dialogue) -> None:
-    await _serving(talk)
+    await serving(talk)
     await talk.gets(talk.ports[0], 200, "/old")
     talk.answer("RDS", "r1", "n5", routes("r1", "c1", old="nowhere"))
     await talk.says(["RDS r1 n5 [r1]"], ["RDS n5"])
@@ -120,7 +120,7 @@ async def routes_change_in_place(talk: Dialogue) -> None:
 
 @script
 async def good_listeners_of_a_bad_push_are_used(talk: Dialogue) -> None:
-    await _serving(talk)
+    await serving(talk)
     first, second, third = talk.ports[:3]
     talk.answer("LDS", "l1", "n5", listener("a", first, "r1"), bad_listener("bad1", third), listener("b", second, "r2"))
     await talk.says(
@@ -137,7 +137,7 @@ async def good_listeners_of_a_bad_push_are_used(talk: Dialogue) -> None:
 
 @script
 async def good_clusters_of_a_bad_push_are_used(talk: Dialogue) -> None:
-    await _serving(talk)
+    await serving(talk)
     resources = [cluster("c1"), bad_cluster("cbad"), static_cluster("c2", talk.upstream)]
     talk.answer("CDS", "w1", "n5", *resources)
     await talk.says(
@@ -152,7 +152,7 @@ async def good_clusters_of_a_bad_push_are_used(talk: Dialogue) -> None:
 
 @script
 async def what_cannot_be_decoded_changes_nothing(talk: Dialogue) -> None:
-    await _serving(talk)
+    await serving(talk)
     garbage = any_pb2.Any(type_url=URLS["LDS"], value=b"\xff\xff\xff")
     other = pack(cluster("q"))
     for number, (spoilt, why) in enumerate(
@@ -177,7 +177,7 @@ async def what_cannot_be_decoded_changes_nothing(talk: Dialogue) -> None:
 
 @script
 async def broken_rule_refuses_the_whole_response(talk: Dialogue) -> None:
-    await _serving(talk)
+    await serving(talk)
     talk.stream.send(_spoilt(talk, "CDS", "n5", [pack(static_cluster("c2", talk.upstream)), pack(cluster(""))]))
     [heard] = [request async for request in _one(talk)]
     assert "Proto constraint validation failed" in heard, heard
@@ -202,7 +202,7 @@ def _spoilt(talk: Dialogue, label: str, nonce: str, packed: list[any_pb2.Any]) -
 
 @script
 async def doubled_listener_is_named_and_the_first_is_used(talk: Dialogue) -> None:
-    await _serving(talk)
+    await serving(talk)
     a, first, second = listener("a", talk.ports[0], "r1"), listener("z", talk.ports[1], "r1"), None
     second = listener("z", talk.ports[2], "r1")
     talk.answer("LDS", "l1", "n5", a, first, second)
@@ -219,7 +219,7 @@ async def doubled_listener_is_named_and_the_first_is_used(talk: Dialogue) -> Non
 
 @script
 async def reconnect_tells_what_is_held_and_traffic_goes_on(talk: Dialogue) -> None:
-    await _serving(talk)
+    await serving(talk)
     talk.stream.end(grpc.StatusCode.UNAVAILABLE, "going away")
     await talk.gets(talk.ports[0], 200)
     await talk.connected()
@@ -238,7 +238,7 @@ async def reconnect_tells_what_is_held_and_traffic_goes_on(talk: Dialogue) -> No
 
 @script
 async def server_that_is_away_is_tried_again_and_again(talk: Dialogue) -> None:
-    await _serving(talk)
+    await serving(talk)
     await talk.server.stop()
     await talk.counts("control_plane.connected_state", 0)
     await asyncio.sleep(1.0)
@@ -253,7 +253,7 @@ async def server_that_is_away_is_tried_again_and_again(talk: Dialogue) -> None:
 
 @script
 async def removed_listener_stops_and_comes_back(talk: Dialogue) -> None:
-    await _serving(talk)
+    await serving(talk)
     if talk.delta:
         talk.answer("LDS", "l1", "n5", removed=["a"])
     else:
@@ -266,7 +266,7 @@ async def removed_listener_stops_and_comes_back(talk: Dialogue) -> None:
 
 @script
 async def unrequested_and_empty_answers_change_nothing(talk: Dialogue) -> None:
-    await _serving(talk)
+    await serving(talk)
     talk.answer("EDS", "e1", "n5", endpoints("other", 1))
     await talk.says(["EDS e1 n5 [c1]"], ["EDS n5"])
     talk.answer("EDS", "e2", "n6")
@@ -278,7 +278,7 @@ async def unrequested_and_empty_answers_change_nothing(talk: Dialogue) -> None:
 
 @script
 async def several_answers_before_an_acknowledgement(talk: Dialogue) -> None:
-    await _serving(talk)
+    await serving(talk)
     talk.answer("RDS", "r1", "n5", routes("r1", "c1"))
     talk.answer("EDS", "e1", "n6", endpoints("c1", talk.upstream))
     talk.answer("RDS", "r2", "n7", routes("r1", "c1", old="nowhere"))
@@ -288,7 +288,7 @@ async def several_answers_before_an_acknowledgement(talk: Dialogue) -> None:
 
 @script
 async def filter_is_fetched_warms_its_listener_and_is_refused_by_itself(talk: Dialogue) -> None:
-    await _serving(talk)
+    await serving(talk)
     other = listener_with_discovered_filter("z", talk.ports[1], "f")
     talk.answer("LDS", "l1", "n5", listener("a", talk.ports[0], "r1"), other)
     await talk.says(["ECDS - - [f]", "LDS l1 n5 []"], ["ECDS - +f", "LDS n5"])
@@ -314,7 +314,7 @@ async def filter_is_fetched_warms_its_listener_and_is_refused_by_itself(talk: Di
 
 @script
 async def secret_is_fetched_and_replaced_and_never_shown(talk: Dialogue) -> None:
-    await _serving(talk)
+    await serving(talk)
     authority = Authority("test")
     first, second = authority.issue("first"), authority.issue("second")
     talk.answer(
@@ -345,7 +345,7 @@ async def secret_is_fetched_and_replaced_and_never_shown(talk: Dialogue) -> None
 
 @script
 async def resource_with_a_time_to_live_goes_unless_it_is_renewed(talk: Dialogue) -> None:
-    await _serving(talk)
+    await serving(talk)
     talk.stream.send(_mortal(talk, "n5", 2))
     await talk.says(["CDS w1 n5 []"], ["CDS n5"])
     await talk.counts("cluster_manager.active_clusters", 3)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.discovery import change_scripts  # noqa: F401  # puts its own on the list
 from tests.discovery.ads_server import AdsServer
 from tests.discovery.dialogue import Dialogue
 from tests.discovery.scripts import SCRIPTS

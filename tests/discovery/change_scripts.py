@@ -1,0 +1,109 @@
+"""More scripts: resources that change, go and come back while the client serves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from envoy.config.core.v3 import health_check_pb2
+from envoy.config.endpoint.v3 import endpoint_pb2
+
+from tests.discovery.dialogue import Dialogue
+from tests.discovery.resources import ADS, cluster, endpoints, listener, routes
+from tests.discovery.scripts import script, serving
+
+
+def _health(name: str, port: int) -> endpoint_pb2.ClusterLoadAssignment:
+    """A host of every health, in one place."""
+    message = endpoints(name, *[port + number for number in range(6)])
+    hosts = message.endpoints[0].lb_endpoints
+    for host, status in zip(hosts, health_check_pb2.HealthStatus.values(), strict=True):
+        host.health_status = status
+        host.metadata.filter_metadata["envoy.lb"].update({"status": status})
+    return message
+
+
+@script
+async def clusters_change_go_and_come_back(talk: Dialogue) -> None:
+    await serving(talk)
+    source: dict[str, Any] = {"eds_cluster_config": {"eds_config": ADS, "service_name": "s2"}}
+    # It is asked for by the name of its service.
+    talk.answer("CDS", "w1", "n5", cluster("c1"), cluster("c2", **source))
+    await talk.says(["EDS e0 n2 [c1 s2]"], ["EDS - +s2"])
+    talk.answer("EDS", "e1", "n6", _health("s2", talk.upstream))
+    await talk.says(["CDS w1 n5 []", "EDS e1 n6 [c1 s2]"], ["CDS n5", "EDS n6"])
+    for gauge, value in (("total", 6), ("healthy", 2), ("degraded", 1)):
+        await talk.counts(f"cluster.c2.membership_{gauge}", value)
+    # It goes, and comes back in another form.
+    if talk.delta:
+        talk.answer("CDS", "w2", "n7", removed=["c2"])
+    else:
+        talk.answer("CDS", "w2", "n7", cluster("c1"))
+    await talk.says(["EDS e1 n6 [c1]", "CDS w2 n7 []"], ["EDS - -s2", "CDS n7"])
+    await talk.counts("cluster_manager.cluster_removed", 1)
+    talk.answer("CDS", "w3", "n8", cluster("c1"), cluster("c2", connect_timeout="7s"))
+    await talk.says(["EDS e1 n6 [c1 c2]"], ["EDS - +c2"])
+    talk.answer("EDS", "e2", "n9", endpoints("c2", talk.upstream))
+    await talk.says(["CDS w3 n8 []", "EDS e2 n9 [c1 c2]"], ["CDS n8", "EDS n9"])
+    # What was sent out of order is in force when the rest has come.
+    talk.answer("RDS", "r1", "n10", routes("r1", "c1", three="c3"))
+    await talk.says(["RDS r1 n10 [r1]"], ["RDS n10"])
+    await talk.gets(talk.ports[0], 503, "/three")
+    talk.answer("CDS", "w4", "n11", cluster("c1"), cluster("c2", connect_timeout="7s"), cluster("c3"))
+    await talk.says(["EDS e2 n9 [c1 c2 c3]"], ["EDS - +c3"])
+    talk.answer("EDS", "e3", "n12", endpoints("c3", talk.upstream))
+    await talk.says(["CDS w4 n11 []", "EDS e3 n12 [c1 c2 c3]"], ["CDS n11", "EDS n12"])
+    await talk.gets(talk.ports[0], 200, "/three")
+
+
+@script
+async def doubled_cluster_is_named(talk: Dialogue) -> None:
+    await serving(talk)
+    talk.answer("CDS", "w1", "n5", cluster("c1"), cluster("c1", connect_timeout="9s"))
+    await talk.says(
+        ["CDS w0 n5 [] ! 13 Error adding/updating cluster(s) c1: duplicate cluster c1 found"],
+        ["CDS n5 ! 13 duplicate name c1 found among added/updated resources"],
+    )
+    await talk.gets(talk.ports[0], 200)
+
+
+@script
+async def listeners_change_in_place_and_move(talk: Dialogue) -> None:
+    await serving(talk)
+    first, second = talk.ports[:2]
+    changed = listener("a", first, "r1")
+    changed.filter_chains[0].name = "other"
+    talk.answer("LDS", "l1", "n5", changed)
+    await talk.says(["LDS l1 n5 []"], ["LDS n5"])
+    await talk.counts("listener_manager.listener_in_place_updated", 1)
+    await talk.gets(first, 200)
+    moved = listener("a", second, "r1")
+    talk.answer("LDS", "l2", "n6", moved)
+    await talk.says(["LDS l2 n6 []"], ["LDS n6"])
+    await talk.gets(second, 200)
+    await talk.refuses(first)
+
+
+@script
+async def routes_that_never_come_are_waited_for_so_long(talk: Dialogue) -> None:
+    await serving(talk)
+    second = talk.ports[1]
+    waiting = listener("b", second, "never", **{"stat_prefix": "b"})
+    _wait_for_routes(waiting, seconds=1)
+    talk.answer("LDS", "l1", "n5", listener("a", talk.ports[0], "r1"), waiting)
+    await talk.says(["RDS r0 n4 [never r1]", "LDS l1 n5 []"], ["RDS - +never", "LDS n5"])
+    await talk.gets(second, 404)
+    await talk.counts("http.b.rds.never.init_fetch_timeout", 1)
+    # They are taken all the same when they come.
+    talk.answer("RDS", "r1", "n6", routes("never", "c1"))
+    await talk.says(["RDS r1 n6 [never r1]"], ["RDS n6"])
+    await talk.gets(second, 200)
+
+
+def _wait_for_routes(message: Any, *, seconds: int) -> None:
+    from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2
+
+    manager = http_connection_manager_pb2.HttpConnectionManager()
+    place = message.filter_chains[0].filters[0].typed_config
+    place.Unpack(manager)
+    manager.rds.config_source.initial_fetch_timeout.seconds = seconds
+    place.Pack(manager)
