@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 from dataclasses import dataclass, field
 from typing import Any
@@ -223,6 +224,66 @@ def test_flood_is_used_bit_by_bit_and_the_server_has_to_wait() -> None:
     assert call.reading == [False, True]
     assert call.sent[-1] == "EDS v99 n99 [a]"
     source.close()
+
+
+def _many(names: list[str], version: str, nonce: str) -> bytes:
+    response = discovery_pb2.DiscoveryResponse(type_url=ENDPOINTS, version_info=version, nonce=nonce)
+    for name in names:
+        response.resources.add().Pack(endpoints(name))
+    return response.SerializeToString()
+
+
+def test_large_response_is_used_in_slices_and_answered_once_at_its_end() -> None:
+    rig = Rig()
+    source = rig.ads()
+    rig.host.pace = Pace(rig.clock.now, lambda: True)
+    names = [f"c{number}" for number in range(300)]
+    told: list[str] = []
+    for name in names:
+        sink = RecordingSink(then=lambda: rig.host.clock._time.advance(0.001))  # type: ignore[attr-defined]
+        sink.told = told
+        source.subscribe(ENDPOINTS, [name], sink)
+    [call] = rig.calls
+    asked = len(call.sent)
+    was_collecting = gc.isenabled()
+    call.sink.on_message(_many(names, "v1", "n1"))
+    rig.clock.advance(0)
+    assert 0 < len(told) <= 5, "a slice of it"
+    assert not gc.isenabled(), "what is made of it isn't looked through meanwhile"
+    # Those behind it wait, and so does the end of the stream.
+    call.sink.on_message(_many(names[:1], "v2", "n2"))
+    call.sink.on_closed(14, "gone")
+    assert "connection" not in told
+    assert len(rig.calls) == 1
+    rig.clock.advance(1.6)
+    assert told[:300] == ["v1: +" + f"{name}@v1" for name in names]
+    assert told[300] == "v2: +c0@v2"
+    assert set(told[301:]) == {"connection"}
+    assert gc.isenabled() == was_collecting
+    assert len(call.sent) == asked, "nobody is left to answer"
+    rig.clock.advance(1)
+    assert rig.calls[1].sent[0].startswith("EDS v2 - [c0 ")
+    source.close()
+
+
+def test_source_that_is_closed_within_a_response_uses_no_more_of_it() -> None:
+    rig = Rig()
+    source = rig.ads()
+    rig.host.pace = Pace(rig.clock.now, lambda: True)
+    names = [f"c{number}" for number in range(300)]
+    told: list[str] = []
+    for name in names:
+        sink = RecordingSink(then=lambda: rig.host.clock._time.advance(0.001))  # type: ignore[attr-defined]
+        sink.told = told
+        source.subscribe(ENDPOINTS, [name], sink)
+    was_collecting = gc.isenabled()
+    rig.calls[0].sink.on_message(_many(names, "v1", "n1"))
+    rig.clock.advance(0)
+    source.close()
+    seen = len(told)
+    rig.clock.advance(5)
+    assert len(told) == seen < 300
+    assert gc.isenabled() == was_collecting
 
 
 def test_without_traffic_nothing_waits() -> None:
