@@ -80,8 +80,8 @@ class Sidecar:
         self._errors.extend(self.process.stderr)
 
     def logged(self, field: str, value: str) -> dict[str, Any]:
-        """The log line with this value. Raises DemoError if none comes within five seconds."""
-        deadline = time.monotonic() + 5
+        """The log line with this value. Raises DemoError if none comes within 20 seconds."""
+        deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
             for line in self._lines[::-1]:
                 if line.get(field) == value:
@@ -132,8 +132,8 @@ class Surroundings(ABC):
 
     @staticmethod
     def wait_for_app(connect: Callable[[], socket.socket]) -> None:
-        """Waits until an application accepts. Raises DemoError after ten seconds."""
-        deadline = time.monotonic() + 10
+        """Waits until an application accepts. Raises DemoError after 30 seconds."""
+        deadline = time.monotonic() + 30
         while True:
             try:
                 connect().close()
@@ -157,8 +157,8 @@ class Surroundings(ABC):
         return exchange(self.to_admin(sidecar), "GET", path)[1]
 
     def wait_until_ready(self) -> None:
-        """Waits for both sidecars. Raises DemoError after 20 seconds, or when one has ended."""
-        deadline = time.monotonic() + 20
+        """Waits for both sidecars. Raises DemoError after a minute, or when one has ended."""
+        deadline = time.monotonic() + 60
         for sidecar in (self.web_sidecar, self.shop_sidecar):
             while not self._is_ready(sidecar):
                 if sidecar.process.poll() is not None or time.monotonic() > deadline:

@@ -147,8 +147,8 @@ def one_hop(place: Surroundings) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def wait_for(look: Callable[[], T], enough: Callable[[T], bool]) -> T:
-    """Look until it is enough. Raises DemoError after ten seconds."""
-    deadline = time.monotonic() + 10
+    """Look until it is enough. Raises DemoError after 30 seconds."""
+    deadline = time.monotonic() + 30
     while not enough(found := look()):
         if time.monotonic() > deadline:
             raise DemoError(f"a change was not taken up; last seen: {found}")

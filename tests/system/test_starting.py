@@ -124,7 +124,7 @@ async def test_a_privileged_port_without_privilege(tmp_path: Path) -> None:
     floor = int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text())
     if floor <= 81:
         pytest.skip("every port is unprivileged here")
-    assert process.returncode == 3
+    assert process.returncode == 3, err.decode()
     assert "CAP_NET_BIND_SERVICE" in err.decode()
 
 
