@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from meshproxy.runtime.options import Options
 
@@ -98,9 +98,23 @@ def _destination(flag: str) -> str:
     return flag.lstrip("-").replace("-", "_")
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says of a fault what it is, and of the flags, of which there are forty, only how to see them."""
+
+    def error(self, message: str) -> NoReturn:
+        unknown = message.removeprefix("unrecognized arguments: ")
+        if unknown != message:
+            from meshproxy.plugin.suggest import did_you_mean
+
+            first = unknown.split()[0].partition("=")[0]
+            message = f"there is no flag '{first}'" if first.startswith("-") else f"'{first}' belongs to no flag"
+            message += did_you_mean(first, (flag for flag in self._option_string_actions if flag.startswith("--")))
+        self.exit(2, f"usage: {self.prog} -c FILE [flags]\n{self.prog}: error: {message}\nsee {self.prog} --help\n")
+
+
 def build_parser(environ: Mapping[str, str]) -> tuple[argparse.ArgumentParser, list[str]]:
     """The parser, and the flags without effect."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="meshproxy",
         description="The sidecar of a service mesh, configured as Envoy is.",
         epilog=_EPILOG,

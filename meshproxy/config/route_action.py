@@ -33,6 +33,7 @@ from meshproxy.model.route import (
     ValueFormatter,
     WeightedCluster,
 )
+from meshproxy.plugin.suggest import did_you_mean
 from meshproxy.plugin.view import ConfigView
 from meshproxy.records import dataclass
 from meshproxy.uri_template import compile_rewrite
@@ -50,6 +51,8 @@ _NOT_FOUND_CODES = {"SERVICE_UNAVAILABLE": 503, "NOT_FOUND": 404, "INTERNAL_SERV
 _PATH_REWRITES = ("prefix_rewrite", "regex_rewrite", "path_rewrite_policy", "path_rewrite")
 _TEMPLATE_REWRITE = "envoy.extensions.path.rewrite.uri_template.v3.UriTemplateRewriteConfig"
 _MAX_WEIGHT = 2**32 - 1
+_FEW = 1000
+"""Clusters among which the one that was meant is looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +145,10 @@ def _compile_clusters(view: ConfigView, around: Surroundings) -> dict[str, Any]:
 
 
 def _check_cluster(view: ConfigView, field: str, name: str, around: Surroundings) -> None:
-    if around.validate_clusters and name not in around.context.cluster_names:
-        around.context.problems.append(view.error(f"route: unknown cluster '{name}'", field))
+    known = around.context.cluster_names
+    if around.validate_clusters and name not in known:
+        meant = did_you_mean(name, known) if len(known) <= _FEW else ""
+        around.context.problems.append(view.error(f"route: unknown cluster '{name}'{meant}", field))
 
 
 def _compile_weighted(view: ConfigView, around: Surroundings) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from itertools import chain
 
@@ -21,6 +22,10 @@ class BindError(Exception):
         reason = cause.strerror or str(cause)
         if isinstance(cause, PermissionError):
             reason += " (a port below 1024 needs CAP_NET_BIND_SERVICE)"
+        elif cause.errno == errno.EADDRINUSE:
+            reason += " (`ss -ltnp` tells by whom)"
+        elif cause.errno == errno.EADDRNOTAVAIL:
+            reason += " (no interface of this machine has it: see `ip addr`)"
         super().__init__(f"cannot bind '{address}' for {owner}: {reason}")
 
 

@@ -108,3 +108,20 @@ def test_concurrency_from_the_first_version_of_control_groups(tmp_path: Path, mo
 def test_concurrency_without_limits_is_the_affinity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 3})
     assert derive_concurrency(tmp_path, tmp_path / "none") == (2, "CPU affinity (2)")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--concurency", "2"], "there is no flag '--concurency'; did you mean '--concurrency'?"),
+        (["--drain-time=3"], "there is no flag '--drain-time'; did you mean '--drain-time-s'?"),
+        (["envoy.yaml"], "'envoy.yaml' belongs to no flag"),
+    ],
+)
+def test_a_flag_that_there_is_not(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parse_flags(arguments, {})
+    assert ended.value.code == 2
+    text = capsys.readouterr().err
+    assert said in text
+    assert len(text.splitlines()) == 3
