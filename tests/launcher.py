@@ -168,6 +168,8 @@ class _Launcher:
             return False
         life, output = descriptors
         request = json.loads(message)
+        if "arguments" in request:
+            _import_meshproxy()
         parent = os.getpid()
         pid = os.fork()
         if pid == 0:
@@ -233,14 +235,18 @@ class _Launcher:
             told.sendall(b"%d\n" % number)
 
 
-def main() -> int:
-    """The launcher, on the socket that is its standard input."""
-    from meshproxy.cli import flags, run  # noqa: F401  # imported once for all
-    from meshproxy.cli import main as meshproxy
+@functools.cache
+def _import_meshproxy() -> None:
+    """Once for all, when the first is asked for."""
+    from meshproxy.cli import flags, run  # noqa: F401
 
     for point in importlib.metadata.entry_points(group="meshproxy.filters"):
         point.load()
     gc.freeze()
+
+
+def main() -> int:
+    """The launcher, on the socket that is its standard input."""
     asked = socket.socket(fileno=os.dup(0))
     try:
         _Launcher(asked).run()
@@ -253,6 +259,8 @@ def main() -> int:
             except OSError as error:
                 sys.stderr.write(f"{command[0]}: {error.strerror}\n")
                 return 127
+        from meshproxy.cli import main as meshproxy
+
         sys.argv = ["meshproxy", *request["arguments"]]
         return meshproxy()
     return 0
