@@ -127,9 +127,9 @@ def _compile_grpc_timeouts(view: ConfigView, duration: ConfigView | None) -> dic
         offset = duration.duration("grpc_timeout_header_offset")
         # Envoy looks at the older fields only without `max_stream_duration`.
         view.duration("max_grpc_timeout"), view.duration("grpc_timeout_offset")
-    else:
-        maximum, offset = view.duration("max_grpc_timeout"), view.duration("grpc_timeout_offset")
-    return {"grpc_timeout_header_max": maximum, "grpc_timeout_header_offset": offset or 0.0}
+        return {"grpc_timeout_header_max": maximum, "grpc_timeout_header_offset": offset or 0.0}
+    older, offset = view.duration("max_grpc_timeout"), view.duration("grpc_timeout_offset")
+    return {"max_grpc_timeout": older, "grpc_timeout_offset": offset or 0.0}
 
 
 def _compile_clusters(view: ConfigView, around: Surroundings) -> dict[str, Any]:
@@ -277,7 +277,7 @@ def _compile_redirect(view: ConfigView, match: PathMatch) -> RedirectAction:
         rewrite_path=_redirect_rewrite(view, match),
         strip_query=view.boolean("strip_query"),
     )
-    return RedirectAction(_REDIRECT_CODES[view.enum("response_code")], redirect.location)
+    return RedirectAction(_REDIRECT_CODES[view.enum("response_code")], redirect.location, redirect.rewrite_path)
 
 
 def _redirect_scheme(view: ConfigView) -> str:

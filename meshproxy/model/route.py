@@ -95,6 +95,8 @@ class ForwardAction:
 
     timeout: seconds for the whole response, 0 for none. idle_timeout: None inherits the connection manager's.
     max_stream_duration, grpc_timeout_header_max, grpc_timeout_header_offset: None when unset.
+    max_grpc_timeout: what `grpc-timeout` may ask for in place of `timeout`, 0 for anything, None: it doesn't count;
+    grpc_timeout_offset: what is taken off it.
     ends_connect: CONNECT goes no further than here: the tunnel's bytes go raw to a host (`connect_config`).
     tunnel_methods: what such a tunnel may be asked for with. connect_header: of the PROXY protocol, which the host gets
     first.
@@ -119,6 +121,8 @@ class ForwardAction:
     max_stream_duration: float | None = None
     grpc_timeout_header_max: float | None = None
     grpc_timeout_header_offset: float = 0.0
+    max_grpc_timeout: float | None = None
+    grpc_timeout_offset: float = 0.0
     retry_policy: RetryPolicy | None = None
     hedges: bool = False
     mirrors: tuple[MirrorPolicy, ...] = ()
@@ -143,10 +147,11 @@ class ForwardAction:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RedirectAction:
-    """`redirect`: `location` builds the target from the request."""
+    """`redirect`: `location` builds the target from the request. rewrite_path: what it makes of the request's path."""
 
     status: int
     location: Callable[[RequestHeaders], str]
+    rewrite_path: Callable[[str], str] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -7,19 +7,7 @@ from __future__ import annotations
 
 from meshproxy.headers import RequestHeaders
 from meshproxy.model.route import ForwardAction
-
-_UNITS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
-_LONGEST_DIGITS = 8
-
-
-def parse_grpc_timeout(text: str | None) -> float | None:
-    """Seconds; None when absent or malformed (at most eight digits and a unit)."""
-    if not text or text[-1] not in _UNITS:
-        return None
-    digits = text[:-1]
-    if not digits.isascii() or not digits.isdigit() or len(digits) > _LONGEST_DIGITS:
-        return None
-    return int(digits) * _UNITS[text[-1]]
+from meshproxy.plugin.grpc_timeout import parse_grpc_timeout
 
 
 def grpc_duration(action: ForwardAction, request: RequestHeaders, otherwise: float) -> float:

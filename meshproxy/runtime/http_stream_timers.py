@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from meshproxy.chain.http_stream import FilterStream
 from meshproxy.model.route import ForwardAction
 from meshproxy.plugin.context import Timer
+from meshproxy.plugin.grpc_timeout import format_grpc_timeout
 from meshproxy.plugin.replies import (
     MAX_DURATION_TIMEOUT,
     REQUEST_IDLE_TIMEOUT,
@@ -16,6 +17,7 @@ from meshproxy.plugin.replies import (
     STREAM_IDLE_TIMEOUT,
 )
 from meshproxy.runtime.grpc_timeout import grpc_duration
+from meshproxy.runtime.http_edge import is_grpc
 
 if TYPE_CHECKING:
     from meshproxy.runtime.http_downstream import DownstreamConnection
@@ -45,6 +47,8 @@ class StreamTimers(FilterStream):
             if route.action.max_stream_duration is not None:
                 duration = route.action.max_stream_duration
             duration = grpc_duration(route.action, self.request, duration)
+            if route.action.grpc_timeout_header_max is not None and duration and is_grpc(self.request):
+                self.request.fields["grpc-timeout"] = format_grpc_timeout(duration)
             if route.action.idle_timeout is not None:
                 self.idle_timeout_of_route = True
                 if route.action.idle_timeout > 0:

@@ -36,7 +36,7 @@ from meshproxy_filters.http.router_retry import RETRY_FIELDS, find_retry_rules, 
 from meshproxy_filters.http.router_state import RouterConfig
 from meshproxy_filters.http.router_strict import strict_refusal
 from meshproxy_filters.http.router_subset import wanted_metadata
-from meshproxy_filters.http.router_timeouts import find_timeouts, retry_timeouts, route_timeouts
+from meshproxy_filters.http.router_timeouts import find_timeouts, is_grpc, retry_timeouts, route_timeouts
 
 if TYPE_CHECKING:
     from meshproxy.plugin.view import ConfigView
@@ -65,11 +65,6 @@ ROUTER = StatNames(
 """What Envoy shows besides the counters below, so that dashboards find it."""
 _NO_HASH = frozenset(("ROUND_ROBIN", "LEAST_REQUEST", "RANDOM"))
 """Policies of load balancing that have no use for a hash."""
-
-
-def _is_grpc(request: RequestHeaders) -> bool:
-    content_type = request.fields.get("content-type", "")
-    return content_type.startswith("application/grpc") and content_type[16:17] in ("", "+")
 
 
 def _format(action: DirectResponseAction, shaped: ResponseHeaders, stream: Stream) -> bytes:
@@ -141,7 +136,12 @@ class Router(Attempts):
         self._internal = request.fields.get("x-envoy-internal") == "true"
         fields = request.fields
         policy = action.retry_policy
-        if not _CONTROL.isdisjoint(fields) or (policy is not None and action.hedges) or config.respects_expected:
+        if (
+            not _CONTROL.isdisjoint(fields)
+            or (policy is not None and action.hedges)
+            or config.respects_expected
+            or action.max_grpc_timeout is not None
+        ):
             self._obey(action, request)
         else:
             if policy is None:
@@ -188,7 +188,7 @@ class Router(Attempts):
             self._stream.reply(refusal)
             return True
         self._looks_on = config.upstream_log is not None or bool(config.upstream_filters)
-        self._quiet = not config.counts_all or (not config.counts_grpc and _is_grpc(request))
+        self._quiet = not config.counts_all or (not config.counts_grpc and is_grpc(request))
         return False
 
     async def _attempt_later(self, found: LocalReply | Awaitable[LocalReply | None]) -> None:
@@ -260,6 +260,10 @@ class Router(Attempts):
             self.config.rq_direct_response.value += 1  # as Envoy, whose `rq_redirect` stays at zero
             stream.finalize_request()
             shaped["location"] = action.location(request)
+            if action.rewrite_path is not None:  # which Envoy's log shows
+                if self.config.envoy_headers:
+                    request["x-envoy-original-path"] = request.path
+                request.path = action.rewrite_path(request.path)
             stream.finalize_response(shaped)
             stream.reply(LocalReply(action.status, headers=tuple(shaped.items()), details="direct_response"))
         elif isinstance(action, DirectResponseAction):

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 from meshproxy.headers import Headers, ResponseHeaders
 from meshproxy.model.redirect import InternalRedirects
+from meshproxy.plugin.grpc_timeout import format_grpc_timeout
 from meshproxy.plugin.replies import PER_TRY_IDLE_TIMEOUT, PER_TRY_TIMEOUT, LocalReply
 from meshproxy.plugin.upstream import Host
 from meshproxy_filters.http.router_carried import Carried
 from meshproxy_filters.http.router_redirect import aim, loses_body
 from meshproxy_filters.http.router_retry import RetryRules, RetryState
 from meshproxy_filters.http.router_state import RouterState
+from meshproxy_filters.http.router_timeouts import is_grpc
 
 
 class Again(RouterState):
@@ -153,11 +155,15 @@ class Again(RouterState):
         """What the next attempt may take, of the time that the whole request has."""
         fields = self._stream.request.fields
         timeouts = self._timeouts
-        if not timeouts.whole or "x-envoy-expected-rq-timeout-ms" not in fields:
+        tells_grpc = self._action.max_grpc_timeout is not None and is_grpc(self._stream.request)
+        if not timeouts.whole or ("x-envoy-expected-rq-timeout-ms" not in fields and not tells_grpc):
             return
         left = max(timeouts.whole - (self.context.clock.now() - self._began), 0.001)
         expected = min(timeouts.per_try, left) if timeouts.per_try and self._race is None else left
-        fields["x-envoy-expected-rq-timeout-ms"] = str(int(expected * 1000))
+        if "x-envoy-expected-rq-timeout-ms" in fields:
+            fields["x-envoy-expected-rq-timeout-ms"] = str(int(expected * 1000))
+        if tells_grpc:
+            fields["grpc-timeout"] = format_grpc_timeout(int(expected * 1000) / 1000)
 
     # How long an attempt may take.
 

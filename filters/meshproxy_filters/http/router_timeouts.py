@@ -10,6 +10,7 @@ from functools import lru_cache
 
 from meshproxy.headers import RequestHeaders
 from meshproxy.model.route import ForwardAction
+from meshproxy.plugin.grpc_timeout import format_grpc_timeout, parse_grpc_timeout
 from meshproxy.records import dataclass
 
 
@@ -73,6 +74,9 @@ def find_timeouts(
     per_try = policy.per_try_timeout if policy is not None else 0.0
     idle = policy.per_try_idle_timeout if policy is not None else 0.0
     whole = route_timeouts(action).whole
+    by_grpc = action.max_grpc_timeout is not None and is_grpc(request)
+    if by_grpc:
+        whole = _grpc_timeout(action, request)
     given = fields.get("x-envoy-expected-rq-timeout-ms") if respects else None
     if given is not None:
         asked = milliseconds(given)
@@ -91,7 +95,24 @@ def find_timeouts(
     expected = _milliseconds_text(whole if hedges else per_try or whole)
     if tell and expected:
         fields["x-envoy-expected-rq-timeout-ms"] = expected
+    if by_grpc and expected:
+        fields["grpc-timeout"] = format_grpc_timeout(int(expected) / 1000)
     return Timeouts(whole, per_try, expected, idle, bool(per_try or idle))
+
+
+def is_grpc(request: RequestHeaders) -> bool:
+    """Whether it says so of its content."""
+    content_type = request.fields.get("content-type", "")
+    return content_type.startswith("application/grpc") and content_type[16:17] in ("", "+")
+
+
+def _grpc_timeout(action: ForwardAction, request: RequestHeaders) -> float:
+    """`max_grpc_timeout`: what the client asks for, within what the route grants; 0 for no limit."""
+    asked = parse_grpc_timeout(request.fields.get("grpc-timeout")) or 0.0
+    if action.grpc_timeout_offset < asked:
+        asked -= action.grpc_timeout_offset
+    granted = action.max_grpc_timeout or 0.0
+    return granted if granted and (not asked or asked > granted) else asked
 
 
 def _milliseconds_text(seconds: float) -> str:

@@ -286,8 +286,8 @@ def test_the_older_grpc_timeout_counts_without_the_newer() -> None:
     )
     assert isinstance(old.action, ForwardAction)
     assert isinstance(new.action, ForwardAction)
-    assert (old.action.grpc_timeout_header_max, old.action.grpc_timeout_header_offset) == (3.0, 1.0)
-    assert (new.action.grpc_timeout_header_max, new.action.max_stream_duration) == (None, 2.0)
+    assert (old.action.max_grpc_timeout, old.action.grpc_timeout_offset) == (3.0, 1.0)
+    assert (new.action.max_grpc_timeout, new.action.max_stream_duration) == (None, 2.0)
 
 
 def test_every_fault_of_a_table_is_told() -> None:
