@@ -65,7 +65,6 @@ FRAMING_IN_TRAILERS = Difference("Host or content-length in the trailers of a re
 # TLS.
 
 ODD_SERVER_NAME = Difference("a server name with bytes that no host name has", _CLIENT)
-
 NO_ALERT = Difference("alert for a certificate with other names or hashes", _CLIENT)
 NO_ALERT_UPSTREAM = replace(NO_ALERT, sections=_UPSTREAM)
 SNI_IS_REQUIRED = Difference("require_sni without a server name", ("client 1", "stats", "upstream up", "access log"))

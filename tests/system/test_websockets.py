@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -116,3 +117,32 @@ async def test_a_host_that_leaves_and_silence(tmp_path: Path, host: str) -> None
                 assert await asyncio.wait_for(socket.ended(), 5) == ABNORMAL
 
         await asyncio.gather(*map(silent, CLIENTS))
+
+
+async def test_the_end_of_the_program_gives_tunnels_their_time(tmp_path: Path) -> None:
+    """They go on as long as the drain lasts, and don't keep the program any longer."""
+    async with (
+        HOSTS["http1"](Record()) as port,
+        running(tmp_path, port, "--drain-time-s", "2", options=UPGRADES) as program,
+        contextlib.AsyncExitStack() as stack,
+    ):
+        sockets = [await stack.enter_async_context(client(program.port)) for client in CLIENTS.values()]
+        program.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(5):
+            while await refuses(program.port) is False:
+                await asyncio.sleep(0.02)
+        for socket in sockets:
+            await socket.send("still here")
+            assert await socket.receive() == "still here"
+        assert [await asyncio.wait_for(socket.ended(), 8) for socket in sockets] == [ABNORMAL] * len(sockets)
+        assert await program.exit_code(8) == 0
+
+
+async def refuses(port: int) -> bool:
+    """Whether nobody listens any more."""
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return True
+    writer.close()
+    return False

@@ -265,7 +265,7 @@ class Http2Socket(Socket):
         """The next event of the host's; None at the end of the stream."""
         stream = self._stream
         while not self._events:
-            await self.client.until(lambda: bool(stream.body) or stream.ended or stream.reset >= 0)
+            await self.client.until(lambda: bool(stream.body) or stream.ended or stream.reset >= 0 or self.client.ended)
             if not stream.body:
                 return None
             self._socket.receive_data(bytes(stream.body))
