@@ -42,7 +42,7 @@ def make_bootstrap(
     if "admin" not in given:
         bootstrap["admin"] = _admin(settings)
     if settings.discovery_address and "dynamic_resources" not in given:
-        bootstrap["dynamic_resources"] = _dynamic()
+        bootstrap["dynamic_resources"] = _dynamic(settings)
         clusters.append(_discovery_cluster(settings))
     bootstrap["static_resources"] = {
         "listeners": _not_named(_listeners(settings), given_static.get("listeners")),
@@ -136,13 +136,13 @@ def _relay(name: str, port: int, path: str, cluster: str) -> dict[str, Any]:
     return {"name": name, "address": _address("0.0.0.0", port), "filter_chains": [chain]}
 
 
-def _dynamic() -> dict[str, Any]:
+def _dynamic(settings: AgentSettings) -> dict[str, Any]:
     source = {"ads": {}, "initial_fetch_timeout": "0s", "resource_api_version": "V3"}
     return {
         "lds_config": source,
         "cds_config": dict(source),
         "ads_config": {
-            "api_type": "DELTA_GRPC",
+            "api_type": "DELTA_GRPC" if settings.delta_xds else "GRPC",
             "set_node_on_first_message_only": True,
             "transport_api_version": "V3",
             "grpc_services": [{"envoy_grpc": {"cluster_name": "xds-grpc"}}],

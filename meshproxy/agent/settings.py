@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import yaml
 
+from meshproxy.agent.unsupported import unsupported_variables
 from meshproxy.errors import ConfigError, Problem
 from meshproxy.records import dataclass
 
@@ -70,6 +71,7 @@ class Drain:
 class AgentSettings:
     """Everything that the agent's parts ask for.
 
+    delta_xds: the control plane is asked for changes, and not for everything each time.
     metadata: `node.metadata`. variables: the environment, `proxyMetadata` beneath it.
     """
 
@@ -94,6 +96,7 @@ class AgentSettings:
     runtime_values: Mapping[str, Any] = field(default_factory=dict)
     dns_capture: bool = False
     dns_table: str = ""
+    delta_xds: bool = True
     warnings: Sequence[str] = ()
     variables: Mapping[str, str] = field(default_factory=dict)
 
@@ -261,10 +264,14 @@ def read_settings(variables: Mapping[str, str], *, role: str = "sidecar", domain
         runtime_values=reader.mapping("runtimeValues"),
         dns_capture=reader.variable("ISTIO_META_DNS_CAPTURE", False, parse_flag),
         dns_table=env("DNS_NAME_TABLE", ""),
+        delta_xds=reader.variable("ISTIO_DELTA_XDS", True, parse_flag),
         warnings=[
-            f"PROXY_CONFIG.{name} means nothing to meshproxy"
-            for name in sorted(reader.proxy)
-            if name not in _READ | _OTHERS
+            *unsupported_variables(reader.variables),
+            *(
+                f"PROXY_CONFIG.{name} means nothing to meshproxy"
+                for name in sorted(reader.proxy)
+                if name not in _READ | _OTHERS
+            ),
         ],
         variables=reader.variables,
     )

@@ -83,6 +83,35 @@ def test_what_means_nothing_here_is_said() -> None:
 
 
 @pytest.mark.parametrize(
+    ("variable", "value", "heeded"),
+    [
+        ("CA_PROVIDER", "Citadel", True),
+        ("CA_PROVIDER", "GoogleCAS", False),
+        ("PILOT_CERT_PROVIDER", "istiod", True),
+        ("PILOT_CERT_PROVIDER", "kubernetes", False),
+        ("ISTIO_DUAL_STACK", "false", True),
+        ("ISTIO_DUAL_STACK", "true", False),
+        ("WORKLOAD_RSA_KEY_SIZE", "2048", True),
+        ("WORKLOAD_RSA_KEY_SIZE", "4096", False),
+        ("PROV_CERT", "/etc/certs", False),
+    ],
+)
+def test_variables_of_istio_that_are_not_heeded_are_named(variable: str, value: str, heeded: bool) -> None:
+    warnings = read_settings({variable: value}).warnings
+    assert len(warnings) == (not heeded)
+    assert all(warning.startswith(f"{variable}={value} is not heeded: ") for warning in warnings)
+    through_metadata = read_settings({"PROXY_CONFIG": json.dumps({"proxyMetadata": {variable: value}})})
+    assert through_metadata.warnings == warnings
+
+
+@pytest.mark.parametrize(("value", "kind"), [("", "DELTA_GRPC"), ("true", "DELTA_GRPC"), ("false", "GRPC")])
+def test_the_protocol_towards_the_control_plane(value: str, kind: str) -> None:
+    proxy = json.dumps({"discoveryAddress": "istiod:15010"})
+    bootstrap = make_bootstrap(read_settings({"PROXY_CONFIG": proxy, "ISTIO_DELTA_XDS": value}))
+    assert bootstrap["dynamic_resources"]["ads_config"]["api_type"] == kind
+
+
+@pytest.mark.parametrize(
     ("text", "seconds"), [("45s", 45.0), ("1m30s", 90.0), ("500ms", 0.5), ("1.5h", 5400.0), ("0s", 0.0)]
 )
 def test_durations(text: str, seconds: float) -> None:
