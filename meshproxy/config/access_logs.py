@@ -1,4 +1,4 @@
-"""Access loggers: to a file, stdout or stderr (envoy.config.accesslog.v3.AccessLog)."""
+"""Access loggers: to a file, stdout, stderr or a gRPC service (envoy.config.accesslog.v3.AccessLog)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from meshproxy.config.context import CompileContext
 from meshproxy.config.formats import compile_json, compile_substitution_format, compile_text
 from meshproxy.config.grpc_services import compile_grpc_service
 from meshproxy.config.log_filters import compile_log_filter
+from meshproxy.config.tracing import compile_tags
 from meshproxy.errors import ConfigError, Problem
 from meshproxy.model.listener import AccessLog, LineFormatter, LogPredicate, LogService
 from meshproxy.plugin.suggest import unsupported_extension
@@ -15,6 +16,7 @@ from meshproxy.plugin.view import ConfigView
 
 _FILE = "envoy.extensions.access_loggers.file.v3.FileAccessLog"
 _GRPC = "envoy.extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig"
+_GRPC_TCP = "envoy.extensions.access_loggers.grpc.v3.TcpGrpcAccessLogConfig"
 _STREAMS = {
     "envoy.extensions.access_loggers.stream.v3.StdoutAccessLog": "/dev/stdout",
     "envoy.extensions.access_loggers.stream.v3.StderrAccessLog": "/dev/stderr",
@@ -46,17 +48,17 @@ def _compile_access_log(view: ConfigView, context: CompileContext) -> AccessLog:
     typed = view.any("typed_config")
     if typed is None:
         view.fail("'typed_config' is required: an access logger is found by the type of its configuration")
-    if typed.view is None or typed.full_name not in (_FILE, _GRPC, *_STREAMS):
-        typed.fail(unsupported_extension(typed.full_name, (_FILE, _GRPC, *_STREAMS)))
-    if typed.full_name == _GRPC:
-        return _compile_grpc(typed.view, predicate, context)
+    if typed.view is None or typed.full_name not in (_FILE, _GRPC, _GRPC_TCP, *_STREAMS):
+        typed.fail(unsupported_extension(typed.full_name, (_FILE, _GRPC, _GRPC_TCP, *_STREAMS)))
+    if typed.full_name in (_GRPC, _GRPC_TCP):
+        return _compile_grpc(typed.view, typed.full_name == _GRPC_TCP, predicate, context)
     path = _STREAMS.get(typed.full_name) or typed.view.text("path")
     if typed.full_name == _FILE:
         context.log_files.setdefault(path, typed.view.error(f"unable to open file '{path}'", "path"))
     return AccessLog(path, _compile_format(typed.view, context), predicate)
 
 
-def _compile_grpc(view: ConfigView, predicate: LogPredicate | None, context: CompileContext) -> AccessLog:
+def _compile_grpc(view: ConfigView, of_tcp: bool, predicate: LogPredicate | None, context: CompileContext) -> AccessLog:
     common = view.required("common_config")
     if common.enum("transport_api_version") != "V3":
         common.fail("only version V3 of the API is supported", "transport_api_version")
@@ -65,13 +67,21 @@ def _compile_grpc(view: ConfigView, predicate: LogPredicate | None, context: Com
         compile_grpc_service(common.required("grpc_service"), context),
         common.seconds("buffer_flush_interval", 1.0),
         common.integer("buffer_size_bytes", 16384),
-        tuple(name.lower() for name in view.texts("additional_request_headers_to_log")),
-        tuple(name.lower() for name in view.texts("additional_response_headers_to_log")),
-        tuple(name.lower() for name in view.texts("additional_response_trailers_to_log")),
+        **({} if of_tcp else {part: _names(view, f"additional_{part}_to_log") for part in _PARTS}),
+        of_tcp=of_tcp,
+        tags=compile_tags(common.views("custom_tags"), context),
+        state=tuple(common.texts("filter_state_objects_to_log")),
     )
     # Entries tell of bytes on the wire, which are counted only if some format asks for them: this one does.
     measuring = context.formats.text("%DOWNSTREAM_WIRE_BYTES_SENT%")
     return AccessLog("", measuring, predicate, service)
+
+
+_PARTS = ("request_headers", "response_headers", "response_trailers")
+
+
+def _names(view: ConfigView, field: str) -> tuple[str, ...]:
+    return tuple(name.lower() for name in view.texts(field))
 
 
 def _compile_format(view: ConfigView, context: CompileContext) -> LineFormatter:

@@ -41,7 +41,7 @@ def compile_tracing(
     shares = [_percent(view.view(f"{name}_sampling")) for name in ("client", "random", "overall")]
     return TracingConfig(
         sampling=_sampling(shares, context),
-        tags=_compile_tags(view.views("custom_tags"), context),
+        tags=compile_tags(view.views("custom_tags"), context),
         max_path_length=view.integer("max_path_tag_length", 256),
         spawn_upstream_span=view.boolean("spawn_upstream_span"),
         provider=provider,
@@ -56,7 +56,7 @@ def compile_route_tracing(view: ConfigView | None, context: CompileContext) -> R
     if view is None:
         return None
     shares = [_fraction(view.view(f"{name}_sampling")) for name in ("client", "random", "overall")]
-    return RouteTracing(_sampling(shares, context), _compile_tags(view.views("custom_tags"), context))
+    return RouteTracing(_sampling(shares, context), compile_tags(view.views("custom_tags"), context))
 
 
 def _sampling(shares: Sequence[int], context: CompileContext) -> Sampling:
@@ -80,7 +80,8 @@ def _fraction(view: ConfigView | None) -> int:
 # Tags.
 
 
-def _compile_tags(views: Sequence[ConfigView], context: CompileContext) -> tuple[tuple[str, TagValue], ...]:
+def compile_tags(views: Sequence[ConfigView], context: CompileContext) -> tuple[tuple[str, TagValue], ...]:
+    """`CustomTag` messages, of spans and of logs: name and value; of two with one name the later counts."""
     tags = {view.text("tag"): _compile_tag(view, context) for view in views}
     return tuple(tags.items())
 

@@ -51,10 +51,11 @@ class FilterSpec:
 
 @dataclass(frozen=True, slots=True)
 class LogService:
-    """A gRPC service that takes access logs of HTTP.
+    """A gRPC service that takes access logs of HTTP, or (of_tcp) of connections.
 
-    flush_interval: seconds; buffer_size: bytes that are gathered before. The rest: names of header fields, in lower
-    case, whose values entries carry.
+    flush_interval: seconds; buffer_size: bytes that are gathered before. *_headers, *_trailers: names of header fields,
+    in lower case, whose values entries carry. tags: what else they carry, by name, as functions of the stream that give
+    "" where there is nothing to say. state: names of objects of the filter state that they carry.
     """
 
     name: str
@@ -64,6 +65,9 @@ class LogService:
     request_headers: tuple[str, ...] = ()
     response_headers: tuple[str, ...] = ()
     response_trailers: tuple[str, ...] = ()
+    of_tcp: bool = False
+    tags: tuple[tuple[str, Callable[[Any], str | None]], ...] = ()
+    state: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

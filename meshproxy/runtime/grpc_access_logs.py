@@ -11,7 +11,12 @@ from meshproxy.plugin.stats import StatsScope
 from meshproxy.plugin.stream_info import StreamInfo
 from meshproxy.runtime.grpc_client import GrpcStream, open_stream
 from meshproxy.runtime.worker import Worker
-from meshproxy.telemetry.grpc_access_log import encode_batch, encode_identifier, http_entry_encoder
+from meshproxy.telemetry.grpc_access_log import (
+    encode_batch,
+    encode_identifier,
+    http_entry_encoder,
+    tcp_entry_encoder,
+)
 
 _METHOD = "/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs"
 
@@ -22,7 +27,7 @@ class GrpcAccessLog:
     def __init__(self, worker: Worker, service: LogService, stats: StatsScope) -> None:
         self._entries: list[bytes] = []
         self._size = 0
-        self._encode = http_entry_encoder(service)
+        self._encode = tcp_entry_encoder(service) if service.of_tcp else http_entry_encoder(service)
         self._worker = worker
         self._service = service
         self._stream: GrpcStream | None = None
@@ -59,7 +64,7 @@ class GrpcAccessLog:
         if self._stream is None:
             self._dropped.add(len(entries))
             return
-        self._stream.send(encode_batch(entries, identifier))
+        self._stream.send(encode_batch(entries, identifier, self._service.of_tcp))
         self._written.add(len(entries))
 
     def close(self) -> None:

@@ -40,13 +40,19 @@ class GrpcSink(Protocol):
         """The call is over, in order (status 0) or not, or never came to be."""
 
 
-def open_stream(host: Fetcher, service: GrpcService, path: str, sink: GrpcSink) -> GrpcStream | None:
-    """Begin a call to the method `/package.Service/Method`; None when the cluster has no host, or isn't there."""
+def open_stream(
+    host: Fetcher, service: GrpcService, path: str, sink: GrpcSink, timeout: float | None = None
+) -> GrpcStream | None:
+    """Begin a call to the method `/package.Service/Method`; None when the cluster has no host, or isn't there.
+
+    timeout: of a single call, which the service is told; a stream lasts as long as it is of use, whatever
+    `GrpcService.timeout` says, as in Envoy.
+    """
     cluster = host.clusters.get(service.cluster)
     if cluster is None:
         return None
     info = StreamInfo()
-    info.request = request = _make_request(service, path, "https" if cluster.tls is not None else "http")
+    info.request = request = _make_request(service, path, "https" if cluster.tls is not None else "http", timeout)
     chosen = cluster.pick(info)
     if chosen is None:
         return None
@@ -57,20 +63,20 @@ def open_stream(host: Fetcher, service: GrpcService, path: str, sink: GrpcSink) 
     return stream
 
 
-def _make_request(service: GrpcService, path: str, scheme: str) -> RequestHeaders:
+def _make_request(service: GrpcService, path: str, scheme: str, timeout: float | None) -> RequestHeaders:
     request = RequestHeaders("POST", path, service.authority, scheme)
     fields = request.fields
     fields["te"] = "trailers"
-    if service.timeout is not None:
-        fields["grpc-timeout"] = f"{max(1, int(service.timeout * 1000))}m"
+    if timeout is not None:
+        fields["grpc-timeout"] = f"{max(1, int(timeout * 1000))}m"
     fields["content-type"] = "application/grpc"
     for name, value in service.initial_metadata:
         request.add(name, value)
     if not service.skip_envoy_headers:
         fields["x-envoy-internal"] = "true"
         fields["x-forwarded-for"] = node_ip()
-        if service.timeout is not None:
-            fields["x-envoy-expected-rq-timeout-ms"] = str(max(1, int(service.timeout * 1000)))
+        if timeout is not None:
+            fields["x-envoy-expected-rq-timeout-ms"] = str(max(1, int(timeout * 1000)))
     return request
 
 
@@ -247,7 +253,7 @@ class _Single:
 
 def tell(host: Fetcher, service: GrpcService, path: str, message: bytes) -> None:
     """A call with one message, whatever comes of it within the service's timeout."""
-    stream = open_stream(host, service, path, _NOBODY)
+    stream = open_stream(host, service, path, _NOBODY, service.timeout)
     if stream is not None:
         stream.send(message)
         stream.end()
@@ -257,7 +263,7 @@ def tell(host: Fetcher, service: GrpcService, path: str, message: bytes) -> None
 async def call(host: Fetcher, service: GrpcService, path: str, message: bytes) -> bytes:
     """A call with one message each way, within the service's timeout. Raises GrpcError."""
     reply: asyncio.Future[bytes] = host.loop.create_future()
-    stream = open_stream(host, service, path, _Single(reply))
+    stream = open_stream(host, service, path, _Single(reply), service.timeout)
     if stream is None:
         raise GrpcError(UNAVAILABLE, f"no healthy host in cluster '{service.cluster}'")
     stream.send(message)

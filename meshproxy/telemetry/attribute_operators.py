@@ -35,6 +35,7 @@ TEXTS = {
     "FILTER_CHAIN_NAME": "connection.filter_chain_name",
     "LISTENER_NAME": "connection.listener_name",
     "PROTOCOL": "info.protocol",
+    "ROUNDTRIP_DURATION": "''",  # of QUIC only
     "ROUTE_NAME": "info.route_name",
     "SPAN_ID": "info.span_id",
     "STREAM_ID": "(info.stream_id or request_fields.get('x-request-id', ''))",
@@ -70,6 +71,11 @@ TEXTS |= {f"{name}_WITHOUT_PORT": f"ip_of({TEXTS[name]})" for name in (
     "DOWNSTREAM_DIRECT_LOCAL_ADDRESS", "DOWNSTREAM_DIRECT_REMOTE_ADDRESS", "DOWNSTREAM_LOCAL_ADDRESS",
     "DOWNSTREAM_REMOTE_ADDRESS", "UPSTREAM_HOST_NAME", "UPSTREAM_LOCAL_ADDRESS", "UPSTREAM_REMOTE_ADDRESS",
 )}  # fmt: skip
+# Of these a parameter says how many bits of the address to keep.
+MASKABLE = {f"{name}_WITHOUT_PORT": TEXTS[name] for name in (
+    "DOWNSTREAM_DIRECT_LOCAL_ADDRESS", "DOWNSTREAM_DIRECT_REMOTE_ADDRESS", "DOWNSTREAM_LOCAL_ADDRESS",
+    "DOWNSTREAM_REMOTE_ADDRESS", "UPSTREAM_LOCAL_ADDRESS", "UPSTREAM_REMOTE_ADDRESS",
+)}  # fmt: skip
 TEXTS |= {f"DOWNSTREAM_{side}_{san}_SAN": f"','.join(tls.{side.lower()}_{san.lower()}_sans)"
            for side in ("PEER", "LOCAL") for san in ("URI", "DNS", "IP", "EMAIL", "OTHERNAME")}  # fmt: skip
 TEXTS |= {f"UPSTREAM_{side}_{san}_SAN": f"','.join(upstream_tls.{side.lower()}_{san.lower()}_sans)"
@@ -80,6 +86,8 @@ TEXTS |= {f"DOWNSTREAM_PEER_CHAIN_{name}": f"','.join(tls.peer_chain_{name.lower
 # Operators without a parameter that always have a number.
 NUMBERS = {
     "BYTES_RECEIVED": "info.bytes_received",
+    "BYTES_RETRANSMITTED": "int()",  # counted for QUIC only
+    "PACKETS_RETRANSMITTED": "int()",  # as above
     "BYTES_SENT": "info.bytes_sent",
     "CONNECTION_ID": "connection.connection_id",
     "REQUEST_HEADERS_BYTES": "request_bytes(info.request)",
@@ -126,10 +134,7 @@ PRESENT_TEXTS |= {f"{name}_ENDPOINT_ID": "''" for name in (
 
 # Envoy's operators that are refused here, with the reason.
 UNSUPPORTED = {
-    "BYTES_RETRANSMITTED": "the kernel's TCP counters aren't read",
-    "PACKETS_RETRANSMITTED": "the kernel's TCP counters aren't read",
     "DOWNSTREAM_CX_RTT": "the kernel's TCP counters aren't read",
-    "ROUNDTRIP_DURATION": "it is defined for QUIC only",
     "ROUTE_RESOLUTION_COUNT": "the number of route resolutions isn't recorded",
     "ROUTE_RESOLUTION_TIME_US": "the time of route resolution isn't recorded",
     "FILE_CONTENT": "files aren't read while formatting",

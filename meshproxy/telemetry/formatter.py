@@ -18,7 +18,14 @@ from typing import Any
 from meshproxy.plugin.stream_info import StreamInfo
 from meshproxy.plugin.suggest import did_you_mean
 from meshproxy.records import dataclass
-from meshproxy.telemetry.attribute_operators import NUMBERS, OPTIONAL_NUMBERS, PRESENT_TEXTS, TEXTS, UNSUPPORTED
+from meshproxy.telemetry.attribute_operators import (
+    MASKABLE,
+    NUMBERS,
+    OPTIONAL_NUMBERS,
+    PRESENT_TEXTS,
+    TEXTS,
+    UNSUPPORTED,
+)
 from meshproxy.telemetry.format_syntax import Command, FormatError, parse_format
 from meshproxy.telemetry.operand import PRELUDE, Absent, FormatContext, Kind, Operand, Scope
 from meshproxy.telemetry.operator_values import json_of, latin, quote
@@ -127,6 +134,9 @@ def _operand(command: Command, scope: Scope, extensions: frozenset[str]) -> Oper
         raise ValueError(f"{name} is not supported: {UNSUPPORTED[name]}")
     if name not in KNOWN_OPERATORS:
         raise ValueError(f"no operator {name!r}{did_you_mean(name, KNOWN_OPERATORS)}")
+    if name in MASKABLE and command.argument and command.length is None:
+        bits = int(command.argument) if command.argument.isascii() and command.argument.isdigit() else -1
+        return Operand(f"network_of({MASKABLE[name]}, {bits})", Kind.TEXT, Absent.EMPTY)
     if command.argument or command.length is not None:
         raise ValueError(f"{name} takes no parameter and no length")
     if name in TEXTS:

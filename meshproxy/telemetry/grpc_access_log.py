@@ -6,14 +6,17 @@ behind the other.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from envoy.config.core.v3 import address_pb2, base_pb2
 from envoy.data.accesslog.v3 import accesslog_pb2
 from envoy.service.accesslog.v3 import als_pb2
+from google.protobuf.wrappers_pb2 import StringValue
 
 from meshproxy.headers import Headers
+from meshproxy.matching import header_getter
 from meshproxy.model.listener import LogService
 from meshproxy.plugin.stream_info import StreamInfo, TlsInfo, split_address
 
@@ -55,6 +58,7 @@ def http_entry_encoder(extra: LogService) -> Callable[[StreamInfo], bytes]:
     def encode(info: StreamInfo) -> bytes:
         entry = accesslog_pb2.HTTPAccessLogEntry()
         _fill_common(entry.common_properties, info)
+        _fill_extra(entry.common_properties, info, extra)
         entry.protocol_version = _VERSIONS.get(info.protocol, 0)
         _fill_request(entry.request, info, extra)
         _fill_response(entry.response, info, extra)
@@ -63,11 +67,32 @@ def http_entry_encoder(extra: LogService) -> Callable[[StreamInfo], bytes]:
     return encode
 
 
-def encode_batch(entries: Iterable[bytes], identifier: bytes) -> bytes:
-    """A `StreamAccessLogsMessage` with these HTTP entries. identifier: for the first one of a stream; else b""."""
+def tcp_entry_encoder(extra: LogService) -> Callable[[StreamInfo], bytes]:
+    """The same for the `TCPAccessLogEntry` of a connection."""
+
+    def encode(info: StreamInfo) -> bytes:
+        entry = accesslog_pb2.TCPAccessLogEntry()
+        _fill_common(entry.common_properties, info)
+        _fill_extra(entry.common_properties, info, extra)
+        common = entry.common_properties
+        common.stream_id = common.stream_id or str(uuid.uuid4())
+        common.downstream_wire_bytes_received, common.downstream_wire_bytes_sent = info.bytes_received, info.bytes_sent
+        # What comes in at one side goes out at the other.
+        common.upstream_wire_bytes_sent = info.upstream_wire_bytes_sent or info.bytes_received
+        common.upstream_wire_bytes_received = info.upstream_wire_bytes_received or info.bytes_sent
+        properties = entry.connection_properties
+        properties.SetInParent()
+        properties.received_bytes, properties.sent_bytes = info.bytes_received, info.bytes_sent
+        return bytes(entry.SerializeToString())
+
+    return encode
+
+
+def encode_batch(entries: Iterable[bytes], identifier: bytes, of_tcp: bool) -> bytes:
+    """A `StreamAccessLogsMessage` with these entries. identifier: for the first one of a stream; else b""."""
     logs = b"".join(b"\x0a" + _varint(len(entry)) + entry for entry in entries)
     head = b"\x0a" + _varint(len(identifier)) + identifier if identifier else b""
-    return head + b"\x12" + _varint(len(logs)) + logs
+    return head + (b"\x1a" if of_tcp else b"\x12") + _varint(len(logs)) + logs
 
 
 def encode_identifier(node: Mapping[str, str], log_name: str) -> bytes:
@@ -89,7 +114,9 @@ def _varint(number: int) -> bytes:
 
 def _text(value: str) -> str:
     """A protobuf string is UTF-8; what comes from the wire as Latin-1 may be that, or may not."""
-    return value if value.isascii() else value.encode("latin-1", "replace").decode("utf-8", "replace")
+    if value.isascii():
+        return value
+    return value.encode("latin-1", "replace").decode("utf-8", "replace").replace("\ufffd", "!")
 
 
 def _set_address(target: address_pb2.Address, text: str) -> None:
@@ -137,6 +164,18 @@ def _fill_common(common: Any, info: StreamInfo) -> None:
         _fill_tls(common.tls_properties, connection.tls, connection.requested_server_name)
 
 
+def _fill_extra(common: Any, info: StreamInfo, extra: LogService) -> None:
+    for name, read in extra.tags:
+        value = read(info)
+        if value:
+            common.custom_tags[name] = _text(value)
+    known = info.known_state or {} if extra.state else {}
+    for name in extra.state:
+        kept = known.get(name)
+        if isinstance(kept, str):
+            common.filter_state_objects[name].Pack(StringValue(value=_text(kept)))
+
+
 def _fill_times(common: Any, info: StreamInfo) -> None:
     for name, moment in (
         ("time_to_last_rx_byte", info.request_complete),
@@ -160,8 +199,9 @@ def _fill_tls(target: Any, tls: TlsInfo, server_name: str) -> None:
 
 def _fill_request(target: Any, info: StreamInfo, extra: LogService) -> None:
     request = info.request
-    if request is None:
-        return
+    if request is None or not request.method:
+        target.SetInParent()
+        return  # what was refused was never one
     fields = request.fields
     method = base_pb2.RequestMethod.DESCRIPTOR.values_by_name.get(request.method)
     target.request_method = method.number if method is not None else 0
@@ -208,6 +248,6 @@ def _size(headers: Headers) -> int:
 
 def _copy(target: Any, headers: Headers, names: Sequence[str]) -> None:
     for name in names:
-        value = headers.get(name)
+        value = header_getter(name)(headers) if name.startswith(":") else headers.get(name)
         if value is not None:
             target[name] = _text(value)

@@ -118,6 +118,7 @@ HELPERS: dict[str, object] = {
             values.grpc_status_name,
             values.join_present,
             values.json_of,
+            values.network_of,
             values.keyed,
             values.metadata_at,
             values.millis,

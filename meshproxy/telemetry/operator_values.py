@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from ipaddress import ip_address, ip_network
 from json.encoder import encode_basestring  # escapes nothing beyond ASCII; in C
 from typing import Any
 from urllib.parse import unquote
 
 from meshproxy.plugin.message_facts import response_grpc_status
-from meshproxy.plugin.stream_info import StreamInfo
+from meshproxy.plugin.stream_info import StreamInfo, split_address
 
 _GRPC_STATUS = (
     ("OK", "OK"),
@@ -206,3 +207,13 @@ def grpc_status_name(info: StreamInfo, snake: bool) -> str | None:
     if status is None:
         return None
     return _GRPC_STATUS[status][snake] if 0 <= status < len(_GRPC_STATUS) else str(status)
+
+
+def network_of(address: str, bits: int) -> str:
+    """The network of an address in so many bits, all of them at most, as "10.0.0.0/8"; below 0 the address alone."""
+    ip = split_address(address)[0]
+    try:
+        parsed = ip_address(ip.strip("[]"))
+    except ValueError:
+        return ip
+    return str(ip_network((parsed, min(bits, parsed.max_prefixlen)), strict=False)) if bits >= 0 else ip

@@ -117,7 +117,7 @@ def read_config(view: ConfigView, context: FactoryContext) -> ExtProcConfig:
     status = view.view("status_on_error")
     return ExtProcConfig(
         counters=_counters(view.text("stat_prefix"), context.stats),
-        service=_read_service(view.required("grpc_service"), context),
+        service=context.compile_grpc_service(view.required("grpc_service")),
         modes=read_modes(modes) if modes is not None else Modes(),
         failure_allowed=view.boolean("failure_mode_allow"),
         timeout=view.seconds("message_timeout", 0.2),
@@ -148,7 +148,7 @@ def read_override(view: ConfigView, context: FactoryContext) -> Override:
     told, taken = _namespaces(settings.view("metadata_options"))
     return Override(
         modes=read_modes(modes) if modes is not None else None,
-        service=_read_service(service, context) if service is not None else None,
+        service=context.compile_grpc_service(service) if service is not None else None,
         initial_metadata=tuple(
             (entry.text("key").lower(), entry.text("value")) for entry in settings.views("grpc_initial_metadata")
         ),
@@ -187,12 +187,6 @@ def modes_of(message: Any) -> Modes | None:
         request_trailers=message.request_trailer_mode == 1,
         response_trailers=message.response_trailer_mode == 1,
     )
-
-
-def _read_service(view: ConfigView, context: FactoryContext) -> GrpcService:
-    """A service whose time is limited message by message: Envoy passes over `timeout`, for a call is as long as a
-    stream."""
-    return replace(context.compile_grpc_service(view), timeout=None)
 
 
 def _counters(prefix: str, stats: StatsScope) -> dict[str, Counter]:
