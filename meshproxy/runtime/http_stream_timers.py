@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from meshproxy.chain.http_stream import FilterStream
 from meshproxy.model.route import ForwardAction
 from meshproxy.plugin.context import Timer
-from meshproxy.plugin.grpc_timeout import format_grpc_timeout
+from meshproxy.plugin.grpc_timeout import format_grpc_timeout, parse_grpc_timeout
 from meshproxy.plugin.replies import (
     MAX_DURATION_TIMEOUT,
     REQUEST_IDLE_TIMEOUT,
@@ -48,7 +48,9 @@ class StreamTimers(FilterStream):
                 duration = route.action.max_stream_duration
             duration = grpc_duration(route.action, self.request, duration)
             if route.action.grpc_timeout_header_max is not None and duration and is_grpc(self.request):
-                self.request.fields["grpc-timeout"] = format_grpc_timeout(duration)
+                fields = self.request.fields
+                none = parse_grpc_timeout(fields.get("grpc-timeout")) == 0  # which stays so, as in Envoy
+                fields["grpc-timeout"] = format_grpc_timeout(0.0 if none else duration)
             if route.action.idle_timeout is not None:
                 self.idle_timeout_of_route = True
                 if route.action.idle_timeout > 0:
