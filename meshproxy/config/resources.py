@@ -25,6 +25,7 @@ from meshproxy.model.listener import FilterSpec, Listener
 from meshproxy.model.route import RouteTable
 from meshproxy.model.route_slot import RouteSlot
 from meshproxy.plugin.view import ConfigView
+from meshproxy.steps import Steps, finish
 
 T = TypeVar("T")
 
@@ -115,5 +116,12 @@ def extension_of(resource: Resource, slot: ExtensionSlot) -> FilterSpec:
 
 def routes_of(resource: Resource, slot: RouteSlot) -> RouteTable:
     """A `RouteConfiguration` for the connection manager of `slot`. Raises ConfigError."""
+    return finish(routes_in_steps(resource, slot))
+
+
+def routes_in_steps(resource: Resource, slot: RouteSlot) -> Steps[RouteTable]:
+    """The same, a virtual host with each step: there may be thousands."""
     assert slot.compile is not None
-    return slot.compile(resource_view(resource))
+    view = resource_view(resource)
+    yield
+    return (yield from slot.compile(view))

@@ -38,6 +38,7 @@ from meshproxy.model.route import (
 )
 from meshproxy.model.route_counts import RouteCounts
 from meshproxy.plugin.view import ConfigView, TypedView
+from meshproxy.steps import Steps, finish
 
 _DEFAULT_MAX_BODY = 4096
 
@@ -80,9 +81,13 @@ class _TableCompiler:
         self.around = replace(self.around, mirrors=compile_mirrors(view, context, None))
         self.domains: set[str] = set()
 
-    def compile(self) -> RouteTable:
+    def compile(self) -> Steps[RouteTable]:
+        """The table, a virtual host with each step."""
         view = self.view
-        hosts = [self._virtual_host(entry) for entry in view.views("virtual_hosts")]
+        hosts = []
+        for entry in view.views("virtual_hosts"):
+            hosts.append(self._virtual_host(entry))
+            yield
         internal_only = []
         for name in view.texts("internal_only_headers"):
             try:
@@ -243,16 +248,18 @@ def _buffer_limit(view: ConfigView) -> int | None:
 
 def compile_route_table(view: ConfigView, filters: Sequence[FilterSpec], context: CompileContext) -> RouteTable:
     """`RouteConfiguration` for a connection manager with these HTTP filters. Problems are noted in the context."""
-    return _TableCompiler(view, filters, context, validate_clusters=True).compile()
+    return finish(_TableCompiler(view, filters, context, validate_clusters=True).compile())
 
 
-def compile_discovered_routes(view: ConfigView, filters: Sequence[FilterSpec], context: CompileContext) -> RouteTable:
+def compile_discovered_routes(
+    view: ConfigView, filters: Sequence[FilterSpec], context: CompileContext
+) -> Steps[RouteTable]:
     """A `RouteConfiguration` that came by discovery: whole, or ConfigError with all its problems.
 
     Its clusters may come later, unless it says `validate_clusters` itself. context: the connection manager's.
     """
     own = replace(context, problems=[], warnings=[])
-    table = _TableCompiler(view, filters, own, validate_clusters=False).compile()
+    table = yield from _TableCompiler(view, filters, own, validate_clusters=False).compile()
     problems = [*own.problems, *view.unread_problems()]
     if problems:
         raise ConfigError(problems)

@@ -12,6 +12,7 @@ from typing import Any
 
 from meshproxy.model.discovery import ConfigSource
 from meshproxy.model.route import RouteTable
+from meshproxy.steps import Steps
 
 _NONE = RouteTable(name="")
 
@@ -29,7 +30,7 @@ class RouteSlot:
         table: RouteTable | None = None,
         source: ConfigSource | None = None,
         name: str = "",
-        compile: Callable[[Any], RouteTable] | None = None,
+        compile: Callable[[Any], Steps[RouteTable]] | None = None,
     ) -> None:
         self.table = table or _NONE
         self.source = source

@@ -17,6 +17,7 @@ from meshproxy.plugin.stats import StatNames
 from meshproxy.runtime.discovery.listener_parts import chains_of, managers_of
 from meshproxy.runtime.discovery.slot_discovery import Provider, SlotDiscovery
 from meshproxy.runtime.discovery.watch import Watch
+from meshproxy.steps import Steps
 
 _EXTENSION = StatNames(counters=("config_conflict", "config_fail", "config_reload"))
 _STAT_PREFIX = {"HTTP": "http_filter", "network": "network_filter", "listener": "tcp_listener_filter"}
@@ -65,7 +66,8 @@ class ExtensionDiscovery(SlotDiscovery[Key, ExtensionSlot, FilterSpec]):
         """A slot isn't used any more."""
         self._release(_key(slot), slot)
 
-    def _compile(self, resource: Resource, slot: ExtensionSlot) -> FilterSpec:
+    def _compile(self, resource: Resource, slot: ExtensionSlot) -> Steps[FilterSpec]:
+        yield  # others have had their turn; the one step is short
         return extension_of(resource, slot)
 
     def _fill(self, slot: ExtensionSlot, value: FilterSpec | None) -> None:

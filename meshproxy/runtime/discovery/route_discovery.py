@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from meshproxy.config.resources import routes_of
+from meshproxy.config.resources import routes_in_steps
 from meshproxy.model.discovery import ROUTES, ConfigSource, Resource
 from meshproxy.model.route import RouteTable
 from meshproxy.model.route_slot import RouteSlot
 from meshproxy.plugin.stats import StatNames
 from meshproxy.runtime.discovery.slot_discovery import Provider, SlotDiscovery
 from meshproxy.runtime.discovery.watch import Watch
+from meshproxy.steps import Steps
 
 _TABLE = StatNames(counters=("config_reload", "update_empty"), gauges=("config_reload_time_ms",))
 
@@ -41,8 +42,8 @@ class RouteDiscovery(SlotDiscovery[Key, RouteSlot, RouteTable]):
         """A slot isn't used any more."""
         self._release(_key(slot), slot)
 
-    def _compile(self, resource: Resource, slot: RouteSlot) -> RouteTable:
-        return routes_of(resource, slot)
+    def _compile(self, resource: Resource, slot: RouteSlot) -> Steps[RouteTable]:
+        return routes_in_steps(resource, slot)
 
     def _fill(self, slot: RouteSlot, value: RouteTable | None) -> None:
         slot.set(value)

@@ -20,6 +20,7 @@ from meshproxy.model.discovery import Resource
 from meshproxy.runtime.discovery.cluster_discovery import packed
 from meshproxy.runtime.discovery.target import Target
 from meshproxy.runtime.discovery.watch import Hub, Watch
+from meshproxy.steps import Steps, finish
 
 K = TypeVar("K", bound=Hashable)
 S = TypeVar("S")
@@ -49,7 +50,7 @@ class SlotDiscovery(ABC, Generic[K, S, V]):
         self.providers: dict[K, Provider[K, S]] = {}
 
     @abstractmethod
-    def _compile(self, resource: Resource, slot: S) -> V:
+    def _compile(self, resource: Resource, slot: S) -> Steps[V]:
         """Raises ConfigError."""
 
     @abstractmethod
@@ -79,7 +80,7 @@ class SlotDiscovery(ABC, Generic[K, S, V]):
         provider.slots[slot] = None
         if provider.resource is not None:
             try:
-                self._fill(slot, self._compile(provider.resource, slot))
+                self._fill(slot, finish(self._compile(provider.resource, slot)))
             except ConfigError as error:
                 self._hub.host.log.warning("the configuration can't be used here", name=name, error=str(error))
         for call in when_settled:
@@ -100,7 +101,7 @@ class SlotDiscovery(ABC, Generic[K, S, V]):
 
     def _apply(
         self, key: K, added: Sequence[Resource], removed: Sequence[str], full: bool, version: str
-    ) -> Mapping[str, str]:
+    ) -> Steps[Mapping[str, str]]:
         provider = self.providers.get(key)
         if provider is None:
             return {}
@@ -114,16 +115,20 @@ class SlotDiscovery(ABC, Generic[K, S, V]):
         if raw == provider.raw:
             return {}
         try:
-            values = [(slot, self._compile(resource, slot)) for slot in provider.slots]
+            values: dict[S, V] = {}
+            while slots := [slot for slot in provider.slots if slot not in values]:  # others may come between two steps
+                values[slots[0]] = yield from self._compile(resource, slots[0])
         except ConfigError as error:
             provider.refused = (resource.message, str(error), self._hub.host.clock.wall())
             self._count(provider, "config_fail")
             return {resource.name: str(error)}
+        if self.providers.get(key) is not provider:
+            return {}  # nobody wants it any more
         provider.resource = Resource(resource.name, resource.version, resource.message, checked=True)
         provider.raw = raw
         provider.refused = None
-        for slot, value in values:
-            self._fill(slot, value)
+        for slot in provider.slots:
+            self._fill(slot, values[slot])
         self._count(provider, "config_reload")
         self._tell(provider, resource.message)
         return {}
