@@ -2,8 +2,8 @@
 
 Theory. A matcher is a closure, and a rule made of rules is a closure that calls others: each level costs a call, and a
 policy of three conditions is soon dearer than routing the request. A closure may therefore carry an attribute `render`
-that writes the same test as Python source; `compile_choice` puts the sources together and compiles them once. A
-predicate without it is called, as ever.
+that writes the same test as Python source; `compile_choice` and `compile_all` put the sources together and compile
+them once. A predicate without it is called, as ever.
 
 Invariants: what is rendered says the same as the closure it belongs to; text of a configuration enters the source as a
 literal (`repr` of a str) or as a name that stands for the object, never as source.
@@ -68,3 +68,13 @@ def compile_choice(choices: Sequence[tuple[Predicate, Any]], default: Any) -> Ca
     exec(compile(text, "<inlined predicates>", "exec"), source.names)
     chosen: Callable[[Any], Any] = source.names["choose"]
     return chosen
+
+
+def compile_all(predicates: Sequence[Predicate]) -> Callable[[Any], bool]:
+    """Whether all of them hold."""
+    source = Source()
+    tests = " and ".join([source.test(predicate, "value") for predicate in predicates])
+    text = f"def holds(value):\n return True if {tests or 'True'} else False\n"
+    exec(compile(text, "<inlined predicates>", "exec"), source.names)
+    holds: Callable[[Any], bool] = source.names["holds"]
+    return holds

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from meshproxy.headers import RequestHeaders
-from meshproxy.inlining import compile_choice, inlined
+from meshproxy.inlining import compile_all, compile_choice, inlined
 from meshproxy.matching import header_matcher, range_matcher, regex_matcher, string_matcher
 
 VALUES = ("", "a", "A", "ab", "ba", "7", "'", '"\\', "{x}")
@@ -50,6 +50,12 @@ def test_string_matchers() -> None:
 def test_the_first_that_holds_is_chosen() -> None:
     choose = compile_choice([("a".__eq__, 1), (lambda value: value in ("a", "b"), "two")], None)
     assert [choose(value) for value in ("a", "b", "c")] == [1, "two", None]
+
+
+@pytest.mark.parametrize(("texts", "expected"), [((), True), (("a",), True), (("a", "b"), True), (("a", "c"), False)])
+def test_all_must_hold(texts: tuple[str, ...], expected: bool) -> None:
+    holds = compile_all([string_matcher("contains", text) for text in texts])
+    assert holds("ab") is expected
 
 
 def test_any_depth() -> None:

@@ -12,10 +12,11 @@ Every response of a proxy whose health has been failed tells the client not to c
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar
 
 from meshproxy.headers import RequestHeaders, ResponseHeaders
-from meshproxy.matching import HeaderMatcher
+from meshproxy.inlining import compile_all
 from meshproxy.plugin.context import FactoryContext, Stream
 from meshproxy.plugin.http import HttpFilter
 from meshproxy.plugin.replies import LocalReply
@@ -53,10 +54,11 @@ class CachedAnswer:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HealthCheckConfig:
-    """cache_time: seconds, 0 for no cache. min_healthy: cluster name -> percentage of hosts that must be available."""
+    """concerns: whether a request is a check. cache_time: seconds, 0: no cache.
+    min_healthy: cluster name -> percentage of hosts that must be available."""
 
     pass_through: bool
-    matchers: tuple[HeaderMatcher, ...]
+    concerns: Callable[[RequestHeaders], bool]
     stats: HealthCheckStats
     cache_time: float = 0.0
     cached: CachedAnswer | None = None
@@ -84,7 +86,7 @@ class HealthCheck(HttpFilter[HealthCheckConfig]):
             view.fail(message, "cluster_min_healthy_percentages")
         return HealthCheckConfig(
             pass_through=pass_through,
-            matchers=tuple(context.compile_header_matcher(entry) for entry in view.views("headers")),
+            concerns=compile_all([context.compile_header_matcher(entry) for entry in view.views("headers")]),
             stats=HealthCheckStats(context.stats.scope("health_check.")),
             cache_time=cache_time,
             cached=CachedAnswer() if cache_time else None,
@@ -97,9 +99,8 @@ class HealthCheck(HttpFilter[HealthCheckConfig]):
 
     def on_request_headers(self, request: RequestHeaders, stream: Stream) -> LocalReply | None:
         config = self.config
-        for matches in config.matchers:
-            if not matches(request):
-                return None
+        if not config.concerns(request):
+            return None
         stream.health_check = True
         if config.pass_through and not stream.server.health_failed and not self._is_cached():
             return None
