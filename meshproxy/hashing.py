@@ -1,4 +1,5 @@
 """xxHash64, which Envoy hashes keys of requests and addresses of hosts with: the same key must find the same host.
+MurmurHash2 is what rings of hosts may be made with instead.
 
 After the specification (github.com/Cyan4973/xxHash, doc/xxhash_spec.md). It takes some microseconds and is called once
 for a request whose route has a hash policy, and for each entry of a ring when hosts change.
@@ -54,3 +55,21 @@ def xxhash64(data: bytes, seed: int = 0) -> int:
     result = (result ^ result >> 33) * _P2 & _MASK
     result = (result ^ result >> 29) * _P3 & _MASK
     return result ^ result >> 32
+
+
+_MURMUR: Final = 0xC6A4A7935BD1E995
+
+
+def murmurhash2(data: bytes, seed: int = 0xC70F6907) -> int:
+    """MurmurHash64A, with the seed that C++ libraries have for `std::hash`; a number of 64 bits without sign."""
+    length = len(data)
+    result = seed ^ (length * _MURMUR & _MASK)
+    whole = length - length % 8
+    for position in range(0, whole, 8):
+        block = int.from_bytes(data[position : position + 8], "little") * _MURMUR & _MASK
+        block = (block ^ block >> 47) * _MURMUR & _MASK
+        result = (result ^ block) * _MURMUR & _MASK
+    if whole < length:
+        result = (result ^ int.from_bytes(data[whole:], "little")) * _MURMUR & _MASK
+    result = (result ^ result >> 47) * _MURMUR & _MASK
+    return result ^ result >> 47

@@ -23,7 +23,7 @@ from typing import ClassVar, Protocol
 from meshproxy.balance.bounded_load import BoundedLoad
 from meshproxy.balance.host import Host
 from meshproxy.balance.policies import Picker, PickerFactory
-from meshproxy.hashing import xxhash64
+from meshproxy.hashing import murmurhash2, xxhash64
 
 
 class HashPicker(Picker):
@@ -88,7 +88,7 @@ class HashPicker(Picker):
 class RingHash(HashPicker):
     """RING_HASH."""
 
-    __slots__ = ("_hashes", "_maximum", "_minimum", "_points")
+    __slots__ = ("_hash", "_hashes", "_maximum", "_minimum", "_points")
 
     def __init__(
         self,
@@ -97,8 +97,11 @@ class RingHash(HashPicker):
         maximum: int,
         use_hostname: bool = False,
         bound: BoundedLoad | None = None,
+        *,
+        murmur: bool = False,
     ) -> None:
         super().__init__(random, use_hostname, bound)
+        self._hash = murmurhash2 if murmur else xxhash64
         self._minimum = minimum
         self._maximum = maximum
         self._hashes: list[int] = []
@@ -107,13 +110,14 @@ class RingHash(HashPicker):
     def _build(self, hosts: list[tuple[Host, str, float]]) -> None:
         least = min(share for _, _, share in hosts)
         scale = min(math.ceil(least * self._minimum) / least, float(self._maximum))
+        hashed = self._hash
         ring: list[tuple[int, int]] = []
         target = 0.0
         for index, (_, key, share) in enumerate(hosts):
             target += scale * share
             number = 0
             while len(ring) < target:
-                ring.append((xxhash64(f"{key}_{number}".encode()), index))
+                ring.append((hashed(f"{key}_{number}".encode()), index))
                 number += 1
         ring.sort()
         shares = Counter(index for _, index in ring).values()
@@ -189,6 +193,8 @@ class HashOptions(Protocol):
     @property
     def hash_by_hostname(self) -> bool: ...
     @property
+    def murmur_ring(self) -> bool: ...
+    @property
     def hash_balance(self) -> int: ...
 
 
@@ -202,7 +208,8 @@ def hash_picker_factory(
     by_name = options.hash_by_hostname
     bound = BoundedLoad(options.hash_balance, active) if options.hash_balance else None
     if lb_policy == "RING_HASH":
-        return lambda random: RingHash(random, options.minimum_ring_size, options.maximum_ring_size, by_name, bound)
+        least, most = options.minimum_ring_size, options.maximum_ring_size
+        return lambda random: RingHash(random, least, most, by_name, bound, murmur=options.murmur_ring)
     if lb_policy == "MAGLEV":
         return lambda random: Maglev(random, options.table_size, by_name, bound)
     return None

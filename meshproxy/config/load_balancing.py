@@ -168,9 +168,8 @@ def _with_ring(view: ConfigView, options: LbOptions) -> LbOptions:
     minimum, maximum = view.integer("minimum_ring_size", 1024), view.integer("maximum_ring_size", 1 << 23)
     if minimum > maximum:
         view.fail(f"ring hash: minimum_ring_size ({minimum}) > maximum_ring_size ({maximum})", "minimum_ring_size")
-    if view.enum("hash_function") not in ("XX_HASH", "DEFAULT_HASH"):
-        view.fail("the only hash function of meshproxy is XX_HASH", "hash_function")
-    return replace(options, minimum_ring_size=minimum, maximum_ring_size=maximum)
+    murmur = view.enum("hash_function") == "MURMUR_HASH_2"
+    return replace(options, minimum_ring_size=minimum, maximum_ring_size=maximum, murmur_ring=murmur)
 
 
 def _with_maglev(view: ConfigView, options: LbOptions) -> LbOptions:

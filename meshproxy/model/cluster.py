@@ -155,6 +155,7 @@ class LbOptions:
 
     zone: None where there is no local cluster. hash_balance: per cent of its fair share that a host may have under way
     before a hashing policy passes it over, 0 for any. full_scan: LEAST_REQUEST looks at all hosts and not at some.
+    murmur_ring: RING_HASH places hosts by MurmurHash2.
     override_sources: where a request may name hosts, () for nowhere. override_statuses: of hosts that a session may
     stick to. client_weights: where hosts have their weights from their own reports, None for nowhere.
     """
@@ -168,6 +169,7 @@ class LbOptions:
     maximum_ring_size: int = 1 << 23
     table_size: int = 65537
     hash_by_hostname: bool = False
+    murmur_ring: bool = False
     slow_start: SlowStartOptions | None = None
     zone: ZoneOptions | None = None
     hash_balance: int = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from meshproxy.hashing import xxhash64
+from meshproxy.hashing import murmurhash2, xxhash64
 
 
 @pytest.mark.parametrize(
@@ -22,3 +22,12 @@ from meshproxy.hashing import xxhash64
 )
 def test_known_values(data: bytes, seed: int, expected: int) -> None:
     assert xxhash64(data, seed) == expected
+
+
+@pytest.mark.parametrize("length", [0, 1, 7, 8, 9, 16, 23])
+def test_murmurhash2_has_64_bits_and_hears_every_byte(length: int) -> None:
+    data = bytes(range(length))
+    found = murmurhash2(data)
+    assert 0 <= found < 1 << 64
+    others = {murmurhash2(data[:at] + b"\xff" + data[at + 1 :]) for at in range(length)}
+    assert len(others | {found}) == length + 1

@@ -72,6 +72,12 @@ CASES = [
     hashed("query-repeated", "{query_parameter: {name: q}}", get("/?q=1&q=2"), get("/?q=2&q=1"), get("/?q=%31"), get("/?q=1"), get("/?Q=1&q=5")),
     hashed("pseudo-header", "{header: {header_name: ':path'}}", *(get(f"/{key}?{key}") for key in "abcdef")),
     hashed("maglev-query", "{query_parameter: {name: q}}", *(get(f"/?q={k}") for k in "abcdef"), policy="MAGLEV"),
+    hashed(
+        "murmur",
+        "{header: {header_name: x-a}}",
+        *(get(f"/{key}", f"x-a: {key}") for key in "abcdefghijkl"),
+        policy="RING_HASH, ring_hash_lb_config: {hash_function: MURMUR_HASH_2, minimum_ring_size: 100}",
+    ),
     hashed("source-ip", "{connection_properties: {source_ip: true}}", get(), get()),
     hashed(
         "regex-rewrite",

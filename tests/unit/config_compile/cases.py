@@ -104,13 +104,17 @@ class Case:
         return bootstrap(self.place, self.text)
 
 
+def fill(text: str) -> str:
+    """A snippet with its words after a dollar sign filled in."""
+    for word, value in _WORDS.items():
+        text = text.replace(word, value)
+    return text
+
+
 def _cases() -> Iterator[Case]:
     for group in yaml.safe_load(Path(__file__).with_name("cases.yaml").read_text()):
         for snippet in group["snippets"]:
-            text = snippet["text"]
-            for word, value in _WORDS.items():
-                text = text.replace(word, value)
-            yield Case(group["verdict"], group["place"], text, snippet.get("says", ""))
+            yield Case(group["verdict"], group["place"], fill(snippet["text"]), snippet.get("says", ""))
 
 
 CASES = tuple(_cases())
