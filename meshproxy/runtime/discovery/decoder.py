@@ -10,13 +10,15 @@ from __future__ import annotations
 from google.protobuf.message import DecodeError as ParseError
 
 from meshproxy.config.alike_clusters import CheckedPatterns, patterned
+from meshproxy.config.checked_routes import CheckedHosts
 from meshproxy.config.constraints import check_unpacked
 from meshproxy.config.plain_endpoints import plain_assignment
-from meshproxy.model.discovery import CLUSTER, ENDPOINTS
+from meshproxy.model.discovery import CLUSTER, ENDPOINTS, ROUTES
 from meshproxy.plugin.message_types import message_class, name_of_type_url
 from meshproxy.xds.watch import DecodeError, Unpacked
 
 _PATTERNS = CheckedPatterns()
+_HOSTS = CheckedHosts()
 
 
 def decode_resource(type_url: str, packed: bytes) -> Unpacked:
@@ -34,6 +36,10 @@ def decode_resource(type_url: str, packed: bytes) -> Unpacked:
         plain = plain_assignment(message)
         if plain is not None:
             return Unpacked(message, True, plain)
+    if type_url == ROUTES:
+        all_checked = _HOSTS.check(message)
+        if all_checked is not None:
+            return Unpacked(message, all_checked)
     cluster = patterned(message) if type_url == CLUSTER else None
     if cluster is not None:
         checked = _PATTERNS.check(cluster)
