@@ -67,6 +67,9 @@ UNCONDITIONAL_DROP_OVERLOAD = LocalReply(
     details="unconditional_drop_overload",
     flags="UDO",
 )
+MAINTENANCE_MODE = LocalReply(
+    503, b"maintenance mode", (("x-envoy-overloaded", "true"),), details="maintenance_mode", flags="UO"
+)
 PER_TRY_TIMEOUT = LocalReply(504, b"upstream request timeout", details="upstream_per_try_timeout", flags="UT")
 PER_TRY_IDLE_TIMEOUT = LocalReply(504, b"upstream request timeout", details="upstream_per_try_idle_timeout", flags="UT")
 STREAM_IDLE_TIMEOUT = LocalReply(504, b"stream timeout", details="stream_idle_timeout", flags="SI")

@@ -13,6 +13,7 @@ from dataclasses import field
 from typing import Any, Protocol
 
 from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
+from meshproxy.matching import FractionalPercent
 from meshproxy.model.cluster import ClusterConfig
 from meshproxy.model.forwarding import DnsCacheOptions
 from meshproxy.model.proxy_header import ProxyHeaderOptions
@@ -245,16 +246,21 @@ class Forwarding(Protocol):
         """With `own_clusters`: see to it that there is one for this host. timeout: seconds to wait for it."""
 
 
+NO_MAINTENANCE = FractionalPercent(0)
+
+
 class Cluster(ABC):
     """A cluster with its hosts and connection pools. forwarding: None unless it forwards to what requests name.
 
-    is_special: its configuration says something of requests that the router has to see to. drop_overload: per cent of
-    them to be refused. measures: None where nothing is measured.
+    is_special: its configuration says something of requests that the router has to see to. drop_overload: per cent
+    of them to be refused. maintenance: share of them that is refused because an operator says so. measures: None
+    where nothing is measured.
     """
 
     forwarding: Forwarding | None = None
     is_special: bool = True
     drop_overload: float = 0.0
+    maintenance: FractionalPercent = NO_MAINTENANCE
     measures: ClusterMeasures | None = None
     name: str
     config: ClusterConfig

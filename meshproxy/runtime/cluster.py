@@ -8,20 +8,29 @@ Whoever holds the object may go on using it after `retire`: a request under way 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from meshproxy.balance.breaker import CircuitBreaker
 from meshproxy.balance.host import Health, HealthFlag, Host
 from meshproxy.balance.host_set import PrioritySet
 from meshproxy.headers import RequestHeaders
+from meshproxy.matching import FractionalPercent
 from meshproxy.model.cluster import CircuitBreakerThresholds, ClusterConfig
 from meshproxy.model.cluster_policies import NO_POLICIES
 from meshproxy.model.endpoint import Endpoint
 from meshproxy.model.proxy_header import ProxyHeaderOptions
 from meshproxy.plugin.measures import ClusterMeasures
 from meshproxy.plugin.stream_info import StreamInfo
-from meshproxy.plugin.upstream import Cluster, HostChoice, HttpUpstream, HttpUpstreamSink, TcpUpstream, TcpUpstreamSink
+from meshproxy.plugin.upstream import (
+    NO_MAINTENANCE,
+    Cluster,
+    HostChoice,
+    HttpUpstream,
+    HttpUpstreamSink,
+    TcpUpstream,
+    TcpUpstreamSink,
+)
 from meshproxy.plugin.upstream import Host as PluginHost
 from meshproxy.runtime.cluster_balancing import ClusterBalancing, named_first
 from meshproxy.runtime.cluster_events import OutlierEvents
@@ -32,6 +41,7 @@ from meshproxy.runtime.mirrored import MirroredRequest
 from meshproxy.runtime.outlier_monitor import OutlierMonitor
 from meshproxy.runtime.tcp_upstream import RawUpstream
 from meshproxy.runtime.worker import Worker
+from meshproxy.runtime_values import as_integer
 
 if TYPE_CHECKING:
     from meshproxy.runtime.cluster_pools import HttpPool
@@ -56,6 +66,7 @@ class ActiveCluster(Cluster):
         policies = config.policies
         self.measures = ClusterMeasures.of(self.stats.scope, budgets=policies.timeout_budgets, sizes=policies.sizes)
         self.set_drop_overload(config.drop_overload)
+        worker.runtime.follow(self)
         self.proxies = config.proxy_header is not None or any(
             match.proxy_header is not None for match in config.transport_socket_matches
         )
@@ -211,8 +222,18 @@ class ActiveCluster(Cluster):
     def set_drop_overload(self, percent: float) -> None:
         """So many of the requests are refused from now on."""
         self.drop_overload = percent
+        self._note_special()
+
+    def settle(self, values: Mapping[str, Any]) -> None:
+        """Take what the runtime says of the cluster itself (`Follower`)."""
+        percent = as_integer(values.get(f"upstream.maintenance_mode.{self.name}"), 0)
+        self.maintenance = FractionalPercent(percent) if percent else NO_MAINTENANCE
+        self._note_special()
+
+    def _note_special(self) -> None:
         config = self.config
-        said = (percent, config.alt_stat_name, config.subsets, config.metadata, config.policies is not NO_POLICIES)
+        refuses = self.drop_overload > 0 or self.maintenance.possible
+        said = (refuses, config.alt_stat_name, config.subsets, config.metadata, config.policies is not NO_POLICIES)
         self.is_special = any(said)
 
     def thresholds(self, priority: str) -> CircuitBreakerThresholds:

@@ -18,6 +18,7 @@ from meshproxy.plugin.context import FactoryContext, Stream
 from meshproxy.plugin.http import HeadersResult
 from meshproxy.plugin.replies import (
     DROP_OVERLOAD,
+    MAINTENANCE_MODE,
     NOT_FOUND,
     RETRY_BUFFER_EXCEEDED,
     UNCONDITIONAL_DROP_OVERLOAD,
@@ -217,6 +218,10 @@ class Router(Attempts):
             self._looks_on = self._extras = True
         if config.policies.filters:
             self._looks_on = True
+        if cluster.maintenance.possible and cluster.maintenance.covers(self.context.rng.getrandbits(32)):
+            cluster.stats.upstream_rq_maintenance_mode.inc()
+            self._fail(MAINTENANCE_MODE)
+            return True
         if cluster.drop_overload and self.context.rng.random() * 100 < cluster.drop_overload:
             self._fail(UNCONDITIONAL_DROP_OVERLOAD if cluster.drop_overload >= 100.0 else DROP_OVERLOAD)
             return True

@@ -173,11 +173,13 @@ CASES = [
         *(sets(**{"circuit_breakers__$up__default__max_requests": ""}), get("/c")),
         *(sets(**{"circuit_breakers__$up__high__max_requests": "0"}), get("/d")),
         get("/clusters"),
+        *(sets(**{"upstream__maintenance_mode__$up": "100"}), get("/e")),
+        *(sets(**{"upstream__maintenance_mode__$up": "0"}), get("/f")),
         routes="- match: {prefix: /clusters}\n  route: {cluster: $case.admin, host_rewrite_literal: localhost}\n"
         + PLAIN,
-        stats=r"^cluster\.$up\.(upstream_rq_(total|pending_overflow)|circuit_breakers\.default\.rq_open)$",
+        stats=r"^cluster\.$up\.(upstream_rq_(total|pending_overflow|maintenance_mode|completed|503)|circuit_breakers\.default\.rq_open)$",
         view=lambda text: "\n".join(line for line in text.split("\n") if "::max_" in line and ".up::" in line) or text,
-        shows=("HTTP/1.1 503", "high_priority::max_requests::0"),
+        shows=("HTTP/1.1 503", "maintenance mode", "high_priority::max_requests::0"),
         compare_log=False,
     ),
     live(
