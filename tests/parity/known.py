@@ -74,6 +74,9 @@ EQUAL_SUITES = Difference("suites of TLS 1.2 in a group of equals", ("client 1",
 
 RETRIED_OWN_REQUESTS = Difference("a filter's own request, when it is retried", ("upstream up2",))
 CLIENTS_ORIGINAL_PATH = Difference("x-envoy-original-path of a client, in the realm of a refused token", _CLIENT)
+
+MODIFIED_IN_PART = Difference("/runtime_modify with a value that is no YAML", _CLIENT)
+
 ALL_TOKENS = Difference(
     "several tokens where a token may be missing, one of them bad", ("client 1", "stats", "upstream up", "access log")
 )

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..case import Case, Client, Op, Upstream, Wait, admin, answer, get
+from ..known import MODIFIED_IN_PART
 
 NAMED = {
     name: Upstream(((f"HTTP/1.1 200 OK\r\ncontent-length: {len(name)}\r\n\r\n{name}",),)) for name in ("up", "up2")
@@ -219,6 +220,13 @@ CASES = [
         stats=r"^runtime\.",
         view=shown,
         compare_log=False,
+    ),
+    live(
+        "bad-value",
+        get("/runtime_modify?b=%7B", method="POST", body=""),
+        shows="503 Service Unavailable",
+        compare_log=False,
+        differs=MODIFIED_IN_PART,
     ),
     live(
         "no-admin-layer",
