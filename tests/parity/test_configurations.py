@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.envoy, pytest.mark.skipif(not ENVOY.exists(), reason="
 
 
 def accepts(path: Path) -> bool:
-    options = ["--mode", "validate", "--use-dynamic-base-id", "--concurrency", "1", "-l", "off"]
+    options = ["--mode", "validate", "--disable-hot-restart", "--concurrency", "1", "-l", "off"]
     command = [str(ENVOY), *options, "-c", str(path)]
     return subprocess.run(command, capture_output=True, timeout=60, check=False).returncode == 0
 

@@ -15,7 +15,7 @@ ENVOY = Path(sys.executable).with_name("envoy")
 def _envoy_accepts(folder: Path, number: int, case: Case) -> bool:
     path = folder / f"{number}.yaml"
     path.write_text(case.bootstrap)
-    options = ["--mode", "validate", "--use-dynamic-base-id", "--concurrency", "1", "-l", "off"]
+    options = ["--mode", "validate", "--disable-hot-restart", "--concurrency", "1", "-l", "off"]
     return subprocess.run([ENVOY, *options, "-c", path], capture_output=True, timeout=60, check=False).returncode == 0
 
 
