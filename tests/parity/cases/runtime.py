@@ -140,7 +140,7 @@ CASES = [
     live(
         "routing",
         *each("r__share", (*VALUES, *MORE_VALUES), get("/s")),
-        *each("w__$up2", ("1", "text", ""), get("/w")),
+        *each("w__$up2", ("0", "text", ""), get("/w")),
         sets(**{"w__$up": "0", "w__$up2": "7"}),
         get("/w"),
         *each("r__mirror", ("100", "0"), get("/m")),
