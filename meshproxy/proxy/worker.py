@@ -11,7 +11,7 @@ from meshproxy.runtime.access_log_files import AccessLogFiles
 from meshproxy.runtime.admin.start import tag_producer
 from meshproxy.runtime.clusters import Clusters
 from meshproxy.runtime.configuration import Configuration, make_logger
-from meshproxy.runtime.drain import finish
+from meshproxy.runtime.drain import cut_off, finish
 from meshproxy.runtime.heap import HeapKeeper
 from meshproxy.runtime.lifecycle import Lifecycle
 from meshproxy.runtime.listeners import Listeners
@@ -83,7 +83,9 @@ class Proxy:
         """`drain`, unless the program is told not to wait. Returns how many connections are still open."""
         if not lifecycle.now.is_set():
             await lifecycle.unless_now(self.drain(timeout))
-        return len(self.listeners.connections())
+        left = self.listeners.connections()
+        await cut_off(left)
+        return len(left)
 
     def close(self) -> None:
         """Write the logs out and let go of everything."""

@@ -326,6 +326,12 @@ class ServerConnection(Connection):
         if give_up and not reset and self.transport.get_write_buffer_size():
             self.worker.schedule(delay + give_up, partial(self._check_flush, give_up, -1))
 
+    def cut_off(self) -> None:
+        """End at once; what hasn't been sent yet is lost."""
+        if self.transport is not None and not self._lost:
+            self._closing = True
+            self.transport.abort()
+
     def _check_flush(self, give_up: float, before: int) -> None:
         if self._lost:
             return

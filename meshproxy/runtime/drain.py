@@ -21,6 +21,7 @@ _LOOK_EVERY = 0.025
 _YOUNG = 1.0
 _LOOK_FOR_DEPARTED = 0.5
 _LAST_ANSWERS = 1.0
+_LAST_TURNS = 100
 
 
 class Drain:
@@ -132,6 +133,7 @@ class Drainable(Protocol):
     def descriptor(self) -> int: ...
     def announce_end(self) -> None: ...
     def close(self) -> None: ...
+    def cut_off(self) -> None: ...
 
 
 def close_idle(connections: Iterable[Drainable], now: float) -> None:
@@ -170,3 +172,12 @@ async def finish(
         close_idle(left, now)
         await asyncio.sleep(min(_LOOK_EVERY, deadline - now))
     return 0
+
+
+async def cut_off(connections: Sequence[Drainable]) -> None:
+    """The time is over: end what is left, and let the logs tell of it."""
+    for connection in connections:
+        connection.cut_off()
+    if connections:
+        for _ in range(_LAST_TURNS):  # many streams of one connection end a few in each turn
+            await asyncio.sleep(0)

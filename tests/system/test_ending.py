@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from .h2_client import H2Client
 from .program import Client, Upstream, running, statuses
 
 
@@ -136,3 +137,27 @@ async def test_health_failed_closes_connections_of_all_workers(tmp_path: Path) -
         client = await Client.connect(program.port)
         assert "connection" not in (await client.get("/direct"))[1]
         client.close()
+
+
+@pytest.mark.parametrize("flags", [(), ("--concurrency", "2")], ids=["one-process", "two-workers"])
+async def test_what_the_end_cuts_off_is_logged(tmp_path: Path, flags: tuple[str, ...]) -> None:
+    log = tmp_path / "access.log"
+    kind = "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog"
+    options = f'access_log: [{{name: f, typed_config: {{"@type": {kind}, path: {log}}}}}]'
+    async with (
+        Upstream(delay=30) as upstream,
+        running(tmp_path, upstream.port, "--drain-time-s", "1", *flags, options=options) as program,
+    ):
+        client = await H2Client.open(program.port)
+        for _ in range(150):
+            client.start("/many")
+        one = await Client.connect(program.port)
+        one.writer.write(b"GET /one HTTP/1.1\r\nhost: h\r\n\r\n")
+        await _in_flight(upstream, 151)
+        program.send_signal(signal.SIGTERM)
+        assert await program.exit_code() == 0
+        await client.close()
+    rows = log.read_text().splitlines()
+    assert sorted({row.split()[2] for row in rows}) == ["/many", "/one"]
+    assert len(rows) == 151
+    assert all(" 0 DC " in row for row in rows)
