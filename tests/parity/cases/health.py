@@ -23,7 +23,7 @@ def watched(
     requests: int = 0,
     more: str = "",
     route: str = "",
-    pause: float = 0.02,
+    pause: float = 0.06,
     end: float = 0.0,
     **options: object,
 ) -> Case:
@@ -57,12 +57,15 @@ def checked(
     more: str = "",
     wait: float = 0.6,
     config: str = "",
+    timeout: str = "5s",
     **options: object,
 ) -> Case:
     """One host that is checked once and answers these scripts; then it is asked."""
     answers = tuple(each if isinstance(each, tuple) else (each,) for each in scripts)
     options.setdefault("upstreams", {"up": Upstream(answers or ((OK,),), mode=mode)})
-    common = "timeout: 0.3s, interval: 100s, no_traffic_interval: 100s, unhealthy_threshold: 2, healthy_threshold: 2"
+    common = (
+        f"timeout: {timeout}, interval: 100s, no_traffic_interval: 100s, unhealthy_threshold: 2, healthy_threshold: 2"
+    )
     return Case(
         f"check-{name}",
         (wait, get()),
@@ -130,7 +133,7 @@ CASES = [
     watched(
         "failure-percentage",
         "consecutive_5xx: 100, interval: 0.3s, enforcing_failure_percentage: 100, failure_percentage_threshold: 50, "
-        "failure_percentage_minimum_hosts: 1, failure_percentage_request_volume: 4",
+        "failure_percentage_minimum_hosts: 1, failure_percentage_request_volume: 2",
         *[BAD] * 5,
         end=0.5,
     ),
@@ -168,7 +171,7 @@ CASES = [
         *["HTTP/1.1 200 OK\r\nx-envoy-upstream-healthchecked-cluster: other\r\ncontent-length: 0\r\n\r\n"] * 2,
     ),
     checked("http-degraded", HTTP % "", *["HTTP/1.1 200 OK\r\nx-envoy-degraded: 1\r\ncontent-length: 0\r\n\r\n"] * 2),
-    checked("http-timeout", HTTP % "", (1.0, OK), OK),
+    checked("http-timeout", HTTP % "", (1.0, OK), OK, timeout="0.3s", wait=1.0),
     checked("http-reset", HTTP % "", (Act.RESET,), OK),
     checked("http-close", HTTP % "", *["HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"] * 2),
     checked("http-without-reuse", (HTTP % "") + ", reuse_connection: false"),
