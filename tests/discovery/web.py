@@ -30,3 +30,4 @@ async def web_server(body: str = "ok") -> AsyncIterator[int]:
         for writer in list(writers):
             writer.close()
         await server.wait_closed()
+        await asyncio.sleep(0)  # a turn in which the connections are really closed
