@@ -58,6 +58,6 @@ def compile_transport_socket_matches(view: ConfigView, context: CompileContext) 
     for entry in view.views("transport_socket_matches"):
         name = entry.text("name")
         wanted = entry.struct("match")
-        socket, header = compile_upstream_socket(entry.view("transport_socket"), context)
+        socket, header = compile_upstream_socket(entry.required("transport_socket"), context)
         matches.append(TransportSocketMatch(name, wanted.value if wanted is not None else {}, socket, header))
     return tuple(matches)
