@@ -7,6 +7,7 @@ import http.client
 import os
 import signal
 import sys
+import time
 from typing import Any, NoReturn
 
 from examples.demo import story
@@ -42,7 +43,7 @@ def play(kind: type[Surroundings], once: bool) -> int:
         if not once:
             story.farewell(place)
             while True:
-                signal.pause()
+                time.sleep(1)  # not pause(): a signal just before it would wake nobody
         return 0
     except KeyboardInterrupt:
         print("\nEnding.", flush=True)

@@ -6,7 +6,9 @@ application sends, and brings it to the sidecar with a PROXY protocol line in fr
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import shutil
 import signal
 import socket
@@ -28,6 +30,9 @@ from examples.demo.relay import Address, Relay, redirect_to
 
 _HOME, _SERVICE, _SHOP, _SECOND = "127.0.0.1", "127.99.0.1", "127.77.0.3", "127.77.0.4"
 _PREFIX = "meshproxy-demo-"
+_PORT_RANGE = range(2_000, 10_000)
+"""Below the ports that the kernel gives to connections, which could take one before its program binds it."""
+
 _PORTS = (
     "SHOP_PORT", "SHOP_V1_PORT", "SHOP_V2_PORT", "SHOP_APP_V1_PORT", "SHOP_APP_V2_PORT", "WEB_APP_PORT",
     "WEB_ADMIN_PORT", "WEB_OUTBOUND_PORT", "WEB_INBOUND_PORT",
@@ -38,12 +43,14 @@ _PORTS = (
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on just now."""
-    sockets = [socket.create_server(("", 0)) for _ in range(count)]
-    ports = [sock.getsockname()[1] for sock in sockets]
-    for sock in sockets:
-        sock.close()
-    return ports
+    """Ports that nobody listens on just now. Raises DemoError if there aren't enough."""
+    ports: list[int] = []
+    for port in random.sample(_PORT_RANGE, len(_PORT_RANGE)):
+        with contextlib.suppress(OSError), socket.create_server(("", port)):
+            ports.append(port)
+        if len(ports) == count:
+            return ports
+    raise DemoError(f"fewer than {count} free ports from {_PORT_RANGE.start} to {_PORT_RANGE.stop - 1}")
 
 
 def remove_leftovers() -> None:
