@@ -1,16 +1,22 @@
 """Whatever runs the tests: property tests try the same examples each time, and none fails for being slow.
 
 A run must say something of the change that it tests. `--hypothesis-profile=default` looks for new examples instead.
+
+A shell starts what it puts in the background with SIGINT ignored, and the programs that tests start would inherit it.
 """
 
 from __future__ import annotations
 
 import gc
+import signal
 
 from hypothesis import settings
 
 settings.register_profile("steady", deadline=None, derandomize=True, database=None)
 settings.load_profile("steady")
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish() -> None:
