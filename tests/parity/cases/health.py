@@ -133,9 +133,10 @@ CASES = [
     watched(
         "failure-percentage",
         "consecutive_5xx: 100, interval: 0.3s, enforcing_failure_percentage: 100, failure_percentage_threshold: 50, "
-        "failure_percentage_minimum_hosts: 1, failure_percentage_request_volume: 2",
-        *[BAD] * 5,
-        end=0.5,
+        "failure_percentage_minimum_hosts: 1, failure_percentage_request_volume: 1",
+        BAD,
+        OK,
+        pause=0.5,  # the end of an interval comes between the two, whenever the first began
     ),
     watched(
         "failure-percentage-too-few-requests",
