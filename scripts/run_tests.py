@@ -39,8 +39,8 @@ TESTS = {
     "system": ["tests/system", "tests/conformance"],
     "mesh": ["tests/mesh", "tests/demo"],  # both look at the interfaces of the machine
 }
-PROCESSES = {"unit": 2, "system": 2}
-"""How many processes share the tests of a part, if it isn't one alone."""
+PROCESSES = {"unit": 2, "system": 3}
+"""How many processes share the tests of a part, if it isn't one alone. Those of system wait more than they work."""
 
 ROUNDS = (("lint", "types", "imports"), ("unit",), ("parity", "system", "mesh"))
 """The parts of one round run side by side."""
