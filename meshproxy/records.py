@@ -34,7 +34,7 @@ def dataclass(*, frozen: bool = False, slots: bool = False, eq: bool = True) -> 
         for name, method in methods.items():
             if name not in own or (name == "__hash__" and own[name] is None):
                 setattr(cls, name, method)
-        if frozen:
+        if frozen:  # mypy takes a method for constant; to give each class its own is what a dataclass does
             cls.__setattr__ = _refuse  # type: ignore[method-assign]
             cls.__delattr__ = _refuse  # type: ignore[method-assign]
         return cls

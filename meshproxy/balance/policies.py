@@ -43,7 +43,7 @@ class Picker(ABC):
 
     def update_shares(self, hosts: Sequence[Host], shares: Sequence[float]) -> None:
         """The same for a policy that weighs localities; shares: of each host, of 1 in all."""
-        raise NotImplementedError
+        raise NotImplementedError  # most policies weigh none
 
     @abstractmethod
     def pick(self, context: object = None) -> Host:

@@ -297,7 +297,7 @@ class Http2Codec(Control):
 
     def _read_message(self, sid: int, end: bool, fields: list[Field], excess: str) -> None:
         """A head or trailers; by role. excess: which limit it exceeds, in Envoy's words, or ""."""
-        raise NotImplementedError
+        raise NotImplementedError  # each role gives its own
 
     def _overflow(self, sid: int, excess: str) -> None:
         """More fields than allowed: Envoy answers with RST_STREAM (INTERNAL_ERROR)."""

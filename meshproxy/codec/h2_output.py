@@ -102,7 +102,7 @@ class Output:
 
     def _close(self, stream: Stream, reset: bool) -> None:
         """Both sides of the stream have ended, or one has reset it."""
-        raise NotImplementedError
+        raise NotImplementedError  # the connection gives it
 
     def _emit(self, frame: bytes, body: bytes | memoryview = b"") -> None:
         self._new_frames += 1

@@ -78,7 +78,7 @@ class AccessLogFiles:
                         continue
                     line = log.format_line(info)
                     self.write(log.path, line)
-            except Exception as error:
+            except Exception as error:  # formatters may be foreign code; see `_report`
                 self._report(log, error)
 
     def _report(self, log: AccessLog, error: Exception) -> None:

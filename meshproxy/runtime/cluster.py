@@ -97,6 +97,7 @@ class ActiveCluster(Cluster):
             from meshproxy.runtime.preconnect import NextHosts
 
             self._next = NextHosts(self, config.preconnect.ahead, self.pick)
+            # Instead of a call more for each choice: mypy takes a method for constant, here and below.
             self.pick = self._next.pick  # type: ignore[method-assign]
         if config.lb.override_sources:
             self.pick = named_first(config, self.priorities, self.pick)  # type: ignore[method-assign]

@@ -56,10 +56,10 @@ class _Metered(Http2Codec):
         self.fresh = 0
 
     def _count_received(self, info: StreamInfo, size: int, block: bool) -> None:
-        raise NotImplementedError
+        raise NotImplementedError  # each end counts for its own statistics
 
     def _count_sent(self, info: StreamInfo, size: int, block: bool) -> None:
-        raise NotImplementedError
+        raise NotImplementedError  # each end counts for its own statistics
 
     def _emit(self, frame: bytes, body: bytes | memoryview = b"") -> None:
         info = self.accounts.get(int.from_bytes(frame[5:HEAD_SIZE], "big"))

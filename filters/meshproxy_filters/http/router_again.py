@@ -22,7 +22,7 @@ from meshproxy_filters.http.router_timeouts import is_grpc
 
 
 class Again(RouterState):
-    """See the module."""
+    """See the module. What isn't here comes from the router that extends it."""
 
     def _attempt(self) -> None:
         """Choose a host and send the request to it."""
