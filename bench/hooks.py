@@ -23,7 +23,7 @@ from meshproxy.headers import Headers, RequestHeaders
 from meshproxy.model.listener import FilterSpec
 from meshproxy.plugin.http import HttpFilter, TerminalHttpFilter
 from meshproxy.plugin.replies import LocalReply
-from meshproxy.runtime.hooks import Resume, run_hook
+from meshproxy.runtime.downstream.hooks import Resume, run_hook
 
 FILTERS = 10
 REQUESTS = 5000

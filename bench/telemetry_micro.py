@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from meshproxy.headers import RequestHeaders, ResponseHeaders
 from meshproxy.plugin.stream_info import ConnectionInfo, StreamInfo
-from meshproxy.runtime.access_log_files import AccessLogFiles
+from meshproxy.runtime.reporting.access_log_files import AccessLogFiles
 from meshproxy.telemetry.formatter import compile_json, compile_text
 from meshproxy.telemetry.operand import FormatContext
 from meshproxy.telemetry.request_id import id_source

@@ -26,9 +26,9 @@ from bench.subjects import CONFIGS
 from bench.wireless import requests
 from meshproxy.config.bootstrap_load import read_source
 from meshproxy.proxy import Proxy, load_configuration, make_logger, tune_collector
-from meshproxy.runtime.lifecycle import Lifecycle
-from meshproxy.runtime.listening_socket import open_socket
-from meshproxy.runtime.options import Options
+from meshproxy.runtime.downstream.listening_socket import open_socket
+from meshproxy.runtime.process.lifecycle import Lifecycle
+from meshproxy.runtime.process.options import Options
 
 _ENDPOINTS = ("backend_1", "backend_2", "backend_3")
 

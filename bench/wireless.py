@@ -17,12 +17,12 @@ from bench.subjects import CONFIGS
 from meshproxy.config.bootstrap_load import read_source
 from meshproxy.plugin.listener import Socket
 from meshproxy.proxy import Proxy, load_configuration, make_logger
-from meshproxy.runtime.connection import ServerConnection
-from meshproxy.runtime.connection_info import connection_info
-from meshproxy.runtime.http1_pool import Http1Pool
-from meshproxy.runtime.http1_upstream import Http1Upstream
-from meshproxy.runtime.lifecycle import Lifecycle
-from meshproxy.runtime.options import Options
+from meshproxy.runtime.downstream.connection import ServerConnection
+from meshproxy.runtime.downstream.connection_info import connection_info
+from meshproxy.runtime.process.lifecycle import Lifecycle
+from meshproxy.runtime.process.options import Options
+from meshproxy.runtime.upstream.http1_pool import Http1Pool
+from meshproxy.runtime.upstream.http1_upstream import Http1Upstream
 
 ANSWER = (
     "HTTP/1.1 200 OK\r\nServer: nginx/1.22.1\r\nDate: Mon, 23 Nov 2026 10:00:00 GMT\r\n"

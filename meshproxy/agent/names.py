@@ -15,7 +15,7 @@ from meshproxy.agent.names_file import watch_names
 from meshproxy.agent.names_stream import follow_names
 from meshproxy.agent.settings import AgentSettings
 from meshproxy.plugin.context import Logger
-from meshproxy.runtime.resolv_conf import ResolvConf, parse_resolv_conf
+from meshproxy.runtime.dns.resolv_conf import ResolvConf, parse_resolv_conf
 
 _RESOLV_CONF = Path("/etc/resolv.conf")
 

@@ -63,8 +63,8 @@ def run_agent_command(arguments: Sequence[str]) -> int:
 
     from meshproxy.agent.run import run_agent
     from meshproxy.agent.settings import read_settings
-    from meshproxy.runtime.configuration import make_logger
-    from meshproxy.runtime.program_log import PROGRAM_LOG
+    from meshproxy.runtime.process.configuration import make_logger
+    from meshproxy.runtime.process.program_log import PROGRAM_LOG
 
     PROGRAM_LOG.configure(level="info", component_levels="", line_format="", path="")
     log = make_logger("main")
@@ -97,7 +97,7 @@ def _parted(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def _known_levels(text: str) -> str:
     """Without components that this proxy doesn't have (the injector names `misc`)."""
-    from meshproxy.runtime.program_log import PROGRAM_LOG
+    from meshproxy.runtime.process.program_log import PROGRAM_LOG
 
     parts = [part for part in text.split(",") if part]
     return ",".join(part for part in parts if part.partition(":")[0] in PROGRAM_LOG.levels.by_component)

@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
-from meshproxy.runtime.options import Options
+from meshproxy.runtime.process.options import Options
 
 _LEVELS = ("trace", "debug", "info", "warning", "warn", "error", "critical", "off")
 _TRUE = frozenset(("1", "true", "yes", "on"))

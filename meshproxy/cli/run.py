@@ -11,9 +11,9 @@ from meshproxy.config.bootstrap_load import Source, read_source
 from meshproxy.errors import ConfigError
 from meshproxy.model.snapshot import Node
 from meshproxy.proxy import BindError, Configuration, hold_collector, load_configuration, make_logger
-from meshproxy.runtime.hot_restart import HotRestartError
-from meshproxy.runtime.options import Options
-from meshproxy.runtime.program_log import PROGRAM_LOG
+from meshproxy.runtime.process.hot_restart import HotRestartError
+from meshproxy.runtime.process.options import Options
+from meshproxy.runtime.process.program_log import PROGRAM_LOG
 
 EXIT_OK, EXIT_CONFIG, EXIT_USAGE, EXIT_BIND, EXIT_HOT_RESTART = range(5)
 

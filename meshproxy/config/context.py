@@ -4,7 +4,7 @@ Compiling goes on after a fault, because whoever mends a file wants all of them 
 context's list (`ConfigView.collect` does it around one part), and the whole is refused at the end.
 
 What belongs to sibling packages (the formatter of access logs, TLS) is given from outside, by
-`meshproxy.runtime.configuration`.
+`meshproxy.runtime.process.configuration`.
 """
 
 from __future__ import annotations

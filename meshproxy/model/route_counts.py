@@ -1,4 +1,4 @@
-"""What is counted for a route that has a `stat_prefix`, in plain numbers; see `meshproxy.runtime.route_stats`."""
+"""What is counted for a route that has a `stat_prefix`, in plain numbers; see `runtime.downstream.route_stats`."""
 
 from __future__ import annotations
 

@@ -13,8 +13,8 @@ Nothing here decides anything about a request; `docs/life-of-a-request.md` follo
 """
 
 from meshproxy.proxy.worker import Proxy
-from meshproxy.runtime.bind import BindError, open_listeners
-from meshproxy.runtime.configuration import (
+from meshproxy.runtime.process.bind import BindError, open_listeners
+from meshproxy.runtime.process.configuration import (
     Configuration,
     hold_collector,
     load_configuration,

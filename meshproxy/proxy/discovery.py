@@ -8,14 +8,14 @@ from typing import Any
 
 from meshproxy.model.discovery import ConfigSource
 from meshproxy.runtime.admin.program import Program
-from meshproxy.runtime.configuration import Configuration, make_logger
 from meshproxy.runtime.discovery.engine import Discovery
 from meshproxy.runtime.discovery.node import make_node
 from meshproxy.runtime.discovery.pace import Pace
 from meshproxy.runtime.discovery.reload import Load, Reload
 from meshproxy.runtime.discovery.sources import Host, Source
-from meshproxy.runtime.lifecycle import Lifecycle
-from meshproxy.runtime.options import Options
+from meshproxy.runtime.process.configuration import Configuration, make_logger
+from meshproxy.runtime.process.lifecycle import Lifecycle
+from meshproxy.runtime.process.options import Options
 from meshproxy.runtime.worker import Worker
 
 

@@ -14,19 +14,19 @@ from meshproxy.proxy.fleet_worker import run_worker
 from meshproxy.proxy.management import Management
 from meshproxy.proxy.worker import make_worker
 from meshproxy.runtime.admin.start import tag_producer
-from meshproxy.runtime.clusters import Clusters
-from meshproxy.runtime.configuration import Configuration, hold_collector, make_logger, tune_collector
 from meshproxy.runtime.discovery.engine import Discovery
 from meshproxy.runtime.discovery.fleet_target import FleetTarget
 from meshproxy.runtime.discovery.parent_clusters import ParentClusters
 from meshproxy.runtime.discovery.reload import Load
-from meshproxy.runtime.hot_restart import Takeover
-from meshproxy.runtime.lifecycle import Lifecycle
-from meshproxy.runtime.options import Options
-from meshproxy.runtime.stats_sinks import StatsSinks
-from meshproxy.runtime.supervisor import Supervisor
+from meshproxy.runtime.process.configuration import Configuration, hold_collector, make_logger, tune_collector
+from meshproxy.runtime.process.hot_restart import Takeover
+from meshproxy.runtime.process.lifecycle import Lifecycle
+from meshproxy.runtime.process.options import Options
+from meshproxy.runtime.reporting.stats_sinks import StatsSinks
 from meshproxy.runtime.tls.sockets import WorkerTls
+from meshproxy.runtime.upstream.clusters import Clusters
 from meshproxy.runtime.worker import Worker
+from meshproxy.runtime.workers.supervisor import Supervisor
 
 
 def serve_fleet(configuration: Configuration, options: Options, load: Load | None = None) -> int:

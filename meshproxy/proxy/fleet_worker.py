@@ -14,13 +14,13 @@ from functools import partial
 import uvloop
 
 from meshproxy.proxy.worker import Proxy
-from meshproxy.runtime.channel import AnsweringEnd, open_end, take_sockets
-from meshproxy.runtime.configuration import Configuration, make_logger
 from meshproxy.runtime.discovery.engine import Discovery
 from meshproxy.runtime.discovery.fleet_target import WorkerSide
 from meshproxy.runtime.discovery.target import LocalTarget
-from meshproxy.runtime.lifecycle import Lifecycle
-from meshproxy.runtime.options import Options
+from meshproxy.runtime.process.configuration import Configuration, make_logger
+from meshproxy.runtime.process.lifecycle import Lifecycle
+from meshproxy.runtime.process.options import Options
+from meshproxy.runtime.workers.channel import AnsweringEnd, open_end, take_sockets
 
 
 def run_worker(

@@ -13,15 +13,15 @@ from functools import partial
 
 from meshproxy.proxy.worker import make_worker
 from meshproxy.runtime.admin.start import make_program, start_admin
-from meshproxy.runtime.configuration import Configuration, make_logger
 from meshproxy.runtime.discovery.engine import Discovery
 from meshproxy.runtime.discovery.reload import Load, Reload
-from meshproxy.runtime.fleet import WorkerFleet
-from meshproxy.runtime.hot_restart import Succession
-from meshproxy.runtime.lifecycle import Lifecycle
-from meshproxy.runtime.options import Options
-from meshproxy.runtime.server_stats import ServerStats
+from meshproxy.runtime.process.configuration import Configuration, make_logger
+from meshproxy.runtime.process.hot_restart import Succession
+from meshproxy.runtime.process.lifecycle import Lifecycle
+from meshproxy.runtime.process.options import Options
+from meshproxy.runtime.process.server_stats import ServerStats
 from meshproxy.runtime.version import version
+from meshproxy.runtime.workers.fleet import WorkerFleet
 from meshproxy.telemetry.stats import StatsStore
 
 ANNOUNCE_TAKEOVER = 2.0

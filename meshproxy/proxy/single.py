@@ -8,14 +8,14 @@ from functools import partial
 from meshproxy.proxy.discovery import make_host, make_remote, prepare
 from meshproxy.proxy.management import Management
 from meshproxy.proxy.worker import Proxy
-from meshproxy.runtime.configuration import Configuration, hold_collector, make_logger, tune_collector
 from meshproxy.runtime.discovery.engine import Discovery
 from meshproxy.runtime.discovery.reload import Load
 from meshproxy.runtime.discovery.target import LocalTarget
-from meshproxy.runtime.fleet import LocalFleet
-from meshproxy.runtime.hot_restart import Takeover
-from meshproxy.runtime.lifecycle import Lifecycle
-from meshproxy.runtime.options import Options
+from meshproxy.runtime.process.configuration import Configuration, hold_collector, make_logger, tune_collector
+from meshproxy.runtime.process.hot_restart import Takeover
+from meshproxy.runtime.process.lifecycle import Lifecycle
+from meshproxy.runtime.process.options import Options
+from meshproxy.runtime.workers.fleet import LocalFleet
 
 
 async def serve(configuration: Configuration, options: Options, load: Load | None = None) -> int:

@@ -7,20 +7,20 @@ import socket
 from collections.abc import Mapping
 from functools import partial
 
-from meshproxy.runtime.access_log_files import AccessLogFiles
 from meshproxy.runtime.admin.start import tag_producer
-from meshproxy.runtime.clusters import Clusters
-from meshproxy.runtime.configuration import Configuration, make_logger
+from meshproxy.runtime.downstream.listeners import Listeners
 from meshproxy.runtime.drain import cut_off, finish
-from meshproxy.runtime.heap import HeapKeeper
-from meshproxy.runtime.lifecycle import Lifecycle
-from meshproxy.runtime.listeners import Listeners
-from meshproxy.runtime.options import Options
-from meshproxy.runtime.program_log import PROGRAM_LOG
-from meshproxy.runtime.stats_sinks import StatsSinks
+from meshproxy.runtime.process.configuration import Configuration, make_logger
+from meshproxy.runtime.process.heap import HeapKeeper
+from meshproxy.runtime.process.lifecycle import Lifecycle
+from meshproxy.runtime.process.options import Options
+from meshproxy.runtime.process.program_log import PROGRAM_LOG
+from meshproxy.runtime.reporting.access_log_files import AccessLogFiles
+from meshproxy.runtime.reporting.stats_sinks import StatsSinks
 from meshproxy.runtime.tls.sockets import WorkerTls
+from meshproxy.runtime.upstream.clusters import Clusters
 from meshproxy.runtime.worker import Worker
-from meshproxy.runtime.worker_control import WorkerControl
+from meshproxy.runtime.workers.worker_control import WorkerControl
 from meshproxy.telemetry.stats import StatsStore
 
 

@@ -21,7 +21,7 @@ from meshproxy.plugin.replies import LocalReply
 from meshproxy.runtime.resource_monitors import Measure, make_measure
 
 if TYPE_CHECKING:
-    from meshproxy.runtime.http_stream import HttpServerStream
+    from meshproxy.runtime.downstream.http_stream import HttpServerStream
     from meshproxy.runtime.worker import Worker
 
 _SHRINK_EVERY = 10.0

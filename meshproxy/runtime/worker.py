@@ -18,11 +18,11 @@ from meshproxy.runtime_values import NO_RUNTIME, Live, RuntimeValues
 
 if TYPE_CHECKING:
     from meshproxy.model.dns import DnsResolverOptions
-    from meshproxy.runtime.access_log_files import AccessLogFiles
-    from meshproxy.runtime.clusters import Clusters
-    from meshproxy.runtime.connection import ServerConnection
+    from meshproxy.runtime.dns.resolver import Resolver
+    from meshproxy.runtime.downstream.connection import ServerConnection
     from meshproxy.runtime.overload import Overload
-    from meshproxy.runtime.resolver import Resolver
+    from meshproxy.runtime.reporting.access_log_files import AccessLogFiles
+    from meshproxy.runtime.upstream.clusters import Clusters
     from meshproxy.telemetry.stats import StatsStore
 
 
@@ -36,7 +36,7 @@ class Worker:
     name: `worker_0` and so on, as it stands in the names of statistics; `main_thread` for the admin interface.
     index, count: which of how many workers this is.
     runtime: the values that clusters follow. connection_limit: of all workers together, None for none ever.
-    measures: whether some log tells bytes on the wire, or times, that are only noted for it (see `measuring`).
+    measures: whether some log tells bytes on the wire, or times, that are only noted for it (see `wire_sizes`).
     drain: whether responses announce that we are going away. departures: how many listeners and filter chains do so by
     themselves, because they were removed or replaced; one more while overload may end keep-alive.
     sources_vary: some client's connections to upstreams are made from its own address (`original_src`).
@@ -110,7 +110,7 @@ class Worker:
         """The resolver with these options; one for all clusters that have the same."""
         resolver = self._resolvers.get(options)
         if resolver is None:
-            from meshproxy.runtime.resolver import Resolver  # most sidecars resolve nothing
+            from meshproxy.runtime.dns.resolver import Resolver  # most sidecars resolve nothing
 
             resolver = self._resolvers[options] = Resolver(options)
         return resolver

@@ -31,7 +31,7 @@ from meshproxy.plugin.upstream import (
     TcpUpstreamSink,
 )
 from meshproxy.records import dataclass
-from meshproxy.runtime.cluster_stats import LiveClusterStats
+from meshproxy.runtime.upstream.cluster_stats import LiveClusterStats
 from meshproxy.testing.loop import SteppedLoop
 from meshproxy.testing.scripted_request import Answer, Fields, Nobody, Received, ScriptedRequest, pairs
 from meshproxy.testing.scripted_tcp import ScriptedTcpUpstream

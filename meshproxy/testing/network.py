@@ -15,7 +15,7 @@ from meshproxy.plugin.context import Timer
 from meshproxy.plugin.listener import Socket
 from meshproxy.plugin.network import NetworkFilter
 from meshproxy.plugin.stream_info import ConnectionInfo, StreamInfo
-from meshproxy.runtime.connection import ServerConnection
+from meshproxy.runtime.downstream.connection import ServerConnection
 from meshproxy.runtime.worker import Worker
 from meshproxy.testing.environment import Environment
 from meshproxy.testing.loop import SteppedLoop

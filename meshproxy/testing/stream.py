@@ -22,11 +22,11 @@ from meshproxy.plugin.stream_info import ConnectionInfo, StreamInfo
 from meshproxy.records import dataclass
 from meshproxy.routing.finalize import finalize_request
 from meshproxy.routing.mutations import apply_mutations
+from meshproxy.runtime.downstream.hooks import run_hook
+from meshproxy.runtime.downstream.local_reply import shape_reply
 from meshproxy.runtime.fetch import fetch
 from meshproxy.runtime.grpc_call import OpenCall
 from meshproxy.runtime.grpc_client import call, tell
-from meshproxy.runtime.hooks import run_hook
-from meshproxy.runtime.local_reply import shape_reply
 from meshproxy.runtime.sleeping import sleep
 
 if TYPE_CHECKING:

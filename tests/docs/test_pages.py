@@ -76,8 +76,19 @@ def fields_of_envoy() -> set[str]:
 def test_no_file_of_the_page_is_left_behind() -> None:
     """The parts of `runtime` that every request passes are told of."""
     told = set(mentions(LIFE))
-    main = ["listener", "listener_filters", "connection", "http_connection", "http_manager", "http_edge", "http_stream"]
-    main += ["hooks", "cluster", "http1_pool", "http1_upstream", "access_log_files", "original_destination"]
+    downstream = [
+        "listener",
+        "listener_filters",
+        "connection",
+        "http_connection",
+        "http_manager",
+        "http_edge",
+        "http_stream",
+    ]
+    downstream += ["hooks", "original_destination"]
+    upstream = ["cluster", "http1_pool", "http1_upstream"]
+    main = [f"downstream/{name}" for name in downstream] + [f"upstream/{name}" for name in upstream]
+    main.append("reporting/access_log_files")
     assert [name for name in main if f"meshproxy/runtime/{name}.py" not in told] == []
 
 

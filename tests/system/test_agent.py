@@ -250,7 +250,7 @@ async def test_other_names_are_asked_for_elsewhere(silent: bool) -> None:
     """Two name servers: the first is silent or refuses, the second answers; the client's question goes through."""
     from meshproxy.agent.dns_server import DnsServer
     from meshproxy.agent.name_table import NameTable
-    from meshproxy.runtime.configuration import make_logger
+    from meshproxy.runtime.process.configuration import make_logger
 
     log = make_logger("main")
     far = DnsServer([], log)

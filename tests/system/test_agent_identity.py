@@ -22,7 +22,7 @@ from meshproxy.agent.identity import Identity
 from meshproxy.agent.names_stream import follow_names
 from meshproxy.agent.sds import SOCKET
 from meshproxy.agent.settings import AgentSettings, read_settings
-from meshproxy.runtime.configuration import make_logger
+from meshproxy.runtime.process.configuration import make_logger
 from tests.system.istiod import Authority, Istiod, table
 
 SPIFFE = "spiffe://cluster.local/ns/default/sa/web"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from meshproxy.model.dns import DnsResolverOptions
-from meshproxy.runtime.resolver import ResolveError, Resolver
+from meshproxy.runtime.dns.resolver import ResolveError, Resolver
 from tests.system.dns_server import DnsServer, Zone
 from tests.system.upstream_rig import Peer, Upstream, bootstrap, endpoints, running, until
 
@@ -187,7 +187,7 @@ async def test_logical_dns_keeps_its_connection_until_the_address_is_gone(server
 async def test_a_silent_name_server_holds_the_start_up_no_longer_than_bounded(
     server: DnsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from meshproxy.runtime.clusters import Clusters
+    from meshproxy.runtime.upstream.clusters import Clusters
 
     server.zone.silent = {"a.test"}
     warm = Clusters.warm

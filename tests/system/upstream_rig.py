@@ -10,9 +10,9 @@ from typing import Any
 
 from meshproxy.config.bootstrap_load import Source
 from meshproxy.proxy import Proxy, load_configuration, make_logger, open_listeners
-from meshproxy.runtime.cluster import ActiveCluster
-from meshproxy.runtime.lifecycle import Lifecycle
-from meshproxy.runtime.options import Options
+from meshproxy.runtime.process.lifecycle import Lifecycle
+from meshproxy.runtime.process.options import Options
+from meshproxy.runtime.upstream.cluster import ActiveCluster
 
 _PACKAGE = "type.googleapis.com/envoy.extensions.filters"
 

@@ -6,7 +6,7 @@ import asyncio
 import random
 
 from meshproxy.in_parts import PART, encoded_in_parts, sorted_in_parts
-from meshproxy.runtime.in_turns import in_turns
+from meshproxy.runtime.process.in_turns import in_turns
 from meshproxy.steps import Steps, batched, finish
 
 

@@ -5,19 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from meshproxy.address import PipeAddress, parse_address
-from meshproxy.balance.host import Host
-from meshproxy.balance.outlier import EjectionType, OutlierDetector
+from meshproxy.address import parse_address
 from meshproxy.in_parts import encoded_in_parts
-from meshproxy.model.cluster import CircuitBreakerThresholds
 from meshproxy.runtime.admin.message import json_parts
-from meshproxy.runtime.cluster import ActiveCluster
+from meshproxy.runtime.upstream.cluster_status import NUMBERS, Status
 
 _COUNTERS = ("cx_connect_fail", "cx_total", "rq_error", "rq_success", "rq_timeout", "rq_total")
 _GAUGES = ("cx_active", "rq_active", "rq_pending_active")
-_NUMBERS = ("cx_active", "cx_connect_fail", "cx_total", "rq_active", "rq_error", "rq_pending_active", "rq_success",
-            "rq_timeout", "rq_total")  # fmt: skip
-_LIMITS = ("max_connections", "max_pending_requests", "max_requests", "max_retries")
 _FLAG_NAMES = {
     "failed_active_hc": "failed_active_health_check",
     "failed_outlier_check": "failed_outlier_check",
@@ -27,56 +21,6 @@ _FLAG_NAMES = {
     "excluded_via_immediate_hc_fail": "excluded_via_immediate_hc_fail",
     "active_hc_timeout": "active_hc_timeout",
 }
-
-Status = dict[str, Any]
-
-
-def cluster_status(cluster: ActiveCluster) -> Status:
-    """One cluster of one worker as plain data."""
-    config = cluster.config
-    return {
-        "name": config.name,
-        "observability_name": config.alt_stat_name or config.name,
-        "default": _limits(cluster.thresholds("DEFAULT")),
-        "high": _limits(cluster.thresholds("HIGH")),
-        "outlier": _outlier_status(cluster.outlier.detector) if cluster.outlier is not None else None,
-        "hosts": [_host_status(host, cluster) for host in cluster.hosts()],
-    }
-
-
-def _outlier_status(detector: OutlierDetector) -> Status:
-    average, threshold = detector.thresholds[EjectionType.SUCCESS_RATE]
-    local_average, local_threshold = detector.thresholds[EjectionType.LOCAL_ORIGIN_SUCCESS_RATE]
-    return {
-        "success_rate_average": average,
-        "success_rate_ejection_threshold": threshold,
-        "local_origin_success_rate_average": local_average,
-        "local_origin_success_rate_ejection_threshold": local_threshold,
-    }
-
-
-def _limits(thresholds: CircuitBreakerThresholds) -> dict[str, int]:
-    return {name: getattr(thresholds, name) for name in _LIMITS}
-
-
-def _host_status(host: Host, cluster: ActiveCluster) -> Status:
-    status: Status = {name: getattr(host, name, 0) for name in _NUMBERS}
-    monitor = cluster.outlier.detector.monitor(host) if cluster.outlier is not None else None
-    status.update(
-        address=host.text,
-        hostname=host.hostname,
-        health_flags=host.health_flags,
-        weight=host.weight,
-        region=host.locality.region,
-        zone=host.locality.zone,
-        sub_zone=host.locality.sub_zone,
-        canary=host.metadata.get("envoy.lb", {}).get("canary") is True,
-        priority=host.priority,
-        path=isinstance(host.address, PipeAddress),
-        success_rate=monitor.external.rate if monitor is not None else -1.0,
-        local_origin_success_rate=monitor.local.rate if monitor is not None else -1.0,
-    )
-    return status
 
 
 def merge_statuses(workers: Sequence[list[Status]]) -> list[Status]:
@@ -93,7 +37,7 @@ def merge_statuses(workers: Sequence[list[Status]]) -> list[Status]:
                 if other is None:
                     known["hosts"].append(dict(host))
                     continue
-                for name in _NUMBERS:
+                for name in NUMBERS:
                     other[name] += host[name]
                 if other["health_flags"] == "healthy":
                     other["health_flags"] = host["health_flags"]
@@ -119,7 +63,7 @@ def render_text(statuses: Iterable[Status], wanted: Callable[[str], bool]) -> li
 
 def _host_lines(host: Status) -> list[tuple[str, Any]]:
     return [
-        *((name, host[name]) for name in _NUMBERS),
+        *((name, host[name]) for name in NUMBERS),
         *((name, host[name]) for name in ("hostname", "health_flags", "weight", "region", "zone", "sub_zone")),
         ("canary", str(host["canary"]).lower()),
         ("priority", host["priority"]),

@@ -12,10 +12,11 @@ from google.protobuf import json_format
 from google.protobuf.message import Message
 
 from meshproxy.plugin.message_types import message_class, name_of_type_url
-from meshproxy.runtime.admin.clusters import Status, address_json
+from meshproxy.runtime.admin.clusters import address_json
 from meshproxy.runtime.admin.discovered import Discovered, timestamp
 from meshproxy.runtime.admin.legible import legible
 from meshproxy.runtime.admin.redact import redact
+from meshproxy.runtime.upstream.cluster_status import Status
 
 _TYPE = "type.googleapis.com/"
 _ADMIN = f"{_TYPE}envoy.admin.v3."

@@ -3,22 +3,10 @@
 from __future__ import annotations
 
 import json
-import socket
 from collections.abc import Sequence
 from typing import Any
 
 from meshproxy.address import Address, PipeAddress
-from meshproxy.model.listener import Listener
-
-
-def bound_addresses(listener: Listener, sockets: Sequence[socket.socket]) -> list[Address]:
-    """Where a listener is; a port 0 has become the port that the kernel chose."""
-    addresses: list[Address] = [listener.address, *listener.additional_addresses]
-    for index, sock in enumerate(sockets[: len(addresses)]):
-        address = addresses[index]
-        if not isinstance(address, PipeAddress) and address.port == 0:
-            addresses[index] = address.with_port(sock.getsockname()[1])
-    return addresses
 
 
 def render_text(listeners: Sequence[tuple[str, Sequence[Address]]]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from meshproxy.runtime.program_log import Levels
+from meshproxy.runtime.process.program_log import Levels
 
 _USAGE = (
     "usage: /logging?<name>=<level> (change single level)\n"

@@ -11,8 +11,8 @@ from google.protobuf.message import Message
 from meshproxy.address import Address
 from meshproxy.model.snapshot import Snapshot
 from meshproxy.records import dataclass
-from meshproxy.runtime.options import Options
-from meshproxy.runtime.program_log import ProgramLog
+from meshproxy.runtime.process.options import Options
+from meshproxy.runtime.process.program_log import ProgramLog
 from meshproxy.telemetry.stats import StatsSnapshot
 
 

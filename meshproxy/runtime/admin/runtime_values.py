@@ -7,7 +7,7 @@ from typing import Any
 
 from meshproxy.errors import ConfigError
 from meshproxy.runtime.admin.message import OK, AdminRequest, AdminResponse, parse_parameters
-from meshproxy.runtime.layered_runtime import LayeredRuntime
+from meshproxy.runtime.process.layered_runtime import LayeredRuntime
 
 _USAGE = (
     "usage: /runtime_modify?key1=value1&key2=value2&keyN=valueN\n"

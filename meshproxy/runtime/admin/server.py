@@ -25,12 +25,12 @@ from meshproxy.plugin.context import FactoryContext, Stream
 from meshproxy.plugin.http import TerminalHttpFilter
 from meshproxy.runtime.admin.guard import refusal, split_host
 from meshproxy.runtime.admin.message import AdminRequest, AdminResponse, AdminSite, parse_parameters
-from meshproxy.runtime.clusters import Clusters
-from meshproxy.runtime.collector import pause_collector, resume_collector
-from meshproxy.runtime.http_connection import HttpConnection
-from meshproxy.runtime.listener import ActiveListener
-from meshproxy.runtime.listeners import Listeners
-from meshproxy.runtime.listening_socket import open_socket
+from meshproxy.runtime.downstream.http_connection import HttpConnection
+from meshproxy.runtime.downstream.listener import ActiveListener
+from meshproxy.runtime.downstream.listeners import Listeners
+from meshproxy.runtime.downstream.listening_socket import open_socket
+from meshproxy.runtime.process.collector import pause_collector, resume_collector
+from meshproxy.runtime.upstream.clusters import Clusters
 from meshproxy.runtime.worker import Worker
 
 _MAX_BODY = 64 * 1024

@@ -7,7 +7,7 @@ from typing import Any
 
 from meshproxy.plugin.registry import short_name
 from meshproxy.runtime.admin.program import Program
-from meshproxy.runtime.options import Options
+from meshproxy.runtime.process.options import Options
 from meshproxy.runtime.version import full_version, hot_restart_version, tls_library, version
 
 _DEFAULT_LOG_FORMAT = "[%Y-%m-%d %T.%e][%t][%l][%n] [%g:%#] %v"

@@ -13,11 +13,11 @@ from meshproxy.model.snapshot import StatsConfig
 from meshproxy.runtime.admin.message import AdminSite
 from meshproxy.runtime.admin.program import Program
 from meshproxy.runtime.admin.server import AdminServer, host_of
-from meshproxy.runtime.bind import BindError
-from meshproxy.runtime.configuration import Configuration
-from meshproxy.runtime.fleet import WorkerFleet
-from meshproxy.runtime.options import Options
-from meshproxy.runtime.program_log import PROGRAM_LOG
+from meshproxy.runtime.process.bind import BindError
+from meshproxy.runtime.process.configuration import Configuration
+from meshproxy.runtime.process.options import Options
+from meshproxy.runtime.process.program_log import PROGRAM_LOG
+from meshproxy.runtime.workers.fleet import WorkerFleet
 from meshproxy.telemetry.stats import StatsStore
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""Configuration that changes while the proxy runs: sources, and what becomes of each resource."""

@@ -14,8 +14,6 @@ from typing import Any
 
 from meshproxy.model.discovery import ConfigSource
 from meshproxy.model.snapshot import Snapshot
-from meshproxy.runtime.bind import BindError
-from meshproxy.runtime.configuration import Configuration
 from meshproxy.runtime.discovery.cluster_discovery import ClusterDiscovery
 from meshproxy.runtime.discovery.extension_discovery import ExtensionDiscovery
 from meshproxy.runtime.discovery.listener_discovery import ListenerDiscovery
@@ -25,9 +23,11 @@ from meshproxy.runtime.discovery.secret_discovery import SecretDiscovery
 from meshproxy.runtime.discovery.sources import Host, Source, Sources
 from meshproxy.runtime.discovery.target import Target
 from meshproxy.runtime.discovery.watch import Hub
-from meshproxy.runtime.hot_restart import Inherited
-from meshproxy.runtime.layered_runtime import LayeredRuntime
-from meshproxy.runtime.options import Options
+from meshproxy.runtime.process.bind import BindError
+from meshproxy.runtime.process.configuration import Configuration
+from meshproxy.runtime.process.hot_restart import Inherited
+from meshproxy.runtime.process.layered_runtime import LayeredRuntime
+from meshproxy.runtime.process.options import Options
 
 
 class Discovery:

@@ -17,11 +17,11 @@ from meshproxy.errors import ConfigError
 from meshproxy.model.discovery import Resource
 from meshproxy.plugin.view import TypedView
 from meshproxy.records import dataclass
-from meshproxy.runtime.collector import MANY, pause_collector, resume_collector
 from meshproxy.runtime.discovery.moves import FileWatch, Moves
 from meshproxy.runtime.discovery.names import resource_name
 from meshproxy.runtime.discovery.pace import AFTER_FILE, paced
 from meshproxy.runtime.discovery.sources import Host, Sink
+from meshproxy.runtime.process.collector import MANY, pause_collector, resume_collector
 from meshproxy.steps import Outcome, Steps, in_steps
 from meshproxy.xds.mux import Pause
 

@@ -21,13 +21,13 @@ from meshproxy.model.endpoint import Assignment
 from meshproxy.model.extension_slot import ExtensionSlot
 from meshproxy.model.listener import Listener
 from meshproxy.plugin.message_types import message_class, name_of_type_url
-from meshproxy.runtime.configuration import check_log_files
 from meshproxy.runtime.discovery.extension_discovery import extension_slots_of
 from meshproxy.runtime.discovery.listener_parts import keep_chains, managers_of
 from meshproxy.runtime.discovery.names import resource_name
 from meshproxy.runtime.discovery.secret_discovery import slots_of
 from meshproxy.runtime.discovery.target import LocalTarget, Opened
-from meshproxy.runtime.supervisor import Supervisor
+from meshproxy.runtime.process.configuration import check_log_files
+from meshproxy.runtime.workers.supervisor import Supervisor
 
 
 class FleetTarget:

@@ -23,9 +23,6 @@ from meshproxy.model.extension_slot import ExtensionSlot
 from meshproxy.model.listener import Listener
 from meshproxy.model.route_slot import RouteSlot
 from meshproxy.records import dataclass
-from meshproxy.runtime.admin.listeners import bound_addresses
-from meshproxy.runtime.bind import BindError, open_addresses
-from meshproxy.runtime.configuration import check_log_files
 from meshproxy.runtime.discovery.cluster_discovery import DYNAMIC, STATIC, packed
 from meshproxy.runtime.discovery.extension_discovery import ExtensionDiscovery, extension_slots_of
 from meshproxy.runtime.discovery.listener_parts import (
@@ -39,7 +36,10 @@ from meshproxy.runtime.discovery.route_discovery import RouteDiscovery
 from meshproxy.runtime.discovery.secret_discovery import SecretDiscovery, slots_of
 from meshproxy.runtime.discovery.target import Opened, Target
 from meshproxy.runtime.discovery.watch import Hub, Watch
-from meshproxy.runtime.hot_restart import Inherited
+from meshproxy.runtime.downstream.listening_socket import bound_addresses
+from meshproxy.runtime.process.bind import BindError, open_addresses
+from meshproxy.runtime.process.configuration import check_log_files
+from meshproxy.runtime.process.hot_restart import Inherited
 from meshproxy.steps import Steps
 
 _ASKING = "asking"

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from meshproxy.model.cluster import ClusterConfig
-from meshproxy.runtime.cluster import ActiveCluster
-from meshproxy.runtime.clusters import Clusters
+from meshproxy.runtime.upstream.cluster import ActiveCluster
+from meshproxy.runtime.upstream.clusters import Clusters
 from meshproxy.runtime.worker import Worker
 
 

@@ -15,9 +15,9 @@ from typing import Any
 from meshproxy.errors import ConfigError
 from meshproxy.model.discovery import Resource
 from meshproxy.plugin.context import Logger
-from meshproxy.runtime.configuration import Configuration
 from meshproxy.runtime.discovery.cluster_discovery import STATIC
 from meshproxy.runtime.discovery.engine import Discovery
+from meshproxy.runtime.process.configuration import Configuration
 from meshproxy.steps import finish
 
 Load = Callable[[], Configuration]

@@ -13,7 +13,7 @@ from meshproxy.errors import ConfigError
 from meshproxy.model.discovery import RUNTIME, Resource
 from meshproxy.model.runtime_layer import RuntimeLayer
 from meshproxy.runtime.discovery.watch import Hub, Watch
-from meshproxy.runtime.layered_runtime import LayeredRuntime
+from meshproxy.runtime.process.layered_runtime import LayeredRuntime
 
 
 class RuntimeDiscovery:

@@ -22,11 +22,11 @@ from meshproxy.balance.backoff import JitteredBackoff
 from meshproxy.model.grpc_service import ApiSource, GrpcService
 from meshproxy.plugin.message_types import message_class
 from meshproxy.plugin.stats import StatsScope
-from meshproxy.runtime.collector import MANY, pause_collector, resume_collector
 from meshproxy.runtime.discovery.decoder import decode_resource
 from meshproxy.runtime.discovery.names import nack_message
 from meshproxy.runtime.discovery.pace import AFTER_STREAM, SLICE
 from meshproxy.runtime.discovery.sources import Host, Sink
+from meshproxy.runtime.process.collector import MANY, pause_collector, resume_collector
 from meshproxy.steps import Steps
 from meshproxy.xds.delta import DeltaMux
 from meshproxy.xds.mux import Mux, Pause, Watch

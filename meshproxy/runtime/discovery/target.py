@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 from meshproxy.model.cluster import ClusterConfig
 from meshproxy.model.endpoint import Assignment
 from meshproxy.model.listener import Listener
-from meshproxy.runtime.options import Options
+from meshproxy.runtime.process.options import Options
 
 if TYPE_CHECKING:
-    from meshproxy.runtime.clusters import Clusters
-    from meshproxy.runtime.listeners import Listeners
+    from meshproxy.runtime.downstream.listeners import Listeners
     from meshproxy.runtime.tls.sockets import WorkerTls
+    from meshproxy.runtime.upstream.clusters import Clusters
 
 Opened = Sequence[Sequence[socket.socket]]
 """Bound sockets: for each worker, one for each address."""

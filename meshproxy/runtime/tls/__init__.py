@@ -1,0 +1,1 @@
+"""Transports with TLS on either side, and the secrets that they use."""

@@ -11,7 +11,6 @@ from meshproxy.model.cluster import ClusterConfig
 from meshproxy.model.listener import TransportSocket
 from meshproxy.plugin.stream_info import TlsInfo
 from meshproxy.runtime.attach import attach
-from meshproxy.runtime.auto_sni import NO_NAME, ServerName
 from meshproxy.runtime.tls.contexts import ClientContext
 from meshproxy.runtime.tls.failures import TlsFailure, not_ready
 from meshproxy.runtime.tls.info import tls_info
@@ -19,6 +18,7 @@ from meshproxy.runtime.tls.slots import ClientSlot
 from meshproxy.runtime.tls.stats import TlsStats
 from meshproxy.runtime.tls.transport import TlsTransport
 from meshproxy.runtime.tls.watch import Watcher
+from meshproxy.runtime.upstream.auto_sni import NO_NAME, ServerName
 
 if TYPE_CHECKING:
     from meshproxy.balance.host import Host

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ssl
 
-from meshproxy.runtime.connect import TransportFailure
+from meshproxy.runtime.upstream.connect import TransportFailure
 
 _LIBRARY = 16 << 24
 _ALERTS = 1000

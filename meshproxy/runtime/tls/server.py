@@ -17,8 +17,8 @@ from meshproxy.runtime.tls.watch import Watcher
 if TYPE_CHECKING:
     from meshproxy.plugin.context import Timer
     from meshproxy.plugin.stats import Counter
-    from meshproxy.runtime.connection import ServerConnection
-    from meshproxy.runtime.listening_socket import AcceptedSocket
+    from meshproxy.runtime.downstream.connection import ServerConnection
+    from meshproxy.runtime.downstream.listening_socket import AcceptedSocket
     from meshproxy.runtime.worker import Worker
 
 _TIMEOUT_DETAILS = "transport socket timeout was reached"
@@ -35,7 +35,7 @@ class ListenerTls:
 
 
 class ServerTls:
-    """What `meshproxy.runtime.listener` asks to wrap accepted sockets (its `TransportSockets`)."""
+    """What `meshproxy.runtime.downstream.listener` asks to wrap accepted sockets (its `TransportSockets`)."""
 
     def __init__(self, worker: Worker, watcher: Watcher) -> None:
         self._worker = worker

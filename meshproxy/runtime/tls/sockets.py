@@ -79,7 +79,7 @@ class WorkerTls:
         return self._watcher
 
     def accept(self, chain: Any, sock: Any, connection: Any) -> Any:
-        """See `meshproxy.runtime.listener.TransportSockets`."""
+        """See `meshproxy.runtime.downstream.listener.TransportSockets`."""
         return self._server_tls().accept(chain, sock, connection)
 
     def _server_tls(self) -> Any:

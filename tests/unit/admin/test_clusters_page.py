@@ -6,7 +6,8 @@ from meshproxy.address import SocketAddress
 from meshproxy.balance.host import HealthFlag, Host
 from meshproxy.model.cluster import CircuitBreakerThresholds, ClusterConfig
 from meshproxy.model.endpoint import Endpoint, Locality
-from meshproxy.runtime.admin.clusters import Status, cluster_status, merge_statuses, render_json, render_text
+from meshproxy.runtime.admin.clusters import merge_statuses, render_json, render_text
+from meshproxy.runtime.upstream.cluster_status import Status, cluster_status
 
 
 class FakeCluster:

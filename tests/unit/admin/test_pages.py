@@ -9,7 +9,7 @@ from meshproxy.runtime.admin.commands import COMMANDS, Command, Parameter, rende
 from meshproxy.runtime.admin.logging_page import change_levels, render
 from meshproxy.runtime.admin.message import parse_parameters
 from meshproxy.runtime.admin.pages import name_filter
-from meshproxy.runtime.program_log import Levels
+from meshproxy.runtime.process.program_log import Levels
 
 
 def test_help_is_envoys() -> None:

@@ -11,7 +11,7 @@ from meshproxy.agent.bootstrap import make_bootstrap
 from meshproxy.agent.settings import parse_duration, read_settings
 from meshproxy.config.bootstrap_load import Source
 from meshproxy.errors import ConfigError
-from meshproxy.runtime.configuration import load_configuration
+from meshproxy.runtime.process.configuration import load_configuration
 
 POD = {
     "POD_NAME": "web-1",

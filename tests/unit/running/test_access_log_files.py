@@ -10,7 +10,7 @@ import pytest
 
 from meshproxy.model.listener import AccessLog
 from meshproxy.plugin.stream_info import StreamInfo
-from meshproxy.runtime.access_log_files import AccessLogFiles
+from meshproxy.runtime.reporting.access_log_files import AccessLogFiles
 from meshproxy.telemetry.stats import StatsStore
 
 

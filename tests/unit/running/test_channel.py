@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from meshproxy.runtime.channel import AnsweringEnd, AskingEnd, ChannelClosed, _Frames
+from meshproxy.runtime.workers.channel import AnsweringEnd, AskingEnd, ChannelClosed, _Frames
 
 
 class Wire:

@@ -12,8 +12,8 @@ from meshproxy.model.route import RouteTable
 from meshproxy.model.route_slot import RouteSlot
 from meshproxy.model.snapshot import Node
 from meshproxy.plugin.stream_info import ConnectionInfo
-from meshproxy.runtime.http_client_address import detect_client
-from meshproxy.runtime.http_edge import RequestEdge
+from meshproxy.runtime.downstream.http_client_address import detect_client
+from meshproxy.runtime.downstream.http_edge import RequestEdge
 
 TRUSTED = CidrSet((CidrRange.parse("10.0.0.0", 8),))
 

@@ -13,9 +13,9 @@ from meshproxy.config.bootstrap_load import read_source
 from meshproxy.plugin.listener import Socket
 from meshproxy.plugin.stream_info import ConnectionInfo
 from meshproxy.proxy import Proxy, load_configuration, make_logger
-from meshproxy.runtime.connection import ServerConnection
-from meshproxy.runtime.lifecycle import Lifecycle
-from meshproxy.runtime.options import Options
+from meshproxy.runtime.downstream.connection import ServerConnection
+from meshproxy.runtime.process.lifecycle import Lifecycle
+from meshproxy.runtime.process.options import Options
 
 CONFIG = """
 static_resources:

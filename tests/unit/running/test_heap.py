@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from meshproxy.runtime.heap import HeapKeeper, resident_memory
+from meshproxy.runtime.process.heap import HeapKeeper, resident_memory
 
 MEGABYTE = 1024 * 1024
 

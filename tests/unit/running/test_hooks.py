@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from meshproxy.runtime.hooks import PENDING, HookCancelled, run_hook
+from meshproxy.runtime.downstream.hooks import PENDING, HookCancelled, run_hook
 
 
 class Kept:

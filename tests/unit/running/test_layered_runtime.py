@@ -10,7 +10,7 @@ from meshproxy.config.runtime_layers import struct_entries
 from meshproxy.model.runtime_layer import RuntimeLayer, values_of
 from meshproxy.runtime.admin.message import AdminRequest
 from meshproxy.runtime.admin.runtime_values import modify, render
-from meshproxy.runtime.layered_runtime import LayeredRuntime
+from meshproxy.runtime.process.layered_runtime import LayeredRuntime
 from meshproxy.runtime_values import RuntimeValues
 from meshproxy.telemetry.stats import StatsStore
 from meshproxy.testing.environment import RecordingLog

@@ -5,9 +5,9 @@ from __future__ import annotations
 from meshproxy.balance.breaker import CircuitBreaker
 from meshproxy.model.cluster import CircuitBreakerThresholds
 from meshproxy.model.route_counts import RouteCounts
-from meshproxy.runtime.breaker_stats import BreakerStats
-from meshproxy.runtime.cluster_stats import LiveClusterStats
-from meshproxy.runtime.route_stats import RouteStats
+from meshproxy.runtime.downstream.route_stats import RouteStats
+from meshproxy.runtime.upstream.breaker_stats import BreakerStats
+from meshproxy.runtime.upstream.cluster_stats import LiveClusterStats
 from meshproxy.telemetry.stats import StatsStore
 from meshproxy.telemetry.stats_query import StatsQuery, select
 

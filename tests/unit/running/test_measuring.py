@@ -9,7 +9,8 @@ from meshproxy.errors import ProtocolError
 from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
 from meshproxy.model.codec import Http1Options
 from meshproxy.plugin.stream_info import StreamInfo
-from meshproxy.runtime.measuring import DownstreamMeter, size_of_received, size_of_sent
+from meshproxy.runtime.downstream.http1_measuring import DownstreamMeter
+from meshproxy.runtime.wire_sizes import size_of_received, size_of_sent
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """Statistics of several processes, and of those that are gone."""
 
-from meshproxy.runtime.merged_stats import Retired
-from meshproxy.runtime.worker_control import pack_snapshot, unpack_snapshot
+from meshproxy.runtime.workers.merged_stats import Retired
+from meshproxy.runtime.workers.worker_control import pack_snapshot, unpack_snapshot
 from meshproxy.telemetry.stats import StatsSnapshot, StatsStore
 
 

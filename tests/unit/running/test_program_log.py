@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from meshproxy.runtime.program_log import make_renderer
+from meshproxy.runtime.process.program_log import make_renderer
 
 EVENT = {"time": 1_700_000_000.1234, "level": "info", "logger": "main", "event": "it is\nso", "port": 80, "name": "a=b"}
 

@@ -16,10 +16,10 @@ from meshproxy.config.tls_ciphers import DEFAULT_CIPHERS
 from meshproxy.model.discovery import SECRET, ConfigSource, Resource
 from meshproxy.model.tls import CommonTls, DownstreamTls, SecretReference, TlsParameters
 from meshproxy.plugin.registry import FilterRegistry
-from meshproxy.runtime.configuration import make_logger
 from meshproxy.runtime.discovery.secret_discovery import SecretDiscovery
 from meshproxy.runtime.discovery.sources import Host, Sink, Sources
 from meshproxy.runtime.discovery.watch import Hub
+from meshproxy.runtime.process.configuration import make_logger
 from meshproxy.runtime.tls.slots import ServerSlot, server_slot
 from meshproxy.telemetry.formats import Formats
 from meshproxy.telemetry.operand import FormatContext

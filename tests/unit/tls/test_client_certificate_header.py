@@ -6,7 +6,7 @@ import pytest
 
 from meshproxy.headers import RequestHeaders
 from meshproxy.plugin.stream_info import ConnectionInfo, TlsInfo
-from meshproxy.runtime.http_client_certificate import HEADER, client_certificate_header, keeps_forwarded
+from meshproxy.runtime.downstream.http_client_certificate import HEADER, client_certificate_header, keeps_forwarded
 
 
 def connection(*, presented: bool = True) -> ConnectionInfo:

@@ -7,7 +7,7 @@ from typing import Any
 from meshproxy.balance.breaker import CircuitBreaker
 from meshproxy.model.cluster import CircuitBreakerThresholds
 from meshproxy.model.outlier import OutlierDetection
-from meshproxy.runtime.cluster_values import outlier_in_force, thresholds_in_force
+from meshproxy.runtime.upstream.cluster_values import outlier_in_force, thresholds_in_force
 
 CONFIGURED = CircuitBreakerThresholds(max_connections=7, track_remaining=True)
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshproxy.runtime.dns_message import AAAA, A, MalformedAnswer, decode_answer, encode_query
+from meshproxy.runtime.dns.dns_message import AAAA, A, MalformedAnswer, decode_answer, encode_query
 
 QUERY = encode_query(0x1234, "a.test", A)
 OWNER = b"\xc0\x0c"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from meshproxy.runtime.resolv_conf import ResolvConf, WatchedFile, parse_hosts, parse_resolv_conf
+from meshproxy.runtime.dns.resolv_conf import ResolvConf, WatchedFile, parse_hosts, parse_resolv_conf
 
 
 def test_resolv_conf() -> None:

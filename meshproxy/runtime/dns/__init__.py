@@ -1,0 +1,1 @@
+"""Names to addresses: questions to name servers over UDP and TCP, without ever holding the loop."""

@@ -1,0 +1,311 @@
+"""What connections of the HTTP connection manager have in common, whatever codec they speak.
+
+A connection has a life (statistics, idleness, duration, drain, close) and carries streams. What happens to a request
+before its filters run is here too (`admit`), once for all codecs; how bytes become requests and responses become bytes
+is the subclasses' part: `Http1Connection`, `Http2Connection`.
+
+Invariants: whoever makes a stream counts it in `HttpStats.started`; the idle timer is one timer for the connection and
+all of its streams.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from meshproxy.headers import RequestHeaders, ResponseHeaders
+from meshproxy.plugin.context import Connection, FactoryContext, Timer
+from meshproxy.plugin.network import NetworkFilter
+from meshproxy.plugin.replies import PATH_NORMALIZATION_FAILED, UPGRADE_FAILED, LocalReply
+from meshproxy.plugin.stats import StatsScope
+from meshproxy.runtime.downstream.connection import ServerConnection
+from meshproxy.runtime.downstream.http1_measuring import DownstreamMeter
+from meshproxy.runtime.downstream.http_manager import HttpManager
+
+if TYPE_CHECKING:
+    from meshproxy.runtime.downstream.http_stream import HttpServerStream
+    from meshproxy.runtime.worker import Worker
+
+
+class DownstreamConnection(NetworkFilter[HttpManager]):
+    """See the module."""
+
+    terminal: ClassVar[bool] = True
+    connection: ServerConnection
+    worker: Worker
+    meter: DownstreamMeter | None = None
+    _last_end: float = 0.0
+    _idle_timer: Timer | None = None
+    _duration_timer: Timer | None = None
+    _drain_timer: Timer | None = None
+    _local_close: bool = False
+
+    def __init__(self, config: HttpManager, context: FactoryContext) -> None:
+        self.config = self.manager = config
+        self.context = context
+        self.draining = False
+
+    @classmethod
+    def for_worker(cls, config: Any, context: FactoryContext, listener_stats: StatsScope) -> HttpManager:
+        """The compiled options (`HttpConnectionManagerConfig`) become what this worker's connections share."""
+        manager = HttpManager(config, context)
+        manager.attach_to_listener(listener_stats)
+        return manager
+
+    # What the connection calls.
+
+    def on_new_connection(self, connection: Connection) -> None:
+        assert isinstance(connection, ServerConnection)
+        stats = self.manager.stats
+        stats.cx_total.value += 1
+        stats.cx_active.value += 1
+        self._attach(connection)
+        self._last_end = connection.started
+        self._start_timers()
+
+    def take_over(self, other: DownstreamConnection) -> None:
+        """Go on in place of `other`, which has learnt which codec its client speaks."""
+        self._attach(other.connection)
+        self._last_end = other._last_end
+        # They go on running: `other` passes on what they tell it.
+        if other._idle_timer is not None:
+            self._idle_timer, other._idle_timer = other._idle_timer, None
+        if other._duration_timer is not None:
+            self._duration_timer, other._duration_timer = other._duration_timer, None
+
+    def _attach(self, connection: ServerConnection) -> None:
+        self.connection = connection
+        self.worker = connection.worker
+        if self.manager.config.tracing is not None:
+            self.manager.trace(self.worker)
+
+    def _start_timers(self) -> None:
+        if self.manager.look_after:
+            self._idle_timer = self.worker.schedule(self.manager.look_after, self._look)
+        duration = self.manager.config.max_connection_duration
+        if duration:
+            self._duration_timer = self.connection.schedule(duration, self._duration_reached)
+
+    def on_close(self, connection: Connection) -> None:
+        stats = self.manager.stats
+        stats.cx_active.value -= 1
+        stats.cx_destroy.value += 1
+        (stats.cx_destroy_local if self._local_close else stats.cx_destroy_remote).value += 1
+        if self.connection.outwaited:
+            stats.cx_delayed_close_timeout.value += 1
+        stats.cx_length_ms.record((self.worker.loop.time() - self.connection.started) * 1000)
+        # They know us: no cycle is to be left.
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+            self._idle_timer = None
+        if self._duration_timer is not None:
+            self._duration_timer.cancel()
+            self._duration_timer = None
+        if self._drain_timer is not None:
+            self._drain_timer.cancel()
+            self._drain_timer = None
+
+    # A request on its way in.
+
+    def admit(self, stream: HttpServerStream, request: RequestHeaders, upgrade: str, *, expects: bool) -> None:
+        """Send a head past the edge to its route and filters. upgrade: what it asks for in lower case, or ""; CONNECT
+        is "connect". expects: it has `expect: 100-continue`."""
+        manager = self.manager
+        refusal = manager.edge.check_target(request, stream.connection)
+        if refusal is not None:
+            if refusal.status == 404:
+                manager.stats.rq_non_relative_path.value += 1
+            elif refusal.status == 307:
+                manager.stats.rq_redirected_with_normalized_path.value += 1
+            elif refusal is PATH_NORMALIZATION_FAILED:
+                manager.stats.rq_failed_path_normalization.value += 1
+            if refusal.close and manager.config.stream_error_on_invalid_http_message:
+                refusal = replace(refusal, close=False)
+            stream.reply(refusal)
+            return
+        if manager.early_changes:
+            for change in manager.early_changes:
+                change(request, stream)
+        trust = manager.edge.mutate(request, stream.connection, upgrade != "")
+        if trust is not None:
+            if isinstance(trust, LocalReply):
+                manager.stats.rq_rejected_via_ip_detection.value += 1
+                stream.reply(trust)
+                return
+            stream.internal, stream.remote_address = trust
+            if stream.internal and "x-envoy-force-trace" in request.fields:
+                stream.tells_request_id = True
+        given = request.fields.get("x-request-id")
+        if given is None or manager.replaces_ids:
+            self._identify(stream, request, given)
+        else:
+            stream.request_id = given
+        if manager.client_certificate is not None:
+            manager.client_certificate.apply(request, stream.connection)
+        if manager.requires_tls and manager.routes.requires_tls(request):
+            if upgrade not in ("", "connect") and not manager.allows_upgrade(None, upgrade):
+                self._refuse_upgrade(stream)
+            else:
+                stream.reply(_to_https(request))
+            return
+        stream.choose_route()
+        if upgrade and not self._may_upgrade(stream, upgrade):
+            return
+        if expects:
+            self._treat_expectation(stream, request)
+        route = stream.route
+        if manager.tracing is not None:
+            manager.tracing.begin(stream, edge=given is not None and manager.config.use_remote_address)
+        if manager.plans_differ:
+            stream.plan = manager.plan(route, stream.weighted, upgrade)
+        if manager.stream_timers or route in manager.timed_routes:
+            stream.arm()
+        stream.begin()
+
+    def readmit(self, stream: HttpServerStream, body: bytes) -> None:
+        """Send a request that was redirected to its new route. Who the client is and what it may say was settled when
+        it came; the target is looked at as any other, for it is the upstream that names it now."""
+        if stream.done:
+            return
+        manager = self.manager
+        request = stream.request
+        refusal = manager.edge.check_target(request, stream.connection)
+        if refusal is not None:
+            stream.reply(refusal)
+        elif manager.requires_tls and manager.routes.requires_tls(request):
+            stream.reply(_to_https(request))
+        else:
+            stream.choose_route()
+            if manager.tracing is not None:
+                manager.tracing.begin(stream, edge=False)
+            if manager.plans_differ:
+                stream.plan = manager.plan(stream.route, stream.weighted, "")
+            if manager.stream_timers or stream.route in manager.timed_routes:
+                stream.arm()
+            stream.begin()
+            if body and not stream.done:
+                stream.receive_body(body, True)
+        stream.flush()
+
+    def _identify(self, stream: HttpServerStream, request: RequestHeaders, given: str | None) -> None:
+        """X-Request-ID: kept from whom we trust, else made (Envoy: uuid request id extension)."""
+        if self.manager.config.generate_request_id and (given is None or not stream.internal):
+            given = self.manager.new_request_id()
+            if request.repeated:
+                request["x-request-id"] = given
+            else:
+                request.fields["x-request-id"] = given
+        stream.request_id = given or ""
+
+    def _may_upgrade(self, stream: HttpServerStream, upgrade: str) -> bool:
+        if stream.route is None:
+            stream.close_after = True
+            return True  # answered by the router: no route
+        if self.manager.allows_upgrade(stream.route, upgrade):
+            stream.raw_wanted = upgrade
+            return True
+        self._refuse_upgrade(stream)
+        return False
+
+    def _refuse_upgrade(self, stream: HttpServerStream) -> None:
+        self.manager.stats.rq_ws_on_non_ws_route.value += 1
+        stream.reply(UPGRADE_FAILED)
+
+    def _treat_expectation(self, stream: HttpServerStream, request: RequestHeaders) -> None:
+        if self.manager.config.proxy_100_continue:
+            return
+        request.remove("expect")
+        stream.expected_here = True
+        stream.send_informational(ResponseHeaders(100))
+        stream.expected_here = False
+
+    # What streams call.
+
+    @abstractmethod
+    def stream_finished(self, stream: HttpServerStream, cut: bool) -> None:
+        """A response has been written whole, or was cut off."""
+
+    @abstractmethod
+    def replace(self, stream: HttpServerStream, successor: HttpServerStream) -> None:
+        """`stream` is over without an answer: `successor` stands for the request now."""
+
+    def begin_drain(self) -> None:
+        """A response has said that the connection goes away: give the client the drain time to leave by itself."""
+        self._drain_then_close()
+
+    # Timers of the connection.
+
+    @abstractmethod
+    def live_streams(self) -> Iterable[HttpServerStream]:
+        """The streams that aren't over; a copy."""
+
+    def look_again(self) -> None:
+        """The timeouts may have become shorter."""
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+            self._idle_timer = None
+            self._look()
+
+    def _look(self) -> None:
+        """Has a stream, or the connection without one, been idle for too long? One timer serves both questions.
+
+        What begins between two looks is looked at early, and then again when its own time is up.
+        """
+        if self.connection.closed:
+            return
+        config = self.manager.config
+        idle_timeout, stream_idle_timeout = config.idle_timeout, config.stream_idle_timeout
+        overload = self.worker.overload
+        if overload is not None:
+            idle_timeout = overload.timeout("HTTP_DOWNSTREAM_CONNECTION_IDLE", idle_timeout)
+            stream_idle_timeout = overload.timeout("HTTP_DOWNSTREAM_STREAM_IDLE", stream_idle_timeout)
+        now = self.worker.loop.time()
+        due = []
+        busy = False
+        for stream in self.live_streams():
+            busy = True
+            if stream_idle_timeout and not stream.idle_timeout_of_route:
+                stream.check_idle(stream_idle_timeout)
+                due.append(stream.last_activity + stream_idle_timeout)
+        if stream_idle_timeout and not busy:
+            due.append(now + stream_idle_timeout)
+        if idle_timeout and busy:
+            due.append(now + idle_timeout)
+        elif idle_timeout and not self.draining:
+            due.append(self._last_end + idle_timeout)
+            if due[-1] <= now + 0.001:
+                self._idle_too_long()
+                return
+        if not self.connection.closed and due:
+            self._idle_timer = self.worker.schedule(max(min(due) - now, 0.01), self._look)
+
+    def _idle_too_long(self) -> None:
+        self.manager.stats.cx_idle_timeout.value += 1
+        self._drain_then_close()
+
+    def _duration_reached(self) -> None:
+        self.manager.stats.cx_max_duration_reached.value += 1
+        self._drain_then_close()
+
+    def _drain_then_close(self) -> None:
+        """As Envoy: a last request may come within the drain time, then the connection closes."""
+        if self.draining:
+            return
+        self.draining = True
+        self._drain_timer = self.connection.schedule(self.manager.config.drain_timeout, self._drained)
+
+    @abstractmethod
+    def _drained(self) -> None:
+        """The drain time is over."""
+
+    def _close(self, delay: float) -> None:
+        self._local_close = True
+        self.connection.close(delay=delay, give_up=self.manager.config.delayed_close_timeout)
+
+
+def _to_https(request: RequestHeaders) -> LocalReply:
+    """`require_tls`: the same address under https (Envoy: SslRedirectRoute)."""
+    location = f"https://{request.authority}{request.path}"
+    return LocalReply(301, headers=(("location", location),), details="direct_response")

@@ -1,0 +1,1 @@
+"""What leaves the proxy about its traffic: access logs, traces and statistics, to files and to services."""

@@ -1,0 +1,1 @@
+"""The hosts' side: clusters that live, their host sets and health, pools and the connections in them."""

@@ -1,0 +1,51 @@
+"""HTTP/1 connections to hosts that note bytes and times in the stream whose request they carry; see `wire_sizes`."""
+
+from __future__ import annotations
+
+from meshproxy.headers import RequestHeaders, ResponseHeaders
+from meshproxy.plugin.stream_info import StreamInfo
+from meshproxy.plugin.upstream import HttpUpstreamSink
+from meshproxy.runtime.upstream.http1_upstream import Http1Upstream
+from meshproxy.runtime.wire_sizes import size_of_received, size_of_sent
+
+
+class MeteredHttp1Upstream(Http1Upstream):
+    """Notes bytes and times in the stream whose request it carries, if the sink names one (`stream_info`).
+
+    The bytes of several attempts add up; of the times the last attempt's are told.
+    """
+
+    _info: StreamInfo | None = None
+
+    def start(self, request: RequestHeaders, end: bool, sink: HttpUpstreamSink) -> None:
+        self._info = info = getattr(sink, "stream_info", None)
+        if info is not None:
+            info.first_upstream_tx = 0.0
+        super().start(request, end, sink)
+
+    def _write(self, data: bytes) -> None:
+        info = self._info
+        if info is not None and self._sink is not None:
+            info.last_upstream_tx = self.pool.cluster.worker.loop.time()
+            if not info.first_upstream_tx:
+                info.first_upstream_tx = info.last_upstream_tx
+                size = size_of_sent(data)
+                info.upstream_header_bytes_sent += size
+                info.upstream_decompressed_header_bytes_sent += size
+            info.upstream_wire_bytes_sent += len(data)
+        super()._write(data)
+
+    def data_received(self, data: bytes) -> None:
+        info = self._info
+        if info is not None and self._sink is not None:
+            info.last_upstream_rx = self.pool.cluster.worker.loop.time()
+            info.upstream_wire_bytes_received += len(data)
+        super().data_received(data)
+
+    def on_response(self, response: ResponseHeaders, end: bool) -> None:
+        info = self._info
+        if info is not None and self._sink is not None:
+            size = size_of_received(response, end)
+            info.upstream_header_bytes_received += size
+            info.upstream_decompressed_header_bytes_received += size
+        super().on_response(response, end)
