@@ -35,6 +35,8 @@ def compile_slot(
         if typed.full_name not in types:
             typed.fail(f"Error: filter config has type URL {typed.full_name} but expect {', '.join(types)}.")
         spec = compile(typed, own)
+        if spec.context.awaited_secrets:
+            typed.fail("a secret of a management server isn't supported by meshproxy in a filter that is discovered")
         fault = _misplaced(spec, slot.last, kind)
         if fault:
             typed.fail(f"Error: {fault}")

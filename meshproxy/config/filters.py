@@ -17,6 +17,7 @@ from meshproxy.config.context import CompileContext
 from meshproxy.config.data_sources import read_data_source
 from meshproxy.config.extension_slots import compile_slot, placeholder
 from meshproxy.config.forwarding import compile_dns_cache
+from meshproxy.config.generic_secrets import compile_named_secret
 from meshproxy.config.grpc_services import compile_grpc_service
 from meshproxy.config.header_mutations import compile_mutations, compile_values
 from meshproxy.config.matcher_inputs import NETWORK_INPUTS, http_inputs
@@ -41,6 +42,7 @@ from meshproxy.plugin.context import FactoryContext
 from meshproxy.plugin.http import HttpFilter
 from meshproxy.plugin.message_types import message_class
 from meshproxy.plugin.registry import FilterClass, UnknownFilter
+from meshproxy.plugin.secret import LiveSecret
 from meshproxy.plugin.stats import StatsScope
 from meshproxy.plugin.typed_struct import read_struct
 from meshproxy.plugin.view import ConfigView, TypedView
@@ -57,11 +59,25 @@ CompileMessage = Callable[[FilterClass, ConfigView, FactoryContext], Any]
 
 def factory_context(name: str, stats: StatsScope, context: CompileContext) -> FactoryContext:
     """What a filter called `name` is given."""
+    log = context.make_logger(name)
+    secrets: list[Any] = []
+
+    def compile_secret(view: ConfigView) -> LiveSecret:
+        secret = compile_named_secret(view, context, log)
+        if secret.awaited:
+            secrets.append(secret)
+        return secret
+
+    def compile_inner(view: ConfigView) -> FilterSpec:
+        spec = compile_filter(view, "HTTP", stats, context)
+        secrets.extend(spec.context.awaited_secrets)
+        return spec
+
     return FactoryContext(
         name=name,
         stats=stats,
         root_stats=context.stats,
-        log=context.make_logger(name),
+        log=log,
         clock=context.clock,
         rng=context.rng,
         node=context.node,
@@ -85,12 +101,12 @@ def factory_context(name: str, stats: StatsScope, context: CompileContext) -> Fa
         compile_http_matcher=lambda view, action, inputs: compile_matcher(view, action, http_inputs(inputs), context),
         compile_network_matcher=lambda view, action: compile_matcher(view, action, NETWORK_INPUTS, context),
         compile_attribute=lambda text: _compile_attribute(text, context),
-        compile_http_filter=lambda view: compile_filter(view, "HTTP", stats, context),
-        compile_upstream_filters=lambda views: compile_upstream_filters(
-            views, lambda view: compile_filter(view, "HTTP", stats, context)
-        ),
+        compile_http_filter=compile_inner,
+        compile_upstream_filters=lambda views: compile_upstream_filters(views, compile_inner),
         compile_grpc_service=lambda view: compile_grpc_service(view, context),
         compile_dns_cache=lambda view: compile_dns_cache(view, context),
+        compile_secret=compile_secret,
+        awaited_secrets=secrets,
         shared_objects=context.shared_objects,
         traffic_direction=context.traffic_direction,
     )

@@ -1,4 +1,4 @@
-"""Certificates, validation contexts and the secrets that hold them (envoy.extensions.transport_sockets.tls.v3).
+"""Certificates, validation contexts, and secrets of these and others (envoy.extensions.transport_sockets.tls.v3).
 
 A secret is named in one of three ways: in the context itself, by the name of a static one (`static_resources.secrets`),
 or by the name of a resource in a file that is watched (`sds_config.path_config_source`).
@@ -10,6 +10,7 @@ import base64
 import binascii
 import os
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 from meshproxy.config.bootstrap_load import load_message, read_source
 from meshproxy.config.context import CompileContext
@@ -19,6 +20,7 @@ from meshproxy.errors import ConfigError, Problem
 from meshproxy.model.tls import (
     CertificateValidation,
     DataSource,
+    GenericSecret,
     SanMatcher,
     SecretReference,
     TlsCertificate,
@@ -26,7 +28,8 @@ from meshproxy.model.tls import (
 )
 from meshproxy.plugin.view import ConfigView
 
-Secret = TlsCertificate | CertificateValidation
+Secret = TlsCertificate | CertificateValidation | GenericSecret
+S = TypeVar("S", TlsCertificate, CertificateValidation, GenericSecret)
 _SECRET = "envoy.extensions.transport_sockets.tls.v3.Secret"
 _SPIFFE = "envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig"
 _DISCOVERY_RESPONSE = "envoy.service.discovery.v3.DiscoveryResponse"
@@ -176,7 +179,13 @@ def compile_secret(view: ConfigView, environ: Mapping[str, str]) -> tuple[str, S
         return name, compile_certificate(view.required(kind), environ)
     if kind == "validation_context":
         return name, compile_validation(view.required(kind), environ)
+    if kind == "generic_secret":
+        return name, _compile_generic(view.required(kind), environ)
     view.fail(f"secrets of the kind {kind or 'none'} aren't supported by meshproxy")
+
+
+def _compile_generic(view: ConfigView, environ: Mapping[str, str]) -> GenericSecret:
+    return GenericSecret(compile_data_source(view.view("secret"), environ) or DataSource())
 
 
 def compile_static_secrets(views: Sequence[ConfigView], context: CompileContext) -> dict[str, Secret]:
@@ -191,7 +200,7 @@ def compile_static_secrets(views: Sequence[ConfigView], context: CompileContext)
     return secrets
 
 
-def compile_reference(view: ConfigView, context: CompileContext, kind: type[Secret]) -> Secret | SecretReference:
+def compile_reference(view: ConfigView, context: CompileContext, kind: type[S]) -> S | SecretReference:
     """`SdsSecretConfig`: a static secret, or a reference to one that comes by discovery. Raises ConfigError.
 
     kind: what the secret must be. A file has to exist, as in Envoy; the secret itself may come later.
@@ -212,6 +221,7 @@ def compile_reference(view: ConfigView, context: CompileContext, kind: type[Secr
 _KIND_NAMES: dict[type, str] = {
     TlsCertificate: "secret",
     CertificateValidation: "certificate validation context",
+    GenericSecret: "generic secret",
 }
 
 

@@ -44,6 +44,7 @@ def compile_upstream_filters(
 def _is_taken(filter_class: type[Any], config: Any) -> bool:
     if not issubclass(filter_class, HttpFilter) or filter_class.terminal:
         return False
+    filter_class = filter_class.for_config(config)
     if filter_class.buffers_request(config) or filter_class.buffers_response(config):
         return False
     overridden = [hook for hook in _BODY_HOOKS if getattr(filter_class, hook) is not getattr(HttpFilter, hook)]

@@ -46,6 +46,13 @@ class TlsCertificate:
 
 
 @dataclass(frozen=True, slots=True)
+class GenericSecret:
+    """A secret that is bytes and nothing more: a password, a key, a token."""
+
+    source: DataSource = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class SanMatcher:
     """One `match_typed_subject_alt_names` entry.
 

@@ -19,6 +19,7 @@ from meshproxy.model.route import HeaderMutations, RequestPredicate
 from meshproxy.model.snapshot import Node
 from meshproxy.plugin.calls import FetchError, FetchReply, GrpcCall, GrpcError
 from meshproxy.plugin.connection import Connection
+from meshproxy.plugin.secret import LiveSecret
 from meshproxy.plugin.services import Logger, ServerState, Timer
 from meshproxy.plugin.stats import StatsScope
 from meshproxy.plugin.stream import Stream, StreamSpan
@@ -70,6 +71,7 @@ class FactoryContext:
     a value; raises ValueError.
     compile_http_filter: another HTTP filter, from a `TypedExtensionConfig`. compile_upstream_filters: a chain of
     `HttpFilter` towards hosts, without its codec.
+    compile_secret: a generic secret, from a `SdsSecretConfig`. awaited_secrets: those that somebody has to provide.
     shared_objects: see `shared`. traffic_direction: of the listener, "INBOUND", "OUTBOUND" or "UNSPECIFIED".
     """
 
@@ -104,6 +106,8 @@ class FactoryContext:
     compile_upstream_filters: Callable[[Sequence[ConfigView]], tuple[FilterSpec, ...]]
     compile_grpc_service: Callable[[ConfigView], GrpcService]
     compile_dns_cache: Callable[[ConfigView], DnsCacheOptions]
+    compile_secret: Callable[[ConfigView], LiveSecret]
+    awaited_secrets: list[Any]
     shared_objects: dict[Hashable, Any]
     traffic_direction: str
 

@@ -9,11 +9,13 @@ from envoy.config.core.v3 import extension_pb2
 from envoy.config.endpoint.v3 import endpoint_pb2
 from envoy.config.listener.v3 import listener_pb2
 from envoy.config.route.v3 import route_pb2
+from envoy.extensions.filters.http.credential_injector.v3 import credential_injector_pb2
 from envoy.extensions.filters.http.fault.v3 import fault_pb2
 
 # Registered, so that they can be written into an `Any` by name.
 from envoy.extensions.filters.http.router.v3 import router_pb2  # noqa: F401
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2
+from envoy.extensions.http.injected_credentials.generic.v3 import generic_pb2
 from envoy.extensions.transport_sockets.tls.v3 import secret_pb2, tls_pb2
 from google.protobuf import any_pb2, json_format
 
@@ -125,6 +127,31 @@ def listener_with_discovered_secret(name: str, port: int, secret_name: str) -> l
     socket = message.filter_chains[0].transport_socket
     socket.name = "tls"
     socket.typed_config.Pack(context)
+    return message
+
+
+def generic_secret(name: str, value: str) -> secret_pb2.Secret:
+    """A secret that is text."""
+    message = secret_pb2.Secret(name=name)
+    message.generic_secret.secret.inline_string = value
+    return message
+
+
+def listener_with_discovered_credential(name: str, port: int, secret_name: str) -> listener_pb2.Listener:
+    """A listener whose requests are given a credential that comes over the same stream."""
+    message = listener(name, port, "r1")
+    manager = http_connection_manager_pb2.HttpConnectionManager()
+    place = message.filter_chains[0].filters[0].typed_config
+    place.Unpack(manager)
+    injector = credential_injector_pb2.CredentialInjector()
+    generic = generic_pb2.Generic()
+    json_format.ParseDict({"credential": {"name": secret_name, "sds_config": ADS}}, generic)
+    injector.credential.name = "c"
+    injector.credential.typed_config.Pack(generic)
+    router = manager.http_filters.pop()
+    manager.http_filters.add(name="injector").typed_config.Pack(injector)
+    manager.http_filters.append(router)
+    place.Pack(manager)
     return message
 
 

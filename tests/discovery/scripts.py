@@ -21,7 +21,9 @@ from tests.discovery.resources import (
     bad_listener,
     cluster,
     endpoints,
+    generic_secret,
     listener,
+    listener_with_discovered_credential,
     listener_with_discovered_filter,
     listener_with_discovered_secret,
     routes,
@@ -341,6 +343,21 @@ async def secret_is_fetched_and_replaced_and_never_shown(talk: Dialogue) -> None
     assert (entry["name"], entry["version_info"]) == ("s", "s2" if talk.kind == "envoy" else "s1")
     key = entry["secret"]["tls_certificate"]["private_key"]["inline_bytes"]
     assert base64.b64decode(key) == b"[redacted]"
+
+
+@script
+async def secret_of_a_filter_is_fetched_and_replaced(talk: Dialogue) -> None:
+    await serving(talk)
+    credential = listener_with_discovered_credential("z", talk.ports[1], "s")
+    talk.answer("LDS", "l1", "n5", listener("a", talk.ports[0], "r1"), credential)
+    await talk.says(["SDS - - [s]", "LDS l1 n5 []"], ["SDS - +s", "LDS n5"])
+    await talk.refuses(talk.ports[1])
+    talk.answer("SDS", "s0", "n6", generic_secret("s", ""))
+    await talk.says(["SDS s0 n6 [s]"], ["SDS n6"])
+    await talk.gets(talk.ports[1], 401)
+    talk.answer("SDS", "s1", "n7", generic_secret("s", "Bearer t"))
+    await talk.says(["SDS s1 n7 [s]"], ["SDS n7"])
+    await talk.gets(talk.ports[1], 200)
 
 
 @script

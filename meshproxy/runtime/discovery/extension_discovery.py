@@ -5,7 +5,7 @@ When a configuration is taken away, or never comes, the default of the slot is i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -14,7 +14,7 @@ from meshproxy.model.discovery import EXTENSION, ConfigSource, Resource
 from meshproxy.model.extension_slot import ExtensionSlot
 from meshproxy.model.listener import FilterSpec, Listener
 from meshproxy.plugin.stats import StatNames
-from meshproxy.runtime.discovery.listener_parts import chains_of, managers_of
+from meshproxy.runtime.discovery.listener_parts import specs_of
 from meshproxy.runtime.discovery.slot_discovery import Provider, SlotDiscovery
 from meshproxy.runtime.discovery.watch import Watch
 from meshproxy.steps import Steps
@@ -29,17 +29,7 @@ ExtensionProvider = Provider[Key, ExtensionSlot]
 
 def extension_slots_of(listener: Listener) -> list[ExtensionSlot]:
     """The slots of a listener's filters, of all three kinds."""
-    return [spec.slot for spec in _specs(listener) if spec.slot is not None]
-
-
-def _specs(listener: Listener) -> Iterator[FilterSpec]:
-    yield from listener.listener_filters
-    for chain in chains_of(listener):
-        yield from chain.filters
-    for manager in managers_of(listener):
-        yield from manager.http_filters
-        for upgrade in manager.upgrades.values():
-            yield from upgrade.filters or ()
+    return [spec.slot for spec in specs_of(listener) if spec.slot is not None]
 
 
 class ExtensionDiscovery(SlotDiscovery[Key, ExtensionSlot, FilterSpec]):

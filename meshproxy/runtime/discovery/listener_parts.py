@@ -8,7 +8,7 @@ from typing import Any
 
 from meshproxy.address import Address, SocketAddress
 from meshproxy.model.http import HttpConnectionManagerConfig
-from meshproxy.model.listener import FilterChain, Listener
+from meshproxy.model.listener import FilterChain, FilterSpec, Listener
 
 _CHAIN_FIELDS = ("filter_chains", "default_filter_chain")
 
@@ -25,6 +25,17 @@ def managers_of(listener: Listener) -> Iterator[HttpConnectionManagerConfig]:
         for spec in chain.filters:
             if isinstance(spec.config, HttpConnectionManagerConfig):
                 yield spec.config
+
+
+def specs_of(listener: Listener) -> Iterator[FilterSpec]:
+    """Its filters of all three kinds."""
+    yield from listener.listener_filters
+    for chain in chains_of(listener):
+        yield from chain.filters
+    for manager in managers_of(listener):
+        yield from manager.http_filters
+        for upgrade in manager.upgrades.values():
+            yield from upgrade.filters or ()
 
 
 def only_chains_differ(before: Any, after: Any) -> bool:

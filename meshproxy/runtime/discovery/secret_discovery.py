@@ -1,4 +1,4 @@
-"""Secrets from discovery (SDS): one subscription for each source and name, for all transport sockets that ask.
+"""Secrets from discovery (SDS): one subscription for each source and name, for all sockets and filters that ask.
 
 Secrets in files are the transport sockets' own business (`meshproxy.runtime.tls.slots`); here are those that a
 management server gives. A secret that one of its users can't work with is refused, and that user keeps what it has.
@@ -15,23 +15,27 @@ from meshproxy.config.resources import secret_of
 from meshproxy.errors import ConfigError
 from meshproxy.model.cluster import ClusterConfig
 from meshproxy.model.discovery import SECRET, Resource
-from meshproxy.model.listener import Listener, TransportSocket
+from meshproxy.model.listener import FilterSpec, Listener, TransportSocket
 from meshproxy.model.tls import SecretReference
-from meshproxy.runtime.discovery.listener_parts import chains_of
+from meshproxy.runtime.discovery.listener_parts import chains_of, specs_of
 from meshproxy.runtime.discovery.target import Target
 from meshproxy.runtime.discovery.watch import Hub, Watch
 
 
 def slots_of(owner: Listener | ClusterConfig) -> Iterator[Any]:
-    """The TLS slots of a listener or cluster that wait for secrets to be provided."""
+    """What of a listener or cluster waits for secrets to be provided: TLS slots, and secrets of filters."""
     sockets: list[TransportSocket | None]
+    specs: Iterable[FilterSpec]
     if isinstance(owner, Listener):
-        sockets = [chain.transport_socket for chain in chains_of(owner)]
+        sockets, specs = [chain.transport_socket for chain in chains_of(owner)], specs_of(owner)
     else:
         sockets = [owner.transport_socket, *(match.socket for match in owner.transport_socket_matches)]
+        specs = owner.policies.filters
     for socket in sockets:
         if socket is not None and socket.config.awaited:
             yield socket.config
+    for spec in specs:
+        yield from spec.context.awaited_secrets
 
 
 class SecretProvider:

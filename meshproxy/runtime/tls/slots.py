@@ -8,10 +8,10 @@ Connections aren't touched: they hold the objects that they were made with.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import Generic, TypeVar
 
+from meshproxy.config.file_signature import Signature, signature
 from meshproxy.config.tls_secrets import Secret, load_secrets
 from meshproxy.errors import ConfigError
 from meshproxy.model.tls import (
@@ -29,7 +29,6 @@ from meshproxy.runtime.tls.material import LoadedCertificate, MaterialError
 G = TypeVar("G", bound=Generation)
 C = TypeVar("C", DownstreamTls, UpstreamTls)
 _MISSING = "a secret is missing"
-Signature = tuple[tuple[int, ...] | None, ...]
 
 
 class Slot(Generic[C, G]):
@@ -143,19 +142,6 @@ class _Files:
         for source in sources:
             if source is not None and source.filename:
                 self._noted[source.filename] = None
-
-
-def signature(names: tuple[str, ...]) -> Signature:
-    """What tells a changed file, through any symbolic link on its way (Kubernetes' `..data`)."""
-    return tuple(_stat(name) for name in names)
-
-
-def _stat(name: str) -> tuple[int, ...] | None:
-    try:
-        found = os.stat(name)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
 
 
 ServerSlot = Slot[DownstreamTls, ServerContexts]
