@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from meshproxy.config.matchers import compile_regex_replacer
+from meshproxy.cookies import parse_cookies
 from meshproxy.hashing import xxhash64
 from meshproxy.model.route import HashPolicy
 from meshproxy.plugin.stream_info import HashableString, StreamInfo, split_address
@@ -114,7 +115,7 @@ def _compile_cookie(view: ConfigView) -> _Part:
     ending = (f"; Max-Age={int(ttl)}" if ttl else "") + (f"; Path={path}" if path else "") + attributes + "; HttpOnly"
 
     def by_cookie(stream: StreamInfo) -> int | None:
-        value = _cookie(stream, name)
+        value = parse_cookies(stream.request).get(name, "") if stream.request is not None else ""
         if not value:
             if ttl is None:
                 return None
@@ -125,14 +126,3 @@ def _compile_cookie(view: ConfigView) -> _Part:
         return xxhash64(value.encode("latin-1"))
 
     return by_cookie
-
-
-def _cookie(stream: StreamInfo, name: str) -> str:
-    if stream.request is None:
-        return ""
-    for line in stream.request.get_all("cookie"):
-        for pair in line.split(";"):
-            key, equals, value = pair.strip(" \t").partition("=")
-            if equals and key == name:
-                return value[1:-1] if len(value) >= 2 and value[0] == value[-1] == '"' else value
-    return ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from meshproxy.config.context import CompileContext
@@ -11,6 +11,7 @@ from meshproxy.config.matchers import (
     compile_query_matcher,
     compile_regex_matcher,
     compile_runtime_fraction,
+    compile_string_matcher,
 )
 from meshproxy.config.retries import of_request
 from meshproxy.config.stream_matchers import (
@@ -18,6 +19,7 @@ from meshproxy.config.stream_matchers import (
     compile_dynamic_metadata_matcher,
     compile_filter_state_matcher,
 )
+from meshproxy.cookies import parse_cookies
 from meshproxy.headers import RequestHeaders
 from meshproxy.matching import QueryMatcher, parse_query, wire_text
 from meshproxy.model.route import PathMatch, RequestPredicate
@@ -68,6 +70,9 @@ def compile_conditions(view: ConfigView, context: CompileContext) -> tuple[Reque
     queries = tuple(compile_query_matcher(entry) for entry in view.views("query_parameters"))
     if queries:
         conditions.append(_of_query(queries))
+    cookies = tuple(_compile_cookie_matcher(entry) for entry in view.views("cookies"))
+    if cookies:
+        conditions.append(_of_cookies(cookies))
     tls = view.view("tls_context")
     if tls is not None:
         conditions += _compile_tls(tls)
@@ -100,6 +105,30 @@ def _of_query(queries: tuple[QueryMatcher, ...]) -> RequestPredicate:
     def condition(request: RequestHeaders, stream: Any) -> bool:
         parameters = parse_query(request.path)
         return all(matches(parameters) for matches in queries)
+
+    return condition
+
+
+_CookieTest = Callable[[Mapping[str, str]], bool]
+
+
+def _compile_cookie_matcher(view: ConfigView) -> _CookieTest:
+    """One of `cookies`. A cookie that isn't there matches only if the matcher is inverted."""
+    name = wire_text(view.text("name"))
+    matches = compile_string_matcher(view.required("string_match"))
+    inverted = view.boolean("invert_match")
+
+    def test(cookies: Mapping[str, str]) -> bool:
+        value = cookies.get(name)
+        return (value is not None and matches(value)) is not inverted
+
+    return test
+
+
+def _of_cookies(tests: tuple[_CookieTest, ...]) -> RequestPredicate:
+    def condition(request: RequestHeaders, stream: Any) -> bool:
+        cookies = parse_cookies(request)
+        return all(test(cookies) for test in tests)
 
     return condition
 

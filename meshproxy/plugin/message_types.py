@@ -21,7 +21,7 @@ from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
-from meshproxy.plugin import istio_messages
+from meshproxy.plugin import istio_messages, newer_api
 from meshproxy.plugin.suggest import nearest
 
 ROOTS = frozenset({"envoy", "xds", "udpa", "google"})
@@ -50,9 +50,10 @@ def name_of_type_url(type_url: str) -> str:
 def message_class(full_name: str) -> type[Message] | None:
     """The class of a message, importing its module if need be; None when no such message is known."""
     descriptor = _loaded(full_name)
-    if descriptor is None and full_name in istio_messages.NAMES:
-        istio_messages.declare()
-        descriptor = _loaded(full_name)
+    for declared in (istio_messages, newer_api):
+        if descriptor is None and full_name in declared.NAMES:
+            declared.declare()
+            descriptor = _loaded(full_name)
     if descriptor is None and _NAME.match(full_name) and full_name.partition(".")[0] in ROOTS:
         for module in _candidate_modules(full_name):
             importlib.import_module(module)

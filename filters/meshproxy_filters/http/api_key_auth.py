@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 from urllib.parse import unquote
 
+from meshproxy.cookies import parse_cookies
 from meshproxy.headers import RequestHeaders, check_name
 from meshproxy.matching import wire_text
 from meshproxy.plugin.context import FactoryContext, Stream
@@ -18,7 +19,6 @@ from meshproxy.plugin.http import HttpFilter
 from meshproxy.plugin.replies import LocalReply
 from meshproxy.plugin.stats import Counter
 from meshproxy.records import dataclass
-from meshproxy_filters.http.cookies import parse_cookies
 
 if TYPE_CHECKING:
     from meshproxy.plugin.view import ConfigView

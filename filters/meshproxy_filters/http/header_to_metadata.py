@@ -8,12 +8,12 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from meshproxy.cookies import parse_cookies
 from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders, check_name
 from meshproxy.matching import header_getter, regex_replacer, wire_text
 from meshproxy.plugin.context import FactoryContext, Stream
 from meshproxy.plugin.http import HttpFilter
 from meshproxy.records import dataclass
-from meshproxy_filters.http.cookies import parse_cookies
 
 if TYPE_CHECKING:
     from meshproxy.plugin.view import ConfigView

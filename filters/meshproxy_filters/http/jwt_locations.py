@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
+from meshproxy.cookies import parse_cookies
 from meshproxy.headers import RequestHeaders
 from meshproxy.matching import parse_query, wire_text
 from meshproxy.records import dataclass
-from meshproxy_filters.http.cookies import parse_cookies
 
 if TYPE_CHECKING:
     from meshproxy.plugin.view import ConfigView

@@ -14,11 +14,11 @@ import base64
 import binascii
 from typing import TYPE_CHECKING
 
+from meshproxy.cookies import parse_cookies
 from meshproxy.headers import RequestHeaders, ResponseHeaders, check_value
 from meshproxy.plugin.context import FactoryContext, Stream
 from meshproxy.plugin.http import HttpFilter
 from meshproxy.records import dataclass
-from meshproxy_filters.http.cookies import parse_cookies
 
 if TYPE_CHECKING:
     from meshproxy.plugin.view import ConfigView

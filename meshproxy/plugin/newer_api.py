@@ -1,0 +1,220 @@
+"""What Envoy 1.40's API has beyond the package `xds-protos`: fields of known messages, and whole messages.
+
+Names, numbers and rules are those of Envoy's API definitions. Only what is read somewhere is declared here; a field
+that isn't is unknown, and refused as any other. `meshproxy.api_import` says how the additions get in.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Sequence
+
+from google.protobuf import descriptor_pool
+from google.protobuf.descriptor_pb2 import (
+    DescriptorProto,
+    EnumDescriptorProto,
+    FieldDescriptorProto,
+    FileDescriptorProto,
+)
+from google.protobuf.duration_pb2 import Duration
+from validate.validate_pb2 import DurationRules, FieldRules, MessageRules, RepeatedRules, StringRules, rules
+
+from meshproxy.plugin.declared_messages import OF, enum, field
+from meshproxy.records import dataclass
+
+_BOOL_VALUE = ".google.protobuf.BoolValue"
+_DURATION = ".google.protobuf.Duration"
+_PERCENT = ".envoy.type.v3.Percent"
+_ROUTE = "envoy.config.route.v3"
+
+COMPOSITE_CLUSTER = "envoy.extensions.clusters.composite.v3.ClusterConfig"
+NAMES = frozenset({COMPOSITE_CLUSTER})
+"""The messages of files that the package doesn't have."""
+
+
+@dataclass(frozen=True)
+class Additions:
+    """What one file gets.
+
+    messages: its new ones; nested: new messages and enums inside of the message that is named; fields: new ones of the
+    message that is named. A field's oneof is named before its name, as `oneof/name`. dependencies: further files that
+    the additions name.
+    """
+
+    fields: dict[str, Sequence[FieldDescriptorProto]]
+    messages: Sequence[DescriptorProto] = ()
+    nested: dict[str, Sequence[DescriptorProto | EnumDescriptorProto]] | None = None
+    dependencies: Sequence[str] = ()
+
+
+def _ruled(declared: FieldDescriptorProto, demands: FieldRules) -> FieldDescriptorProto:
+    declared.options.Extensions[rules].CopyFrom(demands)
+    return declared
+
+
+def _text(name: str, number: int, least: int = 0) -> FieldDescriptorProto:
+    declared = field(name, number, OF.TYPE_STRING)
+    return _ruled(declared, FieldRules(string=StringRules(min_len=least))) if least else declared
+
+
+def _required(declared: FieldDescriptorProto) -> FieldDescriptorProto:
+    return _ruled(declared, FieldRules(message=MessageRules(required=True)))
+
+
+_REMOTE_ADDRESS_MATCH = DescriptorProto(
+    name="RemoteAddressMatch",
+    field=[
+        _text("descriptor_value", 1, least=1),
+        _text("descriptor_key", 2),
+        _text("default_value", 3),
+        _required(field("address_matcher", 4, OF.TYPE_MESSAGE, ".envoy.type.matcher.v3.AddressMatcher")),
+    ],
+)
+_COOKIE_MATCHER = DescriptorProto(
+    name="CookieMatcher",
+    field=[
+        _ruled(_text("name", 1), FieldRules(string=StringRules(min_len=1, max_bytes=1024))),
+        _required(field("string_match", 2, OF.TYPE_MESSAGE, ".envoy.type.matcher.v3.StringMatcher")),
+        field("invert_match", 3, OF.TYPE_BOOL),
+    ],
+)
+
+ADDITIONS = {
+    "envoy/config/cluster/v3/circuit_breaker.proto": Additions(
+        {"CircuitBreakers.Thresholds.RetryBudget": [field("budget_interval", 3, OF.TYPE_MESSAGE, _DURATION)]},
+        dependencies=["google/protobuf/duration.proto"],
+    ),
+    "envoy/config/cluster/v3/cluster.proto": Additions(
+        {"Cluster": [field("per_connection_buffer_high_watermark_timeout", 60, OF.TYPE_MESSAGE, _DURATION)]}
+    ),
+    "envoy/config/cluster/v3/outlier_detection.proto": Additions(
+        {"OutlierDetection": [field("detect_degraded_hosts", 26, OF.TYPE_MESSAGE, _BOOL_VALUE)]}
+    ),
+    "envoy/config/core/v3/health_check.proto": Additions(
+        {
+            "HealthCheck": [_text("name", 27)],
+            "HealthCheck.HttpHealthCheck": [field("use_alpn_protocol", 15, OF.TYPE_BOOL)],
+        }
+    ),
+    "envoy/config/core/v3/protocol.proto": Additions(
+        {"HttpProtocolOptions": [field("max_connection_duration_jitter", 8, OF.TYPE_MESSAGE, _PERCENT)]},
+        dependencies=["envoy/type/v3/percent.proto"],
+    ),
+    "envoy/config/route/v3/route_components.proto": Additions(
+        {
+            "RouteMatch": [field("cookies", 17, OF.TYPE_MESSAGE, f".{_ROUTE}.CookieMatcher", repeated=True)],
+            "RetryPolicy": [field("refresh_cluster_on_retry", 14, OF.TYPE_BOOL)],
+            "RedirectAction": [_text("path_rewrite_specifier/path_rewrite", 10)],
+            "RateLimit": [field("x_ratelimit_option", 7, OF.TYPE_ENUM, f".{_ROUTE}.RateLimit.XRateLimitOption")],
+            "RateLimit.Action": [
+                field(
+                    "action_specifier/remote_address_match",
+                    13,
+                    OF.TYPE_MESSAGE,
+                    f".{_ROUTE}.RateLimit.Action.RemoteAddressMatch",
+                )
+            ],
+            "RateLimit.Action.GenericKey": [_text("default_value", 3)],
+            "RateLimit.Action.HeaderValueMatch": [_text("default_value", 5)],
+            "RateLimit.Action.QueryParameterValueMatch": [_text("default_value", 5)],
+            "RateLimit.HitsAddend": [field("is_negative_hits", 3, OF.TYPE_BOOL)],
+        },
+        messages=[_COOKIE_MATCHER],
+        nested={
+            "RateLimit": [enum("XRateLimitOption", ("UNSPECIFIED", "OFF", "DRAFT_VERSION_03"))],
+            "RateLimit.Action": [_REMOTE_ADDRESS_MATCH],
+        },
+        dependencies=["envoy/type/matcher/v3/address.proto"],
+    ),
+    "envoy/extensions/clusters/dns/v3/dns_cluster.proto": Additions(
+        {
+            "DnsCluster": [
+                _ruled(
+                    field("dns_min_refresh_rate", 10, OF.TYPE_MESSAGE, _DURATION),
+                    FieldRules(duration=DurationRules(gte=Duration(seconds=1))),
+                )
+            ]
+        }
+    ),
+    "envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy.proto": Additions(
+        {
+            "TcpProxy": [field("check_drain_close", 24, OF.TYPE_MESSAGE, _BOOL_VALUE)],
+            "TcpProxy.TcpAccessLogOptions": [field("flush_access_log_on_start", 3, OF.TYPE_BOOL)],
+        }
+    ),
+    "envoy/type/matcher/v3/address.proto": Additions({"AddressMatcher": [field("invert_match", 2, OF.TYPE_BOOL)]}),
+}
+
+
+def extended(name: str, data: bytes) -> bytes:
+    """A serialized file of the API, with its additions. What is there already stays as it is."""
+    file = FileDescriptorProto.FromString(data)
+    additions = ADDITIONS[name]
+    for dependency in additions.dependencies:
+        if dependency not in file.dependency:
+            importlib.import_module(dependency.removesuffix(".proto").replace("/", ".") + "_pb2")
+            file.dependency.append(dependency)
+    known = {message.name for message in file.message_type}
+    file.message_type.extend(message for message in additions.messages if message.name not in known)
+    for path, nested in (additions.nested or {}).items():
+        _nest(_message(file, path), nested)
+    for path, fields in additions.fields.items():
+        _add_fields(_message(file, path), fields)
+    return file.SerializeToString()
+
+
+def _message(file: FileDescriptorProto, path: str) -> DescriptorProto:
+    first, *rest = path.split(".")
+    found = next(message for message in file.message_type if message.name == first)
+    for name in rest:
+        found = next(message for message in found.nested_type if message.name == name)
+    return found
+
+
+def _nest(message: DescriptorProto, nested: Sequence[DescriptorProto | EnumDescriptorProto]) -> None:
+    known = {each.name for each in message.nested_type} | {each.name for each in message.enum_type}
+    for each in nested:
+        if each.name in known:
+            continue
+        if isinstance(each, DescriptorProto):
+            message.nested_type.append(each)
+        else:
+            message.enum_type.append(each)
+
+
+def _add_fields(message: DescriptorProto, fields: Sequence[FieldDescriptorProto]) -> None:
+    known = {each.number for each in message.field}
+    oneofs = [each.name for each in message.oneof_decl]
+    for declared in fields:
+        if declared.number in known:
+            continue
+        added = message.field.add()
+        added.CopyFrom(declared)
+        oneof, _, added.name = declared.name.rpartition("/")
+        if oneof:
+            added.oneof_index = oneofs.index(oneof)
+
+
+def _composite_cluster() -> FileDescriptorProto:
+    """envoy/extensions/clusters/composite/v3/cluster.proto"""
+    clusters = field("clusters", 1, OF.TYPE_MESSAGE, f".{COMPOSITE_CLUSTER}.ClusterEntry", repeated=True)
+    entry = DescriptorProto(name="ClusterEntry", field=[_text("name", 1, least=1)])
+    package, _, name = COMPOSITE_CLUSTER.rpartition(".")
+    at_least_one = FieldRules(repeated=RepeatedRules(min_items=1))
+    message = DescriptorProto(name=name, nested_type=[entry], field=[_ruled(clusters, at_least_one)])
+    return FileDescriptorProto(
+        name="envoy/extensions/clusters/composite/v3/cluster.proto",
+        package=package,
+        syntax="proto3",
+        dependency=["validate/validate.proto"],
+        message_type=[message],
+    )
+
+
+@functools.cache
+def declare() -> None:
+    """Make the messages of whole new files known to protobuf."""
+    pool = descriptor_pool.Default()
+    for file in (_composite_cluster(),):
+        pool.AddSerializedFile(file.SerializeToString())
