@@ -123,7 +123,7 @@ def _launcher() -> socket.socket:
     with theirs:
         # Its exit is nobody's business: it leaves when `ours` is closed, at the latest by the kernel.
         root = Path(__file__).parent.parent
-        process = subprocess.Popen([sys.executable, "-m", "tests.launcher"], stdin=theirs, cwd=root)
+        process = subprocess.Popen([sys.executable, "-m", "tests.launcher"], stdin=theirs.fileno(), cwd=root)
     process.returncode = 0  # no complaint that it runs on when the interpreter ends
     return ours
 

@@ -211,7 +211,9 @@ class Scanner:
         ]
         for kind, names in SIGNATURES.items():
             for version in ("1.2", "1.3"):
-                offers = {name: (f"-tls{version.replace('.', '_')}", "-sigalgs", name) for name in names}
+                offers: dict[str, tuple[str, ...]] = {
+                    name: (f"-tls{version.replace('.', '_')}", "-sigalgs", name) for name in names
+                }
                 jobs.append((f"TLS {version}, signature by an {kind.upper()} key: ", self.each(kind, offers)))
         results = await asyncio.gather(*(job for _, job in jobs))
         for (title, _), result in zip(jobs, results, strict=True):

@@ -33,11 +33,7 @@ def test_codec(name: str) -> None:
 def test_codec_by_pieces(name: str) -> None:
     """How bytes are cut changes nothing."""
     case = BY_NAME[name]
-    if len(case.send) > 10_000:
-        pieces = (8191,)
-    else:
-        pieces = (1, 7)
-    for size in pieces:
+    for size in (8191,) if len(case.send) > 10_000 else (1, 7):
         complaint = judge(case.expect, run_codec(case, size))
         assert not complaint, f"{case.what}, {size} bytes at a time\n{complaint}"
 

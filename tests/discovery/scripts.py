@@ -11,6 +11,7 @@ import grpc
 from envoy.extensions.filters.http.router.v3 import router_pb2
 from envoy.service.discovery.v3 import discovery_pb2
 from google.protobuf import any_pb2, duration_pb2
+from google.protobuf.message import Message
 
 from tests.certificates import Authority
 from tests.discovery.ads_server import URLS, pack
@@ -192,7 +193,7 @@ async def _one(talk: Dialogue):  # type: ignore[no-untyped-def]
     yield told(await talk.stream.request())
 
 
-def _spoilt(talk: Dialogue, label: str, nonce: str, packed: list[any_pb2.Any]) -> object:
+def _spoilt(talk: Dialogue, label: str, nonce: str, packed: list[any_pb2.Any]) -> Message:
     """A response with resources that no program would make."""
     if not talk.delta:
         return discovery_pb2.DiscoveryResponse(type_url=URLS[label], version_info="bad", nonce=nonce, resources=packed)
@@ -370,7 +371,7 @@ async def resource_with_a_time_to_live_goes_unless_it_is_renewed(talk: Dialogue)
     await talk.gets(talk.ports[0], 200)
 
 
-def _mortal(talk: Dialogue, nonce: str, seconds: int) -> object:
+def _mortal(talk: Dialogue, nonce: str, seconds: int) -> Message:
     """The clusters that there are, and one more for so many seconds."""
     mortal = discovery_pb2.Resource(name="mortal", version="w1", ttl=duration_pb2.Duration(seconds=seconds))
     mortal.resource.Pack(static_cluster("mortal", talk.upstream))

@@ -116,10 +116,12 @@ async def _load(port: int, until: float, outcome: Outcome) -> None:
             outcome.answers[head[9:12].decode()] += 1
         except TimeoutError:
             outcome.answers["late"] += 1
-            writer = _drop(writer)
+            _drop(writer)
+            writer = None
         except (OSError, asyncio.IncompleteReadError):
             outcome.answers["cut"] += 1
-            writer = _drop(writer)
+            _drop(writer)
+            writer = None
         await asyncio.sleep(PAUSE)
     _drop(writer)
 

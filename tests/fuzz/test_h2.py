@@ -319,9 +319,10 @@ class Oracle:
         for event in events:
             sid = getattr(event, "stream_id", 0)
             if isinstance(event, h2.events.RequestReceived):
-                pseudo = {name: value for name, value in event.headers if name.startswith(":")}
+                headers: list[tuple[Any, Any]] = list(event.headers)  # text, as `header_encoding` says
+                pseudo = {name: value for name, value in headers if name.startswith(":")}
                 head = tuple(pseudo[name] for name in (":method", ":scheme", ":authority", ":path"))
-                fields = tuple((name, value) for name, value in event.headers if not name.startswith(":"))
+                fields = tuple((name, value) for name, value in headers if not name.startswith(":"))
                 found.append(("head", sid, head, fields))
                 self.expected[sid] = int(dict(fields).get("content-length", -1))
             elif isinstance(event, h2.events.DataReceived):

@@ -70,10 +70,10 @@ async def _converse(peer: H2Peer, stream: int, answer: Answer) -> None:
     answered, began = 0, False
     while True:
         await peer.until(
-            lambda n=answered: len(pieces(asked.body)) > n or asked.complete or bool(asked.notes),  # type: ignore[misc]
+            lambda n=answered: len(pieces(bytes(asked.body))) > n or asked.complete or bool(asked.notes),  # type: ignore[misc]
             60,
         )
-        waiting = pieces(asked.body)[answered:]
+        waiting = pieces(bytes(asked.body))[answered:]
         if peer.end or (asked.notes and not waiting):
             return
         answered += bool(waiting)

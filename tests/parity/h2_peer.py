@@ -10,12 +10,12 @@ import asyncio
 import contextlib
 import struct
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import hpack
 
 from .case import Act, Op
-from .wire import Message
+from .wire import H2Wire, Message
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = 0, 1, 3, 4, 6, 7, 8, 9
@@ -89,15 +89,6 @@ def settings(**values: int) -> Frame:
     return Frame(SETTINGS, b"".join(struct.pack(">HL", names[name], value) for name, value in values.items()))
 
 
-@dataclass(slots=True)
-class H2Wire:
-    """What one connection brought, shown like an HTTP/1 one."""
-
-    messages: list[Message] = field(default_factory=list)
-    raw: bytearray = field(default_factory=bytearray)
-    anomalies: list[str] = field(default_factory=list)
-
-
 class H2Peer:
     """One connection. on_request: called with a stream's number once its head has come."""
 
@@ -156,7 +147,7 @@ class H2Peer:
                 self._ends = stream
             if flags & END_HEADERS:
                 block, self._block = self._block, b""
-                self._head(stream, self._decoder.decode(block, raw=True))
+                self._head(stream, list(self._decoder.decode(block, raw=True)))
         elif kind == DATA:
             message = self.streams[stream]
             message.body += payload

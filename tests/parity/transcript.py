@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from .case import Case
-from .wire import Message, WireReader
+from .wire import H2Wire, Message, WireReader
 
 TOLERANCE_S = 0.45
 """How far two programs' times may lie apart: less than half of the second that delayed close takes."""
@@ -94,7 +94,7 @@ class Transcript:
     error: str = ""
     clients: dict[str, WireReader] = field(default_factory=dict)
     ends: dict[str, str] = field(default_factory=dict)
-    upstreams: dict[str, list[WireReader]] = field(default_factory=dict)
+    upstreams: dict[str, list[WireReader | H2Wire]] = field(default_factory=dict)
 
     def text(self) -> str:
         lines = [f"error: {self.error}"] if self.error else []
@@ -121,7 +121,7 @@ def show_message(message: Message, body: str | None = None) -> list[str]:
     return lines
 
 
-def show_wire(reader: WireReader, view: Callable[[bytes], str] | None = None) -> list[str]:
+def show_wire(reader: WireReader | H2Wire, view: Callable[[bytes], str] | None = None) -> list[str]:
     lines: list[str] = []
     for message in reader.messages:
         lines += show_message(message, view(bytes(message.body)) if view is not None else None)

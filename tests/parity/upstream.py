@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from .case import Act, Op, Slow, Upstream, Wait
-from .h2_peer import H2Peer, H2Wire
-from .wire import WireReader
+from .h2_peer import H2Peer
+from .wire import H2Wire, WireReader
 
 
 @dataclass(slots=True)

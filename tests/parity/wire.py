@@ -212,3 +212,12 @@ class WireReader:
         self.messages[-1].body += self._buffer
         self._buffer.clear()
         return False
+
+
+@dataclass(slots=True)
+class H2Wire:
+    """What one connection brought, shown like an HTTP/1 one."""
+
+    messages: list[Message] = field(default_factory=list)
+    raw: bytearray = field(default_factory=bytearray)
+    anomalies: list[str] = field(default_factory=list)

@@ -7,6 +7,7 @@ import contextlib
 import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import h2.config
 import h2.connection
@@ -88,7 +89,8 @@ class H2Client:
             case h2.events.ResponseReceived():
                 stream.headers = dict(event.headers or ())  # type: ignore[arg-type]
             case h2.events.InformationalResponseReceived():
-                stream.informational.append(dict(event.headers or ())[":status"])  # type: ignore[call-overload]
+                fields: dict[Any, Any] = dict(event.headers or ())
+                stream.informational.append(fields[":status"])
             case h2.events.DataReceived():
                 stream.body += event.data or b""
                 if self.reads and event.flow_controlled_length:

@@ -12,7 +12,8 @@ import grpc
 import pytest
 
 from meshproxy.model.grpc_service import GrpcService
-from meshproxy.runtime.grpc_client import GrpcError, call, open_stream
+from meshproxy.plugin.context import GrpcError
+from meshproxy.runtime.grpc_client import call, open_stream
 from tests.certificates import folder
 from tests.system.test_grpc import HTTP2, MEBIBYTE, UNLIMITED, Echo
 from tests.system.upstream_rig import Running, bootstrap, endpoints, running

@@ -70,7 +70,7 @@ async def test_standard_output_need_not_be_a_path_that_can_be_opened(config: Pat
     ours, theirs = socket.socketpair()
     with ours, theirs:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "meshproxy.cli", "-c", str(config), "--mode", "validate", stdout=theirs,
+            sys.executable, "-m", "meshproxy.cli", "-c", str(config), "--mode", "validate", stdout=theirs.fileno(),
             stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
         _, err = await asyncio.wait_for(process.communicate(), 20)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from meshproxy.runtime.upstream.http1_pool import Http1Pool
 from tests.system.upstream_rig import Peer, Response, Upstream, bootstrap, endpoints, running, until
 
 _HTTP = "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
@@ -428,6 +429,7 @@ async def test_keep_alive_probes_are_set_as_configured() -> None:
     async with Upstream(name_itself) as upstream, running(static(upstream, text)) as proxy:
         await proxy.get()
         (pool,) = proxy.cluster.pools.by_key.values()
+        assert isinstance(pool, Http1Pool)
         (connection,) = pool.connections
         sock = connection.transport.get_extra_info("socket")
         assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)

@@ -55,7 +55,7 @@ def test_values_text_and_comparison(options: dict[str, bool]) -> None:
 @pytest.mark.parametrize("options", OPTIONS)
 def test_hashes(options: dict[str, bool]) -> None:
     for decorator in DECORATORS:
-        shape = decorator(**options)(type("Point", (), {"__annotations__": {"x": "int", "y": "int"}}))
+        shape: Any = decorator(**options)(type("Point", (), {"__annotations__": {"x": "int", "y": "int"}}))
         one = shape(1, 2)
         if options["eq"] and not options["frozen"]:
             with pytest.raises(TypeError):
@@ -78,7 +78,7 @@ def test_frozen_means_frozen() -> None:
 @pytest.mark.parametrize("arguments", [(), ("a", 1, [], "", 2), ("a", "b")])
 def test_wrong_arguments(arguments: tuple[Any, ...]) -> None:
     for decorator in DECORATORS:
-        shape = decorator(frozen=True)(type("Single", (), {"__annotations__": {"x": "int"}}))
+        shape: Any = decorator(frozen=True)(type("Single", (), {"__annotations__": {"x": "int"}}))
         with pytest.raises(TypeError):
             shape(*arguments)
         shape(1)

@@ -37,7 +37,7 @@ def _zipkin(span: Span, service: str, ip: str) -> dict[str, Any]:
 def encode_otlp(spans: Sequence[Span], attributes: Sequence[tuple[str, str]], version: str) -> bytes:
     """An ExportTraceServiceRequest. attributes: of this proxy, its `service.name` first; version: of the program."""
     # Only who exports so pays for the import.
-    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (  # type: ignore[import-untyped]  # it has no stubs
+    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (  # it has no stubs
         ExportTraceServiceRequest,
     )
 

@@ -12,11 +12,15 @@ import selectors
 import socket
 import struct
 import sys
+from typing import Any
 
 TIMEOUT = 2.0
 
+Address = tuple[Any, ...]
+"""Host and port; for IPv6 two numbers more."""
 
-def original(connection, peer):
+
+def original(connection: socket.socket, peer: Address) -> list[object] | None:
     """SO_ORIGINAL_DST, at the level of the client's address family; None if connection tracking knows nothing."""
     try:
         if peer[0].startswith("::ffff:") or ":" not in peer[0]:
@@ -28,12 +32,12 @@ def original(connection, peer):
         return None
 
 
-def plain(address):
+def plain(address: Address) -> list[object]:
     """Host and port, IPv4 without the mapped form."""
     return [address[0].removeprefix("::ffff:"), address[1]]
 
 
-def listen(port, transparent):
+def listen(port: int, transparent: bool) -> socket.socket:
     """One dual-stack listener, as Envoy has with ipv4_compat."""
     listener = socket.socket(socket.AF_INET6, socket.SOCK_STREAM)
     listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
@@ -47,7 +51,7 @@ def listen(port, transparent):
     return listener
 
 
-def serve(tag, ports, transparent, dns):
+def serve(tag: str, ports: list[int], transparent: bool, dns: list[int]) -> None:
     selector = selectors.DefaultSelector()
     for port in ports:
         selector.register(listen(port, transparent), selectors.EVENT_READ, ("tcp", port))
@@ -59,12 +63,13 @@ def serve(tag, ports, transparent, dns):
     while True:
         for key, _ in selector.select():
             kind, port = key.data
+            ready: Any = key.fileobj
             if kind == "udp":
-                data, peer = key.fileobj.recvfrom(2048)
+                data, peer = ready.recvfrom(2048)
                 answer = {"tag": tag, "listener": port, "peer": plain(peer), "query": data.decode()}
-                key.fileobj.sendto(json.dumps(answer).encode(), peer)
+                ready.sendto(json.dumps(answer).encode(), peer)
                 continue
-            connection, peer = key.fileobj.accept()
+            connection, peer = ready.accept()
             with connection:
                 answer = {
                     "tag": tag,
@@ -76,7 +81,7 @@ def serve(tag, ports, transparent, dns):
                 connection.sendall(json.dumps(answer).encode())
 
 
-def bind_dns(selector, family, host, port):
+def bind_dns(selector: selectors.BaseSelector, family: socket.AddressFamily, host: str, port: int) -> None:
     """TCP and UDP; on every address for port 53 and 5353 of the peer, on loopback for the agent's."""
     host = host if port > 10000 else ("::" if family == socket.AF_INET6 else "0.0.0.0")
     for kind, name in ((socket.SOCK_STREAM, "tcp"), (socket.SOCK_DGRAM, "udp")):
@@ -90,7 +95,7 @@ def bind_dns(selector, family, host, port):
         selector.register(bound, selectors.EVENT_READ, (name, port))
 
 
-def connect(request):
+def connect(request: dict[str, Any]) -> dict[str, Any]:
     family = socket.AF_INET6 if ":" in request["host"] else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as client:
         client.settimeout(TIMEOUT)
@@ -103,7 +108,7 @@ def connect(request):
         return {**json.loads(data), "peername": plain(client.getpeername()), "sockname": plain(client.getsockname())}
 
 
-def query(request):
+def query(request: dict[str, Any]) -> dict[str, Any]:
     family = socket.AF_INET6 if ":" in request["host"] else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as client:
         client.settimeout(TIMEOUT)
@@ -112,7 +117,7 @@ def query(request):
         return {**json.loads(data), "source": plain(source)}
 
 
-def client():
+def client() -> None:
     for line in sys.stdin:
         request = json.loads(line)
         try:
@@ -124,7 +129,7 @@ def client():
         print(json.dumps(answer), flush=True)
 
 
-def main(argv):
+def main(argv: list[str]) -> None:
     if argv[0] == "client":
         client()
         return

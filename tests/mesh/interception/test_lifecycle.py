@@ -64,7 +64,7 @@ def foreign(pod: Namespace, backend: str) -> None:
 
 
 def installed(pod: Namespace, *flags: str, **environ: str) -> str:
-    done = pod.intercept(*flags, **environ)
+    done = pod.intercept(*flags, uid=0, bounding="", **environ)
     assert done.returncode == 0, done.stderr
     return done.stderr
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..case import LEFT, OK, REFUSE, Act, Case, Upstream, answer, answers, client, get
+from ..case import LEFT, OK, REFUSE, Act, Case, Op, Upstream, answer, answers, client, get
 
 ISTIO = (
     '[%START_TIME%] "%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%" %RESPONSE_CODE% %RESPONSE_FLAGS% '
@@ -19,16 +19,16 @@ DEFAULT_DURATIONS = ((r"(\d{3}|0) (\S+) (\d+) (\d+) \d+ (\d+|-) ", r"\1 \2 \3 \4
 REPLY = "HTTP/1.1 200 OK\r\nx-r: one\r\nx-r: two\r\ncontent-type: text/x\r\ncontent-length: 5\r\n\r\nhello"
 
 
-def logged(name: str, form: str, send: object = "", **more: Any) -> Case:
+def logged(name: str, form: str, send: str | tuple[Op, ...] = "", **more: Any) -> Case:
     more.setdefault("upstreams", answer(REPLY))
     return Case(f"log-{name}", send or get("/p?q=1", "user-agent: t"), log=form, **more)
 
 
-def operator(name: str, *operators: str, send: object = "", **more: Any) -> Case:
+def operator(name: str, *operators: str, send: str | tuple[Op, ...] = "", **more: Any) -> Case:
     return logged(name, "|".join(f"%{each}%" for each in operators) + "\n", send, **more)
 
 
-def json(name: str, fields: str, send: object = "", **more: Any) -> Case:
+def json(name: str, fields: str, send: str | tuple[Op, ...] = "", **more: Any) -> Case:
     return logged(f"json-{name}", f"yaml: {{log_format: {{json_format: {fields}}}}}", send, **more)
 
 

@@ -19,7 +19,7 @@ def group(*hosts: str, more: str = "") -> str:
 
 
 def balanced(
-    name: str, options: str, route: str = "", groups: str = "", send: tuple[object, ...] = (), **more: Any
+    name: str, options: str, route: str = "", groups: str = "", send: tuple[Any, ...] = (), **more: Any
 ) -> Case:
     routes = f"- match: {{prefix: /}}\n  route: {{cluster: $case.many, {route}}}\n"
     endpoints = groups or group(host("up", "stage: one, version: a"), host("up2", "stage: two, version: a"))
@@ -35,7 +35,7 @@ def balanced(
         clusters=clusters,
         timing=False,
         **more,
-    )  # type: ignore[arg-type]
+    )
 
 
 def match(**wanted: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from typing import Any
 
 from ..case import Act, Case, Op, get
 from ..known import ODD_SERVER_NAME
@@ -59,7 +60,7 @@ def records(message: bytes, *cuts: int, version: int = 0x0301, kind: int = 22) -
 A = named(b"a.test")
 
 
-def case(name: str, *ops: Op, config: str = "", **options: object) -> Case:
+def case(name: str, *ops: Op, config: str = "", **options: Any) -> Case:
     filters = f"[{{name: t, typed_config: {{'@type': {INSPECTOR}, {config}}}}}]"
     return Case(
         f"client-hello-{name}",
@@ -69,7 +70,7 @@ def case(name: str, *ops: Op, config: str = "", **options: object) -> Case:
         listener="{listener_filters_timeout: 0.6s}",
         upstreams={},
         timing=False,
-        **options,  # type: ignore[arg-type]
+        **options,
     )
 
 

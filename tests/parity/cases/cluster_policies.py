@@ -39,7 +39,7 @@ def said(name: str, cluster: str, *sends: str, route: str = "", policy: str = ""
         flat_upstream=True,
         masks=LEFT,
         **more,
-    )  # type: ignore[arg-type]
+    )
 
 
 def filters(*mutations: str, codec: str = CODEC) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from .. import known
 from ..case import OK, Act, Case, Upstream, answer, answers, client, get
 
@@ -14,12 +16,12 @@ typed_extension_protocol_options:
 """
 
 
-def number(n: int, *pause: float) -> tuple[object, ...]:
+def number(n: int, *pause: float) -> tuple[Any, ...]:
     return (*pause, f"HTTP/1.1 200 OK\r\nx-n: {n}\r\ncontent-length: 1\r\n\r\n{n}")
 
 
 CASES = [
-    Case("pipelined", get("/1") + get("/2") + get("/3"), upstreams=answers(number(1, 0.3), number(2), number(3))),  # type: ignore[arg-type]
+    Case("pipelined", get("/1") + get("/2") + get("/3"), upstreams=answers(number(1, 0.3), number(2), number(3))),
     Case(
         "pipelined-with-bodies", get("/1", method="POST", body="one") + get("/2", method="POST", body="two") + get("/3")
     ),

@@ -25,7 +25,7 @@ def mutated(name: str, mutations: str, *lines: str, **more: Any) -> Case:
     )
 
 
-def buffered(name: str, limit: int, send: str | tuple[object, ...], **more: Any) -> Case:
+def buffered(name: str, limit: int, send: str | tuple[Any, ...], **more: Any) -> Case:
     return Case(f"buffer-{name}", send, filters=f"- buffer: {{max_request_bytes: {limit}}}", **more)
 
 
@@ -34,13 +34,13 @@ def checked(name: str, config: str, *requests: str, **more: Any) -> Case:
     return Case(f"health-check-{name}", ops, filters=f"- health_check: {config}", timing=False, **more)
 
 
-def retried(name: str, policy: str, *scripts: str | tuple[object, ...], send: str = get(), **more: Any) -> Case:
+def retried(name: str, policy: str, *scripts: str | tuple[Any, ...], send: str = get(), **more: Any) -> Case:
     return Case(
         f"retry-{name}",
         send,
         routes=f"- {{match: {{prefix: /}}, route: {{cluster: $up, retry_policy: {policy}}}}}",
         vhost="{include_request_attempt_count: true, include_attempt_count_in_response: true}",
-        upstreams=answers(*scripts),  # type: ignore[arg-type]
+        upstreams=answers(*scripts),
         masks=LEFT,
         **more,
     )

@@ -36,7 +36,7 @@ def aggregate(name: str, names: str, more: str = "", route: str = "timeout: 5s",
         stats=COUNTED,
         timing=False,
         **options,
-    )  # type: ignore[arg-type]
+    )
 
 
 def cache(more: str = "") -> str:
@@ -68,7 +68,7 @@ def of_route(config: str) -> str:
 ANY = "- match: {prefix: /}\n  route: {cluster: $case.any, timeout: 5s}\n"
 
 
-def forward(name: str, *requests: str, specifier: str = "", of_cluster: str = "", **options: Any) -> Case:
+def forward(name: str, *requests: str | float, specifier: str = "", of_cluster: str = "", **options: Any) -> Case:
     options.setdefault("routes", ANY)
     options.setdefault("clusters", forward_cluster(specifier, of_cluster))
     options.setdefault("filters", filter_of(specifier))
@@ -78,7 +78,7 @@ def forward(name: str, *requests: str, specifier: str = "", of_cluster: str = ""
         stats=r"dns_cache\.$case\.(dns_rq|host_|num_hosts)|cluster\.$case\.any\.(membership_total|upstream_rq_(\d+|total)$)",
         timing=False,
         **options,
-    )  # type: ignore[arg-type]
+    )
 
 
 def hello(name: str) -> bytes:

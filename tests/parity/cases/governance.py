@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from ..case import LEFT, OK, Act, Case, Upstream, client, get
+from typing import Any
+
+from ..case import LEFT, OK, Act, Case, Op, Upstream, client, get
 
 LOG = "%REQ(:PATH)% %RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %UPSTREAM_REQUEST_ATTEMPT_COUNT% %ROUTE_NAME%\n"
 _EXT = "type.googleapis.com/envoy.extensions"
@@ -13,7 +15,7 @@ def status(code: int, *lines: str) -> str:
     return "\r\n".join([f"HTTP/1.1 {code} X", *lines, "content-length: 0", "", ""])
 
 
-def corner(name: str, route: str, *sends: object, scripts: tuple[object, ...] = ((OK,),), **more: object) -> Case:
+def corner(name: str, route: str, *sends: Op, scripts: tuple[Any, ...] = ((OK,),), **more: Any) -> Case:
     """Each request on a connection of its own, one after the other; the i-th is answered with the i-th script."""
     answers = tuple(each if isinstance(each, tuple) else (each,) for each in scripts)
     more.setdefault("upstreams", {"up": Upstream(answers)})
@@ -23,10 +25,10 @@ def corner(name: str, route: str, *sends: object, scripts: tuple[object, ...] = 
     step = more.pop("step", 0.08)
     clients = tuple(client(send, start=step * number, timing=False) for number, send in enumerate(sends or (get(),)))
     more.setdefault("masks", LEFT)
-    return Case(f"corner-{name}", clients=clients, log=LOG, sort_log=True, flat_upstream=True, **more)  # type: ignore[arg-type]
+    return Case(f"corner-{name}", clients=clients, log=LOG, sort_log=True, flat_upstream=True, **more)
 
 
-def hashed(name: str, policies: str, *sends: str, policy: str = "RING_HASH", **more: object) -> Case:
+def hashed(name: str, policies: str, *sends: str, policy: str = "RING_HASH", **more: Any) -> Case:
     return corner(
         f"hash-{name}",
         "",
@@ -44,7 +46,7 @@ def hashed(name: str, policies: str, *sends: str, policy: str = "RING_HASH", **m
     )
 
 
-def retried(name: str, policy: str, *scripts: object, send: object = "", **more: object) -> Case:
+def retried(name: str, policy: str, *scripts: Any, send: str = "", **more: Any) -> Case:
     return corner(f"retry-{name}", f"retry_policy: {policy}", send or get(), scripts=scripts, **more)
 
 

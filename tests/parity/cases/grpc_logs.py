@@ -22,7 +22,7 @@ _MOMENTS = (
 def _hide(told: StreamAccessLogsMessage) -> None:
     node = told.identifier.node
     for name in ("user_agent_name", "user_agent_build_version", "extensions"):
-        node.ClearField(name)  # type: ignore[arg-type]
+        node.ClearField(name)
     entries: list[Any] = [*told.http_logs.log_entry, *told.tcp_logs.log_entry]
     for entry in entries:
         common = entry.common_properties

@@ -27,8 +27,8 @@ def post(kind: str, body: str, *lines: str) -> bytes:
     return "\r\n".join([*head, f"content-length: {len(body)}", "", body]).encode("latin-1")
 
 
-def web(name: str, request: bytes, *script: object, **more: Any) -> Case:
-    more.setdefault("upstreams", {"up": Upstream((script or ANSWER,), mode="h2")})  # type: ignore[arg-type]
+def web(name: str, request: bytes, *script: Any, **more: Any) -> Case:
+    more.setdefault("upstreams", {"up": Upstream((script or ANSWER,), mode="h2")})
     more.setdefault("cluster", _H2)
     return Case(f"grpc-web-{name}", clients=(client(request, timing=False),), filters=json.dumps(_FILTER), **more)
 

@@ -31,7 +31,7 @@ STATS = r"^http\.$case\.downstream_(cx|rq)_(http[12]_(total|active)|rx_reset|tx_
 FLOODS = r"^http\.$case\.downstream_(cx_protocol_error|rq_rx_reset):"
 
 
-def h2(*ops: Op, **options: object) -> tuple[Client, ...]:
+def h2(*ops: Op, **options: Any) -> tuple[Client, ...]:
     """One client that begins as it should, then plays `ops`."""
     return (client(hello(), 0.1, ACKNOWLEDGED, *ops, h2=True, **options),)
 
@@ -46,7 +46,7 @@ SOCKET = downstream("alpn_protocols: [h2, http/1.1]")
 
 def over_tls(name: str, *ops: Op, alpn: tuple[str, ...] = (), codec: str = "AUTO", h2: bool = True) -> Case:
     """A client that negotiates `alpn`, or nothing."""
-    options = {"alpn": alpn} if alpn else {}
+    options: dict[str, Any] = {"alpn": alpn} if alpn else {}
     talker = replace(tls_client(*ops, **options), h2=h2)
     return tls_case(name, SOCKET, talker, hcm=f"{{codec_type: {codec}}}", stats=STATS)
 

@@ -5,6 +5,8 @@ The scheme of a request is the client's where it says one; X-Forwarded-Proto say
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..case import Case, Upstream, get
 from ..h2_peer import OK
 from ..h2_wire import head
@@ -26,11 +28,11 @@ def pseudo(**values: str | None) -> Pairs:
     return tuple((f":{name}", value) for name, value in fields.items() if value is not None)
 
 
-def case(name: str, fields: Pairs, **options: object) -> Case:
-    return Case(f"h2-head-{name}", clients=h2(head(1, *fields)), timing=False, **options)  # type: ignore[arg-type]
+def case(name: str, fields: Pairs, **options: Any) -> Case:
+    return Case(f"h2-head-{name}", clients=h2(head(1, *fields)), timing=False, **options)
 
 
-def scheme(name: str, fields: Pairs, **options: object) -> Case:
+def scheme(name: str, fields: Pairs, **options: Any) -> Case:
     options.setdefault("cluster", EXPLICIT)
     options.setdefault("upstreams", TO_HTTP2)
     return case(f"scheme-{name}", fields, log=SCHEME_LOG, **options)

@@ -21,7 +21,7 @@ STATS = (
 )
 
 
-def h2(*scripts: tuple[object, ...], at: str = "complete", first: tuple[object, ...] = ()) -> dict[str, Upstream]:
+def h2(*scripts: tuple[Any, ...], at: str = "complete", first: tuple[Any, ...] = ()) -> dict[str, Upstream]:
     return {"up": Upstream(scripts or (OK,), mode="h2", at=at, first=first)}
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..case import OK, Act, Case, Upstream, get
 
 ENDPOINT = "{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: $%s_port}}%s}%s}"
@@ -19,13 +21,13 @@ BAD, GATEWAY = status(500), status(503)
 def watched(
     name: str,
     detection: str,
-    *scripts: object,
+    *scripts: Any,
     requests: int = 0,
     more: str = "",
     route: str = "",
     pause: float = 0.06,
     end: float = 0.0,
-    **options: object,
+    **options: Any,
 ) -> Case:
     """One host whose answers are `scripts`, asked as often; it is never ejected for long, nor spared by panic."""
     answers = tuple(each if isinstance(each, tuple) else (each,) for each in scripts)
@@ -46,19 +48,19 @@ def watched(
         timing=False,
         stats=r"cluster\.$case\.one\.(outlier_detection\.(?!ejections_detected_degradation)|membership_healthy|lb_healthy_panic)",
         **options,
-    )  # type: ignore[arg-type]
+    )
 
 
 def checked(
     name: str,
     check: str,
-    *scripts: object,
+    *scripts: Any,
     mode: str = "http",
     more: str = "",
     wait: float = 0.6,
     config: str = "",
     timeout: str = "5s",
-    **options: object,
+    **options: Any,
 ) -> Case:
     """One host that is checked once and answers these scripts; then it is asked."""
     answers = tuple(each if isinstance(each, tuple) else (each,) for each in scripts)
@@ -79,7 +81,7 @@ def checked(
         sort_upstream=True,
         stats=r"cluster\.$case\.one\.(health_check\.(healthy|degraded|passive_failure|verify_cluster)|membership_(healthy|degraded|excluded))",
         **options,
-    )  # type: ignore[arg-type]
+    )
 
 
 HTTP = "http_health_check: {path: /check%s}"

@@ -75,7 +75,7 @@ CASES = [
     method("any-token", start("A!#$%&'*+-.^_`|~9 / HTTP/1.1")),
     method("lower-case", start("head / HTTP/1.1")),
     method("lower-case-connect", start("connect h.test:80 HTTP/1.1")),
-    method("byte-by-byte", (Slow(start("F-O / HTTP/1.1")),), timing=False),
+    method("byte-by-byte", Slow(start("F-O / HTTP/1.1")), timing=False),
     method("behind-empty-line", "\r\n" + start("FOO / HTTP/1.1")),
     method("absolute-form", start("FOO http://h.test/x HTTP/1.1")),
     method("star", start("FOO * HTTP/1.1")),

@@ -45,8 +45,8 @@ def rule(requires: dict[str, Any] | None, match: dict[str, Any] | None = None) -
 
 P = {"provider_name": "p"}
 Q = {"provider_name": "q"}
-MISSING = {"allow_missing": {}}
-FAILED = {"allow_missing_or_failed": {}}
+MISSING: dict[str, Any] = {"allow_missing": {}}
+FAILED: dict[str, Any] = {"allow_missing_or_failed": {}}
 
 
 def guarded(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import Any
 
-from ..case import OK, Act, Case, Client, Upstream, answer, client, get, raw
+from ..case import OK, Act, Case, Client, Op, Upstream, answer, client, get, raw
 
 SAY = "    filters: [{direct_response: {response: {inline_string: %s}}}]\n"
 V2 = b"\r\n\r\n\0\r\nQUIT\n"
@@ -33,7 +33,7 @@ def chosen(name: str, chains: str, *clients: Client, **more: Any) -> Case:
     return Case(f"chain-{name}", clients=clients, chains=chains, upstreams={}, timing=False, sort_log=True, **more)
 
 
-def plain(*ops: object, **options: Any) -> Client:
+def plain(*ops: Op, **options: Any) -> Client:
     return Client(ops, raw=True, **options)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..case import Case, Client, Upstream, Wait, get
+from ..case import Case, Client, Op, Upstream, Wait, get
 
 SRC = (
     "{name: src, typed_config: {'@type': "
@@ -17,10 +17,10 @@ def of(ip: str, *paths: str, start: float = 0.0) -> Client:
     """A client that the PROXY protocol says to be at `ip`."""
     version = "TCP6" if ":" in ip else "TCP4"
     here = "::1" if ":" in ip else "127.0.0.1"
-    ops: list[object] = [f"PROXY {version} {ip} {here} 1000 80\r\n"]
+    ops: list[Op] = [f"PROXY {version} {ip} {here} 1000 80\r\n"]
     for number, path in enumerate(paths, 1):
         ops += [get(path), Wait("HTTP/1.1 ", number)]
-    return Client(tuple(ops), start=start, timing=False)  # type: ignore[arg-type]
+    return Client(tuple(ops), start=start, timing=False)
 
 
 CASES = [

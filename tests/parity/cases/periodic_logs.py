@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..case import OK, Case, Upstream, Wait, get
+from ..case import OK, Case, Op, Upstream, Wait, get
 
 LOG = "%ACCESS_LOG_TYPE% %REQ(:PATH)% rc=%RESPONSE_CODE% rx=%BYTES_RECEIVED% tx=%BYTES_SENT%\n"
 SLOW = {"up": Upstream(((0.75, OK),))}
@@ -12,7 +12,7 @@ WEBSOCKET = "GET /ws HTTP/1.1\r\nhost: h.test\r\nconnection: upgrade\r\nupgrade:
 SWITCH = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n"
 
 
-def periodic(name: str, hcm: str, *ops: object, **more: Any) -> Case:
+def periodic(name: str, hcm: str, *ops: Op, **more: Any) -> Case:
     more.setdefault("upstreams", SLOW)
     return Case(f"log-{name}", ops or (get("/x"),), hcm=f"{{{hcm}}}", log=LOG, timing=False, **more)
 

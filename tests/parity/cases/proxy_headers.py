@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..case import Act, Case, Upstream, Wait, get
+from ..case import Act, Case, Op, Upstream, Wait, get
 
 KIND = "type.googleapis.com/envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport"
 RAW = "{name: raw, typed_config: {'@type': type.googleapis.com/envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer}}"
@@ -27,7 +27,7 @@ def socket(config: str = "", more: str = "", inner: str = RAW) -> str:
     return f"transport_socket: {{name: p, typed_config: {{'@type': {KIND}, config: {{{config}}}, transport_socket: {inner}{more and ', ' + more}}}}}"
 
 
-def proxied(name: str, config: str, *ops: object, more: str = "", **options: Any) -> Case:
+def proxied(name: str, config: str, *ops: Op, more: str = "", **options: Any) -> Case:
     """An HTTP connection manager; the host plays its answer once it has seen the head's end."""
     options.setdefault("upstreams", {"up": Upstream(((0.4, ANSWER),), mode="raw")})
     options.setdefault("cluster", f"{{{socket(config, more)}}}")
@@ -35,7 +35,7 @@ def proxied(name: str, config: str, *ops: object, more: str = "", **options: Any
     return Case(f"proxy-header-{name}", tuple(ops) or (get(),), timing=False, **options)
 
 
-def tcp(name: str, config: str, *ops: object, fields: str = "", **options: Any) -> Case:
+def tcp(name: str, config: str, *ops: Op, fields: str = "", **options: Any) -> Case:
     network = f"- {{tcp_proxy: {{cluster: $up{fields and ', ' + fields}}}}}"
     options.setdefault("upstreams", {"up": Upstream(((0.4, "bye"),), mode="raw")})
     return proxied(f"tcp-{name}", config, *(ops or ("hello",)), network=network, **options)
@@ -155,7 +155,7 @@ CASES = [
 ]
 
 
-def posted(name: str, *ops: object, config: str = "allow_post: true", **options: Any) -> Case:
+def posted(name: str, *ops: Op, config: str = "allow_post: true", **options: Any) -> Case:
     """POST to a route that ends CONNECT."""
     routes = (
         "- {match: {prefix: /t}, route: {cluster: $up, upgrade_configs: "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import known
-from ..case import OK, Case, Upstream, get
+from ..case import OK, Case, Op, Upstream, get
 from ..h2_wire import h2get
 from .h2_downstream import h2
 
@@ -35,7 +35,7 @@ def to(location: str, code: int = 302, *lines: str, body: str = "") -> str:
     return "\r\n".join([*head, "", body])
 
 
-def redirected(name: str, policy: str = "{}", *sends: object, **more: Any) -> Case:
+def redirected(name: str, policy: str = "{}", *sends: Op, **more: Any) -> Case:
     """`/` is under the policy and leads to $up; `/other` goes to $up2."""
     routes = f"""
 - {{match: {{prefix: /other}}, name: other, route: {{cluster: $up2}}}}
@@ -55,9 +55,9 @@ def redirected(name: str, policy: str = "{}", *sends: object, **more: Any) -> Ca
     return Case(f"redirects-{name}", tuple(sends) or get("/a?b=c"), **more)
 
 
-def following(*scripts: str | tuple[object, ...]) -> dict[str, Upstream]:
+def following(*scripts: str | tuple[Any, ...]) -> dict[str, Upstream]:
     given = tuple((script,) if isinstance(script, str) else script for script in scripts)
-    return {"up": Upstream(given), "up2": Upstream()}  # type: ignore[arg-type]
+    return {"up": Upstream(given), "up2": Upstream()}
 
 
 OTHER = following(to("http://other.test/other?x=1"))

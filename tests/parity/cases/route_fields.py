@@ -19,7 +19,7 @@ def fields(name: str, routes: str, *sends: str, **more: Any) -> Case:
     return Case(f"fields-{name}", clients=clients, routes=routes, flat_upstream=True, sort_log=True, **more)
 
 
-def weighted(name: str, clusters: str, more: str, *sends: object, route: str = "", **options: Any) -> Case:
+def weighted(name: str, clusters: str, more: str, *sends: str, route: str = "", **options: Any) -> Case:
     routes = f"- match: {{prefix: /}}\n  route: {{weighted_clusters: {{clusters: [{clusters}]{more and ', ' + more}}}{route and ', ' + route}}}\n"
     return fields(f"weighted-{name}", routes, *sends, **options)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..case import LEFT, OK, Act, Case, Upstream, get
+from ..case import LEFT, OK, Act, Case, Op, Upstream, get
 
 MIRRORED = {"up": Upstream(), "up2": Upstream()}
 POST = get("/p", method="POST", body="hello mirror")
@@ -12,7 +12,7 @@ CHUNKED = "POST /c HTTP/1.1\r\nhost: h.test\r\ntransfer-encoding: chunked\r\n\r\
 LATER = "6\r\nsecond\r\n0\r\n\r\n"
 
 
-def mirrored(name: str, policies: str, *sends: object, **more: Any) -> Case:
+def mirrored(name: str, policies: str, *sends: Op, **more: Any) -> Case:
     """A route with `request_mirror_policies`; requests to $up, copies to $up2."""
     routes = f"- match: {{prefix: /}}\n  route: {{cluster: $up, request_mirror_policies: {policies}}}\n"
     more.setdefault("routes", routes)
@@ -20,10 +20,10 @@ def mirrored(name: str, policies: str, *sends: object, **more: Any) -> Case:
     return Case(f"mirror-{name}", (*(sends or (get("/m?q=1"),)), 0.3), timing=False, **more)
 
 
-def retried(name: str, policy: str, *scripts: str | tuple[object, ...], send: str = "", **more: Any) -> Case:
+def retried(name: str, policy: str, *scripts: str | tuple[Any, ...], send: str = "", **more: Any) -> Case:
     routes = f"- match: {{prefix: /}}\n  route: {{cluster: $up, timeout: 15s, retry_policy: {policy}}}\n"
     given = tuple((script,) if isinstance(script, str) else script for script in scripts)
-    upstreams = {"up": Upstream(given)}  # type: ignore[arg-type]
+    upstreams = {"up": Upstream(given)}
     more.setdefault("upstreams", upstreams)
     more.setdefault("routes", routes)
     more.setdefault("masks", LEFT)
@@ -35,7 +35,7 @@ def status(code: int, *lines: str) -> str:
     return "\r\n".join([f"HTTP/1.1 {code} X", "content-length: 0", *lines, "", ""])
 
 
-def hedged(name: str, *scripts: tuple[object, ...], policy: str = "retry_on: 5xx", **more: Any) -> Case:
+def hedged(name: str, *scripts: tuple[Any, ...], policy: str = "retry_on: 5xx", **more: Any) -> Case:
     routes = f"""
 - match: {{prefix: /}}
   route:
@@ -46,7 +46,7 @@ def hedged(name: str, *scripts: tuple[object, ...], policy: str = "retry_on: 5xx
 """
     more.setdefault("vhost", "{include_request_attempt_count: true, include_attempt_count_in_response: true}")
     more.setdefault("routes", routes)
-    more.setdefault("upstreams", {"up": Upstream(scripts)})  # type: ignore[arg-type]
+    more.setdefault("upstreams", {"up": Upstream(scripts)})
     more.setdefault("masks", LEFT)
     return Case(f"hedge-{name}", get(), stats=r"cluster\.$up\.upstream_rq_(retry|per_try|timeout|[2345]xx)", **more)
 

@@ -53,7 +53,7 @@ def talk(*requests: str) -> tuple[Op, ...]:
 def live(name: str, *requests: str, routes: str = PLAIN, static: str = "{}", **more: Any) -> Case:
     more.setdefault("upstreams", NAMED)
     more.setdefault("bootstrap", LAYERS % static)
-    view: Callable[[str], str] = more.pop("view", str)  # type: ignore[assignment]
+    view: Callable[[str], str] = more.pop("view", str)
     return Case(
         f"runtime-{name}",
         clients=(Client(talk(*requests), timing=False, view=view),),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..case import Act, Case, Client, Upstream, client, get
+from ..case import Act, Case, Client, Op, Upstream, client, get
 from .access_logs import DURATIONS
 from .listeners import proxied
 
@@ -22,7 +22,7 @@ def sidecar(name: str, file: str, *clients: Client, **more: Any) -> Case:
     return Case(f"{file.split('.')[0]}-{name}", clients=clients, config=config, masks=masks, sort_log=True, **more)
 
 
-def to(destination: str, *ops: object, address: str = "127.0.0.1", **options: Any) -> Client:
+def to(destination: str, *ops: Op, address: str = "127.0.0.1", **options: Any) -> Client:
     first, *rest = ops
     assert isinstance(first, str)
     return Client((proxied(destination, address=address, source="127.0.0.1") + first, *rest), **options)

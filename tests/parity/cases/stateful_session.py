@@ -17,7 +17,10 @@ _MASKS = (
 
 def session(cookie: dict[str, Any] | None, **more: Any) -> dict[str, Any]:
     if cookie is None:
-        state = {"@type": f"{_HTTP}http.stateful_session.header.v3.HeaderBasedSessionState", "name": "x-s"}
+        state: dict[str, Any] = {
+            "@type": f"{_HTTP}http.stateful_session.header.v3.HeaderBasedSessionState",
+            "name": "x-s",
+        }
     else:
         kind = f"{_HTTP}http.stateful_session.cookie.v3.CookieBasedSessionState"
         state = {"@type": kind, "cookie": {"name": "s", **cookie}}

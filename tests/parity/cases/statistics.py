@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..case import OK, REFUSE, Act, Case, answer, answers, client, get
+from ..case import OK, REFUSE, Act, Case, Op, answer, answers, client, get
 
 ERROR = "HTTP/1.1 503 X\r\ncontent-length: 0\r\n\r\n"
 # Byte counts depend on header lengths that hold ports and ids; `length_ms`, `time` and `connect_ms` are histograms.
 NO_BYTES = ((r"(bytes\w*): \d+", r"\1: <n>"),)
 
 
-def counted(name: str, send: object, stats: str, **more: Any) -> Case:
+def counted(name: str, send: str | tuple[Op, ...], stats: str, **more: Any) -> Case:
     return Case(f"stats-{name}", send, stats=stats, masks=NO_BYTES, **more)
 
 

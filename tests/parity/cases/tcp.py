@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..case import Act, Case, Client, Upstream, client, raw
+from ..case import Act, Case, Client, Op, Upstream, client, raw
 
 PROXY = "- tcp_proxy: {cluster: $up%s}"
 
 
-def tcp(name: str, *ops: object, options: str = "", **more: Any) -> Case:
+def tcp(name: str, *ops: Op, options: str = "", **more: Any) -> Case:
     quiet = more.pop("quiet", 1.5)
-    connection = Client(ops, raw=True, quiet=quiet)  # type: ignore[arg-type]
+    connection = Client(ops, raw=True, quiet=quiet)
     if "upstreams" not in more:
         more["upstreams"] = raw(Act.ECHO)
     network = PROXY % (f", {options}" if options else "")

@@ -9,7 +9,7 @@ from typing import Any
 
 from tests.certificates import ID, folder
 
-from ..case import Case, Client, Slow, Upstream, get, raw
+from ..case import Case, Client, Op, Slow, Upstream, get, raw
 from ..known import EQUAL_SUITES, NO_ALERT, SNI_IS_REQUIRED
 
 CERTS = folder()
@@ -71,12 +71,10 @@ URI_PREFIX = "match_typed_subject_alt_names: [{san_type: URI, matcher: {prefix: 
 REQUIRED = "require_client_certificate: true"
 
 
-def tls_client(
-    *ops: object, name: str = "", server_name: str = "server.test", raw: bool = False, **options: Any
-) -> Client:
+def tls_client(*ops: Op, name: str = "", server_name: str = "server.test", raw: bool = False, **options: Any) -> Client:
     options.setdefault("ciphers", CLIENT_SUITES)  # the default order is another one with each build of Python
     return Client(
-        ops or (get("/x"),),  # type: ignore[arg-type]
+        ops or (get("/x"),),
         tls=partial(CERTS.client_context, name, **options),
         server_name=server_name,
         raw=raw,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..case import REFUSE, Act, Case, Op, Upstream, Wait, answer, client, get, raw
-from ..h2_peer import OK, Data, Head, settings
+from ..h2_peer import OK, Data, H2Op, Head, settings
 from ..h2_wire import data, head
 from .h2_downstream import CONNECT, PSEUDO, TUNNELS, connect, h2
 from .h2_upstream import EXPLICIT
@@ -32,7 +32,7 @@ def host(*ops: Op) -> dict[str, Upstream]:
     return answer(Act.RAW, *ops, at="head")
 
 
-def host2(*ops: object) -> dict[str, Upstream]:
+def host2(*ops: H2Op) -> dict[str, Upstream]:
     return {"up": Upstream((ops,), mode="h2", at="head", first=(settings(connect_protocol=1),))}
 
 

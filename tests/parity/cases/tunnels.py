@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from ..case import Act, Case, Upstream, Wait
+from ..case import Act, Case, Op, Upstream, Wait
 from ..h2_peer import Data, Head, Reset, Until
 from ..known import TUNNEL_END
 from .h2_upstream import EXPLICIT, h2
@@ -19,7 +19,7 @@ LOG = (
 )
 
 
-def tunnel(name: str, *ops: object, config: str = "hostname: far.test:443", fields: str = "", **options: Any) -> Case:
+def tunnel(name: str, *ops: Op, config: str = "hostname: far.test:443", fields: str = "", **options: Any) -> Case:
     options.setdefault(
         "network", f"- {{tcp_proxy: {{cluster: $up, tunneling_config: {{{config}}}{fields and ', ' + fields}}}}}"
     )
@@ -29,8 +29,8 @@ def tunnel(name: str, *ops: object, config: str = "hostname: far.test:443", fiel
     return Case(f"tunnel-{name}", ops or ("hello", 0.5), timing=False, **options)
 
 
-def answering(*ops: object) -> dict[str, Upstream]:
-    return {"up": Upstream(((0.1, *ops),), mode="raw")}  # type: ignore[arg-type]
+def answering(*ops: Op) -> dict[str, Upstream]:
+    return {"up": Upstream(((0.1, *ops),), mode="raw")}
 
 
 CONNECT = "hostname: far.test:443"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..case import OK, Case, Upstream, get
+from ..case import OK, Case, Op, Upstream, get
 from .route_policies import BAD
 
 FORMAT = (
@@ -16,7 +16,7 @@ FORMAT = (
 GOOD = "HTTP/1.1 200 OK\r\nx-a: 1\r\ncontent-length: 5\r\n\r\nhello"
 
 
-def logged(name: str, *ops: object, route: str = "", options: str = "", extra: str = "", **more: Any) -> Case:
+def logged(name: str, *ops: Op, route: str = "", options: str = "", extra: str = "", **more: Any) -> Case:
     routes = f"- {{match: {{prefix: /}}, name: r, request_headers_to_add: [{{header: {{key: x-new, value: n}}}}], route: {{cluster: $up{route and ', ' + route}}}}}"
     log = f"{{file_log: {{path: $dir/$case.log, log_format: {{text_format_source: {{inline_string: '{FORMAT}'}}}}}}{extra}}}"
     router = f"{{upstream_log: [{log}]{options and ', upstream_log_options: ' + options}}}"

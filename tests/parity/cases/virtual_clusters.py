@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..case import OK, Case, Upstream, get
+from ..case import OK, Case, Op, Upstream, get
 
 HOST = """
 virtual_clusters:
@@ -16,7 +16,7 @@ LOG = "%REQ(:PATH)% vc=%VIRTUAL_CLUSTER_NAME% rc=%RESPONSE_CODE%\n"
 BAD = "HTTP/1.1 503 No\r\ncontent-length: 0\r\n\r\n"
 
 
-def case(name: str, *sends: object, route: str = "", vhost: str = HOST, **more: Any) -> Case:
+def case(name: str, *sends: Op, route: str = "", vhost: str = HOST, **more: Any) -> Case:
     routes = (
         f"- {{match: {{prefix: /}}, stat_prefix: all, route: {{cluster: $up, timeout: 0.4s{route and ', ' + route}}}}}"
     )

@@ -88,7 +88,7 @@ def case(name: str, clusters: dict[str, tuple[str, ...]], local: str, **options:
         flat_upstream=True,
         timing=False,
         **options,
-    )  # type: ignore[arg-type]
+    )
 
 
 CASES = [

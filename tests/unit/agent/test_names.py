@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import dns.flags
 import dns.message
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from meshproxy.agent.dns_answer import TTL, answer, refuse
 from meshproxy.agent.name_table import Addresses, NameTable
 
-ENTRIES = {
+ENTRIES: dict[str, dict[str, Any]] = {
     "reviews.shop.svc.cluster.local": {
         "ips": ["10.0.0.7", "10.0.0.8", "fd00::7"],
         "registry": "Kubernetes",

@@ -129,7 +129,7 @@ def names(bootstrap: dict[str, Any], kind: str) -> list[str]:
 
 
 def test_a_custom_file_keeps_what_it_has_and_gets_the_rest() -> None:
-    custom = {
+    custom: dict[str, Any] = {
         "node": {"id": "mine"},
         "static_resources": {"listeners": [{"name": "agent"}], "clusters": [{"name": "app"}]},
     }

@@ -22,8 +22,13 @@ def _endpoint(number: int, **fields: Any) -> Endpoint:
 
 def _balancer(endpoints: list[Endpoint], policy: str = "ROUND_ROBIN", seed: int = 1, **options: Any) -> LoadBalancer:
     choice_count = options.pop("choice_count", 2)
-    factory = picker_factory(policy, choice_count)  # type: ignore[arg-type]
+    factory = picker_factory(policy, choice_count)
     return LoadBalancer(PrioritySet(endpoints), factory, LbOptions(**options), random.Random(seed))
+
+
+def _hosts(balancer: LoadBalancer) -> tuple[Host, ...]:
+    assert isinstance(balancer.priorities, PrioritySet)
+    return balancer.priorities.hosts
 
 
 def _numbers(balancer: LoadBalancer, count: int) -> list[int]:
@@ -50,7 +55,9 @@ def test_weighted_round_robin_is_in_proportion_and_spread() -> None:
 def test_the_rotation_goes_on_when_hosts_change() -> None:
     balancer = _balancer([_endpoint(n) for n in (0, 1, 2, 3)])
     first = _numbers(balancer, 1)[0]
-    balancer.priorities.update([_endpoint(n) for n in (0, 1, 2, 3)])
+    priorities = balancer.priorities
+    assert isinstance(priorities, PrioritySet)
+    priorities.update([_endpoint(n) for n in (0, 1, 2, 3)])
     balancer.refresh()
     assert _numbers(balancer, 1)[0] == (first + 1) % 4
 
@@ -63,7 +70,7 @@ def test_random_is_even_and_ignores_weights() -> None:
 @pytest.mark.parametrize("choice_count", [2, 3, 5])
 def test_least_request_prefers_the_idle_host(choice_count: int) -> None:
     balancer = _balancer([_endpoint(n) for n in range(4)], "LEAST_REQUEST", choice_count=choice_count)
-    busy = balancer.priorities.hosts[0]
+    busy = _hosts(balancer)[0]
     busy.rq_active = 5
     picks = Counter(_numbers(balancer, 8000))
     # Only when every draw is the busy host does it come out: 4 ** -choice_count of the picks.
@@ -74,7 +81,7 @@ def test_least_request_prefers_the_idle_host(choice_count: int) -> None:
 def test_least_request_with_weights_follows_weight_and_activity() -> None:
     balancer = _balancer([_endpoint(1, weight=1), _endpoint(2, weight=2)], "LEAST_REQUEST")
     assert Counter(_numbers(balancer, 300)) == {1: 100, 2: 200}
-    balancer.priorities.hosts[1].rq_active = 3  # 2 / 4 against 1 / 1
+    _hosts(balancer)[1].rq_active = 3  # 2 / 4 against 1 / 1
     balancer.refresh()
     assert Counter(_numbers(balancer, 300)) == {1: 200, 2: 100}
 
@@ -86,7 +93,7 @@ def test_unknown_policy() -> None:
 
 def test_unhealthy_hosts_are_left_out_until_panic() -> None:
     balancer = _balancer([_endpoint(n) for n in range(4)])
-    hosts = balancer.priorities.hosts
+    hosts = _hosts(balancer)
     assert hosts[0].set_flag(HealthFlag.FAILED_OUTLIER_CHECK, True)
     assert not hosts[0].set_flag(HealthFlag.FAILED_ACTIVE_HC, True)
     balancer.refresh()
@@ -114,7 +121,7 @@ def test_priorities_share_the_load() -> None:
     endpoints = [_endpoint(n, priority=0) for n in (1, 2)] + [_endpoint(n, priority=1) for n in (3, 4)]
     balancer = _balancer(endpoints)
     assert set(_numbers(balancer, 10)) == {1, 2}
-    balancer.priorities.hosts[0].set_flag(HealthFlag.FAILED_ACTIVE_HC, True)
+    _hosts(balancer)[0].set_flag(HealthFlag.FAILED_ACTIVE_HC, True)
     balancer.refresh()
     picks = Counter(_numbers(balancer, 10_000))
     assert 6700 < picks[2] < 7300
@@ -138,7 +145,7 @@ def test_locality_weights() -> None:
     balancer = _balancer(endpoints, locality_weighted=True, panic_threshold=constant(0.0))
     assert Counter(_numbers(balancer, 800)) == {1: 200, 2: 300, 3: 300}
     # Half of west is gone: it keeps 70 % of its weight, 2.1 against 1.
-    balancer.priorities.hosts[1].set_flag(HealthFlag.FAILED_ACTIVE_HC, True)
+    _hosts(balancer)[1].set_flag(HealthFlag.FAILED_ACTIVE_HC, True)
     balancer.refresh()
     picks = Counter(_numbers(balancer, 3100))
     assert picks[3] == pytest.approx(2100, abs=2)
@@ -202,7 +209,7 @@ def test_health_from_discovery(status: HealthStatus, health: Health) -> None:
 
 def test_pick_avoiding_draws_again_and_gives_in_at_last() -> None:
     balancer = _balancer([_endpoint(n) for n in range(3)])
-    hosts = balancer.priorities.hosts
+    hosts = _hosts(balancer)
     assert {balancer.pick_choosy(_avoiding(hosts[:2], 4)) for _ in range(10)} == {hosts[2]}
     assert balancer.pick_choosy(_avoiding(hosts, 4)) in hosts
     assert {balancer.pick_choosy(_avoiding(hosts[:1], 0)) for _ in range(3)} == set(hosts)

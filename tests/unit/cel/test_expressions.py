@@ -10,11 +10,12 @@ from google.protobuf import json_format
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from meshproxy.cel.attributes import Attributes, Surroundings
+from meshproxy.cel.attributes import Attributes
 from meshproxy.cel.compiler import Evaluate, Options, as_predicate, compile_node, value_or_missing
 from meshproxy.cel.messages import read_expression
 from meshproxy.cel.nodes import ExpressionError
 from meshproxy.cel.show import plain_of, text_of
+from meshproxy.cel.surroundings import Surroundings
 from meshproxy.cel.syntax import parse
 from meshproxy.cel.values import MISSING
 from meshproxy.headers import RequestHeaders, ResponseHeaders

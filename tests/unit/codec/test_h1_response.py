@@ -162,7 +162,7 @@ def test_bytes_behind_a_response_spoil_the_connection(method: str) -> None:
             if end:
                 seen.append(self.parser.keep_alive)
 
-        def on_response_body(self, data: bytes, end: bool) -> None:  # type: ignore[override]
+        def on_response_body(self, data: bytes, end: bool) -> None:
             super()._body(data, end)
             if end:
                 seen.append(self.parser.keep_alive)

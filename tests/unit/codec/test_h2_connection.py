@@ -64,7 +64,7 @@ class Pair:
 def raw_server(**options: Any) -> tuple[Http2ServerCodec, Recorder]:
     """A server that has seen a preface, its output taken."""
     sink = Recorder()
-    codec = Http2ServerCodec(sink, Http2Options(**options), lambda: 1.0, 1000)
+    codec = Http2ServerCodec(sink, Http2Options(**options), lambda: 1.0, 1000)  # type: ignore[arg-type]
     codec.receive(wire.PREFACE + wire.settings())
     codec.take()
     return codec, sink

@@ -250,7 +250,7 @@ def test_the_table_names_fields_that_exist() -> None:
 def test_without_places_problems_name_the_source() -> None:
     message_type = message_class(CLUSTER)
     assert message_type is not None
-    view = ConfigView(message_type(name="a", respect_dns_ttl=True), path="a", source="cds")  # type: ignore[call-arg]
+    view = ConfigView(message_type(name="a", respect_dns_ttl=True), path="a", source="cds")
     assert unread(view) == [
         "cds: a: field 'name' in Cluster isn't supported by meshproxy",
         "cds: a: field 'respect_dns_ttl' in Cluster isn't supported by meshproxy",

@@ -125,7 +125,7 @@ def make_context(registry: FilterRegistry = STAND_INS, **changes: Any) -> Compil
         )
         for side in ("Downstream", "Upstream")
     }
-    settings = {
+    settings: dict[str, Any] = {
         "registry": registry,
         "stats": NoStats(),
         "make_logger": lambda name: NoLog(),

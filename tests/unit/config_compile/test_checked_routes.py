@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from google.protobuf import any_pb2
 
@@ -15,8 +17,13 @@ from tests.discovery.resources import routes
 def test_known_hosts_are_not_checked_again(monkeypatch: pytest.MonkeyPatch) -> None:
     hosts, table = CheckedHosts(), routes("r", "c", a="b")
     assert hosts.check(table) is True
-    checked = []
-    monkeypatch.setattr("meshproxy.config.checked_routes.check_unpacked", lambda m: (checked.append(m), ([], True))[1])
+    checked: list[Any] = []
+
+    def noted(message: Any) -> tuple[list[Any], bool]:
+        checked.append(message)
+        return [], True
+
+    monkeypatch.setattr("meshproxy.config.checked_routes.check_unpacked", noted)
     table.virtual_hosts.add().CopyFrom(routes("r", "d").virtual_hosts[0])
     assert hosts.check(table) is True
     assert [message.DESCRIPTOR.name for message in checked] == ["RouteConfiguration", "VirtualHost"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import tracemalloc
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 import brotli
@@ -31,7 +32,7 @@ DECODE = {
     "zstd": lambda data: zstandard.ZstdDecompressor().decompressobj().decompress(data),
 }
 ENCODE = {"gzip": gzip.compress, "brotli": brotli.compress, "zstd": zstandard.compress}
-MAKE = {
+MAKE: dict[str, Callable[[], Decompressor]] = {
     "gzip": lambda: GzipDecompressor(31, 100),
     "brotli": lambda: BrotliDecompressor(100),
     "zstd": lambda: ZstdDecompressor(100),

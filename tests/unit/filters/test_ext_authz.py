@@ -21,7 +21,7 @@ def matching(*names: str) -> dict[str, Any]:
 
 def asking(service: dict[str, Any] | None = None, route_config: Any = None, **settings: Any) -> FilterHarness:
     config = {"http_service": {"server_uri": URI, **(service or {})}, **settings}
-    of_route = {} if route_config is None else {"route_config": {"@type": PER_ROUTE, **route_config}}
+    of_route: dict[str, Any] = {} if route_config is None else {"route_config": {"@type": PER_ROUTE, **route_config}}
     harness = FilterHarness(ExtAuthz, config, **of_route)
     harness.cluster("authz")
     return harness

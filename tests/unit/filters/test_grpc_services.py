@@ -27,7 +27,7 @@ def option(key: str, value: str, **more: Any) -> dict[str, Any]:
 
 
 def authz(answer: dict[str, Any] | None = None, route_config: Any = None, **config: Any) -> FilterHarness:
-    more = {"route_config": {"@type": PER_ROUTE, **route_config}} if route_config else {}
+    more: dict[str, Any] = {"route_config": {"@type": PER_ROUTE, **route_config}} if route_config else {}
     harness = FilterHarness(
         ExtAuthz, {"grpc_service": SERVICE, "transport_api_version": "V3", **config}, clusters=["authz"], **more
     )
@@ -39,7 +39,7 @@ def authz(answer: dict[str, Any] | None = None, route_config: Any = None, **conf
 def question(harness: FilterHarness, at: int = -1) -> dict[str, Any]:
     received = harness.cluster("authz").requests[at]
     assert received.path == "/envoy.service.auth.v3.Authorization/Check"
-    return MessageToDict(CheckRequest.FromString(received.grpc_message))["attributes"]  # type: ignore[no-any-return]
+    return MessageToDict(CheckRequest.FromString(received.grpc_message))["attributes"]
 
 
 def test_the_service_is_told_of_the_request() -> None:
@@ -197,7 +197,7 @@ def test_a_service_that_cant_be_asked_lets_nobody_in(failure: str) -> None:
             answer = CheckResponse()
             answer.status.code = 13
             answer.error_response.body = "sorry"
-            answer.error_response.status.code = 503  # type: ignore[assignment]
+            answer.error_response.status.code = 503
             service.returns_grpc(answer.SerializeToString())
         else:
             service.hangs()
@@ -247,7 +247,7 @@ def route(*limits: RateLimit, virtual_host: tuple[RateLimit, ...] = ()) -> Any:
 def limiting(answer: dict[str, Any] | None = None, route_config: Any = None, **config: Any) -> FilterHarness:
     service = {"grpc_service": {"envoy_grpc": {"cluster_name": "limits"}}, "transport_api_version": "V3"}
     per_route = "envoy.extensions.filters.http.ratelimit.v3.RateLimitPerRoute"
-    more = {"route_config": {"@type": per_route, **route_config}} if route_config else {}
+    more: dict[str, Any] = {"route_config": {"@type": per_route, **route_config}} if route_config else {}
     harness = FilterHarness(
         RateLimitFilter, {"domain": "d", "rate_limit_service": service, **config}, clusters=["limits"], **more
     )

@@ -10,7 +10,7 @@ import pytest
 from meshproxy.errors import ConfigError
 from meshproxy.plugin.replies import LocalReply, ResetReason
 from meshproxy.plugin.stream_info import StreamInfo
-from meshproxy.plugin.upstream import Prepared
+from meshproxy.plugin.upstream import Host, HostChoice, Prepared
 from meshproxy.testing import NetworkHarness
 from meshproxy_filters.network.direct_response import DirectResponse
 from meshproxy_filters.network.echo import Echo
@@ -280,7 +280,12 @@ def test_the_client_and_the_metadata_narrow_the_choice_of_a_host() -> None:
     seen: list[tuple[int | None, Any]] = []
     cluster = harness.cluster("up")
     pick = cluster.pick
-    cluster.pick = lambda info, choice=None: (seen.append((info.lb_hash, info.lb_metadata)), pick(info, choice))[1]  # type: ignore[method-assign]
+
+    def noted(stream: StreamInfo, choice: HostChoice | None = None) -> Host | None:
+        seen.append((stream.lb_hash, stream.lb_metadata))
+        return pick(stream, choice)
+
+    cluster.pick = noted  # type: ignore[method-assign]
     harness.connect()
     ((number, wanted),) = seen
     assert number is not None
@@ -328,7 +333,7 @@ def test_nobody_is_connected_for_a_client_that_has_left() -> None:
 
 
 def test_connections_do_not_all_end_at_once() -> None:
-    ends = set()
+    ends: set[tuple[int, int]] = set()
     harness = proxy(
         max_downstream_connection_duration="10s", max_downstream_connection_duration_jitter_percentage={"value": 50}
     )

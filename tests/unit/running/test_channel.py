@@ -43,7 +43,7 @@ def pair(size: int, perform: Any) -> tuple[AskingEnd, AnsweringEnd, list[str]]:
 @pytest.mark.parametrize("size", [1, 3, 4, 7, 100_000])
 async def test_answers_in_order(size: int) -> None:
     asking, _, _ = pair(size, lambda command, argument: {command: (argument, 1.5)})
-    answers = await asyncio.gather(asking.ask("a", [1], 1), asking.ask("b", {2: "x" * 1000}, 1))
+    answers = list(await asyncio.gather(asking.ask("a", [1], 1), asking.ask("b", {2: "x" * 1000}, 1)))
     assert answers == [{"a": ([1], 1.5)}, {"b": ({2: "x" * 1000}, 1.5)}]
 
 

@@ -74,6 +74,8 @@ class FakeConnection:
     def close(self) -> None:
         self.closes += 1
 
+    def cut_off(self) -> None: ...
+
 
 def test_only_idle_connections_are_closed() -> None:
     idle, busy, young, gone = (

@@ -30,7 +30,7 @@ class Rig:
         self.log = RecordingLog()
         self.runtime = LayeredRuntime(layers, self.values, self.store.scope("runtime."), self.log, self.told.append)
 
-    def post(self, body: str = "", **parameters: str) -> tuple[int, str | bytes]:
+    def post(self, body: str = "", **parameters: str) -> tuple[int, object]:
         response = modify(self.runtime, AdminRequest("POST", "/runtime_modify", parameters, body.encode()))
         return response.status, response.body
 

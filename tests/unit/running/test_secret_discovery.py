@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, cast
 
 from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
 
@@ -21,6 +21,7 @@ from meshproxy.runtime.discovery.sources import Host, Sink, Sources
 from meshproxy.runtime.discovery.watch import Hub
 from meshproxy.runtime.process.configuration import make_logger
 from meshproxy.runtime.tls.slots import ServerSlot, server_slot
+from meshproxy.steps import Outcome
 from meshproxy.telemetry.formats import Formats
 from meshproxy.telemetry.operand import FormatContext
 from meshproxy.telemetry.stats import StatsStore
@@ -47,12 +48,15 @@ class _Server:
 
         return Subscription()
 
+    def pause(self, *type_urls: str) -> Any:
+        raise NotImplementedError
+
     def describe(self) -> dict[str, Any]:
         return {}
 
     def close(self) -> None: ...
 
-    def send(self, name: str, chain: bytes, key: bytes, version: str) -> Mapping[str, str]:
+    def send(self, name: str, chain: bytes, key: bytes, version: str) -> Outcome:
         message = secret_pb2.Secret(name=name)
         message.tls_certificate.certificate_chain.inline_bytes = chain
         message.tls_certificate.private_key.inline_bytes = key
@@ -82,8 +86,8 @@ class _Rig:
             Formats(FormatContext(hostname="h")),
         )
         hub = Hub(host, Sources(host, lambda config, host: self.server))
-        self.target: Any = _Target()
-        self.secrets = SecretDiscovery(hub, context, self.target)
+        self.target = _Target()
+        self.secrets = SecretDiscovery(hub, context, cast("Any", self.target))
         self.waits: list[str] = []
 
     def wait(self, text: str) -> Any:

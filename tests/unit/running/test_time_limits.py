@@ -127,9 +127,9 @@ async def test_a_time_limit_leaves_the_callers_cancellation_alone() -> None:
 
 
 async def test_without_a_limit_no_timer_is_set() -> None:
-    timers = []
+    timers: list[object] = []
     loop = asyncio.get_running_loop()
-    loop.call_later = lambda *args: timers.append(args)  # type: ignore[method-assign]  # this test's own loop
+    loop.call_later = lambda *args: timers.append(args)  # type: ignore[method-assign, assignment]  # this test's own loop
     async with TimeLimit(loop, None):
         await asyncio.sleep(0)
     assert timers == []

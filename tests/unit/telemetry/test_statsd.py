@@ -45,7 +45,7 @@ def test_a_counter_is_told_by_what_it_has_risen() -> None:
     store = StatsStore()
     counter = store.counter("c")
     writes = writer("statsd", "p")
-    told = []
+    told: list[str] = []
     for amount in (2, 0, 5):
         counter.add(amount)
         told += writes.flush(store.snapshot())

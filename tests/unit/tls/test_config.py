@@ -49,11 +49,11 @@ def compiled(compile_: Callable[..., Any], name: str, text: str, context: Contex
 
 
 def down(text: str, context: Context | None = None) -> DownstreamTls:
-    return compiled(compile_downstream_tls, DOWNSTREAM_TLS, text, context)  # type: ignore[no-any-return]
+    return compiled(compile_downstream_tls, DOWNSTREAM_TLS, text, context)
 
 
 def up(text: str) -> UpstreamTls:
-    return compiled(compile_upstream_tls, UPSTREAM_TLS, text)  # type: ignore[no-any-return]
+    return compiled(compile_upstream_tls, UPSTREAM_TLS, text)
 
 
 def common(text: str) -> str:

@@ -12,8 +12,9 @@ from meshproxy.codec.grpc_messages import MessageReader, frame_message
 from meshproxy.errors import ProtocolError
 from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
 from meshproxy.model.grpc_service import GrpcService
+from meshproxy.plugin.context import GrpcError
 from meshproxy.plugin.replies import ResetReason
-from meshproxy.runtime.grpc_client import GrpcError, call, open_stream
+from meshproxy.runtime.grpc_client import call, open_stream
 
 SERVICE = GrpcService("up", "service.test", (("x-token", "t"),))
 
@@ -55,7 +56,7 @@ class FakeCluster:
 
 class Sink:
     def __init__(self) -> None:
-        self.told: list[object] = []
+        self.told: list[Any] = []
 
     def on_message(self, data: bytes) -> None:
         self.told.append(data)
@@ -163,7 +164,7 @@ async def test_nothing_is_told_before_there_is_a_stream_or_after_it_was_given_up
     assert stream is not None
     assert sink.told == []
     await asyncio.sleep(0)
-    [(status, message)] = sink.told  # type: ignore[misc]
+    [(status, message)] = sink.told
     assert status == 14
     assert "refused" in message
     cluster, sink, stream = opened()
