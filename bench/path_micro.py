@@ -19,19 +19,8 @@ from pathlib import Path
 import uvloop
 
 from bench.wireless import WirelessProxy, requests, scratch
+from bench.yardstick import yardstick
 from meshproxy.proxy import tune_collector
-
-
-def yardstick() -> float:
-    """Microseconds that a fixed piece of interpreter work takes now, to compare figures of different hours."""
-    table = {str(i): i for i in range(20)}
-    keys = list(table)
-    began = time.process_time()
-    total = 0
-    for _ in range(4000):
-        for key in keys:
-            total += table[key]
-    return (time.process_time() - began) / 4000 * 1e6
 
 
 async def run(configuration: str, count: int, profile: bool, directory: Path) -> None:

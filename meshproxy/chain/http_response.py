@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -15,8 +15,15 @@ from meshproxy.plugin.replies import FILTER_FAILED, RESPONSE_TOO_LARGE, LocalRep
 Piece = bytes | Headers
 """A piece of body, or the trailers."""
 
-PENDING: Any = object()
-"""What `run_hook` returns for a hook that suspended."""
+
+class Suspended(ABC):
+    """A hook that waits for something: what `run_hook` returns in place of its value."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def then(self, resume: Callable[..., None], *args: Any) -> None:
+        """At its end call `resume(*args, value, error)`. To be called once, and at once."""
 
 
 class ResponsePipeline(Stream):
@@ -75,27 +82,27 @@ class ResponsePipeline(Stream):
         response = self.response
         assert response is not None
         hooks = plan.response_headers
+        buffered = plan.response_buffered or None
         if not self.filters and self.make_filters() >= 0:
             # A reply to what never became a request (Envoy too makes the filters then); it goes out without them.
             hooks = ()
-        while at < len(hooks):
-            position = hooks[at]
-            at += 1
+        filters = self.filters
+        for position in hooks[at:] if at else hooks:
             try:
-                result: Any = self.filters[position].on_response_headers(response, self)
+                result: Any = filters[position].on_response_headers(response, self)
                 if result is not None:
-                    result = self.run_hook(result, self._response_headers_resumed, position, at)
-                    if result is PENDING:
+                    result = self.run_hook(result)
+                    if isinstance(result, Suspended):
                         self._hold_response()
+                        result.then(self._response_headers_resumed, position, hooks.index(position) + 1)
                         return
             except Exception as error:  # a filter is foreign code: its fault must stay its stream's
                 if not self._contain_response(position, error):
                     return
             if self.done:
                 return
-            buffers = plan.response_buffered and position in plan.response_buffered and not self.response_end
-            if buffers and self._response_is_held_by(position):
-                self._start_response_buffering(position, at)
+            if buffered is not None and self._response_stops_at(position):
+                self._start_response_buffering(position, hooks.index(position) + 1)
                 return
         self.on_wire = True
         self.encode_headers(response, self.response_end)
@@ -105,8 +112,7 @@ class ResponsePipeline(Stream):
     def _response_headers_resumed(self, position: int, at: int, _: Any, error: BaseException | None) -> None:
         if not self._release_response(position, error):
             return
-        buffers = position in self.plan.response_buffered and not self.response_end
-        if buffers and self._response_is_held_by(position):
+        if self._response_stops_at(position):
             self._start_response_buffering(position, at)
         else:
             self._pass_response_headers(at)
@@ -187,9 +193,10 @@ class ResponsePipeline(Stream):
         try:
             result: Any = self.filters[position].on_response_body(data, end, self)
             if result is not None and not isinstance(result, bytes):
-                result = self.run_hook(result, self._response_body_resumed, position, at, data, end)
-                if result is PENDING:
+                result = self.run_hook(result)
+                if isinstance(result, Suspended):
                     self._hold_response()
+                    result.then(self._response_body_resumed, position, at, data, end)
                     return False, data
             data = self._changed(data, result)
         except Exception as error:  # a filter is foreign code: its fault must stay its stream's
@@ -224,7 +231,10 @@ class ResponsePipeline(Stream):
 
     # Filters that want the whole body, or the beginning of it.
 
-    def _response_is_held_by(self, position: int) -> bool:
+    def _response_stops_at(self, position: int) -> bool:
+        """Whether the head stands behind this filter until the body is there."""
+        if self.response_end or position not in self.plan.response_buffered:
+            return False
         wanted = self.filters[position].wants_response_body()
         self._response_part = wanted if isinstance(wanted, BodyPart) else None
         if wanted is WHAT_IS_HERE:
@@ -299,9 +309,10 @@ class ResponsePipeline(Stream):
             try:
                 result: Any = self.filters[position].on_response_trailers(trailers, self)
                 if result is not None:
-                    result = self.run_hook(result, self._response_trailers_resumed, position, at, trailers)
-                    if result is PENDING:
+                    result = self.run_hook(result)
+                    if isinstance(result, Suspended):
                         self._hold_response()
+                        result.then(self._response_trailers_resumed, position, at, trailers)
                         return
             except Exception as error:  # a filter is foreign code: its fault must stay its stream's
                 if not self._contain_response(position, error):
@@ -413,4 +424,9 @@ class ResponsePipeline(Stream):
         """The head and body of a local reply, gRPC and `local_reply_config` considered."""
 
     @abstractmethod
-    def run_hook(self, hook: Awaitable[Any], resume: Callable[..., None], *args: Any) -> Any: ...
+    def run_hook(self, hook: Awaitable[Any]) -> Any:
+        """Run an `async` hook as far as it goes without waiting.
+
+        Returns its value, or a `Suspended`. Raises what the hook raised before it suspended. A hook that still waits
+        when the stream is over is cancelled.
+        """

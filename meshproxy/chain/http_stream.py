@@ -23,8 +23,6 @@ This module does no input or output: what touches the wire, the loop or the prog
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Awaitable, Callable
-from typing import Any
 
 from meshproxy.chain.http_request import RequestPipeline
 from meshproxy.plugin.context import FactoryContext
@@ -83,14 +81,6 @@ class FilterStream(RequestPipeline):
                 self.filters[position].on_stream_complete(self)
             except Exception as error:  # a filter is foreign code, and the access log must be written
                 self.report_failure(self.plan.names[position], self.plan.makers[position][2], error)
-
-    @abstractmethod
-    def run_hook(self, hook: Awaitable[Any], resume: Callable[..., None], *args: Any) -> Any:
-        """Run an `async` hook as far as it goes without waiting.
-
-        Returns its value, or PENDING when it suspended; then `resume(*args, value, error)` is called at its end.
-        Raises what the hook raised before it suspended. A hook that still waits when the stream is over is cancelled.
-        """
 
     @abstractmethod
     def report_failure(self, name: str, context: FactoryContext, error: Exception) -> None:

@@ -231,8 +231,8 @@ class HarnessStream(FilterStream):
 
     # What the chain needs.
 
-    def run_hook(self, hook: Awaitable[Any], resume: Callable[..., None], *args: Any) -> Any:
-        return run_hook(self.harness.loop, hook, resume, args, self)
+    def run_hook(self, hook: Awaitable[Any]) -> Any:
+        return run_hook(self.harness.loop, hook, self)
 
     def keep(self, task: asyncio.Task[Any]) -> None:
         self._hooks.add(task)

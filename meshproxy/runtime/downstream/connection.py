@@ -25,7 +25,7 @@ from meshproxy.plugin.context import Connection, FactoryContext, Timer
 from meshproxy.plugin.listener import Socket
 from meshproxy.plugin.network import NetworkFilter
 from meshproxy.plugin.stream_info import ConnectionInfo, StreamInfo
-from meshproxy.runtime.downstream.hooks import PENDING, run_hook
+from meshproxy.runtime.downstream.hooks import Suspended, run_hook
 from meshproxy.runtime.drain import Drain
 from meshproxy.runtime.grpc_client import call
 from meshproxy.runtime.sleeping import sleep
@@ -105,9 +105,10 @@ class ServerConnection(Connection):
             self._begun = position + 1
             result = self._filters[position].on_new_connection(self)
             if result is not None:
-                outcome = run_hook(self.worker.loop, result, partial(self._started, position + 1))
-                if outcome is PENDING:
+                outcome = run_hook(self.worker.loop, result)
+                if isinstance(outcome, Suspended):
                     self._hold()
+                    outcome.then(self._started, position + 1)
                     return
 
     def _started(self, at: int, _: Any, error: BaseException | None) -> None:
@@ -149,9 +150,10 @@ class ServerConnection(Connection):
             if result is None:
                 continue
             if not isinstance(result, bytes):
-                outcome = run_hook(self.worker.loop, result, partial(self._fed, at, data, end))
-                if outcome is PENDING:
+                outcome = run_hook(self.worker.loop, result)
+                if isinstance(outcome, Suspended):
                     self._hold()
+                    outcome.then(self._fed, at, data, end)
                     return
                 result = outcome
             if result is not None:
@@ -164,9 +166,10 @@ class ServerConnection(Connection):
     def _after_data(self, result: Any, at: int, end: bool) -> None:
         """The sole filter answered with something else than None; its data go nowhere, but it may have to wait."""
         if not isinstance(result, bytes):
-            outcome = run_hook(self.worker.loop, result, partial(self._fed, at + 1, b"", end))
-            if outcome is PENDING:
+            outcome = run_hook(self.worker.loop, result)
+            if isinstance(outcome, Suspended):
                 self._hold()
+                outcome.then(self._fed, at + 1, b"", end)
 
     def _fed(self, at: int, data: bytes, end: bool, result: Any, error: BaseException | None) -> None:
         if not self._release(error):
@@ -375,9 +378,12 @@ class ServerConnection(Connection):
 
     def run(self, work: Awaitable[None]) -> None:
         try:
-            run_hook(self.worker.loop, work, self._ran)
+            outcome = run_hook(self.worker.loop, work)
         except Exception as error:
             self._ran(None, error)
+            return
+        if isinstance(outcome, Suspended):
+            outcome.then(self._ran)
 
     def _ran(self, _: None, error: BaseException | None) -> None:
         if error is not None and not (self._closing or self._lost):

@@ -17,12 +17,9 @@ import types
 from collections.abc import Awaitable, Callable, Generator
 from typing import Any, Protocol
 
-from meshproxy.chain.http_response import PENDING
+from meshproxy.chain.http_response import Suspended
 
-__all__ = ["PENDING", "HookCancelled", "Keeper", "Resume", "run_hook"]
-
-Resume = Callable[..., None]
-"""Called as `resume(*args, value, error)`."""
+__all__ = ["HookCancelled", "Keeper", "Suspended", "run_hook"]
 
 
 class Keeper(Protocol):
@@ -42,34 +39,35 @@ async def _as_coroutine(awaitable: Awaitable[Any]) -> Any:
     return await awaitable
 
 
-def _watch(task: asyncio.Task[Any], resume: Resume, args: tuple[Any, ...], keeper: Keeper | None) -> Any:
-    def finished(task: asyncio.Task[Any]) -> None:
-        if task.cancelled():
-            resume(*args, None, HookCancelled())
-            return
-        error = task.exception()
-        resume(*args, None if error else task.result(), error)
+class _Waiting(Suspended):
+    """The task that a hook has become."""
 
-    task.add_done_callback(finished)
-    if keeper is not None:
-        keeper.keep(task)
-    return PENDING
+    __slots__ = ("_task",)
+
+    def __init__(self, task: asyncio.Task[Any], keeper: Keeper | None) -> None:
+        self._task = task
+        if keeper is not None:
+            keeper.keep(task)
+
+    def then(self, resume: Callable[..., None], *args: Any) -> None:
+        def finished(task: asyncio.Task[Any]) -> None:
+            if task.cancelled():
+                resume(*args, None, HookCancelled())
+                return
+            error = task.exception()
+            resume(*args, None if error else task.result(), error)
+
+        self._task.add_done_callback(finished)
 
 
 if sys.version_info >= (3, 12):
 
-    def run_hook(
-        loop: asyncio.AbstractEventLoop,
-        hook: Awaitable[Any],
-        resume: Resume,
-        args: tuple[Any, ...] = (),
-        keeper: Keeper | None = None,
-    ) -> Any:
-        """Run `hook` as far as it goes. Returns its value, or PENDING; then `resume(*args, value, error)` follows."""
+    def run_hook(loop: asyncio.AbstractEventLoop, hook: Awaitable[Any], keeper: Keeper | None = None) -> Any:
+        """Run `hook` as far as it goes. Returns its value, or a `Suspended`, whose task `keeper` is told of."""
         coroutine = hook if type(hook) is _Coroutine else _as_coroutine(hook)
         task: asyncio.Task[Any] = asyncio.Task(coroutine, loop=loop, eager_start=True)
         if not task.done():
-            return _watch(task, resume, args, keeper)
+            return _Waiting(task, keeper)
         if task.cancelled():
             raise HookCancelled
         return task.result()
@@ -82,7 +80,8 @@ else:
         A coroutine that is stepped by hand ends in StopIteration, and raising, catching and freeing that costs as much
         as the step itself. `await` takes a result without it; so hooks are awaited, by a generator that lives on.
 
-        send: give it a coroutine; it returns _ENDED, with the coroutine's result in `result`, or what that waits for.
+        send: give it a coroutine; it returns _WITHOUT_RESULT, _ENDED with the coroutine's result in `result`, or what
+        that waits for.
         What the coroutine raises comes out and ends the generator: then this object is of no more use.
         """
 
@@ -111,13 +110,18 @@ else:
             return "filter hook"
 
     _ENDED: Any = object()
+    _WITHOUT_RESULT: Any = object()
 
     @types.coroutine
     def _drive(step: _FirstStep) -> Generator[Any, Any, None]:
         coroutine = yield None
         while True:
-            step.result = yield from coroutine
-            coroutine = yield _ENDED
+            result = yield from coroutine
+            if result is None:  # nearly always; not to hand it over saves a twentieth of a hook's price
+                coroutine = yield _WITHOUT_RESULT
+            else:
+                step.result = result
+                coroutine = yield _ENDED
 
     class _RestTask(asyncio.Task[Any]):
         """The task of a hook after its first step.
@@ -147,7 +151,7 @@ else:
         generator = step.generator
         assert step.task is not None
         step.task.begin()
-        while awaited is not _ENDED:
+        while awaited is not _ENDED and awaited is not _WITHOUT_RESULT:
             try:
                 sent = yield awaited
             except GeneratorExit:  # nobody waits for us any more: the hook may be gone already
@@ -162,19 +166,15 @@ else:
 
     _spare: list[_FirstStep] = []
     """Those of hooks that came to their end in their first step: nobody can hold on to a task that never was."""
+    _take_spare, _keep_spare = _spare.pop, _spare.append
 
     _current = asyncio.tasks._current_tasks  # type: ignore[attr-defined]  # no public way on 3.11 to step a coroutine
+    _current_of = _current.get
 
-    def run_hook(
-        loop: asyncio.AbstractEventLoop,
-        hook: Awaitable[Any],
-        resume: Resume,
-        args: tuple[Any, ...] = (),
-        keeper: Keeper | None = None,
-    ) -> Any:
-        """Run `hook` as far as it goes. Returns its value, or PENDING; then `resume(*args, value, error)` follows."""
-        outer = _current.get(loop)
-        step = _spare.pop() if _spare else _FirstStep()
+    def run_hook(loop: asyncio.AbstractEventLoop, hook: Awaitable[Any], keeper: Keeper | None = None) -> Any:
+        """Run `hook` as far as it goes. Returns its value, or a `Suspended`, whose task `keeper` is told of."""
+        outer = _current_of(loop)
+        step = _take_spare() if _spare else _FirstStep()
         _current[loop] = step  # looks like a task to whoever asks for it now
         try:
             awaited = step.send(hook if type(hook) is _Coroutine else _as_coroutine(hook))
@@ -185,9 +185,12 @@ else:
                 del _current[loop]
             else:
                 _current[loop] = outer
+        if awaited is _WITHOUT_RESULT:
+            _keep_spare(step)
+            return None
         if awaited is _ENDED:
-            _spare.append(step)
+            _keep_spare(step)
             result, step.result = step.result, None
             return result
         step.task = task = _RestTask(_go_on(step, awaited), loop=loop)
-        return _watch(task, resume, args, keeper)
+        return _Waiting(task, keeper)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from abc import abstractmethod
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from meshproxy.headers import RequestHeaders, ResponseHeaders
@@ -252,8 +252,8 @@ class HttpServerStream(StreamTimers):
 
     # The chain's needs.
 
-    def run_hook(self, hook: Awaitable[Any], resume: Callable[..., None], *args: Any) -> Any:
-        return run_hook(self.owner.worker.loop, hook, resume, args, self)
+    def run_hook(self, hook: Awaitable[Any]) -> Any:
+        return run_hook(self.owner.worker.loop, hook, self)
 
     def keep(self, task: asyncio.Task[Any]) -> None:
         if self._hooks is None:

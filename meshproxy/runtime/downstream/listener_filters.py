@@ -16,7 +16,7 @@ from typing import Any
 from meshproxy.model.listener import Listener
 from meshproxy.plugin.context import Timer
 from meshproxy.plugin.listener import NEED_MORE, ListenerFilter, RefuseConnection, Socket
-from meshproxy.runtime.downstream.hooks import PENDING, run_hook
+from meshproxy.runtime.downstream.hooks import Suspended, run_hook
 from meshproxy.runtime.worker import Worker
 
 CONFIG_MISSING = "extension_config_missing"
@@ -58,9 +58,10 @@ class FilterRun:
                 try:
                     result = self._filter.on_accept(self._facts)
                     if result is not None:
-                        result = run_hook(self._worker.loop, result, self._accepted)
-                        if result is PENDING:
+                        result = run_hook(self._worker.loop, result)
+                        if isinstance(result, Suspended):
                             self._start_timer()
+                            result.then(self._accepted)
                             return
                 except RefuseConnection as refusal:
                     self._finish(str(refusal) or "refused")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from meshproxy.runtime.downstream.hooks import PENDING, HookCancelled, run_hook
+from meshproxy.runtime.downstream.hooks import HookCancelled, Suspended, run_hook
 
 
 class Kept:
@@ -21,7 +21,9 @@ async def ended(hook: Any, *, cancel: bool = False) -> tuple[Any, Any]:
     loop = asyncio.get_running_loop()
     result: asyncio.Future[tuple[Any, Any]] = loop.create_future()
     kept = Kept()
-    assert run_hook(loop, hook, lambda value, error: result.set_result((value, error)), (), kept) is PENDING
+    outcome = run_hook(loop, hook, kept)
+    assert isinstance(outcome, Suspended)
+    outcome.then(lambda value, error: result.set_result((value, error)))
     if cancel:
         kept.tasks[0].cancel()
     return await asyncio.wait_for(result, 5)
