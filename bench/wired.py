@@ -24,7 +24,7 @@ from bench.backend_server import Backend
 from bench.dress import Certificates, dress
 from bench.subjects import CONFIGS
 from bench.wireless import requests
-from meshproxy.config.bootstrap_load import read_source
+from meshproxy.config.text.bootstrap_load import read_source
 from meshproxy.proxy import Proxy, load_configuration, make_logger, tune_collector
 from meshproxy.runtime.downstream.listening_socket import open_socket
 from meshproxy.runtime.process.lifecycle import Lifecycle

@@ -14,7 +14,7 @@ from typing import Any
 
 from bench.backend import BODY
 from bench.subjects import CONFIGS
-from meshproxy.config.bootstrap_load import read_source
+from meshproxy.config.text.bootstrap_load import read_source
 from meshproxy.plugin.listener import Socket
 from meshproxy.proxy import Proxy, load_configuration, make_logger
 from meshproxy.runtime.downstream.connection import ServerConnection

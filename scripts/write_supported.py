@@ -16,8 +16,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from meshproxy.config.bootstrap_load import Source, read_source
-from meshproxy.config.supported import collect_support, render_support
+from meshproxy.config.text.bootstrap_load import Source, read_source
+from meshproxy.config.text.supported import collect_support, render_support
 from meshproxy.errors import ConfigError
 from meshproxy.proxy import load_configuration
 from tests.parity.bootstrap import Names, build

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from meshproxy.cli.problems import render_problems
-from meshproxy.config.bootstrap_load import Source, read_source
+from meshproxy.config.text.bootstrap_load import Source, read_source
 from meshproxy.errors import ConfigError
 from meshproxy.model.snapshot import Node
 from meshproxy.proxy import BindError, Configuration, hold_collector, load_configuration, make_logger

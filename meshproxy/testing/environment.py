@@ -10,9 +10,9 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from meshproxy.cel.surroundings import Surroundings
-from meshproxy.config.bootstrap_load import Source, load_message
-from meshproxy.config.context import CompileContext
-from meshproxy.config.filters import compile_filter, compile_filter_level, factory_context
+from meshproxy.config.http.filters import compile_filter, compile_filter_level, factory_context
+from meshproxy.config.text.bootstrap_load import Source, load_message
+from meshproxy.config.values.context import CompileContext
 from meshproxy.errors import ConfigError
 from meshproxy.model.listener import AccessLog, FilterSpec
 from meshproxy.model.route import FILTER_DISABLED

@@ -12,7 +12,7 @@ from types import ModuleType
 
 import pytest
 
-from meshproxy.config.bootstrap_load import Source
+from meshproxy.config.text.bootstrap_load import Source
 from meshproxy.proxy import load_configuration
 
 from .pages import ROOT, anchors, defined, fences, links, members, mentions, pages
@@ -69,7 +69,7 @@ def test_names_in_backticks_are_defined() -> None:
 
 def fields_of_envoy() -> set[str]:
     """Configuration fields that the page mentions: they are read by name, as strings, somewhere in the compiler."""
-    text = "".join(path.read_text() for path in (ROOT / "meshproxy" / "config").glob("*.py"))
+    text = "".join(path.read_text() for path in (ROOT / "meshproxy" / "config").rglob("*.py"))
     return set(re.findall(r'"([a-z][a-z_0-9]+)"', text)) | {"date", "server", "NR", "UH"}
 
 

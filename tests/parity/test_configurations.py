@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from meshproxy.config.bootstrap_load import load_bootstrap, read_source
+from meshproxy.config.text.bootstrap_load import load_bootstrap, read_source
 from tests.unit.config.golden import FOLDER, case, names
 
 ENVOY = Path(sys.executable).with_name("envoy")

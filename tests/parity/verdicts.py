@@ -15,7 +15,7 @@ from pathlib import Path
 
 import yaml
 
-from meshproxy.config.bootstrap_load import Source
+from meshproxy.config.text.bootstrap_load import Source
 from meshproxy.errors import ConfigError
 from meshproxy.proxy import load_configuration
 from tests.unit.config_compile.cases import bootstrap, fill

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from meshproxy.cli import main
-from meshproxy.config.bootstrap_load import read_source
+from meshproxy.config.text.bootstrap_load import read_source
 from meshproxy.proxy import load_configuration
 from meshproxy.runtime.tls.listing import list_certificates
 

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from meshproxy.config.bootstrap_load import Source
+from meshproxy.config.text.bootstrap_load import Source
 from meshproxy.proxy import Proxy, load_configuration, make_logger, open_listeners
 from meshproxy.runtime.process.lifecycle import Lifecycle
 from meshproxy.runtime.process.options import Options

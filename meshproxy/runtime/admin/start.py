@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from meshproxy.config.filters import factory_context
+from meshproxy.config.http.filters import factory_context
 from meshproxy.model.snapshot import StatsConfig
 from meshproxy.runtime.admin.message import AdminSite
 from meshproxy.runtime.admin.program import Program

@@ -12,8 +12,8 @@ from dataclasses import field
 from functools import partial
 from typing import Any
 
-from meshproxy.config.context import CompileContext
-from meshproxy.config.resources import assignment_of, cluster_of
+from meshproxy.config.bootstrap.resources import assignment_of, cluster_of
+from meshproxy.config.values.context import CompileContext
 from meshproxy.errors import ConfigError, Problem
 from meshproxy.model.cluster import ClusterConfig
 from meshproxy.model.discovery import CLUSTER, ENDPOINTS, ConfigSource, Resource

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from google.protobuf.message import DecodeError as ParseError
 
-from meshproxy.config.alike_clusters import CheckedPatterns, patterned
-from meshproxy.config.checked_routes import CheckedHosts
-from meshproxy.config.constraints import check_unpacked
-from meshproxy.config.plain_endpoints import plain_assignment
+from meshproxy.config.clusters.alike_clusters import CheckedPatterns, patterned
+from meshproxy.config.text.checked_routes import CheckedHosts
+from meshproxy.config.text.constraints import check_unpacked
+from meshproxy.config.text.plain_endpoints import plain_assignment
 from meshproxy.model.discovery import CLUSTER, ENDPOINTS, ROUTES
 from meshproxy.plugin.message_types import message_class, name_of_type_url
 from meshproxy.xds.watch import DecodeError, Unpacked

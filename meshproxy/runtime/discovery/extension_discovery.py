@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from meshproxy.config.resources import extension_of
+from meshproxy.config.bootstrap.resources import extension_of
 from meshproxy.model.discovery import EXTENSION, ConfigSource, Resource
 from meshproxy.model.extension_slot import ExtensionSlot
 from meshproxy.model.listener import FilterSpec, Listener

@@ -12,7 +12,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from meshproxy.config.bootstrap_load import load_message, read_source
+from meshproxy.config.text.bootstrap_load import load_message, read_source
 from meshproxy.errors import ConfigError
 from meshproxy.model.discovery import Resource
 from meshproxy.plugin.view import TypedView

@@ -13,8 +13,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from meshproxy.config.context import CompileContext
-from meshproxy.config.resources import assignment_of, cluster_of, extension_of, listener_of, routes_of, secret_of
+from meshproxy.config.bootstrap.resources import (
+    assignment_of,
+    cluster_of,
+    extension_of,
+    listener_of,
+    routes_of,
+    secret_of,
+)
+from meshproxy.config.values.context import CompileContext
 from meshproxy.model.cluster import ClusterConfig
 from meshproxy.model.discovery import CLUSTER, ENDPOINTS, EXTENSION, LISTENER, ROUTES, SECRET, ConfigSource, Resource
 from meshproxy.model.endpoint import Assignment

@@ -15,8 +15,8 @@ from functools import partial
 from typing import Any
 
 from meshproxy.address import Address
-from meshproxy.config.context import CompileContext
-from meshproxy.config.resources import listener_of
+from meshproxy.config.bootstrap.resources import listener_of
+from meshproxy.config.values.context import CompileContext
 from meshproxy.errors import ConfigError, Problem
 from meshproxy.model.discovery import LISTENER, ConfigSource, Resource
 from meshproxy.model.extension_slot import ExtensionSlot

@@ -14,8 +14,8 @@ from typing import Any
 
 from google.protobuf import json_format
 
-from meshproxy.config.proto_tree import TreeReader
-from meshproxy.config.yaml_tree import compose
+from meshproxy.config.text.proto_tree import TreeReader
+from meshproxy.config.text.yaml_tree import compose
 from meshproxy.errors import ConfigError
 from meshproxy.headers import RequestHeaders
 from meshproxy.model.grpc_service import ApiSource

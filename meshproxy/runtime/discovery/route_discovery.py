@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from meshproxy.config.resources import routes_in_steps
+from meshproxy.config.bootstrap.resources import routes_in_steps
 from meshproxy.model.discovery import ROUTES, ConfigSource, Resource
 from meshproxy.model.route import RouteTable
 from meshproxy.model.route_slot import RouteSlot

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from meshproxy.config.runtime_layers import layer_of
+from meshproxy.config.bootstrap.runtime_layers import layer_of
 from meshproxy.errors import ConfigError
 from meshproxy.model.discovery import RUNTIME, Resource
 from meshproxy.model.runtime_layer import RuntimeLayer

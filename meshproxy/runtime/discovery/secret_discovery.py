@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from meshproxy.config.context import CompileContext
-from meshproxy.config.resources import secret_of
+from meshproxy.config.bootstrap.resources import secret_of
+from meshproxy.config.values.context import CompileContext
 from meshproxy.errors import ConfigError
 from meshproxy.model.cluster import ClusterConfig
 from meshproxy.model.discovery import SECRET, Resource

@@ -11,9 +11,9 @@ from dataclasses import replace
 
 from meshproxy.cel.surroundings import Surroundings
 from meshproxy.clock import SystemClock
-from meshproxy.config.bootstrap import compile_bootstrap
-from meshproxy.config.bootstrap_load import Loaded, Source, load_bootstrap, without_collector
-from meshproxy.config.context import CompileContext
+from meshproxy.config.bootstrap.bootstrap import compile_bootstrap
+from meshproxy.config.text.bootstrap_load import Loaded, Source, load_bootstrap, without_collector
+from meshproxy.config.values.context import CompileContext
 from meshproxy.errors import ConfigError, Problem
 from meshproxy.model.snapshot import Node, Snapshot, StatsConfig
 from meshproxy.plugin.context import Logger

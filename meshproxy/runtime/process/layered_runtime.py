@@ -14,7 +14,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from meshproxy.config.runtime_layers import without_comments, yaml_entry
+from meshproxy.config.bootstrap.runtime_layers import without_comments, yaml_entry
 from meshproxy.errors import ConfigError
 from meshproxy.model.runtime_layer import RuntimeEntry, RuntimeLayer, values_of
 from meshproxy.plugin.context import Logger

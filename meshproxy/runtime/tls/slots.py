@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Generic, TypeVar
 
-from meshproxy.config.file_signature import Signature, signature
-from meshproxy.config.tls_secrets import Secret, load_secrets
+from meshproxy.config.tls.file_signature import Signature, signature
+from meshproxy.config.tls.tls_secrets import Secret, load_secrets
 from meshproxy.errors import ConfigError
 from meshproxy.model.tls import (
     CertificateValidation,

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from meshproxy.config.context import CompileContext, TransportSocketCompiler
-from meshproxy.config.tls import (
+from meshproxy.config.tls.tls import (
     DOWNSTREAM_TLS,
     START_TLS,
     UPSTREAM_TLS,
@@ -17,6 +16,7 @@ from meshproxy.config.tls import (
     compile_upstream_tls,
     refuse_start_tls,
 )
+from meshproxy.config.values.context import CompileContext, TransportSocketCompiler
 from meshproxy.model.cluster import ClusterConfig
 from meshproxy.model.listener import Listener, TransportSocket
 from meshproxy.model.snapshot import Snapshot

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from google.protobuf.message import Message
 
-from meshproxy.config.bootstrap_load import Source, load_bootstrap
+from meshproxy.config.text.bootstrap_load import Source, load_bootstrap
 from meshproxy.runtime.admin.config_dump import BadRequest, ConfigDump
 
 CONFIG = """

@@ -9,7 +9,7 @@ import pytest
 
 from meshproxy.agent.bootstrap import make_bootstrap
 from meshproxy.agent.settings import parse_duration, read_settings
-from meshproxy.config.bootstrap_load import Source
+from meshproxy.config.text.bootstrap_load import Source
 from meshproxy.errors import ConfigError
 from meshproxy.runtime.process.configuration import load_configuration
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from meshproxy.config.bootstrap_load import Source, load_bootstrap, load_message, read_source
+from meshproxy.config.text.bootstrap_load import Source, load_bootstrap, load_message, read_source
 from meshproxy.errors import ConfigError
 
 CONFIGS = Path(__file__).parents[2] / "data" / "envoy-configs"

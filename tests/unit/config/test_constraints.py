@@ -7,8 +7,8 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 from validate import validate_pb2
 
-from meshproxy.config.constraint_rules import SUPPORTED, check_for_field
-from meshproxy.config.constraints import check_constraints
+from meshproxy.config.text.constraint_rules import SUPPORTED, check_for_field
+from meshproxy.config.text.constraints import check_constraints
 from meshproxy.plugin.message_types import message_class
 
 

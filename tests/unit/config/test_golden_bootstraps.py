@@ -1,6 +1,6 @@
 import pytest
 
-from meshproxy.config.bootstrap_load import Source, load_bootstrap
+from meshproxy.config.text.bootstrap_load import Source, load_bootstrap
 from meshproxy.errors import ConfigError
 from tests.unit.config.golden import case, names
 

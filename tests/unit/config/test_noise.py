@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from meshproxy.config.bootstrap_load import Source, load_bootstrap
+from meshproxy.config.text.bootstrap_load import Source, load_bootstrap
 from meshproxy.errors import ConfigError
 from meshproxy.plugin.view import ConfigView
 from tests.unit.config.golden import case, names

@@ -12,8 +12,8 @@ from google.protobuf.message import Message
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from meshproxy.config.proto_tree import TreeReader
-from meshproxy.config.yaml_tree import compose
+from meshproxy.config.text.proto_tree import TreeReader
+from meshproxy.config.text.yaml_tree import compose
 from meshproxy.plugin.message_types import message_class
 
 TYPES = (

@@ -1,5 +1,5 @@
-from meshproxy.config.bootstrap_load import Source, load_bootstrap
-from meshproxy.config.supported import collect_support, render_support
+from meshproxy.config.text.bootstrap_load import Source, load_bootstrap
+from meshproxy.config.text.supported import collect_support, render_support
 
 SAMPLE = Source("x.yaml", "node: {id: a}\nstatic_resources: {listeners: [{name: a, address: {pipe: {path: /a}}}]}\n")
 

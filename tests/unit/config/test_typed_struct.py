@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import pytest
 
-from meshproxy.config.bootstrap_load import Source, load_message
+from meshproxy.config.text.bootstrap_load import Source, load_message
 from meshproxy.errors import ConfigError
 from meshproxy.plugin.message_types import message_class
 from meshproxy.plugin.struct_view import StructView

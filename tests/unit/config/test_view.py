@@ -2,7 +2,7 @@ from textwrap import dedent
 
 import pytest
 
-from meshproxy.config.bootstrap_load import Source, load_message
+from meshproxy.config.text.bootstrap_load import Source, load_message
 from meshproxy.errors import ConfigError, Problem
 from meshproxy.plugin import ignorable
 from meshproxy.plugin.message_types import message_class

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshproxy.config.yaml_tree import MAX_DEPTH, compose, is_null, is_quoted, json_value, plain_value
+from meshproxy.config.text.yaml_tree import MAX_DEPTH, compose, is_null, is_quoted, json_value, plain_value
 from meshproxy.errors import ConfigError
 
 

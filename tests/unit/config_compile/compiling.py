@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from meshproxy.clock import FakeClock
-from meshproxy.config.bootstrap import compile_bootstrap
-from meshproxy.config.bootstrap_load import Source, load_bootstrap, load_message
-from meshproxy.config.context import CompileContext
+from meshproxy.config.bootstrap.bootstrap import compile_bootstrap
+from meshproxy.config.text.bootstrap_load import Source, load_bootstrap, load_message
+from meshproxy.config.values.context import CompileContext
 from meshproxy.errors import ConfigError
 from meshproxy.headers import check_value
 from meshproxy.model.listener import LineFormatter, TransportSocket

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from meshproxy.config.context import CompileContext
-from meshproxy.config.routes import compile_route_table
+from meshproxy.config.http.routes import compile_route_table
+from meshproxy.config.values.context import CompileContext
 from meshproxy.errors import ConfigError
 from meshproxy.model.listener import FilterSpec
 from meshproxy.model.route import RouteTable

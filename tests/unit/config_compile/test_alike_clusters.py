@@ -10,9 +10,9 @@ import pytest
 from envoy.config.cluster.v3 import cluster_pb2
 from google.protobuf import json_format
 
-from meshproxy.config.alike_clusters import patterned, patterns_of
-from meshproxy.config.context import CompileContext
-from meshproxy.config.resources import cluster_of
+from meshproxy.config.bootstrap.resources import cluster_of
+from meshproxy.config.clusters.alike_clusters import patterned, patterns_of
+from meshproxy.config.values.context import CompileContext
 from meshproxy.errors import ConfigError
 from meshproxy.model.cluster import ClusterConfig
 from meshproxy.model.discovery import CLUSTER, Resource

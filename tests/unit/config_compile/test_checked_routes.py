@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from google.protobuf import any_pb2
 
-from meshproxy.config.checked_routes import CheckedHosts
+from meshproxy.config.text.checked_routes import CheckedHosts
 from meshproxy.model.discovery import ROUTES
 from meshproxy.runtime.discovery.decoder import decode_resource
 from meshproxy.xds.watch import DecodeError
@@ -23,7 +23,7 @@ def test_known_hosts_are_not_checked_again(monkeypatch: pytest.MonkeyPatch) -> N
         checked.append(message)
         return [], True
 
-    monkeypatch.setattr("meshproxy.config.checked_routes.check_unpacked", noted)
+    monkeypatch.setattr("meshproxy.config.text.checked_routes.check_unpacked", noted)
     table.virtual_hosts.add().CopyFrom(routes("r", "d").virtual_hosts[0])
     assert hosts.check(table) is True
     assert [message.DESCRIPTOR.name for message in checked] == ["RouteConfiguration", "VirtualHost"]

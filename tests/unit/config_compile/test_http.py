@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from meshproxy.config.http import HTTP_CONNECTION_MANAGER, compile_http_connection_manager
+from meshproxy.config.http.connection_manager import HTTP_CONNECTION_MANAGER, compile_http_connection_manager
 from meshproxy.errors import ConfigError
 from meshproxy.model.codec import Http1Options
 from meshproxy.model.http import HttpConnectionManagerConfig

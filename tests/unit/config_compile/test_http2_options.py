@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from meshproxy.config.http_options import CommonOptions, compile_http2_options
+from meshproxy.config.http.http_options import CommonOptions, compile_http2_options
 from meshproxy.errors import ConfigError
 from meshproxy.model.codec import Http2Options, Keepalive
 from tests.unit.config_compile.compiling import view_of

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from meshproxy.config.log_filters import compile_log_filter
+from meshproxy.config.reporting.log_filters import compile_log_filter
 from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
 from meshproxy.plugin.stream_info import StreamInfo
 from tests.unit.config_compile.compiling import make_context, view_of

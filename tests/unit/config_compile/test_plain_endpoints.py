@@ -10,11 +10,11 @@ from envoy.config.endpoint.v3 import endpoint_pb2
 from google.protobuf import json_format
 from google.protobuf.message import Message
 
-from meshproxy.config import endpoints as long_way
-from meshproxy.config.constraints import check_unpacked
-from meshproxy.config.context import CompileContext
-from meshproxy.config.endpoints import compile_assignment
-from meshproxy.config.plain_endpoints import plain_assignment
+from meshproxy.config.clusters import endpoints as long_way
+from meshproxy.config.clusters.endpoints import compile_assignment
+from meshproxy.config.text.constraints import check_unpacked
+from meshproxy.config.text.plain_endpoints import plain_assignment
+from meshproxy.config.values.context import CompileContext
 from meshproxy.errors import ConfigError
 from meshproxy.model.endpoint import Assignment
 from meshproxy.plugin.view import ConfigView
@@ -163,6 +163,6 @@ def test_spoilt_bytes_that_are_still_a_message_are_read_alike(monkeypatch: pytes
             accepted += 1
             assert plain == _by_views(message, monkeypatch)
             with monkeypatch.context() as patch:
-                patch.setattr("meshproxy.config.constraints.plain_assignment", lambda _: None)
+                patch.setattr("meshproxy.config.text.constraints.plain_assignment", lambda _: None)
                 assert check_unpacked(message)[0] == []
     assert accepted > 30

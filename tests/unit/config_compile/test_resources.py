@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from meshproxy.config.resources import assignment_of
+from meshproxy.config.bootstrap.resources import assignment_of
 from meshproxy.model.discovery import Resource
 from meshproxy.telemetry.stats import StatsStore
 from tests.discovery.resources import endpoints

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from meshproxy.config.rewrites import split_path
+from meshproxy.config.http.rewrites import split_path
 from meshproxy.headers import RequestHeaders
 from meshproxy.model.route import DirectResponseAction, ForwardAction, RedirectAction, Route
 from tests.unit.config_compile.routing_of import compile_table

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from meshproxy.config.runtime_layers import layer_of, without_comments, yaml_entry
+from meshproxy.config.bootstrap.runtime_layers import layer_of, without_comments, yaml_entry
 from meshproxy.errors import ConfigError
 from meshproxy.model.discovery import Resource
 from meshproxy.plugin.message_types import message_class

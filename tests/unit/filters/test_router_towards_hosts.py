@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from meshproxy.config.upstream_filters import compile_upstream_filters
+from meshproxy.config.http.upstream_filters import compile_upstream_filters
 from meshproxy.errors import ConfigError
 from meshproxy.headers import RequestHeaders
 from meshproxy.model.cluster_policies import NO_POLICIES, ClusterPolicies

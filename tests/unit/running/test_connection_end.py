@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from meshproxy.config.bootstrap_load import read_source
+from meshproxy.config.text.bootstrap_load import read_source
 from meshproxy.plugin.listener import Socket
 from meshproxy.plugin.stream_info import ConnectionInfo
 from meshproxy.proxy import Proxy, load_configuration, make_logger

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from meshproxy.config.runtime_layers import struct_entries
+from meshproxy.config.bootstrap.runtime_layers import struct_entries
 from meshproxy.model.runtime_layer import RuntimeLayer, values_of
 from meshproxy.runtime.admin.message import AdminRequest
 from meshproxy.runtime.admin.runtime_values import modify, render

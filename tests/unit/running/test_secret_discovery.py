@@ -11,8 +11,8 @@ from typing import Any, cast
 from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
 
 from meshproxy.clock import SystemClock
-from meshproxy.config.context import CompileContext
-from meshproxy.config.tls_ciphers import DEFAULT_CIPHERS
+from meshproxy.config.tls.tls_ciphers import DEFAULT_CIPHERS
+from meshproxy.config.values.context import CompileContext
 from meshproxy.model.discovery import SECRET, ConfigSource, Resource
 from meshproxy.model.tls import CommonTls, DownstreamTls, SecretReference, TlsParameters
 from meshproxy.plugin.registry import FilterRegistry

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from meshproxy.config.bootstrap_load import Source, load_message
-from meshproxy.config.tls import DOWNSTREAM_TLS, UPSTREAM_TLS, compile_downstream_tls, compile_upstream_tls
-from meshproxy.config.tls_ciphers import DEFAULT_CIPHERS
-from meshproxy.config.tls_secrets import compile_static_secrets, load_secrets
+from meshproxy.config.text.bootstrap_load import Source, load_message
+from meshproxy.config.tls.tls import DOWNSTREAM_TLS, UPSTREAM_TLS, compile_downstream_tls, compile_upstream_tls
+from meshproxy.config.tls.tls_ciphers import DEFAULT_CIPHERS
+from meshproxy.config.tls.tls_secrets import compile_static_secrets, load_secrets
 from meshproxy.errors import ConfigError
 from meshproxy.model.tls import (
     CertificateValidation,

@@ -11,7 +11,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, pkcs12
 
-from meshproxy.config.tls_ciphers import DEFAULT_CIPHERS
+from meshproxy.config.tls.tls_ciphers import DEFAULT_CIPHERS
 from meshproxy.model.tls import (
     CertificateValidation,
     CommonTls,

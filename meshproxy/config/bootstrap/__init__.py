@@ -1,0 +1,1 @@
+"""The bootstrap as a whole, and single resources as discovery brings them."""

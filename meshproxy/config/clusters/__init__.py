@@ -1,0 +1,1 @@
+"""Clusters, their endpoints, balancing and health."""

@@ -1,0 +1,1 @@
+"""Connection managers, virtual hosts and routes; filters, and what routes say about them."""

@@ -1,0 +1,1 @@
+"""Matchers of values, requests and connections, and trees of them."""

@@ -1,0 +1,1 @@
+"""TLS contexts, secrets and transport sockets."""

@@ -1,0 +1,239 @@
+"""Certificates, validation contexts, and secrets of these and others (envoy.extensions.transport_sockets.tls.v3).
+
+A secret is named in one of three ways: in the context itself, by the name of a static one (`static_resources.secrets`),
+or by the name of a resource in a file that is watched (`sds_config.path_config_source`).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
+
+from meshproxy.config.matching.matchers import compile_string_matcher
+from meshproxy.config.text.bootstrap_load import load_message, read_source
+from meshproxy.config.values.context import CompileContext
+from meshproxy.config.values.discovery import compile_config_source
+from meshproxy.errors import ConfigError, Problem
+from meshproxy.model.tls import (
+    CertificateValidation,
+    DataSource,
+    GenericSecret,
+    SanMatcher,
+    SecretReference,
+    TlsCertificate,
+    TrustDomain,
+)
+from meshproxy.plugin.view import ConfigView
+
+Secret = TlsCertificate | CertificateValidation | GenericSecret
+S = TypeVar("S", TlsCertificate, CertificateValidation, GenericSecret)
+_SECRET = "envoy.extensions.transport_sockets.tls.v3.Secret"
+_SPIFFE = "envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig"
+_DISCOVERY_RESPONSE = "envoy.service.discovery.v3.DiscoveryResponse"
+_SAN_TYPES = ("URI", "DNS", "IP_ADDRESS", "EMAIL")
+
+
+def compile_data_source(view: ConfigView | None, environ: Mapping[str, str]) -> DataSource | None:
+    """`core.v3.DataSource`; a file isn't read yet. Raises ConfigError."""
+    if view is None:
+        return None
+    watched = view.view("watched_directory")
+    if watched is not None:
+        watched.text("path")  # every file is watched, so a directory to watch adds nothing
+    kind = view.which("specifier")
+    if kind == "filename":
+        return DataSource(filename=view.text("filename"))
+    if kind == "inline_bytes":
+        return DataSource(data=view.data("inline_bytes"))
+    if kind == "environment_variable":
+        name = view.text("environment_variable")
+        if name not in environ:
+            view.fail(f"environment variable '{name}' isn't set", "environment_variable")
+        return DataSource(data=os.fsencode(environ[name]))
+    return DataSource(data=view.text("inline_string").encode())
+
+
+def compile_certificate(view: ConfigView, environ: Mapping[str, str]) -> TlsCertificate:
+    """`TlsCertificate`. Raises ConfigError."""
+    for problem in view.unsupported("private_key_provider", "ocsp_staple", "signed_certificate_timestamp"):
+        raise ConfigError(problem)
+    watched = view.view("watched_directory")
+    if watched is not None:
+        watched.text("path")  # as above
+    certificate = TlsCertificate(
+        chain=compile_data_source(view.view("certificate_chain"), environ),
+        key=compile_data_source(view.view("private_key"), environ),
+        password=compile_data_source(view.view("password"), environ),
+        pkcs12=compile_data_source(view.view("pkcs12"), environ),
+    )
+    if certificate.pkcs12 is not None:
+        if certificate.chain is not None or certificate.key is not None:
+            view.fail("Certificate configuration can't have both pkcs12 and a certificate chain or private key")
+    elif certificate.chain is None:
+        view.fail("No certificate chain is given", "certificate_chain")
+    elif certificate.key is None:
+        view.fail("No private key is given: a private_key_provider isn't supported by meshproxy", "private_key")
+    return certificate
+
+
+def compile_validation(view: ConfigView, environ: Mapping[str, str]) -> CertificateValidation:
+    """`CertificateValidationContext`. Raises ConfigError."""
+    for problem in view.unsupported("ca_certificate_provider_instance", "require_signed_certificate_timestamp"):
+        raise ConfigError(problem)
+    watched = view.view("watched_directory")
+    if watched is not None:
+        watched.text("path")  # as above
+    domains = _trust_domains(view.view("custom_validator_config"), environ)
+    trusted_ca = compile_data_source(view.view("trusted_ca"), environ)
+    system_roots = view.has("system_root_certs")
+    crl = compile_data_source(view.view("crl"), environ)
+    untrusted = view.enum("trust_chain_verification") == "ACCEPT_UNTRUSTED"
+    if crl is not None and trusted_ca is None and not system_roots and not domains:
+        view.fail(f"Failed to load CRL from {crl.label} without trusted CA", "crl")
+    if domains and trusted_ca is not None:
+        view.fail("SPIFFE's validator takes its authorities from trust_domains, not from trusted_ca", "trusted_ca")
+    return CertificateValidation(
+        trusted_ca=trusted_ca,
+        system_roots=system_roots,
+        crl=crl,
+        only_leaf_crl=view.boolean("only_verify_leaf_cert_crl"),
+        sans=_sans(view),
+        hashes=frozenset(_hash(view, text) for text in view.texts("verify_certificate_hash")),
+        spkis=frozenset(_spki(view, text) for text in view.texts("verify_certificate_spki")),
+        allow_expired=view.boolean("allow_expired_certificate"),
+        accept_untrusted=untrusted,
+        max_depth=view.integer("max_verify_depth") if view.has("max_verify_depth") else None,
+        trust_domains=domains,
+    )
+
+
+def _sans(view: ConfigView) -> tuple[SanMatcher, ...]:
+    matchers: list[SanMatcher] = []
+    for entry in view.views("match_typed_subject_alt_names"):
+        kind = entry.enum("san_type")
+        if kind not in _SAN_TYPES:
+            entry.fail(f"names of the kind {kind} aren't supported by meshproxy", "san_type")
+        matchers.append(_san(kind, entry.required("matcher")))
+    for matcher in view.views("match_subject_alt_names"):  # the older form, of no kind in particular
+        matchers += [_san(kind, matcher) for kind in _SAN_TYPES]
+    return tuple(matchers)
+
+
+def _san(kind: str, matcher: ConfigView) -> SanMatcher:
+    matches = compile_string_matcher(matcher)
+    exact = matcher.text("exact") if kind == "DNS" and matcher.which("match_pattern") == "exact" else ""
+    return SanMatcher(kind, matches, exact)
+
+
+def _hash(view: ConfigView, text: str) -> bytes:
+    """SHA-256 in hex, with or without colons."""
+    try:
+        digest = bytes.fromhex(text.replace(":", ""))
+    except ValueError:
+        digest = b""
+    if len(digest) != 32:
+        view.fail(f"Invalid hex-encoded SHA-256 '{text}'", "verify_certificate_hash")
+    return digest
+
+
+def _spki(view: ConfigView, text: str) -> bytes:
+    try:
+        digest = base64.b64decode(text, validate=True)
+    except binascii.Error:
+        digest = b""
+    if len(digest) != 32:
+        view.fail(f"Invalid base64-encoded SHA-256 '{text}'", "verify_certificate_spki")
+    return digest
+
+
+def _trust_domains(view: ConfigView | None, environ: Mapping[str, str]) -> tuple[TrustDomain, ...]:
+    """The SPIFFE validator's `trust_domains`; () without that validator. Raises ConfigError for any other."""
+    if view is None:
+        return ()
+    typed = view.any("typed_config")
+    if typed is None or typed.full_name != _SPIFFE or typed.view is None:
+        view.fail("the only validator of certificates that meshproxy has beside its own is SPIFFE's")
+    config = typed.view
+    for problem in config.unsupported("trust_bundles"):
+        raise ConfigError(problem)
+    domains: dict[str, TrustDomain] = {}
+    for entry in config.views("trust_domains"):
+        name = entry.text("name")
+        if name in domains:
+            entry.fail(f"Multiple trust bundles are given for one trust domain for {name}", "name")
+        bundle = compile_data_source(entry.view("trust_bundle"), environ)
+        if bundle is None:
+            entry.fail(f"trust domain '{name}' has no trust_bundle")
+        domains[name] = TrustDomain(name, bundle)
+    return tuple(domains.values())
+
+
+def compile_secret(view: ConfigView, environ: Mapping[str, str]) -> tuple[str, Secret]:
+    """`Secret`: its name and what it holds. Raises ConfigError."""
+    kind = view.which("type")
+    name = view.text("name")
+    if kind == "tls_certificate":
+        return name, compile_certificate(view.required(kind), environ)
+    if kind == "validation_context":
+        return name, compile_validation(view.required(kind), environ)
+    if kind == "generic_secret":
+        return name, _compile_generic(view.required(kind), environ)
+    view.fail(f"secrets of the kind {kind or 'none'} aren't supported by meshproxy")
+
+
+def _compile_generic(view: ConfigView, environ: Mapping[str, str]) -> GenericSecret:
+    return GenericSecret(compile_data_source(view.view("secret"), environ) or DataSource())
+
+
+def compile_static_secrets(views: Sequence[ConfigView], context: CompileContext) -> dict[str, Secret]:
+    """`static_resources.secrets` by name. Problems are noted in the context."""
+    secrets: dict[str, Secret] = {}
+    for view in views:
+        with view.collect(context.problems):
+            name, secret = compile_secret(view, context.environ)
+            if name in secrets:
+                view.fail(f"Duplicate static secret '{name}'", "name")
+            secrets[name] = secret
+    return secrets
+
+
+def compile_reference(view: ConfigView, context: CompileContext, kind: type[S]) -> S | SecretReference:
+    """`SdsSecretConfig`: a static secret, or a reference to one that comes by discovery. Raises ConfigError.
+
+    kind: what the secret must be. A file has to exist, as in Envoy; the secret itself may come later.
+    """
+    name = view.text("name")
+    source = view.view("sds_config")
+    if source is None:
+        secret = context.secrets.get(name)
+        if not isinstance(secret, kind):
+            view.fail(f"Unknown static {_KIND_NAMES[kind]}: {name}", "name")
+        return secret
+    found = compile_config_source(source, context)
+    if found.kind == "path":
+        return SecretReference(name, found.path)
+    return SecretReference(name, source=found)
+
+
+_KIND_NAMES: dict[type, str] = {
+    TlsCertificate: "secret",
+    CertificateValidation: "certificate validation context",
+    GenericSecret: "generic secret",
+}
+
+
+def load_secrets(path: str, environ: Mapping[str, str]) -> dict[str, Secret]:
+    """The secrets in a file: a DiscoveryResponse in YAML or JSON. Raises ConfigError."""
+    loaded = load_message(_DISCOVERY_RESPONSE, [read_source(path)])
+    for field in ("version_info", "type_url", "nonce"):
+        loaded.view.text(field)
+    secrets = dict(compile_secret(entry.message(_SECRET), environ) for entry in loaded.view.anys("resources"))
+    problems = loaded.view.unread_problems()
+    if problems:
+        raise ConfigError(problems)
+    if not secrets:
+        raise ConfigError(Problem("resources", "there is no secret in it", path))
+    return secrets

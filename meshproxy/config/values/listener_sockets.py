@@ -1,0 +1,75 @@
+"""What a listener says about its sockets (envoy.config.listener.v3.Listener, core.v3.SocketOption)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from meshproxy.address import Address
+from meshproxy.config.values.addresses import compile_address
+from meshproxy.plugin.view import ConfigView
+
+SocketOption = tuple[int, int, int | bytes]
+"""Level, name and value, as `setsockopt` takes them."""
+
+_IPPROTO_TCP = 6
+_TCP_FASTOPEN = 23
+_BEFORE_BIND = "STATE_PREBIND"
+
+
+def compile_socket_options(view: ConfigView, field: str) -> tuple[SocketOption, ...]:
+    """A repeated `core.v3.SocketOption` for sockets that never listen. Raises ConfigError for other states."""
+    for entry in view.views(field):
+        if entry.enum("state") != _BEFORE_BIND:
+            entry.fail("only STATE_PREBIND is supported by meshproxy", "state")
+    return _of_state(view, field, before=True)
+
+
+def _of_state(view: ConfigView, field: str, *, before: bool) -> tuple[SocketOption, ...]:
+    """Those set before bind, or all that are set after it."""
+    options: list[SocketOption] = []
+    for entry in view.views(field):
+        if (entry.enum("state") == _BEFORE_BIND) == before and _for_streams(entry):
+            value = entry.data("buf_value") if entry.which("value") == "buf_value" else entry.integer("int_value")
+            options.append((entry.integer("level"), entry.integer("name"), value))
+    return tuple(options)
+
+
+def _for_streams(option: ConfigView) -> bool:
+    """Whether it is meant for stream sockets: for all, or for those alone."""
+    kind = option.view("type")
+    wanted = kind is None or kind.has("stream") or not kind.has("datagram")
+    if not wanted:
+        option.raw()
+    return wanted
+
+
+def compile_listening_sockets(view: ConfigView) -> dict[str, Any]:
+    """The fields of the model's `Listener` that its sockets are opened by. Raises ConfigError."""
+    bind = view.boolean("bind_to_port", True)
+    older = view.view("deprecated_v1")
+    if older is not None:
+        bind = bind and older.boolean("bind_to_port", True)
+    queue = view.integer("tcp_fast_open_queue_length", -1)
+    fast_open = ((_IPPROTO_TCP, _TCP_FASTOPEN, queue),) if queue >= 0 else ()
+    additional: list[Address] = []
+    own: dict[Address, tuple[tuple[SocketOption, ...], tuple[SocketOption, ...]]] = {}
+    for entry in view.views("additional_addresses"):
+        address = compile_address(entry.required("address"))
+        additional.append(address)
+        override = entry.view("socket_options")
+        if override is not None:
+            field = "socket_options"
+            later = (*_of_state(override, field, before=False), *fast_open)
+            own[address] = _of_state(override, field, before=True), later
+    return {
+        "bind_to_port": bind,
+        "transparent": view.boolean("transparent"),
+        "freebind": view.boolean("freebind"),
+        "reuse_port": view.boolean("enable_reuse_port", True),
+        "tcp_backlog_size": view.integer("tcp_backlog_size", 4096),
+        "mptcp": view.boolean("enable_mptcp"),
+        "socket_options": _of_state(view, "socket_options", before=True),
+        "later_socket_options": (*_of_state(view, "socket_options", before=False), *fast_open),
+        "additional_addresses": tuple(additional),
+        "additional_options": own,
+    }
