@@ -11,14 +11,14 @@ import math
 
 
 class TokenBucket:
-    """maximum: tokens that it holds, and holds at first. rate: tokens that come per second."""
+    """maximum: tokens that it holds. rate: tokens that come per second. first: what is in it at first; None: all."""
 
     __slots__ = ("_empty_at", "maximum", "rate")
 
-    def __init__(self, maximum: int, rate: float, now: float) -> None:
+    def __init__(self, maximum: int, rate: float, now: float, first: float | None = None) -> None:
         self.maximum = maximum
         self.rate = rate
-        self._empty_at = now - maximum / rate
+        self._empty_at = now - (maximum if first is None else first) / rate
 
     def tokens(self, now: float) -> float:
         """What is in it."""
@@ -34,6 +34,11 @@ class TokenBucket:
             return False
         self._empty_at = now - (tokens - amount) / self.rate
         return True
+
+    def take_part(self, now: float, amount: int) -> int:
+        """Take `amount`, or as many whole tokens of it as there are; say how many were taken."""
+        taken = min(amount, int(self.tokens(now)))
+        return taken if self.take(now, taken) else 0
 
     def seconds_to_token(self, now: float) -> float:
         """How long until there is a whole token; 0 when there is one."""

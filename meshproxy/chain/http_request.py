@@ -6,9 +6,9 @@ from abc import abstractmethod
 from typing import Any
 
 from meshproxy.chain.http_plan import HttpPlan
-from meshproxy.chain.http_response import Piece, ResponsePipeline, Suspended
+from meshproxy.chain.http_response import Piece, ResponsePipeline, Rest, Suspended
 from meshproxy.headers import Headers
-from meshproxy.plugin.http import UP_TO_LIMIT, WHAT_IS_HERE, BodyPart, TerminalHttpFilter
+from meshproxy.plugin.http import UP_TO_LIMIT, WHAT_IS_HERE, BodyPart, Parted, TerminalHttpFilter
 from meshproxy.plugin.replies import PAYLOAD_TOO_LARGE, LocalReply
 
 
@@ -182,10 +182,12 @@ class RequestPipeline(ResponsePipeline):
             self._pass_piece(piece, end, at)
 
     def _pass_piece(self, piece: Piece, end: bool, at: int) -> None:
-        if isinstance(piece, Headers):
+        if isinstance(piece, bytes):
+            self._pass_request_body(piece, end, at)
+        elif isinstance(piece, Headers):
             self._pass_request_trailers(piece, at)
         else:
-            self._pass_request_body(piece, end, at)
+            self._go_on_with_request_part(piece, end, at)
 
     def _pass_request_body(self, data: bytes, end: bool, at: int) -> None:
         hooks = self.plan.request_body
@@ -206,13 +208,16 @@ class RequestPipeline(ResponsePipeline):
         """Run one body hook. Returns whether to go on now, and the data to go on with."""
         try:
             result = self.filters[position].on_request_body(data, end, self)
-            if result is not None and not isinstance(result, bytes | LocalReply):
+            if result is not None and not isinstance(result, bytes | LocalReply | Parted):
                 result = self.run_hook(result)
                 if isinstance(result, Suspended):
                     self._hold_request()
                     result.then(self._request_body_resumed, position, at, data, end)
                     return False, data
                 _check_body_result(result)
+            if isinstance(result, Parted):
+                self._part_request(result, end, at)
+                return False, data
         except Exception as error:  # a filter is foreign code: its fault must stay its stream's
             return self.contain(position, error), data
         if isinstance(result, LocalReply):
@@ -227,6 +232,18 @@ class RequestPipeline(ResponsePipeline):
     ) -> None:
         if not self._release_request(position, error):
             return
+        self._take_request_part(position, at, data, end, result)
+        self._work_off()
+        self._write_out()
+
+    def _take_request_part(self, position: int, at: int, data: bytes, end: bool, result: Any) -> None:
+        """Go on behind a body hook that had to wait."""
+        if isinstance(result, Parted):
+            try:
+                self._part_request(result, end, at)
+            except TypeError as fault:
+                self.contain(position, fault)
+            return
         if isinstance(result, bytes):
             data = result
         elif self._took_reply(position, result):
@@ -235,8 +252,36 @@ class RequestPipeline(ResponsePipeline):
             self._end_buffering(at, data)
         elif data or end:
             self._pass_request_body(data, end, at)
+
+    def _part_request(self, parted: Parted, end: bool, at: int) -> None:
+        """Pass a part on; its rest is the next in the queue, and goes on behind the hook that has parted it."""
+        position = self.plan.request_body[at - 1]
+        if position == self._buffering:
+            raise TypeError("a hook that has the body whole can't give it in parts")
+        rest = parted.rest
+        if isinstance(rest, Headers):
+            self.request_trailers = rest
+            at_rest, end = sum(each <= position for each in self.plan.request_trailers), True
+        else:
+            at_rest = at
+        self._queue().insert(0, (rest, end, at_rest))
+        if parted.data:
+            self._pass_request_body(parted.data, False, at)
         self._work_off()
-        self._write_out()
+
+    def _go_on_with_request_part(self, rest: Rest, end: bool, at: int) -> None:
+        position = self.plan.request_body[at - 1]
+        try:
+            result = self.run_hook(rest())
+        except Exception as error:  # a filter is foreign code: its fault must stay its stream's
+            if not self.contain(position, error):
+                return
+            result = None
+        if isinstance(result, Suspended):
+            self._hold_request()
+            result.then(self._request_body_resumed, position, at, b"", end)
+        else:
+            self._take_request_part(position, at, b"", end, result)
 
     # Filters that want the whole body, or the beginning of it.
 

@@ -9,11 +9,12 @@ from typing import Any
 from meshproxy.chain.http_plan import HttpPlan
 from meshproxy.headers import Headers, ResponseHeaders
 from meshproxy.plugin.context import Stream
-from meshproxy.plugin.http import UP_TO_LIMIT, WHAT_IS_HERE, BodyPart, HttpFilter
+from meshproxy.plugin.http import UP_TO_LIMIT, WHAT_IS_HERE, BodyPart, HttpFilter, Parted
 from meshproxy.plugin.replies import FILTER_FAILED, RESPONSE_TOO_LARGE, LocalReply, ResponseReplaced
 
-Piece = bytes | Headers
-"""A piece of body, or the trailers."""
+Rest = Callable[[], Awaitable[Any]]
+Piece = bytes | Headers | Rest
+"""A piece of body, or the trailers, or what gives the rest of a piece that a hook parts."""
 
 
 class Suspended(ABC):
@@ -166,10 +167,12 @@ class ResponsePipeline(Stream):
             self._pass_response_piece(piece, end, at)
 
     def _pass_response_piece(self, piece: Piece, end: bool, at: int) -> None:
-        if isinstance(piece, Headers):
+        if isinstance(piece, bytes):
+            self._pass_response_body(piece, end, at)
+        elif isinstance(piece, Headers):
             self._pass_response_trailers(piece, at)
         else:
-            self._pass_response_body(piece, end, at)
+            self._go_on_with_response_part(piece, end, at)
 
     def _pass_response_body(self, data: bytes, end: bool, at: int) -> None:
         # A reply to what never became a request has no filters unless one of them has something to say to its head.
@@ -192,16 +195,51 @@ class ResponsePipeline(Stream):
         """Run one body hook. Returns whether to go on now, and the data to go on with."""
         try:
             result: Any = self.filters[position].on_response_body(data, end, self)
-            if result is not None and not isinstance(result, bytes):
+            if result is not None and not isinstance(result, bytes | Parted):
                 result = self.run_hook(result)
                 if isinstance(result, Suspended):
                     self._hold_response()
                     result.then(self._response_body_resumed, position, at, data, end)
                     return False, data
+            if isinstance(result, Parted):
+                self._part_response(result, end, at)
+                return False, data
             data = self._changed(data, result)
         except Exception as error:  # a filter is foreign code: its fault must stay its stream's
             return self._contain_response(position, error), data
         return (bool(data) or end) and not self.done, data
+
+    def _part_response(self, parted: Parted, end: bool, at: int) -> None:
+        """Pass a part on; its rest is the next in the queue, and goes on behind the hook that has parted it."""
+        position = self.plan.response_body[at - 1]
+        if position == self._response_buffering:
+            raise TypeError("a hook that has the body whole can't give it in parts")
+        rest = parted.rest
+        if isinstance(rest, Headers):
+            self.response_trailers = rest
+            at_rest, end = sum(each >= position for each in self.plan.response_trailers), True
+        else:
+            at_rest = at
+        if self._response_queue is None:
+            self._response_queue = []
+        self._response_queue.insert(0, (rest, end, at_rest))
+        if parted.data:
+            self._pass_response_body(parted.data, False, at)
+        self._work_off_response()
+
+    def _go_on_with_response_part(self, rest: Rest, end: bool, at: int) -> None:
+        position = self.plan.response_body[at - 1]
+        try:
+            result = self.run_hook(rest())
+        except Exception as error:  # a filter is foreign code: its fault must stay its stream's
+            if not self._contain_response(position, error):
+                return
+            result = None
+        if isinstance(result, Suspended):
+            self._hold_response()
+            result.then(self._response_body_resumed, position, at, b"", end)
+        else:
+            self._take_response_part(position, at, b"", end, result)
 
     @staticmethod
     def _changed(data: bytes, result: Any) -> bytes:
@@ -217,7 +255,16 @@ class ResponsePipeline(Stream):
     ) -> None:
         if not self._release_response(position, error):
             return
+        self._take_response_part(position, at, data, end, result)
+        self._work_off_response()
+        self.flush()
+
+    def _take_response_part(self, position: int, at: int, data: bytes, end: bool, result: Any) -> None:
+        """Go on behind a body hook that had to wait."""
         try:
+            if isinstance(result, Parted):
+                self._part_response(result, end, at)
+                return
             data = self._changed(data, result)
         except TypeError as fault:
             if not self._contain_response(position, fault):
@@ -226,8 +273,6 @@ class ResponsePipeline(Stream):
             self._end_response_buffering(at, data)
         elif data or end:
             self._pass_response_body(data, end, at)
-        self._work_off_response()
-        self.flush()
 
     # Filters that want the whole body, or the beginning of it.
 

@@ -8,7 +8,8 @@ Rules that the chain keeps:
 - request hooks run first to last, response hooks last to first; local replies pass the response hooks too;
 - a hook may be `def` or `async def`. While an `async` hook waits, no more of its request is read: back-pressure takes
   the place of buffering. The chain then goes on where it stopped;
-- `None` goes on. `LocalReply` from a request hook ends the request there. From a body hook, `bytes` replace the data;
+- `None` goes on. `LocalReply` from a request hook ends the request there. From a body hook, `bytes` replace the data,
+  and `Parted` gives them part by part;
 - a hook that raises fails its own stream (500, or it is skipped with `on_error = FAIL_OPEN`) and is counted;
 - `on_stream_complete` is called exactly once for every instance, whatever happened.
 """
@@ -16,7 +17,7 @@ Rules that the chain keeps:
 from __future__ import annotations
 
 import enum
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
 
 from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
@@ -29,8 +30,24 @@ if TYPE_CHECKING:
 
 C = TypeVar("C")
 
+
+class Parted:
+    """What a body hook makes of a piece, part after part: `data` goes on now, and what `rest` gives after it.
+
+    rest: called when `data` has gone as far as it can, it gives what the hook might have: bytes, another `Parted`, or,
+        as None, nothing more. Or trailers that shall follow a body that has ended without any.
+    A hook that has the body whole can't give it in parts.
+    """
+
+    __slots__ = ("data", "rest")
+
+    def __init__(self, data: bytes, rest: Callable[[], Awaitable[bytes | Parted | None]] | Headers) -> None:
+        self.data = data
+        self.rest = rest
+
+
 HeadersResult = LocalReply | None | Awaitable[LocalReply | None]
-BodyResult = bytes | LocalReply | None | Awaitable[bytes | LocalReply | None]
+BodyResult = bytes | LocalReply | Parted | None | Awaitable[bytes | LocalReply | Parted | None]
 PlainResult = None | Awaitable[None]
 
 

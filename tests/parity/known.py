@@ -82,6 +82,9 @@ ALL_TOKENS = Difference(
 )
 CLAIM_WITHOUT_HEADER = Difference("a claim that no header can hold", _REQUEST)
 QUOTE_IN_REALM = Difference("a quote in the path, in the realm that basic_auth answers with", _CLIENT)
+WITHOUT_LIMIT = Difference(
+    "a bandwidth_limit without limit_kbps", ("client 1", "access log", "client 1 end after last byte")
+)
 QUERY_WITHOUT_KEY = Difference(
     "the rest of a query that hide_credentials of api_key_auth has taken the key out of", ("upstream up", "access log")
 )

@@ -11,23 +11,24 @@ from typing import TYPE_CHECKING
 
 from meshproxy.headers import RequestHeaders
 from meshproxy.plugin.context import FactoryContext, Stream
-from meshproxy.plugin.http import HttpFilter
+from meshproxy.plugin.http import HttpFilter, Parted
 from meshproxy.plugin.replies import LocalReply
 from meshproxy_filters.http.fault_config import ABORT_GRPC_HEADER, FaultConfig
 from meshproxy_filters.http.fault_config import Fault as FaultKind
+from meshproxy_filters.token_bucket import TokenBucket
 
 if TYPE_CHECKING:
     from meshproxy.plugin.view import ConfigView
 
 _BODY = b"fault filter abort"
+_FILL_INTERVAL = 0.05
 
 
 class Fault(HttpFilter[FaultConfig]):
     """First the delay, then the abort; the response's speed last."""
 
     _counted: bool = False
-    _bytes_per_second: float = 0.0
-    _free_at: float = 0.0
+    _bucket: TokenBucket | None = None
 
     @classmethod
     def compile(cls, view: ConfigView, context: FactoryContext) -> FaultConfig:
@@ -57,10 +58,8 @@ class Fault(HttpFilter[FaultConfig]):
                 return self._wait(delay, request, stream)
         return self._abort(request)
 
-    def on_response_body(self, data: bytes, end: bool, stream: Stream) -> Awaitable[None] | None:
-        if not self._bytes_per_second:
-            return None
-        return self._pass_slowly(len(data), stream)
+    def on_response_body(self, data: bytes, end: bool, stream: Stream) -> bytes | Parted | None:
+        return None if self._bucket is None else self._pass_slowly(self._bucket, data, stream)
 
     def on_stream_complete(self, stream: Stream) -> None:
         if self._counted:
@@ -120,13 +119,19 @@ class Fault(HttpFilter[FaultConfig]):
         if fault.header:
             rate = (fault.number_in(request) or 0) * 1024
         if rate > 0 and self._hits(fault, request):
-            self._bytes_per_second = rate
+            self._bucket = TokenBucket(rate, rate, self.context.clock.now(), rate * _FILL_INTERVAL)
             self.config.stats.response_rl_injected.value += 1
             self._count()
 
-    async def _pass_slowly(self, size: int, stream: Stream) -> None:
-        """Let a piece go on when the line, at its set speed, would have carried it."""
-        now = self.context.clock.now()
-        self._free_at = max(self._free_at, now) + size / self._bytes_per_second
-        if self._free_at > now:
-            await stream.sleep(self._free_at - now)
+    def _pass_slowly(self, bucket: TokenBucket, data: bytes, stream: Stream) -> bytes | Parted:
+        """Let as much of a piece go on as the line, at its set speed, carries by now, and the rest later."""
+        count = bucket.take_part(self.context.clock.now(), len(data))
+        if count == len(data):
+            return data
+        rest = data[count:]
+
+        async def later() -> bytes | Parted:
+            await stream.sleep(_FILL_INTERVAL)
+            return self._pass_slowly(bucket, rest, stream)
+
+        return Parted(data[:count], later)
