@@ -17,7 +17,8 @@ class MirrorPolicy:
 
     cluster_header: the field that names the cluster, where `cluster` is "". covers: whether the fraction takes in a
     number drawn at random; None: it takes in all. append_shadow: the copy's host ends in `-shadow`.
-    host_rewrite: the copy's host, "" to leave it as it is.
+    host_rewrite: the copy's host, "" to leave it as it is. sampled: whether its trace span is collected; None: if that
+    of the request is.
     """
 
     cluster: str = ""
@@ -25,4 +26,5 @@ class MirrorPolicy:
     covers: Callable[[int], bool] | None = None
     append_shadow: bool = True
     host_rewrite: str = ""
+    sampled: bool | None = None
     mutations: tuple[HeaderChange, ...] = ()

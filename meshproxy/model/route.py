@@ -147,10 +147,10 @@ class ForwardAction:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RedirectAction:
-    """`redirect`: `location` builds the target from the request. rewrite_path: what it makes of the request's path."""
+    """`redirect`. location: of request and stream, the target. rewrite_path: what it makes of the request's path."""
 
     status: int
-    location: Callable[[RequestHeaders], str]
+    location: Callable[[RequestHeaders, Any], str]
     rewrite_path: Callable[[str], str] | None = None
 
 
@@ -163,7 +163,7 @@ class DirectResponseAction:
 
     status: int
     body: bytes = b""
-    location: Callable[[RequestHeaders], str] | None = None
+    location: Callable[[RequestHeaders, Any], str] | None = None
     format_body: ValueFormatter | None = None
     content_type: str = ""
 

@@ -16,6 +16,10 @@ _DNS = "tunes c-ares' sockets; here each question has a socket of its own"
 _SHUTDOWN = "steers Envoy's own watchdog and crash handling, of which meshproxy has none"
 _CHUNKS = "sizes a buffer of Envoy's; output comes in bounded chunks here too"
 
+_FORMATTED = "counts only where the value is a format, which Envoy has behind a runtime feature that is off"
+
+_UNUSED = "of no effect in Envoy either"
+
 IGNORABLE: Final[dict[str, dict[str, str]]] = {
     "envoy.extensions.filters.http.jwt_authn.v3.JwksAsyncFetch": {
         "fast_listener": "keys are fetched when the first request needs them, so no listener waits for them",
@@ -51,6 +55,14 @@ IGNORABLE: Final[dict[str, dict[str, str]]] = {
         "reuse_port": "deprecated; only enable_reuse_port counts, as in Envoy",
         "connection_balance_config": "spreads connections over Envoy's threads; each worker here is a process",
     },
+    "envoy.config.route.v3.RateLimit.Action.GenericKey": {"default_value": _FORMATTED},
+    "envoy.config.route.v3.RateLimit.Action.HeaderValueMatch": {"default_value": _FORMATTED},
+    "envoy.config.route.v3.RateLimit.Action.QueryParameterValueMatch": {"default_value": _FORMATTED},
+    "envoy.type.matcher.v3.RegexMatcher.GoogleRE2": {
+        "max_program_size": "deprecated; RE2 needs time in proportion to the text, however large the program is",
+    },
+    "envoy.config.route.v3.RouteAction": {"retry_policy_typed_config": _UNUSED},
+    "envoy.config.route.v3.VirtualHost": {"retry_policy_typed_config": _UNUSED},
     "envoy.config.core.v3.Node": {
         "user_agent_name": _IDENTITY,
         "user_agent_version": _IDENTITY,

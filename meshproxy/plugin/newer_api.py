@@ -13,14 +13,13 @@ from collections.abc import Sequence
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor_pb2 import (
     DescriptorProto,
-    EnumDescriptorProto,
     FieldDescriptorProto,
     FileDescriptorProto,
 )
 from google.protobuf.duration_pb2 import Duration
 from validate.validate_pb2 import DurationRules, FieldRules, MessageRules, RepeatedRules, StringRules, rules
 
-from meshproxy.plugin.declared_messages import OF, enum, field
+from meshproxy.plugin.declared_messages import OF, field
 from meshproxy.records import dataclass
 
 _BOOL_VALUE = ".google.protobuf.BoolValue"
@@ -37,14 +36,14 @@ NAMES = frozenset({COMPOSITE_CLUSTER})
 class Additions:
     """What one file gets.
 
-    messages: its new ones; nested: new messages and enums inside of the message that is named; fields: new ones of the
+    messages: its new ones; nested: new messages inside of the message that is named; fields: new ones of the
     message that is named. A field's oneof is named before its name, as `oneof/name`. dependencies: further files that
     the additions name.
     """
 
     fields: dict[str, Sequence[FieldDescriptorProto]]
     messages: Sequence[DescriptorProto] = ()
-    nested: dict[str, Sequence[DescriptorProto | EnumDescriptorProto]] | None = None
+    nested: dict[str, Sequence[DescriptorProto]] | None = None
     dependencies: Sequence[str] = ()
 
 
@@ -104,9 +103,7 @@ ADDITIONS = {
     "envoy/config/route/v3/route_components.proto": Additions(
         {
             "RouteMatch": [field("cookies", 17, OF.TYPE_MESSAGE, f".{_ROUTE}.CookieMatcher", repeated=True)],
-            "RetryPolicy": [field("refresh_cluster_on_retry", 14, OF.TYPE_BOOL)],
             "RedirectAction": [_text("path_rewrite_specifier/path_rewrite", 10)],
-            "RateLimit": [field("x_ratelimit_option", 7, OF.TYPE_ENUM, f".{_ROUTE}.RateLimit.XRateLimitOption")],
             "RateLimit.Action": [
                 field(
                     "action_specifier/remote_address_match",
@@ -118,11 +115,9 @@ ADDITIONS = {
             "RateLimit.Action.GenericKey": [_text("default_value", 3)],
             "RateLimit.Action.HeaderValueMatch": [_text("default_value", 5)],
             "RateLimit.Action.QueryParameterValueMatch": [_text("default_value", 5)],
-            "RateLimit.HitsAddend": [field("is_negative_hits", 3, OF.TYPE_BOOL)],
         },
         messages=[_COOKIE_MATCHER],
         nested={
-            "RateLimit": [enum("XRateLimitOption", ("UNSPECIFIED", "OFF", "DRAFT_VERSION_03"))],
             "RateLimit.Action": [_REMOTE_ADDRESS_MATCH],
         },
         dependencies=["envoy/type/matcher/v3/address.proto"],
@@ -172,15 +167,9 @@ def _message(file: FileDescriptorProto, path: str) -> DescriptorProto:
     return found
 
 
-def _nest(message: DescriptorProto, nested: Sequence[DescriptorProto | EnumDescriptorProto]) -> None:
-    known = {each.name for each in message.nested_type} | {each.name for each in message.enum_type}
-    for each in nested:
-        if each.name in known:
-            continue
-        if isinstance(each, DescriptorProto):
-            message.nested_type.append(each)
-        else:
-            message.enum_type.append(each)
+def _nest(message: DescriptorProto, nested: Sequence[DescriptorProto]) -> None:
+    known = {each.name for each in message.nested_type}
+    message.nested_type.extend(each for each in nested if each.name not in known)
 
 
 def _add_fields(message: DescriptorProto, fields: Sequence[FieldDescriptorProto]) -> None:

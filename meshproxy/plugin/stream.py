@@ -20,7 +20,7 @@ from meshproxy.plugin.services import ServerState, Timer
 from meshproxy.plugin.stream_info import NO_CONNECTION, ConnectionInfo, StreamInfo
 
 if TYPE_CHECKING:
-    from meshproxy.plugin.upstream import ClusterManager
+    from meshproxy.plugin.upstream import ClusterManager, CopySpan
 
 
 T = TypeVar("T")
@@ -38,6 +38,13 @@ class StreamSpan(ABC):
     @abstractmethod
     def end_attempt(self, stream: Stream, status: int) -> None:
         """An attempt that another may follow is over. status: 0 for no response."""
+
+    @abstractmethod
+    def start_copy(self, request: RequestHeaders, sampled: bool | None) -> CopySpan | None:
+        """A copy is about to be sent: let its head carry the trace context of a span of its own.
+
+        sampled: whether that is collected; None: if the stream's own is.
+        """
 
 
 class Stream(StreamInfo, ABC):

@@ -249,6 +249,16 @@ class Forwarding(Protocol):
 NO_MAINTENANCE = FractionalPercent(0)
 
 
+class CopySpan(ABC):
+    """The trace span of a copy of a request."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def end(self, info: StreamInfo, status: int) -> None:
+        """The copy is over. info: what is known of it; status: of the response, or the one that stands for its want."""
+
+
 class Cluster(ABC):
     """A cluster with its hosts and connection pools. forwarding: None unless it forwards to what requests name.
 
@@ -300,11 +310,13 @@ class Cluster(ABC):
         """
 
     @abstractmethod
-    def mirror(self, request: RequestHeaders, end: bool, *, timeout: float) -> HttpUpstream | None:
+    def mirror(
+        self, request: RequestHeaders, end: bool, *, timeout: float, span: CopySpan | None = None
+    ) -> HttpUpstream | None:
         """Send a copy of a request to a host of its own; the response is read and thrown away.
 
         timeout: seconds for the response, from the end of the request; 0 for none. The handle takes the body; `reset`
-        gives the copy up, otherwise it goes on by itself. None: it couldn't be sent.
+        gives the copy up, otherwise it goes on by itself. span: is told of its end. None: it couldn't be sent.
         """
 
     @abstractmethod

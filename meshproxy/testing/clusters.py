@@ -20,6 +20,7 @@ from meshproxy.plugin.stats import StatsScope
 from meshproxy.plugin.stream_info import StreamInfo
 from meshproxy.plugin.upstream import (
     Cluster,
+    CopySpan,
     Host,
     HostChecks,
     HostChoice,
@@ -163,7 +164,9 @@ class ScriptedCluster(Cluster):
             self._loop.call_soon(upstream.connected)
         return upstream
 
-    def mirror(self, request: RequestHeaders, end: bool, *, timeout: float) -> HttpUpstream | None:
+    def mirror(
+        self, request: RequestHeaders, end: bool, *, timeout: float, span: CopySpan | None = None
+    ) -> HttpUpstream | None:
         if self._host is None:
             return None
         return self.request(self._host, request, end, Nobody())

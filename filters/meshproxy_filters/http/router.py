@@ -264,7 +264,7 @@ class Router(Attempts):
         if isinstance(action, RedirectAction):
             self.config.rq_direct_response.value += 1  # as Envoy, whose `rq_redirect` stays at zero
             stream.finalize_request()
-            shaped["location"] = action.location(request)
+            shaped["location"] = action.location(request, stream)
             if action.rewrite_path is not None:  # which Envoy's log shows
                 if self.config.envoy_headers:
                     request["x-envoy-original-path"] = request.path
@@ -275,7 +275,7 @@ class Router(Attempts):
             self.config.rq_direct_response.value += 1
             stream.finalize_request()
             if action.location is not None:
-                shaped["location"] = action.location(request)
+                shaped["location"] = action.location(request, stream)
             stream.finalize_response(shaped)
             body = action.body if action.format_body is None else _format(action, shaped, stream)
             stream.reply(LocalReply(action.status, body, headers=tuple(shaped.items()), details="direct_response"))

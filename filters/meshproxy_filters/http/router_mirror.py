@@ -33,7 +33,9 @@ def start_mirrors(
         name = policy.cluster or _named(policy.cluster_header, stream.request)
         cluster = stream.clusters.get(name) if name else None
         if cluster is not None:
-            mirror = cluster.mirror(_copy(policy, stream), stream.request_end, timeout=timeout)
+            copy = _copy(policy, stream)
+            span = stream.span.start_copy(copy, policy.sampled) if stream.span is not None else None
+            mirror = cluster.mirror(copy, stream.request_end, timeout=timeout, span=span)
             if mirror is not None:
                 started.append(mirror)
     return tuple(started)

@@ -41,6 +41,7 @@ def _compile_mirror(view: ConfigView, context: CompileContext, known: Collection
         cluster_header=check_name(header) if header and header != ":authority" else header,
         covers=compile_runtime_fraction(fraction, context).covers if fraction is not None else None,
         append_shadow=not view.boolean("disable_shadow_host_suffix_append"),
+        sampled=view.boolean("trace_sampled") if view.has("trace_sampled") else None,
         host_rewrite=wire_text(view.text("host_rewrite_literal")),
         mutations=tuple(compile_change(entry, context) for entry in view.views("request_headers_mutations")),
     )

@@ -13,7 +13,9 @@ from typing import Any
 from urllib.parse import unquote
 
 from meshproxy.config.matching.matchers import compile_header_matcher, compile_query_matcher
+from meshproxy.config.values.addresses import compile_address_matcher
 from meshproxy.config.values.context import CompileContext
+from meshproxy.config.values.formats import compile_text
 from meshproxy.matching import FractionalPercent, header_getter, parse_query, wire_text
 from meshproxy.model.rate_limit import Entries, RateLimit
 from meshproxy.plugin.stream_info import StreamInfo, split_address
@@ -131,6 +133,8 @@ def _compile_action(view: ConfigView, context: CompileContext) -> Action:
             return lambda stream: ("remote_address", ip) if (ip := _remote_ip(stream)) else None
         case "masked_remote_address":
             return _of_masked_address(view.required("masked_remote_address"))
+        case "remote_address_match":
+            return _of_matching_address(view.required("remote_address_match"), context)
         case "generic_key":
             inner = view.required("generic_key")
             constant = (_key(inner, "generic_key"), wire_text(inner.text("descriptor_value")))
@@ -152,12 +156,12 @@ def _of_extension(view: ConfigView, context: CompileContext) -> Action:
     typed = view.any("typed_config")
     if typed is None or typed.view is None or typed.full_name != _EXPRESSION:
         view.fail(unsupported_extension(typed.full_name if typed is not None else "", (_EXPRESSION,)), "typed_config")
-    from meshproxy.cel.expression import compile_text  # few configurations have expressions
+    from meshproxy.cel.expression import compile_text as compile_expression  # few configurations have expressions
 
     inner = typed.view
     key, missing = wire_text(inner.text("descriptor_key")), SKIP if inner.boolean("skip_if_error") else None
     try:
-        evaluate = compile_text(inner.text("text"), context.surroundings)
+        evaluate = compile_expression(inner.text("text"), context.surroundings)
     except ValueError as error:
         inner.fail(str(error), "text")
 
@@ -222,6 +226,22 @@ def _of_masked_address(view: ConfigView) -> Action:
             return None
         network = ip_network(f"{ip}/{lengths[6 if ':' in ip else 4]}", strict=False)
         return "masked_remote_address", str(network)
+
+    return action
+
+
+def _of_matching_address(view: ConfigView, context: CompileContext) -> Action:
+    """An address of the ranges, or of none of them; the value is a format, here alone."""
+    key, default = _key(view, "remote_address_match"), wire_text(view.text("default_value"))
+    say = compile_text(view, "descriptor_value", view.text("descriptor_value"), context, omit_empty_values=True)
+    matches = compile_address_matcher(view.required("address_matcher"))
+
+    def action(stream: Any) -> Entry | None:
+        ip = _remote_ip(stream)
+        if not ip or not matches(ip):
+            return None
+        value = say(stream) or default
+        return (key, value) if value else None
 
     return action
 

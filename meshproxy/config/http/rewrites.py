@@ -8,9 +8,10 @@ what is kept of a query, when a port is left out, and which scheme a `Location` 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from meshproxy.headers import RequestHeaders
-from meshproxy.model.route import PathMatch, PathRewrite
+from meshproxy.model.route import PathMatch, PathRewrite, ValueFormatter
 from meshproxy.records import dataclass
 
 
@@ -53,7 +54,7 @@ def with_path_only(replace: Callable[[str], str]) -> Callable[[str], str]:
 class Redirect:
     """`RedirectAction`, as far as the target depends on it.
 
-    scheme: "" keeps the request's. port: 0 keeps it. path: `path_redirect`, "" keeps the path.
+    scheme: "" keeps the request's. port: 0 keeps it. path: `path_redirect`, "" keeps the path; format_path: makes one.
     rewrite_path: `prefix_rewrite` or `regex_rewrite`, applied to the request's path with its query.
     """
 
@@ -61,23 +62,24 @@ class Redirect:
     host: str = ""
     port: int = 0
     path: str = ""
+    format_path: ValueFormatter | None = None
     rewrite_path: PathRewrite | None = None
     strip_query: bool = False
 
-    def location(self, request: RequestHeaders) -> str:
+    def location(self, request: RequestHeaders, stream: Any) -> str:
         """The absolute URI that a request is sent to."""
         scheme = self.scheme or request.scheme
         port = f":{self.port}" if self.port else ""
         host = self.host or _kept_authority(request, scheme, port)
-        target = self._target(request.path)
+        target = self._target(request.path, self.path if self.format_path is None else self.format_path(stream))
         slash = "" if target.startswith("/") else "/"
         return f"{scheme}://{host}{port}{slash}{target}"
 
-    def _target(self, path: str) -> str:
-        if self.path:
-            if "?" in self.path:
-                return self.path  # its own query, which isn't stripped
-            path = self.path + "".join(path.partition("?")[1:])
+    def _target(self, path: str, new: str) -> str:
+        if new:
+            if "?" in new:
+                return new  # its own query, which isn't stripped
+            path = new + "".join(path.partition("?")[1:])
         elif self.rewrite_path is not None:
             path = self.rewrite_path(path)
         return path.partition("?")[0] if self.strip_query else path

@@ -49,6 +49,7 @@ _REDIRECT_CODES = {
 }
 _NOT_FOUND_CODES = {"SERVICE_UNAVAILABLE": 503, "NOT_FOUND": 404, "INTERNAL_SERVER_ERROR": 500}
 _PATH_REWRITES = ("prefix_rewrite", "regex_rewrite", "path_rewrite_policy", "path_rewrite")
+_EARLY_DATA = "envoy.extensions.early_data.v3.DefaultEarlyDataPolicy"
 _TEMPLATE_REWRITE = "envoy.extensions.path.rewrite.uri_template.v3.UriTemplateRewriteConfig"
 _MAX_WEIGHT = 2**32 - 1
 _FEW = 1000
@@ -85,7 +86,7 @@ def compile_action(view: ConfigView, match: PathMatch, around: Surroundings) -> 
     if kind == "route":
         return _compile_forward(view.required("route"), match, around)
     if kind == "redirect":
-        return _compile_redirect(view.required("redirect"), match)
+        return _compile_redirect(view.required("redirect"), match, around.context)
     if kind == "direct_response":
         return _compile_direct_response(view.required("direct_response"), around)
     if kind == "non_forwarding_action":
@@ -98,6 +99,7 @@ def _compile_forward(view: ConfigView, match: PathMatch, around: Surroundings) -
     retry = view.view("retry_policy")
     hedging = view.view("hedge_policy")
     clusters = _compile_clusters(view, around)
+    _check_early_data(view)
     return ForwardAction(
         **clusters,
         **_compile_grpc_timeouts(view, duration),
@@ -119,6 +121,14 @@ def _compile_forward(view: ConfigView, match: PathMatch, around: Surroundings) -
         hash_policy=compile_hash_policies(view.views("hash_policy")),
         redirects=compile_internal_redirects(view),
     )
+
+
+def _check_early_data(view: ConfigView) -> None:
+    """`early_data_policy`: whether a request may go out before the handshake is over, which only HTTP/3 can."""
+    policy = view.view("early_data_policy")
+    typed = policy.any("typed_config") if policy is not None else None
+    if policy is not None and (typed is None or typed.full_name != _EARLY_DATA):
+        policy.fail(f"the only policy that there is, also in Envoy, is {_EARLY_DATA}")
 
 
 def _compile_grpc_timeouts(view: ConfigView, duration: ConfigView | None) -> dict[str, Any]:
@@ -268,12 +278,13 @@ def _compile_upgrades(view: ConfigView, context: CompileContext) -> dict[str, An
     }
 
 
-def _compile_redirect(view: ConfigView, match: PathMatch) -> RedirectAction:
+def _compile_redirect(view: ConfigView, match: PathMatch, context: CompileContext) -> RedirectAction:
     redirect = Redirect(
         scheme=_redirect_scheme(view),
         host=wire_text(view.text("host_redirect")),
         port=view.integer("port_redirect"),
         path=wire_text(view.text("path_redirect")),
+        format_path=_compile_path_format(view, context),
         rewrite_path=_redirect_rewrite(view, match),
         strip_query=view.boolean("strip_query"),
     )

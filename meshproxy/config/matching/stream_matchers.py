@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from meshproxy.config.matching.matchers import compile_string_matcher
-from meshproxy.config.values.addresses import compile_range_set
+from meshproxy.config.values.addresses import compile_address_matcher
 from meshproxy.matching import wire_text
 from meshproxy.plugin.stream_info import StreamInfo, split_address
 from meshproxy.plugin.view import ConfigView
@@ -84,8 +84,8 @@ def compile_filter_state_matcher(view: ConfigView) -> StreamTest:
     """`FilterStateMatcher`: asks for the text, or the address, of an object in the filter state. Raises ConfigError."""
     key = view.text("key")
     if view.which("matcher") == "address_match":
-        ranges = compile_range_set(view.required("address_match"), "ranges")
-        return lambda stream: _address_in(ranges, _state(stream, key))
+        inside = compile_address_matcher(view.required("address_match"))
+        return lambda stream: _is_address(inside, _state(stream, key))
     matches = compile_string_matcher(view.required("string_match"))
     return lambda stream: (value := _state(stream, key)) is not None and matches(wire_text(str(value)))
 
@@ -95,10 +95,10 @@ def _state(stream: StreamInfo, key: str) -> object | None:
     return state.get(key) if state else None
 
 
-def _address_in(ranges: Any, value: object | None) -> bool:
+def _is_address(inside: Callable[[str], bool], value: object | None) -> bool:
     if value is None:
         return False
     try:
-        return split_address(str(value))[0] in ranges
+        return inside(split_address(str(value))[0])
     except ValueError:
         return False

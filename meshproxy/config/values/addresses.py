@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from meshproxy.address import Address, CidrRange, CidrSet, PipeAddress, SocketAddress, make_address
 from meshproxy.errors import ConfigError, Problem
 from meshproxy.plugin.view import ConfigView
@@ -75,3 +77,9 @@ def compile_ranges(view: ConfigView, field: str) -> tuple[CidrRange, ...]:
 def compile_range_set(view: ConfigView, field: str) -> CidrSet:
     """The same, of which only membership will be asked."""
     return CidrSet(compile_ranges(view, field))
+
+
+def compile_address_matcher(view: ConfigView) -> Callable[[str], bool]:
+    """`type.matcher.v3.AddressMatcher`: whether an IP is in one of its ranges, or in none. Raises ConfigError."""
+    ranges, inverted = compile_range_set(view, "ranges"), view.boolean("invert_match")
+    return lambda ip: (ip in ranges) is not inverted

@@ -6,8 +6,10 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from meshproxy.headers import ResponseHeaders
+from meshproxy.headers import RequestHeaders, ResponseHeaders
 from meshproxy.plugin.context import Stream, StreamSpan
+from meshproxy.plugin.stream_info import StreamInfo
+from meshproxy.plugin.upstream import CopySpan
 from meshproxy.telemetry.tracing.propagation import inject_b3, inject_w3c
 from meshproxy.telemetry.tracing.span import Span
 from meshproxy.telemetry.tracing.tags import attempt_tags, outcome_tags, request_tags
@@ -46,12 +48,26 @@ class TracedRequest(StreamSpan):
             if stream.attempt_count > 1:
                 span.tags["retry.count"] = str(stream.attempt_count - 1)
             self._attempt = span
+        self._inject(span, stream.request)
+
+    def start_copy(self, request: RequestHeaders, sampled: bool | None) -> CopySpan | None:
+        parent = self._span
+        if parent is None:
+            return None
+        context = replace(parent.context, span_id=self._tracing.new_id(), parent_id=parent.context.span_id)
+        if sampled is not None:
+            context = replace(context, sampled=sampled)
+        span = Span(context, "mirror", "CLIENT", time.time())
+        self._inject(span, request)
+        return _TracedCopy(self, span)
+
+    def _inject(self, span: Span, request: RequestHeaders) -> None:
         if self._tracing.is_w3c:
-            inject_w3c(span.context, stream.request)
+            inject_w3c(span.context, request)
             return
-        inject_b3(span.context, stream.request)
+        inject_b3(span.context, request)
         if self._tracing.adds_w3c:
-            inject_w3c(span.context, stream.request, with_state=False)
+            inject_w3c(span.context, request, with_state=False)
 
     def end_attempt(self, stream: Stream, status: int) -> None:
         span, self._attempt = self._attempt, None
@@ -64,7 +80,7 @@ class TracedRequest(StreamSpan):
             flag for flag in stream.flags.split(",") if flag not in ("", "URX")
         ]  # that of the request, not of a try
         span.tags["response_flags"] = ",".join(flags) or "-"
-        self._report(span)
+        self.report(span)
 
     def on_response(self, response: ResponseHeaders) -> None:
         """Exchange the operation with the peer."""
@@ -86,9 +102,24 @@ class TracedRequest(StreamSpan):
         span.duration = stream.end - stream.start
         span.tags |= request_tags(stream, self._tracing.config.max_path_length)
         span.tags |= outcome_tags(stream, stream.response_code, self._tracing.tags_for(stream.route))
-        self._report(span)
+        self.report(span)
 
-    def _report(self, span: Span) -> None:
+    def report(self, span: Span) -> None:
+        """A span is over: hand it to the exporter, if it is to be collected."""
         exporter = self._tracing.exporter
         if exporter is not None and span.context.sampled:
             exporter.report(span)
+
+
+class _TracedCopy(CopySpan):
+    __slots__ = ("_owner", "_span")
+
+    def __init__(self, owner: TracedRequest, span: Span) -> None:
+        self._owner = owner
+        self._span = span
+
+    def end(self, info: StreamInfo, status: int) -> None:
+        span = self._span
+        span.duration = time.time() - span.start
+        span.tags = attempt_tags(info) | outcome_tags(info, status, ())
+        self._owner.report(span)

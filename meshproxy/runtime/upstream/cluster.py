@@ -25,6 +25,7 @@ from meshproxy.plugin.stream_info import StreamInfo
 from meshproxy.plugin.upstream import (
     NO_MAINTENANCE,
     Cluster,
+    CopySpan,
     HostChoice,
     HttpUpstream,
     HttpUpstreamSink,
@@ -288,8 +289,10 @@ class ActiveCluster(Cluster):
                 return match.proxy_header
         return self.config.proxy_header
 
-    def mirror(self, request: RequestHeaders, end: bool, *, timeout: float) -> HttpUpstream | None:
-        mirrored = MirroredRequest(self, timeout)
+    def mirror(
+        self, request: RequestHeaders, end: bool, *, timeout: float, span: CopySpan | None = None
+    ) -> HttpUpstream | None:
+        mirrored = MirroredRequest(self, timeout, span)
         return mirrored if mirrored.start(request, end) else None
 
     def connect(

@@ -12,7 +12,7 @@ from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
 from meshproxy.plugin.context import Timer
 from meshproxy.plugin.replies import ResetReason
 from meshproxy.plugin.stream_info import StreamInfo
-from meshproxy.plugin.upstream import HttpUpstream
+from meshproxy.plugin.upstream import CopySpan, HttpUpstream
 from meshproxy.runtime.node_address import node_ip
 
 if TYPE_CHECKING:
@@ -22,9 +22,12 @@ if TYPE_CHECKING:
 class MirroredRequest(HttpUpstream):
     """The handle for who gives the body, and the sink of what comes back."""
 
-    def __init__(self, cluster: ActiveCluster, timeout: float) -> None:
+    def __init__(self, cluster: ActiveCluster, timeout: float, span: CopySpan | None) -> None:
         self._cluster = cluster
         self._timeout = timeout
+        self._span = span
+        self._info = StreamInfo()
+        self._status = 0
         self._timer: Timer | None = None
         self._upstream: HttpUpstream | None = None
         self._began = cluster.worker.loop.time()
@@ -39,13 +42,18 @@ class MirroredRequest(HttpUpstream):
         request["x-forwarded-for"] = f"{forwarded},{node_ip()}" if forwarded else node_ip()
         if self._timeout:
             fields["x-envoy-expected-rq-timeout-ms"] = str(int(self._timeout * 1000))
-        info = StreamInfo()
+        info = self._info
         info.request = request
+        info.upstream_cluster = cluster.config.name
+        info.upstream_cluster_alt = cluster.config.alt_stat_name
         host = cluster.pick(info)
         if host is None:
             cluster.stats.count_response(503, internal=True)
+            self._end(503, "UH")
             return False
         self.host = host
+        info.upstream_remote_address = host.text
+        info.upstream_protocol = "HTTP/1.1"  # whatever the host speaks, as Envoy has it in the span of a copy
         upstream = cluster.request(host, request, end, self)
         if not self._over and self._upstream is None:
             self._upstream = upstream
@@ -60,7 +68,7 @@ class MirroredRequest(HttpUpstream):
     def _timed_out(self) -> None:
         self._cluster.stats.upstream_rq_timeout.inc()
         self._cluster.stats.count_response(504, internal=True)
-        self.reset()
+        self._give_up(504, "UT")
 
     # What the owner of the request calls.
 
@@ -83,12 +91,18 @@ class MirroredRequest(HttpUpstream):
         """What comes back is never kept."""
 
     def reset(self) -> None:
+        self._give_up(0)
+
+    def _give_up(self, status: int, flag: str = "") -> None:
         upstream = self._upstream
-        self._end()
+        self._end(status, flag)
         if upstream is not None:
             upstream.reset()
 
-    def _end(self) -> None:
+    def _end(self, status: int, flag: str = "") -> None:
+        if self._span is not None and not self._over:
+            self._info.flags = flag
+            self._span.end(self._info, status)
         self._over = True
         self._upstream = None
         if self._timer is not None:
@@ -104,6 +118,8 @@ class MirroredRequest(HttpUpstream):
 
     def on_upstream_response(self, response: ResponseHeaders, end: bool) -> None:
         stats = self._cluster.stats
+        self._status = response.status
+        self._info.response = response
         stats.count_response(response.status, internal=True)
         if response.status >= 500:
             self.host.rq_error += 1
@@ -122,13 +138,13 @@ class MirroredRequest(HttpUpstream):
     def _finish(self) -> None:
         elapsed = self._cluster.worker.loop.time() - self._began
         self._cluster.stats.count_time(int(elapsed * 1000), internal=True)
-        self._end()
+        self._end(self._status)
 
     def on_upstream_reset(self, reason: ResetReason, detail: str) -> None:
         self._cluster.stats.count_response(reason.status, internal=True)
         if reason is not ResetReason.QUEUE_OVERFLOW:
             self.host.rq_error += 1
-        self._end()
+        self._end(reason.status, reason.flag)
 
     def on_upstream_blocked(self, blocked: bool) -> None:
         if blocked:

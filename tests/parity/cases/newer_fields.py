@@ -28,6 +28,13 @@ COOKIES = (
     ("cookie:  a = b ",),
     ("cookie: aa=b; a=b=c",),
 )
+
+
+def redirected(name: str, redirect: str) -> Case:
+    routes = f"- {{match: {{prefix: /}}, redirect: {{path_rewrite: {redirect}}}}}\n"
+    return fields(f"redirect-{name}", routes, get("/a?b=c", "x-to: z"), get("/q"))
+
+
 A_IS_B = "name: a, string_match: {exact: b}"
 
 CASES = [
@@ -41,4 +48,9 @@ CASES = [
         ("cookie: a=b",),
         ("cookie: c=de", "cookie: a=b"),
     ),
+    redirected("formatted", "'/n/%REQ(x-to)%/%PATH(NQ)%'"),
+    redirected("own-query", "'/n/%REQ(x-to)%?x=y', strip_query: true"),
+    redirected("stripped", "'/n/%REQ(x-to)%', strip_query: true"),
+    redirected("nothing", "'%REQ(x-none)%'"),
+    redirected("relative", "'r%REQ(x-to)%', host_redirect: h"),
 ]

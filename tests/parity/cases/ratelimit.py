@@ -18,6 +18,8 @@ _PER_ROUTE = "envoy.extensions.filters.http.ratelimit.v3.RateLimitPerRoute"
 _LOG = "%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %REQ(:PATH)% %DYNAMIC_METADATA(envoy.filters.http.ratelimit)%\n"
 ANSWER = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nx-r: own\r\nx-ratelimit-limit: 9\r\n\r\nok"
 PLAIN = [{"actions": [{"generic_key": {"descriptor_value": "v"}}]}]
+LOOPBACK = {"ranges": [{"address_prefix": "127.0.0.0", "prefix_len": 8}]}
+ELSEWHERE = {"ranges": [{"address_prefix": "10.0.0.0", "prefix_len": 8}]}
 OVER = {"overall_code": "OVER_LIMIT"}
 
 
@@ -113,6 +115,33 @@ LIMIT2 = {
 
 CASES = [
     # Each kind of action.
+    acting("address", {"remote_address_match": {"descriptor_value": "v", "address_matcher": LOOPBACK}}),
+    acting(
+        "address-format",
+        {
+            "remote_address_match": {
+                "descriptor_value": "%REQ(x-a)%%REQ(x-none)%",
+                "descriptor_key": "k",
+                "address_matcher": {**ELSEWHERE, "invert_match": True},
+            }
+        },
+    ),
+    acting("address-no", {"remote_address_match": {"descriptor_value": "v", "address_matcher": ELSEWHERE}}),
+    acting(
+        "address-default",
+        {
+            "remote_address_match": {
+                "descriptor_value": "%REQ(x-none)%",
+                "default_value": "d",
+                "address_matcher": LOOPBACK,
+            }
+        },
+    ),
+    acting(
+        "address-nothing",
+        {"remote_address_match": {"descriptor_value": "%REQ(x-none)%", "address_matcher": LOOPBACK}},
+        {"generic_key": {"descriptor_value": "w"}},
+    ),
     acting("source-cluster", {"source_cluster": {}}),
     acting("source-and-destination", {"source_cluster": {}}, {"destination_cluster": {}}),
     acting("request-headers", {"request_headers": {"header_name": "x-a", "descriptor_key": "k"}}),

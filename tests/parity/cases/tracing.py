@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ..case import LEFT, Case, Upstream, get
+from ..case import LEFT, Act, Case, Upstream, get
 
 COLLECTED = "HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n"
 _ID = r"[0-9a-f]{16}"
@@ -82,6 +82,18 @@ def traced(
         alone=True,
         timing=False,
         **more,
+    )
+
+
+def mirrored(name: str, mirror: Upstream, policy: str = "", *, given: str = "") -> Case:
+    """Copies go to $up3. policy: more of the policy; given: whether the client says that the trace is sampled."""
+    return traced(
+        name,
+        get("/", *B3, f"x-b3-sampled: {given}") if given else get(),
+        upstreams={"up3": mirror},
+        vhost=f"{{request_mirror_policies: [{{cluster: $up3{policy}}}]}}",
+        flat_upstream=True,
+        sort_upstream=True,
     )
 
 
@@ -227,5 +239,9 @@ CASES = [
         routes="- {match: {prefix: /}, route: {cluster: $up}, decorator: {operation: op}}",
         stats=r"http\.$case\.tracing",
     ),
+    mirrored("mirror", Upstream()),
+    mirrored("mirror-unsampled", Upstream(), ", trace_sampled: false", given="1"),
+    mirrored("mirror-sampled", Upstream(), ", trace_sampled: true", given="0"),
+    mirrored("mirror-reset", Upstream(((Act.RESET,),))),
     Case("trace-refused-cluster", refused=True, hcm="tracing:\n" + PROVIDER.replace("$up2", "none")),
 ]

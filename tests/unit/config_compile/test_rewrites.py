@@ -9,6 +9,7 @@ import pytest
 from meshproxy.config.http.rewrites import split_path
 from meshproxy.headers import RequestHeaders
 from meshproxy.model.route import DirectResponseAction, ForwardAction, RedirectAction, Route
+from meshproxy.plugin.stream_info import StreamInfo
 from tests.unit.config_compile.routing_of import compile_table
 
 ROWS = json.loads(Path(__file__).with_name("rewrites.json").read_text())
@@ -41,7 +42,7 @@ def test_like_envoy(row: dict[str, Any]) -> None:
         return
     assert isinstance(action, RedirectAction | DirectResponseAction)
     assert action.status == row["status"]
-    location = action.location(request) if action.location else None
+    location = action.location(request, StreamInfo()) if action.location else None
     assert location == row.get("location")
 
 
