@@ -19,7 +19,7 @@ from meshproxy.telemetry.operand import FormatContext
 from meshproxy.testing import FilterHarness
 from meshproxy.testing.stream import HarnessStream
 from meshproxy_filters.http.cors import Cors
-from meshproxy_filters.http.ext_proc import ExtProc
+from meshproxy_filters.http.ext_proc.ext_proc import ExtProc
 from meshproxy_filters.http.header_mutation import HeaderMutation
 from meshproxy_filters.http.rbac import Rbac
 from meshproxy_filters.listener.tls_client_hello import ClientHello, read_client_hello

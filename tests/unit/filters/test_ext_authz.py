@@ -9,7 +9,7 @@ import pytest
 from meshproxy.errors import ConfigError
 from meshproxy.plugin.replies import ResetReason
 from meshproxy.testing import Answer, FilterHarness
-from meshproxy_filters.http.ext_authz import ExtAuthz
+from meshproxy_filters.http.ext_authz.ext_authz import ExtAuthz
 
 PER_ROUTE = "envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute"
 URI = {"uri": "http://authz.test", "cluster": "authz", "timeout": "1s"}

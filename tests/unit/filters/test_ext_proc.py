@@ -12,7 +12,7 @@ from google.protobuf.json_format import ParseDict
 
 from meshproxy.errors import ConfigError
 from meshproxy.testing import FilterHarness
-from meshproxy_filters.http.ext_proc import ExtProc
+from meshproxy_filters.http.ext_proc.ext_proc import ExtProc
 
 PARTIAL = {"request_body_mode": "BUFFERED_PARTIAL", "response_body_mode": "BUFFERED_PARTIAL"}
 Script = Callable[[str, ProcessingRequest], dict[str, Any] | None]

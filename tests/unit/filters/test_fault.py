@@ -8,7 +8,7 @@ import pytest
 
 from meshproxy.errors import ConfigError
 from meshproxy.testing import FilterHarness
-from meshproxy_filters.http.fault import Fault
+from meshproxy_filters.http.fault.fault import Fault
 
 ALL = {"numerator": 100}
 NONE = {"numerator": 0}

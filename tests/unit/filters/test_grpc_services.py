@@ -14,7 +14,7 @@ from meshproxy.model.rate_limit import RateLimit
 from meshproxy.plugin.stream_info import TlsInfo
 from meshproxy.testing import DEFAULT_ROUTE, FilterHarness
 from meshproxy.testing.stream import HarnessStream
-from meshproxy_filters.http.ext_authz import ExtAuthz
+from meshproxy_filters.http.ext_authz.ext_authz import ExtAuthz
 from meshproxy_filters.http.ratelimit import RateLimitFilter
 
 SERVICE = {"envoy_grpc": {"cluster_name": "authz"}}

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from meshproxy.errors import ConfigError
 from meshproxy.plugin.replies import ResetReason
 from meshproxy.testing import Answer, FilterHarness
-from meshproxy_filters.http.jwt_authn import JwtAuthn
-from meshproxy_filters.http.jwt_keys import check_signature, read_jwks
-from meshproxy_filters.http.jwt_token import Jwt, JwtError, decode_base64url
+from meshproxy_filters.http.jwt_authn.jwt_authn import JwtAuthn
+from meshproxy_filters.http.jwt_authn.keys import check_signature, read_jwks
+from meshproxy_filters.http.jwt_authn.token import Jwt, JwtError, decode_base64url
 from tests.tokens import ALGORITHMS, base64url, jwk, jwks, raw_token, token
 
 PER_ROUTE = "envoy.extensions.filters.http.jwt_authn.v3.PerRouteConfig"

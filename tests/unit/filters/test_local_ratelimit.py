@@ -13,7 +13,7 @@ from meshproxy.model.rate_limit import RateLimit
 from meshproxy.plugin.stream_info import ConnectionInfo
 from meshproxy.testing import DEFAULT_ROUTE, FilterHarness
 from meshproxy.testing.stream import HarnessStream
-from meshproxy_filters.http.local_ratelimit import LocalRateLimit
+from meshproxy_filters.http.local_ratelimit.local_ratelimit import LocalRateLimit
 
 ALL = {"default_value": {"numerator": 100}}
 ONE = {"max_tokens": 1, "fill_interval": "10s"}

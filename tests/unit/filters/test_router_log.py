@@ -11,7 +11,7 @@ from meshproxy.model.route import ForwardAction, PathMatch, Route
 from meshproxy.plugin.replies import ResetReason
 from meshproxy.testing import FilterHarness
 from meshproxy.testing.scripted_request import Answer
-from meshproxy_filters.http.router import Router
+from meshproxy_filters.http.router.router import Router
 
 LOG = {
     "name": "f",

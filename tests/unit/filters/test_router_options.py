@@ -9,8 +9,8 @@ import pytest
 from meshproxy.headers import RequestHeaders
 from meshproxy.model.route import ForwardAction, PathMatch, Route
 from meshproxy.testing import FilterHarness
-from meshproxy_filters.http.router import Router
-from meshproxy_filters.http.router_strict import strict_refusal
+from meshproxy_filters.http.router.router import Router
+from meshproxy_filters.http.router.strict import strict_refusal
 
 ROUTE = Route(PathMatch("prefix", "/"), ForwardAction(cluster="upstream"))
 TIMEOUT, RETRY, GRPC = "x-envoy-upstream-rq-timeout-ms", "x-envoy-retry-on", "x-envoy-retry-grpc-on"

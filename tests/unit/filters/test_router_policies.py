@@ -12,7 +12,7 @@ from meshproxy.model.retry import RetryPolicy
 from meshproxy.model.route import ForwardAction, PathMatch, Route
 from meshproxy.testing import FilterHarness
 from meshproxy.testing.scripted_request import Answer, Received
-from meshproxy_filters.http.router import Router
+from meshproxy_filters.http.router.router import Router
 
 
 def route(**action: Any) -> Route:

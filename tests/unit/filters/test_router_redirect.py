@@ -10,8 +10,8 @@ from meshproxy.model.redirect import InternalRedirects
 from meshproxy.model.route import ForwardAction, PathMatch, Route
 from meshproxy.testing import FilterHarness
 from meshproxy.testing.scripted_request import Answer
-from meshproxy_filters.http.router import Router
-from meshproxy_filters.http.router_redirect import parse_target
+from meshproxy_filters.http.router.redirect import parse_target
+from meshproxy_filters.http.router.router import Router
 
 
 @pytest.mark.parametrize(

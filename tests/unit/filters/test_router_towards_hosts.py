@@ -17,7 +17,7 @@ from meshproxy.model.route import ForwardAction
 from meshproxy.plugin.context import Stream
 from meshproxy.plugin.http import BUFFER, HttpFilter
 from meshproxy.plugin.view import ConfigView
-from meshproxy_filters.http.router_measure import percent_used
+from meshproxy_filters.http.router.measure import percent_used
 
 
 class Plain(HttpFilter[Any]):

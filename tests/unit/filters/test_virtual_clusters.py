@@ -8,7 +8,7 @@ from meshproxy.headers import RequestHeaders
 from meshproxy.model.route import ForwardAction, PathMatch, Route, VirtualCluster
 from meshproxy.model.route_counts import RouteCounts
 from meshproxy.testing import FilterHarness
-from meshproxy_filters.http.router import Router
+from meshproxy_filters.http.router.router import Router
 
 
 def posts(request: RequestHeaders, stream: object) -> bool:

@@ -13,7 +13,7 @@ from meshproxy.model.listener import FilterSpec
 from meshproxy.plugin.context import Stream
 from meshproxy.plugin.replies import LocalReply
 from meshproxy.plugin.upstream import Host, HttpUpstreamSink
-from meshproxy_filters.http.router_carried import Carried
+from meshproxy_filters.http.router.carried import Carried
 
 
 class FilteredAttempt(Carried):

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from meshproxy.records import dataclass
-from meshproxy_filters.http.jwt_token import Jwt, JwtError, decode_base64url, read_json_object
+from meshproxy_filters.http.jwt_authn.token import Jwt, JwtError, decode_base64url, read_json_object
 
 Check = Callable[[str, bytes, bytes], bool]
 """(algorithm, signature, signed bytes) -> whether the signature is the key's."""

@@ -16,8 +16,8 @@ from meshproxy.headers import Headers
 from meshproxy.plugin.context import GrpcCall, GrpcError, Stream
 from meshproxy.plugin.replies import LocalReply
 from meshproxy.plugin.struct_view import plain_struct
-from meshproxy_filters.http.ext_proc_config import Attribute, ExtProcConfig, Modes, modes_of
-from meshproxy_filters.http.ext_proc_messages import Rejected, change_headers, immediate_reply, tell_metadata
+from meshproxy_filters.http.ext_proc.config import Attribute, ExtProcConfig, Modes, modes_of
+from meshproxy_filters.http.ext_proc.messages import Rejected, change_headers, immediate_reply, tell_metadata
 
 _METHOD = "/envoy.service.ext_proc.v3.ExternalProcessor/Process"
 _NAME = "envoy.filters.http.ext_proc"

@@ -23,7 +23,7 @@ from meshproxy.plugin.context import FactoryContext, GrpcError, Stream
 from meshproxy.plugin.struct_view import plain_struct
 from meshproxy.records import dataclass
 from meshproxy_filters.authorization_peers import principal_of, tell_metadata, tell_peer
-from meshproxy_filters.http.ext_authz_service import Change, Names, Verdict
+from meshproxy_filters.http.ext_authz.service import Change, Names, Verdict
 from meshproxy_filters.mutation_rules import PSEUDO, MutationRules, read_mutation_rules, set_pseudo
 
 if TYPE_CHECKING:

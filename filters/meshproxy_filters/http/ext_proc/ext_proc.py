@@ -20,15 +20,15 @@ from meshproxy.plugin.context import FactoryContext, Stream
 from meshproxy.plugin.http import UP_TO_LIMIT, WHAT_IS_HERE, BodyPart, HttpFilter
 from meshproxy.plugin.replies import LocalReply, ResponseReplaced
 from meshproxy.plugin.view import ConfigView
-from meshproxy_filters.http.ext_proc_call import Answered, Conversation
-from meshproxy_filters.http.ext_proc_config import (
+from meshproxy_filters.http.ext_proc.call import Answered, Conversation
+from meshproxy_filters.http.ext_proc.config import (
     ExtProcConfig,
     Override,
     apply_override,
     read_config,
     read_override,
 )
-from meshproxy_filters.http.ext_proc_messages import changed_body, tell_headers
+from meshproxy_filters.http.ext_proc.messages import changed_body, tell_headers
 
 _HELD: dict[str, bool | BodyPart] = {
     "NONE": False,

@@ -14,7 +14,7 @@ from meshproxy.plugin.context import Stream
 from meshproxy.plugin.measures import ClusterMeasures
 from meshproxy.plugin.replies import ResetReason
 from meshproxy.plugin.upstream import Host, HttpUpstreamSink
-from meshproxy_filters.http.router_carried import Carried
+from meshproxy_filters.http.router.carried import Carried
 
 if TYPE_CHECKING:
     from meshproxy.clock import Clock

@@ -27,17 +27,17 @@ from meshproxy.plugin.replies import (
 )
 from meshproxy.plugin.stats import StatNames
 from meshproxy.plugin.upstream import Cluster
-from meshproxy_filters.http.router_attempts import Attempts
-from meshproxy_filters.http.router_hedge import Race
-from meshproxy_filters.http.router_log import read_upstream_log
-from meshproxy_filters.http.router_measure import percent_used
-from meshproxy_filters.http.router_mirror import start_mirrors
-from meshproxy_filters.http.router_redirect import RedirectStats
-from meshproxy_filters.http.router_retry import RETRY_FIELDS, find_retry_rules, route_retry_rules
-from meshproxy_filters.http.router_state import RouterConfig
-from meshproxy_filters.http.router_strict import strict_refusal
-from meshproxy_filters.http.router_subset import wanted_metadata
-from meshproxy_filters.http.router_timeouts import find_timeouts, is_grpc, retry_timeouts, route_timeouts
+from meshproxy_filters.http.router.attempts import Attempts
+from meshproxy_filters.http.router.hedge import Race
+from meshproxy_filters.http.router.log import read_upstream_log
+from meshproxy_filters.http.router.measure import percent_used
+from meshproxy_filters.http.router.mirror import start_mirrors
+from meshproxy_filters.http.router.redirect import RedirectStats
+from meshproxy_filters.http.router.retry import RETRY_FIELDS, find_retry_rules, route_retry_rules
+from meshproxy_filters.http.router.state import RouterConfig
+from meshproxy_filters.http.router.strict import strict_refusal
+from meshproxy_filters.http.router.subset import wanted_metadata
+from meshproxy_filters.http.router.timeouts import find_timeouts, is_grpc, retry_timeouts, route_timeouts
 
 if TYPE_CHECKING:
     from meshproxy.plugin.view import ConfigView

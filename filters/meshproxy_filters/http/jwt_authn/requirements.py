@@ -18,11 +18,11 @@ from meshproxy.clock import Clock
 from meshproxy.headers import RequestHeaders
 from meshproxy.plugin.context import Stream
 from meshproxy.records import dataclass
-from meshproxy_filters.http.jwt_jwks import JwtStats
-from meshproxy_filters.http.jwt_keys import check_signature
-from meshproxy_filters.http.jwt_locations import Extractor, Token
-from meshproxy_filters.http.jwt_provider import NAMESPACE, Provider, plain_audience
-from meshproxy_filters.http.jwt_token import STATUS_CODES, Jwt, JwtError
+from meshproxy_filters.http.jwt_authn.jwks import JwtStats
+from meshproxy_filters.http.jwt_authn.keys import check_signature
+from meshproxy_filters.http.jwt_authn.locations import Extractor, Token
+from meshproxy_filters.http.jwt_authn.provider import NAMESPACE, Provider, plain_audience
+from meshproxy_filters.http.jwt_authn.token import STATUS_CODES, Jwt, JwtError
 
 if TYPE_CHECKING:
     from meshproxy.plugin.view import ConfigView

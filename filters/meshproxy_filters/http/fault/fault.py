@@ -13,8 +13,8 @@ from meshproxy.headers import RequestHeaders
 from meshproxy.plugin.context import FactoryContext, Stream
 from meshproxy.plugin.http import HttpFilter, Parted
 from meshproxy.plugin.replies import LocalReply
-from meshproxy_filters.http.fault_config import ABORT_GRPC_HEADER, FaultConfig
-from meshproxy_filters.http.fault_config import Fault as FaultKind
+from meshproxy_filters.http.fault.config import ABORT_GRPC_HEADER, FaultConfig
+from meshproxy_filters.http.fault.config import Fault as FaultKind
 from meshproxy_filters.token_bucket import TokenBucket
 
 if TYPE_CHECKING:

@@ -14,11 +14,11 @@ from meshproxy.model.redirect import InternalRedirects
 from meshproxy.plugin.grpc_timeout import format_grpc_timeout
 from meshproxy.plugin.replies import PER_TRY_IDLE_TIMEOUT, PER_TRY_TIMEOUT, LocalReply
 from meshproxy.plugin.upstream import Host
-from meshproxy_filters.http.router_carried import Carried
-from meshproxy_filters.http.router_redirect import aim, loses_body
-from meshproxy_filters.http.router_retry import RetryRules, RetryState
-from meshproxy_filters.http.router_state import RouterState
-from meshproxy_filters.http.router_timeouts import is_grpc
+from meshproxy_filters.http.router.carried import Carried
+from meshproxy_filters.http.router.redirect import aim, loses_body
+from meshproxy_filters.http.router.retry import RetryRules, RetryState
+from meshproxy_filters.http.router.state import RouterState
+from meshproxy_filters.http.router.timeouts import is_grpc
 
 
 class Again(RouterState):

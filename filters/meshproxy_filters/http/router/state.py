@@ -17,12 +17,12 @@ from meshproxy.plugin.http import TerminalHttpFilter
 from meshproxy.plugin.stats import Counter
 from meshproxy.plugin.upstream import Cluster, Host, HttpUpstream
 from meshproxy.records import dataclass
-from meshproxy_filters.http.router_hedge import Race
-from meshproxy_filters.http.router_log import UpstreamLog
-from meshproxy_filters.http.router_mirror import Mirror
-from meshproxy_filters.http.router_redirect import RedirectStats
-from meshproxy_filters.http.router_retry import RetryRules, RetryState
-from meshproxy_filters.http.router_timeouts import NO_TIMEOUTS, Timeouts
+from meshproxy_filters.http.router.hedge import Race
+from meshproxy_filters.http.router.log import UpstreamLog
+from meshproxy_filters.http.router.mirror import Mirror
+from meshproxy_filters.http.router.redirect import RedirectStats
+from meshproxy_filters.http.router.retry import RetryRules, RetryState
+from meshproxy_filters.http.router.timeouts import NO_TIMEOUTS, Timeouts
 
 
 @dataclass(frozen=True, slots=True)

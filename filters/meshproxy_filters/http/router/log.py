@@ -15,7 +15,7 @@ from meshproxy.plugin.replies import ResetReason
 from meshproxy.plugin.stream_info import StreamInfo
 from meshproxy.plugin.upstream import Host, HttpUpstream, HttpUpstreamSink
 from meshproxy.records import dataclass
-from meshproxy_filters.http.router_carried import Carried
+from meshproxy_filters.http.router.carried import Carried
 
 if TYPE_CHECKING:
     from meshproxy.clock import Clock

@@ -15,9 +15,9 @@ from meshproxy.plugin.context import FactoryContext, Stream
 from meshproxy.plugin.http import HttpFilter
 from meshproxy.plugin.replies import LocalReply
 from meshproxy.records import dataclass
-from meshproxy_filters.http.jwt_jwks import JwtStats
-from meshproxy_filters.http.jwt_provider import AUDIENCE_NOT_ALLOWED, read_provider
-from meshproxy_filters.http.jwt_requirements import MISSING, Providers, Verifier, read_requirement
+from meshproxy_filters.http.jwt_authn.jwks import JwtStats
+from meshproxy_filters.http.jwt_authn.provider import AUDIENCE_NOT_ALLOWED, read_provider
+from meshproxy_filters.http.jwt_authn.requirements import MISSING, Providers, Verifier, read_requirement
 
 if TYPE_CHECKING:
     from meshproxy.plugin.view import ConfigView

@@ -11,7 +11,7 @@ from meshproxy.plugin.context import FactoryContext
 from meshproxy.plugin.stats import Counter, StatsScope
 from meshproxy.plugin.stream_info import StreamInfo
 from meshproxy.records import dataclass
-from meshproxy_filters.http.ext_proc_messages import Names
+from meshproxy_filters.http.ext_proc.messages import Names
 from meshproxy_filters.mutation_rules import MutationRules, read_mutation_rules
 
 if TYPE_CHECKING:

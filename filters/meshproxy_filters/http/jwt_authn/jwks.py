@@ -18,8 +18,8 @@ from meshproxy.plugin.context import FactoryContext, FetchError, FetchReply, Str
 from meshproxy.plugin.stats import StatsScope
 from meshproxy.records import dataclass
 from meshproxy_filters.http.asking import Service, read_retries, read_service
-from meshproxy_filters.http.jwt_keys import Jwk, read_jwks
-from meshproxy_filters.http.jwt_token import JwtError
+from meshproxy_filters.http.jwt_authn.keys import Jwk, read_jwks
+from meshproxy_filters.http.jwt_authn.token import JwtError
 
 if TYPE_CHECKING:
     from meshproxy.plugin.view import ConfigView

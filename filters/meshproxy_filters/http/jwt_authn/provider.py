@@ -12,13 +12,13 @@ from meshproxy.headers import RequestHeaders, check_name, check_value
 from meshproxy.matching import StringMatcher, wire_text
 from meshproxy.plugin.context import FactoryContext, Stream
 from meshproxy.records import dataclass
-from meshproxy_filters.http.jwt_jwks import KeySource, read_key_source
-from meshproxy_filters.http.jwt_locations import Places
-from meshproxy_filters.http.jwt_token import Jwt, JwtError
+from meshproxy_filters.http.jwt_authn.jwks import KeySource, read_key_source
+from meshproxy_filters.http.jwt_authn.locations import Places
+from meshproxy_filters.http.jwt_authn.token import Jwt, JwtError
 
 if TYPE_CHECKING:
     from meshproxy.plugin.view import ConfigView
-    from meshproxy_filters.http.jwt_jwks import JwtStats
+    from meshproxy_filters.http.jwt_authn.jwks import JwtStats
 
 NAMESPACE = "envoy.filters.http.jwt_authn"
 _CLOCK_SKEW = 60

@@ -24,13 +24,13 @@ from meshproxy.plugin.replies import (
     upstream_reset,
 )
 from meshproxy.plugin.upstream import Cluster, Host, HttpUpstream, HttpUpstreamSink
-from meshproxy_filters.http.router_again import Again
-from meshproxy_filters.http.router_carried import Carried
-from meshproxy_filters.http.router_filters import FilteredAttempt
-from meshproxy_filters.http.router_hedge import Contender
-from meshproxy_filters.http.router_log import LoggedAttempt
-from meshproxy_filters.http.router_measure import MeasuredAttempt
-from meshproxy_filters.http.router_tunnel import ConnectTunnel
+from meshproxy_filters.http.router.again import Again
+from meshproxy_filters.http.router.carried import Carried
+from meshproxy_filters.http.router.filters import FilteredAttempt
+from meshproxy_filters.http.router.hedge import Contender
+from meshproxy_filters.http.router.log import LoggedAttempt
+from meshproxy_filters.http.router.measure import MeasuredAttempt
+from meshproxy_filters.http.router.tunnel import ConnectTunnel
 
 _NO_UPGRADE = "websocket_handshake_unsuccessful"
 

@@ -17,7 +17,7 @@ from meshproxy.plugin.replies import ResetReason
 from meshproxy.plugin.upstream import Host, HttpUpstream
 
 if TYPE_CHECKING:
-    from meshproxy_filters.http.router_attempts import Attempts
+    from meshproxy_filters.http.router.attempts import Attempts
 
 
 class Contender:

@@ -18,8 +18,8 @@ from meshproxy.plugin.stats import Counter, StatsScope
 from meshproxy.plugin.upstream import Cluster
 from meshproxy.records import dataclass
 from meshproxy.runtime_values import Live
-from meshproxy_filters.http.ext_authz_grpc import GrpcAuthorization, change, read_grpc_authorization, set_query
-from meshproxy_filters.http.ext_authz_service import (
+from meshproxy_filters.http.ext_authz.grpc import GrpcAuthorization, change, read_grpc_authorization, set_query
+from meshproxy_filters.http.ext_authz.service import (
     AuthorizationService,
     Change,
     Names,

@@ -23,7 +23,7 @@ from meshproxy.plugin.stats import StatsScope
 from meshproxy.plugin.stream_info import ConnectionInfo
 from meshproxy.records import dataclass
 from meshproxy.runtime_values import Share
-from meshproxy_filters.http.local_ratelimit_buckets import Buckets, BucketShape, Descriptor
+from meshproxy_filters.http.local_ratelimit.buckets import Buckets, BucketShape, Descriptor
 from meshproxy_filters.token_bucket import TokenBucket
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""Asking a service whether a request may go on."""

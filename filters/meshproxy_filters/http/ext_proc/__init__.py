@@ -1,0 +1,1 @@
+"""Showing requests and responses to a service that may change them."""

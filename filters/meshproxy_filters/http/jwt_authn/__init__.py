@@ -1,0 +1,1 @@
+"""JSON Web Tokens: where they are, whose they are, and which of them a request needs."""

@@ -1,0 +1,1 @@
+"""Token buckets of this proxy alone."""
