@@ -7,6 +7,7 @@ import datetime
 import ipaddress
 import ssl
 import tempfile
+import warnings
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -37,6 +38,14 @@ def ip(value: str) -> x509.GeneralName:
 
 def email(value: str) -> x509.GeneralName:
     return x509.RFC822Name(value)
+
+
+UPN = "1.3.6.1.4.1.311.20.2.3"
+
+
+def upn(value: str) -> x509.GeneralName:
+    """A user principal name, the commonest of the other names: an UTF8String."""
+    return x509.OtherName(x509.ObjectIdentifier(UPN), bytes((12, len(value))) + value.encode())
 
 
 @dataclass(frozen=True)
@@ -174,6 +183,7 @@ class Folder:
         alpn: tuple[str, ...] = (),
         version: ssl.TLSVersion | None = None,
         ciphers: str = "",
+        group: str = "",
     ) -> ssl.SSLContext:
         """A client that shows certificate `name` ("" for none) and trusts `ca`, whatever name it is for."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -184,9 +194,11 @@ class Folder:
         if alpn:
             context.set_alpn_protocols(list(alpn))
         if version is not None:
-            context.minimum_version = context.maximum_version = version
+            _set_version(context, version)
         if ciphers:
             context.set_ciphers(ciphers)
+        if group:
+            context.set_ecdh_curve(group)
         return context
 
     def server_context(
@@ -201,8 +213,14 @@ class Folder:
         if alpn:
             context.set_alpn_protocols(list(alpn))
         if version is not None:
-            context.minimum_version = context.maximum_version = version
+            _set_version(context, version)
         return context
+
+
+def _set_version(context: ssl.SSLContext, version: ssl.TLSVersion) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # what is old is what is tested
+        context.minimum_version = context.maximum_version = version
 
 
 @cache
@@ -213,6 +231,7 @@ def folder() -> Folder:
     path = Path(directory.name)
     root, other = Authority("root"), Authority("other")
     middle = Authority("middle", root)
+    lower = Authority("lower", middle)
     sans = (dns("server.test"), dns("*.wild.test"), ip("127.0.0.1"))
     issued = {
         "server": root.issue("server", uri(ID + "server"), *sans),
@@ -220,6 +239,9 @@ def folder() -> Folder:
         "two": root.issue("two", dns("two.test"), dns("*.two.test")),
         "client": root.issue("client", uri(ID + "client"), dns("client.test"), dns("client2.test"), email("a@b.test")),
         "middle-client": middle.issue("middle-client", uri(ID + "client")),
+        "lower-client": lower.issue("lower-client", uri(ID + "client")),
+        "p384": root.issue("p384", uri(ID + "client"), *sans, kind="p384"),
+        "other-name": root.issue("other-name", upn("user@mesh.test")),
         "foreign": root.issue("foreign", uri("spiffe://other.domain/ns/default/sa/client")),
         "nameless": root.issue("nameless"),
         "untrusted": other.issue("untrusted", uri(ID + "client")),
@@ -235,6 +257,8 @@ def folder() -> Folder:
         each.write(path, name)
     for name, authority in {"ca": root, "ca2": other, "middle": middle}.items():
         (path / f"{name}.pem").write_bytes(authority.pem)
+    (path / "middle-alone.pem").write_bytes(issued["middle-client"].chain[0].public_bytes(Encoding.PEM))
+    (path / "middle-alone.key").write_bytes(issued["middle-client"].key_pem)
     (path / "both.pem").write_bytes(root.pem + other.pem)
     (path / "crl.pem").write_bytes(root.revoke(issued["revoked"]))
     (path / "garbage.pem").write_text("no certificate")

@@ -56,13 +56,14 @@ class GenericSecret:
 class SanMatcher:
     """One `match_typed_subject_alt_names` entry.
 
-    kind: "URI", "DNS", "IP_ADDRESS" or "EMAIL". exact_name: for DNS names that are compared as a whole: then a
-    certificate's `*.` stands for one label.
+    kind: "URI", "DNS", "IP_ADDRESS", "EMAIL" or "OTHER_NAME". exact_name: for DNS names that are compared as a whole:
+    then a certificate's `*.` stands for one label. oid: what kind of OTHER_NAME, dotted.
     """
 
     kind: str
     matches: Callable[[str], bool]
     exact_name: str = ""
+    oid: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +115,9 @@ class CertificateValidation:
 
 @dataclass(frozen=True, slots=True)
 class TlsParameters:
-    """Versions "TLSv1_2" or "TLSv1_3"; suites of TLS 1.2 by OpenSSL's names, best first; groups by OpenSSL's names.
+    """Versions "TLSv1_0" to "TLSv1_3"; the suites up to TLS 1.2 and the groups by OpenSSL's names, best first.
 
+    groups, signature_algorithms: () for Envoy's own.
     prioritize_chacha: whether CHACHA20 is as good as its neighbour, so that a client that has it first gets it.
     """
 
@@ -123,6 +125,7 @@ class TlsParameters:
     maximum: str
     ciphers: tuple[str, ...]
     groups: tuple[str, ...] = ()
+    signature_algorithms: tuple[str, ...] = ()
     prioritize_chacha: bool = True
 
 
@@ -147,12 +150,18 @@ class CommonTls:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DownstreamTls:
-    """`DownstreamTlsContext`. tickets: session tickets may be given to clients whose certificate isn't asked for."""
+    """`DownstreamTlsContext`.
+
+    tickets: session tickets may be given to clients whose certificate isn't asked for. stateful: sessions of TLS 1.2
+    may be kept here. session_timeout: seconds that either can be resumed.
+    """
 
     common: CommonTls
     require_client_certificate: bool = False
     require_sni: bool = False
     tickets: bool = True
+    stateful: bool = True
+    session_timeout: int = 7200
     full_scan_certs_on_sni_mismatch: bool = False
     prefer_client_ciphers: bool = False
 

@@ -13,13 +13,10 @@ from .handshakes import scan
 
 PAGE = Path(__file__).parents[2] / "docs" / "tls.md"
 HEAD = "| offered | Envoy 1.40 | meshproxy |"
-# OpenSSL's groups can't be named one by one, nor its signatures, nor its suites be equals. What another OpenSSL makes
-# of the first two is its own affair.
+# OpenSSL's suites can't be equals, and it makes no signatures with SHA-1 unless old versions are allowed.
 DEPENDENT = {
-    *(f"TLS 1.{minor}, group {name}" for minor in (2, 3) for name in ("P-384", "P-521", "X448")),
-    *(f"TLS 1.3, group ffdhe{bits}" for bits in (2048, 3072)),
-    *(f"TLS 1.2, signature by an EC key: ECDSA+{size}" for size in ("SHA1", "SHA224")),
-    *(f"TLS 1.2, signature by an RSA key: RSA+{size}" for size in ("SHA1", "SHA224")),
+    "TLS 1.2, signature by an EC key: ECDSA+SHA1",
+    "TLS 1.2, signature by an RSA key: RSA+SHA1",
 }
 DECLARED = DEPENDENT | {f"suites of TLS 1.2, {kind} key" for kind in ("EC", "RSA")}
 

@@ -28,7 +28,7 @@ START_TLS = (
     "envoy.extensions.transport_sockets.starttls.v3.StartTlsConfig",
     "envoy.extensions.transport_sockets.starttls.v3.UpstreamStartTlsConfig",
 )
-_SESSION_LIFETIME = 7200.0  # seconds; OpenSSL's, which `ssl` can't change, and Envoy's default
+_SESSION_LIFETIME = 7200  # seconds; Envoy's default, also what it makes of 0
 _COMMON_REFUSED = (
     "tls_certificate_provider_instance",
     "custom_tls_certificate_selector",
@@ -43,23 +43,21 @@ _COMMON_REFUSED = (
 
 def compile_downstream_tls(view: ConfigView, context: CompileContext) -> DownstreamTls:
     """`DownstreamTlsContext`. Raises ConfigError."""
-    if view.enum("ocsp_staple_policy") != "LENIENT_STAPLING":
-        view.fail("OCSP stapling isn't supported by meshproxy", "ocsp_staple_policy")
+    if view.enum("ocsp_staple_policy") == "MUST_STAPLE":
+        view.fail(
+            "Required OCSP response is missing from TLS context: meshproxy can't staple any", "ocsp_staple_policy"
+        )
     view.ignore("session_ticket_keys", "session_ticket_keys_sds_secret_config")
     common = _compile_common(view.required("common_tls_context"), context, "TLSv1_3")
     if not common.certificates:
         view.fail("No TLS certificates found for server context", "common_tls_context")
-    only_13 = common.parameters.minimum == "TLSv1_3"
-    shorter = view.seconds("session_timeout", _SESSION_LIFETIME) < _SESSION_LIFETIME
-    if shorter and not only_13:
-        view.fail("sessions of TLS 1.2 live two hours in meshproxy; without TLS 1.2 none are kept", "session_timeout")
-    if view.boolean("disable_stateful_session_resumption") and not only_13:
-        view.fail("sessions of TLS 1.2 can't be switched off in meshproxy", "disable_stateful_session_resumption")
     return DownstreamTls(
         common=common,
         require_client_certificate=view.boolean("require_client_certificate"),
         require_sni=view.boolean("require_sni"),
-        tickets=not view.boolean("disable_stateless_session_resumption") and not shorter,
+        tickets=not view.boolean("disable_stateless_session_resumption"),
+        stateful=not view.boolean("disable_stateful_session_resumption"),
+        session_timeout=int(view.seconds("session_timeout", 0.0)) or _SESSION_LIFETIME,
         full_scan_certs_on_sni_mismatch=view.boolean("full_scan_certs_on_sni_mismatch"),
         prefer_client_ciphers=view.boolean("prefer_client_ciphers"),
     )
@@ -71,6 +69,8 @@ def compile_upstream_tls(view: ConfigView, context: CompileContext) -> UpstreamT
         view.fail("renegotiation isn't supported by meshproxy", "allow_renegotiation")
     view.ignore("max_session_keys")
     common = _compile_common(view.view("common_tls_context") or _no_common_context(view), context, "TLSv1_2")
+    if len(common.certificates) > 1:
+        view.fail("Multiple TLS certificates are not supported for client contexts", "common_tls_context")
     sni = view.text("sni")
     if len(sni) > 255 or not sni.isascii():
         view.fail("SNI must be ASCII of at most 255 bytes", "sni")

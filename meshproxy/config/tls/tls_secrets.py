@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import os
+import re
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
@@ -33,7 +34,8 @@ S = TypeVar("S", TlsCertificate, CertificateValidation, GenericSecret)
 _SECRET = "envoy.extensions.transport_sockets.tls.v3.Secret"
 _SPIFFE = "envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig"
 _DISCOVERY_RESPONSE = "envoy.service.discovery.v3.DiscoveryResponse"
-_SAN_TYPES = ("URI", "DNS", "IP_ADDRESS", "EMAIL")
+_UNTYPED_SANS = ("URI", "DNS", "IP_ADDRESS", "EMAIL")
+_OID = re.compile(r"[012](\.[0-9]{1,20})+")
 
 
 def compile_data_source(view: ConfigView | None, environ: Mapping[str, str]) -> DataSource | None:
@@ -81,8 +83,10 @@ def compile_certificate(view: ConfigView, environ: Mapping[str, str]) -> TlsCert
 
 def compile_validation(view: ConfigView, environ: Mapping[str, str]) -> CertificateValidation:
     """`CertificateValidationContext`. Raises ConfigError."""
-    for problem in view.unsupported("ca_certificate_provider_instance", "require_signed_certificate_timestamp"):
+    for problem in view.unsupported("ca_certificate_provider_instance"):
         raise ConfigError(problem)
+    if view.boolean("require_signed_certificate_timestamp"):
+        view.fail("signed timestamps aren't verified by meshproxy", "require_signed_certificate_timestamp")
     watched = view.view("watched_directory")
     if watched is not None:
         watched.text("path")  # as above
@@ -114,18 +118,19 @@ def _sans(view: ConfigView) -> tuple[SanMatcher, ...]:
     matchers: list[SanMatcher] = []
     for entry in view.views("match_typed_subject_alt_names"):
         kind = entry.enum("san_type")
-        if kind not in _SAN_TYPES:
-            entry.fail(f"names of the kind {kind} aren't supported by meshproxy", "san_type")
-        matchers.append(_san(kind, entry.required("matcher")))
+        oid = entry.text("oid")  # says something of OTHER_NAME alone
+        if kind == "OTHER_NAME" and not _OID.fullmatch(oid):
+            entry.fail("Failed to parse the OID of names of the kind OTHER_NAME", "oid")
+        matchers.append(_san(kind, entry.required("matcher"), oid))
     for matcher in view.views("match_subject_alt_names"):  # the older form, of no kind in particular
-        matchers += [_san(kind, matcher) for kind in _SAN_TYPES]
+        matchers += [_san(kind, matcher) for kind in _UNTYPED_SANS]
     return tuple(matchers)
 
 
-def _san(kind: str, matcher: ConfigView) -> SanMatcher:
+def _san(kind: str, matcher: ConfigView, oid: str = "") -> SanMatcher:
     matches = compile_string_matcher(matcher)
     exact = matcher.text("exact") if kind == "DNS" and matcher.which("match_pattern") == "exact" else ""
-    return SanMatcher(kind, matches, exact)
+    return SanMatcher(kind, matches, exact, oid)
 
 
 def _hash(view: ConfigView, text: str) -> bytes:

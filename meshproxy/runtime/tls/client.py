@@ -114,13 +114,11 @@ class _Handshake:
     def accept_peer(self, transport: TlsTransport) -> None:
         tls = transport.object
         generation = self._generation
-        chain = generation.policy.check(tls, *self._names)
+        peer = generation.policy.check(tls, *self._names)
         local = generation.certificates[0].leaf if generation.certificates else None
-        info: TlsInfo = tls_info(tls, chain, local, validated=generation.policy.verifies_chain)
+        info: TlsInfo = tls_info(tls, peer, local)
         self._app.tls = info
-        self._stats.success(
-            info.version, info.cipher, reused=bool(tls.session_reused), peer_has_certificate=bool(chain)
-        )
+        self._stats.success(tls, info, peer)
         if not self.done.done():
             self.done.set_result(None)
 

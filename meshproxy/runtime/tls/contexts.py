@@ -13,13 +13,16 @@ from __future__ import annotations
 import ssl
 from collections.abc import Sequence
 
-from meshproxy.model.tls import CertificateValidation, CommonTls, DownstreamTls, TlsParameters, UpstreamTls
+from meshproxy.model.tls import CertificateValidation, CommonTls, DownstreamTls, UpstreamTls
+from meshproxy.records import dataclass
+from meshproxy.runtime.tls import openssl
 from meshproxy.runtime.tls.material import LoadedAuthorities, LoadedCertificate, MaterialError
+from meshproxy.runtime.tls.parameters import apply_parameters
 from meshproxy.runtime.tls.verify import PeerPolicy
 
 _NO_CHECK_TIME = 0x200000  # X509_V_FLAG_NO_CHECK_TIME of openssl/x509_vfy.h
 _PRIORITIZE_CHACHA = ssl.Options(0x200000)  # SSL_OP_PRIORITIZE_CHACHA of openssl/ssl.h
-_VERSIONS = {"TLSv1_2": ssl.TLSVersion.TLSv1_2, "TLSv1_3": ssl.TLSVersion.TLSv1_3}
+_SESSION_LIFETIME = 7200
 
 
 class Generation:
@@ -32,8 +35,11 @@ class Generation:
         validation: CertificateValidation | None,
         *,
         verifies_chain: bool,
+        lenient: bool = False,
         check_key_usage: bool = False,
     ) -> None:
+        """Raises MaterialError."""
+        _check_rules(validation)
         self.common = common
         self.certificates = tuple(certificates)
         self.authorities = LoadedAuthorities(validation) if validation is not None else None
@@ -41,14 +47,16 @@ class Generation:
             validation,
             self.authorities.domains if self.authorities is not None else {},
             verifies_chain=verifies_chain,
+            lenient=lenient,
             check_key_usage=check_key_usage,
         )
         self._validation = validation
 
-    def _configure(self, context: ssl.SSLContext, verify_mode: ssl.VerifyMode) -> None:
+    def _configure(self, context: ssl.SSLContext, verify_mode: ssl.VerifyMode, *, meets_certificates: bool) -> None:
+        """meets_certificates: whether the peer may have one."""
         context.verify_mode = verify_mode
         context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
-        _apply_parameters(context, self.common.parameters)
+        apply_parameters(context, self.common.parameters, meets_certificates=meets_certificates)
         if self.common.alpn:
             context.set_alpn_protocols(list(self.common.alpn))
         validation, authorities = self._validation, self.authorities
@@ -62,12 +70,16 @@ class Generation:
             context.verify_flags = ssl.VerifyFlags(flags)
 
 
-def _apply_parameters(context: ssl.SSLContext, parameters: TlsParameters) -> None:
-    context.minimum_version = _VERSIONS[parameters.minimum]
-    context.maximum_version = _VERSIONS[parameters.maximum]
-    context.set_ciphers(":".join(parameters.ciphers))
-    for group in parameters.groups:
-        context.set_ecdh_curve(group)
+def _check_rules(validation: CertificateValidation | None) -> None:
+    """Raises MaterialError for rules that mean nothing without authorities, as Envoy does."""
+    if validation is None or _has_authorities(validation):
+        return
+    if validation.sans:
+        raise MaterialError(
+            "SAN-based verification of peer certificates without trusted CA is insecure and not allowed"
+        )
+    if validation.allow_expired:
+        raise MaterialError("Certificate validity period is always ignored without trusted CA")
 
 
 def _has_authorities(validation: CertificateValidation | None) -> bool:
@@ -89,8 +101,14 @@ class ServerContexts(Generation):
         self._config = config
         if any(certificate.leaf.is_nameless for certificate in certificates):
             raise MaterialError("Invalid TLS context has neither subject CN nor SAN names")
-        self._mode = _client_certificate_mode(config, validation)
-        super().__init__(config.common, certificates, validation, verifies_chain=self._mode is not ssl.CERT_NONE)
+        self._clients = _client_certificates(config, validation)
+        super().__init__(
+            config.common,
+            certificates,
+            validation,
+            verifies_chain=_has_authorities(validation),
+            lenient=validation is not None and validation.accept_untrusted,
+        )
         self.certificate_of: dict[ssl.SSLContext, LoadedCertificate] = {}
         self._by_name: dict[str, ssl.SSLContext] = {}
         groups: dict[str, list[LoadedCertificate]] = {}
@@ -115,19 +133,32 @@ class ServerContexts(Generation):
 
     def _make(self, certificates: tuple[LoadedCertificate, ...]) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self._configure(context, self._mode)
+        self._configure(context, self._clients.mode, meets_certificates=self._clients.mode is not ssl.CERT_NONE)
+        if not self._clients.verified:
+            openssl.ask_without_verifying(context, required=self._clients.mode is ssl.CERT_REQUIRED)
         for certificate in certificates:
             certificate.load_into(context)
-        if not self._config.tickets or self._mode is not ssl.CERT_NONE:
+        if not self._config.tickets or self._clients.mode is not ssl.CERT_NONE:
             # With client certificates each ticket would carry the client's chain: a third of a handshake's cost.
             context.num_tickets = 0
             context.options |= ssl.OP_NO_TICKET
+        self._limit_sessions(context)
         if self.common.parameters.prioritize_chacha:
             context.options |= _PRIORITIZE_CHACHA
         if self._config.prefer_client_ciphers:
             context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
         self.certificate_of[context] = certificates[0]
         return context
+
+    def _limit_sessions(self, context: ssl.SSLContext) -> None:
+        config = self._config
+        if config.session_timeout == _SESSION_LIFETIME and config.stateful:
+            return
+        if openssl.library() is None:
+            raise MaterialError("this Python's ssl can't limit sessions")
+        openssl.set_session_lifetime(context, config.session_timeout)
+        if not config.stateful:
+            openssl.keep_no_sessions(context)
 
     def _on_server_name(
         self, tls: ssl.SSLObject | ssl.SSLSocket, name: str | None, context: ssl.SSLContext
@@ -151,19 +182,30 @@ def _one_of_each_type(certificates: Sequence[LoadedCertificate]) -> tuple[Loaded
     return tuple(first[kind] for kind in (True, False) if kind in first)
 
 
-def _client_certificate_mode(config: DownstreamTls, validation: CertificateValidation | None) -> ssl.VerifyMode:
-    """Whether clients are asked for a certificate. Names or hashes to match make it a must, as in Envoy."""
-    if not _has_authorities(validation):
-        if config.require_client_certificate or (
-            validation is not None and (validation.sans or validation.hashes or validation.spkis)
-        ):
-            raise MaterialError("client certificates can't be verified by meshproxy without a trusted CA")
-        return ssl.CERT_NONE
-    assert validation is not None
-    if validation.accept_untrusted:
-        raise MaterialError("ACCEPT_UNTRUSTED isn't supported by meshproxy for client certificates")
-    required = config.require_client_certificate or validation.sans or validation.hashes or validation.spkis
-    return ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
+@dataclass(frozen=True, slots=True)
+class _ClientCertificates:
+    """Whether clients are asked for a certificate, and whether OpenSSL verifies it."""
+
+    mode: ssl.VerifyMode
+    verified: bool = True
+
+
+def _client_certificates(config: DownstreamTls, validation: CertificateValidation | None) -> _ClientCertificates:
+    """Names or hashes to match make a certificate a must, as in Envoy, unless nothing has to match."""
+    known = _has_authorities(validation)
+    rules = validation or CertificateValidation()
+    pinned = rules.sans or rules.hashes or rules.spkis
+    if not (known or pinned or rules.accept_untrusted):
+        if config.require_client_certificate:
+            raise MaterialError(
+                "client certificates are required, but no trusted CA or hash says which (Envoy asks for none)"
+            )
+        return _ClientCertificates(ssl.CERT_NONE)
+    verified = known and not rules.accept_untrusted
+    if not verified and openssl.library() is None:
+        raise MaterialError("this Python's ssl can't ask for client certificates that it isn't to verify")
+    required = (known and config.require_client_certificate) or (pinned and not rules.accept_untrusted)
+    return _ClientCertificates(ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL, verified)
 
 
 class ClientContext(Generation):
@@ -176,15 +218,17 @@ class ClientContext(Generation):
         validation: CertificateValidation | None,
     ) -> None:
         """Raises MaterialError."""
-        verifies = _has_authorities(validation) and not (validation is not None and validation.accept_untrusted)
+        known = _has_authorities(validation)
+        lenient = validation is not None and validation.accept_untrusted
         super().__init__(
             config.common,
             certificates,
             validation,
-            verifies_chain=verifies,
+            verifies_chain=known and not (lenient and openssl.library() is None),
+            lenient=lenient,
             check_key_usage=config.enforce_rsa_key_usage,
         )
-        self._mode = ssl.CERT_REQUIRED if verifies else ssl.CERT_NONE
+        self._mode = ssl.CERT_REQUIRED if known and not lenient else ssl.CERT_NONE
         self._contexts = {"": self._make("")}
 
     def context_for(self, fallback: str, override: str = "") -> ssl.SSLContext:
@@ -201,7 +245,7 @@ class ClientContext(Generation):
     def _make(self, offered: str) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
-        self._configure(context, self._mode)
+        self._configure(context, self._mode, meets_certificates=True)
         if offered:
             context.set_alpn_protocols(offered.split(","))
         for certificate in self.certificates:

@@ -11,7 +11,7 @@ import hashlib
 import urllib.parse
 import warnings
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from cryptography import x509
@@ -59,6 +59,7 @@ class CertificateFacts:
         "not_after",
         "not_before",
         "oids",
+        "other",
         "pem",
         "serial",
         "signs",
@@ -88,7 +89,12 @@ class CertificateFacts:
         self.is_rsa = isinstance(key, rsa.RSAPublicKey)
         self.spki_256 = hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).digest()
         self.common_name = _common_name(certificate)
-        self.uri, self.dns, self.ip, self.email = _alternative_names(certificate)
+        names = _alternative_names(certificate)
+        self.uri = tuple(filter(_printable, names.get_values_for_type(x509.UniformResourceIdentifier)))
+        self.dns = tuple(filter(_printable, names.get_values_for_type(x509.DNSName)))
+        self.ip = tuple(str(address) for address in names.get_values_for_type(x509.IPAddress))
+        self.email = tuple(filter(_printable, names.get_values_for_type(x509.RFC822Name)))
+        self.other = tuple(_other_names(names))
         self.oids = tuple(extension.oid.dotted_string for extension in certificate.extensions)
         self.signs = _may_sign(certificate)
 
@@ -107,19 +113,43 @@ def _printable(name: str) -> bool:
     return name.isascii() and name.isprintable()
 
 
-def _alternative_names(
-    certificate: x509.Certificate,
-) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+def _alternative_names(certificate: x509.Certificate) -> x509.SubjectAlternativeName:
     try:
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        return certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
-        return (), (), (), ()
-    return (
-        tuple(filter(_printable, names.get_values_for_type(x509.UniformResourceIdentifier))),
-        tuple(filter(_printable, names.get_values_for_type(x509.DNSName))),
-        tuple(str(address) for address in names.get_values_for_type(x509.IPAddress)),
-        tuple(filter(_printable, names.get_values_for_type(x509.RFC822Name))),
-    )
+        return x509.SubjectAlternativeName([])
+
+
+_STRINGS = {
+    12: "utf-8",
+    18: "ascii",
+    19: "ascii",
+    20: "latin-1",
+    22: "ascii",
+    26: "ascii",
+    28: "utf-32-be",
+    30: "utf-16-be",
+}
+"""How the text of ASN.1's kinds of strings is encoded, by their tags (X.680 section 8.4)."""
+
+
+def _other_names(names: x509.SubjectAlternativeName) -> Iterator[tuple[str, str]]:
+    """Their kinds, as dotted OIDs, and their texts; without those that have none."""
+    for name in names.get_values_for_type(x509.OtherName):
+        text = _text_of(name.value)
+        if text is not None and _printable(text):
+            yield name.type_id.dotted_string, text
+
+
+def _text_of(der: bytes) -> str | None:
+    """The text of an ASN.1 string; None for anything else."""
+    encoding = _STRINGS.get(der[0]) if len(der) > 1 else None
+    if encoding is None:
+        return None
+    try:
+        return der[2 if der[1] < 128 else 2 + (der[1] & 127) :].decode(encoding)
+    except UnicodeDecodeError:
+        return None
 
 
 def _common_name(certificate: x509.Certificate) -> str:

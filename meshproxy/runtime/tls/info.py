@@ -8,7 +8,9 @@ from collections import OrderedDict
 from typing import Any
 
 from meshproxy.plugin.stream_info import TlsInfo
+from meshproxy.runtime.tls import openssl
 from meshproxy.runtime.tls.facts import CertificateFacts, local_facts, peer_facts
+from meshproxy.runtime.tls.verify import Peer
 
 _REMEMBERED = 1024
 _peers: OrderedDict[tuple[CertificateFacts, ...], dict[str, Any]] = OrderedDict()
@@ -28,21 +30,20 @@ class HandshakeInfo(TlsInfo):
         return session.id.hex() if session is not None else ""
 
 
-def tls_info(
-    tls: ssl.SSLObject, chain: list[CertificateFacts], local: CertificateFacts | None, *, validated: bool
-) -> TlsInfo:
-    """The facts of one connection. chain: of the peer, empty if it has none. local: the certificate that we showed."""
+def tls_info(tls: ssl.SSLObject, peer: Peer, local: CertificateFacts | None) -> TlsInfo:
+    """The facts of one connection. local: the certificate that we showed."""
     info = HandshakeInfo(tls)
     known = info.__dict__
-    if chain:
-        known.update(_peer(tuple(chain)))
-        if validated:
+    if peer.chain:
+        known.update(_peer(peer.chain))
+        if peer.validated:
             info.peer_validated = True
     if local is not None:
         known.update(local_facts(local))
     cipher = tls.cipher()
     info.cipher = cipher[0] if cipher is not None else ""
     info.version = tls.version() or ""
+    info.group = openssl.group_of(tls)
     return info
 
 

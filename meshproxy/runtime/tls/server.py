@@ -104,17 +104,15 @@ class _Handshake:
     def accept_peer(self, transport: TlsTransport) -> None:
         tls = transport.object
         generation = self._generation
-        chain = generation.policy.check(tls)
+        peer = generation.policy.check(tls)
         self._stop()
         self._connection.give_up = None
         local = generation.certificate_of[tls.context]
         info = self._connection.info
-        info.tls = found = tls_info(tls, chain, local.leaf, validated=generation.policy.verifies_chain)
+        info.tls = found = tls_info(tls, peer, local.leaf)
         info.alpn = tls.selected_alpn_protocol() or ""
         info.handshake_complete = self._worker.loop.time()
-        self._listener.stats.success(
-            found.version, found.cipher, reused=bool(tls.session_reused), peer_has_certificate=bool(chain)
-        )
+        self._listener.stats.success(tls, found, peer)
 
     def failed(self, transport: TlsTransport, failure: TlsFailure | None) -> None:
         self._stop()

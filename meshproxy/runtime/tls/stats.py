@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import ssl
+
 from meshproxy.plugin.stats import Counter, StatsScope
+from meshproxy.plugin.stream_info import TlsInfo
+from meshproxy.runtime.tls import openssl
+from meshproxy.runtime.tls.verify import Peer
 
 _NAMES = (
     "connection_error",
@@ -18,7 +23,7 @@ _NAMES = (
 
 
 class TlsStats:
-    """Counted once per handshake. `ssl` names neither group nor signature algorithm: those aren't counted."""
+    """Counted once per handshake. Groups and signatures are counted where OpenSSL can be asked for them."""
 
     def __init__(self, scope: StatsScope) -> None:
         self._scope = scope.scope("ssl.")
@@ -26,22 +31,29 @@ class TlsStats:
         self.handshake = self._failures["handshake"]
         self.session_reused = self._failures["session_reused"]
         self.no_certificate = self._failures["no_certificate"]
-        self._named: dict[str, Counter] = {}
+        self._named: dict[tuple[str, str], Counter] = {}
 
     def failure(self, counter: str) -> None:
         """Count a failed handshake by what `TlsFailure.counter` says; "" is counted elsewhere."""
         if counter:
             self._failures[counter].value += 1
 
-    def success(self, version: str, cipher: str, *, reused: bool, peer_has_certificate: bool) -> None:
-        """Count a handshake."""
+    def success(self, tls: ssl.SSLObject, info: TlsInfo, peer: Peer) -> None:
+        """Count a handshake, and what it agreed on."""
         self.handshake.value += 1
-        if reused:
+        if tls.session_reused:
             self.session_reused.value += 1
-        if not peer_has_certificate:
+        if not peer.chain:
             self.no_certificate.value += 1
-        for name in (f"versions.{version}", f"ciphers.{cipher}"):
-            counter = self._named.get(name)
+        self.failure(peer.overlooked)
+        self._count("versions", info.version)
+        self._count("ciphers", info.cipher)
+        self._count("curves", info.group)
+        self._count("sigalgs", openssl.peer_signature_of(tls))
+
+    def _count(self, kind: str, name: str) -> None:
+        if name:
+            counter = self._named.get((kind, name))
             if counter is None:
-                counter = self._named[name] = self._scope.counter(name)
+                counter = self._named[kind, name] = self._scope.counter(f"{kind}.{name}")
             counter.value += 1

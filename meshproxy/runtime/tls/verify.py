@@ -9,9 +9,10 @@ from __future__ import annotations
 import ipaddress
 import ssl
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from meshproxy.model.tls import CertificateValidation, SanMatcher
+from meshproxy.runtime.tls import openssl
 from meshproxy.runtime.tls.facts import CertificateFacts, facts_of
 from meshproxy.runtime.tls.failures import TlsFailure, verify_failure
 
@@ -35,6 +36,8 @@ def san_matches(matcher: SanMatcher, facts: CertificateFacts) -> bool:
         if matcher.exact_name:
             return any(dns_name_matches(matcher.exact_name, name) for name in facts.dns)
         return any(map(matcher.matches, facts.dns))
+    if matcher.kind == "OTHER_NAME":
+        return any(oid == matcher.oid and matcher.matches(name) for oid, name in facts.other)
     names = {"URI": facts.uri, "IP_ADDRESS": facts.ip, "EMAIL": facts.email}[matcher.kind]
     return any(map(matcher.matches, names))
 
@@ -73,10 +76,36 @@ def _names(facts: CertificateFacts) -> str:
     return ", ".join((*facts.uri, *facts.dns, *facts.ip, *facts.email))
 
 
-class PeerPolicy:
-    """The rules of one validation context. domains: name -> DER of its authorities, for SPIFFE's validator."""
+class Peer(NamedTuple):
+    """A peer that is accepted: what it sent, leaf first, () without a certificate.
 
-    __slots__ = ("_check_key_usage", "_domains", "_max_depth", "_pinned", "_sans", "_spkis", "verifies_chain")
+    validated: whether its certificate was held against rules, and passed. overlooked: the statistic that counts why it
+    didn't, where such a peer is accepted all the same.
+    """
+
+    chain: tuple[CertificateFacts, ...]
+    validated: bool = False
+    overlooked: str = ""
+
+
+class PeerPolicy:
+    """The rules of one validation context. domains: name -> DER of its authorities, for SPIFFE's validator.
+
+    verifies_chain: whether there are authorities to verify with. lenient: whether who fails is accepted all the same,
+    which asks OpenSSL to have let the peer pass so far.
+    """
+
+    __slots__ = (
+        "_check_key_usage",
+        "_domains",
+        "_lenient",
+        "_max_depth",
+        "_pinned",
+        "_sans",
+        "_spkis",
+        "_verifies_chain",
+        "_vouches",
+    )
 
     def __init__(
         self,
@@ -84,6 +113,7 @@ class PeerPolicy:
         domains: Mapping[str, frozenset[bytes]],
         *,
         verifies_chain: bool,
+        lenient: bool = False,
         check_key_usage: bool = False,
     ) -> None:
         rules = validation or CertificateValidation()
@@ -93,22 +123,36 @@ class PeerPolicy:
         self._max_depth = rules.max_depth
         self._domains = domains
         self._check_key_usage = check_key_usage
-        self.verifies_chain = verifies_chain
+        self._verifies_chain = verifies_chain
+        self._lenient = lenient
+        self._vouches = verifies_chain or bool(rules.sans or rules.hashes or rules.spkis)
 
-    def check(self, tls: ssl.SSLObject, server_name: str = "", asked_name: str = "") -> list[CertificateFacts]:
-        """The peer's chain as sent. Raises TlsFailure for one that isn't wanted.
+    def check(self, tls: ssl.SSLObject, server_name: str = "", asked_name: str = "") -> Peer:
+        """The peer, if it is wanted. Raises TlsFailure for one that isn't.
 
         server_name, asked_name: the certificate must be for these names, that of the configuration and that of the
         request; "": for none in particular.
         A peer without a certificate comes this far only where one is optional.
         """
         try:
-            chain = sent_chain(tls)
+            chain = tuple(sent_chain(tls))
         except ValueError:
             raise verify_failure("the certificate can't be read", "fail_verify_error") from None
         if not chain:
-            return chain
-        leaf = chain[0]
+            return Peer(chain)
+        if self._check_key_usage and chain[0].is_rsa and not chain[0].signs:
+            raise TlsFailure("TLS_error:|0:key usage doesn't allow signatures:TLS_error_end", "was_key_usage_invalid")
+        try:
+            if self._lenient and self._verifies_chain and not openssl.is_verified(tls):
+                raise verify_failure("the chain", "fail_verify_error")
+            self._judge(tls, chain[0], server_name, asked_name)
+        except TlsFailure as failure:
+            if self._lenient:
+                return Peer(chain, overlooked=failure.counter)
+            raise
+        return Peer(chain, self._vouches)
+
+    def _judge(self, tls: ssl.SSLObject, leaf: CertificateFacts, server_name: str, asked_name: str) -> None:
         self._check_chain(tls, leaf)
         wanted = not self._sans or any(san_matches(matcher, leaf) for matcher in self._sans)
         if not wanted or (server_name and not server_name_matches(server_name, leaf)):
@@ -118,13 +162,10 @@ class PeerPolicy:
             raise verify_failure(why, "fail_verify_san")
         if (self._pinned or self._spkis) and not (leaf.fingerprint_256 in self._pinned or leaf.spki_256 in self._spkis):
             raise verify_failure("cert hash and spki", "fail_verify_cert_hash")
-        if self._check_key_usage and leaf.is_rsa and not leaf.signs:
-            raise TlsFailure("TLS_error:|0:key usage doesn't allow signatures:TLS_error_end", "was_key_usage_invalid")
-        return chain
 
     def _check_chain(self, tls: ssl.SSLObject, leaf: CertificateFacts) -> None:
         """Depth, and that a SPIFFE id is vouched for by its own domain."""
-        if (self._max_depth is None and not self._domains) or tls.session_reused:
+        if (self._max_depth is None and not self._domains) or not self._verifies_chain or tls.session_reused:
             return  # a session is resumed only with the context that has verified it
         verified = _chain(tls, "get_verified_chain")
         if self._max_depth is not None and len(verified) - 1 > self._max_depth:

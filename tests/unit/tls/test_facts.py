@@ -9,7 +9,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from meshproxy.runtime.tls.facts import CertificateFacts, facts_of, name_text, peer_facts, serial_text
-from tests.certificates import Authority, dns, email, ip, uri
+from tests.certificates import UPN, Authority, dns, email, ip, uri
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +25,22 @@ def test_names_are_told_apart_by_kind(authority: Authority) -> None:
     assert facts.ip == ("::1",)
     assert facts.email == ("x@y.test",)
     assert facts.common_name == "c"
+
+
+@pytest.mark.parametrize(
+    ("der", "texts"),
+    [
+        (b"\x0c\x03a@b", ("a@b",)),
+        (b"\x1e\x04\x00a\x00b", ("ab",)),
+        (b"\x0c\x81\x80" + b"x" * 128, ("x" * 128,)),
+        (b"\x0c\x02a\n", ()),
+        (b"\x0c\x02\xff\xfe", ()),
+        (b"\x02\x01\x05", ()),
+    ],
+)
+def test_other_names_that_are_text(authority: Authority, der: bytes, texts: tuple[str, ...]) -> None:
+    name = x509.OtherName(x509.ObjectIdentifier(UPN), der)
+    assert facts_of(authority.issue("c", name).der).other == tuple((UPN, text) for text in texts)
 
 
 def test_digests(authority: Authority) -> None:

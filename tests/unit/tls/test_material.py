@@ -20,6 +20,7 @@ from meshproxy.model.tls import (
     TlsCertificate,
     TlsParameters,
 )
+from meshproxy.runtime.tls import openssl
 from meshproxy.runtime.tls.authority import LocalAuthority
 from meshproxy.runtime.tls.contexts import ServerContexts
 from meshproxy.runtime.tls.material import LoadedAuthorities, LoadedCertificate, MaterialError, in_memory
@@ -135,7 +136,10 @@ def test_when_a_client_is_asked(validation: CertificateValidation | None, requir
 @pytest.mark.parametrize(
     "validation", [None, CertificateValidation(hashes=frozenset({b"x" * 32})), trust(accept_untrusted=True)]
 )
-def test_what_could_not_be_enforced_is_refused(validation: CertificateValidation | None) -> None:
+def test_what_could_not_be_enforced_is_refused(
+    validation: CertificateValidation | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openssl, "library", lambda: None)
     with pytest.raises(MaterialError):
         serve(good(), validation=validation, require_client_certificate=True)
 

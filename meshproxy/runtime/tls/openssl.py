@@ -1,0 +1,135 @@
+"""What OpenSSL can do and `ssl` has no words for, asked of the very library that `ssl` itself has loaded.
+
+Theory: `ssl` sets one group, no signature algorithms and no lifetime of sessions, asks for no certificate that it isn't
+to verify, and of what a handshake agreed on it tells the suite alone. OpenSSL's functions do all that, on the `SSL_CTX`
+and `SSL` that Python's objects hold: the first member behind the object header of an `SSLContext`, the second of the
+object inside of an `SSLObject`, in every version of CPython that meshproxy runs on. `_ssl`, opened once more, resolves
+to the OpenSSL that it is linked with.
+
+Invariants:
+- nothing is asked where `library()` is None: where `_ssl` doesn't export OpenSSL (it is linked into the interpreter),
+  or an `SSLContext` doesn't look as expected (its options, read both ways, differ). What needs it is refused there;
+- no pointer is kept beyond the call: the Python object owns what it points to.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import ssl
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+# Commands of `SSL_CTX_ctrl` and `SSL_ctrl`, and values for them, of openssl/ssl.h.
+_SET_SESSION_CACHE_MODE = 44
+_SET_GROUPS = 92
+_SET_SIGNATURE_ALGORITHMS = 98
+_GET_PEER_SIGNATURE_DIGEST = 108
+_GET_NEGOTIATED_GROUP = 134
+_NO_SESSIONS = 0
+_VERIFY_PEER, _FAIL_WITHOUT_CERTIFICATE = 1, 2
+
+_HEADER = object.__basicsize__
+_POINTER = ctypes.sizeof(ctypes.c_void_p)
+_ACCEPT = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_void_p)(lambda _verified, _store: 1)
+
+_GROUPS = {415: "P-256", 715: "P-384", 716: "P-521", 1034: "X25519", 1035: "X448"}
+"""By the numbers of openssl/obj_mac.h, as BoringSSL names them."""
+_ED25519 = 1087
+_SIGNATURES = {
+    (408, 64): "ecdsa_sha1",
+    (408, 672): "ecdsa_secp256r1_sha256",
+    (408, 673): "ecdsa_secp384r1_sha384",
+    (408, 674): "ecdsa_secp521r1_sha512",
+    (6, 64): "rsa_pkcs1_sha1",
+    (6, 672): "rsa_pkcs1_sha256",
+    (6, 673): "rsa_pkcs1_sha384",
+    (6, 674): "rsa_pkcs1_sha512",
+    (912, 672): "rsa_pss_rsae_sha256",
+    (912, 673): "rsa_pss_rsae_sha384",
+    (912, 674): "rsa_pss_rsae_sha512",
+}
+"""By the numbers of key and digest."""
+
+
+@cache
+def library() -> Any:
+    """OpenSSL as `ssl` uses it, or None where it can't be reached."""
+    try:
+        import _ssl
+
+        found = ctypes.CDLL(_ssl.__file__)
+        found.SSL_CTX_get_options.argtypes = [ctypes.c_void_p]
+        found.SSL_CTX_get_options.restype = ctypes.c_uint64
+        found.SSL_CTX_ctrl.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_long, ctypes.c_char_p]
+        found.SSL_CTX_ctrl.restype = ctypes.c_long
+        found.SSL_ctrl.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_long, ctypes.c_void_p]
+        found.SSL_ctrl.restype = ctypes.c_long
+        found.SSL_get_verify_result.argtypes = [ctypes.c_void_p]
+        found.SSL_get_verify_result.restype = ctypes.c_long
+        found.SSL_CTX_set_timeout.argtypes = [ctypes.c_void_p, ctypes.c_long]
+        found.SSL_CTX_set_verify.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p]
+        found.SSL_CTX_set_verify.restype = None
+        found.SSL_get_peer_signature_type_nid.argtypes = [ctypes.c_void_p, ctypes.POINTER(ctypes.c_int)]
+    except (AttributeError, OSError, ImportError):
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.options |= ssl.OP_NO_TICKET | ssl.OP_NO_COMPRESSION
+    return found if found.SSL_CTX_get_options(_pointer(context)) == int(context.options) else None
+
+
+def _pointer(context: ssl.SSLContext) -> int | None:
+    return ctypes.c_void_p.from_address(id(context) + _HEADER).value
+
+
+def _pointer_inside(tls: ssl.SSLObject) -> int | None:
+    inner = getattr(tls, "_sslobj")  # noqa: B009  # what SSLObject wraps
+    return ctypes.c_void_p.from_address(id(inner) + _HEADER + _POINTER).value
+
+
+def set_groups(context: ssl.SSLContext, names: Sequence[str]) -> bool:
+    """The groups of the key exchange, best first, by OpenSSL's names. False if OpenSSL doesn't know one."""
+    return bool(library().SSL_CTX_ctrl(_pointer(context), _SET_GROUPS, 0, ":".join(names).encode()))
+
+
+def set_signature_algorithms(context: ssl.SSLContext, names: Sequence[str]) -> bool:
+    """Those that we make and take, best first, by the names of TLS 1.3. False if OpenSSL doesn't know one."""
+    return bool(library().SSL_CTX_ctrl(_pointer(context), _SET_SIGNATURE_ALGORITHMS, 0, ":".join(names).encode()))
+
+
+def set_session_lifetime(context: ssl.SSLContext, seconds: int) -> None:
+    """How long a session can be resumed."""
+    library().SSL_CTX_set_timeout(_pointer(context), seconds)
+
+
+def keep_no_sessions(context: ssl.SSLContext) -> None:
+    """No session is kept here; tickets are another matter."""
+    library().SSL_CTX_ctrl(_pointer(context), _SET_SESSION_CACHE_MODE, _NO_SESSIONS, None)
+
+
+def ask_without_verifying(context: ssl.SSLContext, *, required: bool) -> None:
+    """Ask clients for a certificate and take any. To be called after `verify_mode` is set, which it overrides."""
+    mode = _VERIFY_PEER | (_FAIL_WITHOUT_CERTIFICATE if required else 0)
+    library().SSL_CTX_set_verify(_pointer(context), mode, _ACCEPT)
+
+
+def is_verified(tls: ssl.SSLObject) -> bool:
+    """Whether the peer's chain passed, where a handshake goes on without."""
+    return bool(library().SSL_get_verify_result(_pointer_inside(tls)) == 0)
+
+
+def group_of(tls: ssl.SSLObject) -> str:
+    """The group of a completed handshake by BoringSSL's name; "" for none, or where nobody can say."""
+    found = library()
+    return _GROUPS.get(found.SSL_ctrl(_pointer_inside(tls), _GET_NEGOTIATED_GROUP, 0, None), "") if found else ""
+
+
+def peer_signature_of(tls: ssl.SSLObject) -> str:
+    """How the peer signed its part of a handshake, by TLS 1.3's name; "" for not at all, or where nobody can say."""
+    found = library()
+    kind, digest = ctypes.c_int(), ctypes.c_int()
+    if found is None or not found.SSL_get_peer_signature_type_nid(_pointer_inside(tls), ctypes.byref(kind)):
+        return ""
+    if not found.SSL_ctrl(_pointer_inside(tls), _GET_PEER_SIGNATURE_DIGEST, 0, ctypes.byref(digest)):
+        return "ed25519" if kind.value == _ED25519 else ""
+    return _SIGNATURES.get((kind.value, digest.value), "")

@@ -1,0 +1,120 @@
+"""Clients' certificates where the rules are unusual: none to vouch for them, none that must, old versions, groups."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import ssl
+
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from tests.certificates import UPN
+
+from ..case import Case
+from .tls import CA, CERTS, REQUIRED, URI_PREFIX, V12, V13, case, downstream, parameters, tls_client
+
+_SPKI = CERTS.issued["client"].certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+HASH = f"verify_certificate_hash: [{hashlib.sha256(CERTS.issued['client'].der).hexdigest()}]"
+SPKI = f"verify_certificate_spki: ['{base64.b64encode(hashlib.sha256(_SPKI).digest()).decode()}']"
+UNTRUSTED = "trust_chain_verification: ACCEPT_UNTRUSTED"
+FOREIGN_NAME = "match_typed_subject_alt_names: [{san_type: URI, matcher: {exact: 'spiffe://nobody'}}]"
+HCM = "{forward_client_cert_details: SANITIZE_SET, set_current_client_cert_details: {uri: true, subject: true}}"
+
+
+def peers(name: str, validation: str, *certificates: str, required: bool = True, **more: object) -> list[Case]:
+    context = REQUIRED if required else ""
+    socket = downstream(validation=validation, context=context) if validation != "-" else downstream(context=context)
+    label = name + ("" if required else "-optional")
+    return [
+        case(f"{label}-{certificate or 'none'}", socket, tls_client(name=certificate, version=V13), hcm=HCM)
+        for certificate in certificates
+    ]
+
+
+CASES = [
+    *peers("hash-alone", HASH, "", "client", "untrusted", "nameless"),
+    *peers("hash-alone", HASH, "", "client", "untrusted", required=False),
+    *peers("spki-alone", SPKI, "", "client", "untrusted"),
+    *peers("any-chain", f"{CA}, {UNTRUSTED}", "", "client", "untrusted", "expired", "server-only"),
+    *peers("any-chain", f"{CA}, {UNTRUSTED}", "", "client", "untrusted", required=False),
+    *peers("any-chain-names", f"{CA}, {UNTRUSTED}, {FOREIGN_NAME}", "", "client", "untrusted", required=False),
+    *peers("any-chain-good-names", f"{CA}, {UNTRUSTED}, {URI_PREFIX}", "", "client", "untrusted"),
+    *peers("any-chain-hash", f"{CA}, {UNTRUSTED}, {HASH}", "", "client", "untrusted", "nameless"),
+    *peers("any-chain-no-authority", UNTRUSTED, "", "client", "untrusted"),
+    *peers("any-chain-no-authority", UNTRUSTED, "", "client", "untrusted", required=False),
+    *peers("hash-and-authority", f"{CA}, {HASH}", "untrusted", "client", "nameless"),
+    *peers("chain", CA, "lower-client", "middle-alone", "p384"),
+    *peers("chain-depth", f"{CA}, max_verify_depth: 1", "lower-client", "middle-client", "client"),
+    *peers(
+        "other-name",
+        f"{CA}, match_typed_subject_alt_names: [{{san_type: OTHER_NAME, oid: {UPN}, matcher: {{suffix: '@mesh.test'}}}}]",
+        "other-name",
+        "client",
+    ),
+    *peers(
+        "other-oid",
+        f"{CA}, match_typed_subject_alt_names: [{{san_type: OTHER_NAME, oid: '1.2.3', matcher: {{suffix: '@mesh.test'}}}}]",
+        "other-name",
+    ),
+]
+
+GROUPS_LOG = "%DOWNSTREAM_TLS_VERSION% %DOWNSTREAM_TLS_CIPHER% %DOWNSTREAM_TLS_GROUP% %RESPONSE_CODE% %DOWNSTREAM_TRANSPORT_FAILURE_REASON%\n"
+GROUPS_STATS = (
+    r"^listener\.127\.0\.0\.1_$port\.ssl\.(versions|ciphers|curves|sigalgs|handshake|connection_error|fail_.*)"
+)
+
+
+def agreed(name: str, socket: str, *clients: object, **more: object) -> Case:
+    return case(name, socket, *clients, log=GROUPS_LOG, stats=GROUPS_STATS, **more)  # type: ignore[arg-type]
+
+
+OLD = "ECDHE-ECDSA-AES128-SHA:ECDHE-ECDSA-AES256-SHA:@SECLEVEL=0"
+OLD_SUITES = "cipher_suites: [ECDHE-ECDSA-AES128-GCM-SHA256, ECDHE-ECDSA-AES128-SHA, ECDHE-ECDSA-AES256-SHA]"
+V10, V11 = ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1
+
+CASES += [
+    *(
+        agreed(f"group-{group.lower()}-{label}", socket, tls_client(version=version, group=group))
+        for group in ("X25519", "prime256v1", "secp384r1", "secp521r1", "X448")
+        for version, label in ((V12, "12"), (V13, "13"))
+        for socket in (downstream(),)
+    ),
+    agreed("groups-of-the-client", downstream()),
+    agreed("group-configured", parameters("ecdh_curves: [P-384]")),
+    agreed("group-configured-x25519", parameters("ecdh_curves: [X25519]")),
+    agreed("groups-configured", parameters("ecdh_curves: [P-521, 'P-384:P-256']")),
+    agreed("groups-configured-refuse", parameters("ecdh_curves: [P-521, P-384]"), tls_client(group="X25519")),
+    agreed("signatures-configured", parameters("signature_algorithms: [ecdsa_secp256r1_sha256]")),
+    agreed("signatures-configured-12", parameters("signature_algorithms: ['ECDSA+SHA256']"), tls_client(version=V12)),
+    agreed("signatures-that-do-not-fit", parameters("signature_algorithms: [rsa_pss_rsae_sha256]")),
+    agreed("signature-of-the-client", downstream(validation=CA, context=REQUIRED), tls_client(name="client")),
+    agreed(
+        "signature-of-the-client-p384",
+        downstream(validation=CA, context=REQUIRED),
+        tls_client(name="p384", version=V12),
+    ),
+    agreed(
+        "signature-of-the-client-p384-13",
+        downstream(validation=CA, context=REQUIRED),
+        tls_client(name="p384", version=V13),
+    ),
+    agreed(
+        "old-10",
+        parameters(f"tls_minimum_protocol_version: TLSv1_0, {OLD_SUITES}"),
+        tls_client(version=V10, ciphers=OLD),
+    ),
+    agreed(
+        "old-11",
+        parameters(f"tls_minimum_protocol_version: TLSv1_0, {OLD_SUITES}"),
+        tls_client(version=V11, ciphers=OLD),
+    ),
+    agreed(
+        "old-11-refuses-10",
+        parameters(f"tls_minimum_protocol_version: TLSv1_1, {OLD_SUITES}"),
+        tls_client(version=V10, ciphers=OLD),
+    ),
+    agreed("old-allows-new", parameters(f"tls_minimum_protocol_version: TLSv1_0, {OLD_SUITES}")),
+    agreed(
+        "old-without-suites", parameters("tls_minimum_protocol_version: TLSv1_0"), tls_client(version=V11, ciphers=OLD)
+    ),
+]
