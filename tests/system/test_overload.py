@@ -70,10 +70,16 @@ async def test_what_is_done_against_overload(tmp_path: Path) -> None:
     async with running(tmp_path, 9, "--config-yaml", _manager(tmp_path), options=options) as program:
         assert await _ask(program) == "200 direct"
         idle, idle_writer = await asyncio.open_connection("127.0.0.1", program.port)
+        async with asyncio.timeout(10):
+            while await program.statistic("http.test.downstream_cx_active") != 1:
+                await asyncio.sleep(0.02)
         await _put(program, requests, "0.2")
+        late, late_writer = await asyncio.open_connection("127.0.0.1", program.port)
         async with asyncio.timeout(10):
             assert await idle.read() == b""  # the minute that it had has become a hundredth of a second
+            assert await late.read() == b""  # as it has for who comes only now
         idle_writer.close()
+        late_writer.close()
         await _put(program, requests, "0.4")
         assert await _ask(program) == "200, closes direct"
         await _put(program, requests, "0.6")

@@ -55,11 +55,12 @@ async def test_the_connection_used_last_is_used_again() -> None:
 
 async def test_whoever_waits_longest_is_served_first() -> None:
     order: list[str] = []
+    all_wait = asyncio.Event()
 
     async def serve(peer: Peer) -> None:
         while head := await peer.head():
             order.append(head.split()[1])
-            await asyncio.sleep(0.02)
+            await all_wait.wait()
             peer.answer()
 
     async with Upstream(serve) as upstream, running(static(upstream, thresholds("max_connections: 1"))) as proxy:
@@ -67,6 +68,7 @@ async def test_whoever_waits_longest_is_served_first() -> None:
         for number in range(5):
             requests.append(asyncio.create_task(proxy.get(f"/{number}")))
             await until(lambda number=number: proxy.stat("upstream_rq_pending_total") > number)  # type: ignore[misc]
+        all_wait.set()
         assert [(await request).status for request in requests] == [200] * 5
         assert order == ["/0", "/1", "/2", "/3", "/4"]
         assert len(upstream.peers) == 1

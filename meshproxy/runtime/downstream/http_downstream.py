@@ -82,8 +82,11 @@ class DownstreamConnection(NetworkFilter[HttpManager]):
             self.manager.trace(self.worker)
 
     def _start_timers(self) -> None:
-        if self.manager.look_after:
-            self._idle_timer = self.worker.schedule(self.manager.look_after, self._look)
+        first = self.manager.look_after
+        if first:
+            if self.worker.overload is not None:
+                first = min(self._as_overloaded(first, first))
+            self._idle_timer = self.worker.schedule(first, self._look)
         duration = self.manager.config.max_connection_duration
         if duration:
             self._duration_timer = self.connection.schedule(duration, self._duration_reached)
@@ -257,10 +260,8 @@ class DownstreamConnection(NetworkFilter[HttpManager]):
             return
         config = self.manager.config
         idle_timeout, stream_idle_timeout = config.idle_timeout, config.stream_idle_timeout
-        overload = self.worker.overload
-        if overload is not None:
-            idle_timeout = overload.timeout("HTTP_DOWNSTREAM_CONNECTION_IDLE", idle_timeout)
-            stream_idle_timeout = overload.timeout("HTTP_DOWNSTREAM_STREAM_IDLE", stream_idle_timeout)
+        if self.worker.overload is not None:
+            idle_timeout, stream_idle_timeout = self._as_overloaded(idle_timeout, stream_idle_timeout)
         now = self.worker.loop.time()
         due = []
         busy = False
@@ -280,6 +281,15 @@ class DownstreamConnection(NetworkFilter[HttpManager]):
                 return
         if not self.connection.closed and due:
             self._idle_timer = self.worker.schedule(max(min(due) - now, 0.01), self._look)
+
+    def _as_overloaded(self, idle: float, stream_idle: float) -> tuple[float, float]:
+        """What overload leaves of the two timeouts by now."""
+        overload = self.worker.overload
+        assert overload is not None
+        return (
+            overload.timeout("HTTP_DOWNSTREAM_CONNECTION_IDLE", idle),
+            overload.timeout("HTTP_DOWNSTREAM_STREAM_IDLE", stream_idle),
+        )
 
     def _idle_too_long(self) -> None:
         self.manager.stats.cx_idle_timeout.value += 1
