@@ -1,16 +1,18 @@
-"""`scripts/test`: makes the environment, checks the code, runs the tests, part after part, and sums up.
+"""`scripts/test`: makes the environment, checks the code, runs the tests, and sums up.
 
-A part is a list of commands, or folders of tests for pytest; the quick ones come first. A folder below tests/ that no
-part names belongs to `system`, so that no test is forgotten. Every part runs even if one before it failed.
+A part is a list of commands, or folders of tests for pytest. A folder below tests/ that no part names belongs to
+`system`, so that no test is forgotten. Every part runs even if another failed.
 
-Parts that mostly wait run side by side, and what each printed is shown whole when it ends. A part of tests that need
-nothing of one another is also shared out among processes. Tests with real programs and real time can lose against a
-busy machine, so what failed is run again when nothing else runs; the sum says how many needed that.
+All parts run side by side, and what each printed is shown whole when it ends. Those with real programs and real time
+mostly wait; those that compute get what CPU the others leave. A part of tests that need nothing of one another is also
+shared out among processes. Tests of real time can lose against a busy machine, so what failed is run again when
+nothing else runs; the sum says how many needed that.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import signal
 import subprocess
@@ -42,8 +44,8 @@ TESTS = {
 PROCESSES = {"unit": 2, "system": 3}
 """How many processes share the tests of a part, if it isn't one alone. Those of system wait more than they work."""
 
-ROUNDS = (("lint", "types", "imports"), ("unit",), ("parity", "system", "mesh"))
-"""The parts of one round run side by side."""
+PATIENT = {*CHECKS, "unit"}
+"""Parts that compute and don't care when: beside others they have the lowest priority."""
 
 FAILED_TESTS = 1
 """pytest's exit code when tests ran and some failed."""
@@ -93,10 +95,8 @@ def main() -> int:
     except SetupError as error:
         say(f"scripts/test: {error}")
         return 2
-    ended: list[Ended] = []
     with tempfile.TemporaryDirectory() as kept:
-        for each in ROUNDS:
-            ended += side_by_side([part for part in each if part in parts], python, kept)
+        ended = side_by_side([part for part in (*CHECKS, *TESTS) if part in parts], python, kept)
         for _ in range(AGAIN):
             for part in ended:
                 once_more(part)
@@ -109,8 +109,7 @@ def side_by_side(parts: Sequence[str], python: Path, kept: str) -> list[Ended]:
         ended = [run_part(parts[0], python, kept, None)]
         say(str(ended[0]))
         return ended
-    if parts:
-        say(f"--- side by side: {', '.join(parts)}")
+    say(f"--- side by side: {', '.join(parts)}")
     talk = threading.Lock()
 
     def one(part: str) -> Ended:
@@ -121,32 +120,36 @@ def side_by_side(parts: Sequence[str], python: Path, kept: str) -> list[Ended]:
                 say(f"{output.read()}{done}")
         return done
 
-    with ThreadPoolExecutor(len(parts) or 1) as threads:
+    with ThreadPoolExecutor(len(parts)) as threads:
         return list(threads.map(one, parts))
 
 
 def run_part(part: str, python: Path, kept: str, output: IO[str] | None) -> Ended:
-    return check(part, python.parent, output) if part in CHECKS else test(part, python, kept, output)
+    """output: where it goes while others run beside it."""
+    patient = output is not None and part in PATIENT
+    if part in CHECKS:
+        return check(part, python.parent, output, patient)
+    return test(part, python, kept, output, patient)
 
 
 def tell(text: str, output: IO[str] | None) -> None:
     print(text, file=output or sys.stdout, flush=True)
 
 
-def check(part: str, programs: Path, output: IO[str] | None) -> Ended:
+def check(part: str, programs: Path, output: IO[str] | None, patient: bool) -> Ended:
     """Runs a part that is silent when all is well."""
     started = time.monotonic()
     failed = False
     for command in CHECKS[part]:
         with tempfile.TemporaryFile("w+") as said:
-            if run([str(programs / command[0]), *command[1:]], said):
+            if run([str(programs / command[0]), *command[1:]], said, patient):
                 failed = True
                 said.seek(0)
                 tell(f"--- {' '.join(command)}\n{said.read().rstrip()}", output)
     return Ended(part, failed, time.monotonic() - started)
 
 
-def test(part: str, python: Path, kept: str, output: IO[str] | None) -> Ended:
+def test(part: str, python: Path, kept: str, output: IO[str] | None, patient: bool) -> Ended:
     """Runs the tests of a part, with pytest's own progress. kept: a folder for what is needed to run some again."""
     folders = [folder for folder in folders_of(part) if (ROOT / folder).is_dir()]
     started = time.monotonic()
@@ -163,8 +166,8 @@ def test(part: str, python: Path, kept: str, output: IO[str] | None) -> Ended:
         f"--junitxml={report}",
     ]
     processes = PROCESSES.get(part, 1)
-    shared = ["-n", str(processes), "--dist", "loadgroup"] if processes > 1 else []
-    code = run([*command, *shared, *folders], output)
+    shared = ["-n", str(processes)] if processes > 1 else []
+    code = run([*command, *shared, *folders], output, patient)
     counted = count(report)
     again = code == FAILED_TESTS and 0 < counted["failed"] <= FEW
     seconds = time.monotonic() - started
@@ -192,8 +195,11 @@ def folders_of(part: str) -> list[str]:
     return [*TESTS[part], *(folder for folder in others if part == "system" and folder not in named)]
 
 
-def run(command: list[str], output: IO[str] | None = None) -> int:
-    """Runs a command in the root of the repository; its exit code. It and its children get LIMIT seconds."""
+def run(command: list[str], output: IO[str] | None = None, patient: bool = False) -> int:
+    """Runs a command in the root of the repository; its exit code. It and its children get LIMIT seconds.
+
+    patient: it gets what CPU others leave.
+    """
     if given_up.is_set():
         return 1
     # Group of its own, so that the servers and namespaces' programs that a hanging test started end with it.
@@ -204,6 +210,11 @@ def run(command: list[str], output: IO[str] | None = None) -> int:
         env=environment, start_new_session=True,
     )  # fmt: skip
     running.add(process)
+    if patient:
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, process.pid, 19)
+            # A kernel that shares the CPU among sessions heeds the priority of this one, too.
+            Path(f"/proc/{process.pid}/autogroup").write_text("19")
     try:
         return process.wait(LIMIT)
     except subprocess.TimeoutExpired:

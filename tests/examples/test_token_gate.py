@@ -23,9 +23,6 @@ from ..ports import free_ports
 EXAMPLE = Path(__file__).parents[2] / "examples" / "token-gate"
 
 
-pytestmark = pytest.mark.xdist_group("token-gate")  # the environment is made once
-
-
 class Application(BaseHTTPRequestHandler):
     """Says who it was told that the user is."""
 

@@ -92,9 +92,6 @@ class TestInstructions:
                 assert any(fnmatch.fnmatch(source, pattern) for pattern in sent), source
 
 
-pytestmark = pytest.mark.xdist_group("image")  # it is made once
-
-
 @pytest.fixture(scope="module")
 def image() -> Iterator[Path]:
     """The files that the build stage makes, below a folder that everyone may read."""

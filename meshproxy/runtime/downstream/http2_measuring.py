@@ -8,7 +8,8 @@ from meshproxy.codec.h2_server import Http2ServerCodec
 from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
 from meshproxy.plugin.stream_info import StreamInfo
 from meshproxy.runtime.downstream.http2_stream import Http2ServerStream
-from meshproxy.runtime.wire_sizes import SIZE_OF_STATUS, MeteredHttp2Codec, size_of_fields, size_of_request_fields
+from meshproxy.runtime.http2_sizes import MeteredHttp2Codec
+from meshproxy.runtime.wire_sizes import SIZE_OF_STATUS, size_of_fields, size_of_request_fields
 
 if TYPE_CHECKING:
     from meshproxy.runtime.downstream.http2_connection import Http2Connection

@@ -6,9 +6,10 @@ from meshproxy.codec.h2_client import Http2ClientCodec
 from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
 from meshproxy.plugin.stream_info import StreamInfo
 from meshproxy.plugin.upstream import HttpUpstreamSink
+from meshproxy.runtime.http2_sizes import MeteredHttp2Codec
 from meshproxy.runtime.upstream.http2_request import Http2Request
 from meshproxy.runtime.upstream.http2_upstream import Http2Upstream
-from meshproxy.runtime.wire_sizes import SIZE_OF_STATUS, MeteredHttp2Codec, size_of_fields, size_of_request_fields
+from meshproxy.runtime.wire_sizes import SIZE_OF_STATUS, size_of_fields, size_of_request_fields
 
 
 class MeteredHttp2ClientCodec(MeteredHttp2Codec, Http2ClientCodec):
