@@ -11,10 +11,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from importlib.abc import Loader, MetaPathFinder
+else:  # the bases only say what there has to be, and on 3.11 their module imports a twentieth of what the program needs
+    Loader = MetaPathFinder = object
 
 EXTENDED = frozenset(
     f"envoy.{file}_pb2"

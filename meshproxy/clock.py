@@ -5,6 +5,15 @@ from __future__ import annotations
 import time
 from typing import Protocol
 
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+def http_date(wall: float) -> str:
+    """Seconds since 1970 as the text of a Date field (RFC 9110 section 5.6.7)."""
+    year, month, day, hour, minute, second, weekday, *_ = time.gmtime(wall)
+    return f"{_DAYS[weekday]}, {day:02d} {_MONTHS[month - 1]} {year} {hour:02d}:{minute:02d}:{second:02d} GMT"
+
 
 class Clock(Protocol):
     """Both clocks, in seconds."""

@@ -12,10 +12,10 @@ message, the entry of one is named with its kind before it: `network/stats.Plugi
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from importlib.metadata import EntryPoint, entry_points
 from typing import Any, cast
 
 from meshproxy.errors import ConfigError, Problem
+from meshproxy.plugin.entry_points import EntryPoint, entry_points
 from meshproxy.plugin.http import HttpFilter
 from meshproxy.plugin.listener import ListenerFilter
 from meshproxy.plugin.network import NetworkFilter
@@ -51,7 +51,7 @@ class FilterRegistry:
     @classmethod
     def discover(cls) -> FilterRegistry:
         """Every filter that the installed distributions declare. Imports none. Raises ConfigError for duplicates."""
-        return cls((entry.name, entry) for entry in entry_points(group=GROUP))
+        return cls((entry.name, entry) for entry in entry_points(GROUP))
 
     @classmethod
     def of(cls, *classes: FilterClass, name: str = "") -> FilterRegistry:
@@ -126,6 +126,6 @@ def short_name(full_name: str) -> str:
 
 def _described(entry: EntryPoint | FilterClass) -> str:
     if isinstance(entry, EntryPoint):
-        distribution = f" of {entry.dist.name}" if entry.dist else ""
+        distribution = f" of {entry.distribution}" if entry.distribution else ""
         return f"{entry.value}{distribution}"
     return f"{entry.__module__}:{entry.__qualname__}"

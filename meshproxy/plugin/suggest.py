@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 _SHOWN = 12
@@ -55,6 +54,8 @@ _ABSENT = {
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The one of `known` that `name` was probably meant to be; None when none is near."""
     candidates = {candidate.lower(): candidate for candidate in known}
+    import difflib  # for errors alone
+
     found = difflib.get_close_matches(name.lower(), candidates, n=1, cutoff=0.6)
     return candidates[found[0]] if found else None
 

@@ -6,10 +6,9 @@ import asyncio
 import random
 import time
 from collections.abc import Callable
-from email.utils import formatdate
 from typing import TYPE_CHECKING
 
-from meshproxy.clock import SystemClock
+from meshproxy.clock import SystemClock, http_date
 from meshproxy.model.snapshot import Node
 from meshproxy.plugin.context import Logger
 from meshproxy.runtime.drain import Drain
@@ -119,7 +118,7 @@ class Worker:
         """The value of a Date field (RFC 9110 section 5.6.7), at monotonic time `now`."""
         if now >= self._date_valid_until:
             wall = time.time()
-            self._date = formatdate(wall, usegmt=True)
+            self._date = http_date(wall)
             self._date_valid_until = now + 1.0 - wall % 1.0
         return self._date
 

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import os
 import time
-import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import field
 from enum import Enum
@@ -65,6 +64,12 @@ class Operand:
     in_text: Operand | None = None
 
 
+def _random_uuid() -> str:
+    import uuid  # few formats have one
+
+    return str(uuid.uuid4())
+
+
 @dataclass(frozen=True, slots=True)
 class FormatContext:
     """What operators need beside the stream. Injected, so that a test is repeatable.
@@ -78,7 +83,7 @@ class FormatContext:
     environment: Mapping[str, str] = field(default_factory=lambda: os.environ)
     monotonic: Callable[[], float] = time.monotonic
     wall: Callable[[], float] = time.time
-    unique_id: Callable[[], str] = lambda: str(uuid.uuid4())
+    unique_id: Callable[[], str] = _random_uuid
     operators: set[str] = field(default_factory=set)
     surroundings: Surroundings = field(default_factory=Surroundings)
 

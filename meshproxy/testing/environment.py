@@ -6,7 +6,6 @@ import json
 import random
 from collections.abc import Iterable, Mapping
 from dataclasses import field
-from importlib.metadata import entry_points
 from typing import Any
 
 from meshproxy.cel.surroundings import Surroundings
@@ -17,6 +16,7 @@ from meshproxy.errors import ConfigError
 from meshproxy.model.listener import AccessLog, FilterSpec
 from meshproxy.model.route import FILTER_DISABLED
 from meshproxy.model.snapshot import Node
+from meshproxy.plugin.entry_points import entry_points
 from meshproxy.plugin.registry import GROUP, FilterClass, FilterRegistry, kind_of
 from meshproxy.plugin.stats import StatsScope
 from meshproxy.plugin.stream_info import StreamInfo
@@ -187,4 +187,4 @@ def _check_read(view: ConfigView) -> None:
 def _registered_name(filter_class: type[Any]) -> str:
     """The message that the class is installed for; "" if it isn't."""
     place = f"{filter_class.__module__}:{filter_class.__qualname__}"
-    return next((entry.name for entry in entry_points(group=GROUP) if entry.value == place), "")
+    return next((entry.name for entry in entry_points(GROUP) if entry.value == place), "")

@@ -16,7 +16,6 @@ from meshproxy.headers import Headers, RequestHeaders
 from meshproxy.plugin.context import Connection, FactoryContext, Timer
 from meshproxy.plugin.replies import MISSING_HOST, REQUEST_HEADERS_TIMEOUT, LocalReply
 from meshproxy.runtime.downstream.connection import ServerConnection
-from meshproxy.runtime.downstream.http1_measuring import DownstreamMeter
 from meshproxy.runtime.downstream.http1_stream import Http1ServerStream
 from meshproxy.runtime.downstream.http_downstream import DownstreamConnection
 from meshproxy.runtime.downstream.http_manager import HttpManager
@@ -46,6 +45,8 @@ class Http1Connection(DownstreamConnection):
         super()._attach(connection)
         self.parser = RequestParser(self, self.manager.config.http1)
         if self.worker.measures():
+            from meshproxy.runtime.downstream.http1_measuring import DownstreamMeter  # which imports HTTP/2
+
             self.meter = DownstreamMeter()
         stats = self.manager.stats
         stats.cx_http1_total.value += 1

@@ -21,10 +21,10 @@ from meshproxy.plugin.network import NetworkFilter
 from meshproxy.plugin.replies import PATH_NORMALIZATION_FAILED, UPGRADE_FAILED, LocalReply
 from meshproxy.plugin.stats import StatsScope
 from meshproxy.runtime.downstream.connection import ServerConnection
-from meshproxy.runtime.downstream.http1_measuring import DownstreamMeter
 from meshproxy.runtime.downstream.http_manager import HttpManager
 
 if TYPE_CHECKING:
+    from meshproxy.runtime.downstream.http1_measuring import DownstreamMeter
     from meshproxy.runtime.downstream.http_stream import HttpServerStream
     from meshproxy.runtime.worker import Worker
 

@@ -19,7 +19,6 @@ from meshproxy.model.cluster import ClusterConfig
 from meshproxy.model.endpoint import Assignment
 from meshproxy.model.forwarding import DnsCacheOptions
 from meshproxy.runtime.upstream.cluster import ActiveCluster, EdsCluster
-from meshproxy.runtime.upstream.dns_cluster import LogicalDnsCluster, StrictDnsCluster
 from meshproxy.runtime.upstream.original_dst_cluster import OriginalDstCluster
 from meshproxy.runtime.worker import Worker
 
@@ -31,8 +30,6 @@ WARM_WITHIN = 5.0
 _KINDS: dict[str, type[ActiveCluster]] = {
     "STATIC": ActiveCluster,
     "EDS": EdsCluster,
-    "STRICT_DNS": StrictDnsCluster,
-    "LOGICAL_DNS": LogicalDnsCluster,
     "ORIGINAL_DST": OriginalDstCluster,
 }
 
@@ -43,6 +40,10 @@ def _uncommon_kind(kind: str) -> type[ActiveCluster]:
         from meshproxy.runtime.upstream.aggregate_cluster import AggregateCluster
 
         return AggregateCluster
+    if kind in ("STRICT_DNS", "LOGICAL_DNS"):
+        from meshproxy.runtime.upstream.dns_cluster import LogicalDnsCluster, StrictDnsCluster
+
+        return StrictDnsCluster if kind == "STRICT_DNS" else LogicalDnsCluster
     from meshproxy.runtime.upstream.forward_cluster import ForwardCluster
 
     return ForwardCluster

@@ -17,7 +17,6 @@ from meshproxy.headers import RequestHeaders
 from meshproxy.plugin.replies import ResetReason
 from meshproxy.plugin.upstream import HttpUpstream, HttpUpstreamSink
 from meshproxy.runtime.upstream.auto_sni import NO_NAME, ServerName
-from meshproxy.runtime.upstream.http1_measuring import MeteredHttp1Upstream
 from meshproxy.runtime.upstream.http1_upstream import Http1Upstream
 from meshproxy.runtime.upstream.http_pool import HttpPool
 
@@ -67,7 +66,11 @@ class Http1Pool(HttpPool[Http1Upstream]):
         return self._make_uncounted()
 
     def _make_uncounted(self) -> Http1Upstream:
-        return MeteredHttp1Upstream(self) if self.cluster.worker.measures() else Http1Upstream(self)
+        if not self.cluster.worker.measures():
+            return Http1Upstream(self)
+        from meshproxy.runtime.upstream.http1_measuring import MeteredHttp1Upstream  # which imports HTTP/2
+
+        return MeteredHttp1Upstream(self)
 
     def _admit(self, connection: Http1Upstream) -> None:
         self._serve_or_keep(connection)

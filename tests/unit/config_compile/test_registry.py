@@ -1,12 +1,12 @@
-from importlib.metadata import EntryPoint
 from typing import Any
 
 import pytest
 
 from meshproxy.errors import ConfigError
+from meshproxy.plugin.entry_points import EntryPoint
 from meshproxy.plugin.http import HttpFilter
 from meshproxy.plugin.network import NetworkFilter
-from meshproxy.plugin.registry import GROUP, FilterRegistry, UnknownFilter, kind_of
+from meshproxy.plugin.registry import FilterRegistry, UnknownFilter, kind_of
 
 
 class Gate(HttpFilter[Any]): ...
@@ -50,9 +50,9 @@ def test_scripts_are_answered_with_python(name: str) -> None:
 
 def test_a_class_is_imported_when_it_is_asked_for() -> None:
     entries = [
-        ("good", EntryPoint("good", f"{__name__}:Gate", GROUP)),
-        ("missing", EntryPoint("missing", "no_such_module:Gate", GROUP)),
-        ("other", EntryPoint("other", "fractions:Fraction", GROUP)),
+        ("good", EntryPoint("good", f"{__name__}:Gate")),
+        ("missing", EntryPoint("missing", "no_such_module:Gate")),
+        ("other", EntryPoint("other", "fractions:Fraction")),
     ]
     registry = FilterRegistry(entries)
     with pytest.raises(
