@@ -15,7 +15,7 @@ from bench.load import Seen
 
 STREAMS = 10
 PATHS = 500
-_FIELDS = (
+FIELDS = (
     ":authority: shop.default.svc.cluster.local",
     "user-agent: frontend/1.14.2 (linux; x86_64)",
     "accept: application/json",
@@ -25,7 +25,7 @@ _FIELDS = (
     "x-b3-spanid: a2fb4a1d1a96d312",
     "x-b3-sampled: 0",
 )
-_AREAS = ("cart", "catalogue", "checkout", "email", "payment", "product", "search")
+AREAS = ("cart", "catalogue", "checkout", "email", "payment", "product", "search")
 _requests = re.compile(r"(?m)^requests: .* (\d+) succeeded, (\d+) failed, (\d+) errored, (\d+) timeout").search
 _answers = re.compile(r"(?m)^status codes: (\d+) 2xx, (\d+) 3xx").search
 
@@ -71,12 +71,12 @@ def _start(
     urls = directory / f"{port}.urls"
     base = f"http://127.0.0.1:{port}"
     if grpc:
-        paths = [f"grpc.Shop/{rng.choice(_AREAS)}{rng.randrange(10**8)}" for _ in range(PATHS)]
+        paths = [f"grpc.Shop/{rng.choice(AREAS)}{rng.randrange(10**8)}" for _ in range(PATHS)]
     else:
-        paths = [f"{rng.choice(_AREAS)}/items/{rng.randrange(10**8)}?page={rng.randrange(13)}" for _ in range(PATHS)]
+        paths = [f"{rng.choice(AREAS)}/items/{rng.randrange(10**8)}?page={rng.randrange(13)}" for _ in range(PATHS)]
     urls.write_text("".join(f"{base}/{path}\n" for path in paths))
     log = directory / f"{port}.log"
-    fields = [option for field in _FIELDS for option in ("-H", field)]
+    fields = [option for field in FIELDS for option in ("-H", field)]
     size = ["-t1", f"-c{connections}", f"-m{STREAMS}", *length, "-i", str(urls), f"--log-file={log}"]
     command = [h2load_path(), *size, *fields]
     if grpc:

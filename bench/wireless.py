@@ -13,6 +13,7 @@ from string import Template
 from typing import Any
 
 from bench.backend import BODY
+from bench.dress import Certificates, dress
 from bench.subjects import CONFIGS
 from meshproxy.config.text.bootstrap_load import read_source
 from meshproxy.plugin.listener import Socket
@@ -99,21 +100,26 @@ class FakeTransport:
 class WirelessProxy:
     """A proxy with a client's connection, and one to each endpoint.
 
-    configuration: a file of `bench/configs`, without its ending, or the path of another one.
+    configuration: a file of `bench/configs`, without its ending but with its dress, or the path of another one.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, configuration: str, directory: Path) -> None:
         path = Path(configuration)
         if not path.suffix:
-            values = {name: 20001 + place for place, name in enumerate(("backend_1", "backend_2", "backend_3"))}
+            values = {f"backend_{number}": 20000 + number for number in range(1, 5)}
             log = str(directory / "access.log")
-            text = Template((CONFIGS / f"{configuration}.yaml").read_text())
+            text = (CONFIGS / f"{configuration.split('+')[0]}.yaml").read_text()
+            text = dress(text, configuration, Certificates(directory))
             path = directory / "wireless.yaml"
-            path.write_text(text.substitute(values, admin_port=20000, listener_port=20004, access_log=log))
+            path.write_text(Template(text).substitute(values, admin_port=20000, listener_port=20005, access_log=log))
         lifecycle = Lifecycle(loop, make_logger("main"))
         self.proxy = Proxy(loop, load_configuration([read_source(path)]), Options(), lifecycle)
         self.proxy.start({})
         self._listener = self.proxy.listeners.active[0]
+        self._open_upstreams()
+        self._connection = self.connect()
+
+    def _open_upstreams(self) -> None:
         self._upstreams: list[Http1Upstream] = []
         for cluster in self.proxy.worker.clusters:
             for host in cluster.hosts():
@@ -122,7 +128,6 @@ class WirelessProxy:
                 upstream = Http1Upstream(pool)
                 upstream.connection_made(FakeTransport())
                 self._upstreams.append(upstream)
-        self._connection = self.connect()
 
     def connect(self) -> ServerConnection:
         """A new connection of a client."""
@@ -143,6 +148,10 @@ class WirelessProxy:
                 upstream.data_received(ANSWER)
                 return
         raise AssertionError("the request reached no upstream")
+
+    def batch(self, count: int) -> list[bytes]:
+        """`count` requests for `serve`."""
+        return requests(count)
 
     def serve(self, batch: list[bytes]) -> None:
         """The requests of `batch` on the connection that is there, and their answers."""
