@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from random import Random
 from typing import Protocol
+from urllib.parse import unquote
 
 import re2
 
@@ -326,6 +327,14 @@ def parse_query(path: str) -> dict[str, str]:
             if name not in parameters:
                 parameters[name] = value
     return parameters
+
+
+def decode_query(path: str) -> dict[str, str]:
+    """`parse_query`, percent-decoded."""
+    query = parse_query(path)
+    if "%" not in path:
+        return query
+    return {unquote(name, "latin-1"): unquote(value, "latin-1") for name, value in reversed(query.items())}
 
 
 def query_parameter_matcher(name: str, value: StringMatcher | None = None, present: bool = True) -> QueryMatcher:

@@ -17,6 +17,7 @@ from meshproxy.address import CidrRange
 from meshproxy.inlining import compile_choice, inlined
 from meshproxy.matching import StringMatcher
 from meshproxy.plugin.context import FactoryContext
+from meshproxy.plugin.path_template import read_path_template
 from meshproxy.plugin.stream_info import StreamInfo, TlsInfo, split_address
 
 if TYPE_CHECKING:
@@ -144,6 +145,11 @@ def _not(rule: Rule) -> Rule:
 _always = inlined(lambda stream: True, lambda stream, source: "True")
 
 
+def _template_rule(view: ConfigView) -> Rule:
+    template = read_path_template(view)
+    return lambda stream: template.matches(stream.request.path.partition("?")[0].partition("#")[0])
+
+
 def _permission(view: ConfigView, context: FactoryContext, requests: bool) -> Rule:
     match view.which("rule"):
         case "any":
@@ -166,10 +172,14 @@ def _permission(view: ConfigView, context: FactoryContext, requests: bool) -> Ru
         case "destination_port_range":
             bounds = view.required("destination_port_range")
             start, end = bounds.integer("start"), bounds.integer("end")
+            if start >= end:
+                bounds.fail(f"range start {start} cannot be greater or equal than range end {end}")
             return lambda stream: start <= stream.connection.local_port < end
         case "requested_server_name":
             matches = context.compile_string_matcher(view.required("requested_server_name"))
             return lambda stream: matches(stream.connection.requested_server_name)
+        case "uri_template" if requests:
+            return _template_rule(view.required("uri_template"))
         case "header" | "url_path" | "metadata" | "sourced_metadata" as kind:
             if kind in _ABOUT_REQUESTS and not requests:
                 view.fail(f"a connection has no request for the rule '{kind}' to look at", kind)

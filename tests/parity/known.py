@@ -85,8 +85,9 @@ QUOTE_IN_REALM = Difference("a quote in the path, in the realm that basic_auth a
 WITHOUT_LIMIT = Difference(
     "a bandwidth_limit without limit_kbps", ("client 1", "access log", "client 1 end after last byte")
 )
-QUERY_WITHOUT_KEY = Difference(
-    "the rest of a query that hide_credentials of api_key_auth has taken the key out of", ("upstream up", "access log")
+REST_OF_QUERY = Difference(
+    "the rest of a query that api_key_auth, header_mutation or jwt_authn changes",
+    ("upstream up", "access log"),
 )
 NO_PATH = Difference("a path that path_rewrite makes and that is none", _UPSTREAM)
 NO_REQUEST_LINE = replace(NO_PATH, sections=_REQUEST)

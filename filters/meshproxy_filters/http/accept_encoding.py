@@ -38,18 +38,22 @@ _remembered = lru_cache(maxsize=64)(_parse)  # clients come in few kinds
 def choose_encoding(text: str, available: Sequence[str], first: Sequence[str] = ()) -> tuple[str, str]:
     """The encoding ("identity" for none), and why: "valid", "identity", "wildcard" or "invalid".
 
-    available: in the order of the filters. first: of them, those that win among equals.
+    available: in the order of the filters. first: of them, those that win among equals, the last that the client names.
     """
+    wanted = parse_encodings(text)
+    refused = {name for name, quality in wanted if not quality}
+    if refused:
+        available = [name for name in available if name not in refused]
     choice, best = "identity", 0.0
-    for name, quality in parse_encodings(text):
+    for name, quality in wanted if available else ():
         if name not in ("identity", "*") and name not in available:
             continue
-        if quality > best or (quality == best and best > 0 and name in first and choice not in first):
+        if quality > best or (quality == best and best > 0 and name in first):
             choice, best = name, quality
     if not best:
         return "identity", "invalid"
     if choice == "identity":
         return choice, "identity"
     if choice == "*":
-        return (available[0], "wildcard") if available else ("identity", "invalid")
+        return available[0], "wildcard"
     return choice, "valid"

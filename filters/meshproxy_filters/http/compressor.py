@@ -29,6 +29,7 @@ _TYPES = (
     "text/ecmascript text/js text/jscript text/x-js application/ecmascript application/x-json application/xml "
     "application/json image/svg+xml text/xml application/xhtml+xml"
 )
+_OFF, _OFF_LIMITS, _TOO_SMALL = "off", "off limits", "ContentLengthTooSmall"
 _CONTENT_TYPES = frozenset(_TYPES.split())
 
 
@@ -84,7 +85,10 @@ class Direction:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CompressorConfig:
-    """library, and whether it wins among equals (`first`). remove_accept: the upstream isn't told what is accepted."""
+    """library, and whether it wins among equals (`first`). remove_accept: the upstream isn't told what is accepted.
+
+    tell_status: `x-envoy-compression-status` says what became of a response.
+    """
 
     library: CompressorLibrary
     first: bool
@@ -95,6 +99,7 @@ class CompressorConfig:
     not_with_etag: bool
     remove_accept: bool
     uncompressible: frozenset[int]
+    tell_status: bool
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -178,11 +183,16 @@ class ResponseCompressing(HttpFilter[CompressorConfig]):
     def on_response_headers(self, response: ResponseHeaders, stream: Stream) -> None:
         config = self.config
         stats = config.response_stats
-        candidate = config.response.on and config.response.long_enough(response, stats)
-        compressible = candidate and self._compressible(response)
+        against = self._reason_against(response)
         bodiless = stream.request.method == "HEAD" or response.status in (204, 304) or stream.response_end
-        accepted = not bodiless and candidate and self._accepts(response)
-        if accepted and compressible and _transfer_allows(response):
+        # With a status header Envoy asks in another order, which statistics show.
+        asked = not against if config.tell_status else against not in (_OFF, _TOO_SMALL)
+        accepted = not bodiless and asked and self._accepts(response)
+        status = "" if bodiless or _no_transform(response) or "content-encoding" in response else against
+        if not against and config.tell_status:
+            _vary(response)
+        if accepted and not against and _transfer_allows(response):
+            status = f"Compressed;OriginalLength={response.get('content-length') or ''}"
             _weaken_etag(response)
             response.remove("content-length")
             response["content-encoding"] = config.library.encoding
@@ -190,17 +200,29 @@ class ResponseCompressing(HttpFilter[CompressorConfig]):
             self._response = config.library.make()
         else:
             stats.not_compressed.value += 1
-        if compressible:
+        if config.tell_status:
+            if status and status != _OFF:
+                response.add("x-envoy-compression-status", f"{config.library.encoding};{status}")
+        elif not against:
             _vary(response)
 
-    def _compressible(self, response: ResponseHeaders) -> bool:
+    def _reason_against(self, response: ResponseHeaders) -> str:
+        """Why such a response stays as it is, in the words of the status header; "" for no reason."""
         config = self.config
-        if not config.response.type_allowed(response) or _no_transform(response):
-            return False
+        if not config.response.on:
+            return _OFF
+        if not config.response.long_enough(response, config.response_stats):
+            return _TOO_SMALL
+        if not config.response.type_allowed(response):
+            return "ContentTypeNotAllowed"
+        if _no_transform(response):
+            return _OFF_LIMITS
         if config.not_with_etag and "etag" in response:
             config.response_stats.not_compressed_etag.value += 1
-            return False
-        return "content-encoding" not in response and response.status not in config.uncompressible
+            return "EtagNotAllowed"
+        if "content-encoding" in response:
+            return _OFF_LIMITS
+        return "StatusCodeNotAllowed" if response.status in config.uncompressible else ""
 
     def _accepts(self, response: ResponseHeaders) -> bool:
         stats = self.config.response_stats
@@ -290,8 +312,6 @@ def _read(view: ConfigView, context: FactoryContext) -> CompressorConfig:
     request, response = view.view("request_direction_config"), view.view("response_direction_config")
     request_common = request.view("common_config") if request is not None else None
     if response is not None:
-        if response.boolean("status_header_enabled"):
-            response.fail("it isn't supported by meshproxy", "status_header_enabled")
         common = response.view("common_config")
         response_direction = _read_direction(common, context, on=True)
     else:
@@ -308,6 +328,7 @@ def _read(view: ConfigView, context: FactoryContext) -> CompressorConfig:
         not_with_etag=options.boolean("disable_on_etag_header"),
         remove_accept=options.boolean("remove_accept_encoding_header"),
         uncompressible=frozenset(codes),
+        tell_status=response is not None and response.boolean("status_header_enabled"),
     )
 
 
@@ -319,7 +340,7 @@ def _read_direction(view: ConfigView | None, context: FactoryContext, *, on: boo
     return Direction(
         enabled=enabled if on else None,
         min_length=view.integer("min_content_length", _MIN_LENGTH),
-        types=frozenset(view.texts("content_type")) or _CONTENT_TYPES,
+        types=frozenset(map(str.lower, view.texts("content_type"))) or _CONTENT_TYPES,
     )
 
 
@@ -329,7 +350,7 @@ def _read_old_direction(view: ConfigView, context: FactoryContext) -> Direction:
     return Direction(
         enabled=ON if enabled is None else context.compile_runtime_flag(enabled),
         min_length=view.integer("content_length", _MIN_LENGTH),
-        types=frozenset(view.texts("content_type")) or _CONTENT_TYPES,
+        types=frozenset(map(str.lower, view.texts("content_type"))) or _CONTENT_TYPES,
     )
 
 

@@ -1,12 +1,14 @@
 """`envoy.filters.http.cors`: cross-origin requests, by the policy that a route carries.
 
 The filter's own configuration is empty: without a policy on the route it isn't in the plan. A policy acts on requests
-that are forwarded to a cluster, and on no others (as in Envoy, a redirect or direct response is left alone).
+that are forwarded to a cluster, and on no others (as in Envoy, a redirect or direct response is left alone). What the
+policy of a route leaves open, that of its virtual host or table says; whether it is in force, it says alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from meshproxy.headers import RequestHeaders, ResponseHeaders
@@ -27,7 +29,10 @@ _STATS = StatNames(counters=("cors.origin_valid", "cors.origin_invalid"))
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CorsConfig:
-    """`CorsPolicy`. enforce, shadow: whether the policy is to be applied, or only counted, for this request."""
+    """`CorsPolicy`. enforce, shadow: whether the policy is to be applied, or only counted, for this request.
+
+    allow_methods, allow_headers: "*" for what a preflight asks for. None, "" and () where the policy says nothing.
+    """
 
     origin_valid: Counter
     origin_invalid: Counter
@@ -38,9 +43,9 @@ class CorsConfig:
     allow_headers: str
     expose_headers: str
     max_age: str
-    allow_credentials: bool
-    allow_private_network: bool
-    forward_others: bool
+    allow_credentials: bool | None
+    allow_private_network: bool | None
+    forward_others: bool | None
 
     def allows(self, origin: str) -> bool:
         """Whether an origin matches, or the policy is one for any origin (`*`)."""
@@ -71,9 +76,26 @@ class Cors(HttpFilter[CorsConfig | None]):
             allow_headers=view.text("allow_headers"),
             expose_headers=view.text("expose_headers"),
             max_age=view.text("max_age"),
-            allow_credentials=view.boolean("allow_credentials"),
-            allow_private_network=view.boolean("allow_private_network_access"),
-            forward_others=view.boolean("forward_not_matching_preflights", True),
+            allow_credentials=_choice(view, "allow_credentials"),
+            allow_private_network=_choice(view, "allow_private_network_access"),
+            forward_others=_choice(view, "forward_not_matching_preflights"),
+        )
+
+    @classmethod
+    def merge_levels(cls, configs: Sequence[CorsConfig | None]) -> CorsConfig | None:
+        policies = [config for config in configs if config is not None]
+        if len(policies) < 2:
+            return configs[0]
+        return replace(
+            policies[0],
+            origins=next((each.origins for each in policies if each.origins), ()),
+            allow_methods=next((each.allow_methods for each in policies if each.allow_methods), ""),
+            allow_headers=next((each.allow_headers for each in policies if each.allow_headers), ""),
+            expose_headers=next((each.expose_headers for each in policies if each.expose_headers), ""),
+            max_age=next((each.max_age for each in policies if each.max_age), ""),
+            allow_credentials=_first_said(each.allow_credentials for each in policies),
+            allow_private_network=_first_said(each.allow_private_network for each in policies),
+            forward_others=_first_said(each.forward_others for each in policies),
         )
 
     @classmethod
@@ -99,7 +121,7 @@ class Cors(HttpFilter[CorsConfig | None]):
             self._origin = origin
         if request.method != "OPTIONS" or not request.get("access-control-request-method"):
             return None
-        if not allowed and policy.forward_others:
+        if not allowed and policy.forward_others is not False:
             return None
         return self._answer_preflight(policy, request)
 
@@ -110,9 +132,9 @@ class Cors(HttpFilter[CorsConfig | None]):
         if policy.allow_credentials:
             headers.append(("access-control-allow-credentials", "true"))
         if policy.allow_methods:
-            headers.append(("access-control-allow-methods", policy.allow_methods))
+            headers.append(("access-control-allow-methods", _or_asked(policy.allow_methods, request, "method")))
         if policy.allow_headers:
-            headers.append(("access-control-allow-headers", policy.allow_headers))
+            headers.append(("access-control-allow-headers", _or_asked(policy.allow_headers, request, "headers")))
         if policy.max_age:
             headers.append(("access-control-max-age", policy.max_age))
         if policy.allow_private_network and request.get("access-control-request-private-network") == "true":
@@ -128,3 +150,16 @@ class Cors(HttpFilter[CorsConfig | None]):
             response["access-control-allow-credentials"] = "true"
         if policy.expose_headers:
             response["access-control-expose-headers"] = policy.expose_headers
+
+
+def _choice(view: ConfigView, name: str) -> bool | None:
+    return view.boolean(name) if view.has(name) else None
+
+
+def _first_said(choices: Iterable[bool | None]) -> bool | None:
+    return next((choice for choice in choices if choice is not None), None)
+
+
+def _or_asked(allowed: str, request: RequestHeaders, what: str) -> str:
+    """As in Envoy `*` allows what is asked for, by its name: browsers don't take `*` where there are credentials."""
+    return (request.get(f"access-control-request-{what}") or "") if allowed == "*" else allowed

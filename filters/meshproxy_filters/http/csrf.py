@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar
 
+from meshproxy.absolute_url import parse_absolute_url
 from meshproxy.headers import RequestHeaders
 from meshproxy.matching import FractionalPercent, StringMatcher
 from meshproxy.plugin.context import FactoryContext, Stream
@@ -91,8 +92,6 @@ def _source(request: RequestHeaders) -> str:
 
 
 def host_and_port(url: str) -> str:
-    """Host and port of a URL, as they are written; what is no URL is returned as it is."""
-    scheme, separator, rest = url.partition("://")
-    if not separator or not scheme:
-        return url
-    return rest.partition("/")[0].partition("?")[0].partition("#")[0]
+    """Host and port of a URL, as they are written; what is no URL to Envoy is returned as it is."""
+    found = parse_absolute_url(url)
+    return url if found is None else found.host_and_port

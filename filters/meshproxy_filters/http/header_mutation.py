@@ -1,4 +1,4 @@
-"""`envoy.filters.http.header_mutation`: changes headers and trailers of requests and responses, step by step.
+"""`envoy.filters.http.header_mutation`: changes headers and trailers of messages and queries, step by step.
 
 The steps are applied in the order in which they are written, so that a later one sees what an earlier one did. What a
 route, its virtual host and its table say is applied after the filter's own, the most specific first, or last with
@@ -17,6 +17,7 @@ from meshproxy.model.route import HeaderAddition
 from meshproxy.plugin.context import FactoryContext, Stream
 from meshproxy.plugin.http import HttpFilter
 from meshproxy.records import dataclass
+from meshproxy_filters.http.query_mutation import QueryStep, mutate_query, read_query_step
 
 if TYPE_CHECKING:
     from meshproxy.plugin.view import ConfigView
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 Step = Callable[[Headers, Stream], None]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class Steps:
     """What one level says."""
 
@@ -32,6 +33,7 @@ class Steps:
     request_trailers: tuple[Step, ...] = ()
     response: tuple[Step, ...] = ()
     response_trailers: tuple[Step, ...] = ()
+    query: tuple[QueryStep, ...] = ()
 
     def joined(self, others: Sequence[Steps]) -> Steps:
         """These steps and then those of `others`."""
@@ -41,6 +43,7 @@ class Steps:
             tuple(step for steps in every for step in steps.request_trailers),
             tuple(step for steps in every for step in steps.response),
             tuple(step for steps in every for step in steps.response_trailers),
+            tuple(step for steps in every for step in steps.query),
         )
 
 
@@ -79,7 +82,7 @@ class RequestMutation(HttpFilter[HeaderMutationConfig]):
     @classmethod
     def is_active(cls, config: HeaderMutationConfig) -> bool:
         steps = config.steps
-        return bool(steps.request or steps.request_trailers or steps.response or steps.response_trailers)
+        return steps != Steps()
 
     @classmethod
     def for_config(cls, config: HeaderMutationConfig) -> type[RequestMutation]:
@@ -91,6 +94,8 @@ class RequestMutation(HttpFilter[HeaderMutationConfig]):
     def on_request_headers(self, request: RequestHeaders, stream: Stream) -> None:
         for step in self.config.steps.request:
             step(request, stream)
+        if self.config.steps.query:
+            mutate_query(request, self.config.steps.query, stream)
 
 
 class HeaderMutation(RequestMutation):
@@ -113,8 +118,17 @@ def _read(view: ConfigView, context: FactoryContext) -> Steps:
     mutations = view.view("mutations")
     if mutations is None:
         return Steps()
-    lists = ("request_mutations", "request_trailers_mutations", "response_mutations", "response_trailers_mutations")
-    return Steps(*(tuple(_read_step(entry, context) for entry in mutations.views(name)) for name in lists))
+
+    def steps(name: str) -> tuple[Step, ...]:
+        return tuple(_read_step(entry, context) for entry in mutations.views(name))
+
+    return Steps(
+        request=steps("request_mutations"),
+        request_trailers=steps("request_trailers_mutations"),
+        response=steps("response_mutations"),
+        response_trailers=steps("response_trailers_mutations"),
+        query=tuple(read_query_step(entry, context) for entry in mutations.views("query_parameter_mutations")),
+    )
 
 
 def _read_step(view: ConfigView, context: FactoryContext) -> Step:

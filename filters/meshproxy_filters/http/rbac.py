@@ -53,12 +53,34 @@ class Verdicts:
         return verdict
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the filter's own verdicts of one kind are counted, and what their keys in the metadata begin with."""
+
+    scope: StatsScope
+    prefix: str
+    names: str
+
+    def counter(self, outcome: str) -> Counter:
+        return self.scope.counter(f"{self.names}{outcome}")
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class RbacConfig:
-    """enforced, shadow: None where nothing is configured."""
+    """enforced, shadow: None where nothing is configured. places: of these two."""
 
-    enforced: Verdicts | None = None
-    shadow: Verdicts | None = None
+    enforced: Verdicts | None
+    shadow: Verdicts | None
+    places: tuple[Place, Place]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RouteRules:
+    """Of a route, of one kind. prefix: of the keys in the metadata, "" for the filter's own."""
+
+    rules: Rules
+    prefix: str
+    track: bool
 
 
 class Rbac(HttpFilter[RbacConfig]):
@@ -68,13 +90,23 @@ class Rbac(HttpFilter[RbacConfig]):
 
     @classmethod
     def compile(cls, view: ConfigView, context: FactoryContext) -> RbacConfig:
-        return RbacConfig(_read(view, "", "enforced", context), _read(view, "shadow_", "shadow", context))
+        places = _read_place(view, "", context), _read_place(view, "shadow_", context)
+        enforced, shadow = (_bind(_read(view, place.names, context), place) for place in places)
+        return RbacConfig(enforced, shadow, places)
 
     @classmethod
     def compile_route(cls, view: ConfigView, context: FactoryContext) -> RbacConfig:
-        """`RBACPerRoute`; without rules in it the filter is off."""
+        """`RBACPerRoute`; without rules in it the filter is off. `merge_route` makes an `RbacConfig` of it."""
         rbac = view.view("rbac")
-        return cls.compile(rbac, context) if rbac is not None else RbacConfig()
+        rules = (_read(rbac, names, context) if rbac is not None else None for names in ("", "shadow_"))
+        return tuple(rules)  # type: ignore[return-value]  # never used before it is merged
+
+    @classmethod
+    def merge_route(cls, base: RbacConfig, route: RbacConfig) -> RbacConfig:
+        """As in Envoy, what a route's rules decide counts among the filter's own verdicts."""
+        assert isinstance(route, tuple)
+        enforced, shadow = (_bind(rules, place) for rules, place in zip(route, base.places, strict=True))
+        return RbacConfig(enforced, shadow, base.places)
 
     @classmethod
     def is_active(cls, config: RbacConfig) -> bool:
@@ -94,21 +126,33 @@ class Rbac(HttpFilter[RbacConfig]):
         return LocalReply(403, _BODY, details=f"rbac_access_denied_matched_policy[{policy or 'none'}]")
 
 
-def _read(view: ConfigView, names: str, kind: str, context: FactoryContext) -> Verdicts | None:
+def _read_place(view: ConfigView, names: str, context: FactoryContext) -> Place:
     prefix = view.text(f"{names}rules_stat_prefix")
     scope = context.stats.scope("rbac.")
     if prefix:
         scope = scope.scope(prefix if prefix.endswith(".") else f"{prefix}.")
-    allowed, denied = scope.counter(f"{names}allowed"), scope.counter(f"{names}denied")  # there also without rules
+    place = Place(scope, prefix, names)
+    place.counter("allowed")  # there also without rules
+    place.counter("denied")
+    return place
+
+
+def _read(view: ConfigView, names: str, context: FactoryContext) -> RouteRules | None:
+    prefix, track = view.text(f"{names}rules_stat_prefix"), view.boolean("track_per_rule_stats")
     rules = read_rules(view, names, context)
-    if rules is None:
+    return None if rules is None else RouteRules(rules, prefix, track)
+
+
+def _bind(read: RouteRules | None, place: Place) -> Verdicts | None:
+    if read is None:
         return None
+    start = f"{read.prefix or place.prefix}{'shadow' if place.names else 'enforced'}"
     return Verdicts(
-        rules=rules,
-        allowed=allowed,
-        denied=denied,
-        policy_key=f"{prefix}{kind}_effective_policy_id",
-        result_key=f"{prefix}{kind}_engine_result",
-        of_policies=scope if view.boolean("track_per_rule_stats") else None,
-        shadow=bool(names),
+        rules=read.rules,
+        allowed=place.counter("allowed"),
+        denied=place.counter("denied"),
+        policy_key=f"{start}_effective_policy_id",
+        result_key=f"{start}_engine_result",
+        of_policies=place.scope if read.track else None,
+        shadow=bool(place.names),
     )

@@ -47,6 +47,7 @@ from meshproxy.plugin.stats import StatsScope
 from meshproxy.plugin.typed_struct import read_struct
 from meshproxy.plugin.view import ConfigView, TypedView
 from meshproxy.plugin.view_record import NoSuchField
+from meshproxy.records import dataclass
 
 _CORS = "envoy.extensions.filters.http.cors.v3.Cors"
 _FILTER_CONFIG = "envoy.config.route.v3.FilterConfig"
@@ -84,6 +85,7 @@ def factory_context(name: str, stats: StatsScope, context: CompileContext) -> Fa
         runtime=context.runtime,
         compile_access_logs=lambda views: compile_access_logs(views, context),
         compile_format=context.formats.text,
+        compile_header_format=context.formats.header,
         compile_header_mutations=lambda additions, removals: compile_mutations(additions, removals, context),
         compile_string_matcher=compile_string_matcher,
         compile_regex_matcher=compile_regex_matcher,
@@ -95,7 +97,7 @@ def factory_context(name: str, stats: StatsScope, context: CompileContext) -> Fa
         compile_header_values=lambda views: compile_values(views, context),
         compile_metadata_matcher=compile_metadata_matcher,
         compile_filter_state_matcher=compile_filter_state_matcher,
-        compile_route_match=lambda view: compile_request_match(view, context),
+        compile_route_match=compile_request_match,
         compile_runtime_flag=lambda view: compile_runtime_flag(view, context),
         compile_expression=_compile_tree_expression,
         compile_http_matcher=lambda view, action, inputs: compile_matcher(view, action, http_inputs(inputs), context),
@@ -239,6 +241,13 @@ def compile_filter_level(view: ConfigView, filters: Mapping[str, FilterSpec], co
     return level
 
 
+@dataclass(frozen=True, slots=True)
+class OlderConfig:
+    """A configuration from an older field, which counts only where there is none from a newer."""
+
+    config: Any
+
+
 def compile_older_cors(
     view: ConfigView, filters: Mapping[str, FilterSpec], context: CompileContext
 ) -> tuple[Level, ...]:
@@ -256,7 +265,7 @@ def compile_older_cors(
             cors_class = None
         for name, spec in filters.items():
             if spec.filter_class is cors_class and issubclass(spec.filter_class, HttpFilter):
-                return ({name: spec.filter_class.compile_route(cors, spec.context)},)
+                return ({name: OlderConfig(spec.filter_class.compile_route(cors, spec.context))},)
         cors.raw()  # nobody looks at it
     return ()
 
@@ -314,6 +323,8 @@ def merge_levels(levels: Sequence[Level], filters: Mapping[str, FilterSpec]) -> 
             merged[name] = FILTER_DISABLED
         else:
             configs = [config for config in said if config is not FILTER_DISABLED and config is not FILTER_ENABLED]
+            newer = [config for config in configs if not isinstance(config, OlderConfig)]
+            configs = newer or [config.config for config in configs]
             merged[name] = _merge(filters[name].filter_class, configs) if configs else FILTER_ENABLED
     return merged
 

@@ -10,13 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from ipaddress import ip_network
 from typing import Any
-from urllib.parse import unquote
 
 from meshproxy.config.matching.matchers import compile_header_matcher, compile_query_matcher
 from meshproxy.config.values.addresses import compile_address_matcher
 from meshproxy.config.values.context import CompileContext
 from meshproxy.config.values.formats import compile_text
-from meshproxy.matching import FractionalPercent, header_getter, parse_query, wire_text
+from meshproxy.matching import FractionalPercent, decode_query, header_getter, wire_text
 from meshproxy.model.rate_limit import Entries, RateLimit
 from meshproxy.plugin.stream_info import StreamInfo, split_address
 from meshproxy.plugin.suggest import unsupported_extension
@@ -197,18 +196,10 @@ def _of_query(view: ConfigView) -> Action:
     name, key, missing = wire_text(view.text("query_parameter_name")), _key(view, ""), _missing(view)
 
     def action(stream: Any) -> Entry | None:
-        value = _decoded_query(stream.request.path).get(name)
+        value = decode_query(stream.request.path).get(name)
         return missing if value is None else (key, value)
 
     return action
-
-
-def _decoded_query(path: str) -> Mapping[str, str]:
-    """`parse_query`, percent-decoded."""
-    query = parse_query(path)
-    if "%" not in path:
-        return query
-    return {unquote(name, "latin-1"): unquote(value, "latin-1") for name, value in reversed(query.items())}
 
 
 def _remote_ip(stream: StreamInfo) -> str:
@@ -259,7 +250,7 @@ def _of_matching_query(view: ConfigView) -> Action:
     matchers = [compile_query_matcher(matcher) for matcher in view.views("query_parameters")]
 
     def action(stream: Any) -> Entry | None:
-        query = _decoded_query(stream.request.path)
+        query = decode_query(stream.request.path)
         return entry if all(matches(query) for matches in matchers) is expected else None
 
     return action

@@ -23,11 +23,9 @@ from meshproxy.cookies import parse_cookies
 from meshproxy.headers import RequestHeaders
 from meshproxy.matching import QueryMatcher, parse_query, wire_text
 from meshproxy.model.route import PathMatch, RequestPredicate
+from meshproxy.plugin.path_template import read_path_template
 from meshproxy.plugin.stream_info import StreamInfo
 from meshproxy.plugin.view import ConfigView
-from meshproxy.uri_template import Template, compile_template
-
-_TEMPLATE = "envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig"
 
 
 def compile_path_match(view: ConfigView) -> PathMatch:
@@ -37,7 +35,7 @@ def compile_path_match(view: ConfigView) -> PathMatch:
     if kind == "safe_regex":
         return PathMatch("regex", case_sensitive=True, matches=compile_regex_matcher(view.required("safe_regex")))
     if kind == "path_match_policy":
-        template = _compile_template(view.required(kind))
+        template = read_path_template(view.required(kind))
         return PathMatch("regex", matches=template.matches, template=template)
     if kind == "connect_matcher":
         return PathMatch("connect")
@@ -45,17 +43,6 @@ def compile_path_match(view: ConfigView) -> PathMatch:
         view.fail(f"'{kind}' isn't supported by meshproxy" if kind else "a route needs a path to match", kind or "")
     value = wire_text(view.text(kind))
     return PathMatch(kind, value if case_sensitive else value.lower(), case_sensitive)
-
-
-def _compile_template(view: ConfigView) -> Template:
-    view.text("name")  # a label; the policy is found by the type of its configuration, as in Envoy
-    typed = view.any("typed_config")
-    if typed is None or typed.full_name != _TEMPLATE or typed.view is None:
-        view.fail(f"the only policy that there is, also in Envoy, is {_TEMPLATE}")
-    try:
-        return compile_template(typed.view.text("path_template"))
-    except ValueError as error:
-        typed.view.fail(str(error), "path_template")
 
 
 def compile_conditions(view: ConfigView, context: CompileContext) -> tuple[RequestPredicate, ...]:
@@ -66,10 +53,7 @@ def compile_conditions(view: ConfigView, context: CompileContext) -> tuple[Reque
         conditions.append(_in_fraction(fraction, context))
     if view.has("grpc"):
         conditions.append(_is_grpc)
-    conditions += [of_request(compile_header_matcher(entry)) for entry in view.views("headers")]
-    queries = tuple(compile_query_matcher(entry) for entry in view.views("query_parameters"))
-    if queries:
-        conditions.append(_of_query(queries))
+    conditions += _compile_fields(view)
     cookies = tuple(_compile_cookie_matcher(entry) for entry in view.views("cookies"))
     if cookies:
         conditions.append(_of_cookies(cookies))
@@ -79,6 +63,13 @@ def compile_conditions(view: ConfigView, context: CompileContext) -> tuple[Reque
     conditions += [_of_stream(compile_dynamic_metadata_matcher(entry)) for entry in view.views("dynamic_metadata")]
     conditions += [_of_stream(compile_filter_state_matcher(entry)) for entry in view.views("filter_state")]
     return tuple(conditions)
+
+
+def _compile_fields(view: ConfigView) -> list[RequestPredicate]:
+    """What is asked of header fields and of the query."""
+    conditions = [of_request(compile_header_matcher(entry)) for entry in view.views("headers")]
+    queries = tuple(compile_query_matcher(entry) for entry in view.views("query_parameters"))
+    return [*conditions, _of_query(queries)] if queries else conditions
 
 
 def _in_fraction(view: ConfigView, context: CompileContext) -> RequestPredicate:
@@ -155,13 +146,14 @@ def _compile_tls(view: ConfigView) -> list[RequestPredicate]:
     return conditions
 
 
-def compile_request_match(view: ConfigView, context: CompileContext) -> RequestPredicate:
-    """A whole `RouteMatch` as one predicate, for filters whose rules are written with it. Raises ConfigError.
+def compile_request_match(view: ConfigView) -> RequestPredicate:
+    """A `RouteMatch` as one predicate, for filters whose rules are written with it. Raises ConfigError.
 
+    Such rules are about path, headers and query: Envoy passes over what else they ask, so that it is refused here.
     A request without a path (CONNECT) matches nothing but `connect_matcher`.
     """
     on_path = _compile_path_test(compile_path_match(view))
-    conditions = compile_conditions(view, context)
+    conditions = _compile_fields(view)
 
     def matches(request: RequestHeaders, stream: StreamInfo) -> bool:
         return on_path(request) and all(condition(request, stream) for condition in conditions)

@@ -9,6 +9,7 @@ Most requests carry none of the fields concerned, so one set comparison settles 
 
 from __future__ import annotations
 
+from meshproxy.absolute_url import is_referer
 from meshproxy.address import SocketAddress
 from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
 from meshproxy.model.http import HttpConnectionManagerConfig
@@ -144,6 +145,8 @@ class RequestEdge:
             self._strip_hop_by_hop(request, upgrading)
             if not keeps_forwarded(config.forward_client_cert_details, info):
                 request.remove("x-forwarded-client-cert")
+        if "referer" in fields and not is_referer(fields["referer"]):
+            request.remove("referer")
         if self._plain_trust and "x-forwarded-for" not in fields:
             if special:
                 self._strip_control(request, edge=False)

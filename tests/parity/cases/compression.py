@@ -51,7 +51,7 @@ def shown(body: str) -> str:
     data = body.encode("latin-1")
     for decode in (gzip.decompress, brotli.decompress, zstandard.ZstdDecompressor().decompressobj().decompress):
         try:
-            return decode(data).decode()
+            return decode(data).decode("latin-1")
         except (OSError, EOFError, zlib.error, brotli.error, zstandard.ZstdError):
             continue
     return body

@@ -212,10 +212,6 @@ def test_the_ratio_can_be_set() -> None:
         {"compressor_library": {"name": "x", "typed_config": {"@type": "type.googleapis.com/google.protobuf.Empty"}}},
         {"compressor_library": library("zstd", "compressor", dictionary={"inline_string": "a"})},
         {"compressor_library": library("brotli", "compressor", disable_literal_context_modeling=True)},
-        {
-            "compressor_library": library("gzip", "compressor"),
-            "response_direction_config": {"status_header_enabled": True},
-        },
     ],
 )
 def test_what_isnt_there_is_refused(config: dict[str, Any]) -> None:

@@ -98,3 +98,11 @@ def test_a_route_that_forwards_nothing_is_left_alone() -> None:
 
 def test_without_a_policy_it_is_not_in_the_plan() -> None:
     assert FilterHarness(Cors, {}).plan.request_headers == ()
+
+
+def test_any_method_and_header_are_those_that_are_asked_for() -> None:
+    harness = cors(allow_methods="*", allow_headers="*")
+    asked = {**PREFLIGHT, "origin": "http://a", "access-control-request-headers": "x-b, x-c"}
+    response = harness.request("OPTIONS", headers=asked).response
+    assert response["access-control-allow-methods"] == "PUT"
+    assert response["access-control-allow-headers"] == "x-b, x-c"

@@ -72,7 +72,14 @@ def test_a_policy_that_is_off_is_not_in_the_plan() -> None:
 
 @pytest.mark.parametrize(
     ("url", "host"),
-    [("http://a:1/b", "a:1"), ("http://a?b", "a"), ("http://a#b", "a"), ("a:1", "a:1"), ("://a", "://a"), ("", "")],
+    [
+        ("http://a:1/b", "a:1"),
+        ("http://a?b", "a"),
+        ("http://a#b", "http://a#b"),
+        ("a:1", "a:1"),
+        ("://a", "://a"),
+        ("", ""),
+    ],
 )
 def test_host_and_port(url: str, host: str) -> None:
     assert host_and_port(url) == host

@@ -117,3 +117,32 @@ def test_without_a_step_it_is_not_in_the_plan() -> None:
 def test_what_is_refused(step: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         mutate(step)
+
+
+def appended(key: str, value: str, action: str = "APPEND_IF_EXISTS_OR_ADD") -> dict[str, Any]:
+    return {"append": {"record": {"key": key, "value": value}, "action": action}}
+
+
+@pytest.mark.parametrize(
+    ("step", "path"),
+    [
+        (appended("b", "n"), "/p?a=%41&b=1&b=n&c="),
+        (appended("d", "%REQ(x-a)% &"), "/p?a=%41&b=1&c=&d=1%20%26"),
+        (appended("b", "n", "ADD_IF_ABSENT"), "/p?a=%41&b=1&c="),
+        (appended("b", "n", "OVERWRITE_IF_EXISTS_OR_ADD"), "/p?a=%41&b=n&c="),
+        (appended("d", "n", "OVERWRITE_IF_EXISTS"), "/p?a=%41&b=1&c="),
+        ({"remove": "b"}, "/p?a=%41&c="),
+    ],
+)
+def test_a_step_on_the_query(step: dict[str, Any], path: str) -> None:
+    exchange = mutate(step, side="query_parameter_mutations").request(path="/p?c&b=1&a=%41", headers=HEADERS)
+    assert exchange.upstream_headers.path == path
+
+
+@pytest.mark.parametrize(
+    "step",
+    [{}, {**appended("a", "b"), "remove": "c"}, {"append": {"record": {"key": "a", "value": 1}}}, {"append": {}}],
+)
+def test_a_step_on_the_query_that_is_none(step: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        mutate(step, side="query_parameter_mutations")

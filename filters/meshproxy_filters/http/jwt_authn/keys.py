@@ -64,10 +64,8 @@ def check_signature(jwt: Jwt, keys: Sequence[Jwk]) -> None:
 
 
 def _read_key(key: dict[str, Any]) -> Jwk | None:
-    kind, key_id, algorithm = key.get("kty"), key.get("kid", ""), key.get("alg", "")
-    if not isinstance(key_id, str) or not isinstance(algorithm, str):
-        return None
-    match kind:
+    key_id, algorithm = _text(key, "kid"), _text(key, "alg")
+    match key.get("kty"):
         case "RSA":
             algorithms, check = _read_rsa(key)
         case "EC":
@@ -81,6 +79,12 @@ def _read_key(key: dict[str, Any]) -> Jwk | None:
     if check is None or (algorithm and algorithm not in algorithms):
         return None
     return Jwk(key_id, algorithm, algorithms, check)
+
+
+def _text(key: dict[str, Any], name: str) -> str:
+    """A field of text; "" when it is absent or no text."""
+    value = key.get(name)
+    return value if isinstance(value, str) else ""
 
 
 def _part(key: dict[str, Any], name: str) -> bytes:

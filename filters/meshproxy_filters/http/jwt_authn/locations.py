@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 from meshproxy.cookies import parse_cookies
 from meshproxy.headers import RequestHeaders
-from meshproxy.matching import parse_query, wire_text
+from meshproxy.matching import decode_query, wire_text
 from meshproxy.records import dataclass
 
 if TYPE_CHECKING:
@@ -97,11 +97,10 @@ class Extractor:
                 if (found := _behind_prefix(text, prefix)) is not None:
                     tokens.append(Token(found, issuers, remove))
         if self.params and "?" in request.path:
-            query = parse_query(request.path)
+            query = decode_query(request.path)
             for param, issuers, remove in self.params:
                 if param in query:
-                    found = unquote(query[param], "latin-1")
-                    tokens.append(Token(found, issuers, remove))
+                    tokens.append(Token(query[param], issuers, remove))
         if self.cookies and "cookie" in request.fields:
             cookies = parse_cookies(request)
             for cookie, issuers, remove in self.cookies:
@@ -141,7 +140,7 @@ def _header_remover(name: str) -> Callable[[RequestHeaders], None]:
 def _param_remover(name: str) -> Callable[[RequestHeaders], None]:
     def remove(request: RequestHeaders) -> None:
         path, _, query = request.path.partition("?")
-        kept = [pair for pair in query.split("&") if pair.partition("=")[0] != name]
+        kept = [pair for pair in query.split("&") if unquote(pair.partition("=")[0], "latin-1") != name]
         request.path = f"{path}?{'&'.join(kept)}" if kept else path
 
     return remove

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
 
 NAMESPACE = "envoy.filters.http.jwt_authn"
 _CLOCK_SKEW = 60
+_MAX_UINT64 = 2**64
 _CACHE_SIZE, _MAX_CACHED_TOKEN = 100, 4096
 
 
@@ -51,7 +51,10 @@ class TokenCache:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Provider:
-    """issuer: "" for any. audiences: empty for any. clock_skew, max_lifetime: seconds; max_lifetime None for any."""
+    """issuer: "" for any. audiences: empty for any. clock_skew, max_lifetime: seconds; max_lifetime None for any.
+
+    max_lifetime: of what is left of a token's life, not of the whole of it.
+    """
 
     name: str
     issuer: str
@@ -80,11 +83,8 @@ class Provider:
             raise JwtError("Jwt verification fails")
         if self.require_expiration and not jwt.expires:
             raise JwtError("Jwt verification fails")
-        if self.max_lifetime is not None:
-            # Without a date of issue the life begins now, with the grace that the clocks are given.
-            lifetime = jwt.expires - (jwt.issued or int(now)) if jwt.expires else math.inf
-            if lifetime > self.max_lifetime:
-                raise JwtError("Jwt verification fails")
+        if self.max_lifetime is not None and not 0 < jwt.expires <= now + self.max_lifetime:
+            raise JwtError("Jwt verification fails")
         allowed = self.audiences if audiences is None else audiences
         if allowed and not any(plain_audience(audience) in allowed for audience in jwt.audiences):
             raise JwtError(AUDIENCE_NOT_ALLOWED)
@@ -107,8 +107,9 @@ class Provider:
             stream.set_metadata(NAMESPACE, self.payload_key, self._normalized(jwt.payload))
 
     def _normalized(self, payload: dict[str, Any]) -> dict[str, Any]:
-        spaced = [name for name in self.spaced_claims if isinstance(payload.get(name), str)]
-        return {**payload, **{name: payload[name].split() for name in spaced}} if spaced else payload
+        texts = {name: payload[name] for name in self.spaced_claims if isinstance(payload.get(name), str)}
+        words = {name: [word for word in text.split(" ") if word] for name, text in texts.items()}
+        return {**payload, **{name: found for name, found in words.items() if found}} if words else payload
 
     def sanitize(self, request: RequestHeaders) -> None:
         """Remove headers that only a good token of this provider may set."""
@@ -160,7 +161,7 @@ def _number_text(value: float) -> str:
         number = float(value)
     except OverflowError:
         return ""
-    return str(int(number)) if number.is_integer() else f"{number:f}"
+    return str(int(number)) if number.is_integer() and 0 <= number < _MAX_UINT64 else f"{number:f}"
 
 
 def read_provider(name: str, view: ConfigView, stats: JwtStats, context: FactoryContext) -> Provider:

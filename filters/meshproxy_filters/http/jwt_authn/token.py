@@ -15,7 +15,8 @@ MAX_DEPTH = 100
 """Levels of nesting in JSON; protobuf's parser, which Envoy reads with, has the same limit."""
 
 # What base64 has and base64url hasn't becomes what neither has.
-_TO_STANDARD = bytes.maketrans(b"-_+/=", b"+/!!!")
+_TO_STANDARD = bytes.maketrans(b"-_+/", b"+/!!")
+_WHITE_SPACE = b" \t\n\v\f\r"
 _LONGEST_REMEMBERED_HEADER = 256
 _MAX_UINT64 = 2**64
 
@@ -65,19 +66,24 @@ class JwtError(Exception):
 
 
 def decode_base64url(text: str) -> bytes | None:
-    """The bytes that base64url without padding (RFC 7515 section 2) stands for; None when it is malformed."""
+    """The bytes that base64url (RFC 7515 section 2) stands for; None when it is malformed.
+
+    As in Envoy white space doesn't count, and padding may be there if it is whole.
+    """
     try:
-        data = text.encode("ascii")
+        data = text.encode("ascii").translate(_TO_STANDARD, _WHITE_SPACE)
     except UnicodeEncodeError:
         return None
+    if not data.endswith(b"="):
+        data += b"=" * (-len(data) % 4)
     try:
-        return binascii.a2b_base64(data.translate(_TO_STANDARD) + b"=" * (-len(data) % 4), strict_mode=True)
+        return binascii.a2b_base64(data, strict_mode=True)
     except binascii.Error:
         return None
 
 
 def read_json_object(data: bytes) -> dict[str, Any] | None:
-    """A JSON object (RFC 8259) of at most `MAX_DEPTH` levels; None for anything else."""
+    """A JSON object (RFC 8259) of at most `MAX_DEPTH` levels where no name stands twice; None for anything else."""
     try:
         value = _decode_json(data.decode("utf-8"))
     except (ValueError, RecursionError):  # the second for nesting that no honest token has
@@ -91,7 +97,14 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON")
 
 
-_decode_json = json.JSONDecoder(parse_constant=_refuse_constant).decode
+def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name that stands twice means something else to each reader")
+    return found
+
+
+_decode_json = json.JSONDecoder(parse_constant=_refuse_constant, object_pairs_hook=_unique_names).decode
 
 
 def _is_shallow(value: Any) -> bool:
@@ -133,9 +146,9 @@ class Jwt:
     )
 
     def __init__(self, text: str) -> None:
-        """Read a token. Raises JwtError."""
-        parts = text.split(".")
-        if len(parts) != 3 or not all(parts):
+        """Read a token. As in Envoy further dots between its parts and around them don't count. Raises JwtError."""
+        parts = [part for part in text.split(".") if part]
+        if len(parts) != 3:
             raise JwtError(_FORM)
         self.payload_text = parts[1]
         self.signed = f"{parts[0]}.{parts[1]}".encode("latin-1", "replace")
