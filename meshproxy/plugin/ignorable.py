@@ -70,6 +70,7 @@ IGNORABLE: Final[dict[str, dict[str, str]]] = {
         "extensions": _IDENTITY,
         "client_features": _IDENTITY,
         "listening_addresses": _IDENTITY,
+        "dynamic_parameters": "goes to a management server as it stands",
     },
     "envoy.config.bootstrap.v3.Bootstrap": {
         "watchdog": _SHUTDOWN,

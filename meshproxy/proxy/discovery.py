@@ -13,6 +13,7 @@ from meshproxy.runtime.discovery.node import make_node
 from meshproxy.runtime.discovery.pace import Pace
 from meshproxy.runtime.discovery.reload import Load, Reload
 from meshproxy.runtime.discovery.sources import Host, Source
+from meshproxy.runtime.discovery.unknown_fields import UnknownFields
 from meshproxy.runtime.process.configuration import Configuration, make_logger
 from meshproxy.runtime.process.lifecycle import Lifecycle
 from meshproxy.runtime.process.options import Options
@@ -22,6 +23,7 @@ from meshproxy.runtime.worker import Worker
 def make_host(
     configuration: Configuration,
     worker: Worker,
+    options: Options,
     *,
     busy: bool,
     carries_traffic: Callable[[], bool],
@@ -29,14 +31,23 @@ def make_host(
 ) -> Host:
     """What discovery needs of the process that it runs in. clusters: to reach servers through, if not the worker's."""
     bootstrap: Any = configuration.loaded.message
+    log = make_logger("main")
+    stats = worker.stats.scope("")
+    unknown_fields = UnknownFields(
+        stats.counter("server.dynamic_unknown_fields"),
+        log,
+        reject=options.reject_unknown_dynamic_fields,
+        ignore=options.ignore_unknown_dynamic_fields,
+    )
     return Host(
         loop=worker.loop,
         clock=worker.clock,
         rng=worker.rng,
-        log=make_logger("main"),
+        log=log,
         node=make_node(bootstrap.node, configuration.snapshot.node),
         clusters=worker.clusters if clusters is None else clusters,
-        stats=worker.stats.scope(""),
+        stats=stats,
+        unknown_fields=unknown_fields,
         busy=busy,
         pace=Pace(worker.loop.time, carries_traffic),
     )

@@ -105,6 +105,7 @@ def _make_discovery(
     host = make_host(
         configuration,
         parent,
+        options,
         busy=False,
         carries_traffic=lambda: target.supervisor is not None,  # every change is work for the workers too
         clusters=to_servers,

@@ -42,7 +42,7 @@ async def serve(configuration: Configuration, options: Options, load: Load | Non
     )
     lifecycle.watch_signals(lambda: proxy.control.perform("reopen_logs"))
     target = LocalTarget(proxy.worker.clusters, listeners, proxy.tls, options)
-    host = make_host(configuration, proxy.worker, busy=True, carries_traffic=listeners.carry_traffic)
+    host = make_host(configuration, proxy.worker, options, busy=True, carries_traffic=listeners.carry_traffic)
     remote = partial(make_remote, configuration)
     discovery = Discovery(host, configuration, options, target, 1, takeover.sockets, remote)
     management.program.discovery = discovery

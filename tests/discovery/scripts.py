@@ -119,6 +119,10 @@ async def routes_change_in_place(talk: Dialogue) -> None:
     await talk.says(["RDS r1 n5 [r1]"], ["RDS n5"])
     await talk.gets(talk.ports[0], 503, "/old")
     await talk.gets(talk.ports[0], 200)
+    if talk.delta:  # they go with the listener alone
+        talk.answer("RDS", "r2", "n6", removed=["r1"])
+        await talk.says([], ["RDS n6"])
+        await talk.gets(talk.ports[0], 200)
 
 
 @script

@@ -43,11 +43,12 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A message that was read from text, its view, and what was odd but accepted."""
+    """A message that was read from text, its view, and what was odd but accepted. unknown: fields that nobody knows."""
 
     message: Message
     view: ConfigView
     warnings: tuple[Problem, ...] = ()
+    unknown: tuple[Problem, ...] = ()
 
 
 def read_source(path: str | Path) -> Source:
@@ -116,7 +117,8 @@ def load_message(full_name: str, sources: Iterable[Source], *, allow_unknown_fie
         problems += found
     if problems:
         raise ConfigError(sorted(problems, key=lambda problem: (problem.source, problem.line, problem.column)))
-    return Loaded(merged, ConfigView(merged, place=merged_place), (*warnings, *deprecations))
+    view = ConfigView(merged, place=merged_place)
+    return Loaded(merged, view, (*warnings, *deprecations), tuple(warnings))
 
 
 def _incomplete(problems: Iterable[Problem]) -> frozenset[str]:

@@ -39,11 +39,12 @@ class Undecodable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What a file said."""
+    """What a file said. unknown: fields in it that nobody knows."""
 
     version: str
     resources: tuple[Resource, ...]
     types: frozenset[str]
+    unknown: tuple[str, ...] = ()
 
 
 def _size(path: str) -> int:
@@ -53,9 +54,10 @@ def _size(path: str) -> int:
         return 0
 
 
-def read_file(path: str) -> Content:
+def read_file(path: str, allow_unknown_fields: bool) -> Content:
     """Read and decode. Raises ConfigError for what can't be read, Undecodable for what makes no sense."""
-    view = load_message(_RESPONSE, [read_source(path)]).view
+    loaded = load_message(_RESPONSE, [read_source(path)], allow_unknown_fields=allow_unknown_fields)
+    view = loaded.view
     version = view.text("version_info")
     for name in ("type_url", "nonce"):
         view.text(name)
@@ -66,7 +68,12 @@ def read_file(path: str) -> Content:
     problems = view.unread_problems()
     if problems:
         raise Undecodable(str(problems[0]))
-    return Content(version, tuple(resource for resource, _ in entries), frozenset(name for _, name in entries))
+    return Content(
+        version,
+        tuple(resource for resource, _ in entries),
+        frozenset(name for _, name in entries),
+        tuple(str(problem) for problem in loaded.unknown),
+    )
 
 
 def _unwrap(entry: TypedView, version: str) -> tuple[Resource, str]:
@@ -136,15 +143,18 @@ class FileSource:
             self._waiting.clear()
             outcome: Content | Exception
             began = loop.time()
+            allow_unknown = not self._host.unknown_fields.reject
             try:
                 if self._host.busy and _size(self._path) > _LARGE:
-                    outcome = await loop.run_in_executor(None, read_file, self._path)
+                    outcome = await loop.run_in_executor(None, read_file, self._path, allow_unknown)
                     began = loop.time()
                 else:
-                    outcome = read_file(self._path)
+                    outcome = read_file(self._path, allow_unknown)
             except (ConfigError, Undecodable) as error:
                 outcome = error
             pace.spent(loop.time() - began, AFTER_FILE)
+            if isinstance(outcome, Content):
+                self._host.unknown_fields.tell(outcome.unknown)
             many = isinstance(outcome, Content) and len(outcome.resources) > MANY
             if many:
                 pause_collector()

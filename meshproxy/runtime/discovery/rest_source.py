@@ -49,7 +49,8 @@ class RestSource:
         self._api = api
         self._type_url = type_url
         self._sink = sink
-        self._mux = SotwMux(host.node, decode_resource, nack_message, host.log, lambda: None)
+        decoder = host.unknown_fields.decoder(decode_resource)
+        self._mux = SotwMux(host.node, decoder, nack_message, host.log, lambda: None)
         self._watch = self._mux.watch(type_url, names, sink)
         self._response: Any = message_class(f"{DISCOVERY}DiscoveryResponse")
         self._trouble = ""

@@ -48,6 +48,10 @@ class RouteDiscovery(SlotDiscovery[Key, RouteSlot, RouteTable]):
     def _fill(self, slot: RouteSlot, value: RouteTable | None) -> None:
         slot.set(value)
 
+    def _removed(self, provider: RouteProvider) -> None:
+        """Routes go with the listeners that name them and not before (as in Envoy): those in force stay."""
+        self._hub.host.log.warning("the removal of routes that are in use is ignored", name=provider.name)
+
     def _tell(self, provider: RouteProvider, message: Any) -> None:
         source, name = provider.key
         self._target.set_routes(name, source, message)

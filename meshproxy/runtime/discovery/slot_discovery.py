@@ -106,9 +106,10 @@ class SlotDiscovery(ABC, Generic[K, S, V]):
         if provider is None:
             return {}
         if not added:
-            self._count(provider, "update_empty")
             if provider.name in removed:
-                self._take_away(provider)
+                self._removed(provider)
+            else:
+                self._count(provider, "update_empty")
             return {}
         resource = added[0]
         raw = packed(resource.message)
@@ -133,7 +134,8 @@ class SlotDiscovery(ABC, Generic[K, S, V]):
         self._tell(provider, resource.message)
         return {}
 
-    def _take_away(self, provider: Provider[K, S]) -> None:
+    def _removed(self, provider: Provider[K, S]) -> None:
+        """The server says that there is no such resource any more, or its time to live is over."""
         provider.resource, provider.raw = None, b""
         for slot in provider.slots:
             self._fill(slot, None)

@@ -18,6 +18,7 @@ from meshproxy.plugin.context import Logger
 from meshproxy.plugin.stats import StatsScope
 from meshproxy.records import dataclass
 from meshproxy.runtime.discovery.pace import Pace
+from meshproxy.runtime.discovery.unknown_fields import UnknownFields
 from meshproxy.steps import Outcome
 
 
@@ -79,7 +80,7 @@ class Host:
 
     node: the message envoy.config.core.v3.Node. clusters: live ones, to reach management servers through. stats: the
     root scope. busy: the loop carries traffic, so what takes long is done in a thread (a process that forks has none).
-    pace: what of its time is for discovery.
+    unknown_fields: what becomes of them. pace: what of its time is for discovery.
     """
 
     loop: asyncio.AbstractEventLoop
@@ -89,6 +90,7 @@ class Host:
     node: Any
     clusters: Any
     stats: StatsScope
+    unknown_fields: UnknownFields
     busy: bool = True
     pace: Pace = field(default_factory=lambda: Pace(lambda: 0.0, lambda: False))
 

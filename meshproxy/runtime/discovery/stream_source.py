@@ -76,7 +76,8 @@ class StreamSource:
         delta = api.kind == "delta_grpc"
         self._response: Any = message_class(f"{DISCOVERY}{'Delta' if delta else ''}DiscoveryResponse")
         kind: type[Mux] = DeltaMux if delta else SotwMux
-        self._mux = kind(host.node, decode_resource, nack_message, host.log, self._flush, node_once=api.node_once)
+        decoder = host.unknown_fields.decoder(decode_resource)
+        self._mux = kind(host.node, decoder, nack_message, host.log, self._flush, node_once=api.node_once)
         self._back_off = JitteredBackoff(self._service.retry_base, self._service.retry_max, host.rng)
         limited = api.max_requests > 0
         self._limit = RequestLimit(api.max_requests, api.fill_rate, host.loop.time()) if limited else None

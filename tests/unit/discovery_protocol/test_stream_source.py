@@ -16,6 +16,7 @@ from meshproxy.model.grpc_service import ApiSource, GrpcService
 from meshproxy.runtime.discovery.pace import Pace
 from meshproxy.runtime.discovery.remote import RemoteSources
 from meshproxy.runtime.discovery.sources import Host
+from meshproxy.runtime.discovery.unknown_fields import UnknownFields
 from meshproxy.telemetry.stats import StatsStore
 from meshproxy.testing.environment import RecordingLog
 from meshproxy.testing.loop import SteppedClock
@@ -64,6 +65,7 @@ class Rig:
             base_pb2.Node(id="me"),
             {},
             self.store.scope(""),
+            UnknownFields(self.store.scope("").counter("server.dynamic_unknown_fields"), self.log),
         )
 
     def open(self, host: Any, service: GrpcService, path: str, sink: Any) -> Call | None:

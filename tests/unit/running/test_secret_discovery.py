@@ -18,6 +18,7 @@ from meshproxy.model.tls import CommonTls, DownstreamTls, SecretReference, TlsPa
 from meshproxy.plugin.registry import FilterRegistry
 from meshproxy.runtime.discovery.secret_discovery import SecretDiscovery
 from meshproxy.runtime.discovery.sources import Host, Sink, Sources
+from meshproxy.runtime.discovery.unknown_fields import UnknownFields
 from meshproxy.runtime.discovery.watch import Hub
 from meshproxy.runtime.process.configuration import make_logger
 from meshproxy.runtime.tls.slots import ServerSlot, server_slot
@@ -76,7 +77,9 @@ class _Rig:
         self.server = _Server()
         self.store = StatsStore()
         rng = random.Random(1)
-        host = Host(asyncio.get_running_loop(), SystemClock(), rng, make_logger("test"), None, {}, self.store.scope(""))
+        log, stats = make_logger("test"), self.store.scope("")
+        unknown = UnknownFields(stats.counter("server.dynamic_unknown_fields"), log)
+        host = Host(asyncio.get_running_loop(), SystemClock(), rng, log, None, {}, stats, unknown)
         context = CompileContext(
             FilterRegistry({}),
             self.store.scope(""),
