@@ -65,9 +65,11 @@ class Endpoint:
 @dataclass(frozen=True, slots=True)
 class Assignment:
     """The endpoints of one cluster. localities: how many groups they were given in. drop_overload: per cent of the
-    requests that are to be refused."""
+    requests that are to be refused. stale_after: seconds after which they count for nothing unless they come again; 0:
+    never."""
 
     endpoints: tuple[Endpoint, ...] = ()
     localities: int = 0
     overprovisioning_factor: int = 140
     drop_overload: float = 0.0
+    stale_after: float = 0.0

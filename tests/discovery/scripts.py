@@ -109,6 +109,14 @@ async def endpoints_change_without_a_word_more(talk: Dialogue) -> None:
         talk.answer("EDS", f"e{number}", f"m{number}", endpoints("c1", talk.upstream, talk.upstream + number))
         await talk.says([f"EDS e{number} m{number} [c1]"], [f"EDS m{number}"])
     await talk.counts("cluster.c1.membership_total", 2)
+    passing = endpoints("c1", talk.upstream)
+    passing.policy.endpoint_stale_after.nanos = 500_000_000
+    for number in range(2):
+        talk.answer("EDS", "e9", f"p{number}", passing)
+        await talk.says([f"EDS e9 p{number} [c1]"], [f"EDS p{number}"])
+    await talk.counts("cluster.c1.assignment_timeout_received", 2)
+    await talk.gets(talk.ports[0], 503)
+    await talk.counts("cluster.c1.assignment_stale", 1)
 
 
 @script

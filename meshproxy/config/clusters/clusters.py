@@ -204,6 +204,8 @@ def _compile_endpoints(view: ConfigView, kind: str, context: CompileContext) -> 
         view.fail(f"{kind} clusters must have no load assignment configured", "load_assignment")
     count = len(context.problems)
     assignment = compile_assignment(load_assignment, context, names=kind in DNS_TYPES)
+    if assignment.stale_after:
+        load_assignment.fail("endpoint_stale_after is for endpoints that come by discovery", "policy")
     single = len(assignment.endpoints) == 1 and assignment.localities == 1
     if kind == "LOGICAL_DNS" and not single and len(context.problems) == count:
         load_assignment.fail("LOGICAL_DNS clusters must have a single locality_lb_endpoint and a single lb_endpoint")

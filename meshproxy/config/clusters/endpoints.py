@@ -27,8 +27,15 @@ def compile_assignment(view: ConfigView, context: CompileContext, *, names: bool
         with group.collect(context.problems):
             endpoints += _compile_group(group, context, names)
     policy = view.view("policy")
-    factor = policy.integer("overprovisioning_factor", 140) if policy is not None else 140
-    return Assignment(tuple(endpoints), len(groups), factor, _compile_drop(policy) if policy is not None else 0.0)
+    if policy is None:
+        return Assignment(tuple(endpoints), len(groups))
+    return Assignment(
+        tuple(endpoints),
+        len(groups),
+        policy.integer("overprovisioning_factor", 140),
+        _compile_drop(policy),
+        policy.seconds("endpoint_stale_after", 0.0),
+    )
 
 
 def _compile_drop(policy: ConfigView) -> float:

@@ -7,6 +7,7 @@ refused by itself.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
 from functools import partial
@@ -40,7 +41,8 @@ _ENDPOINTS = "endpoints"
 
 @dataclass(slots=True, eq=False)
 class ClusterEntry:
-    """One cluster in one version. raw: its message, packed. endpoints: what EDS said last, packed."""
+    """One cluster in one version. raw: its message, packed. endpoints: what EDS said last, packed; it counts for
+    `stale_after` seconds (0: for good), until `stale`."""
 
     config: ClusterConfig
     message: Any
@@ -51,6 +53,8 @@ class ClusterEntry:
     watch: Watch | None = None
     endpoints_message: Any = None
     endpoints: bytes | None = None
+    stale_after: float = 0.0
+    stale: asyncio.TimerHandle | None = None
     tls: list[Any] = field(default_factory=list)
     waits: set[str] = field(default_factory=set)
     released: Callable[[], None] = lambda: None
@@ -63,8 +67,15 @@ class ClusterEntry:
         """It is gone."""
         if self.watch is not None:
             self.watch.close()
+        self.keep_fresh(None)
         self.released()
         self.tls = []
+
+    def keep_fresh(self, timer: asyncio.TimerHandle | None) -> None:
+        """Its endpoints have come; timer: until they are stale."""
+        if self.stale is not None:
+            self.stale.cancel()
+        self.stale = timer
 
 
 class ClusterDiscovery:
@@ -279,21 +290,40 @@ class ClusterDiscovery:
         raw = entry.endpoints if known else packed(resource.message)
         if raw == entry.endpoints:
             scope.counter("update_no_rebuild").inc()
+            self._time_staleness(entry, scope)
             return {}
         try:
             assignment = assignment_of(resource, self._context)
         except ConfigError as error:
             return {resource.name: str(error)}
+        entry.stale_after = assignment.stale_after
+        self._time_staleness(entry, scope)
         entry.endpoints = raw
-        entry.endpoints_message = resource.message
+        self._use_endpoints(entry, assignment, resource.message)
+        return {}
+
+    def _use_endpoints(self, entry: ClusterEntry, assignment: Assignment, message: Any) -> None:
+        entry.endpoints_message = message
         entry.config = entry.config.with_endpoints(assignment)
         if self.warming.get(entry.name) is entry:
-            self._target.set_endpoints(entry.name, assignment, resource.message, warming=True)
+            self._target.set_endpoints(entry.name, assignment, message, warming=True)
         else:
             if not self._fresh:
                 self._hub.host.loop.call_soon(self._take_endpoints)
             self._fresh[entry] = assignment
-        return {}
+
+    def _time_staleness(self, entry: ClusterEntry, scope: Any) -> None:
+        """Endpoints have come that may count for some time only."""
+        timer = None
+        if entry.stale_after:
+            scope.counter("assignment_timeout_received").inc()
+            timer = self._hub.host.loop.call_later(entry.stale_after, self._let_go_stale, entry, scope)
+        entry.keep_fresh(timer)
+
+    def _let_go_stale(self, entry: ClusterEntry, scope: Any) -> None:
+        scope.counter("assignment_stale").inc()
+        entry.stale = entry.endpoints = None
+        self._use_endpoints(entry, Assignment(), type(entry.endpoints_message)(cluster_name=entry.name))
 
     def _take_endpoints(self) -> None:
         """Put the newest endpoints into force; of a burst of updates each was checked, and the last one counts."""
