@@ -202,8 +202,7 @@ class ActiveCluster(Cluster):
         self.stats.membership_total.set(len(hosts))
         self.stats.membership_healthy.set(sum(host.health is Health.HEALTHY for host in hosts))
         self.stats.membership_degraded.set(sum(host.health is Health.DEGRADED for host in hosts))
-        if self.health is not None:
-            self.stats.membership_excluded.set(sum(host.excluded for host in hosts))
+        self.stats.membership_excluded.set(sum(host.excluded for host in hosts))
 
     def hosts(self) -> list[Host]:
         """Every host, by priority."""

@@ -106,6 +106,13 @@ def test_unhealthy_hosts_are_left_out_until_panic() -> None:
     assert (balancer.healthy_panic, balancer.panicking) == (20, True)
 
 
+def test_draining_hosts_are_none_of_those_that_have_to_be_healthy() -> None:
+    told = (HealthStatus.HEALTHY, HealthStatus.UNHEALTHY, HealthStatus.DRAINING, HealthStatus.DRAINING)
+    balancer = _balancer([_endpoint(number, health_status=status) for number, status in enumerate(told)])
+    assert set(_numbers(balancer, 20)) == {0}
+    assert balancer.healthy_panic == 0
+
+
 def test_panic_can_be_made_to_fail_and_can_be_off() -> None:
     endpoints = [_endpoint(n, health_status=HealthStatus.UNHEALTHY) for n in range(2)]
     failing = _balancer(endpoints, fail_traffic_on_panic=True)
