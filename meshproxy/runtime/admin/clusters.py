@@ -40,7 +40,7 @@ def merge_statuses(workers: Sequence[list[Status]]) -> list[Status]:
                 for name in NUMBERS:
                     other[name] += host[name]
                 if other["health_flags"] == "healthy":
-                    other["health_flags"] = host["health_flags"]
+                    other["health_flags"], other["health"] = host["health_flags"], host["health"]
     return list(merged.values())
 
 

@@ -14,6 +14,7 @@ from google.protobuf.message import Message
 from meshproxy.plugin.message_types import message_class, name_of_type_url
 from meshproxy.runtime.admin.clusters import address_json
 from meshproxy.runtime.admin.discovered import Discovered, timestamp
+from meshproxy.runtime.admin.field_masks import fits, parse_mask, trim
 from meshproxy.runtime.admin.legible import legible
 from meshproxy.runtime.admin.redact import redact
 from meshproxy.runtime.upstream.cluster_status import Status
@@ -31,6 +32,7 @@ _DUMPS: dict[str, dict[str, tuple[str, str] | None]] = {
         "dynamic_active_clusters": ("DynamicCluster", "cluster"),
         "dynamic_warming_clusters": ("DynamicCluster", "cluster"),
     },
+    "EcdsConfigDump": {"ecds_filters": ("EcdsFilterConfig", "ecds_filter")},
     "EndpointsConfigDump": {
         "static_endpoint_configs": ("StaticEndpointConfig", "endpoint_config"),
         "dynamic_endpoint_configs": ("DynamicEndpointConfig", "endpoint_config"),
@@ -53,7 +55,6 @@ _DUMPS: dict[str, dict[str, tuple[str, str] | None]] = {
         "dynamic_active_secrets": ("DynamicSecret", "secret"),
         "dynamic_warming_secrets": ("DynamicSecret", "secret"),
     },
-    "EcdsConfigDump": {"ecds_filters": ("EcdsFilterConfig", "ecds_filter")},
 }
 
 _ENTRY_FIELDS = frozenset(("last_updated", "version_info", "error_state", "client_status", "name"))
@@ -95,26 +96,16 @@ class ConfigDump:
             self._bootstrap = _copy(self._bootstrap)
             redact(self._bootstrap)
             self._redacted = True
-        paths = [path.split(".") for path in mask.split(",") if path]
-        if resource:
-            shown = self._resource(resource, wanted)
-            if paths:
-                shown = [_trim(entry, paths) for entry in shown]
-        else:
-            shown = self._all(wanted)
-            if paths:
-                shown = self._masked(shown, mask, paths)
+        paths = parse_mask(mask)
+        shown = self._resource(resource, wanted) if resource else self._all(wanted)
+        if paths:
+            fitting = [entry for entry in shown if fits(entry, paths)]
+            if resource and len(fitting) < len(shown):
+                raise BadRequest(400, f"FieldMask {mask} could not be successfully used.")
+            if not resource and not fitting:
+                raise BadRequest(400, f"FieldMask {mask} could not be successfully applied to any configs.")
+            shown = [trim(entry, paths) for entry in fitting]
         return {"configs": shown} if shown else {}
-
-    def _masked(self, dumps: list[dict[str, Any]], mask: str, paths: list[list[str]]) -> list[dict[str, Any]]:
-        fitting = []
-        for dump in dumps:
-            fields = _DUMPS[dump["@type"].rpartition(".")[2]]
-            if all(path[0] in fields for path in paths):
-                fitting.append(_trim(dump, paths))
-        if not fitting:
-            raise BadRequest(400, f"FieldMask {mask} could not be successfully applied to any configs.")
-        return fitting
 
     def _all(self, wanted: Callable[[str], bool]) -> list[dict[str, Any]]:
         shown = []
@@ -160,9 +151,7 @@ class ConfigDump:
             return self._wrap("route_config", (r for r in _route_configs(listeners) if wanted(r.name)))
         if field == "static_secrets":
             return [
-                {"name": secret.name, "last_updated": self._updated, "secret": _typed_json(secret)}
-                for secret in static.secrets
-                if wanted(secret.name)
+                {"name": secret.name, "secret": _typed_json(secret)} for secret in static.secrets if wanted(secret.name)
             ]
         if field in ("static_endpoint_configs", "dynamic_endpoint_configs") and self._clusters is not None:
             dynamic = field == "dynamic_endpoint_configs"
@@ -226,29 +215,26 @@ def _route_configs(listeners: Iterable[Any]) -> Iterable[Any]:
 
 def _assignment(status: Status) -> dict[str, Any]:
     """The hosts of a cluster as an envoy.config.endpoint.v3.ClusterLoadAssignment."""
-    groups: dict[tuple[str, str, str, int], list[Any]] = {}
+    groups: dict[tuple[str, str, str, int, int], list[Any]] = {}
     for host in status["hosts"]:
         endpoint: dict[str, Any] = {
             "address": address_json(host["address"], host["path"]),
-            "health_check_config": {},
+            "health_check_config": {"port_value": host["health_check_port"]} if host["health_check_port"] else {},
         }
         if host["hostname"]:
             endpoint["hostname"] = host["hostname"]
-        key = host["region"], host["zone"], host["sub_zone"], host["priority"]
-        groups.setdefault(key, []).append(
-            {
-                "endpoint": endpoint,
-                "health_status": "HEALTHY" if host["health_flags"] == "healthy" else "UNHEALTHY",
-                "load_balancing_weight": host["weight"],
-            }
-        )
+        key = host["region"], host["zone"], host["sub_zone"], host["priority"], host["locality_weight"]
+        shown = {"endpoint": endpoint, "health_status": host["health"]}
+        if host["metadata"]:
+            shown["metadata"] = {"filter_metadata": host["metadata"]}
+        groups.setdefault(key, []).append({**shown, "load_balancing_weight": host["weight"]})
     endpoints = []
-    for (region, zone, sub_zone, priority), hosts in groups.items():
+    for (region, zone, sub_zone, priority, weight), hosts in groups.items():
         locality = {"region": region, "zone": zone, "sub_zone": sub_zone}
         entry: dict[str, Any] = {
             "locality": {name: value for name, value in locality.items() if value},
             "lb_endpoints": hosts,
-            "load_balancing_weight": 0,
+            "load_balancing_weight": weight,
         }
         if priority:
             entry["priority"] = priority
@@ -257,19 +243,5 @@ def _assignment(status: Status) -> dict[str, Any]:
         "@type": f"{_TYPE}envoy.config.endpoint.v3.ClusterLoadAssignment",
         "cluster_name": status["name"],
         "endpoints": endpoints,
-        "policy": {"overprovisioning_factor": 140},
+        "policy": {"overprovisioning_factor": status["overprovisioning_factor"]},
     }
-
-
-def _trim(value: Any, paths: list[list[str]]) -> Any:
-    """What a field mask leaves of a message's JSON; lists are trimmed element by element."""
-    if isinstance(value, list):
-        return [_trim(item, paths) for item in value]
-    if not isinstance(value, dict):
-        return value
-    kept = {"@type": value["@type"]} if "@type" in value else {}
-    for name, inner in value.items():
-        below = [path[1:] for path in paths if path and path[0] == name]
-        if below:
-            kept[name] = inner if [] in below else _trim(inner, below)
-    return kept

@@ -24,8 +24,10 @@ def change_levels(levels: Levels, parameters: Mapping[str, str]) -> str:
         try:
             if name == "level":
                 levels.set_all(value)
-            elif name in ("paths", "group"):
+            elif name == "paths":
                 levels.set_many(value)
+            elif name == "group":
+                return "error: group parameter requires fine-grain logging to be enabled"
             else:
                 levels.set(name, value)
         except KeyError:

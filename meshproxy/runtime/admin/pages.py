@@ -178,7 +178,7 @@ class Pages:
         except ValueError as error:
             pattern = parameters["name_regex"]
             text = f"INVALID_ARGUMENT: Error while parsing name_regex from {pattern}: {error}"
-            return AdminResponse(text, 400, "text/plain", _SNIFF_TWICE)
+            return AdminResponse(text, 400, "text/plain")
         statuses = None
         if "include_eds" in parameters:
             statuses = clusters.merge_statuses(await self._program.fleet.cluster_statuses())

@@ -19,6 +19,7 @@ from meshproxy.telemetry.tags import TagProducer
 
 _AT_ONCE = 20_000
 """So many statistics are written down without letting anything else happen (some 50 ms)."""
+_HIDDEN = ("include", "only", "exclude")
 _HTML_FORMATS = ("html", "active-html")
 
 
@@ -43,6 +44,8 @@ class StatsPage:
         parameters = dict(request.parameters)
         if parameters.get("format", "text") not in (*FORMATS, *_HTML_FORMATS):
             return AdminResponse("usage: /stats?format=(html|active-html|json|prometheus|text)\n\n", 400)
+        if parameters.get("hidden", "exclude") not in _HIDDEN:
+            return AdminResponse("usage: /stats?hidden=(include|only|exclude)\n\n", 400)
         html = parameters.get("format") if parameters.get("format") in _HTML_FORMATS else None
         if html:
             parameters["format"] = "text"

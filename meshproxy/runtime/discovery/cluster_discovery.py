@@ -19,6 +19,7 @@ from meshproxy.errors import ConfigError, Problem
 from meshproxy.model.cluster import ClusterConfig
 from meshproxy.model.discovery import CLUSTER, ENDPOINTS, ConfigSource, Resource
 from meshproxy.model.endpoint import Assignment
+from meshproxy.plugin.stats import StatNames
 from meshproxy.records import dataclass
 from meshproxy.runtime.discovery.secret_discovery import SecretDiscovery, slots_of
 from meshproxy.runtime.discovery.sources import Pause
@@ -37,6 +38,7 @@ def packed(message: Any) -> bytes:
 
 
 _ENDPOINTS = "endpoints"
+_PUSHES = StatNames(counters=("config_reload",), gauges=("config_reload_time_ms",))
 
 
 @dataclass(slots=True, eq=False)
@@ -130,7 +132,9 @@ class ClusterDiscovery:
     def subscribe(self, source: ConfigSource) -> Watch:
         """Begin with CDS."""
         apply = partial(self.apply, DYNAMIC)
-        self.watch = Watch(self._hub, CLUSTER, source, (), self._scope.scope("cds."), apply)
+        scope = self._scope.scope("cds.")
+        scope.declare(_PUSHES)
+        self.watch = Watch(self._hub, CLUSTER, source, (), scope, apply)
         self.watch.start()
         return self.watch
 
@@ -161,7 +165,7 @@ class ClusterDiscovery:
         """Put clusters of one origin into force, one with each step. Returns the faults of the refused, by name."""
         errors: dict[str, str] = {}
         seen: set[str] = set()
-        self.version = version
+        changed = False
         for resource in added:
             name = resource.name
             if name in seen:
@@ -169,7 +173,7 @@ class ClusterDiscovery:
                 continue
             seen.add(name)
             try:
-                self._set(resource, origin)
+                changed |= self._set(resource, origin)
                 self.refused.pop(name, None)
             except ConfigError as error:
                 errors[name] = str(error)
@@ -180,13 +184,23 @@ class ClusterDiscovery:
         for name in (*gone, *removed):
             if name in known and known[name].origin == origin:
                 self._remove(name)
+                changed = True
                 yield
+        if origin == DYNAMIC:
+            self._note_push(version, changed=changed)
         self._count()
         self._tell_if_warm()
         return errors
 
-    def _set(self, resource: Resource, origin: str) -> None:
-        """Raises ConfigError."""
+    def _note_push(self, version: str, *, changed: bool) -> None:
+        self.version = version
+        if changed and self.watch is not None:
+            scope = self.watch.scope
+            scope.counter("config_reload").inc()
+            scope.gauge("config_reload_time_ms").set(int(self._clock.wall() * 1000))
+
+    def _set(self, resource: Resource, origin: str) -> bool:
+        """Returns whether that is news. Raises ConfigError."""
         name = resource.name
         before = self.warming.get(name) or self.active.get(name)
         again = before is not None and before.message is resource.message
@@ -194,7 +208,8 @@ class ClusterDiscovery:
         if before is not None and (before.raw == raw or (before.origin == STATIC and origin == DYNAMIC)):
             if name in self.warming and self.active.get(name) is not None and self.active[name].raw == raw:
                 self._cancel_warming(name)
-            return  # the same, or one of the bootstrap, which discovery can't change
+                return True
+            return False  # the same, or one of the bootstrap, which discovery can't change
         if not name:
             raise ConfigError(Problem("name", "a cluster needs a name"))
         config = cluster_of(resource, self._context)
@@ -214,6 +229,7 @@ class ClusterDiscovery:
             self._came_for(entry, _ENDPOINTS)
         else:
             entry.watch.when_settled(partial(self._came_for, entry, _ENDPOINTS))
+        return True
 
     def _wait(self, entry: ClusterEntry, wait: str) -> Callable[[], object]:
         entry.waits.add(wait)

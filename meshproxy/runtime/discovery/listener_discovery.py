@@ -167,8 +167,7 @@ class ListenerDiscovery:
         gone = [name for name, entry in known.items() if entry.origin == origin and name not in names] if full else []
         gone += [name for name in removed if name in known and known[name].origin == origin]
         seen: set[str] = set()
-        if not errors:
-            self.version = version
+        changed = bool(gone)
         for resource in added:
             name = resource.name
             if name in seen:
@@ -176,12 +175,14 @@ class ListenerDiscovery:
                 continue
             seen.add(name)
             try:
-                self._set(resource, origin, gone)
+                changed |= self._set(resource, origin, gone)
                 self.refused.pop(name, None)
             except ConfigError as error:
                 errors[name] = str(error)
                 self.refused[name] = (resource.message, str(error), self._clock.wall())
             yield
+        if changed and origin == DYNAMIC:
+            self.version = version
         inherited = {entry.heir_of for entry in self.warming.values()}
         for name in gone:
             if name not in inherited:
@@ -190,17 +191,17 @@ class ListenerDiscovery:
         self._tell_if_warm()
         return errors
 
-    def _set(self, resource: Resource, origin: str, gone: list[str]) -> None:
-        """Raises ConfigError. gone: names of listeners that go with this update."""
+    def _set(self, resource: Resource, origin: str, gone: list[str]) -> bool:
+        """Returns whether that is news. Raises ConfigError. gone: names of listeners that go with this update."""
         name = resource.name
         raw = packed(resource.message)
         active, warming = self.active.get(name), self.warming.get(name)
         before = warming or active
         if before is not None and (before.raw == raw or (before.origin == STATIC and origin == DYNAMIC)):
-            return  # the same, or one of the bootstrap, which discovery can't change
+            return False  # the same, or one of the bootstrap, which discovery can't change
         if active is not None and active.raw == raw:
             self._cancel_warming(name)
-            return
+            return True
         config = listener_of(resource, self._context, check_log_files)
         entry = ListenerEntry(config, resource.message, raw, origin, resource.version, self._clock.wall())
         try:
@@ -212,6 +213,7 @@ class ListenerDiscovery:
         (self._added if before is None else self._modified).inc()
         self._cancel_warming(name)
         self._warm(entry)
+        return True
 
     def _find_sockets(self, entry: ListenerEntry, active: ListenerEntry | None, gone: list[str]) -> None:
         """Where a listener's sockets come from. Raises ConfigError or BindError."""

@@ -1,6 +1,7 @@
 """`/clusters`: one worker's clusters, and those of several as one."""
 
 import json
+from types import SimpleNamespace
 
 from meshproxy.address import SocketAddress
 from meshproxy.balance.host import HealthFlag, Host
@@ -15,6 +16,7 @@ class FakeCluster:
         self.config = ClusterConfig("up", alt_stat_name="alt", thresholds=CircuitBreakerThresholds(max_requests=7))
         self._hosts = list(hosts)
         self.outlier = None
+        self.balancer = SimpleNamespace(overprovisioning_factor=140)
 
     def thresholds(self, priority: str) -> CircuitBreakerThresholds:
         return self.config.thresholds if priority == "DEFAULT" else self.config.thresholds_high

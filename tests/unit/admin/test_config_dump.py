@@ -133,6 +133,13 @@ def test_names(dump: ConfigDump) -> None:
         ("nonsense", "", 404, "nonsense not found in config dump"),
         ("bootstrap", "", 400, "bootstrap is not a repeated field. Use ?mask=bootstrap to get only this field"),
         ("", "nope", 400, "FieldMask nope could not be successfully applied to any configs."),
+        (
+            "",
+            "static_listeners.listener.name",
+            400,
+            "FieldMask static_listeners.listener.name could not be successfully applied to any configs.",
+        ),
+        ("static_clusters", "cluster.nope", 400, "FieldMask cluster.nope could not be successfully used."),
         ("static_endpoint_configs", "", 404, "static_endpoint_configs not found in config dump"),
     ],
 )
@@ -145,12 +152,25 @@ def test_what_makes_no_sense(dump: ConfigDump, resource: str, mask: str, status:
 def test_endpoints_when_asked_for(message: Message) -> None:
     host: dict[str, Any] = {
         "address": "10.0.0.1:80", "path": False, "hostname": "h", "health_flags": "healthy", "weight": 3,
-        "region": "r", "zone": "", "sub_zone": "", "priority": 1,
+        "region": "r", "zone": "", "sub_zone": "", "priority": 1, "health": "DEGRADED", "locality_weight": 7,
+        "health_check_port": 99, "metadata": {"envoy.lb": {"canary": True}},
     }  # fmt: skip
-    dump = ConfigDump(message, 0.0, [{"name": "up", "hosts": [host]}])
+    dump = ConfigDump(message, 0.0, [{"name": "up", "overprovisioning_factor": 150, "hosts": [host]}])
     select: Callable[..., dict[str, Any]] = dump.select
     (entry,) = select("static_endpoint_configs", "", everything)["configs"]
     (endpoints,) = entry["endpoint_config"]["endpoints"]
     assert endpoints["locality"] == {"region": "r"}
-    assert endpoints["priority"] == 1
-    assert endpoints["lb_endpoints"][0]["load_balancing_weight"] == 3
+    assert (endpoints["priority"], endpoints["load_balancing_weight"]) == (1, 7)
+    assert endpoints["lb_endpoints"] == [
+        {
+            "endpoint": {
+                "address": {"socket_address": {"address": "10.0.0.1", "port_value": 80}},
+                "health_check_config": {"port_value": 99},
+                "hostname": "h",
+            },
+            "health_status": "DEGRADED",
+            "metadata": {"filter_metadata": {"envoy.lb": {"canary": True}}},
+            "load_balancing_weight": 3,
+        }
+    ]
+    assert entry["endpoint_config"]["policy"] == {"overprovisioning_factor": 150}
