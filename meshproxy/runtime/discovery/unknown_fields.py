@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from meshproxy.config.unknown_fields import drop_unknown_fields, unknown_fields
+from meshproxy.config.text.unknown_fields import drop_unknown_fields, unknown_fields
 from meshproxy.model.discovery import CLUSTER, ENDPOINTS, ROUTES
 from meshproxy.plugin.context import Logger
 from meshproxy.plugin.stats import Counter

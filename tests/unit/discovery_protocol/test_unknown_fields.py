@@ -8,7 +8,7 @@ from envoy.config.endpoint.v3 import endpoint_pb2
 from envoy.config.listener.v3 import listener_pb2
 from google.protobuf.message import Message
 
-from meshproxy.config.unknown_fields import drop_unknown_fields, unknown_fields
+from meshproxy.config.text.unknown_fields import drop_unknown_fields, unknown_fields
 from meshproxy.model.discovery import CLUSTER, ENDPOINTS, LISTENER
 from meshproxy.runtime.discovery.unknown_fields import UnknownFields
 from meshproxy.telemetry.stats import StatsStore
