@@ -27,6 +27,7 @@ from bench.wireless import requests
 from meshproxy.config.text.bootstrap_load import read_source
 from meshproxy.proxy import Proxy, load_configuration, make_logger, tune_collector
 from meshproxy.runtime.downstream.listening_socket import open_socket
+from meshproxy.runtime.process.bind import listening_addresses
 from meshproxy.runtime.process.lifecycle import Lifecycle
 from meshproxy.runtime.process.options import Options
 
@@ -45,7 +46,8 @@ def _start(configuration: str, directory: Path, values: dict[str, int]) -> tuple
     loaded = load_configuration([read_source(path)])
     proxy = Proxy(loop, loaded, Options(), Lifecycle(loop, make_logger("main")))
     (listener,) = loaded.snapshot.listeners
-    listening = open_socket(listener, listener.address)
+    (address,) = listening_addresses(listener)
+    listening = open_socket(listener, address)
     proxy.start({listener.name: [listening]})
     tune_collector()
     return proxy, listening

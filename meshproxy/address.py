@@ -1,8 +1,9 @@
 """Addresses of sockets, and tables of address ranges.
 
 An address is compared, hashed, logged and put into headers far more often than it is made, so its text is made once,
-in Envoy's form: `1.2.3.4:80`, `[::1]:80`, or the path of a Unix socket. What the kernel reports for an IPv4 peer of a
-dual-stack socket (`::ffff:1.2.3.4`) becomes IPv4 at the door, so that a rule written for IPv4 sees it.
+in Envoy's form: `1.2.3.4:80`, `[::1]:80`, the path of a Unix socket, or `envoy://listener/endpoint`. What the kernel
+reports for an IPv4 peer of a dual-stack socket (`::ffff:1.2.3.4`) becomes IPv4 at the door, so that a rule written for
+IPv4 sees it.
 
 A table of ranges keeps one dict per prefix length: a look-up costs one shift and one dict access for each *length*
 in use, however many ranges there are.
@@ -25,6 +26,9 @@ from meshproxy.records import dataclass
 
 T = TypeVar("T")
 
+INTERNAL_SCHEME = "envoy://"
+INTERNAL_CLIENT = f"{INTERNAL_SCHEME}internal_client_address/"
+"""What an internal listener sees of whoever connects to it."""
 _V4_MAPPED = "::ffff:"
 _OCTET = "(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
 IPV4_PATTERN = rf"{_OCTET}\.{_OCTET}\.{_OCTET}\.{_OCTET}"
@@ -121,7 +125,25 @@ class PipeAddress:
         return self.path
 
 
-Address = SocketAddress | PipeAddress
+@dataclass(frozen=True, slots=True)
+class InternalAddress:
+    """A listener of this program by its name: an *internal listener*. endpoint_id tells endpoints there apart."""
+
+    listener: str
+    endpoint_id: str = ""
+
+    @property
+    def text(self) -> str:
+        """As Envoy prints it."""
+        return f"{INTERNAL_SCHEME}{self.listener}/{self.endpoint_id}"
+
+    def __str__(self) -> str:
+        return self.text
+
+
+BoundAddress = SocketAddress | PipeAddress
+"""One that the kernel knows."""
+Address = BoundAddress | InternalAddress
 
 
 def make_address(ip: str, port: int) -> SocketAddress:

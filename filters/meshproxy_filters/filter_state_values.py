@@ -1,6 +1,7 @@
 """What the two set_filter_state filters keep: texts under names (envoy.extensions.filters.common.set_filter_state.v3).
 
-Only kinds of objects that something here reads are made. Each of them is a text to us; the kind says who reads it.
+Only kinds of objects that something here reads are made. Each of them is a text to us; the kind says who reads it, and
+whether it must be an address: a text that is none is not kept.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from meshproxy.address import parse_address
 from meshproxy.plugin.context import FactoryContext
 from meshproxy.plugin.stream_info import HashableString, StreamInfo
 from meshproxy.plugin.upstream import DYNAMIC_HOST, DYNAMIC_PORT, ORIGINAL_DST_ADDRESS
@@ -19,18 +21,29 @@ if TYPE_CHECKING:
 TCP_CLUSTER = "envoy.tcp_proxy.cluster"
 """The cluster that `tcp_proxy` takes instead of its own."""
 
-_HASHABLE = ("envoy.hashable_string",)
-_KINDS = ("envoy.string", TCP_CLUSTER, DYNAMIC_HOST, DYNAMIC_PORT, ORIGINAL_DST_ADDRESS, *_HASHABLE)
+RESTORED_LOCAL = "envoy.filters.listener.original_dst.local_ip"
+RESTORED_REMOTE = "envoy.filters.listener.original_dst.remote_ip"
+"""The addresses that `original_dst` restores of connections within the program."""
+
+_ADDRESSES = (RESTORED_LOCAL, RESTORED_REMOTE, ORIGINAL_DST_ADDRESS)
+_HASHABLE = ("envoy.hashable_string", *_ADDRESSES)
+_KINDS = ("envoy.string", TCP_CLUSTER, DYNAMIC_HOST, DYNAMIC_PORT, *_HASHABLE)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StateValue:
-    """key: of the object. skip_empty: an empty text is not kept."""
+    """key: of the object. address: it is one. skip_empty: an empty text is not kept.
+
+    shared: connections to upstreams are given it too. further: they share it with theirs in turn.
+    """
 
     key: str
     hashable: bool
+    address: bool
     format_value: Callable[[StreamInfo], str]
     skip_empty: bool
+    shared: bool
+    further: bool
 
 
 def compile_values(views: Sequence[ConfigView], context: FactoryContext) -> tuple[StateValue, ...]:
@@ -42,8 +55,21 @@ def set_values(values: Sequence[StateValue], info: StreamInfo) -> None:
     """Keep them in the filter state of `info`."""
     for entry in values:
         value = entry.format_value(info)
+        if entry.address:
+            value = _address(value)
+            if not value:
+                continue
         if value or not entry.skip_empty:
             info.set_filter_state(entry.key, HashableString(value) if entry.hashable else value)
+            if entry.shared:
+                info.share_filter_state(entry.key, further=entry.further)
+
+
+def _address(text: str) -> str:
+    try:
+        return parse_address(text).text
+    except ValueError:
+        return ""
 
 
 def _read(view: ConfigView, context: FactoryContext) -> StateValue:
@@ -54,11 +80,18 @@ def _read(view: ConfigView, context: FactoryContext) -> StateValue:
         view.fail(f"objects of the kind '{kind}' aren't supported by meshproxy; those of {known} are", "factory_key")
     if view.boolean("read_only"):
         view.fail("objects that can't be overwritten aren't supported by meshproxy", "read_only")
-    if view.enum("shared_with_upstream") != "NONE":
-        view.fail("sharing with upstream connections isn't supported by meshproxy", "shared_with_upstream")
+    sharing = view.enum("shared_with_upstream")
     text = view.required("format_string").required("text_format_source").text("inline_string")
     try:
         format_value = context.compile_format(text)
     except ValueError as error:
         view.fail(str(error), "format_string")
-    return StateValue(key, kind in _HASHABLE, format_value, view.boolean("skip_if_empty"))
+    return StateValue(
+        key,
+        hashable=kind in _HASHABLE,
+        address=kind in _ADDRESSES,
+        format_value=format_value,
+        skip_empty=view.boolean("skip_if_empty"),
+        shared=sharing != "NONE",
+        further=sharing == "TRANSITIVE",
+    )

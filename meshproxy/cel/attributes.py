@@ -179,7 +179,7 @@ _DESTINATION: dict[str, Getter] = {
 
 def _port(address: str) -> Any:
     ip, port = split_address(address)
-    return port if port or ip != address else MISSING
+    return port if port or (ip and ip != address) else MISSING
 
 
 def _has_route(info: StreamInfo) -> bool:

@@ -83,6 +83,13 @@ class UpstreamBind:
 
 
 @dataclass(frozen=True, slots=True)
+class Passing:
+    """Beside shared filter state internal listeners get metadata: these namespaces, of the host or the cluster."""
+
+    metadata: tuple[tuple[Literal["host", "cluster"], str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class HappyEyeballs:
     """In which order the addresses of an endpoint are tried. first_v6: begin with IPv6, or not, None: as the first one.
 
@@ -182,12 +189,13 @@ class LbOptions:
 @dataclass(frozen=True, slots=True, eq=False)
 class TransportSocketMatch:
     """One `transport_socket_matches` entry: the socket (None: raw) for hosts whose metadata under
-    `envoy.transport_socket_match` has all of `match`. proxy_header: as of `ClusterConfig`."""
+    `envoy.transport_socket_match` has all of `match`. proxy_header, passing: as of `ClusterConfig`."""
 
     name: str
     match: Mapping[str, Any]
     socket: TransportSocket | None
     proxy_header: ProxyHeaderOptions | None = None
+    passing: Passing | None = None
 
     def selects(self, metadata: Mapping[str, Any]) -> bool:
         """Whether it is for the host with this metadata."""
@@ -225,6 +233,7 @@ class ClusterConfig:
     close_on_health_failure: raw connections end when their host is found ill. close_on_change: connections are no
     longer used once the set of hosts has changed.
     proxy_header: of the PROXY protocol, with which connections begin; None for none.
+    passing: what internal listeners are told of what stands before them; None for nothing.
     peer_exchange: the protocol, agreed on by ALPN, in which Istio's sidecars say first who they are; "" for none.
     drop_overload: per cent of the requests that are refused, to shed load.
     tcp_keepalive: seconds idle before the first probe, seconds between probes, probes; 0: as the kernel has it.
@@ -265,6 +274,7 @@ class ClusterConfig:
     eds: EndpointDiscovery | None = None
     transport_socket: TransportSocket | None = None
     proxy_header: ProxyHeaderOptions | None = None
+    passing: Passing | None = None
     transport_socket_matches: tuple[TransportSocketMatch, ...] = ()
     auto_sni: AutoSni | None = None
     aggregate: tuple[str, ...] = ()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import field
 from typing import Any
 
-from meshproxy.address import PipeAddress, SocketAddress
+from meshproxy.address import Address, BoundAddress, InternalAddress
 from meshproxy.model.filter_chain import FilterChainMatch
 from meshproxy.model.grpc_service import GrpcService
 from meshproxy.records import dataclass
@@ -111,7 +111,8 @@ class FilterChain:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Listener:
-    """One listener.
+    """One listener. Connections come to an *internal* one, whose address is an `InternalAddress`, from clusters of this
+    program alone.
 
     bind_to_port: false for one that only takes connections handed over by `use_original_dst` of another.
     use_original_dst: hand an accepted connection to the listener of its original destination address, if there is one.
@@ -127,14 +128,15 @@ class Listener:
     socket_options: (level, name, value) set on the listening socket before bind; later_socket_options: after it.
     additional_options: both, for additional addresses that have their own.
     scope: of the statistics that its filters made; closed when the listener is gone.
+    internal_buffer: bytes that a connection within the program holds in each direction, if it is an internal one.
     chain_tree: chooses a chain by its name, in place of what the chains themselves match; None where there is none.
     """
 
     name: str
-    address: SocketAddress | PipeAddress
+    address: Address
     filter_chains: tuple[FilterChain, ...] = ()
     default_filter_chain: FilterChain | None = None
-    additional_addresses: tuple[SocketAddress | PipeAddress, ...] = ()
+    additional_addresses: tuple[BoundAddress, ...] = ()
     listener_filters: tuple[FilterSpec, ...] = ()
     listener_filters_timeout: float = 15.0
     continue_on_listener_filters_timeout: bool = False
@@ -159,9 +161,17 @@ class Listener:
     access_logs: tuple[AccessLog, ...] = ()
     metadata: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     scope: Any = None
+    internal_buffer: int = 0
     chain_tree: Callable[[Any], str | None] | None = None
+
+    @property
+    def is_internal(self) -> bool:
+        """Whether nobody connects to it from outside."""
+        return isinstance(self.address, InternalAddress)
 
     @property
     def stat_name(self) -> str:
         """The part of its statistics' names after `listener.`: the address with "_" for ":", unless configured."""
+        if isinstance(self.address, InternalAddress):
+            return self.stat_prefix or f"envoy_internal_{self.address.listener}"
         return (self.stat_prefix or self.address.text).replace(":", "_")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import field
 from typing import Any
 
-from meshproxy.address import PipeAddress, SocketAddress
+from meshproxy.address import BoundAddress
 from meshproxy.model.cluster import ClusterConfig, UpstreamBind
 from meshproxy.model.discovery import ConfigSource
 from meshproxy.model.listener import AccessLog, Listener
@@ -37,7 +37,7 @@ class AdminConfig:
     allowed: whether a path with its query is served; None: all are.
     """
 
-    address: SocketAddress | PipeAddress | None = None
+    address: BoundAddress | None = None
     access_logs: tuple[AccessLog, ...] = ()
     profile_path: str = ""
     socket_options: tuple[tuple[int, int, int | bytes], ...] = ()

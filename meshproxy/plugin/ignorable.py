@@ -87,9 +87,6 @@ IGNORABLE: Final[dict[str, dict[str, str]]] = {
     "envoy.config.metrics.v3.HistogramBucketSettings": {
         "bins": "sizes the memory of Envoy's histograms; the buckets are the same",
     },
-    "envoy.extensions.bootstrap.internal_listener.v3.InternalListener": {
-        "buffer_size_kb": _CHUNKS,
-    },
     "envoy.extensions.network.socket_interface.v3.DefaultSocketInterface": {
         "io_uring_options": _TUNING,
     },

@@ -30,6 +30,8 @@ class Socket:
     upstream_source: the IP address that connections to upstreams are made from for this client, and the mark of their
     packets, 0 for none; None: as the cluster has it.
     application_protocols: ALPN, or what the HTTP inspector recognised.
+    internal: "envoy://listener/endpoint" for a connection within this program; its addresses are "" until a filter
+    restores them. filter_state, shared_state: what such a connection brought along; see `StreamInfo`.
     """
 
     local: tuple[str, int]
@@ -45,6 +47,9 @@ class Socket:
     metadata: dict[str, dict[str, Any]] | None = None
     proxy_tlvs: tuple[tuple[int, bytes], ...] | None = None
     upstream_source: tuple[str, int] | None = None
+    internal: str = ""
+    filter_state: dict[str, object] | None = None
+    shared_state: dict[str, bool] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,8 @@ rare.
 Invariants:
 - times are seconds of the monotonic clock, and 0.0 means that the point wasn't reached; only `start_wall` is
   seconds since 1970;
-- an absent text is "", an absent number 0; addresses are "ip:port", "[ip6]:port" or the path of a Unix socket;
+- an absent text is "", an absent number 0; addresses are "ip:port", "[ip6]:port", the path of a Unix socket or
+  "envoy://listener/endpoint" (`InternalAddress`);
 - byte counts never decrease.
 
 The names of flags and details are Envoy's: see "access log usage" of its documentation, `%RESPONSE_FLAGS%`.
@@ -27,12 +28,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from meshproxy.address import INTERNAL_SCHEME
 from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
 
 
 def split_address(address: str) -> tuple[str, int]:
-    """IP and port of "ip:port" or "[ip6]:port"; the whole text and 0 where there is no port (a Unix socket)."""
+    """IP and port of "ip:port" or "[ip6]:port"; the whole text and 0 where there is no port (a Unix socket), "" and 0
+    for an internal address."""
     ip, colon, port = address.rpartition(":")
+    if address.startswith(INTERNAL_SCHEME):
+        return "", 0
     if not colon or not port.isdecimal() or not port.isascii():
         return address, 0
     if ip.startswith("["):
@@ -104,7 +109,7 @@ class ConnectionInfo:
     proxy_tlvs: of the PROXY protocol header that the connection began with, the entries that may be passed on; None if
     there was no header.
     upstream_source: see `plugin.listener.Socket`.
-    filter_state: what network filters keep for the streams that the connection carries.
+    filter_state: what network filters keep for the streams that the connection carries. shared_state: see `StreamInfo`.
     """
 
     connection_id: int = 0
@@ -133,6 +138,7 @@ class ConnectionInfo:
     proxy_tlvs: tuple[tuple[int, bytes], ...] | None = None
     upstream_source: tuple[str, int] | None = None
     filter_state: dict[str, object] | None = None
+    shared_state: dict[str, bool] | None = None
 
     @property
     def local_ip(self) -> str:
@@ -193,6 +199,8 @@ class StreamInfo:
     own_tlvs: entries that a filter adds to a PROXY protocol header for the upstream. hides_addresses: such a header
     doesn't name the client's connection, unless that one began with a header itself.
     hosts_attempted, host_names_attempted, connection_ids_attempted: one entry for each try, in order.
+    shared_state: which objects of the filter state connections to upstreams are given, and whether they share them with
+    theirs in turn.
     """
 
     connection: ConnectionInfo = NO_CONNECTION
@@ -290,6 +298,7 @@ class StreamInfo:
 
     dynamic_metadata: dict[str, dict[str, Any]] | None = None
     filter_state: dict[str, object] | None = None
+    shared_state: dict[str, bool] | None = None
 
     @property
     def known_state(self) -> dict[str, object] | None:
@@ -318,3 +327,9 @@ class StreamInfo:
         if self.filter_state is None:
             self.filter_state = {}
         self.filter_state[name] = value
+
+    def share_filter_state(self, name: str, *, further: bool) -> None:
+        """Give the object of this name to connections to upstreams too. further: they share it with theirs in turn."""
+        if self.shared_state is None:
+            self.shared_state = {}
+        self.shared_state[name] = further

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import random
+import socket
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from meshproxy.clock import SystemClock, http_date
 from meshproxy.model.snapshot import Node
@@ -17,6 +18,8 @@ from meshproxy.runtime_values import NO_RUNTIME, Live, RuntimeValues
 
 if TYPE_CHECKING:
     from meshproxy.model.dns import DnsResolverOptions
+    from meshproxy.model.listener import Listener
+    from meshproxy.plugin.listener import Socket
     from meshproxy.runtime.dns.resolver import Resolver
     from meshproxy.runtime.downstream.connection import ServerConnection
     from meshproxy.runtime.overload import Overload
@@ -29,6 +32,15 @@ _UNLIMITED = (1 << 31) - 1
 """Istio's value for "no limit"."""
 
 
+class InternalListener(Protocol):
+    """A listener that connections of this program come to."""
+
+    config: Listener
+
+    def accept_internal(self, sock: socket.socket, facts: Socket) -> None:
+        """Take a connected socket over. facts: who it comes from, and what it brings along."""
+
+
 class Worker:
     """One event loop and what its connections share.
 
@@ -36,6 +48,7 @@ class Worker:
     index, count: which of how many workers this is.
     runtime: the values that clusters follow. connection_limit: of all workers together, None for none ever.
     measures: whether some log tells bytes on the wire, or times, that are only noted for it (see `wire_sizes`).
+    internal_listeners: by name, those that clusters connect to.
     drain: whether responses announce that we are going away. departures: how many listeners and filter chains do so by
     themselves, because they were removed or replaced; one more while overload may end keep-alive.
     sources_vary: some client's connections to upstreams are made from its own address (`original_src`).
@@ -72,6 +85,7 @@ class Worker:
         self.connection_limit = connection_limit
         self._place = index, count
         self.clusters: Clusters
+        self.internal_listeners: dict[str, InternalListener] = {}
         self.health_failed = False
         self.sources_vary = False
         self.drain = Drain(loop.time, rng)

@@ -127,10 +127,12 @@ PRESENT_TEXTS = {
     "RESPONSE_FLAGS_LONG": "(long_flags(info.flags) if info.flags else '-')",
 }
 
-# Only Envoy's internal addresses have an endpoint id.
-PRESENT_TEXTS |= {f"{name}_ENDPOINT_ID": "''" for name in (
-    "DOWNSTREAM_DIRECT_LOCAL_ADDRESS", "DOWNSTREAM_LOCAL_ADDRESS", "UPSTREAM_REMOTE_ADDRESS",
-)}  # fmt: skip
+# Only internal addresses have an endpoint id.
+PRESENT_TEXTS |= {
+    "DOWNSTREAM_DIRECT_LOCAL_ADDRESS_ENDPOINT_ID": "endpoint_of(info.connection.direct_local_address)",
+    "DOWNSTREAM_LOCAL_ADDRESS_ENDPOINT_ID": "endpoint_of(info.connection.local_address)",
+    "UPSTREAM_REMOTE_ADDRESS_ENDPOINT_ID": "endpoint_of(info.upstream_remote_address)",
+}
 
 # Envoy's operators that are refused here, with the reason.
 UNSUPPORTED = {

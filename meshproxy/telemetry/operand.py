@@ -21,6 +21,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import field
 from enum import Enum
 
+from meshproxy.address import INTERNAL_SCHEME
 from meshproxy.cel.surroundings import Surroundings
 from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
 from meshproxy.plugin import message_facts as facts
@@ -103,10 +104,16 @@ class Scope:
 
 
 def _ip_or_none(address: str) -> str:
-    return split_address(address)[0]
+    return split_address(address)[0] or address
 
 
-def _port_or_none(address: str) -> int | None:
+def _endpoint_of(address: str) -> str:
+    return address.removeprefix(INTERNAL_SCHEME).partition("/")[2] if address.startswith(INTERNAL_SCHEME) else ""
+
+
+def _port_or_none(address: str) -> int | str | None:
+    if address.startswith(INTERNAL_SCHEME):
+        return ""
     return split_address(address)[1] or None
 
 
@@ -145,6 +152,7 @@ HELPERS: dict[str, object] = {
             values.without_query,
         )
     },
+    "endpoint_of": _endpoint_of,
     "ip_of": _ip_or_none,
     "long_flags": long_flags,
     "port_of": _port_or_none,

@@ -211,7 +211,7 @@ def grpc_status_name(info: StreamInfo, snake: bool) -> str | None:
 
 def network_of(address: str, bits: int) -> str:
     """The network of an address in so many bits, all of them at most, as "10.0.0.0/8"; below 0 the address alone."""
-    ip = split_address(address)[0]
+    ip = split_address(address)[0] or address
     try:
         parsed = ip_address(ip.strip("[]"))
     except ValueError:

@@ -25,3 +25,4 @@ class SetFilterState(NetworkFilter[tuple[StateValue, ...]]):
     def on_new_connection(self, connection: Connection) -> None:
         set_values(self.config, connection.stream)
         connection.info.filter_state = connection.stream.filter_state
+        connection.info.shared_state = connection.stream.shared_state

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from meshproxy.config.matching.matchers import compile_string_matchers
 from meshproxy.config.reporting.access_logs import DEFAULT_FORMAT, compile_access_logs
-from meshproxy.config.values.addresses import compile_address
+from meshproxy.config.values.addresses import compile_bound_address
 from meshproxy.config.values.context import CompileContext
 from meshproxy.config.values.formats import compile_text
 from meshproxy.config.values.listener_sockets import compile_socket_options
@@ -23,7 +23,7 @@ def compile_admin(view: ConfigView | None, context: CompileContext) -> AdminConf
         older = view.text("access_log_path")
         logs = compile_access_logs(view.views("access_log"), context)
         config = AdminConfig(
-            address=compile_address(address) if address is not None else None,
+            address=compile_bound_address(address) if address is not None else None,
             access_logs=(*logs, *((_older_log(view, older, context),) if older else ())),
             profile_path=view.text("profile_path"),
             socket_options=compile_socket_options(view, "socket_options"),

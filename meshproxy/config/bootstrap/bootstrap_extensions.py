@@ -13,6 +13,7 @@ from meshproxy.plugin.view import ConfigView
 
 _RE2 = "envoy.extensions.regex_engines.v3.GoogleRE2"
 _INTERNAL_LISTENER = "envoy.extensions.bootstrap.internal_listener.v3.InternalListener"
+_BUFFER_KB = 1024
 _WORKLOADS = "istio.workload.BootstrapExtension"
 _SOCKETS = "envoy.extensions.network.socket_interface.v3.DefaultSocketInterface"
 
@@ -28,7 +29,9 @@ def check_extensions(view: ConfigView, context: CompileContext) -> None:
             typed = extension.any("typed_config")
             if typed is not None and typed.full_name == _WORKLOADS:
                 continue  # Istio's: workloads by address, for labels of peers, which are known by other means here
-            _typed(extension, _INTERNAL_LISTENER, _SOCKETS)
+            known = _typed(extension, _INTERNAL_LISTENER, _SOCKETS)
+            if known.full_name == _INTERNAL_LISTENER:
+                context.internal_buffer = 1024 * known.integer("buffer_size_kb", _BUFFER_KB)
     view.text("default_socket_interface")  # names one of them; Envoy takes its own for a name that it doesn't know
 
 

@@ -156,7 +156,7 @@ def _compile_own(message: Any, context: CompileContext, checked: bool) -> Mappin
         for name in ("name", "alt_stat_name"):
             view.text(name)
         metadata = compile_metadata(view, "metadata")
-        socket, header = compile_upstream_socket(view.view("transport_socket"), context)
+        upstream = compile_upstream_socket(view.view("transport_socket"), context)
         matches = compile_transport_socket_matches(view, context)
     except ConfigError:
         return None
@@ -164,7 +164,8 @@ def _compile_own(message: Any, context: CompileContext, checked: bool) -> Mappin
         return None
     return {
         "metadata": metadata,
-        "transport_socket": socket,
-        "proxy_header": header,
+        "transport_socket": upstream.socket,
+        "proxy_header": upstream.header,
+        "passing": upstream.passing,
         "transport_socket_matches": matches,
     }

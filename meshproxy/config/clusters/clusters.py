@@ -74,7 +74,7 @@ def compile_cluster(view: ConfigView, context: CompileContext) -> ClusterConfig:
     assignment = _compile_endpoints(view, kind, context)
     http = compile_upstream_http(view, forwards=kind == "DYNAMIC_FORWARD_PROXY")
     common = view.view("common_lb_config")
-    transport_socket, proxy_header = compile_upstream_socket(view.view("transport_socket"), context)
+    upstream = compile_upstream_socket(view.view("transport_socket"), context)
     older_limit = view.integer("max_requests_per_connection")
     if older_limit and http.common.max_requests_per_connection:
         view.fail(
@@ -114,8 +114,9 @@ def compile_cluster(view: ConfigView, context: CompileContext) -> ClusterConfig:
         health_check=compile_health_check(
             view.views("health_checks"), context, view.text("name"), http2=http.protocol != "HTTP1"
         ),
-        transport_socket=transport_socket,
-        proxy_header=proxy_header,
+        transport_socket=upstream.socket,
+        proxy_header=upstream.header,
+        passing=upstream.passing,
         auto_sni=http.auto_sni,
         transport_socket_matches=compile_transport_socket_matches(view, context),
         metadata=compile_metadata(view, "metadata"),

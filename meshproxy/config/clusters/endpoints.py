@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from meshproxy.address import Address, PipeAddress, SocketAddress, is_ip, make_address
+from meshproxy.address import Address, SocketAddress, is_ip, make_address
 from meshproxy.config.matching.matchers import compile_fraction
 from meshproxy.config.text.plain_endpoints import plain_assignment
 from meshproxy.config.values.addresses import compile_address, compile_host_and_port, compile_socket_address
@@ -80,6 +80,9 @@ def _compile_endpoint(
     address = _compile_upstream_address(endpoint.required("address"), names)
     health_check = endpoint.view("health_check_config")
     checked_at = health_check.view("address") if health_check is not None else None
+    checked_port = health_check.integer("port_value") if health_check is not None else 0
+    if checked_port and health_check is not None and checked_at is None and not isinstance(address, SocketAddress):
+        health_check.fail("Invalid host configuration: non-zero port for non-IP address", "port_value")
     return Endpoint(
         address=address,
         weight=view.integer("load_balancing_weight", 1),
@@ -89,7 +92,7 @@ def _compile_endpoint(
         priority=priority,
         health_status=HealthStatus.__members__.get(view.enum("health_status"), HealthStatus.UNKNOWN),
         metadata=compile_metadata(view, "metadata"),
-        health_check_port=health_check.integer("port_value") if health_check is not None else 0,
+        health_check_port=checked_port,
         health_check_hostname=health_check.text("hostname") if health_check is not None else "",
         health_check_address=compile_address(checked_at) if checked_at is not None else None,
         more_addresses=tuple(
@@ -111,8 +114,7 @@ def _compile_upstream_address(view: ConfigView, names: bool) -> Address:
         return compile_address(view)
     socket_address = view.view("socket_address")
     if socket_address is None:
-        address = compile_address(view)
-        assert isinstance(address, PipeAddress)
-        view.fail("an endpoint that is found by DNS has no path")
+        compile_address(view)
+        view.fail("an endpoint that is found by DNS has a name or an IP address")
     host, port = compile_host_and_port(socket_address)
     return make_address(host, port) if is_ip(host) else SocketAddress(host, port)

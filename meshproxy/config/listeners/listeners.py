@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from meshproxy.address import Address, SocketAddress
+from meshproxy.address import Address, InternalAddress, SocketAddress
 from meshproxy.config.listeners.filter_chains import check_distinct, compile_filter_chain
 from meshproxy.config.listeners.listener_filters import compile_listener_filters
 from meshproxy.config.matching.matcher_inputs import CHAIN_INPUTS
@@ -13,7 +13,7 @@ from meshproxy.config.matching.matcher_tree import Match, compile_matcher
 from meshproxy.config.reporting.access_logs import compile_access_logs
 from meshproxy.config.values.addresses import compile_address
 from meshproxy.config.values.context import CompileContext, resource_context
-from meshproxy.config.values.listener_sockets import compile_listening_sockets
+from meshproxy.config.values.listener_sockets import compile_internal_address, compile_listening_sockets
 from meshproxy.config.values.metadata import compile_metadata
 from meshproxy.model.listener import FilterChain, Listener
 from meshproxy.plugin.view import ConfigView, TypedView
@@ -53,11 +53,20 @@ def _compile_static(view: ConfigView, context: CompileContext) -> Listener:
 
 def compile_listener(view: ConfigView, context: CompileContext) -> Listener:
     """One listener. context: its own (`resource_context`). Problems are noted in it; some raise ConfigError."""
-    if not view.has("address"):
+    internal = view.view("internal_listener")
+    if internal is not None:
+        address: Address = compile_internal_address(view, context)
+    elif not view.has("address"):
         view.fail("field 'address' of Listener is required")
-    address_view = view.required("address")
-    address = compile_address(address_view)
+    else:
+        address = compile_address(view.required("address"))
     name = view.text("name") or address.text
+    if isinstance(address, InternalAddress) and internal is None:
+        view.fail(
+            f"error adding listener named '{name}': use internal_listener field instead of address for internal "
+            "listeners",
+            "address",
+        )
     context.traffic_direction = view.enum("traffic_direction")
     chains = _compile_chains(view, name, context)
     default_view = view.view("default_filter_chain")
@@ -73,13 +82,14 @@ def compile_listener(view: ConfigView, context: CompileContext) -> Listener:
         filter_chains=chains,
         default_filter_chain=default,
         listener_filters=compile_listener_filters(view, context),
-        ipv4_compat=_ipv4_compat(address_view, context),
+        ipv4_compat=internal is None and _ipv4_compat(view.required("address"), context),
         access_logs=compile_access_logs(view.views("access_log"), context),
         metadata=compile_metadata(view, "metadata"),
         scope=context.stats,
         connection_limit=_connection_limit(name, context),
         chain_tree=_compile_chain_tree(view, context),
-        **compile_listening_sockets(view),
+        internal_buffer=context.internal_buffer or 0,
+        **(compile_listening_sockets(view) if internal is None else {"bind_to_port": False}),
         **_compile_behaviour(view),
     )
 

@@ -65,7 +65,7 @@ def _remote(info: StreamInfo) -> str:
 
 def _port(address: str) -> str | None:
     ip, port = split_address(address)
-    return str(port) if port or ip != address else None
+    return str(port) if port or (ip and ip != address) else None
 
 
 def _source_type(info: StreamInfo) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from meshproxy.config.values.addresses import compile_address
+from meshproxy.config.values.addresses import compile_bound_address
 from meshproxy.config.values.context import CompileContext
 from meshproxy.model.stats_sink import StatsSink
 from meshproxy.plugin.suggest import unsupported_extension
@@ -40,4 +40,4 @@ def _compile_sink(entry: ConfigView, context: CompileContext) -> StatsSink:
         if cluster not in context.cluster_names:
             view.fail(f"tcp statsd: unknown cluster '{cluster}'", "tcp_cluster_name")
         return StatsSink(dialect, cluster=cluster, prefix=prefix)
-    return StatsSink(dialect, address=compile_address(address, udp=True), prefix=prefix, max_bytes=max_bytes)
+    return StatsSink(dialect, address=compile_bound_address(address, udp=True), prefix=prefix, max_bytes=max_bytes)

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from meshproxy.address import Address, CidrRange, CidrSet, PipeAddress, SocketAddress, make_address
+from meshproxy.address import (
+    Address,
+    BoundAddress,
+    CidrRange,
+    CidrSet,
+    InternalAddress,
+    PipeAddress,
+    SocketAddress,
+    make_address,
+)
 from meshproxy.errors import ConfigError, Problem
 from meshproxy.plugin.view import ConfigView
 
@@ -13,7 +22,7 @@ _MAX_PIPE_BYTES = 107  # sockaddr_un.sun_path, its final NUL left out
 
 
 def compile_address(view: ConfigView, *, udp: bool = False) -> Address:
-    """`core.v3.Address` with an IP address or the path of a Unix socket. Raises ConfigError.
+    """`core.v3.Address` with an IP address, the path of a Unix socket or an internal listener. Raises ConfigError.
 
     udp: it is one that datagrams go to, whatever its `protocol` says.
     """
@@ -22,9 +31,20 @@ def compile_address(view: ConfigView, *, udp: bool = False) -> Address:
         return compile_socket_address(view.required("socket_address"), udp=udp)
     if kind == "pipe":
         return _compile_pipe(view.required("pipe"))
+    if kind == "envoy_internal_address":
+        internal = view.required("envoy_internal_address")
+        return InternalAddress(internal.text("server_listener_name"), internal.text("endpoint_id"))
     if kind is None:
         view.fail("an address is required")
     view.fail(f"'{kind}' isn't supported by meshproxy", kind)
+
+
+def compile_bound_address(view: ConfigView, *, udp: bool = False) -> BoundAddress:
+    """The same without internal listeners."""
+    address = compile_address(view, udp=udp)
+    if isinstance(address, InternalAddress):
+        view.fail("an internal listener isn't supported here", "envoy_internal_address")
+    return address
 
 
 def compile_socket_address(view: ConfigView, *, udp: bool = False) -> SocketAddress:

@@ -67,6 +67,7 @@ class CompileContext:
     log_files: each file that an access log goes to, and the problem that it is if it can't be opened.
     overload: what is done against overload; None: nothing.
     dns_resolver, tracing_provider: for the clusters and connection managers that name none.
+    internal_buffer: bytes between internal listeners and who connects to them, None: the bootstrap has no such ones.
     has_ads: whether the bootstrap has `ads_config`. surroundings: what expressions see beside the stream; the formats
         have the same.
     node, runtime, cluster_manager, cluster_names, secrets (name -> `config.tls_secrets.Secret`): found in the bootstrap
@@ -89,6 +90,7 @@ class CompileContext:
     overload: OverloadConfig | None = None
     dns_resolver: DnsResolverOptions = field(default_factory=DnsResolverOptions)
     tracing_provider: ConfigView | None = None
+    internal_buffer: int | None = None
     has_ads: bool = False
     surroundings: Surroundings = field(default_factory=Surroundings)
     secrets: Mapping[str, Any] = field(default_factory=dict)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from meshproxy.address import Address
-from meshproxy.config.values.addresses import compile_address
+from meshproxy.address import BoundAddress, InternalAddress
+from meshproxy.config.values.addresses import compile_bound_address
+from meshproxy.config.values.context import CompileContext
 from meshproxy.plugin.view import ConfigView
 
 SocketOption = tuple[int, int, int | bytes]
@@ -13,6 +14,8 @@ SocketOption = tuple[int, int, int | bytes]
 
 _IPPROTO_TCP = 6
 _TCP_FASTOPEN = 23
+_OF_SOCKETS = ("connection_balance_config", "enable_reuse_port", "tcp_backlog_size", "tcp_fast_open_queue_length")
+_SWITCHES = ("enable_mptcp", "freebind", "transparent")
 _BEFORE_BIND = "STATE_PREBIND"
 
 
@@ -43,6 +46,28 @@ def _for_streams(option: ConfigView) -> bool:
     return wanted
 
 
+def compile_internal_address(view: ConfigView, context: CompileContext) -> InternalAddress:
+    """The address of a listener that has no sockets. Raises ConfigError for what is said of sockets."""
+    name = view.text("name")
+    if context.internal_buffer is None:
+        view.fail(f"error adding listener named '{name}': InternalListener bootstrap extension is mandatory", "name")
+    for field in ("address", "additional_addresses"):
+        if view.has(field):
+            view.fail(
+                f"error adding listener '{name}': address should not be used when an internal listener config is "
+                "provided",
+                field,
+            )
+    said = [field for field in _OF_SOCKETS if view.has(field)] + [field for field in _SWITCHES if view.boolean(field)]
+    if said:
+        view.fail(f"error adding listener named '{name}': has unsupported tcp listener feature", said[0])
+    if view.views("socket_options"):
+        view.fail(f"error adding listener named '{name}': does not support socket option", "socket_options")
+    view.boolean("bind_to_port")
+    view.boolean("use_original_dst")
+    return InternalAddress(name)
+
+
 def compile_listening_sockets(view: ConfigView) -> dict[str, Any]:
     """The fields of the model's `Listener` that its sockets are opened by. Raises ConfigError."""
     bind = view.boolean("bind_to_port", True)
@@ -51,10 +76,10 @@ def compile_listening_sockets(view: ConfigView) -> dict[str, Any]:
         bind = bind and older.boolean("bind_to_port", True)
     queue = view.integer("tcp_fast_open_queue_length", -1)
     fast_open = ((_IPPROTO_TCP, _TCP_FASTOPEN, queue),) if queue >= 0 else ()
-    additional: list[Address] = []
-    own: dict[Address, tuple[tuple[SocketOption, ...], tuple[SocketOption, ...]]] = {}
+    additional: list[BoundAddress] = []
+    own: dict[BoundAddress, tuple[tuple[SocketOption, ...], tuple[SocketOption, ...]]] = {}
     for entry in view.views("additional_addresses"):
-        address = compile_address(entry.required("address"))
+        address = compile_bound_address(entry.required("address"))
         additional.append(address)
         override = entry.view("socket_options")
         if override is not None:

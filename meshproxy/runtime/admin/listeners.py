@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from meshproxy.address import Address, PipeAddress
+from meshproxy.address import Address, InternalAddress, PipeAddress
 
 
 def render_text(listeners: Sequence[tuple[str, Sequence[Address]]]) -> str:
@@ -28,4 +28,7 @@ def render_json(listeners: Sequence[tuple[str, Sequence[Address]]]) -> str:
 def _json(address: Address) -> dict[str, Any]:
     if isinstance(address, PipeAddress):
         return {"pipe": {"path": address.path}}
+    if isinstance(address, InternalAddress):
+        internal = {"server_listener_name": address.listener, "endpoint_id": address.endpoint_id}
+        return {"envoy_internal_address": {name: value for name, value in internal.items() if value}}
     return {"socket_address": {"address": address.ip, "port_value": address.port}}

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
-from meshproxy.address import Address, PipeAddress
+from meshproxy.address import BoundAddress, PipeAddress
 from meshproxy.headers import RequestHeaders, ResponseHeaders
 from meshproxy.model.filter_chain import FilterChainMatch
 from meshproxy.model.http import HttpConnectionManagerConfig
@@ -182,7 +182,7 @@ class AdminServer:
     def __init__(
         self,
         worker: Worker,
-        address: Address,
+        address: BoundAddress,
         config: AdminConfig,
         make_site: Callable[[], AdminSite],
         context: FactoryContext,
@@ -232,6 +232,6 @@ class AdminServer:
         self.worker.access_logs.flush()
 
 
-def host_of(address: Address) -> frozenset[str]:
+def host_of(address: BoundAddress) -> frozenset[str]:
     """The host name that the interface is configured with, as one that it is served under."""
     return frozenset() if isinstance(address, PipeAddress) else frozenset((split_host(address.text),))

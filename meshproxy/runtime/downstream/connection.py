@@ -268,6 +268,8 @@ class ServerConnection(Connection):
             self._stream = stream = StreamInfo()
             stream.connection = self.info
             stream.dynamic_metadata = self.facts.metadata
+            stream.filter_state = self.info.filter_state
+            stream.shared_state = self.info.shared_state
             stream.start = self.started
             stream.start_wall = self._started_wall
         return stream

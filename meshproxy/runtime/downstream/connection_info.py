@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from meshproxy.address import INTERNAL_CLIENT
 from meshproxy.model.listener import Listener
 from meshproxy.plugin.listener import Socket
 from meshproxy.plugin.stream_info import ConnectionInfo
@@ -22,6 +23,8 @@ def connection_info(worker: Worker, config: Listener, facts: Socket) -> Connecti
         info.direct_remote_address = there if remote is facts.direct_remote else _text(facts.direct_remote)
         if facts.proxy_tlvs is not None:
             info.proxy_tlvs = facts.proxy_tlvs
+    elif facts.internal:
+        _of_internal(info, facts)
     if facts.upstream_source is not None:
         info.upstream_source = facts.upstream_source
         worker.vary_sources()
@@ -34,6 +37,17 @@ def connection_info(worker: Worker, config: Listener, facts: Socket) -> Connecti
         info.requested_server_name = facts.server_name
     info.started = worker.loop.time()
     return info
+
+
+def _of_internal(info: ConnectionInfo, facts: Socket) -> None:
+    info.direct_local_address = info.local_address = facts.internal
+    info.direct_remote_address = info.remote_address = INTERNAL_CLIENT
+    if facts.local_restored:
+        info.local_address = _text(facts.local)
+        info.original_destination = facts.local
+    if facts.remote[0]:
+        info.remote_address = _text(facts.remote)
+    info.filter_state, info.shared_state = facts.filter_state, facts.shared_state
 
 
 def _text(address: tuple[str, int]) -> str:

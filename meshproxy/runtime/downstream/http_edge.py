@@ -236,7 +236,7 @@ class RequestEdge:
                 client = peer
             else:
                 client = nth_from_end(forwarded, config.xff_num_trusted_hops - 1)
-            if not config.skip_xff_append:
+            if not config.skip_xff_append and peer:
                 self._append_peer(request, peer)
             if config.xff_num_trusted_hops == 0 or "x-forwarded-proto" not in fields:
                 request["x-forwarded-proto"] = transport_scheme
@@ -245,7 +245,7 @@ class RequestEdge:
             if found.reply is not None:
                 return found.reply
             client, single = found.client, found.trusted
-            for _ in range(found.appended):
+            for _ in range(found.appended if peer else 0):
                 self._append_peer(request, peer)
         else:
             client = nth_from_end(forwarded, config.xff_num_trusted_hops)
@@ -267,7 +267,7 @@ class RequestEdge:
             fields["x-envoy-internal"] = "true"
         else:
             self._strip_control(request, edge=edge)
-        if edge:
+        if edge and (client or peer):
             request["x-envoy-external-address"] = client or peer
         return internal, remote
 

@@ -64,6 +64,7 @@ class ActiveListener:
         self._limits = (
             worker.overload is not None or worker.connection_limit is not None or config.connection_limit is not None
         )
+        self.counts_for_all = not config.ignore_global_conn_limit and not config.is_internal
 
     def update_chains(self, config: Listener) -> list[ActiveChain]:
         """Take over a configuration that differs in its filter chains only: an *in-place* update.
@@ -85,17 +86,23 @@ class ActiveListener:
                 scope.close()
         self.stats.scope.close()
 
-    def _turns_away(self) -> bool:
-        """Whether there are too many connections for one more; counted then."""
+    def _is_full(self) -> bool:
+        """Whether its own limit has been reached; counted then."""
         own = self.config.connection_limit
         if own is not None and self.open_connections >= own.value:
             self.stats.cx_overflow.value += 1
+            return True
+        return False
+
+    def _turns_away(self) -> bool:
+        """Whether there are too many connections for one more; counted then."""
+        if self._is_full():
             return True
         overload = self.worker.overload
         limit = overload.max_connections if overload is not None else None
         if limit is None:
             limit = self.worker.most_connections()
-        if limit is not None and not self.config.ignore_global_conn_limit and self._others.open_connections() >= limit:
+        if limit is not None and self.counts_for_all and self._others.open_connections() >= limit:
             self.stats.global_cx_overflow.value += 1
             return True
         if overload is not None and not self.config.bypass_overload_manager and overload.rejects_connection():
@@ -145,7 +152,7 @@ class ActiveListener:
                 self.stats.scope.counter(CONFIG_MISSING).inc()
             self._refuse(accepted)
             return
-        if self.config.use_original_dst and facts.local_restored:
+        if self.config.use_original_dst and facts.local_restored and not facts.internal:
             other = self._others.for_destination(facts.local)
             if other is not None and other is not self:
                 other.take(accepted, facts)
@@ -158,6 +165,13 @@ class ActiveListener:
             self._filter(accepted, facts)
         else:
             self._to_chain(AcceptedSocket.of(accepted), facts)
+
+    def accept_internal(self, sock: socket.socket, facts: Socket) -> None:
+        """See `worker.InternalListener`."""
+        if self._is_full():
+            sock.close()
+        else:
+            self.take(sock, facts)
 
     @staticmethod
     def _refuse(accepted: socket.socket | AcceptedSocket) -> None:

@@ -2,7 +2,7 @@
 
 Filters see the first bytes through MSG_PEEK. Level-triggered polling would wake us for the same unread bytes for ever,
 so while a filter needs more than has come, SO_RCVLOWAT is raised: the socket polls as readable only once there are
-more bytes than it was shown.
+more bytes than it was shown. Unix sockets don't know that for polling; they are looked at again after a moment.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from meshproxy.plugin.listener import NEED_MORE, ListenerFilter, RefuseConnectio
 from meshproxy.runtime.downstream.hooks import Suspended, run_hook
 from meshproxy.runtime.worker import Worker
 
+_MOMENT = 0.005
 CONFIG_MISSING = "extension_config_missing"
 """Why a connection is refused when the configuration of a listener filter hasn't come; also the counter's name."""
 Done = Callable[[str], None]
@@ -125,10 +126,18 @@ class FilterRun:
         return bool(poll.poll(0))
 
     def _watch(self, low_water: int) -> None:
+        if low_water > 1 and self._socket.family == socket.AF_UNIX:
+            self._unwatch()
+            self._worker.loop.call_later(_MOMENT, self._look_again)
+            return
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, low_water)
         if not self._watching:
             self._watching = True
             self._worker.loop.add_reader(self._socket.fileno(), self.run)
+
+    def _look_again(self) -> None:
+        if not self._finished:
+            self.run()
 
     def _unwatch(self) -> None:
         if self._watching:

@@ -52,6 +52,8 @@ class Listeners:
         for address in (listener.config.address, *listener.config.additional_addresses):
             if isinstance(address, SocketAddress):
                 self._by_address[address.ip, address.port] = listener
+        if listener.config.is_internal:
+            self.worker.internal_listeners[listener.config.name] = listener
         listener.acceptor.adopt(sockets, listener.config.tcp_backlog_size, held=self.paused)
 
     def find(self, name: str) -> ActiveListener | None:
@@ -70,6 +72,8 @@ class Listeners:
         self.active.remove(listener)
         for key in [key for key, other in self._by_address.items() if other is listener]:
             del self._by_address[key]
+        if self.worker.internal_listeners.get(listener.config.name) is listener:
+            del self.worker.internal_listeners[listener.config.name]
         sockets = listener.acceptor.release()
         self.draining.append(listener)
         self.worker.departures += 1
@@ -136,7 +140,7 @@ class Listeners:
     def open_connections(self) -> int:
         """Those that count for the limit of all."""
         listeners = (*self.active, *self.draining)
-        return sum(listener.open_connections for listener in listeners if not listener.config.ignore_global_conn_limit)
+        return sum(listener.open_connections for listener in listeners if listener.counts_for_all)
 
     def look_again(self) -> None:
         """Timeouts may have become shorter."""

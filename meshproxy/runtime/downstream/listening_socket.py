@@ -163,6 +163,6 @@ def bound_addresses(listener: Listener, sockets: Sequence[socket.socket]) -> lis
     addresses: list[Address] = [listener.address, *listener.additional_addresses]
     for index, sock in enumerate(sockets[: len(addresses)]):
         address = addresses[index]
-        if not isinstance(address, PipeAddress) and address.port == 0:
+        if isinstance(address, SocketAddress) and address.port == 0:
             addresses[index] = address.with_port(sock.getsockname()[1])
     return addresses

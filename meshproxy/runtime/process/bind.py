@@ -6,7 +6,7 @@ import errno
 import socket
 from itertools import chain
 
-from meshproxy.address import Address, PipeAddress
+from meshproxy.address import BoundAddress, InternalAddress, PipeAddress
 from meshproxy.model.listener import Listener
 from meshproxy.model.snapshot import Snapshot
 from meshproxy.runtime.downstream.listening_socket import open_socket
@@ -69,7 +69,7 @@ def open_addresses(
 
 
 def _open_address(
-    listener: Listener, address: Address, opened: list[list[socket.socket]], listening: bool, inherited: Inherited
+    listener: Listener, address: BoundAddress, opened: list[list[socket.socket]], listening: bool, inherited: Inherited
 ) -> None:
     first: socket.socket | None = None
     for sockets in opened:
@@ -88,6 +88,8 @@ def _open_address(
         sockets.append(sock)
 
 
-def listening_addresses(listener: Listener) -> list[Address]:
+def listening_addresses(listener: Listener) -> list[BoundAddress]:
     """Every address a listener binds."""
+    if isinstance(listener.address, InternalAddress):
+        return []
     return [listener.address, *listener.additional_addresses]

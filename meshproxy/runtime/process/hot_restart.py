@@ -26,7 +26,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from meshproxy.address import Address, PipeAddress
+from meshproxy.address import BoundAddress, PipeAddress
 from meshproxy.plugin.context import Logger
 from meshproxy.runtime.process.options import Options
 
@@ -50,7 +50,7 @@ class Inherited:
             sock.setblocking(False)
             self._sockets.setdefault((sock.family, _name(sock.getsockname())), []).append(sock)
 
-    def take(self, address: Address) -> socket.socket | None:
+    def take(self, address: BoundAddress) -> socket.socket | None:
         """A socket that is bound to an address and listening; None if there is none left."""
         if isinstance(address, PipeAddress):
             key: Any = (socket.AF_UNIX, _name(address.bind_name))

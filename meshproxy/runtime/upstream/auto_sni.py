@@ -6,12 +6,15 @@ Connections for different names can't be shared, so it is part of what a connect
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from meshproxy.address import is_ip
 from meshproxy.headers import RequestHeaders
 from meshproxy.model.cluster import AutoSni
 from meshproxy.runtime.upstream.proxy_header import ProxyHeader
+
+if TYPE_CHECKING:
+    from meshproxy.runtime.upstream.internal_connection import SharedState
 
 
 class ServerName(NamedTuple):
@@ -19,6 +22,7 @@ class ServerName(NamedTuple):
 
     owner: the downstream connection that connections belong to, where they aren't shared.
     source: the address that they are made from, and a mark; see `plugin.listener.Socket`.
+    shared: what an internal listener is given of the filter state, where the cluster passes it on.
     proxy: the PROXY protocol header that comes before TLS, where the cluster has one that names the client.
     """
 
@@ -28,6 +32,7 @@ class ServerName(NamedTuple):
     proxy: ProxyHeader | None = None
     owner: int = 0
     source: tuple[str, int] | None = None
+    shared: SharedState | None = None
 
 
 NO_NAME = ServerName()

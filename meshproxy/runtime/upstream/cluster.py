@@ -16,7 +16,7 @@ from meshproxy.balance.host import Health, HealthFlag, Host
 from meshproxy.balance.host_set import PrioritySet
 from meshproxy.headers import RequestHeaders
 from meshproxy.matching import FractionalPercent
-from meshproxy.model.cluster import CircuitBreakerThresholds, ClusterConfig
+from meshproxy.model.cluster import CircuitBreakerThresholds, ClusterConfig, TransportSocketMatch
 from meshproxy.model.cluster_policies import NO_POLICIES
 from meshproxy.model.endpoint import Endpoint
 from meshproxy.model.proxy_header import ProxyHeaderOptions
@@ -68,11 +68,12 @@ class ActiveCluster(Cluster):
         self.measures = ClusterMeasures.of(self.stats.scope, budgets=policies.timeout_budgets, sizes=policies.sizes)
         self.set_drop_overload(config.drop_overload)
         worker.runtime.follow(self)
-        self.proxies = config.proxy_header is not None or any(
-            match.proxy_header is not None for match in config.transport_socket_matches
-        )
+        matches = config.transport_socket_matches
+        self.proxies = any(header is not None for header in (config.proxy_header, *(m.proxy_header for m in matches)))
+        self.passes_state = any(passing is not None for passing in (config.passing, *(m.passing for m in matches)))
         self._limits = ClusterLimits(config, self.stats, worker.runtime)
-        self.pools = ClusterPools(config, self._limits, encrypted=tls is not None, proxies=self.proxies)
+        varies = self.proxies or self.passes_state
+        self.pools = ClusterPools(config, self._limits, encrypted=tls is not None, varies=varies)
         self.priorities = PrioritySet(unique=self.unique_hosts)
         self._balancing = ClusterBalancing(worker, config, self.priorities, self._limits.active_requests)
         self.balancer = self._balancing.balancer
@@ -281,12 +282,16 @@ class ActiveCluster(Cluster):
             return pool.request(request, end, sink)
         return self.pools.request(self, host, request, end, sink, priority, protocol, alpn)
 
-    def proxy_header(self, host: Host) -> ProxyHeaderOptions | None:
-        """What connections to this host begin with, None for nothing: as its transport socket has it."""
+    def wrapping(self, host: Host) -> ClusterConfig | TransportSocketMatch:
+        """What has a say about the transport socket of this host: the first match for it, else the cluster."""
         for match in self.config.transport_socket_matches:
             if match.selects(host.metadata):
-                return match.proxy_header
-        return self.config.proxy_header
+                return match
+        return self.config
+
+    def proxy_header(self, host: Host) -> ProxyHeaderOptions | None:
+        """What connections to this host begin with, None for nothing: as its transport socket has it."""
+        return self.wrapping(host).proxy_header
 
     def mirror(
         self, request: RequestHeaders, end: bool, *, timeout: float, span: CopySpan | None = None

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from meshproxy.address import Address, PipeAddress
+from meshproxy.address import Address, InternalAddress, PipeAddress
 from meshproxy.balance.host import Host
 from meshproxy.balance.outlier import EjectionType, HostMonitor, OutlierDetector
 from meshproxy.model.health_check import GrpcCheck, HttpCheck, TcpCheck
@@ -163,6 +163,9 @@ def _line(event: dict[str, Any]) -> str:
 def _address(address: Address) -> dict[str, Any]:
     if isinstance(address, PipeAddress):
         return {"pipe": {"path": address.path, "mode": 0}}
+    if isinstance(address, InternalAddress):
+        internal = {"server_listener_name": address.listener, "endpoint_id": address.endpoint_id}
+        return {"envoy_internal_address": internal}
     return {
         "socket_address": {
             "protocol": "TCP",

@@ -26,6 +26,7 @@ from meshproxy.plugin.upstream import HttpUpstream, HttpUpstreamSink
 from meshproxy.runtime.upstream.auto_sni import NO_NAME, ServerName, server_name, upstream_source
 from meshproxy.runtime.upstream.cluster_limits import ClusterLimits
 from meshproxy.runtime.upstream.http1_pool import Http1Pool
+from meshproxy.runtime.upstream.internal_connection import shared_state
 from meshproxy.runtime.upstream.pending_request import RefusedRequest
 from meshproxy.runtime.upstream.proxy_header import proxy_header
 
@@ -58,18 +59,19 @@ def _pool_maker(protocol: str) -> PoolMaker:
 
 
 class ClusterPools:
-    """See the module. encrypted: over TLS. proxies: whether connections may begin with a PROXY header.
+    """See the module. encrypted: over TLS. varies: whether connections may begin with a PROXY header or bring something
+    of the client along.
 
     when_gone, where it is passed, is called whenever a pool that drained or a host that was leaving is gone.
     """
 
-    def __init__(self, config: ClusterConfig, limits: ClusterLimits, *, encrypted: bool, proxies: bool) -> None:
+    def __init__(self, config: ClusterConfig, limits: ClusterLimits, *, encrypted: bool, varies: bool) -> None:
         self.by_key: dict[PoolKey, HttpPool] = {}
         self.retired_requests = 0
         self._config = config
         self._breakers = limits.by_priority
         self._encrypted = encrypted
-        self._proxies = proxies
+        self._varies = varies
         # None: as the client's protocol asks for.
         self._make: PoolMaker | None = None if config.protocol == "DOWNSTREAM" else _pool_maker(config.protocol)
         if config.preconnect is not None:
@@ -77,7 +79,7 @@ class ClusterPools:
 
             self._make = preconnecting(config.protocol)
         self._auto_sni = config.auto_sni if encrypted else None
-        names_vary = proxies or self._auto_sni is not None or config.pool_per_connection
+        names_vary = varies or self._auto_sni is not None or config.pool_per_connection
         self._one_for_most = self._make is not None and not names_vary
         self._sweep_at = _MANY_POOLS
         self._leaving: dict[Host, int] = {}
@@ -113,10 +115,13 @@ class ClusterPools:
         name = NO_NAME if self._auto_sni is None else server_name(self._auto_sni, request)
         if alpn and self._encrypted:
             name = name._replace(alpn=alpn)
-        if self._proxies:
+        if self._varies:
+            info = getattr(sink, "stream_info", None)
             options = cluster.proxy_header(host)
             if options is not None:
-                name = name._replace(proxy=proxy_header(options, getattr(sink, "stream_info", None)))
+                name = name._replace(proxy=proxy_header(options, info))
+            if cluster.passes_state:
+                name = name._replace(shared=shared_state(info))
         if self._config.pool_per_connection:
             info = getattr(sink, "stream_info", None)
             name = name._replace(owner=info.connection.connection_id if info is not None else -1)

@@ -14,10 +14,11 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from meshproxy.address import PipeAddress, SocketAddress
+from meshproxy.address import INTERNAL_CLIENT, InternalAddress, PipeAddress, SocketAddress
 from meshproxy.model.cluster import HappyEyeballs
 from meshproxy.runtime.attach import attach
 from meshproxy.runtime.upstream.auto_sni import NO_NAME, ServerName
+from meshproxy.runtime.upstream.internal_connection import UnknownListener, connect_internal
 from meshproxy.runtime.upstream.proxy_header import send_header
 
 if TYPE_CHECKING:
@@ -42,14 +43,16 @@ class TransportFailure(OSError):
 
 def describe_failure(error: OSError) -> str:
     """What Envoy says of a connect that failed (`%UPSTREAM_TRANSPORT_FAILURE_REASON%`)."""
-    if isinstance(error, TransportFailure):
+    if isinstance(error, TransportFailure | UnknownListener):
         return error.text
     cause = os.strerror(error.errno) if error.errno else str(error)
     return f"delayed connect error: {cause}"
 
 
-def local_text(transport: Any) -> str:
-    """Our end of a transport as `ip:port`."""
+def local_text(transport: Any, host: Host) -> str:
+    """Our end of a transport to a host as `ip:port`."""
+    if isinstance(host.address, InternalAddress):
+        return INTERNAL_CLIENT
     name = transport.get_extra_info("sockname")
     if not isinstance(name, tuple):
         return ""
@@ -72,7 +75,9 @@ async def open_connection(
         _, made = await loop.create_unix_connection(protocol, address.path)
         return made
     more = host.more_addresses
-    if more:
+    if isinstance(address, InternalAddress):
+        sock = connect_internal(cluster, host, address, name)
+    elif more:
         sock = await _first_connected(cluster, in_order((address, *more), config.happy_eyeballs), name.source)
     else:
         sock = await _connect(cluster, address, name.source)

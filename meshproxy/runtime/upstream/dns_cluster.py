@@ -15,7 +15,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 
-from meshproxy.address import PipeAddress, SocketAddress
+from meshproxy.address import SocketAddress
 from meshproxy.balance.backoff import JitteredBackoff
 from meshproxy.model.endpoint import Endpoint
 from meshproxy.plugin.context import Timer
@@ -30,7 +30,7 @@ class _Target:
         self._cluster = cluster
         self._endpoint = endpoint
         self.found: list[Endpoint] = []
-        self.resolved = isinstance(endpoint.address, PipeAddress)
+        self.resolved = not isinstance(endpoint.address, SocketAddress)
         if self.resolved:
             self.found = [endpoint]
         options = cluster.config.dns
@@ -45,7 +45,7 @@ class _Target:
     def start(self) -> None:
         """Look the name up now, and from then on whenever it is due."""
         self._timer = None
-        if not isinstance(self._endpoint.address, PipeAddress):
+        if isinstance(self._endpoint.address, SocketAddress):
             self._task = self._cluster.worker.loop.create_task(self._resolve(self._endpoint.address))
 
     def stop(self) -> None:

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from meshproxy.address import PipeAddress
+from meshproxy.address import SocketAddress
 from meshproxy.balance.health_check import HealthState, Transition
 from meshproxy.balance.host import HealthFlag, Host
 from meshproxy.model.health_check import GrpcCheck, HealthCheck, HttpCheck
@@ -112,7 +112,7 @@ class _Target:
         port = host.endpoint.health_check_port or config.alt_port
         self.more_addresses = () if host.endpoint.health_check_address else host.more_addresses
         address = self.address = host.endpoint.health_check_address or host.address
-        if port and not isinstance(address, PipeAddress):
+        if port and isinstance(address, SocketAddress):
             self.address = address.with_port(port)
             self.more_addresses = tuple(each.with_port(port) for each in self.more_addresses)
 

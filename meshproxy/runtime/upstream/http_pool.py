@@ -248,7 +248,7 @@ class HttpPool(ABC, Generic[C]):
             return
         self.connections.add(connection)
         connection.opened = self._loop.time()
-        connection.local_address = local_text(connection.transport)
+        connection.local_address = local_text(connection.transport, self.host)
         connection.connection_id = self.cluster.worker.next_connection_id()
         self.stats.upstream_cx_active.value += 1
         self.host.cx_active += 1

@@ -23,6 +23,7 @@ from meshproxy.plugin.upstream import TcpUpstream, TcpUpstreamSink
 from meshproxy.runtime.time_limit import TimeLimit
 from meshproxy.runtime.upstream.auto_sni import NO_NAME, ServerName, upstream_source
 from meshproxy.runtime.upstream.connect import describe_failure, local_text, open_connection
+from meshproxy.runtime.upstream.internal_connection import shared_state
 from meshproxy.runtime.upstream.proxy_header import proxy_header
 
 if TYPE_CHECKING:
@@ -100,6 +101,8 @@ class RawUpstream(TcpUpstream):
             name = name._replace(proxy=proxy_header(options, getattr(self._sink, "stream_info", None)))
         if self.cluster.worker.sources_vary:
             name = name._replace(source=upstream_source(self._sink))
+        if self.cluster.passes_state:
+            name = name._replace(shared=shared_state(getattr(self._sink, "stream_info", None)))
         return name
 
     def _failed(self, reason: ResetReason, detail: str) -> None:
@@ -140,7 +143,7 @@ class RawUpstream(TcpUpstream):
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
         self.connection_id = self.cluster.worker.next_connection_id()
-        self.local_address = local_text(transport)
+        self.local_address = local_text(transport, self.host)
         transport.set_write_buffer_limits(high=self.cluster.config.per_connection_buffer_limit)
         self.cluster.stats.upstream_cx_active.inc()
         self.host.cx_active += 1

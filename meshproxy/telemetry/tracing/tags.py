@@ -27,7 +27,8 @@ def request_tags(stream: StreamInfo, max_path_length: int) -> dict[str, str]:
     tags["downstream_cluster"] = request.get("x-envoy-downstream-service-cluster") or "-"
     tags["user_agent"] = request.get("user-agent") or "-"
     tags["http.protocol"] = stream.protocol or "-"
-    tags["peer.address"] = split_address(stream.connection.direct_remote_address)[0]
+    peer = stream.connection.direct_remote_address
+    tags["peer.address"] = split_address(peer)[0] or peer
     if "x-client-trace-id" in fields:
         tags["guid:x-client-trace-id"] = request["x-client-trace-id"]
     content_type = fields.get("content-type", "")

@@ -46,6 +46,10 @@ $LISTENER
 $CLUSTERS
 $BOOTSTRAP
 """
+_INTERNAL = f"""
+bootstrap_extensions:
+- {{name: i, typed_config: {{"@type": {_EXT}.bootstrap.internal_listener.v3.InternalListener, buffer_size_kb: 64}}}}
+"""
 _HCM = f"""\
 http_filters: [{_ROUTER}]
 route_config:
@@ -64,6 +68,7 @@ _AROUND = {
     "hcm": ("$HCM", f"{_HCM}$HERE"),
     "listener": ("$LISTENER", "  $HERE"),
     "chains": ("$LISTENER", "- name: m\n  $HERE"),
+    "internal": ("chains", "internal_listener: {}\n$HERE"),
     "cluster": ("$CLUSTERS", "- name: d\n  $HERE"),
     "static": ("$CLUSTERS", "- {name: d, load_assignment: {cluster_name: d, endpoints: [{lb_endpoints: [$HERE]}]}}"),
     "bootstrap": ("$BOOTSTRAP", "$HERE"),
@@ -74,6 +79,7 @@ _DEPTHS = {"$HCM": 10, "$LISTENER": 2, "$CLUSTERS": 2, "$BOOTSTRAP": 0}
 
 def bootstrap(place: str, text: str) -> str:
     """The whole bootstrap around a snippet."""
+    extension = _INTERNAL if place == "internal" else ""
     while place not in _DEPTHS:
         place, around = _AROUND[place]
         line = next(line for line in around.splitlines() if "$HERE" in line)
@@ -83,7 +89,7 @@ def bootstrap(place: str, text: str) -> str:
     result = _BOOTSTRAP
     for slot, value in filled.items():
         result = result.replace(f"{slot}\n", textwrap.indent(value.strip("\n"), " " * _DEPTHS[slot]) + "\n")
-    return result
+    return result + extension
 
 
 @dataclass(frozen=True)

@@ -103,6 +103,20 @@ def test_filter_state() -> None:
     assert harness.request(headers={"x-a": "1"}).stream.filter_state == {"k": "a 1"}
 
 
+def test_filter_state_that_upstreams_are_given() -> None:
+    once, further = ({**STATE, "object_key": share, "shared_with_upstream": share} for share in ("ONCE", "TRANSITIVE"))
+    stream = FilterHarness(SetFilterState, {"on_request_headers": [STATE, once, further]}).request().stream
+    assert stream.shared_state == {"ONCE": False, "TRANSITIVE": True}
+
+
+@pytest.mark.parametrize(("text", "kept"), [("[::1]:7", "[::1]:7"), ("::1", None), ("10.0.0.1", None), ("a:80", None)])
+def test_an_address_in_the_filter_state(text: str, kept: str | None) -> None:
+    key = "envoy.filters.listener.original_dst.local_ip"
+    state = {"object_key": key, "format_string": {"text_format_source": {"inline_string": text}}}
+    stream = FilterHarness(SetFilterState, {"on_request_headers": [state]}).request().stream
+    assert (stream.filter_state or {}).get(key) == kept
+
+
 def test_on_demand_does_nothing() -> None:
     assert FilterHarness(OnDemand, {}).plan.request_headers == ()
 
@@ -119,7 +133,6 @@ def test_on_demand_does_nothing() -> None:
         (HeaderToMetadata, {"request_rules": [rule()], "stat_prefix": "a"}, "stat_prefix"),
         (SetFilterState, {"on_request_headers": [{**STATE, "factory_key": "x"}]}, "factory_key"),
         (SetFilterState, {"on_request_headers": [{**STATE, "read_only": True}]}, "read_only"),
-        (SetFilterState, {"on_request_headers": [{**STATE, "shared_with_upstream": "ONCE"}]}, "shared_with_upstream"),
         (OnDemand, {"odcds": {"source": {"ads": {}}}}, "odcds"),
     ],
 )
