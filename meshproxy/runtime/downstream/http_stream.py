@@ -265,8 +265,13 @@ class HttpServerStream(StreamTimers):
         context.stats.counter(f"filter.{name}.exceptions").inc()
         context.log.error("filter raised", filter=name, exc_info=error, request_id=self.request_id)
 
+    def _closes_after_bad_request(self) -> bool:
+        """Envoy's rule for whatever is called a bad request by us: over HTTP/1 nobody knows where the next begins."""
+        return self.protocol.startswith("HTTP/1") and not self.owner.manager.config.stream_error_on_invalid_http_message
+
     def shape_reply(self, reply: LocalReply) -> tuple[ResponseHeaders, bytes]:
-        self.close_after = self.close_after or reply.close
+        if reply.close or (reply.status == 400 and self._closes_after_bad_request()):
+            self.close_after = True
         if reply is PAYLOAD_TOO_LARGE:
             self.owner.manager.stats.rq_too_large.value += 1
         elif reply is RESPONSE_TOO_LARGE:

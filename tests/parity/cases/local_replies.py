@@ -6,11 +6,23 @@ from typing import Any
 
 from .. import known
 from ..case import LEFT, OK, REFUSE, Act, Case, Upstream, answer, answers, get
+from ..h2_wire import h2get
+from .h2_downstream import h2
 
 TO_UP = "- match: {prefix: /}\n  route: {cluster: $up%s}"
 
 
 # What is left of the route's timeout when a try is repeated.
+
+
+_REFUSING = "[{match: {prefix: /}, direct_response: {status: %d, body: {inline_string: sorry}}}]"
+_KEEPS = "http_protocol_options: {override_stream_error_on_invalid_http_message: true}"
+_MAPPED = """
+local_reply_config:
+  mappers:
+  - filter: {status_code_filter: {comparison: {op: EQ, value: {default_value: %d, runtime_key: x}}}}
+    status_code: %d
+"""
 
 
 def routed(options: str) -> str:
@@ -398,6 +410,17 @@ local_reply_config:
         routes="[]",
         hcm="server_header_transformation: PASS_THROUGH",
     ),
+    Case("bad-request-of-a-route", get("/a") + get("/b"), routes=_REFUSING % 400),
+    Case("bad-request-of-a-route-keeps", get("/a") + get("/b"), routes=_REFUSING % 400, hcm=_KEEPS),
+    Case("other-refusal-of-a-route", get("/a") + get("/b"), routes=_REFUSING % 401),
+    Case(
+        "bad-request-of-a-filter",
+        get("/a") + get("/b"),
+        filters="[{fault: {abort: {http_status: 400, percentage: {numerator: 100}}}}]",
+    ),
+    Case("bad-request-mapped-away", get("/a") + get("/b"), routes=_REFUSING % 400, hcm=_MAPPED % (400, 418)),
+    Case("bad-request-mapped-to", get("/a") + get("/b"), routes=_REFUSING % 418, hcm=_MAPPED % (418, 400)),
+    Case("bad-request-over-h2", clients=h2(h2get(1, "/a"), h2get(3, "/b")), routes=_REFUSING % 400),
     Case("server-name-own", get(), routes="[]", hcm="server_name: meshy", shows="server: meshy"),
     Case(
         "error-after-a-good-request",
