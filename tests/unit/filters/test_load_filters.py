@@ -118,10 +118,11 @@ class TestConcurrency:
         harness = limiting(interval="3600s", update="1s")
         for _ in range(2):
             ask(harness, 0.01, 3)
-        for _ in range(12):
+        assert harness.stats[_GRADIENT + "min_rtt_msecs"] == 10
+        for _ in range(8):
             ask(harness, 0.5, 3)
             harness.clock.advance(0.6)
-        assert harness.stats[_GRADIENT + "min_rtt_calculation_active"] == 1
+        assert harness.stats[_GRADIENT + "min_rtt_msecs"] == 500
 
     def test_a_client_that_leaves_gives_its_place_back(self) -> None:
         harness = limiting(min_concurrency=1)
