@@ -26,6 +26,7 @@ from pathlib import Path
 import uvloop
 
 from bench import hooks
+from bench.path_micro import PROXIES
 from bench.wired import serve, serve_http2
 from bench.wireless import WirelessProxy, requests, scratch
 from meshproxy.proxy import tune_collector
@@ -41,6 +42,15 @@ async def _proxy(configuration: str, count: int, serve: Callable[[WirelessProxy,
         tune_collector()
         for _ in range(count // len(batch)):
             serve(proxy, batch)
+        proxy.close()
+
+
+async def _http2_path(client: str, count: int) -> None:
+    with scratch() as name:
+        proxy = PROXIES[client](asyncio.get_running_loop(), "istio+h2up", Path(name))
+        tune_collector()
+        for _ in range(count // 500):
+            proxy.serve(proxy.batch(500))
         proxy.close()
 
 
@@ -70,6 +80,8 @@ WORKLOADS = {
     "sockets-new": lambda count: _wired("istio", count, close=True),
     "h2-h2": lambda count: _http2("istio+h2up", count, grpc=False),
     "grpc": lambda count: _http2("istio+h2up", count, grpc=True),
+    "http2-path": lambda count: _http2_path("http2", count),
+    "grpc-path": lambda count: _http2_path("grpc", count),
     "hookless": lambda count: _hooks(count, 1),
     "plain-hooks": lambda count: _hooks(count, 2),
     "async-hooks": lambda count: _hooks(count, 3),

@@ -29,8 +29,13 @@ def _frame(kind: int, flags: int, sid: int, payload: bytes) -> bytes:
 
 
 def _of_nginx(fields: list[tuple[str, str]]) -> bytes:
-    """Fields as nginx codes them: by Huffman, and without its table."""
-    return bytes(hpack.Encoder().encode([(name, value, True) for name, value in fields]))
+    """Fields as nginx codes those of a head: by Huffman, and told to be indexed, if the table weren't empty."""
+    return bytes(hpack.Encoder().encode(fields))
+
+
+def _trailer_of_nginx(name: str, value: str) -> bytes:
+    """The same of a trailer, which isn't to be indexed."""
+    return b"\0" + hpack.Encoder().encode([(name, value, True)])[1:]
 
 
 class WirelessHttp2Proxy(WirelessProxy):
@@ -53,7 +58,7 @@ class WirelessHttp2Proxy(WirelessProxy):
         if not self.grpc:
             fields.append(("content-length", str(len(BODY))))
         self._head = b"\x88" + _of_nginx(fields)
-        self._trailers = _of_nginx([("grpc-status", "0")])
+        self._trailers = _trailer_of_nginx("grpc-status", "0")
 
     def batch(self, count: int) -> list[bytes]:
         """`count` requests of a new connection, as many in each piece as a connection has streams."""
@@ -88,7 +93,8 @@ class WirelessHttp2Proxy(WirelessProxy):
             assert not manager.streams
 
     def _answer_on(self, sid: int) -> bytes:
-        answer = _frame(h2.HEADERS, h2.END_HEADERS, sid, self._head)
+        empty_table = b"\x20" if sid == 1 else b""
+        answer = _frame(h2.HEADERS, h2.END_HEADERS, sid, empty_table + self._head)
         if not self.grpc:
             return answer + _frame(h2.DATA, h2.END_STREAM, sid, BODY.encode())
         trailers = _frame(h2.HEADERS, h2.END_HEADERS | h2.END_STREAM, sid, self._trailers)

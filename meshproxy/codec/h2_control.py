@@ -45,7 +45,8 @@ class Control(Output):
     def __init__(self, sink: Http2Sink, options: Http2Options, now: Callable[[], float], buffer_limit: int) -> None:
         super().__init__(sink, options, now, buffer_limit)
         self.peer_allows_connect = False
-        self._decoder = Decoder(options.underscores != "ALLOW", FIELDS_SLACK * max(options.max_headers_count, 100))
+        most = FIELDS_SLACK * max(options.max_headers_count, 100)
+        self._decoder = Decoder(options.underscores != "ALLOW", most, remembers=not self.is_server)
         self._expects_settings = True
         # The highest number that the opener of streams has used.
         self._highest = 0

@@ -200,6 +200,24 @@ def test_blocks_of_a_peer_with_an_empty_table() -> None:
         decoder.decode(b"\xbe")
 
 
+def test_remembered_blocks_follow_the_table() -> None:
+    """A block that was seen before means what it means now, whatever has entered the table since."""
+    source = random.Random(5)
+    theirs = hpack.Encoder()
+    ours, plain = Decoder(remembers=True), Decoder()
+    for _ in range(2000):
+        fields = [(f"x-{source.randrange(5)}", "v" * source.randrange(3)) for _ in range(source.randrange(4))]
+        if source.random() < 0.02:
+            theirs.header_table_size = source.choice([0, 100, 4096])
+        block = theirs.encode(fields, huffman=source.random() < 0.5)
+        assert ours.decode(block) == plain.decode(block) == fields
+    ours = Decoder(remembers=True)
+    block = b"\x40\x01x\x011"  # enters the table, each time
+    for _ in range(3):
+        assert ours.decode(block) == [("x", "1")]
+    assert ours.decode(b"\xbe\xbf\xc0") == [("x", "1")] * 3
+
+
 def test_a_lower_limit_must_be_announced() -> None:
     decoder = Decoder()
     decoder.set_limit(100)
