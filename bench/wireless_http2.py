@@ -7,6 +7,7 @@ have it; the host's are such as nginx writes, which uses no table.
 from __future__ import annotations
 
 import random
+from functools import cache
 from typing import Any
 
 import hpack
@@ -38,6 +39,25 @@ def _trailer_of_nginx(name: str, value: str) -> bytes:
     return b"\0" + hpack.Encoder().encode([(name, value, True)])[1:]
 
 
+@cache
+def _requests(count: int, grpc: bool) -> list[bytes]:
+    encoder, rng, made = hpack.Encoder(), random.Random(1), []
+    fields: list[tuple[str, str]] = []
+    for field in FIELDS:
+        name, _, value = field.rpartition(": ")
+        fields.append((name, value))
+    if grpc:
+        fields += [("content-type", "application/grpc"), ("te", "trailers")]
+    for number in range(count):
+        path = f"/{rng.choice(AREAS)}/items/{rng.randrange(10**8)}?page={number % 13}"
+        pseudo = [(":method", "POST" if grpc else "GET"), (":scheme", "http"), (":path", path)]
+        block = encoder.encode([*pseudo, *fields])
+        sid = 2 * number + 1
+        request = _frame(h2.HEADERS, h2.END_HEADERS | (0 if grpc else h2.END_STREAM), sid, block)
+        made.append(request + (_frame(h2.DATA, h2.END_STREAM, sid, _CALL) if grpc else b""))
+    return [b"".join(made[start : start + STREAMS]) for start in range(0, count, STREAMS)]
+
+
 class WirelessHttp2Proxy(WirelessProxy):
     """grpc: unary calls with a message each way, and trailers."""
 
@@ -64,21 +84,7 @@ class WirelessHttp2Proxy(WirelessProxy):
         """`count` requests of a new connection, as many in each piece as a connection has streams."""
         self._connection = self.connect()
         self._connection.data_received(h2.PREFACE + _GREETING + h2.window_update(0, _WIDE))
-        encoder, rng, made = hpack.Encoder(), random.Random(1), []
-        fields: list[tuple[str, str]] = []
-        for field in FIELDS:
-            name, _, value = field.rpartition(": ")
-            fields.append((name, value))
-        if self.grpc:
-            fields += [("content-type", "application/grpc"), ("te", "trailers")]
-        for number in range(count):
-            path = f"/{rng.choice(AREAS)}/items/{rng.randrange(10**8)}?page={number % 13}"
-            pseudo = [(":method", "POST" if self.grpc else "GET"), (":scheme", "http"), (":path", path)]
-            block = encoder.encode([*pseudo, *fields])
-            sid = 2 * number + 1
-            request = _frame(h2.HEADERS, h2.END_HEADERS | (0 if self.grpc else h2.END_STREAM), sid, block)
-            made.append(request + (_frame(h2.DATA, h2.END_STREAM, sid, _CALL) if self.grpc else b""))
-        return [b"".join(made[start : start + STREAMS]) for start in range(0, count, STREAMS)]
+        return _requests(count, self.grpc)
 
     def serve(self, batch: list[bytes]) -> None:
         """The requests of each piece at once, and then their answers."""
