@@ -29,6 +29,7 @@ EXTENDED = frozenset(
         "config.core.v3.health_check",
         "config.core.v3.protocol",
         "config.route.v3.route_components",
+        "extensions.access_loggers.open_telemetry.v3.logs_service",
         "extensions.clusters.dns.v3.dns_cluster",
         "extensions.filters.network.tcp_proxy.v3.tcp_proxy",
         "type.matcher.v3.address",

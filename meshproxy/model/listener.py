@@ -9,6 +9,7 @@ from typing import Any
 from meshproxy.address import Address, BoundAddress, InternalAddress
 from meshproxy.model.filter_chain import FilterChainMatch
 from meshproxy.model.grpc_service import GrpcService
+from meshproxy.model.otlp_log import OtlpLogService
 from meshproxy.records import dataclass
 from meshproxy.runtime_values import Live
 
@@ -81,7 +82,7 @@ class AccessLog:
     path: str
     format_line: LineFormatter
     predicate: LogPredicate | None = None
-    service: LogService | None = None
+    service: LogService | OtlpLogService | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -38,13 +38,14 @@ class Additions:
 
     messages: its new ones; nested: new messages inside of the message that is named; fields: new ones of the
     message that is named. A field's oneof is named before its name, as `oneof/name`. dependencies: further files that
-    the additions name.
+    the additions name. freed: fields of the message that is named whose rules on values are gone.
     """
 
     fields: dict[str, Sequence[FieldDescriptorProto]]
     messages: Sequence[DescriptorProto] = ()
     nested: dict[str, Sequence[DescriptorProto]] | None = None
     dependencies: Sequence[str] = ()
+    freed: dict[str, Sequence[str]] | None = None
 
 
 def _ruled(declared: FieldDescriptorProto, demands: FieldRules) -> FieldDescriptorProto:
@@ -122,6 +123,26 @@ ADDITIONS = {
         },
         dependencies=["envoy/type/matcher/v3/address.proto"],
     ),
+    "envoy/extensions/access_loggers/open_telemetry/v3/logs_service.proto": Additions(
+        {
+            "OpenTelemetryAccessLogConfig": [
+                field("http_service", 8, OF.TYPE_MESSAGE, ".envoy.config.core.v3.HttpService"),
+                field("grpc_service", 9, OF.TYPE_MESSAGE, ".envoy.config.core.v3.GrpcService"),
+                _text("log_name", 10),
+                field("buffer_flush_interval", 11, OF.TYPE_MESSAGE, _DURATION),
+                field("buffer_size_bytes", 12, OF.TYPE_MESSAGE, ".google.protobuf.UInt32Value"),
+                field("custom_tags", 14, OF.TYPE_MESSAGE, ".envoy.type.tracing.v3.CustomTag", repeated=True),
+            ]
+        },
+        dependencies=[
+            "envoy/config/core/v3/grpc_service.proto",
+            "envoy/config/core/v3/http_service.proto",
+            "envoy/type/tracing/v3/custom_tag.proto",
+            "google/protobuf/duration.proto",
+            "google/protobuf/wrappers.proto",
+        ],
+        freed={"OpenTelemetryAccessLogConfig": ["common_config"]},
+    ),
     "envoy/extensions/clusters/dns/v3/dns_cluster.proto": Additions(
         {
             "DnsCluster": [
@@ -156,6 +177,10 @@ def extended(name: str, data: bytes) -> bytes:
         _nest(_message(file, path), nested)
     for path, fields in additions.fields.items():
         _add_fields(_message(file, path), fields)
+    for path, names in (additions.freed or {}).items():
+        for known_field in _message(file, path).field:
+            if known_field.name in names:
+                known_field.options.ClearExtension(rules)
     return file.SerializeToString()
 
 

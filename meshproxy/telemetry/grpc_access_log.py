@@ -91,9 +91,9 @@ def tcp_entry_encoder(extra: LogService) -> Callable[[StreamInfo], bytes]:
 
 def encode_batch(entries: Iterable[bytes], identifier: bytes, of_tcp: bool) -> bytes:
     """A `StreamAccessLogsMessage` with these entries. identifier: for the first one of a stream; else b""."""
-    logs = b"".join(b"\x0a" + _varint(len(entry)) + entry for entry in entries)
-    head = b"\x0a" + _varint(len(identifier)) + identifier if identifier else b""
-    return head + (b"\x1a" if of_tcp else b"\x12") + _varint(len(logs)) + logs
+    logs = b"".join([length_delimited(1, entry) for entry in entries])
+    head = length_delimited(1, identifier) if identifier else b""
+    return head + length_delimited(3 if of_tcp else 2, logs)
 
 
 def encode_identifier(node: Mapping[str, str], log_name: str) -> bytes:
@@ -102,6 +102,11 @@ def encode_identifier(node: Mapping[str, str], log_name: str) -> bytes:
         node=base_pb2.Node(id=node["id"], cluster=node["cluster"]), log_name=log_name
     )
     return bytes(message.SerializeToString())
+
+
+def length_delimited(number: int, data: bytes) -> bytes:
+    """Field `number` of a message (below 16), as protobuf writes messages, texts and bytes."""
+    return bytes((number << 3 | 2,)) + _varint(len(data)) + data
 
 
 def _varint(number: int) -> bytes:
@@ -113,7 +118,7 @@ def _varint(number: int) -> bytes:
     return bytes(out)
 
 
-def _text(value: str) -> str:
+def utf8_text(value: str) -> str:
     """A protobuf string is UTF-8; what comes from the wire as Latin-1 may be that, or may not."""
     if value.isascii():
         return value
@@ -150,7 +155,7 @@ def _fill_common(common: Any, info: StreamInfo) -> None:
     _fill_times(common, info)
     common.upstream_cluster = info.upstream_cluster_alt or info.upstream_cluster
     common.route_name = info.route_name
-    common.upstream_transport_failure_reason = _text(info.upstream_transport_failure_reason)
+    common.upstream_transport_failure_reason = utf8_text(info.upstream_transport_failure_reason)
     common.connection_termination_details = connection.termination_details
     common.upstream_request_attempt_count = info.attempt_count
     common.stream_id = info.request_id or info.stream_id
@@ -173,12 +178,12 @@ def _fill_extra(common: Any, info: StreamInfo, extra: LogService) -> None:
     for name, read in extra.tags:
         value = read(info)
         if value:
-            common.custom_tags[name] = _text(value)
+            common.custom_tags[name] = utf8_text(value)
     known = info.known_state or {} if extra.state else {}
     for name in extra.state:
         kept = known.get(name)
         if isinstance(kept, str):
-            common.filter_state_objects[name].Pack(StringValue(value=_text(kept)))
+            common.filter_state_objects[name].Pack(StringValue(value=utf8_text(kept)))
 
 
 def _fill_times(common: Any, info: StreamInfo) -> None:
@@ -211,13 +216,13 @@ def _fill_request(target: Any, info: StreamInfo, extra: LogService) -> None:
     method = base_pb2.RequestMethod.DESCRIPTOR.values_by_name.get(request.method)
     target.request_method = method.number if method is not None else 0
     target.scheme = request.scheme
-    target.authority = _text(request.authority)
-    target.path = _text(request.path)
-    target.user_agent = _text(fields.get("user-agent", ""))
-    target.referer = _text(fields.get("referer", ""))
-    target.forwarded_for = _text(fields.get("x-forwarded-for", ""))
-    target.request_id = _text(fields.get("x-request-id", ""))
-    target.original_path = _text(fields.get("x-envoy-original-path", ""))
+    target.authority = utf8_text(request.authority)
+    target.path = utf8_text(request.path)
+    target.user_agent = utf8_text(fields.get("user-agent", ""))
+    target.referer = utf8_text(fields.get("referer", ""))
+    target.forwarded_for = utf8_text(fields.get("x-forwarded-for", ""))
+    target.request_id = utf8_text(fields.get("x-request-id", ""))
+    target.original_path = utf8_text(fields.get("x-envoy-original-path", ""))
     target.request_headers_bytes = _size(request) + sum(
         len(name) + len(value)
         for name, value in (
@@ -255,4 +260,4 @@ def _copy(target: Any, headers: Headers, names: Sequence[str]) -> None:
     for name in names:
         value = header_getter(name)(headers) if name.startswith(":") else headers.get(name)
         if value is not None:
-            target[name] = _text(value)
+            target[name] = utf8_text(value)

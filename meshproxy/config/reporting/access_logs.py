@@ -1,10 +1,11 @@
-"""Access loggers: to a file, stdout, stderr or a gRPC service (envoy.config.accesslog.v3.AccessLog)."""
+"""Access loggers: to a file, stdout, stderr, a gRPC service or a collector (envoy.config.accesslog.v3.AccessLog)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from meshproxy.config.reporting.log_filters import compile_log_filter
+from meshproxy.config.reporting.otlp_logs import OPEN_TELEMETRY, compile_otlp_log
 from meshproxy.config.reporting.tracing import compile_tags
 from meshproxy.config.values.context import CompileContext
 from meshproxy.config.values.formats import compile_json, compile_substitution_format, compile_text
@@ -21,6 +22,7 @@ _STREAMS = {
     "envoy.extensions.access_loggers.stream.v3.StdoutAccessLog": "/dev/stdout",
     "envoy.extensions.access_loggers.stream.v3.StderrAccessLog": "/dev/stderr",
 }
+_KINDS = (_FILE, _GRPC, _GRPC_TCP, OPEN_TELEMETRY, *_STREAMS)
 
 DEFAULT_FORMAT = (
     '[%START_TIME%] "%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%" %RESPONSE_CODE% %RESPONSE_FLAGS% '
@@ -48,8 +50,10 @@ def _compile_access_log(view: ConfigView, context: CompileContext) -> AccessLog:
     typed = view.any("typed_config")
     if typed is None:
         view.fail("'typed_config' is required: an access logger is found by the type of its configuration")
-    if typed.view is None or typed.full_name not in (_FILE, _GRPC, _GRPC_TCP, *_STREAMS):
-        typed.fail(unsupported_extension(typed.full_name, (_FILE, _GRPC, _GRPC_TCP, *_STREAMS)))
+    if typed.view is None or typed.full_name not in _KINDS:
+        typed.fail(unsupported_extension(typed.full_name, _KINDS))
+    if typed.full_name == OPEN_TELEMETRY:
+        return AccessLog("", _measuring(context), predicate, compile_otlp_log(typed.view, context))
     if typed.full_name in (_GRPC, _GRPC_TCP):
         return _compile_grpc(typed.view, typed.full_name == _GRPC_TCP, predicate, context)
     path = _STREAMS.get(typed.full_name) or typed.view.text("path")
@@ -72,9 +76,12 @@ def _compile_grpc(view: ConfigView, of_tcp: bool, predicate: LogPredicate | None
         tags=compile_tags(common.views("custom_tags"), context),
         state=tuple(common.texts("filter_state_objects_to_log")),
     )
-    # Entries tell of bytes on the wire, which are counted only if some format asks for them: this one does.
-    measuring = context.formats.text("%DOWNSTREAM_WIRE_BYTES_SENT%")
-    return AccessLog("", measuring, predicate, service)
+    return AccessLog("", _measuring(context), predicate, service)
+
+
+def _measuring(context: CompileContext) -> LineFormatter:
+    """Entries tell of bytes on the wire, which are counted only if some format asks for them: this one does."""
+    return context.formats.text("%DOWNSTREAM_WIRE_BYTES_SENT%")
 
 
 _PARTS = ("request_headers", "response_headers", "response_trailers")

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from meshproxy.config.values.context import CompileContext
 from meshproxy.config.values.grpc_services import compile_grpc_service
+from meshproxy.model.otlp_log import OtlpHttp
 from meshproxy.model.tracing import OpenTelemetryProvider, Sampler
 from meshproxy.plugin.suggest import unsupported_extension
 from meshproxy.plugin.view import ConfigView, TypedView
@@ -38,14 +39,21 @@ def compile_open_telemetry(view: ConfigView, context: CompileContext) -> OpenTel
     if http_view is None:
         grpc = compile_grpc_service(grpc_view, context) if grpc_view is not None else None
         return replace(common, grpc=grpc)
-    uri = http_view.required("http_uri")
+    http = compile_http_service(http_view, context)
+    return replace(
+        common, cluster=http.cluster, path=http.path, host=http.host, timeout=http.timeout, headers=http.headers
+    )
+
+
+def compile_http_service(view: ConfigView, context: CompileContext) -> OtlpHttp:
+    """`HttpService`. Raises ConfigError."""
+    uri = view.required("http_uri")
     host, slash, path = uri.text("uri").partition("://")[2].partition("/")
     headers = []
-    for entry in http_view.views("request_headers_to_add"):
+    for entry in view.views("request_headers_to_add"):
         header = entry.required("header")
         headers.append((header.text("key").lower(), header.text("value")))
-    return replace(
-        common,
+    return OtlpHttp(
         cluster=check_cluster(uri, "cluster", context),
         path=f"{slash}{path}" if slash else "/",
         host=host,

@@ -30,7 +30,7 @@ def compile_substitution_format(view: ConfigView, context: CompileContext) -> Fo
     """`SubstitutionFormatString`. Raises ConfigError."""
     kind = view.which("format")
     omit = view.boolean("omit_empty_values")
-    extensions = tuple(_compile_extension(entry) for entry in view.views("formatters"))
+    extensions = compile_extensions(view.views("formatters"))
     content_type = view.text("content_type")
     if kind == "json_format":
         value = view.struct("json_format")
@@ -48,6 +48,11 @@ def compile_substitution_format(view: ConfigView, context: CompileContext) -> Fo
         compile_text(view, kind or "format", text, context, omit_empty_values=omit, extensions=extensions),
         content_type or "text/plain",
     )
+
+
+def compile_extensions(views: Sequence[ConfigView]) -> tuple[str, ...]:
+    """`formatters`: the operators that they add. Raises ConfigError."""
+    return tuple(_compile_extension(entry) for entry in views)
 
 
 def _compile_extension(view: ConfigView) -> str:

@@ -16,7 +16,9 @@ from meshproxy.plugin.stats import StatsScope
 from meshproxy.plugin.stream_info import StreamInfo
 
 if TYPE_CHECKING:
+    from meshproxy.model.otlp_log import OtlpLogService
     from meshproxy.runtime.reporting.grpc_access_logs import GrpcAccessLog
+    from meshproxy.runtime.reporting.otlp_access_logs import OtlpAccessLog
     from meshproxy.runtime.worker import Worker
 
 STANDARD_STREAMS = {"/dev/stdout": 1, "/dev/stderr": 2}
@@ -58,9 +60,9 @@ class AccessLogFiles:
         self._interval = interval
         self._size = size
         self._files: dict[str, _File] = {}
-        self._services: dict[LogService, GrpcAccessLog] = {}
+        self._services: dict[LogService | OtlpLogService, GrpcAccessLog | OtlpAccessLog] = {}
         self._worker: Worker | None = None
-        self._service_stats = stats.scope("access_logs.grpc_access_log.")
+        self._service_stats = stats.scope("access_logs.")
         self._scheduled = False
         self._write_failed = stats.counter("filesystem.write_failed")
         self._write_completed = stats.counter("filesystem.write_completed")
@@ -104,15 +106,23 @@ class AccessLogFiles:
         """The worker through whose clusters services are reached; without one their entries are dropped."""
         self._worker = worker
 
-    def _send(self, service: LogService, info: StreamInfo) -> None:
+    def _send(self, service: LogService | OtlpLogService, info: StreamInfo) -> None:
         log = self._services.get(service)
         if log is None:
             if self._worker is None:
                 return
-            from meshproxy.runtime.reporting.grpc_access_logs import GrpcAccessLog  # few need its messages
-
-            log = self._services[service] = GrpcAccessLog(self._worker, service, self._service_stats)
+            log = self._services[service] = self._open(self._worker, service)
         log.add(info)
+
+    def _open(self, worker: Worker, service: LogService | OtlpLogService) -> GrpcAccessLog | OtlpAccessLog:
+        # Few need the messages of either.
+        if isinstance(service, LogService):
+            from meshproxy.runtime.reporting.grpc_access_logs import GrpcAccessLog
+
+            return GrpcAccessLog(worker, service, self._service_stats.scope("grpc_access_log."))
+        from meshproxy.runtime.reporting.otlp_access_logs import OtlpAccessLog
+
+        return OtlpAccessLog(worker, service, self._service_stats.scope("open_telemetry_access_log."))
 
     def check(self, logs: Sequence[AccessLog]) -> None:
         """Open the files of `logs` now. Raises OSError for one that can't be written."""
