@@ -116,13 +116,13 @@ def _clusters(settings: AgentSettings) -> list[dict[str, Any]]:
 def _listeners(settings: AgentSettings) -> list[dict[str, Any]]:
     listeners = []
     if settings.ports.prometheus:
-        listeners.append(_relay("stats", settings.ports.prometheus, "/stats/prometheus", "prometheus_stats"))
+        listeners.append(_relay(settings, "stats", settings.ports.prometheus, "/stats/prometheus", "prometheus_stats"))
     if settings.ports.ready:
-        listeners.append(_relay("agent", settings.ports.ready, "/healthz/ready", "agent"))
+        listeners.append(_relay(settings, "agent", settings.ports.ready, "/healthz/ready", "agent"))
     return listeners
 
 
-def _relay(name: str, port: int, path: str, cluster: str) -> dict[str, Any]:
+def _relay(settings: AgentSettings, name: str, port: int, path: str, cluster: str) -> dict[str, Any]:
     """A listener that passes one path on and knows no other."""
     route = {"match": {"prefix": path}, "route": {"cluster": cluster}}
     manager = {
@@ -133,7 +133,11 @@ def _relay(name: str, port: int, path: str, cluster: str) -> dict[str, Any]:
         "http_filters": [{"name": "envoy.filters.http.router", "typed_config": {"@type": _ROUTER}}],
     }
     chain = {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
-    return {"name": name, "address": _address("0.0.0.0", port), "filter_chains": [chain]}
+    first, other = ("::", "0.0.0.0") if ":" in settings.ip else ("0.0.0.0", "::")
+    listener = {"name": name, "address": _address(first, port), "filter_chains": [chain]}
+    if settings.dual_stack:
+        listener["additional_addresses"] = [{"address": _address(other, port)}]
+    return listener
 
 
 def _dynamic(settings: AgentSettings) -> dict[str, Any]:

@@ -20,7 +20,16 @@ import ssl
 from collections.abc import Callable
 from pathlib import Path
 
-from meshproxy.agent.credentials import Credentials, from_files, make_request, read_chain, renewal_delay, utc_now
+from meshproxy.agent.credentials import (
+    RSA_2048,
+    Credentials,
+    KeyOptions,
+    from_files,
+    make_request,
+    read_chain,
+    renewal_delay,
+    utc_now,
+)
 from meshproxy.agent.grpc_call import GrpcError
 from meshproxy.agent.grpc_channel import Channel
 from meshproxy.agent.settings import AgentSettings, parse_duration, parse_flag
@@ -34,20 +43,25 @@ _TOKEN = Path("./var/run/secrets/tokens/istio-token")
 _ROOTS = (Path("./etc/certs/root-cert.pem"), Path("./var/run/secrets/istio/root-cert.pem"))
 _FIRST_WAIT, _LONGEST_WAIT = 1.0, 60.0
 _LOOK = 1.0
+_RSA_BITS = range(2048, 8193)
 
 FILES = ("key.pem", "cert-chain.pem", "root-cert.pem")
 
 
 @dataclass(frozen=True, slots=True)
 class AuthoritySettings:
-    """How the authority is asked. lifetime in seconds; ratio and jitter: see `renewal_delay`."""
+    """How the authority is asked. lifetime in seconds; ratio and jitter: see `renewal_delay`.
+
+    provisioned: a directory that may have a key and a certificate to be known by, in place of the token.
+    """
 
     address: str
     server_name: str
     root: Path | None
     token: Path
     lifetime: int = 86400
-    ecdsa: bool = False
+    key: KeyOptions = RSA_2048
+    provisioned: Path | None = None
     ratio: float = 0.5
     jitter: float = 0.01
 
@@ -75,12 +89,22 @@ def read_authority(settings: AgentSettings) -> AuthoritySettings | None:
             root=None if given_root == "SYSTEM" else root,
             token=Path(env("JWT_PATH", "") or _TOKEN),
             lifetime=int(parse_duration(env("SECRET_TTL", "") or "24h")),
-            ecdsa=env("ECC_SIGNATURE_ALGORITHM", "") == "ECDSA",
+            key=_read_key_options(settings),
+            provisioned=Path(env("PROV_CERT", "")) if env("PROV_CERT", "") else None,
             ratio=float(env("SECRET_GRACE_PERIOD_RATIO", "") or 0.5),
             jitter=float(env("SECRET_GRACE_PERIOD_RATIO_JITTER", "") or 0.01),
         )
     except ValueError as error:
-        raise ConfigError(Problem("SECRET_TTL, SECRET_GRACE_PERIOD_RATIO", str(error), "environment")) from None
+        names = "SECRET_TTL, SECRET_GRACE_PERIOD_RATIO, WORKLOAD_RSA_KEY_SIZE, PKCS8_KEY"
+        raise ConfigError(Problem(names, str(error), "environment")) from None
+
+
+def _read_key_options(settings: AgentSettings) -> KeyOptions:
+    env = settings.variables.get
+    bits = int(env("WORKLOAD_RSA_KEY_SIZE", "") or 2048)
+    if bits not in _RSA_BITS:
+        raise ValueError(f"RSA keys have 2048 to 8192 bits, not {bits}")
+    return KeyOptions(env("ECC_SIGNATURE_ALGORITHM", "") == "ECDSA", bits, parse_flag(env("PKCS8_KEY", "")))
 
 
 def mounted_certificates(settings: AgentSettings) -> Path | None:
@@ -153,13 +177,15 @@ async def request_certificate(authority: AuthoritySettings, spiffe_id: str, clus
     """One certificate from the authority. Raises GrpcError, OSError, ValueError."""
     from meshproxy.agent.istio_messages import CREATE_CERTIFICATE, CertificateRequest, CertificateResponse
 
-    key, request = make_request(spiffe_id, ecdsa=authority.ecdsa)
+    key, request = make_request(spiffe_id, authority.key)
     host, port = authority.host_and_port
-    channel = await Channel.connect(host, port, tls=_client_tls(authority), server_name=authority.server_name)
+    own = _provisioned(authority)
+    channel = await Channel.connect(host, port, tls=_client_tls(authority, own), server_name=authority.server_name)
     try:
         metadata = [("clusterid", cluster_id)]
         with contextlib.suppress(FileNotFoundError):
-            metadata.append(("authorization", f"Bearer {_read(authority.token).decode('ascii').strip()}"))
+            if own is None:
+                metadata.append(("authorization", f"Bearer {_read(authority.token).decode('ascii').strip()}"))
         message = CertificateRequest(csr=request.decode(), validity_duration=authority.lifetime)
         answer = await channel.unary(CREATE_CERTIFICATE, message.SerializeToString(), metadata=metadata)
     finally:
@@ -170,13 +196,23 @@ async def request_certificate(authority: AuthoritySettings, spiffe_id: str, clus
         raise ValueError(f"the authority's answer can't be used: {error}") from None
 
 
-def _client_tls(authority: AuthoritySettings) -> ssl.SSLContext | None:
+def _provisioned(authority: AuthoritySettings) -> tuple[Path, Path] | None:
+    """The certificate and the key to be known by; None: there are none (yet), and the token is shown."""
+    if authority.provisioned is None:
+        return None
+    files = authority.provisioned / "cert-chain.pem", authority.provisioned / "key.pem"
+    return files if all(file.exists() for file in files) else None
+
+
+def _client_tls(authority: AuthoritySettings, own: tuple[Path, Path] | None) -> ssl.SSLContext | None:
     """None for a port without TLS (15010)."""
     if authority.host_and_port[1] == 15010:
         return None
     context = ssl.create_default_context(cafile=str(authority.root) if authority.root is not None else None)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["h2"])
+    if own is not None:
+        context.load_cert_chain(*own)
     return context
 
 

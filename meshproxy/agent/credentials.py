@@ -18,7 +18,17 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key as
 
 from meshproxy.records import dataclass
 
-_RSA_BITS = 2048
+
+@dataclass(frozen=True, slots=True)
+class KeyOptions:
+    """Which key is made, and how it is written: P-256 for ecdsa, else RSA; pkcs8: RSA keys too, others always are."""
+
+    ecdsa: bool = False
+    rsa_bits: int = 2048
+    pkcs8: bool = False
+
+
+RSA_2048 = KeyOptions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,17 +42,17 @@ class Credentials:
     not_after: datetime
 
 
-def make_request(spiffe_id: str, *, ecdsa: bool = False) -> tuple[bytes, bytes]:
-    """A new key and a signing request for it, both PEM. ecdsa: P-256 instead of RSA with 2,048 bits."""
+def make_request(spiffe_id: str, options: KeyOptions = RSA_2048) -> tuple[bytes, bytes]:
+    """A new key and a signing request for it, both PEM."""
     key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
-    if ecdsa:
+    if options.ecdsa:
         key = ec.generate_private_key(ec.SECP256R1())
     else:
-        key = rsa.generate_private_key(public_exponent=65537, key_size=_RSA_BITS)
+        key = rsa.generate_private_key(public_exponent=65537, key_size=options.rsa_bits)
     name = x509.SubjectAlternativeName([x509.UniformResourceIdentifier(spiffe_id)])
     builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).add_extension(name, critical=True)
     request = builder.sign(key, hashes.SHA256())
-    kind = PrivateFormat.PKCS8 if ecdsa else PrivateFormat.TraditionalOpenSSL
+    kind = PrivateFormat.PKCS8 if options.ecdsa or options.pkcs8 else PrivateFormat.TraditionalOpenSSL
     return key.private_bytes(Encoding.PEM, kind, NoEncryption()), request.public_bytes(Encoding.PEM)
 
 

@@ -1,7 +1,8 @@
 """The name server of a pod on 15053, over UDP and TCP: the mesh's names at once, all others from elsewhere.
 
-Queries that aren't ours are passed on as they are, to each server of resolv.conf in turn, over the protocol they came
-by. Bounded: so many queries on their way at once, so long each; beyond that the client is told SERVFAIL.
+Queries that aren't ours are passed on as they are, over the protocol they came by, to each server of resolv.conf in
+turn or to all of them at once (`DNS_FORWARD_PARALLEL`: the first answer counts). Bounded: so many queries on their way
+at once, so long each; beyond that the client is told SERVFAIL.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ import asyncio
 import contextlib
 import random
 import socket
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from typing import Any, cast
 
 from meshproxy.agent.dns_answer import answer, refuse
 from meshproxy.agent.name_table import NameTable
@@ -33,8 +35,9 @@ class DnsServer:
         *,
         rng: random.Random | None = None,
         within: float = FORWARD_WITHIN,
+        parallel: bool = False,
     ) -> None:
-        """servers: where other names are asked for, as (ip, port), tried in this order."""
+        """servers: where other names are asked for, as (ip, port), tried in this order, or all at once (parallel)."""
         self.table = NameTable()
         self.counts = {"answered": 0, "forwarded": 0, "failed": 0, "malformed": 0}
         self.address: Address = ("", 0)
@@ -42,25 +45,24 @@ class DnsServer:
         self._log = log
         self._rng = rng or random.Random()
         self._within = within
+        self._parallel = parallel
         self._on_their_way = 0
         self._tasks: set[asyncio.Task[None]] = set()
-        self._udp: asyncio.DatagramTransport | None = None
-        self._tcp: asyncio.Server | None = None
+        self._listening: list[asyncio.DatagramTransport | asyncio.Server] = []
 
     async def start(self, host: str, port: int) -> None:
-        """Listen on both protocols; port 0 takes a free one. Raises OSError."""
+        """Listen on both protocols, on one more address each time; port 0 takes a free one. Raises OSError."""
         loop = asyncio.get_running_loop()
-        self._udp, _ = await loop.create_datagram_endpoint(lambda: _Datagrams(self), local_addr=(host, port))
-        self.address = self._udp.get_extra_info("sockname")[:2]
-        self._tcp = await asyncio.start_server(self._converse, host, self.address[1])
+        udp, _ = await loop.create_datagram_endpoint(lambda: _Datagrams(self), local_addr=(host, port))
+        self._listening.append(udp)
+        self.address = udp.get_extra_info("sockname")[:2]
+        self._listening.append(await asyncio.start_server(self._converse, host, self.address[1]))
         # A server that is one of our own clients would be asked for ever.
         self._servers = tuple(server for server in self._servers if server != self.address)
 
     def close(self) -> None:
-        if self._udp is not None:
-            self._udp.close()
-        if self._tcp is not None:
-            self._tcp.close()
+        for each in self._listening:
+            each.close()
         for task in self._tasks:
             task.cancel()
 
@@ -90,30 +92,31 @@ class DnsServer:
         return found
 
     async def _forward(self, query: bytes, *, tcp: bool) -> bytes | None:
-        ask = _ask_tcp if tcp else _ask_udp
-        for server in self._servers:
-            try:
-                async with asyncio.timeout(self._within):
-                    reply = await ask(server, query)
-            except (OSError, TimeoutError, asyncio.IncompleteReadError) as error:
-                self._log.debug("name server", server=server[0], error=repr(error))
-                continue
-            self.counts["forwarded"] += 1
-            return reply
-        self.counts["failed"] += 1
-        return refuse(query)
+        asking = [self._ask(server, query, tcp) for server in self._servers]
+        reply = await (_first(asking) if self._parallel else _one_by_one(asking))
+        self.counts["failed" if reply is None else "forwarded"] += 1
+        return refuse(query) if reply is None else reply
 
-    def datagram(self, query: bytes, client: Address) -> None:
+    async def _ask(self, server: Address, query: bytes, tcp: bool) -> bytes | None:
+        """What one server says; None for nothing."""
+        try:
+            async with asyncio.timeout(self._within):
+                return await (_ask_tcp if tcp else _ask_udp)(server, query)
+        except (OSError, TimeoutError, asyncio.IncompleteReadError) as error:
+            self._log.debug("name server", server=server[0], error=repr(error))
+            return None
+
+    def datagram(self, query: bytes, client: Address, through: asyncio.DatagramTransport) -> None:
         """A query came over UDP. What the table knows is answered without a task."""
         local = self._answer(query, tcp=False)
         if local is None:
-            task = asyncio.ensure_future(self._answer_later(query, client))
+            task = asyncio.ensure_future(self._answer_later(query, client, through))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        elif local and self._udp is not None:
-            self._udp.sendto(local, client)
+        elif local:
+            through.sendto(local, client)
 
-    async def _answer_later(self, query: bytes, client: Address) -> None:
+    async def _answer_later(self, query: bytes, client: Address, through: asyncio.DatagramTransport) -> None:
         if self._on_their_way >= MOST_FORWARDED:
             self.counts["failed"] += 1
             reply = refuse(query)
@@ -123,8 +126,8 @@ class DnsServer:
                 reply = await self._forward(query, tcp=False)
             finally:
                 self._on_their_way -= 1
-        if reply is not None and self._udp is not None and not self._udp.is_closing():
-            self._udp.sendto(reply, client)
+        if reply is not None and not through.is_closing():
+            through.sendto(reply, client)
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -146,8 +149,39 @@ class _Datagrams(asyncio.DatagramProtocol):
     def __init__(self, server: DnsServer) -> None:
         self._server = server
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.DatagramTransport", transport)
+
     def datagram_received(self, data: bytes, addr: Address) -> None:
-        self._server.datagram(data, addr)
+        self._server.datagram(data, addr, self._transport)
+
+
+async def _one_by_one(asking: Sequence[Coroutine[Any, Any, bytes | None]]) -> bytes | None:
+    """The first that isn't None; those behind it aren't asked."""
+    left = iter(asking)
+    try:
+        for each in left:
+            reply = await each
+            if reply is not None:
+                return reply
+        return None
+    finally:
+        for each in left:
+            each.close()
+
+
+async def _first(asking: Sequence[Coroutine[Any, Any, bytes | None]]) -> bytes | None:
+    """The first that comes and isn't None."""
+    tasks = [asyncio.ensure_future(each) for each in asking]
+    try:
+        for each in asyncio.as_completed(tasks):
+            reply = await each
+            if reply is not None:
+                return reply
+        return None
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 async def _read_framed(reader: asyncio.StreamReader) -> bytes:

@@ -61,6 +61,10 @@ class HttpError(Exception):
     """The other side couldn't be reached in time, or doesn't speak HTTP."""
 
 
+class Unreachable(HttpError):
+    """Nobody listens there."""
+
+
 def text_reply(text: str, status: int = 200) -> Reply:
     return Reply(status, text.encode(), [("content-type", "text/plain; charset=utf-8")])
 
@@ -155,17 +159,24 @@ async def fetch(
     timeout: float = 5.0,
     tls: ssl.SSLContext | None = None,
     max_body: int = 64 << 20,
+    cut: bool = False,
 ) -> Reply:
-    """One request on a connection of its own. timeout: seconds for all of it. Raises HttpError."""
+    """One request on a connection of its own. timeout: seconds for all of it. Raises HttpError.
+
+    cut: a body of more than `max_body` bytes ends there, instead of being an error.
+    """
     try:
         async with asyncio.timeout(timeout):
             reader, writer = await asyncio.open_connection(host, port, ssl=tls, server_hostname="" if tls else None)
             try:
-                return await _exchange(reader, writer, host, path, method, headers, max_body)
+                authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+                return await _exchange(reader, writer, authority, path, method, headers, max_body, cut)
             finally:
                 writer.close()
     except TimeoutError:
         raise HttpError(f"no answer from {host}:{port} within {timeout:g} s") from None
+    except ConnectionRefusedError as error:
+        raise Unreachable(f"{host}:{port}: {error}") from None
     except (OSError, h11.ProtocolError) as error:
         raise HttpError(f"{host}:{port}: {error}") from None
 
@@ -173,16 +184,17 @@ async def fetch(
 async def _exchange(
     reader: asyncio.StreamReader,
     writer: asyncio.StreamWriter,
-    host: str,
+    authority: str,
     path: str,
     method: str,
     headers: Sequence[tuple[str, str]],
     max_body: int,
+    cut: bool,
 ) -> Reply:
     connection = h11.Connection(h11.CLIENT)
     fields = [*headers, ("connection", "close")]
     if not any(name.lower() == "host" for name, _ in headers):
-        fields.insert(0, ("host", host))
+        fields.insert(0, ("host", authority))
     if method == "POST":
         fields.append(("content-length", "0"))
     data = connection.send(h11.Request(method=method, target=path, headers=fields)) or b""
@@ -198,12 +210,18 @@ async def _exchange(
             head = event
         elif isinstance(event, h11.Data):
             size += len(event.data)
-            if size > max_body:
-                raise h11.RemoteProtocolError(f"the answer has more than {max_body} bytes")
             body.append(bytes(event.data))
+            if size > max_body:
+                if cut:
+                    return _reply(head, b"".join(body)[:max_body])
+                raise h11.RemoteProtocolError(f"the answer has more than {max_body} bytes")
         elif isinstance(event, h11.EndOfMessage):
-            assert head is not None
-            given = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in head.headers]
-            return Reply(head.status_code, b"".join(body), given)
+            return _reply(head, b"".join(body))
         elif isinstance(event, h11.ConnectionClosed):
             raise h11.RemoteProtocolError("closed before it had answered")
+
+
+def _reply(head: h11.Response | None, body: bytes) -> Reply:
+    assert head is not None
+    given = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in head.headers]
+    return Reply(head.status_code, body, given)

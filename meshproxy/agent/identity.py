@@ -16,7 +16,8 @@ from pathlib import Path
 from meshproxy.agent.certificates import Certificates, mounted_certificates, read_authority
 from meshproxy.agent.grpc_server import GrpcServer, serve_grpc
 from meshproxy.agent.sds import SOCKET, SecretService
-from meshproxy.agent.settings import AgentSettings
+from meshproxy.agent.settings import AgentSettings, parse_flag
+from meshproxy.errors import ConfigError, Problem
 from meshproxy.plugin.context import Logger
 
 
@@ -29,6 +30,8 @@ class Identity:
         self._log = log
         self._mounted = mounted_certificates(settings)
         self._foreign = self._mounted is None and _is_served(SOCKET)
+        if parse_flag(settings.variables.get("USE_EXTERNAL_WORKLOAD_SDS", "")) and not self._foreign:
+            raise ConfigError(Problem("USE_EXTERNAL_WORKLOAD_SDS", f"nobody serves secrets on {SOCKET}", "environment"))
         asks = self._mounted is None and not self._foreign
         self._authority = read_authority(settings) if asks else None
         self.certificates = Certificates(Path(settings.certificate_directory), log)

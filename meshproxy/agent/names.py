@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -13,10 +14,11 @@ from meshproxy.agent.identity import Identity
 from meshproxy.agent.name_table import NameTable
 from meshproxy.agent.names_file import watch_names
 from meshproxy.agent.names_stream import follow_names
-from meshproxy.agent.settings import AgentSettings
+from meshproxy.agent.settings import AgentSettings, parse_flag
 from meshproxy.plugin.context import Logger
 from meshproxy.runtime.dns.resolv_conf import ResolvConf, parse_resolv_conf
 
+_LOOPBACK, _LOOPBACK_V6 = "127.0.0.1", "::1"
 _RESOLV_CONF = Path("/etc/resolv.conf")
 
 
@@ -41,8 +43,12 @@ class Names:
             return
         system = _system_names()
         host = settings.variables.get("DNS_PROXY_ADDR", "").rpartition(":")[0] or "127.0.0.1"
-        self._server = server = DnsServer(system.servers, self._log)
-        await server.start("127.0.0.1" if host == "localhost" else host, settings.ports.dns)
+        parallel = parse_flag(settings.variables.get("DNS_FORWARD_PARALLEL", ""))
+        self._server = server = DnsServer(system.servers, self._log, parallel=parallel)
+        await server.start(_LOOPBACK if host == "localhost" else host, settings.ports.dns)
+        if host in ("localhost", _LOOPBACK):
+            with contextlib.suppress(OSError):  # a machine without IPv6 sends no queries there either
+                await server.start(_LOOPBACK_V6, server.address[1])
         make = partial(NameTable, namespace=settings.namespace, domain=settings.domain, search=system.search)
 
         def use(table: NameTable) -> None:

@@ -2,7 +2,8 @@
 
 With mutual TLS required the kubelet can't reach the application, so the injector points each probe at the agent and
 hands the original over in `ISTIO_KUBE_APP_PROBERS`: JSON, path -> `httpGet`, `tcpSocket` or `grpc`, as in a pod's
-specification. A path that isn't there is 400, a probe that fails or has no answer 500, as with pilot-agent.
+specification. A path that isn't there is 400, a probe that fails or has no answer 500, as with pilot-agent. A redirect
+within the host is followed, one to elsewhere is the answer; of a long body the beginning will do, as for the kubelet.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import asyncio
 import json
 import ssl
 from collections.abc import Mapping
+from urllib.parse import urljoin, urlsplit
 
 from meshproxy.agent.grpc_probe import check_health
 from meshproxy.agent.http import HttpError, Reply, Request, fetch, text_reply
@@ -20,6 +22,8 @@ from meshproxy.records import dataclass
 _VARIABLE = "ISTIO_KUBE_APP_PROBERS"
 _OURS = frozenset(("host", "user-agent", "connection", "content-length", "transfer-encoding", "accept-encoding"))
 _MAX_BODY = 10 << 10
+_MAX_REDIRECTS = 10
+_REDIRECTS = frozenset((301, 302, 303, 307, 308))
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,31 @@ class Prober:
     https: bool = False
     headers: tuple[tuple[str, str], ...] = ()
     timeout: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a probe is sent to. path: with its query."""
+
+    host: str
+    port: int
+    path: str
+    https: bool
+
+    def redirected(self, location: str) -> Target | None:
+        """Where a `location` leads to, if that is on the same host. Raises HttpError for what is none."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        base = f"http{'s' if self.https else ''}://{host}:{self.port}{self.path}"
+        try:
+            url = urlsplit(urljoin(base, location))
+            port = url.port
+        except ValueError as error:
+            raise HttpError(f"redirected to '{location}': {error}") from None
+        if url.hostname != self.host.lower() or url.scheme not in ("http", "https"):
+            return None
+        path = (url.path or "/") + (f"?{url.query}" if url.query else "")
+        https = url.scheme == "https"
+        return Target(self.host, port or (443 if https else 80), path, https)
 
 
 def read_probers(variables: Mapping[str, str]) -> dict[str, Prober]:
@@ -100,17 +129,30 @@ async def _probe_http(prober: Prober, request: Request, host: str) -> Reply:
     headers += prober.headers
     if not any(name.lower() == "user-agent" for name, _ in headers):
         headers.append(("user-agent", request.headers.get("user-agent", "kube-probe/meshproxy")))
-    reply = await fetch(
-        host,
-        prober.port,
-        prober.path,
-        headers=headers,
-        timeout=prober.timeout,
-        tls=_unverified() if prober.https else None,
-        max_body=_MAX_BODY,
-    )
-    kept = [(name, value) for name, value in reply.headers if name == "content-type"]
+    async with asyncio.timeout(prober.timeout):
+        reply = await _follow(Target(host, prober.port, prober.path, prober.https), headers, prober.timeout)
+    kept = [(name, value) for name, value in reply.headers if name in ("content-type", "location")]
     return Reply(reply.status, reply.body, kept)
+
+
+async def _follow(target: Target, headers: list[tuple[str, str]], timeout: float) -> Reply:
+    for _ in range(_MAX_REDIRECTS + 1):
+        reply = await fetch(
+            target.host,
+            target.port,
+            target.path,
+            headers=headers,
+            timeout=timeout,
+            tls=_unverified() if target.https else None,
+            max_body=_MAX_BODY,
+            cut=True,
+        )
+        location = next((value for name, value in reply.headers if name == "location"), "")
+        following = target.redirected(location) if reply.status in _REDIRECTS and location else None
+        if following is None:
+            return reply
+        target = following
+    raise HttpError(f"more than {_MAX_REDIRECTS} redirects")
 
 
 def _unverified() -> ssl.SSLContext:

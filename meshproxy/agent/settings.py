@@ -72,6 +72,7 @@ class AgentSettings:
     """Everything that the agent's parts ask for.
 
     delta_xds: the control plane is asked for changes, and not for everything each time.
+    dual_stack: listen on addresses of both families, not only on those of `ip`'s.
     metadata: `node.metadata`. variables: the environment, `proxyMetadata` beneath it.
     """
 
@@ -79,6 +80,7 @@ class AgentSettings:
     pod_name: str = "meshproxy"
     namespace: str = "default"
     ip: str = "127.0.0.1"
+    dual_stack: bool = False
     service_account: str = "default"
     domain: str = ""
     trust_domain: str = "cluster.local"
@@ -246,6 +248,7 @@ def read_settings(variables: Mapping[str, str], *, role: str = "sidecar", domain
         pod_name=pod,
         namespace=namespace,
         ip=ip,
+        dual_stack=reader.variable("ISTIO_DUAL_STACK", False, parse_flag),
         service_account=service_account,
         domain=domain or f"{namespace}.svc.cluster.local",
         trust_domain=env("TRUST_DOMAIN", "cluster.local"),

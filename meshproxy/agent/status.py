@@ -5,10 +5,11 @@ What changes something is POST and only from this pod; what a kubelet or Prometh
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-from meshproxy.agent.http import HttpError, Reply, Request, fetch, json_reply, text_reply
+from meshproxy.agent.http import HttpError, Reply, Request, Unreachable, fetch, json_reply, text_reply
 from meshproxy.agent.metrics import Page, ScrapeCounts, merge
 from meshproxy.agent.probes import Prober, probe
 from meshproxy.agent.readiness import ReadinessProbe
@@ -16,7 +17,8 @@ from meshproxy.errors import ConfigError, Problem
 
 _ANNOTATIONS = "ISTIO_PROMETHEUS_ANNOTATIONS"
 _SCRAPE_WITHIN = 5.0
-_PASSED_ON = frozenset(("accept", "user-agent", "x-prometheus-scrape-timeout-seconds"))
+_TIMEOUT = "x-prometheus-scrape-timeout-seconds"
+_PASSED_ON = frozenset(("accept", "user-agent", _TIMEOUT))
 
 
 def read_scrape_targets(variables: Mapping[str, str]) -> list[tuple[int, str]]:
@@ -107,21 +109,39 @@ class StatusPages:
     async def _metrics(self, request: Request) -> Reply:
         self._counts.scrapes += 1
         headers = [(name, value) for name, value in request.headers.items() if name in _PASSED_ON]
-        proxy = await self._scrape("envoy", "127.0.0.1", self._admin_port, "/stats/prometheus", [])
-        applications = [
-            page
-            for port, path in self._targets
-            if (page := await self._scrape("application", self._application_ip, port, path, headers)) is not None
-        ]
+        within = _scrape_timeout(request.headers.get(_TIMEOUT, ""))
+        sources = [self._scrape("envoy", ("127.0.0.1",), self._admin_port, "/stats/prometheus", [], within)]
+        # An application may listen on the loopback alone, where pilot-agent looks for it, or on the pod's address.
+        hosts = tuple(dict.fromkeys(("127.0.0.1", self._application_ip)))
+        sources += [self._scrape("application", hosts, port, path, headers, within) for port, path in self._targets]
+        proxy, *pages = await asyncio.gather(*sources)
+        applications = [page for page in pages if page is not None]
         page = merge(self._counts.render(self._was_ready), proxy, applications)
         return Reply(200, page.body, [("content-type", page.content_type)])
 
-    async def _scrape(self, kind: str, host: str, port: int, path: str, headers: list[tuple[str, str]]) -> Page | None:
-        try:
-            reply = await fetch(host, port, path, headers=headers, timeout=_SCRAPE_WITHIN)
-        except HttpError:
-            reply = Reply(0)
+    async def _scrape(
+        self, kind: str, hosts: Sequence[str], port: int, path: str, headers: list[tuple[str, str]], within: float
+    ) -> Page | None:
+        """What the first of the hosts answers that anybody listens on."""
+        reply = Reply(0)
+        for host in hosts:
+            try:
+                reply = await fetch(host, port, path, headers=headers, timeout=within)
+            except Unreachable:
+                continue
+            except HttpError:
+                pass
+            break
         if reply.status != 200:
             self._counts.failures[kind] += 1
             return None
         return Page(reply.body, reply.content_type)
+
+
+def _scrape_timeout(header: str) -> float:
+    """Seconds for one source: a little less than Prometheus says that it waits, else what is usual."""
+    try:
+        seconds = float(header)
+    except ValueError:
+        return _SCRAPE_WITHIN
+    return min(max(seconds * 0.9, 0.1), 60.0) if seconds > 0 else _SCRAPE_WITHIN

@@ -15,23 +15,17 @@ UNSUPPORTED: Mapping[str, tuple[frozenset[str], str]] = {
     "CA_PROVIDER": (frozenset(("", "citadel")), "certificates come from an Istio certificate service"),
     "CREDENTIAL_FETCHER_TYPE": (frozenset(("", "jwt")), "the token is read from JWT_PATH"),
     "DISABLE_ENVOY": (_OFF, "the proxy is always started"),
-    "DNS_FORWARD_PARALLEL": (_OFF, "the servers of /etc/resolv.conf are asked one after the other"),
     "GRPC_XDS_BOOTSTRAP": (_ALWAYS, "no bootstrap for gRPC without a proxy is written"),
     "ISTIO_AGENT_ENABLE_WASM_REMOTE_LOAD_CONVERSION": (_OFF, "there are no WebAssembly filters"),
-    "ISTIO_DUAL_STACK": (_OFF, "the agent's own listeners are of one family"),
     "ISTIO_GPRC_MAXRECVMSGSIZE": (_ALWAYS, "the limit is that of the proxy's HTTP/2"),
     "PEER_METADATA_DISCOVERY": (_OFF, "labels of peers come with their requests"),
     "PILOT_CERT_PROVIDER": (
         frozenset(("", "istiod", "custom")),
         "its root is that of CA_ROOT_CA or XDS_ROOT_CA",
     ),
-    "PKCS8_KEY": (_OFF, "keys are written as they are made"),
-    "PROV_CERT": (_ALWAYS, "the authority is asked with the token in JWT_PATH"),
     "PROXY_CONFIG_XDS_AGENT": (_OFF, "ProxyConfig is read from PROXY_CONFIG only"),
     "PROXY_XDS_DEBUG_VIA_AGENT": (_OFF, "ask the proxy's own /meshproxy/xds"),
-    "USE_EXTERNAL_WORKLOAD_SDS": (_OFF, "a socket that serves secrets is used if it is there"),
     "WASM_INSECURE_REGISTRIES": (_ALWAYS, "there are no WebAssembly filters"),
-    "WORKLOAD_RSA_KEY_SIZE": (frozenset(("", "2048")), "RSA keys have 2048 bits"),
     "XDS_AUTH_PROVIDER": (_ALWAYS, "the control plane is shown the workload's certificate"),
 }
 

@@ -105,7 +105,7 @@ class Istiod:
             [grpc.method_handlers_generic_handler(name, methods) for name, methods in services.items()]
         )
         credentials = grpc.ssl_server_credentials([self.authority.server("localhost")])
-        self.port = server.add_secure_port("localhost:0", credentials)
+        self.port = server.add_secure_port("127.0.0.1:0", credentials)
         await server.start()
         return server
 

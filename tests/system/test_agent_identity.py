@@ -12,6 +12,7 @@ from pathlib import Path
 import grpc
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import rsa
 from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
 from envoy.service.discovery.v3 import discovery_pb2
 
@@ -22,6 +23,7 @@ from meshproxy.agent.identity import Identity
 from meshproxy.agent.names_stream import follow_names
 from meshproxy.agent.sds import SOCKET
 from meshproxy.agent.settings import AgentSettings, read_settings
+from meshproxy.errors import ConfigError
 from meshproxy.runtime.process.configuration import make_logger
 from tests.system.istiod import Authority, Istiod, table
 
@@ -90,6 +92,34 @@ async def test_a_certificate_is_asked_for_as_the_service_account(istiod: Istiod,
         assert Path("certs/root-cert.pem").read_bytes() == istiod.authority.root_pem
     finally:
         identity.close()
+
+
+async def test_a_longer_key_in_the_other_form_for_who_is_known_by_a_certificate(istiod: Istiod) -> None:
+    from meshproxy.agent.certificates import write_files
+    from meshproxy.agent.credentials import KeyOptions, make_request, read_chain
+
+    key, request = make_request(SPIFFE, KeyOptions(ecdsa=True))
+    write_files(Path("earlier"), read_chain(key, istiod.authority.sign(request.decode())))
+    variables = {"WORKLOAD_RSA_KEY_SIZE": "3072", "PKCS8_KEY": "true", "PROV_CERT": "earlier"}
+    identity = Identity(settings_for(istiod, **variables), LOG)
+    await identity.start()
+    try:
+        await until(lambda: not identity.missing)
+        assert Path("certs/key.pem").read_bytes().startswith(b"-----BEGIN PRIVATE KEY-----")
+        made = x509.load_pem_x509_csr(istiod.requests[0].csr.encode()).public_key()
+        assert isinstance(made, rsa.RSAPublicKey)
+        assert made.key_size == 3072
+        assert "authorization" not in istiod.metadata[0]
+    finally:
+        identity.close()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"), [("WORKLOAD_RSA_KEY_SIZE", "1024"), ("USE_EXTERNAL_WORKLOAD_SDS", "true")]
+)
+async def test_what_an_identity_cant_be_made_of_is_named(istiod: Istiod, variable: str, value: str) -> None:
+    with pytest.raises(ConfigError, match=variable):
+        Identity(settings_for(istiod, **{variable: value}), LOG)
 
 
 async def test_an_authority_that_fails_is_asked_again_and_says_why(istiod: Istiod) -> None:
@@ -181,10 +211,10 @@ async def test_delta_secrets_come_once_per_version(istiod: Istiod) -> None:
 
 async def test_mounted_files_are_followed(istiod: Istiod) -> None:
     from meshproxy.agent.certificates import MOUNTED, write_files
-    from meshproxy.agent.credentials import make_request, read_chain
+    from meshproxy.agent.credentials import KeyOptions, make_request, read_chain
 
     def issue() -> object:
-        key, request = make_request(SPIFFE, ecdsa=True)
+        key, request = make_request(SPIFFE, KeyOptions(ecdsa=True))
         credentials = read_chain(key, istiod.authority.sign(request.decode()))
         write_files(MOUNTED, credentials)
         return credentials

@@ -73,7 +73,7 @@ def compile_listening_sockets(view: ConfigView) -> dict[str, Any]:
     bind = view.boolean("bind_to_port", True)
     older = view.view("deprecated_v1")
     if older is not None:
-        bind = bind and older.boolean("bind_to_port", True)
+        bind = older.boolean("bind_to_port", True) and bind
     queue = view.integer("tcp_fast_open_queue_length", -1)
     fast_open = ((_IPPROTO_TCP, _TCP_FASTOPEN, queue),) if queue >= 0 else ()
     additional: list[BoundAddress] = []

@@ -89,11 +89,10 @@ def test_what_means_nothing_here_is_said() -> None:
         ("CA_PROVIDER", "GoogleCAS", False),
         ("PILOT_CERT_PROVIDER", "istiod", True),
         ("PILOT_CERT_PROVIDER", "kubernetes", False),
-        ("ISTIO_DUAL_STACK", "false", True),
-        ("ISTIO_DUAL_STACK", "true", False),
-        ("WORKLOAD_RSA_KEY_SIZE", "2048", True),
-        ("WORKLOAD_RSA_KEY_SIZE", "4096", False),
-        ("PROV_CERT", "/etc/certs", False),
+        ("DISABLE_ENVOY", "false", True),
+        ("DISABLE_ENVOY", "true", False),
+        ("ISTIO_DUAL_STACK", "true", True),
+        ("PROV_CERT", "/etc/certs", True),
     ],
 )
 def test_variables_of_istio_that_are_not_heeded_are_named(variable: str, value: str, heeded: bool) -> None:
@@ -140,6 +139,21 @@ def test_a_custom_file_keeps_what_it_has_and_gets_the_rest() -> None:
     assert names(bootstrap, "clusters") == ["prometheus_stats", "agent"]
     assert "dynamic_resources" not in bootstrap
     assert custom["static_resources"]["clusters"] == [{"name": "app"}]
+
+
+@pytest.mark.parametrize(
+    ("variables", "addresses"),
+    [
+        ({"INSTANCE_IP": "10.0.0.5"}, ["0.0.0.0"]),
+        ({"INSTANCE_IP": "fd00::5"}, ["::"]),
+        ({"INSTANCE_IP": "10.0.0.5", "ISTIO_DUAL_STACK": "true"}, ["0.0.0.0", "::"]),
+        ({"INSTANCE_IP": "fd00::5", "ISTIO_DUAL_STACK": "true"}, ["::", "0.0.0.0"]),
+    ],
+)
+def test_the_families_of_its_listeners(variables: dict[str, str], addresses: list[str]) -> None:
+    for listener in make_bootstrap(read_settings(variables))["static_resources"]["listeners"]:
+        entries = [listener, *listener.get("additional_addresses", ())]
+        assert [entry["address"]["socket_address"]["address"] for entry in entries] == addresses
 
 
 def test_the_bootstrap_without_a_control_plane_can_be_loaded() -> None:
