@@ -21,6 +21,8 @@ from meshproxy.plugin.context import Logger
 FORWARD_WITHIN = 5.0
 MOST_FORWARDED = 1000
 _TCP_IDLE = 10.0
+_ATTEMPTS = 20
+"""How often a port that is free for datagrams is looked for until one is free for connections as well."""
 
 Address = tuple[str, int]
 
@@ -51,12 +53,20 @@ class DnsServer:
         self._listening: list[asyncio.DatagramTransport | asyncio.Server] = []
 
     async def start(self, host: str, port: int) -> None:
-        """Listen on both protocols, on one more address each time; port 0 takes a free one. Raises OSError."""
+        """Listen on both protocols, on one more address each time; port 0 takes one that is free on both. Raises OSError."""
         loop = asyncio.get_running_loop()
-        udp, _ = await loop.create_datagram_endpoint(lambda: _Datagrams(self), local_addr=(host, port))
-        self._listening.append(udp)
-        self.address = udp.get_extra_info("sockname")[:2]
-        self._listening.append(await asyncio.start_server(self._converse, host, self.address[1]))
+        for attempts_left in reversed(range(1 if port else _ATTEMPTS)):
+            udp, _ = await loop.create_datagram_endpoint(lambda: _Datagrams(self), local_addr=(host, port))
+            self.address = udp.get_extra_info("sockname")[:2]
+            try:
+                tcp = await asyncio.start_server(self._converse, host, self.address[1])
+            except OSError:
+                udp.close()
+                if not attempts_left:
+                    raise
+            else:
+                self._listening += (udp, tcp)
+                break
         # A server that is one of our own clients would be asked for ever.
         self._servers = tuple(server for server in self._servers if server != self.address)
 

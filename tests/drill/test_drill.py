@@ -16,10 +16,10 @@ pytestmark = pytest.mark.envoy
 
 
 def both(mood: Mood, *, retries: bool) -> tuple[Outcome, Outcome]:
-    """Envoy's outcome and ours, one after the other."""
+    """Envoy's outcome and ours, at the same time, so that the machine is as busy for both."""
 
     async def run() -> tuple[Outcome, Outcome]:
-        return await drill("envoy", mood, retries=retries), await drill("meshproxy", mood, retries=retries)
+        return await asyncio.gather(drill("envoy", mood, retries=retries), drill("meshproxy", mood, retries=retries))
 
     return asyncio.run(run())
 
@@ -27,7 +27,7 @@ def both(mood: Mood, *, retries: bool) -> tuple[Outcome, Outcome]:
 @pytest.mark.parametrize("mood", [mood for mood in Mood if mood is not Mood.GOOD], ids=lambda mood: mood.name.lower())
 def test_with_retries_hardly_a_request_fails(mood: Mood) -> None:
     envoy, ours = both(mood, retries=True)
-    assert ours.total > 200
+    assert ours.total > 50
     assert ours.failed <= envoy.failed + ours.total // 100, (ours.answers, envoy.answers)
 
 
