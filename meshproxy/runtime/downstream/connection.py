@@ -80,7 +80,7 @@ class ServerConnection(Connection):
         self._tells_read_done = makers[-1][0].on_read_done is not NetworkFilter.on_read_done
         self._writers = [f for f in reversed(filters) if type(f).on_write is not NetworkFilter.on_write]
         self._closing = False
-        self._hook_waits = False
+        self._hook_waits = self._keeps = False
         self.started = worker.loop.time()
         self._started_wall = worker.clock.wall()
 
@@ -91,12 +91,16 @@ class ServerConnection(Connection):
         transport.set_write_buffer_limits(high=self.listener.per_connection_buffer_limit)
         self._start(0)
         if self._read_disabled and not self._closing:
-            # uvloop begins to read when this returns, whatever was said in here; nothing is read before its next turn.
+            # uvloop begins to read when this returns, whatever was said in here; what has come by then is kept.
+            self._keeps = True
             self.worker.loop.call_soon(self._pause_if_still_wanted)
 
     def _pause_if_still_wanted(self) -> None:
         if self._read_disabled > 0 and not self._closing:
             self.transport.pause_reading()
+            self._keeps = self._hook_waits or bool(self._held)
+        else:
+            self._work_off()
 
     def _start(self, at: int) -> None:
         for position in range(at, len(self._filters)):
@@ -118,7 +122,7 @@ class ServerConnection(Connection):
         self._work_off()
 
     def data_received(self, data: bytes) -> None:
-        if self._sole is not None and not self._hook_waits:
+        if self._sole is not None and not self._keeps:
             if self._closing:
                 return
             result = self._sole.on_data(data, False, self)
@@ -139,11 +143,14 @@ class ServerConnection(Connection):
         return True  # the write half stays open: whoever answers decides when to close
 
     def _feed(self, at: int, data: bytes, end: bool) -> None:
-        if self._hook_waits:
+        if self._keeps:
             if self._held is None:
                 self._held = []
             self._held.append((at, data, end))
-            return
+        else:
+            self._pass_on(at, data, end)
+
+    def _pass_on(self, at: int, data: bytes, end: bool) -> None:
         while at < len(self._filters) and not self._closing:
             result = self._filters[at].on_data(data, end, self)
             at += 1
@@ -177,11 +184,11 @@ class ServerConnection(Connection):
         if result is not None:
             data = bytes(result)
         if data or end:
-            self._feed(at, data, end)
+            self._pass_on(at, data, end)
         self._work_off()
 
     def _hold(self) -> None:
-        self._hook_waits = True
+        self._hook_waits = self._keeps = True
         self.read_disable(True)
 
     def _release(self, error: BaseException | None) -> bool:
@@ -199,9 +206,13 @@ class ServerConnection(Connection):
         self.close(reset=True)
 
     def _work_off(self) -> None:
-        while self._held and not self._hook_waits:
+        """Pass on what was kept, as far as reading is on."""
+        while not self._hook_waits and self._read_disabled <= 0:
+            if not self._held:
+                self._keeps = False
+                return
             at, data, end = self._held.pop(0)
-            self._feed(at, data, end)
+            self._pass_on(at, data, end)
 
     def pause_writing(self) -> None:
         self._blocked(True)
@@ -309,6 +320,8 @@ class ServerConnection(Connection):
                 self.transport.pause_reading()
             else:
                 self.transport.resume_reading()
+                if self._keeps:
+                    self.worker.loop.call_soon(self._work_off)
 
     def close(self, *, reset: bool = False, delay: float = 0.0, give_up: float = 0.0) -> None:
         """See `Connection`. give_up: seconds after which a peer that takes nothing of what is left is cut off; 0: never
