@@ -25,7 +25,7 @@ _MASKS = (
     (re.compile(r": (P0\(.*|No recorded values)$"), ": <histogram>"),  # recorded each 5 s: chance decides
 )
 _ADDRESS = re.compile(r"(\d+\.\d+\.\d+\.\d+|\[[0-9a-f:.]+\]):(\d{2,5})(?!\d)")
-_NUMBER = re.compile(r"(?<![\d.:])(\d{4,5})(?!\d|\.\d)")
+_NUMBER = re.compile(r"(?<![\d.:])(?<!timeout-ms: )(\d{4,5})(?!\d|\.\d)")  # what is left of 15 s may look like a port
 
 
 def node_addresses() -> tuple[str, ...]:

@@ -340,6 +340,8 @@ class ServerConnection(Connection):
             self._close_later(delay)
         else:
             self._closing = True
+            if self._held:
+                self._set_linger()  # the kernel resets a connection that is closed before all has been read
             self.transport.close()
         if give_up and not reset and self.transport.get_write_buffer_size():
             self.worker.schedule(delay + give_up, partial(self._check_flush, give_up, -1))

@@ -90,7 +90,7 @@ CASES = [
     before_tcp(
         "connection-limit-off",
         [entry("connection_limit", stat_prefix="$case", max_connections=1, runtime_enabled=SWITCHED_OFF)],
-        Client(("hello", 0.2, Act.CLOSE), raw=True),
+        Client(("hello", Wait("hello"), Act.CLOSE), raw=True),
         stats=r"^connection_limit\.$case\.active",
         differs=known.LIMIT_OFF,
     ),

@@ -25,11 +25,14 @@ def watched(
     requests: int = 0,
     more: str = "",
     route: str = "",
-    pause: float = 0.06,
+    pause: float = 0.25,
     end: float = 0.0,
     **options: Any,
 ) -> Case:
-    """One host whose answers are `scripts`, asked as often; it is never ejected for long, nor spared by panic."""
+    """One host whose answers are `scripts`, asked as often; it is never ejected for long, nor spared by panic.
+
+    pause: after each. Envoy's main thread ejects, and what the next request meets is not to depend on its speed.
+    """
     answers = tuple(each if isinstance(each, tuple) else (each,) for each in scripts)
     options.setdefault("upstreams", {"up": Upstream(answers)})
     send = tuple(x for _ in range(requests or len(scripts)) for x in (get(), pause))
@@ -105,7 +108,7 @@ CASES = [
         OK,
     ),
     watched("not-enforced", "consecutive_5xx: 2, enforcing_consecutive_5xx: 0", BAD, BAD, OK),
-    watched("resets", "consecutive_5xx: 2", (Act.RESET,), (Act.RESET,), OK),
+    watched("resets", "consecutive_5xx: 2", (Act.RESET,), (Act.RESET,), OK, pause=0.7),
     watched(
         "resets-apart", "consecutive_5xx: 2, split_external_local_origin_errors: true", (Act.RESET,), (Act.RESET,), OK
     ),
@@ -117,14 +120,14 @@ CASES = [
         pause=0.1,
     ),
     watched("refused", "consecutive_5xx: 2", requests=3, upstreams={"up": Upstream(mode="refuse")}, pause=0.1),
-    watched("timeouts", "consecutive_5xx: 2", (2.0, OK), (2.0, OK), OK, route="timeout: 0.1s", pause=0.2),
+    watched("timeouts", "consecutive_5xx: 2", (4.0, OK), (4.0, OK), OK, route="timeout: 0.5s", pause=0.8),
     watched(
         "grpc-status", "consecutive_5xx: 2", *[status(200, "content-type: application/grpc", "grpc-status: 14")] * 2, OK
     ),
     watched("none-may-be-ejected", "consecutive_5xx: 2, max_ejection_percent: 0", BAD, BAD, OK),
     watched("one-may-always", "consecutive_5xx: 2, max_ejection_percent: 0, always_eject_one_host: true", BAD, BAD, OK),
     watched(
-        "comes-back", "consecutive_5xx: 2, interval: 0.1s, base_ejection_time: 0.2s", BAD, BAD, OK, pause=0.05, end=0.6
+        "comes-back", "consecutive_5xx: 2, interval: 0.1s, base_ejection_time: 1s", BAD, BAD, OK, pause=0.2, end=1.8
     ),
     watched(
         "success-rate-of-one-host",
@@ -138,7 +141,7 @@ CASES = [
         "failure_percentage_minimum_hosts: 1, failure_percentage_request_volume: 1",
         BAD,
         OK,
-        pause=0.5,  # the end of an interval comes between the two, whenever the first began
+        pause=0.9,  # the end of an interval comes between the two, whenever the first began
     ),
     watched(
         "failure-percentage-too-few-requests",
@@ -174,7 +177,7 @@ CASES = [
         *["HTTP/1.1 200 OK\r\nx-envoy-upstream-healthchecked-cluster: other\r\ncontent-length: 0\r\n\r\n"] * 2,
     ),
     checked("http-degraded", HTTP % "", *["HTTP/1.1 200 OK\r\nx-envoy-degraded: 1\r\ncontent-length: 0\r\n\r\n"] * 2),
-    checked("http-timeout", HTTP % "", (1.0, OK), OK, timeout="0.3s", wait=1.0),
+    checked("http-timeout", HTTP % "", (2.0, OK), OK, timeout="0.8s", wait=1.6),
     checked("http-reset", HTTP % "", (Act.RESET,), OK),
     checked("http-close", HTTP % "", *["HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"] * 2),
     checked("http-without-reuse", (HTTP % "") + ", reuse_connection: false"),

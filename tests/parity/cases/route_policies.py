@@ -41,7 +41,7 @@ def hedged(name: str, *scripts: tuple[Any, ...], policy: str = "retry_on: 5xx", 
   route:
     cluster: $up
     timeout: 15s
-    retry_policy: {{{policy}, per_try_timeout: 0.3s}}
+    retry_policy: {{{policy}, per_try_timeout: 0.7s}}
     hedge_policy: {{hedge_on_per_try_timeout: true}}
 """
     more.setdefault("vhost", "{include_request_attempt_count: true, include_attempt_count_in_response: true}")
@@ -273,28 +273,29 @@ CASES = [
         routes=to_many(f"retry_on: 5xx, num_retries: 5, {PRIORITIES % 1}"),
         clusters=cluster(group("$up_port"), group("$up2_port", priority=1)),
         shows="rf=URX",
+        timing=False,  # five pauses of chance
     ),
     # Hedging.
     hedged("second-wins", (Act.WAIT_EOF,), (OK,), shows="x-envoy-attempt-count: 2"),
-    hedged("first-wins-after-all", (0.7, SLOW), (2.0, OK), shows="x-late"),
-    hedged("second-is-bad", (0.8, SLOW), (BAD,), shows="x-late"),
-    hedged("all-bad", (0.8, BAD), (0.1, BAD)),
+    hedged("first-wins-after-all", (1.4, SLOW), (4.0, OK), shows="x-late"),
+    hedged("second-is-bad", (1.6, SLOW), (BAD,), shows="x-late"),
+    hedged("all-bad", (1.6, BAD), (0.3, BAD)),
     hedged("none-answers", (Act.WAIT_EOF,), (Act.WAIT_EOF,), shows="rf="),
-    hedged("without-retries-left", (0.6, SLOW), policy="retry_on: 5xx, num_retries: 0"),
+    hedged("without-retries-left", (1.2, SLOW), policy="retry_on: 5xx, num_retries: 0"),
     hedged("only-connect-failures", (Act.WAIT_EOF,), (OK,), policy="retry_on: connect-failure"),
-    hedged("first-resets", (0.6, Act.RESET), (0.6, SLOW)),
+    hedged("first-resets", (1.0, Act.RESET), (0.6, SLOW)),
     Case(
         "hedge-by-header",
         get(
             "/",
             "x-envoy-hedge-on-per-try-timeout: true",
-            "x-envoy-upstream-rq-per-try-timeout-ms: 300",
+            "x-envoy-upstream-rq-per-try-timeout-ms: 700",
             "x-envoy-retry-on: 5xx",
         ),
-        upstreams={"up": Upstream(((0.6, SLOW), (2.0, OK)))},
+        upstreams={"up": Upstream(((1.3, SLOW), (4.0, OK)))},
         shows="x-late",
     ),
-    hedged("off-by-header", (0.6, SLOW), (OK,)),
+    hedged("off-by-header", (1.3, SLOW), (OK,)),
 ]
 CASES.append(
     Case(

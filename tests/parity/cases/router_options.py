@@ -46,10 +46,10 @@ CASES = [
     option(
         "strict-timeout",
         STRICT,
-        *with_values("x-envoy-upstream-rq-timeout-ms", "100", "1s", "-1", "", "99999999999999999999", "+5", "5 "),
+        *with_values("x-envoy-upstream-rq-timeout-ms", "900", "1s", "-1", "", "99999999999999999999", "+900", "900 "),
         shows="400",
     ),
-    option("strict-per-try", STRICT, *with_values("x-envoy-upstream-rq-per-try-timeout-ms", "100", "x")),
+    option("strict-per-try", STRICT, *with_values("x-envoy-upstream-rq-per-try-timeout-ms", "900", "x")),
     option("strict-max-retries", STRICT, *with_values("x-envoy-max-retries", "2", "two")),
     option(
         "strict-retry-on",

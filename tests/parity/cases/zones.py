@@ -72,7 +72,8 @@ CLUSTERS = {
     ),
     "weighted": ("common_lb_config: {locality_weighted_lb_config: {}},", A, group("b", "up")),
 }
-COUNTED = r"cluster\.$case\.[a-z-]+\.lb_zone_(routing_\w+|no_capacity_left)"
+# Where the default cluster's requests go, chance decides.
+COUNTED = r"cluster\.$case\.[a-z-]+\.lb_zone_(routing_all_directly|no_capacity_left)|(?<!default)\.lb_zone_routing_\w+"
 
 
 def case(name: str, clusters: dict[str, tuple[str, ...]], local: str, **options: Any) -> Case:
