@@ -53,7 +53,10 @@ class DnsServer:
         self._listening: list[asyncio.DatagramTransport | asyncio.Server] = []
 
     async def start(self, host: str, port: int) -> None:
-        """Listen on both protocols, on one more address each time; port 0 takes one that is free on both. Raises OSError."""
+        """Listen on both protocols, on one more address each time. Raises OSError.
+
+        port: 0 takes one that is free on both.
+        """
         loop = asyncio.get_running_loop()
         for attempts_left in reversed(range(1 if port else _ATTEMPTS)):
             udp, _ = await loop.create_datagram_endpoint(lambda: _Datagrams(self), local_addr=(host, port))
