@@ -87,7 +87,9 @@ def read_request(fields: list[Field], odd: bool, underscores: Underscores, conne
     ):
         return _read_request_slowly(fields, underscores, connect)
     if "cookie" in plain:
-        plain["cookie"] = plain.pop("cookie")  # to the end, as in `_fill`
+        cookie = plain.pop("cookie")
+        if cookie:
+            plain["cookie"] = cookie  # at the end, as in `_fill`
     request.fields = plain
     request.repeated = False
     request.written = None

@@ -31,7 +31,7 @@ TEXTS = {
     "DOWNSTREAM_TLS_GROUP": "tls.group",
     "DOWNSTREAM_TLS_SESSION_ID": "tls.session_id",
     "DOWNSTREAM_TLS_VERSION": "tls.version",
-    "DOWNSTREAM_TRANSPORT_FAILURE_REASON": "connection.transport_failure_reason",
+    "DOWNSTREAM_TRANSPORT_FAILURE_REASON": "underscored(connection.transport_failure_reason)",
     "FILTER_CHAIN_NAME": "connection.filter_chain_name",
     "LISTENER_NAME": "connection.listener_name",
     "PROTOCOL": "info.protocol",

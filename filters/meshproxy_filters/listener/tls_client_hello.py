@@ -84,9 +84,11 @@ class ClientHelloReader:
                 return TlsVerdict.NEED_MORE
             end = start + 5 + int.from_bytes(data[start + 3 : start + 5], "big")
             length = _message_length(message[:4] + data[start + 5 : min(end, start + 9)])
+            if end > limit:
+                return TlsVerdict.TOO_LARGE
             if length > 4 + _LONGEST_MESSAGE:
                 return TlsVerdict.TOO_LONG
-            if end > limit or length > limit:
+            if length > limit:
                 return TlsVerdict.TOO_LARGE
             if len(data) < end:
                 return TlsVerdict.NEED_MORE

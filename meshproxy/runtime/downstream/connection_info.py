@@ -1,4 +1,4 @@
-"""What filters and access logs are told of a connection, made when its filter chain is chosen."""
+"""What filters and access logs are told of a connection, made when its filter chain is chosen, or when it won't be."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from meshproxy.runtime.worker import Worker
 
 
 def connection_info(worker: Worker, config: Listener, facts: Socket) -> ConnectionInfo:
-    """facts: what is known once the listener filters have run."""
+    """facts: what is known once the listener filters have run, or refused. Only one that is served gets a number."""
     info = ConnectionInfo()
-    info.connection_id = worker.next_connection_id()
     local, remote = facts.local, facts.remote
     if facts.direct_local[0]:
         info.local_address = here = _text(local)

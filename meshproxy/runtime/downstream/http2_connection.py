@@ -286,6 +286,7 @@ class Http2Connection(DownstreamConnection):
     def on_connection_error(self, error: ProtocolError) -> None:
         self.manager.stats.cx_protocol_error.value += 1
         details = error.details if error.details != _GENERIC else "codec_error:The_user_callback_function_failed"
+        self.connection.stream.add_flag("DPE")
         self._abandon_all(details, "DPE")
         self._write_out()
         self._close(self.manager.config.delayed_close_timeout)

@@ -23,7 +23,7 @@ from meshproxy.runtime.downstream.acceptor import Acceptor
 from meshproxy.runtime.downstream.connection import ServerConnection
 from meshproxy.runtime.downstream.connection_info import connection_info
 from meshproxy.runtime.downstream.filter_chains import ActiveChain, ListenerChains
-from meshproxy.runtime.downstream.listener_filters import CONFIG_MISSING, FilterRun
+from meshproxy.runtime.downstream.listener_filters import FilterRun
 from meshproxy.runtime.downstream.listener_stats import ListenerStats
 from meshproxy.runtime.downstream.listening_socket import AcceptedSocket, OwnName
 from meshproxy.runtime.downstream.original_destination import kernel_destination, plain_ip
@@ -141,16 +141,19 @@ class ActiveListener:
 
     def _filter(self, accepted: socket.socket, facts: Socket) -> None:
         self.stats.pre_cx_active.value += 1
-        FilterRun(self.worker, self.config, accepted, facts, partial(self._filtered, accepted, facts)).run()
+        done = partial(self._filtered, accepted, facts, self.worker.loop.time())
+        FilterRun(self.worker, self.config, accepted, facts, done).run()
 
-    def _filtered(self, accepted: socket.socket, facts: Socket, refusal: str) -> None:
+    def _filtered(self, accepted: socket.socket, facts: Socket, since: float, refusal: str) -> None:
+        """since: when it was accepted, in monotonic seconds."""
         self.stats.pre_cx_active.value -= 1
         if refusal:
-            if refusal == "timeout":
-                self.stats.pre_cx_timeout.value += 1
-            elif refusal == CONFIG_MISSING:
-                self.stats.scope.counter(CONFIG_MISSING).inc()
-            self._refuse(accepted)
+            counter = self.stats.refusals.get(refusal)
+            if counter is not None:
+                counter.value += 1
+            info = connection_info(self.worker, self.config, facts)
+            info.started = since
+            self._refuse(accepted, info)
             return
         if self.config.use_original_dst and facts.local_restored and not facts.internal:
             other = self._others.for_destination(facts.local)
@@ -173,8 +176,19 @@ class ActiveListener:
         else:
             self.take(sock, facts)
 
-    @staticmethod
-    def _refuse(accepted: socket.socket | AcceptedSocket) -> None:
+    def _refuse(
+        self, accepted: socket.socket | AcceptedSocket, info: ConnectionInfo, flag: str = "", details: str = ""
+    ) -> None:
+        """Log a connection that nobody serves, and close it."""
+        if self.config.access_logs:
+            stream = StreamInfo()
+            stream.connection = info
+            stream.start, stream.end = info.started, self.worker.loop.time()
+            stream.start_wall = time.time() - (stream.end - stream.start)
+            if flag:
+                stream.add_flag(flag)
+                stream.details = details
+            self.worker.access_logs.log(self.config.access_logs, stream)
         # With bytes unread the kernel sends RST, without any FIN; Envoy leaves it at that too.
         accepted.close()
 
@@ -185,8 +199,13 @@ class ActiveListener:
         if chain is None or not chain.makers:
             if chain is not None and chain.incomplete:
                 stats.scope.counter("network_extension_config_missing").inc()
-            self._no_chain(accepted, info, matched=chain is not None)
+            if chain is None:
+                stats.no_filter_chain_match.value += 1
+                self._refuse(accepted, info, "NR", "filter_chain_not_found")
+            else:
+                self._refuse(accepted, info)
             return
+        info.connection_id = self.worker.next_connection_id()
         stats.cx_total.value += 1
         stats.worker_cx_total.value += 1
         stats.cx_active.value += 1
@@ -230,19 +249,6 @@ class ActiveListener:
         awaited._asyncio_future_blocking = False
         awaited.add_done_callback(partial(self._open, opening, connection))
         return True
-
-    def _no_chain(self, accepted: AcceptedSocket, info: ConnectionInfo, *, matched: bool) -> None:
-        if not matched:
-            self.stats.no_filter_chain_match.value += 1
-        stream = StreamInfo()
-        stream.connection = info
-        stream.start_wall = time.time()
-        stream.start = stream.end = self.worker.loop.time()
-        if not matched:
-            stream.add_flag("NR")
-            stream.details = "filter_chain_not_found"
-        self.worker.access_logs.log(self.config.access_logs, stream)
-        self._refuse(accepted)
 
     def _closed(self, connection: ServerConnection) -> None:
         if connection not in self.connections:

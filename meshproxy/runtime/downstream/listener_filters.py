@@ -20,8 +20,12 @@ from meshproxy.runtime.downstream.hooks import Suspended, run_hook
 from meshproxy.runtime.worker import Worker
 
 _MOMENT = 0.005
+TIMEOUT = "downstream_pre_cx_timeout"
 CONFIG_MISSING = "extension_config_missing"
-"""Why a connection is refused when the configuration of a listener filter hasn't come; also the counter's name."""
+REMOTE_CLOSE = "downstream_listener_filter_remote_close"
+ERROR = "downstream_listener_filter_error"
+"""Why a connection is refused, as the counter that counts it is named: too slow, the configuration of a filter hasn't
+come, the peer has left, or reading failed."""
 Done = Callable[[str], None]
 """Called once, with "" when every filter is through, else with why the connection is refused."""
 
@@ -94,11 +98,11 @@ class FilterRun:
         except BlockingIOError:
             self._watch(1)
             return False
-        except OSError as error:
-            self._finish(f"peek: {error.strerror}")
+        except OSError:
+            self._finish(ERROR)
             return False
         if not data or (len(data) == self._seen and self._peer_ended()):
-            self._finish("closed before the listener filters had enough")
+            self._finish(REMOTE_CLOSE)
             return False
         end = len(data) >= current.max_peek
         try:
@@ -152,7 +156,7 @@ class FilterRun:
 
     def _timed_out(self) -> None:
         if not self._finished:
-            self._finish("" if self._listener.continue_on_listener_filters_timeout else "timeout")
+            self._finish("" if self._listener.continue_on_listener_filters_timeout else TIMEOUT)
 
     def _finish(self, refusal: str) -> None:
         if self._finished:

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from meshproxy.plugin.stats import StatNames
+from meshproxy.runtime.downstream.listener_filters import CONFIG_MISSING, ERROR, REMOTE_CLOSE, TIMEOUT
 from meshproxy.runtime.worker import Worker
 
 LISTENER = StatNames(
-    counters=(
-        "downstream_listener_filter_error",
-        "downstream_listener_filter_remote_close",
-        "extension_config_missing",
-        "network_extension_config_missing",
-    ),
+    counters=("network_extension_config_missing",),
     histograms=("connections_accepted_per_socket_event",),
 )
 """What Envoy shows besides the handles below, so that dashboards find it."""
@@ -31,7 +27,7 @@ class ListenerStats:
         self.cx_overload_reject = scope.counter("downstream_cx_overload_reject")
         self.cx_transport_socket_connect_timeout = scope.counter("downstream_cx_transport_socket_connect_timeout")
         self.pre_cx_active = scope.gauge("downstream_pre_cx_active")
-        self.pre_cx_timeout = scope.counter("downstream_pre_cx_timeout")
+        self.refusals = {name: scope.counter(name) for name in (TIMEOUT, CONFIG_MISSING, REMOTE_CLOSE, ERROR)}
         self.no_filter_chain_match = scope.counter("no_filter_chain_match")
         self.cx_length = scope.histogram("downstream_cx_length_ms")
         worker_scope = scope.scope(f"{worker.name}.")

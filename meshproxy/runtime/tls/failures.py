@@ -101,8 +101,9 @@ def describe(error: ssl.SSLError) -> TlsFailure:
         return verify_failure(why, "fail_verify_error")
     reason = error.reason or "UNKNOWN"
     reason = _RENAMED.get(reason, reason)
-    counter = "fail_verify_no_cert" if reason == "PEER_DID_NOT_RETURN_A_CERTIFICATE" else "connection_error"
-    return TlsFailure(_queue(reason), counter)
+    if reason == "PEER_DID_NOT_RETURN_A_CERTIFICATE":
+        return TlsFailure(_queue(reason, "peer did not provide required client certificate"), "fail_verify_no_cert")
+    return TlsFailure(_queue(reason))
 
 
 def _queue(reason: str, data: str = "") -> str:

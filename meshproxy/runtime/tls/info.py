@@ -13,6 +13,7 @@ from meshproxy.runtime.tls.facts import CertificateFacts, local_facts, peer_fact
 from meshproxy.runtime.tls.verify import Peer
 
 _REMEMBERED = 1024
+_OLDEST = {ssl.TLSVersion.TLSv1: "TLSv1", ssl.TLSVersion.TLSv1_1: "TLSv1.1"}
 _peers: OrderedDict[tuple[CertificateFacts, ...], dict[str, Any]] = OrderedDict()
 
 
@@ -44,6 +45,14 @@ def tls_info(tls: ssl.SSLObject, peer: Peer, local: CertificateFacts | None) -> 
     info.cipher = cipher[0] if cipher is not None else ""
     info.version = tls.version() or ""
     info.group = openssl.group_of(tls)
+    return info
+
+
+def unfinished_info(tls: ssl.SSLObject) -> TlsInfo:
+    """What is known of a handshake that failed. As long as no version is agreed on it is the one Envoy begins with."""
+    info = TlsInfo()
+    version = openssl.version_of(tls)
+    info.version = version if version >= _OLDEST.get(tls.context.minimum_version, "TLSv1.2") else "TLSv1.2"
     return info
 
 

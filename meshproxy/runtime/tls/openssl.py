@@ -27,6 +27,7 @@ _SET_SIGNATURE_ALGORITHMS = 98
 _GET_PEER_SIGNATURE_DIGEST = 108
 _GET_NEGOTIATED_GROUP = 134
 _NO_SESSIONS = 0
+_NOTHING_CAME = 0  # TLS_ST_BEFORE
 _VERIFY_PEER, _FAIL_WITHOUT_CERTIFICATE = 1, 2
 
 _HEADER = object.__basicsize__
@@ -67,6 +68,9 @@ def library() -> Any:
         found.SSL_ctrl.restype = ctypes.c_long
         found.SSL_get_verify_result.argtypes = [ctypes.c_void_p]
         found.SSL_get_verify_result.restype = ctypes.c_long
+        found.SSL_get_state.argtypes = [ctypes.c_void_p]
+        found.SSL_get_version.argtypes = [ctypes.c_void_p]
+        found.SSL_get_version.restype = ctypes.c_char_p
         found.SSL_CTX_set_timeout.argtypes = [ctypes.c_void_p, ctypes.c_long]
         found.SSL_CTX_set_verify.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p]
         found.SSL_CTX_set_verify.restype = None
@@ -116,6 +120,16 @@ def ask_without_verifying(context: ssl.SSLContext, *, required: bool) -> None:
 def is_verified(tls: ssl.SSLObject) -> bool:
     """Whether the peer's chain passed, where a handshake goes on without."""
     return bool(library().SSL_get_verify_result(_pointer_inside(tls)) == 0)
+
+
+def version_of(tls: ssl.SSLObject) -> str:
+    """The version that a handshake has come to, complete or not; "" before it has, or where nobody can say."""
+    found = library()
+    inside = _pointer_inside(tls)
+    if found is None or found.SSL_get_state(inside) == _NOTHING_CAME:
+        return ""
+    version: bytes = found.SSL_get_version(inside)
+    return version.decode()
 
 
 def group_of(tls: ssl.SSLObject) -> str:

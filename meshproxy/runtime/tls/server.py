@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from meshproxy.model.listener import FilterChain
 from meshproxy.runtime.tls.contexts import ServerContexts
 from meshproxy.runtime.tls.failures import TlsFailure, not_ready
-from meshproxy.runtime.tls.info import tls_info
+from meshproxy.runtime.tls.info import tls_info, unfinished_info
 from meshproxy.runtime.tls.slots import ServerSlot
 from meshproxy.runtime.tls.stats import TlsStats
 from meshproxy.runtime.tls.transport import TlsTransport
@@ -117,9 +117,11 @@ class _Handshake:
     def failed(self, transport: TlsTransport, failure: TlsFailure | None) -> None:
         self._stop()
         self._connection.give_up = None
+        info = self._connection.info
+        info.tls = unfinished_info(transport.object)
         if failure is not None:
             self._listener.stats.failure(failure.counter)
-            self._connection.info.transport_failure_reason = failure.text
+            info.transport_failure_reason = failure.text
         self._connection.connection_lost(None)
 
     def broken(self, transport: TlsTransport, failure: TlsFailure) -> None:

@@ -114,6 +114,7 @@ CASES = [
     case("large", records(hello(padding(9000), A))),
     case("too-large", records(hello(padding(16_200), A), 16_000)),
     case("too-long", records(hello(padding(30_000), A), 16_000)),
+    case("too-long-in-full-records", records(hello(padding(30_000), A), 16_384)),
     case("session-too-long", records(hello(A, session=bytes(33)))),
     case("odd-suites", records(hello(A, suites=b"\x13"))),
     case("cut", records(hello(A))[:30], 0.1, Act.HALF_CLOSE),

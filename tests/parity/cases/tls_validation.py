@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from tests.certificates import UPN
 
-from ..case import Case
+from ..case import Act, Case, Client
 from .tls import CA, CERTS, REQUIRED, URI_PREFIX, V12, V13, case, downstream, parameters, tls_client
 
 _SPKI = CERTS.issued["client"].certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
@@ -117,4 +117,39 @@ CASES += [
     agreed(
         "old-without-suites", parameters("tls_minimum_protocol_version: TLSv1_0"), tls_client(version=V11, ciphers=OLD)
     ),
+]
+
+FAILURE_LOG = (
+    'access_log: [{file_log: {path: $dir/$case.log, log_format: {text_format_source: {inline_string: "'
+    '%DOWNSTREAM_TLS_VERSION% %RESPONSE_FLAGS% %DOWNSTREAM_TRANSPORT_FAILURE_REASON%\\n"}}}}]'
+)
+
+
+def failing(name: str, socket: str, *clients: object, **more: object) -> Case:
+    """What the listener's own log says of handshakes that come to nothing."""
+    return case(f"failure-{name}", socket, *clients, log="", listener=FAILURE_LOG, stats=GROUPS_STATS, **more)  # type: ignore[arg-type]
+
+
+def raw(*pieces: object) -> Client:
+    return Client(pieces, raw=True, timing=False, quiet=0.5)  # type: ignore[arg-type]
+
+
+NAMED = downstream(validation=f"{CA}, {URI_PREFIX}", context=REQUIRED)
+PINNED = downstream(validation=f"{CA}, {HASH}", context=REQUIRED)
+MUTUAL = downstream(validation=CA, context=REQUIRED)
+CASES += [
+    failing("too-old", downstream(), tls_client(version=V11, ciphers=OLD)),
+    failing("plain-text", downstream(), raw("GET / HTTP/1.1\r\n\r\n")),
+    failing("nothing-said", downstream(), raw(0.1, Act.CLOSE)),
+    failing("half-a-record", downstream(), raw("\x16\x03", 0.1, Act.CLOSE)),
+    failing("distrusted", downstream(), tls_client(ca="ca2", version=V12)),
+    failing("none-12", MUTUAL, tls_client(version=V12)),
+    failing("none-13", MUTUAL, tls_client(version=V13)),
+    failing("untrusted", MUTUAL, tls_client(name="untrusted")),
+    failing("expired-12", MUTUAL, tls_client(name="expired", version=V12)),
+    failing("foreign", NAMED, tls_client(name="foreign")),
+    failing("pinned", PINNED, tls_client(name="foreign")),
+    failing("none-in-common", parameters("tls_minimum_protocol_version: TLSv1_3"), tls_client(version=V12)),
+    failing("bad-request", downstream(), tls_client("GET /\r\n\r\n")),
+    failing("good-request", downstream()),
 ]

@@ -113,7 +113,8 @@ def test_a_server_name_that_no_host_has_is_none() -> None:
 
 def test_too_large_is_known_early() -> None:
     assert read_client_hello(b"\x16\x03\x01\x40\x00\x01\x00\x40\x00") is TlsVerdict.TOO_LARGE
-    assert read_client_hello(b"\x16\x03\x01\x40\x00\x01\x00\x40\x01") is TlsVerdict.TOO_LONG
+    assert read_client_hello(b"\x16\x03\x01\x40\x00\x01\x00\x40\x01") is TlsVerdict.TOO_LARGE
+    assert read_client_hello(b"\x16\x03\x01\x3f\x00\x01\x00\x40\x01") is TlsVerdict.TOO_LONG
     # Small enough by itself, too large with its record headers.
     message = b"\x01" + (12_000).to_bytes(3, "big") + bytes(12_000)
     verdicts = _feed(_records(bytes(5) + message, 2), 997)

@@ -21,7 +21,8 @@ def error(reason: str) -> ssl.SSLError:
         ("WRONG_VERSION_NUMBER", "268435703:SSL routines:OPENSSL_internal:WRONG_VERSION_NUMBER", "connection_error"),
         (
             "PEER_DID_NOT_RETURN_A_CERTIFICATE",
-            "268435648:SSL routines:OPENSSL_internal:PEER_DID_NOT_RETURN_A_CERTIFICATE",
+            "268435648:SSL routines:OPENSSL_internal:PEER_DID_NOT_RETURN_A_CERTIFICATE"
+            ":peer did not provide required client certificate",
             "fail_verify_no_cert",
         ),
         (
