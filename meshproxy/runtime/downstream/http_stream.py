@@ -246,8 +246,10 @@ class HttpServerStream(StreamTimers):
 
     def tell_blocked(self, blocked: bool) -> None:
         """Tell whoever answers that the client can't take more (True), or can again (False)."""
-        terminal = self.filters[-1] if self._headers_passed else None
-        if isinstance(terminal, TerminalHttpFilter) and not self.done:
+        if self.done or not self._headers_passed:
+            return  # nobody answers any more, or not yet
+        terminal = self.filters[-1]
+        if isinstance(terminal, TerminalHttpFilter):
             terminal.on_response_blocked(blocked, self)
 
     # The chain's needs.

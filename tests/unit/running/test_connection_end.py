@@ -84,6 +84,8 @@ async def _live_and_end(directory: Path, pieces: list[bytes]) -> tuple[bytes, ob
         connection.connection_made(transport)
         for piece in pieces:
             connection.data_received(piece)
+        connection.pause_writing()  # the answer takes its time to leave
+        connection.resume_writing()
         connection.connection_lost(None)
         assert not connection.busy
         connection.announce_end()  # a drain that has just missed its end
