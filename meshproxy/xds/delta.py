@@ -114,10 +114,7 @@ class DeltaState(TypeState):
             nothing = not response.resources and not removed
             errors = yield from self.deliver(changed, removed, response.system_version_info, tell_all=nothing)
         self.version = response.system_version_info
-        self.note(changed, removed, errors)
-        for one in (*changed, *renewed):
-            if self.wants(one):
-                self.ttl.note(one.resource.name, one.resource.ttl, now)
+        yield from self.note(changed, renewed, removed, errors, now)
         return shorten(self.mux.nack_message(self.type_url, errors)) if errors else ""
 
     def _decode(self, response: Any) -> Steps[tuple[list[Decoded], list[Decoded], list[str]]]:

@@ -32,6 +32,7 @@ from meshproxy.xds.ttl import TtlTable
 from meshproxy.xds.types import DEPENDENTS, RESOURCE_TYPES, WILDCARD
 from meshproxy.xds.watch import Decoder, NackMessage, Sink
 
+_AT_ONCE = 200
 INTERNAL = 13  # the gRPC status of every NACK, as Envoy's
 
 
@@ -188,9 +189,18 @@ class TypeState(ABC):
         watch.sink.attempted()
         return errors
 
-    def note(self, changed: Iterable[Decoded], removed: Iterable[str], errors: Mapping[str, str]) -> None:
-        """Remember what is in force after a delivery."""
-        for decoded in changed:
+    def note(
+        self,
+        changed: Sequence[Decoded],
+        renewed: Sequence[Decoded],
+        removed: Iterable[str],
+        errors: Mapping[str, str],
+        now: float,
+    ) -> Steps[None]:
+        """Remember what is in force after a delivery. renewed: what is held goes on living."""
+        for index, decoded in enumerate(changed):
+            if index % _AT_ONCE == _AT_ONCE - 1:
+                yield
             resource = decoded.resource
             if resource.name not in errors and self.wants(decoded):
                 self.versions[resource.name] = resource.version
@@ -202,6 +212,9 @@ class TypeState(ABC):
         for name in removed:
             self.versions.pop(name, None)
             self._forget(name)
+        for one in (*changed, *renewed):
+            if self.wants(one):
+                self.ttl.note(one.resource.name, one.resource.ttl, now)
 
     def fail(self, reason: str, detail: str) -> None:
         """Tell every sink that nothing of an update can be used ("rejected"), or that none comes ("connection")."""
@@ -214,7 +227,7 @@ class TypeState(ABC):
         """Take away the resources whose time to live is over."""
         expired = self.ttl.expire(now)
         if expired:
-            self.note([], expired, {})
+            finish(self.note([], [], expired, {}, now))
             finish(self.deliver([], expired, "", tell_all=False))
 
     # What the protocols do differently

@@ -101,10 +101,7 @@ class SotwState(TypeState):
         errors: dict[str, str] = {}
         if changed or removed or not renewed:
             errors = yield from self.deliver(changed, removed, version, tell_all=True)
-        self.note(changed, removed, errors)
-        for one in (*changed, *renewed):
-            if self.wants(one):
-                self.ttl.note(one.resource.name, one.resource.ttl, now)
+        yield from self.note(changed, renewed, removed, errors, now)
         self.nack = self.error = shorten(self.mux.nack_message(self.type_url, errors)) if errors else ""
         if not errors:
             self.version = version

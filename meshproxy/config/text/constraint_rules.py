@@ -6,6 +6,7 @@ message. SUPPORTED lists every rule enforced; those of Envoy's API are all in it
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -215,12 +216,11 @@ def _content_tests(rules: Any) -> list[_Test]:
         tests.append(_content(rules.contains, lambda value, part: part in value, "value does not contain substring"))
     if hasattr(rules, "not_contains") and rules.HasField("not_contains"):
         tests.append(_content(rules.not_contains, lambda value, part: part not in value, "value contains substring"))
-    pattern = rules.pattern
     if hasattr(rules, "well_known_regex") and rules.well_known_regex:
         name = rules.well_known_regex == 1
-        pattern = (_HEADER_NAME if name else _HEADER_VALUE) if rules.strict else _HEADER_LOOSE
-    if pattern:
-        tests.append(_pattern_test(pattern))
+        tests.append(_well_known_test((_HEADER_NAME if name else _HEADER_VALUE) if rules.strict else _HEADER_LOOSE))
+    elif rules.pattern:
+        tests.append(_pattern_test(rules.pattern))
     return tests
 
 
@@ -230,8 +230,19 @@ def _content(part: Any, holds: Callable[[Any, Any], bool], wording: str) -> _Tes
 
 def _pattern_test(pattern: str) -> _Test:
     search = re2.compile(pattern).search
-    shown = pattern.encode("unicode_escape").decode()
-    return lambda value: None if search(value) else f"value does not match regex pattern '{shown}'"
+    fault = _mismatch(pattern)
+    return lambda value: None if search(value) else fault
+
+
+def _well_known_test(pattern: str) -> _Test:
+    """One of the patterns above, with `re`: it is many times as fast, and a class of characters never goes back."""
+    matches = re.compile(pattern[1:-1]).fullmatch
+    fault = _mismatch(pattern)
+    return lambda value: None if matches(value) else fault
+
+
+def _mismatch(pattern: str) -> str:
+    return f"value does not match regex pattern '{pattern.encode('unicode_escape').decode()}'"
 
 
 def _repeated_check(field: Any, rules: Any) -> Check | None:
