@@ -25,7 +25,7 @@ class NoSuchField(AttributeError):
 class ViewRecord:
     """One message, its place, and the record of its fields."""
 
-    __slots__ = ("_children", "_message", "_present", "_read", "_shape", "path", "place", "source")
+    __slots__ = ("_children", "_message", "_present", "_read", "_shape", "_unread", "path", "place", "source")
 
     def __init__(self, message: Message, *, path: str = "", place: Place | None = None, source: str = "") -> None:
         self._message: Any = message
@@ -36,6 +36,7 @@ class ViewRecord:
         self.place = place
         self.source = source
         self._read: set[str] = set()
+        self._unread: list[Problem] | None = None  # once it is settled
         self._children: dict[str, Any] = {}  # field name -> view, list of views, mapping of views, or the same of Any
 
     @property
@@ -100,6 +101,13 @@ class ViewRecord:
             self._value(name)
             self._children.pop(name, None)
 
+    def settle(self) -> None:
+        """All that is to be read of this message has been: find what hasn't now, and not when its parent asks."""
+        problems: list[Problem] = []
+        self._collect_unread(problems)
+        self._unread = problems
+        self._children.clear()
+
     def unread_problems(self) -> list[Problem]:
         """A problem for every field, here and below, that is set and that nothing read."""
         problems: list[Problem] = []
@@ -107,6 +115,9 @@ class ViewRecord:
         return sorted(problems, key=lambda problem: (problem.source, problem.line, problem.column))
 
     def _collect_unread(self, problems: list[Problem]) -> None:
+        if self._unread is not None:
+            problems += self._unread
+            return
         read, all_children = self._read, self._children
         for name in self._present:
             if name in read:

@@ -46,9 +46,10 @@ class Unpacker:
         self._by_bytes: dict[bytes, Unpacked] = {}
         self._bytes: dict[str, bytes] = {}
 
-    def unpack(self, packed: bytes) -> Unpacked:
+    def unpack(self, packed: bytes) -> Steps[Unpacked]:
         """Raises DecodeError."""
-        return self._by_bytes.get(packed) or self._decoder(self._type_url, packed)
+        known = self._by_bytes.get(packed)
+        return known or (yield from self._decoder(self._type_url, packed))
 
     def keep(self, name: str, packed: bytes, unpacked: Unpacked) -> None:
         """A resource is in force in this form, and in no other any more."""
@@ -92,12 +93,12 @@ def decode_response(response: Any, wrapper: Any, unpacker: Unpacker) -> Steps[li
                 wrapped.ParseFromString(packed.value)
             except ParseError:
                 raise DecodeError(f"Unable to unpack as {DISCOVERY}Resource") from None
-            decoded.append(decode_wrapped(wrapped, response, unpacker, version))
+            decoded.append((yield from decode_wrapped(wrapped, response, unpacker, version)))
         elif packed.type_url != type_url:
             raise DecodeError(_mismatch(packed.type_url, response))
         else:
             value = packed.value
-            unpacked = unpacker.unpack(value)
+            unpacked = yield from unpacker.unpack(value)
             name = name_of(type_url, unpacked.message)
             decoded.append(Decoded(_resource(name, version, unpacked), packed=value, unpacked=unpacked))
         yield
@@ -108,7 +109,7 @@ def _resource(name: str, version: str, unpacked: Unpacked, ttl: float | None = N
     return Resource(name, version, unpacked.message, ttl=ttl, checked=unpacked.checked, compiled=unpacked.compiled)
 
 
-def decode_wrapped(wrapped: Any, response: Any, unpacker: Unpacker, version: str = "") -> Decoded:
+def decode_wrapped(wrapped: Any, response: Any, unpacker: Unpacker, version: str = "") -> Steps[Decoded]:
     """A wrapped resource. version: of the response, for one that has none of its own. Raises DecodeError."""
     ttl = wrapped.ttl.seconds + wrapped.ttl.nanos / 1e9 if wrapped.HasField("ttl") else None
     aliases = tuple(wrapped.aliases)
@@ -118,7 +119,7 @@ def decode_wrapped(wrapped: Any, response: Any, unpacker: Unpacker, version: str
     if wrapped.resource.type_url != response.type_url:
         raise DecodeError(_mismatch(wrapped.resource.type_url, response))
     value = wrapped.resource.value
-    unpacked = unpacker.unpack(value)
+    unpacked = yield from unpacker.unpack(value)
     name = wrapped.name or name_of(response.type_url, unpacked.message)
     return Decoded(_resource(name, own, unpacked, ttl), aliases, packed=value, unpacked=unpacked)
 

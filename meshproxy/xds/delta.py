@@ -123,12 +123,12 @@ class DeltaState(TypeState):
         for wrapped in response.resources:
             is_empty = not wrapped.HasField("resource")
             if is_empty and self.versions.get(wrapped.name) == wrapped.version:
-                renewed.append(decode_wrapped(wrapped, response, self.unpacker))
+                renewed.append((yield from decode_wrapped(wrapped, response, self.unpacker)))
             elif is_empty and wrapped.aliases:
                 unresolved += wrapped.aliases
             else:
                 wrapped.resource.SetInParent()  # an empty one isn't of the response's type, and is refused for that
-                changed.append(decode_wrapped(wrapped, response, self.unpacker))
+                changed.append((yield from decode_wrapped(wrapped, response, self.unpacker)))
             yield
         return changed, renewed, unresolved
 

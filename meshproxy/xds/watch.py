@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from meshproxy.model.discovery import Resource
 from meshproxy.records import dataclass
-from meshproxy.steps import Outcome
+from meshproxy.steps import Outcome, Steps
 
 
 class Sink(Protocol):
@@ -51,7 +51,7 @@ class Unpacked:
 class Decoder(Protocol):
     """Bytes to a checked message; given from outside, since what is checked is configuration's business."""
 
-    def __call__(self, type_url: str, packed: bytes) -> Unpacked:
+    def __call__(self, type_url: str, packed: bytes) -> Steps[Unpacked]:
         """Raises DecodeError with the reason for what is no message of this type, or breaks its rules."""
 
 

@@ -87,6 +87,7 @@ class _TableCompiler:
         hosts = []
         for entry in view.views("virtual_hosts"):
             hosts.append(self._virtual_host(entry))
+            entry.settle()
             yield
         internal_only = []
         for name in view.texts("internal_only_headers"):

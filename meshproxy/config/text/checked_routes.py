@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from meshproxy.config.text.constraints import check_unpacked
+from meshproxy.steps import Steps
 
 _MOST = 20_000
 
@@ -19,8 +20,11 @@ class CheckedHosts:
     def __init__(self) -> None:
         self._known: dict[bytes, bool] = {}
 
-    def check(self, table: Any) -> bool | None:
-        """Whether all of a `RouteConfiguration` was checked, and keeps the rules; None when it may break some."""
+    def check(self, table: Any) -> Steps[bool | None]:
+        """Whether all of a `RouteConfiguration` was checked, and keeps the rules; None when it may break some.
+
+        A step is a virtual host that is new.
+        """
         rest = type(table)()
         for field, value in table.ListFields():
             if field.name == "virtual_hosts":
@@ -44,5 +48,6 @@ class CheckedHosts:
                 if problems:
                     return None
                 self._known[packed] = known
+                yield
             complete = complete and known
         return complete

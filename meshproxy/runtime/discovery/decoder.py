@@ -15,6 +15,7 @@ from meshproxy.config.text.constraints import check_unpacked
 from meshproxy.config.text.plain_endpoints import plain_assignment
 from meshproxy.model.discovery import CLUSTER, ENDPOINTS, ROUTES
 from meshproxy.plugin.message_types import message_class, name_of_type_url
+from meshproxy.steps import Steps, finish
 from meshproxy.xds.watch import DecodeError, Unpacked
 
 _PATTERNS = CheckedPatterns()
@@ -22,6 +23,11 @@ _HOSTS = CheckedHosts()
 
 
 def decode_resource(type_url: str, packed: bytes) -> Unpacked:
+    """All steps of `decode_in_steps`. Raises DecodeError."""
+    return finish(decode_in_steps(type_url, packed))
+
+
+def decode_in_steps(type_url: str, packed: bytes) -> Steps[Unpacked]:
     """See `meshproxy.xds.watch.Decoder`. Raises DecodeError."""
     name = name_of_type_url(type_url)
     kind = message_class(name)
@@ -37,7 +43,7 @@ def decode_resource(type_url: str, packed: bytes) -> Unpacked:
         if plain is not None:
             return Unpacked(message, True, plain)
     if type_url == ROUTES:
-        all_checked = _HOSTS.check(message)
+        all_checked = yield from _HOSTS.check(message)
         if all_checked is not None:
             return Unpacked(message, all_checked)
     cluster = patterned(message) if type_url == CLUSTER else None

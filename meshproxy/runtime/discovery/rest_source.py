@@ -21,7 +21,7 @@ from meshproxy.headers import RequestHeaders
 from meshproxy.model.grpc_service import ApiSource
 from meshproxy.plugin.context import FetchError
 from meshproxy.plugin.message_types import message_class
-from meshproxy.runtime.discovery.decoder import decode_resource
+from meshproxy.runtime.discovery.decoder import decode_in_steps
 from meshproxy.runtime.discovery.names import nack_message
 from meshproxy.runtime.discovery.pace import paced
 from meshproxy.runtime.discovery.sources import Host, Sink
@@ -49,7 +49,7 @@ class RestSource:
         self._api = api
         self._type_url = type_url
         self._sink = sink
-        decoder = host.unknown_fields.decoder(decode_resource)
+        decoder = host.unknown_fields.decoder(decode_in_steps)
         self._mux = SotwMux(host.node, decoder, nack_message, host.log, lambda: None)
         self._watch = self._mux.watch(type_url, names, sink)
         self._response: Any = message_class(f"{DISCOVERY}DiscoveryResponse")

@@ -10,6 +10,7 @@ Invariants:
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
@@ -18,6 +19,7 @@ from typing import Any, Generic, TypeVar
 from meshproxy.errors import ConfigError
 from meshproxy.model.discovery import Resource
 from meshproxy.runtime.discovery.cluster_discovery import packed
+from meshproxy.runtime.discovery.pace import paced
 from meshproxy.runtime.discovery.target import Target
 from meshproxy.runtime.discovery.watch import Hub, Watch
 from meshproxy.steps import Steps, finish
@@ -25,6 +27,10 @@ from meshproxy.steps import Steps, finish
 K = TypeVar("K", bound=Hashable)
 S = TypeVar("S")
 V = TypeVar("V")
+
+
+_LARGE = 65536
+"""Bytes; with a larger resource a slot is filled in turns with all else that the loop has to do."""
 
 
 class Provider(Generic[K, S]):
@@ -48,6 +54,7 @@ class SlotDiscovery(ABC, Generic[K, S, V]):
         self._hub = hub
         self._target = target
         self.providers: dict[K, Provider[K, S]] = {}
+        self._filling: set[asyncio.Task[None]] = set()
 
     @abstractmethod
     def _compile(self, resource: Resource, slot: S) -> Steps[V]:
@@ -78,16 +85,39 @@ class SlotDiscovery(ABC, Generic[K, S, V]):
             provider = self.providers[key] = Provider(key, name)
             provider.watch = make_watch(partial(self._apply, key))
         provider.slots[slot] = None
-        if provider.resource is not None:
-            try:
-                self._fill(slot, finish(self._compile(provider.resource, slot)))
-            except ConfigError as error:
-                self._hub.host.log.warning("the configuration can't be used here", name=name, error=str(error))
+        filling = self._fill_with_held(provider, slot)
+        if len(provider.raw) > _LARGE:
+            task = self._hub.host.loop.create_task(self._fill_in_turns(provider, filling, when_settled))
+            self._filling.add(task)
+            task.add_done_callback(self._filling.discard)
+            return provider
+        finish(filling)
         for call in when_settled:
             provider.watch.when_settled(call)
         if fresh:
             provider.watch.start()
         return provider
+
+    async def _fill_in_turns(
+        self, provider: Provider[K, S], filling: Steps[None], when_settled: Sequence[Callable[[], object]]
+    ) -> None:
+        host = self._hub.host
+        await paced(filling, host.pace, host.loop.time)
+        for call in when_settled:
+            provider.watch.when_settled(call)
+
+    def _fill_with_held(self, provider: Provider[K, S], slot: S) -> Steps[None]:
+        """Fill a slot that comes later than the resource, unless a newer one does it meanwhile."""
+        resource = provider.resource
+        if resource is None:
+            return
+        try:
+            value = yield from self._compile(resource, slot)
+        except ConfigError as error:
+            self._hub.host.log.warning("the configuration can't be used here", name=provider.name, error=str(error))
+            return
+        if provider.resource is resource and slot in provider.slots:
+            self._fill(slot, value)
 
     def _release(self, key: K, slot: S) -> None:
         """A slot isn't used any more."""

@@ -22,7 +22,7 @@ from meshproxy.balance.backoff import JitteredBackoff
 from meshproxy.model.grpc_service import ApiSource, GrpcService
 from meshproxy.plugin.message_types import message_class
 from meshproxy.plugin.stats import StatsScope
-from meshproxy.runtime.discovery.decoder import decode_resource
+from meshproxy.runtime.discovery.decoder import decode_in_steps
 from meshproxy.runtime.discovery.names import nack_message
 from meshproxy.runtime.discovery.pace import AFTER_STREAM, SLICE
 from meshproxy.runtime.discovery.sources import Host, Sink
@@ -76,7 +76,7 @@ class StreamSource:
         delta = api.kind == "delta_grpc"
         self._response: Any = message_class(f"{DISCOVERY}{'Delta' if delta else ''}DiscoveryResponse")
         kind: type[Mux] = DeltaMux if delta else SotwMux
-        decoder = host.unknown_fields.decoder(decode_resource)
+        decoder = host.unknown_fields.decoder(decode_in_steps)
         self._mux = kind(host.node, decoder, nack_message, host.log, self._flush, node_once=api.node_once)
         self._back_off = JitteredBackoff(self._service.retry_base, self._service.retry_max, host.rng)
         limited = api.max_requests > 0

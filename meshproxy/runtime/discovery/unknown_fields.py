@@ -13,6 +13,7 @@ from meshproxy.config.text.unknown_fields import drop_unknown_fields, unknown_fi
 from meshproxy.model.discovery import CLUSTER, ENDPOINTS, ROUTES
 from meshproxy.plugin.context import Logger
 from meshproxy.plugin.stats import Counter
+from meshproxy.steps import Steps
 from meshproxy.xds.watch import DecodeError, Decoder, Unpacked
 
 _TOLD = 1000
@@ -44,8 +45,8 @@ class UnknownFields:
         if self._ignore:
             return decode
 
-        def decode_and_look(type_url: str, packed: bytes) -> Unpacked:
-            unpacked = decode(type_url, packed)
+        def decode_and_look(type_url: str, packed: bytes) -> Steps[Unpacked]:
+            unpacked = yield from decode(type_url, packed)
             if self.reject:
                 for field in unknown_fields(unpacked.message):
                     raise DecodeError(f"Protobuf message ({field}) has unknown fields")

@@ -10,13 +10,14 @@ from google.protobuf import any_pb2
 from meshproxy.config.text.checked_routes import CheckedHosts
 from meshproxy.model.discovery import ROUTES
 from meshproxy.runtime.discovery.decoder import decode_resource
+from meshproxy.steps import finish
 from meshproxy.xds.watch import DecodeError
 from tests.discovery.resources import routes
 
 
 def test_known_hosts_are_not_checked_again(monkeypatch: pytest.MonkeyPatch) -> None:
     hosts, table = CheckedHosts(), routes("r", "c", a="b")
-    assert hosts.check(table) is True
+    assert finish(hosts.check(table)) is True
     checked: list[Any] = []
 
     def noted(message: Any) -> tuple[list[Any], bool]:
@@ -25,7 +26,7 @@ def test_known_hosts_are_not_checked_again(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr("meshproxy.config.text.checked_routes.check_unpacked", noted)
     table.virtual_hosts.add().CopyFrom(routes("r", "d").virtual_hosts[0])
-    assert hosts.check(table) is True
+    assert finish(hosts.check(table)) is True
     assert [message.DESCRIPTOR.name for message in checked] == ["RouteConfiguration", "VirtualHost"]
     assert not checked[0].virtual_hosts
 
@@ -33,8 +34,8 @@ def test_known_hosts_are_not_checked_again(monkeypatch: pytest.MonkeyPatch) -> N
 def test_what_is_packed_inside_stays_unchecked() -> None:
     hosts, table = CheckedHosts(), routes("r", "c")
     table.virtual_hosts[0].typed_per_filter_config["f"].CopyFrom(any_pb2.Any(type_url="type.googleapis.com/a.B"))
-    assert hosts.check(table) is False
-    assert hosts.check(table) is False
+    assert finish(hosts.check(table)) is False
+    assert finish(hosts.check(table)) is False
 
 
 def test_fault_in_a_host_or_beside_is_named_with_its_place() -> None:

@@ -16,7 +16,7 @@ from google.protobuf.message import Message
 
 from meshproxy.model.discovery import CLUSTER, ENDPOINTS, LISTENER, Resource
 from meshproxy.plugin.message_types import message_class
-from meshproxy.steps import finish
+from meshproxy.steps import Steps, finish
 from meshproxy.telemetry.stats import StatsStore
 from meshproxy.testing.environment import RecordingLog
 from meshproxy.xds.delta import DeltaMux
@@ -40,7 +40,7 @@ def endpoints(name: str) -> Message:
     return endpoint_pb2.ClusterLoadAssignment(cluster_name=name)
 
 
-def decode(type_url: str, packed: bytes) -> Unpacked:
+def decode(type_url: str, packed: bytes) -> Steps[Unpacked]:
     """What is no message is refused; so is one that is named "broken"."""
     kind = message_class(type_url.rpartition("/")[2])
     assert kind is not None
@@ -49,6 +49,7 @@ def decode(type_url: str, packed: bytes) -> Unpacked:
         message.ParseFromString(packed)
     except ParseError:
         raise DecodeError(f"Unable to unpack as {kind.DESCRIPTOR.full_name}") from None
+    yield
     return Unpacked(message)
 
 

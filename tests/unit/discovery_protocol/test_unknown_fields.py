@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 from meshproxy.config.text.unknown_fields import drop_unknown_fields, unknown_fields
 from meshproxy.model.discovery import CLUSTER, ENDPOINTS, LISTENER
 from meshproxy.runtime.discovery.unknown_fields import UnknownFields
+from meshproxy.steps import Steps, finish
 from meshproxy.telemetry.stats import StatsStore
 from meshproxy.testing.environment import RecordingLog
 from meshproxy.xds.watch import DecodeError, Unpacked
@@ -53,11 +54,11 @@ class _Rig:
         self._decode = UnknownFields(self.counter, self.log, **policy).decoder(_decode)
 
     def decode(self, type_url: str, message: Message) -> Message:
-        decoded: Message = self._decode(type_url, message.SerializeToString()).message
+        decoded: Message = finish(self._decode(type_url, message.SerializeToString())).message
         return decoded
 
 
-def _decode(type_url: str, packed: bytes) -> Unpacked:
+def _decode(type_url: str, packed: bytes) -> Steps[Unpacked]:
     kinds: dict[str, type[Message]] = {
         CLUSTER: cluster_pb2.Cluster,
         LISTENER: listener_pb2.Listener,
@@ -65,6 +66,7 @@ def _decode(type_url: str, packed: bytes) -> Unpacked:
     }
     message = kinds[type_url]()
     message.ParseFromString(packed)
+    yield
     return Unpacked(message)
 
 

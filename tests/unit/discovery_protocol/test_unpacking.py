@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from meshproxy.model.discovery import ENDPOINTS
+from meshproxy.steps import Steps
 from meshproxy.xds.watch import Unpacked
 from tests.unit.discovery_protocol.talk import RecordingSink, Talk, decode, endpoints
 
@@ -15,7 +16,7 @@ class Counting:
     def __init__(self) -> None:
         self.unpacked = 0
 
-    def __call__(self, type_url: str, packed: bytes) -> Unpacked:
+    def __call__(self, type_url: str, packed: bytes) -> Steps[Unpacked]:
         self.unpacked += 1
         return decode(type_url, packed)
 
