@@ -83,6 +83,7 @@ class HttpConnectionManagerConfig:
     shows_ipv4_as_ipv6: bool = False
     tells_addresses: bool = True
     internal_addresses: CidrSet | None = None
+    internal_unix_sockets: bool = False
     early_changes: tuple[HeaderChange, ...] = ()
     generate_request_id: bool = True
     preserve_external_request_id: bool = False

@@ -163,6 +163,25 @@ def state_field(state: Mapping[str, object] | None, name: str, field: str) -> An
     return None if field.startswith("_") else getattr(value, field, None)
 
 
+def hosts_attempted(info: StreamInfo) -> Sequence[str]:
+    """Addresses of the hosts that were tried: of a connection all, of a request that of the last try, as in Envoy."""
+    return (info.upstream_host,) if _is_of_request(info) else info.hosts_attempted
+
+
+def host_names_attempted(info: StreamInfo) -> Sequence[str]:
+    """As `hosts_attempted`; a host without a name goes by its address."""
+    return (info.upstream_host_name or info.upstream_host,) if _is_of_request(info) else info.host_names_attempted
+
+
+def connection_ids_attempted(info: StreamInfo) -> Sequence[int]:
+    """As `hosts_attempted`."""
+    return (info.upstream_connection_id,) if _is_of_request(info) else info.connection_ids_attempted
+
+
+def _is_of_request(info: StreamInfo) -> bool:
+    return info.request is not None and bool(info.upstream_connection_id)
+
+
 def without_query(path: str) -> str:
     return path.partition("?")[0]
 

@@ -205,6 +205,7 @@ def _environment(command: Command, scope: Scope) -> str:
 
 
 def _hostname(command: Command, scope: Scope) -> str:
+    _no_length(command)
     return latin(scope.context.hostname) or "-"
 
 

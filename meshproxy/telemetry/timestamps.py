@@ -18,10 +18,11 @@ DEFAULT_LOCAL = "%Y-%m-%dT%H:%M:%S.%3f%z"
 
 # One specifier. The longest first; a "%" before anything else is printed as it stands.
 _SPECIFIER = re.compile(
-    r"%(E\*S|E\*f|E([0-9]|1[0-5])[Sf]|E4Y|E\*z|Ez|ET|[1-9]?f|[aAbBcCdDeFgGhHIjmMnprRsStTuUVwWxXyYzZ%])"
+    r"%(E\*S|E\*f|E([0-9]|1[0-5])[Sf]|E4Y|E\*z|Ez|ET|::?z|E[cCxXyY]|O[deHImMSuUVwWy]|[1-9]?f|"
+    r"[aAbBcCdDeFgGhHIjklmMnpPrRsStTuUVwWxXyYzZ%])"
 )
 # What is the same in UTC whatever the machine's zone; libc would print the local one.
-_UTC_TEXT = {"z": "+0000", "Z": "UTC", "Ez": "+00:00", "E*z": "+00:00:00"}
+_UTC_TEXT = {"z": "+0000", "Z": "UTC", "Ez": "+00:00", "E*z": "+00:00:00", ":z": "+00:00", "::z": "+00:00:00"}
 _ALL_DIGITS = -1
 # Half a microsecond: a double lies just below the decimal fraction it stands for as often as just above it.
 _HALF_MICROSECOND = 5e-7
@@ -68,12 +69,12 @@ def _split(pattern: str, utc: bool) -> list[_Part]:
 
 
 def _offset(second: int, colons: str) -> str:
-    """The local zone's offset from UTC, +hh:mm, with :ss for `%E*z`."""
+    """The local zone's offset from UTC, +hh:mm, with :ss for `%E*z` and `%::z`."""
     seconds = time.localtime(second).tm_gmtoff
     sign = "-" if seconds < 0 else "+"
     hours, rest = divmod(abs(seconds), 3600)
     text = f"{sign}{hours:02d}:{rest // 60:02d}"
-    return f"{text}:{rest % 60:02d}" if colons == "%E*z" else text
+    return f"{text}:{rest % 60:02d}" if colons in ("%E*z", "%::z") else text
 
 
 def _render_second(part: str | tuple[str], second: int, utc: bool) -> str:
@@ -82,7 +83,7 @@ def _render_second(part: str | tuple[str], second: int, utc: bool) -> str:
     specifier = part[0]
     if specifier == "%s":
         return str(second)
-    if specifier in ("%Ez", "%E*z"):
+    if specifier in ("%Ez", "%E*z", "%:z", "%::z"):
         return _offset(second, specifier)
     return time.strftime(specifier, time.gmtime(second) if utc else time.localtime(second))
 

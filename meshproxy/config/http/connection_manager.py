@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from meshproxy.address import CidrRange, CidrSet
 from meshproxy.config.http.client_detection import compile_client_detection
 from meshproxy.config.http.filters import compile_chain, compile_filter, find_filter_config, is_discovered
 from meshproxy.config.http.header_mutations import compile_change
@@ -18,7 +19,7 @@ from meshproxy.config.http.local_replies import compile_local_replies
 from meshproxy.config.http.routes import compile_discovered_routes, compile_route_table
 from meshproxy.config.reporting.access_logs import compile_access_logs
 from meshproxy.config.reporting.tracing import compile_tracing
-from meshproxy.config.values.addresses import compile_range_set
+from meshproxy.config.values.addresses import compile_ranges
 from meshproxy.config.values.context import CompileContext
 from meshproxy.config.values.discovery import compile_config_source
 from meshproxy.errors import ConfigError
@@ -35,6 +36,7 @@ _EARLY_MUTATION = "envoy.extensions.http.early_header_mutation.header_mutation.v
 _UUID = "envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig"
 _REJECT_FRAGMENT = "envoy.reloadable_features.http_reject_path_with_fragment"
 _DEFAULT_HEADERS_KB = 60
+_PRIVATE_RANGES = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "127.0.0.1", "fd00::/8", "::1")
 _TRACING = StatNames(
     counters=(
         "tracing.client_enabled",
@@ -174,7 +176,8 @@ def _compile_addresses(view: ConfigView) -> dict[str, Any]:
         "tells_addresses": view.boolean("add_proxy_protocol_connection_state", True),
         "client_detection": compile_client_detection(view),
         "shows_ipv4_as_ipv6": view.boolean("represent_ipv4_remote_address_as_ipv4_mapped_ipv6"),
-        "internal_addresses": compile_range_set(internal, "cidr_ranges") if internal is not None else None,
+        "internal_unix_sockets": internal is not None and internal.boolean("unix_sockets"),
+        "internal_addresses": _compile_internal(internal) if internal is not None else None,
     }
 
 
@@ -206,6 +209,10 @@ def _compile_request_id(view: ConfigView, context: CompileContext) -> dict[str, 
         "always_set_request_id_in_response": view.boolean("always_set_request_id_in_response"),
         "tracing": compile_tracing(view.view("tracing"), context, by_request_id=by_request_id, pack_reason=pack),
     }
+
+
+def _compile_internal(view: ConfigView) -> CidrSet:
+    return CidrSet(compile_ranges(view, "cidr_ranges") or map(CidrRange.parse, _PRIVATE_RANGES))
 
 
 def _compile_paths_and_hosts(view: ConfigView, context: CompileContext) -> dict[str, Any]:

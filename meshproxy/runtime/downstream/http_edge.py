@@ -152,16 +152,19 @@ class RequestEdge:
                 self._strip_control(request, edge=False)
             if "x-forwarded-proto" not in fields:
                 fields["x-forwarded-proto"] = "https" if info.transport == "tls" else "http"
+            self._add_via(request)
             trust: tuple[bool, str] | LocalReply | None = None
         else:
             trust = self._establish_client(request, info)
             if isinstance(trust, LocalReply):
                 return trust
         self._set_scheme(request, info)
-        if config.via:
-            via = request.get("via")
-            request["via"] = f"{via}, {config.via}" if via else config.via
         return trust
+
+    def _add_via(self, request: RequestHeaders) -> None:
+        if self._config.via:
+            via = request.get("via")
+            request["via"] = f"{via}, {self._config.via}" if via else self._config.via
 
     def _set_scheme(self, request: RequestHeaders, info: ConnectionInfo) -> None:
         """The request's scheme is what the configuration says, else the client (`:scheme`, or an absolute-form), else
@@ -223,6 +226,13 @@ class RequestEdge:
         forwarded = request.get("x-forwarded-for")
         request["x-forwarded-for"] = f"{forwarded},{entry}" if forwarded else entry
 
+    def _is_internal(self, client: str) -> bool:
+        """client: an address, the path of a Unix socket, or "" for none: a Unix socket without one, or nobody known."""
+        config = self._config
+        if not client or client.startswith(("/", "@")):
+            return config.use_remote_address and config.internal_unix_sockets
+        return config.internal_addresses is not None and client in config.internal_addresses
+
     def _establish_client(self, request: RequestHeaders, info: ConnectionInfo) -> tuple[bool, str] | LocalReply:
         """X-Forwarded-For, X-Forwarded-Proto, and whether the client is internal."""
         config = self._config
@@ -235,7 +245,7 @@ class RequestEdge:
             if config.xff_num_trusted_hops == 0:
                 client = peer
             else:
-                client = nth_from_end(forwarded, config.xff_num_trusted_hops - 1)
+                client = nth_from_end(forwarded, config.xff_num_trusted_hops - 1) or peer
             if not config.skip_xff_append and peer:
                 self._append_peer(request, peer)
             if config.xff_num_trusted_hops == 0 or "x-forwarded-proto" not in fields:
@@ -252,13 +262,10 @@ class RequestEdge:
             single = forwarded is not None and "," not in forwarded
         if "x-forwarded-proto" not in fields:
             fields["x-forwarded-proto"] = transport_scheme
-        if config.append_x_forwarded_port and (config.xff_num_trusted_hops == 0 or "x-forwarded-port" not in fields):
+        overwrites = config.use_remote_address and config.xff_num_trusted_hops == 0
+        if config.append_x_forwarded_port and (overwrites or "x-forwarded-port" not in fields):
             request["x-forwarded-port"] = str(info.local_port)
-        if config.add_user_agent:
-            self._add_user_agent(request)
-        internal = (
-            single and bool(client) and config.internal_addresses is not None and client in config.internal_addresses
-        )
+        internal = single and self._is_internal(client)
         remote = ""
         if client and client != peer:
             remote = SocketAddress(client, 0).text
@@ -267,6 +274,9 @@ class RequestEdge:
             fields["x-envoy-internal"] = "true"
         else:
             self._strip_control(request, edge=edge)
+        if config.add_user_agent:
+            self._add_user_agent(request)
+        self._add_via(request)
         if edge and (client or peer):
             request["x-envoy-external-address"] = client or peer
         return internal, remote

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..case import Case, get
+from ..case import REFUSE, Case, get
 from .access_logs import operator
 
 _REQUEST = get("/p/a?x=1&y=2", "x-a: one", "x-a: two", "connection: close")
@@ -17,6 +17,8 @@ def one(name: str, *operators: str, **more: Any) -> Case:
 _MASKS = ("", "(16)", "(0)", "(32)", "(33)", "(MASK_PREFIX_LEN=16)", "(x)")
 _SIDES = ("DOWNSTREAM_LOCAL", "DOWNSTREAM_REMOTE", "DOWNSTREAM_DIRECT_REMOTE", "DOWNSTREAM_DIRECT_LOCAL")
 _FORWARDED = "{use_remote_address: false, xff_num_trusted_hops: 0}"
+
+_DIGITS = ((r"\d", "9"), (r"(Mon|Tue|Wed|Thu|Fri|Sat|Sun)", "<day>"), (r"[ap]m", "<half>"))
 
 CASES = [
     *(
@@ -32,6 +34,14 @@ CASES = [
         )
         for version, address in ((4, "203.0.113.77"), (6, "2001:db8:1:2::77"))
     ),
+    one(
+        "hosts-attempted",
+        *(f"UPSTREAM_HOST{what}_ATTEMPTED" for what in ("S", "_NAMES")),
+        "UPSTREAM_HOSTS_ATTEMPTED_WITHOUT_PORT",
+    ),
+    one("hosts-attempted-in-vain", "UPSTREAM_HOSTS_ATTEMPTED", "UPSTREAM_HOST", upstreams=REFUSE),
+    one("hostname-with-length", "HOSTNAME:3", refused=True),
+    one("times", *(f"START_TIME({each})" for each in ("%Ec|%EY|%Oy", "%k|%l|%P", "%:z|%::z")), masks=_DIGITS),
     one("mask-with-length", "DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT(8):3", refused=True),
     one("retransmitted", "BYTES_RETRANSMITTED", "PACKETS_RETRANSMITTED", "ROUNDTRIP_DURATION"),
     Case(

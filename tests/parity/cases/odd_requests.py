@@ -168,6 +168,36 @@ def controls() -> Iterator[Case]:
     yield controlled("template", {"rules": {"policies": policies}}, None)
 
 
+# Who the client is.
+
+_FORWARDED = (
+    *("127.0.0.1", "127.0.0.2", "10.9.9.9", "172.15.0.1", "172.31.255.255", "172.32.0.1", "192.168.1.1", "100.64.0.1"),
+    *("::1", "fd00::1", "fc00::1", "1.2.3.4, 10.0.0.1", "junk", "10.0.0.1:80"),
+)
+_LOCAL = {"cidr_ranges": [{"address_prefix": "127.0.0.0", "prefix_len": 8}]}
+
+
+def forwarded(name: str, **manager: Any) -> Case:
+    return asked(
+        f"client-{name}",
+        [],
+        *(get(f"/{i}", f"x-forwarded-for: {each}") for i, each in enumerate(_FORWARDED)),
+        get("/none"),
+        get("/port", "x-forwarded-port: 9"),
+        hcm=json.dumps(manager),
+    )
+
+
+def clients() -> Iterator[Case]:
+    yield forwarded("private", internal_address_config={})
+    yield forwarded("private-edge", internal_address_config={}, use_remote_address=True)
+    yield forwarded("unix", internal_address_config={"unix_sockets": True, **_LOCAL}, use_remote_address=True)
+    yield forwarded("hop", internal_address_config=_LOCAL, use_remote_address=True, xff_num_trusted_hops=1)
+    yield forwarded("names", use_remote_address=True, add_user_agent=True, via="me", append_x_forwarded_port=True)
+    yield forwarded("names-inside", internal_address_config={}, add_user_agent=True, via="me")
+    yield forwarded("port", append_x_forwarded_port=True)
+
+
 # What is written into queries.
 
 
@@ -317,6 +347,7 @@ CASES = [
         stats=r"^http\.$case\.csrf",
     ),
     asked("referers", [], *(get(f"/{i}", f"referer: {each}") for i, each in enumerate(_REFERERS))),
+    *clients(),
     *controls(),
     *queries(),
     *encodings(),
