@@ -165,6 +165,14 @@ def from_sockaddr(sockaddr: tuple[object, ...]) -> SocketAddress:
     return SocketAddress(ip.partition("%")[0], port)
 
 
+def parse_internal(text: str) -> InternalAddress | None:
+    """The address that `text` is of an internal listener; None for any other."""
+    if not text.startswith(INTERNAL_SCHEME):
+        return None
+    listener, _, endpoint_id = text.removeprefix(INTERNAL_SCHEME).partition("/")
+    return InternalAddress(listener, endpoint_id)
+
+
 def parse_address(text: str) -> SocketAddress:
     """An address from `1.2.3.4:80` or `[::1]:80`; IPv6 needs its brackets. Raises ValueError."""
     host, colon, port = text.rpartition(":")

@@ -15,7 +15,7 @@ from envoy.data.accesslog.v3 import accesslog_pb2
 from envoy.service.accesslog.v3 import als_pb2
 from google.protobuf.wrappers_pb2 import StringValue
 
-from meshproxy.address import INTERNAL_SCHEME
+from meshproxy.address import parse_internal
 from meshproxy.headers import Headers
 from meshproxy.matching import header_getter
 from meshproxy.model.listener import LogService
@@ -131,9 +131,10 @@ def _set_address(target: address_pb2.Address, text: str) -> None:
     if text.startswith("/"):
         target.pipe.path = text
         return
-    if text.startswith(INTERNAL_SCHEME):
-        internal = target.envoy_internal_address
-        internal.server_listener_name, _, internal.endpoint_id = text.removeprefix(INTERNAL_SCHEME).partition("/")
+    internal = parse_internal(text)
+    if internal is not None:
+        target.envoy_internal_address.server_listener_name = internal.listener
+        target.envoy_internal_address.endpoint_id = internal.endpoint_id
         return
     ip, port = split_address(text)
     target.socket_address.address = ip.strip("[]")

@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import field
 from enum import Enum
 
-from meshproxy.address import INTERNAL_SCHEME
+from meshproxy.address import INTERNAL_SCHEME, parse_internal
 from meshproxy.cel.surroundings import Surroundings
 from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
 from meshproxy.plugin import message_facts as facts
@@ -108,7 +108,8 @@ def _ip_or_none(address: str) -> str:
 
 
 def _endpoint_of(address: str) -> str:
-    return address.removeprefix(INTERNAL_SCHEME).partition("/")[2] if address.startswith(INTERNAL_SCHEME) else ""
+    internal = parse_internal(address)
+    return internal.endpoint_id if internal is not None else ""
 
 
 def _port_or_none(address: str) -> int | str | None:

@@ -15,6 +15,7 @@ from meshproxy.records import dataclass
 _EXTENSIONS = {
     "envoy.extensions.formatter.req_without_query.v3.ReqWithoutQuery": "REQ_WITHOUT_QUERY",
     "envoy.extensions.formatter.metadata.v3.Metadata": "METADATA",
+    "envoy.extensions.formatter.cel.v3.Cel": "CEL",
 }
 
 

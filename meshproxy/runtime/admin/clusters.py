@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from meshproxy.address import parse_address
+from meshproxy.address import parse_address, parse_internal
 from meshproxy.in_parts import encoded_in_parts
+from meshproxy.runtime.admin.listeners import internal_json
 from meshproxy.runtime.admin.message import json_parts
 from meshproxy.runtime.upstream.cluster_status import NUMBERS, Status
 
@@ -106,6 +107,9 @@ def address_json(text: str, path: bool = False) -> Status:
     """envoy.config.core.v3.Address."""
     if path:
         return {"pipe": {"path": text}}
+    internal = parse_internal(text)
+    if internal is not None:
+        return internal_json(internal)
     address = parse_address(text)
     return {"socket_address": {"address": address.ip, "port_value": address.port}}
 

@@ -25,10 +25,15 @@ def render_json(listeners: Sequence[tuple[str, Sequence[Address]]]) -> str:
     return json.dumps({"listener_statuses": statuses} if statuses else {}, indent=1) + "\n"
 
 
+def internal_json(address: InternalAddress) -> dict[str, Any]:
+    """`envoy_internal_address` of an Address, as these pages print it."""
+    fields = {"server_listener_name": address.listener, "endpoint_id": address.endpoint_id}
+    return {"envoy_internal_address": {name: value for name, value in fields.items() if value}}
+
+
 def _json(address: Address) -> dict[str, Any]:
     if isinstance(address, PipeAddress):
         return {"pipe": {"path": address.path}}
     if isinstance(address, InternalAddress):
-        internal = {"server_listener_name": address.listener, "endpoint_id": address.endpoint_id}
-        return {"envoy_internal_address": {name: value for name, value in internal.items() if value}}
+        return internal_json(address)
     return {"socket_address": {"address": address.ip, "port_value": address.port}}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..case import Act, Case, Upstream, Wait, get
+from ..case import Act, Case, Upstream, Wait, admin, get
 
 EXTENSION = """
 bootstrap_extensions:
@@ -127,12 +127,27 @@ def keeps(*requests: str) -> tuple[object, ...]:
     return tuple(op for number, each in enumerate(requests, 1) for op in (each, Wait("HTTP/1.1 200", number)))
 
 
+def inner_addresses(text: str) -> str:
+    """The lines about internal addresses."""
+    return "\n".join(line.strip() for line in text.splitlines() if "internal" in line or "endpoint_id" in line)
+
+
 POOLED = {
     **HTTP,
     "inner": HTTP_INNER,
     "filters": f"[{sets('http', state('once', '%REQ(once)%', 'ONCE'), state('further', '%REQ(hash)%', 'ONCE', 'envoy.hashable_string'))}]",
 }
+PAGES = ("/listeners", "/listeners?format=json", "/clusters?format=json")
 CASES = [
+    Case(
+        "internal-pages",
+        clients=tuple(admin(path, view=inner_addresses, start=0.2 * number) for number, path in enumerate(PAGES, 1)),
+        clusters=cluster(),
+        listeners=listener(HTTP_INNER),
+        bootstrap=EXTENSION,
+        alone=True,
+        shows="envoy_internal_address",
+    ),
     case("tcp", "hello", Wait("back"), Act.CLOSE, upstreams=HELLO, shows="envoy://internal_client_address/"),
     case("plain", "hello", Wait("back"), Act.CLOSE, upstreams=HELLO, clusters=cluster(plain=True)),
     case(

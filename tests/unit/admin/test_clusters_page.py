@@ -3,11 +3,13 @@
 import json
 from types import SimpleNamespace
 
+import pytest
+
 from meshproxy.address import SocketAddress
 from meshproxy.balance.host import HealthFlag, Host
 from meshproxy.model.cluster import CircuitBreakerThresholds, ClusterConfig
 from meshproxy.model.endpoint import Endpoint, Locality
-from meshproxy.runtime.admin.clusters import merge_statuses, render_json, render_text
+from meshproxy.runtime.admin.clusters import address_json, merge_statuses, render_json, render_text
 from meshproxy.runtime.upstream.cluster_status import Status, cluster_status
 
 
@@ -92,3 +94,15 @@ def test_merging_adds_numbers_and_keeps_the_worst_health() -> None:
         ("10.0.0.1:82", 0),
     ]
     assert cluster["hosts"][0]["health_flags"] == "/failed_outlier_check"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("[::1]:80", {"socket_address": {"address": "::1", "port_value": 80}}),
+        ("envoy://in/one", {"envoy_internal_address": {"server_listener_name": "in", "endpoint_id": "one"}}),
+        ("envoy://in/", {"envoy_internal_address": {"server_listener_name": "in"}}),
+    ],
+)
+def test_addresses(text: str, shown: object) -> None:
+    assert address_json(text) == shown
