@@ -202,7 +202,6 @@ class Http1Connection(DownstreamConnection):
             stream.reply(MISSING_HOST)
             return
         self.connection.stream.add_flag("DPE")
-        stats.rq_rx_reset.value += 1  # as Envoy, whose codec resets the stream that it has just answered
         body = _BODIES.get(error.status, b"Bad Request")
         stream.reply(LocalReply(error.status, body, details=error.details, flags="DPE", close=True))
 

@@ -60,6 +60,7 @@ class Http1ServerStream(HttpServerStream):
         if not self.done and not self.on_wire and response.status != 102:
             head, _ = encode_response_head(response, True, self.request.method, self.owner.parser.http10)
             self.owner.write(head)
+            self.owner.manager.stats.codes[response.status] += 1
 
     def accept_upgrade(self) -> None:
         super().accept_upgrade()
@@ -126,13 +127,14 @@ class Http1ServerStream(HttpServerStream):
     def _must_close(self, end: bool) -> bool:
         """Whether this response is the connection's last, so that its head must say so."""
         owner = self.owner
-        if not self.request_received:
-            owner.manager.stats.rq_response_before_rq_complete.value += 1
-            if not self.raw:
-                self.close_after = True
+        if not self.request_received and not self.raw:
+            owner.manager.stats.count_early_response()
+            self.close_after = True
         if self.close_after or not owner.parser.keep_alive:
             return True
         if self.raw_wanted and not self.raw:
+            if self.request_received:
+                owner.manager.stats.count_early_response()
             self.close_after = True
             return True
         worker = owner.worker
@@ -146,7 +148,8 @@ class Http1ServerStream(HttpServerStream):
         worker, stats = owner.worker, owner.manager.stats
         if owner.draining or worker.closes(owner.connection):
             # The connection stays for the drain time, for what the client has sent already.
-            stats.cx_drain_close.value += 1
+            if not owner.draining:
+                stats.cx_drain_close.value += 1
             owner.begin_drain()
             return True
         if worker.overload is not None and worker.overload.ends_keepalive():
@@ -200,6 +203,7 @@ class Http1ServerStream(HttpServerStream):
 
     def cut(self) -> None:
         # On HTTP/1 only the end of the connection can say that a response is incomplete.
+        self.owner.manager.stats.rq_rx_reset.value += 1  # as Envoy, which takes its own reset for one
         self.close_after = True
         self._finish(self.owner.worker.loop.time(), cut=True)
 

@@ -311,6 +311,8 @@ class Http2Connection(DownstreamConnection):
         self._last_end = stream.end
         if not cut and (not stream.request_received or stream.early is not None):
             # Whatever else the client has to say, nobody waits for it, unless it says so in this very turn.
+            if not stream.raw and not stream.request_received:
+                self.manager.stats.count_early_response()
             self._unfinished.append((stream.sid, stream.tunnel_code()))
             self.on_output()
         if not cut and self.wire.is_flushing(stream.sid):
@@ -345,7 +347,6 @@ class Http2Connection(DownstreamConnection):
         request = RequestHeaders("", "", "")
         stream = self.streams[sid] = self._new_stream(self, sid, request, False, self.worker.loop.time())
         stream.reply(REQUEST_HEADERS_TIMEOUT)
-        stats.rq_rx_reset.value += 1  # as Envoy, whose codec resets the stream that it has just answered
 
     def _watch_flush(self, stream: Http2ServerStream) -> None:
         """A client that opens no window must not keep a finished response for ever: it has a time to take it."""

@@ -115,6 +115,7 @@ class Http2ServerStream(HttpServerStream):
             return  # as Envoy: a 1xx of the upstream ends here unless it was asked for
         if not self.done and not self.on_wire and response.status != 102:
             self.owner.wire.send_informational(self.sid, response)
+            self.owner.manager.stats.codes[response.status] += 1
 
     def encode_headers(self, response: ResponseHeaders, end: bool) -> None:
         owner = self.owner
@@ -163,6 +164,7 @@ class Http2ServerStream(HttpServerStream):
         """The connection writes once per turn of the loop; see `Http2Connection.on_output`."""
 
     def cut(self) -> None:
+        self.owner.manager.stats.rq_rx_reset.value += 1  # as Envoy, which takes its own reset for one
         self.owner.wire.reset_stream(self.sid, INTERNAL_ERROR if self.tunnel_code() == NO_ERROR else CONNECT_ERROR)
         self._finish(self.owner.worker.loop.time(), cut=True)
 

@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from meshproxy.headers import RequestHeaders, ResponseHeaders
+from meshproxy.model.route import PathMatch, RedirectAction, Route
 from meshproxy.plugin.context import Connection, FactoryContext, Timer
 from meshproxy.plugin.network import NetworkFilter
 from meshproxy.plugin.replies import PATH_NORMALIZATION_FAILED, UPGRADE_FAILED, LocalReply
@@ -27,6 +28,14 @@ if TYPE_CHECKING:
     from meshproxy.runtime.downstream.http1_measuring import DownstreamMeter
     from meshproxy.runtime.downstream.http_stream import HttpServerStream
     from meshproxy.runtime.worker import Worker
+
+
+def _https_location(request: RequestHeaders, stream: Any) -> str:
+    return f"https://{request.authority}{request.path}"
+
+
+_TO_HTTPS = Route(PathMatch("prefix"), RedirectAction(301, _https_location))
+"""`require_tls`: to the same address under https (Envoy: SslRedirectRoute)."""
 
 
 class DownstreamConnection(NetworkFilter[HttpManager]):
@@ -61,6 +70,9 @@ class DownstreamConnection(NetworkFilter[HttpManager]):
         stats = self.manager.stats
         stats.cx_total.value += 1
         stats.cx_active.value += 1
+        if connection.info.tls is not None:
+            stats.cx_ssl_total.value += 1
+            stats.cx_ssl_active.value += 1
         self._attach(connection)
         self._last_end = connection.started
         self._start_timers()
@@ -94,6 +106,8 @@ class DownstreamConnection(NetworkFilter[HttpManager]):
     def on_close(self, connection: Connection) -> None:
         stats = self.manager.stats
         stats.cx_active.value -= 1
+        if self.connection.info.tls is not None:
+            stats.cx_ssl_active.value -= 1
         stats.cx_destroy.value += 1
         (stats.cx_destroy_local if self._local_close else stats.cx_destroy_remote).value += 1
         if self.connection.outwaited:
@@ -148,12 +162,9 @@ class DownstreamConnection(NetworkFilter[HttpManager]):
         if manager.client_certificate is not None:
             manager.client_certificate.apply(request, stream.connection)
         if manager.requires_tls and manager.routes.requires_tls(request):
-            if upgrade not in ("", "connect") and not manager.allows_upgrade(None, upgrade):
-                self._refuse_upgrade(stream)
-            else:
-                stream.reply(_to_https(request))
-            return
-        stream.choose_route()
+            stream.route = _TO_HTTPS
+        else:
+            stream.choose_route()
         if upgrade and not self._may_upgrade(stream, upgrade):
             return
         if expects:
@@ -177,10 +188,11 @@ class DownstreamConnection(NetworkFilter[HttpManager]):
         refusal = manager.edge.check_target(request, stream.connection)
         if refusal is not None:
             stream.reply(refusal)
-        elif manager.requires_tls and manager.routes.requires_tls(request):
-            stream.reply(_to_https(request))
         else:
-            stream.choose_route()
+            if manager.requires_tls and manager.routes.requires_tls(request):
+                stream.route = _TO_HTTPS
+            else:
+                stream.choose_route()
             if manager.tracing is not None:
                 manager.tracing.begin(stream, edge=False)
             if manager.plans_differ:
@@ -203,10 +215,13 @@ class DownstreamConnection(NetworkFilter[HttpManager]):
         stream.request_id = given or ""
 
     def _may_upgrade(self, stream: HttpServerStream, upgrade: str) -> bool:
-        if stream.route is None:
+        allowed = self.manager.allows_upgrade(stream.route, upgrade)
+        if allowed:
+            self.manager.stats.cx_upgrades_total.value += 1
+        if stream.route is None or (stream.route is _TO_HTTPS and upgrade == "connect"):
             stream.close_after = True
-            return True  # answered by the router: no route
-        if self.manager.allows_upgrade(stream.route, upgrade):
+            return True  # answered by the router
+        if allowed:
             stream.raw_wanted = upgrade
             return True
         self._refuse_upgrade(stream)
@@ -214,6 +229,8 @@ class DownstreamConnection(NetworkFilter[HttpManager]):
 
     def _refuse_upgrade(self, stream: HttpServerStream) -> None:
         self.manager.stats.rq_ws_on_non_ws_route.value += 1
+        if stream.request_received:  # which it isn't to Envoy: it waits for what follows the upgrade
+            self.manager.stats.count_early_response()
         stream.reply(UPGRADE_FAILED)
 
     def _treat_expectation(self, stream: HttpServerStream, request: RequestHeaders) -> None:
@@ -313,9 +330,3 @@ class DownstreamConnection(NetworkFilter[HttpManager]):
     def _close(self, delay: float) -> None:
         self._local_close = True
         self.connection.close(delay=delay, give_up=self.manager.config.delayed_close_timeout)
-
-
-def _to_https(request: RequestHeaders) -> LocalReply:
-    """`require_tls`: the same address under https (Envoy: SslRedirectRoute)."""
-    location = f"https://{request.authority}{request.path}"
-    return LocalReply(301, headers=(("location", location),), details="direct_response")

@@ -17,7 +17,6 @@ _CLASSES = ("1xx", "2xx", "3xx", "4xx", "5xx")
 CONNECTION_MANAGER = StatNames(
     counters=(
         "downstream_cx_http3_total",
-        "downstream_cx_ssl_total",
         "downstream_flow_control_paused_reading_total",
         "downstream_flow_control_resumed_reading_total",
         "downstream_rq_http3_total",
@@ -31,7 +30,6 @@ CONNECTION_MANAGER = StatNames(
         "downstream_cx_http1_soft_drain",
         "downstream_cx_http3_active",
         "downstream_cx_rx_bytes_buffered",
-        "downstream_cx_ssl_active",
         "downstream_cx_tx_bytes_buffered",
     ),
 )
@@ -57,6 +55,8 @@ class HttpStats:
         self.cx_http1_active = gauge("downstream_cx_http1_active")
         self.cx_http2_total = counter("downstream_cx_http2_total")
         self.cx_http2_active = gauge("downstream_cx_http2_active")
+        self.cx_ssl_total = counter("downstream_cx_ssl_total")
+        self.cx_ssl_active = gauge("downstream_cx_ssl_active")
         self.cx_destroy = counter("downstream_cx_destroy")
         self.cx_destroy_local = counter("downstream_cx_destroy_local")
         self.cx_destroy_remote = counter("downstream_cx_destroy_remote")
@@ -115,6 +115,11 @@ class HttpStats:
         self.http2: dict[str, Counter] = {}
         self.http2_codecs: set[Http2ServerCodec] = set()
         self._http2_gauges: Http2Gauges | None = None
+
+    def count_early_response(self) -> None:
+        """A request was answered before all of it was there. As Envoy's, which resets what it waits for no longer."""
+        self.rq_response_before_rq_complete.value += 1
+        self.rq_rx_reset.value += 1
 
     def add_http2(self, codec: Http2ServerCodec) -> None:
         """A connection speaks HTTP/2; the caller takes it out of `http2_codecs` again. As in Envoy, the codec's

@@ -237,7 +237,8 @@ class HttpServerStream(StreamTimers):
 
     def accept_upgrade(self) -> None:
         self.raw = True
-        self.owner.manager.stats.cx_upgrades_total.value += 1
+        # As Envoy, to which the request goes on.
+        self.owner.manager.stats.rq_response_before_rq_complete.value += 1
         self.owner.manager.stats.cx_upgrades_active.value += 1
         self.request_received = False
 
@@ -278,13 +279,7 @@ class HttpServerStream(StreamTimers):
             self.owner.manager.stats.rq_too_large.value += 1
         elif reply is RESPONSE_TOO_LARGE:
             self.owner.manager.stats.rs_too_large.value += 1
-        response, body = shape_reply(reply, self.owner.manager.config.local_reply, self)
-        if self.health_check:
-            # An answer to a health check doesn't count with the others, which its code soon will.
-            stats = self.owner.manager.stats
-            stats.rq_health_check.value += 1
-            stats.codes[response.status] -= 1
-        return response, body
+        return shape_reply(reply, self.owner.manager.config.local_reply, self)
 
     # The end.
 
@@ -301,6 +296,10 @@ class HttpServerStream(StreamTimers):
             fields["server"] = config.server_name
         if (config.always_set_request_id_in_response or self.tells_request_id) and self.request_id:
             fields["x-request-id"] = self.request_id
+        if self.health_check:
+            # An answer to a health check doesn't count with the others, which its code soon will.
+            owner.manager.stats.rq_health_check.value += 1
+            owner.manager.stats.codes[response.status] -= 1
         if config.via:
             fields["via"] = f"{fields['via']}, {config.via}" if "via" in fields else config.via
         if self.raw and config.log_tunnels:

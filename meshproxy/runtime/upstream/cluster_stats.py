@@ -226,5 +226,7 @@ class LiveClusterStats:
         return counters
 
     def _make_counters(self, status: int, prefixes: tuple[str, ...]) -> tuple[Counter, ...]:
-        names = ("upstream_rq_completed", f"upstream_rq_{status}", f"upstream_rq_{status // 100}xx")
+        names = ["upstream_rq_completed", f"upstream_rq_{status}", f"upstream_rq_{status // 100}xx"]
+        if not 100 <= status < 600:
+            names[1:] = ["upstream_rq_unknown"]
         return tuple(self._scope.counter(prefix + name) for prefix in prefixes for name in names)

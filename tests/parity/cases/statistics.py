@@ -19,6 +19,12 @@ HTTP = r"^http\.$case\.downstream_(rq|cx)_[a-z0-9_]+$"
 HTTP_OTHER = r"^http\.$case\.(no_|rq_|rs_)[a-z_]+$"
 CLUSTER = r"^cluster\.$case\.up\.upstream_(rq|cx)_[a-z0-9_]+$"
 CLUSTER_REST = r"^cluster\.$case\.up\.(internal|external|retry|membership|lb_healthy_panic|max_host_weight|bind_errors|default\.total)"
+# Everything of the HTTP connection manager and of responses but bytes, times, and how connections ended.
+SEEN = (
+    r"^(http\.$case\.(downstream_(rq_|cx_(upgrades|drain|protocol|ssl))|(no_|rq_)|tracing\.health)"
+    r"|cluster\.$case\.up\.((internal|external|retry)\.)?upstream_rq_(\d|completed|unknown|time))"
+)
+LONG = "HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\nabc"
 CODES = r"^(cluster\.$case\.up\.upstream_rq_(\d|completed|total)|http\.$case\.downstream_rq_(\d|completed|total))"
 
 CASES = [
@@ -214,5 +220,46 @@ CASES = [
         clients=(client(get("/1")), client(get("/2"), start=0.3)),
         stats=r"^(http\.$case\.downstream_cx_(total|active)|cluster\.$case\.up\.upstream_cx_(total|active|http1_total))$",
         sort_log=True,
+    ),
+    # What is counted of requests that don't go the usual way.
+    counted(
+        "health-check-passed-on",
+        (get("/hc"), 0.2, get("/x")),
+        SEEN,
+        filters="- {health_check: {pass_through_mode: true, headers: [{name: ':path', string_match: {exact: /hc}}]}}",
+        log="%RESPONSE_CODE%\n",
+    ),
+    counted(
+        "informational",
+        get("/", "expect: 100-continue"),
+        SEEN,
+        hcm="proxy_100_continue: true",
+        upstreams=answer("HTTP/1.1 103 Early Hints\r\nx-a: 1\r\n\r\n", 0.1, OK),
+    ),
+    counted(
+        "answered-early",
+        "POST / HTTP/1.1\r\nhost: h.test\r\ncontent-length: 9\r\n\r\nabc",
+        SEEN,
+        upstreams=answer(OK, at="head"),
+    ),
+    counted("cut-in-the-body", get(), SEEN, upstreams=answer(LONG, 0.1, Act.RESET)),
+    counted(
+        "upgrade-refused-by-upstream",
+        get("/", "connection: upgrade", "upgrade: websocket"),
+        SEEN,
+        hcm="upgrade_configs: [{upgrade_type: websocket}]",
+        upstreams=answer("HTTP/1.1 403 X\r\ncontent-length: 0\r\n\r\n"),
+    ),
+    counted("upgrade-not-allowed", get("/", "connection: upgrade", "upgrade: websocket"), SEEN),
+    counted("status-beyond-the-classes", get(), SEEN, upstreams=answer("HTTP/1.1 999 X\r\ncontent-length: 0\r\n\r\n")),
+    counted(
+        "tls-required",
+        get(),
+        SEEN,
+        vhost="require_tls: ALL",
+        filters="""
+- header_mutation: {mutations: {response_mutations: [{append: {header: {key: x-filtered, value: 'yes'}}}]}}
+""",
+        shows="x-filtered",
     ),
 ]

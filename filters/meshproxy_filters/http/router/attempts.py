@@ -30,6 +30,7 @@ from meshproxy_filters.http.router.filters import FilteredAttempt
 from meshproxy_filters.http.router.hedge import Contender
 from meshproxy_filters.http.router.log import LoggedAttempt
 from meshproxy_filters.http.router.measure import MeasuredAttempt
+from meshproxy_filters.http.router.timeouts import is_grpc
 from meshproxy_filters.http.router.tunnel import ConnectTunnel
 
 _NO_UPGRADE = "websocket_handshake_unsuccessful"
@@ -215,7 +216,7 @@ class Attempts(Again):
         stream.details = "via_upstream"
         if self._upgrade:
             end = self._end_handshake(response, end)
-        if self.config.envoy_headers and (stream.half_closed if self._upgrade else self._ended or stream.request_end):
+        if self.config.envoy_headers and self._request_over():
             fields["x-envoy-upstream-service-time"] = str(int((now - self._began) * 1000))
         stream.response = response
         stream.response_code = status
@@ -263,13 +264,17 @@ class Attempts(Again):
             return True
         return end
 
+    def _request_over(self) -> bool:
+        stream = self._stream
+        return stream.half_closed if self._upgrade else self._ended or stream.request_end
+
     def _response_ended(self, cluster: Cluster) -> None:
         self._upstream = None
         if self._whole_timer is not None:
             self._whole_timer.cancel()
             self._whole_timer = None
         milliseconds = int(((self._response_at or self.context.clock.now()) - self._began) * 1000)
-        if self.config.counts_all:
+        if self.config.counts_all and not self._stream.health_check and self._request_over():
             cluster.stats.count_time(milliseconds, internal=self._internal)
             for counts in self._counts:
                 counts.times[milliseconds] += 1
@@ -309,7 +314,8 @@ class Attempts(Again):
             host.rq_error += 1
         if self._response_started:
             cause = reason.text.replace(" ", "_")
-            self.config.rq_reset_after_downstream_response_started.inc()
+            if is_grpc(stream.request):  # of which alone Envoy waits for the end to know how it went
+                self.config.rq_reset_after_downstream_response_started.inc()
             stream.reset(f"upstream_reset_after_response_started{{{cause}}}", reason.flag)
             return
         rules = self._rules
@@ -325,7 +331,7 @@ class Attempts(Again):
         assert self._cluster is not None
         if not self._quiet:
             self._cluster.stats.count_response(status, internal=self._internal)
-        elif self.config.counts_all:
+        elif self.config.counts_all and not self._stream.health_check:
             self._cluster.stats.upstream_rq_completed.inc()
 
     def fail_with(self, reason: ResetReason, detail: str) -> None:

@@ -123,7 +123,7 @@ class Router(Attempts):
             stream.upstream_cluster = ""
             stream.reply(cluster_not_found(action.cluster_not_found_status))
             return None
-        if config.special and self._treat_specially(request):
+        if (config.special or stream.health_check) and self._treat_specially(request):
             return None
         self._cluster = cluster
         self._counts = route.counts
@@ -189,7 +189,9 @@ class Router(Attempts):
             self._stream.reply(refusal)
             return True
         self._looks_on = config.upstream_log is not None or bool(config.upstream_filters)
-        self._quiet = not config.counts_all or (not config.counts_grpc and is_grpc(request))
+        self._quiet = (
+            not config.counts_all or self._stream.health_check or (not config.counts_grpc and is_grpc(request))
+        )
         return False
 
     async def _attempt_later(self, found: LocalReply | Awaitable[LocalReply | None]) -> None:
