@@ -137,6 +137,17 @@ POOLED = {
     "inner": HTTP_INNER,
     "filters": f"[{sets('http', state('once', '%REQ(once)%', 'ONCE'), state('further', '%REQ(hash)%', 'ONCE', 'envoy.hashable_string'))}]",
 }
+RULES = (
+    f"{{name: rbac, typed_config: {{'@type': {_EXT}.filters.http.rbac.v3.RBAC, rules: {{policies: {{p: {{"
+    "permissions: [{url_path: {path: {exact: /a}}}], principals: [{and_ids: {ids: ["
+    "{filter_state: {key: io.istio.peer_principal, string_match: {prefix: 'spiffe://a/ns/x/'}}}, "
+    "{remote_ip: {address_prefix: 10.2.0.0, prefix_len: 16}}]}}]}}}}}"
+)
+CONNECTION_RULES = (
+    f"{{name: rbac, typed_config: {{'@type': {_EXT}.filters.network.rbac.v3.RBAC, stat_prefix: rbac., rules: {{policies: "
+    "{p: {permissions: [{any: true}], principals: [{and_ids: {ids: [{filter_state: {key: io.istio.peer_principal, "
+    "string_match: {prefix: 'spiffe://a/ns/x/'}}}, {not_id: {source_ip: {address_prefix: 10.0.0.0, prefix_len: 8}}}]}}]}}}}}"
+)
 PAGES = ("/listeners", "/listeners?format=json", "/clusters?format=json")
 CASES = [
     Case(
@@ -212,6 +223,30 @@ CASES = [
         *keeps(*(request("/", once=once, hash=key) for once, key in ("1a", "2a", "3b", "4a"))),
         **POOLED,
         shows="upstream_cx_total: 2",
+    ),
+    case(
+        "rules-for-what-was-brought-along",
+        *keeps(request("/a", who="spiffe://a/ns/x/sa/y")),
+        request("/b", who="spiffe://a/ns/x/sa/y"),
+        Wait("HTTP/1.1", 2),
+        **HTTP,
+        filters=f"[{sets('http', state('io.istio.peer_principal', '%REQ(who)%', 'ONCE'), restored('remote', '10.2.3.4:5'))}]",
+        inner=HTTP_INNER.replace(
+            "route_config:", f"stat_prefix: inner, http_filters: [{RULES}, {{router: {{}}}}], route_config:"
+        ),
+        inner_filters=ORIGINAL_DST,
+        shows="403",
+    ),
+    case(
+        "rules-for-connections",
+        "hello",
+        Wait("back"),
+        Act.CLOSE,
+        network=f"[{sets('network', state('io.istio.peer_principal', 'spiffe://a/ns/x/sa/y', 'ONCE'))}, {{tcp_proxy: {{cluster: $case-in}}}}]",
+        upstreams=HELLO,
+        inner=f"[{{filters: [{CONNECTION_RULES}, {{tcp_proxy: {{cluster: $up, access_log: []}}}}]}}]",
+        stats=r"^rbac\.rbac\.allowed$",
+        shows="allowed: 1",
     ),
     case(
         "nobody",
