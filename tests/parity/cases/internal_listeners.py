@@ -144,7 +144,7 @@ RULES = (
     "{remote_ip: {address_prefix: 10.2.0.0, prefix_len: 16}}]}}]}}}}}"
 )
 CONNECTION_RULES = (
-    f"{{name: rbac, typed_config: {{'@type': {_EXT}.filters.network.rbac.v3.RBAC, stat_prefix: rbac., rules: {{policies: "
+    f"{{name: rbac, typed_config: {{'@type': {_EXT}.filters.network.rbac.v3.RBAC, stat_prefix: $case., rules: {{policies: "
     "{p: {permissions: [{any: true}], principals: [{and_ids: {ids: [{filter_state: {key: io.istio.peer_principal, "
     "string_match: {prefix: 'spiffe://a/ns/x/'}}}, {not_id: {source_ip: {address_prefix: 10.0.0.0, prefix_len: 8}}}]}}]}}}}}"
 )
@@ -245,7 +245,7 @@ CASES = [
         network=f"[{sets('network', state('io.istio.peer_principal', 'spiffe://a/ns/x/sa/y', 'ONCE'))}, {{tcp_proxy: {{cluster: $case-in}}}}]",
         upstreams=HELLO,
         inner=f"[{{filters: [{CONNECTION_RULES}, {{tcp_proxy: {{cluster: $up, access_log: []}}}}]}}]",
-        stats=r"^rbac\.rbac\.allowed$",
+        stats=r"^$case\.rbac\.allowed$",
         shows="allowed: 1",
     ),
     case(
