@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from meshproxy.agent.bootstrap_stats import stats_config, statsd_sink
 from meshproxy.agent.settings import AgentSettings
 
 _HCM = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
@@ -48,8 +49,11 @@ def make_bootstrap(
         "listeners": _not_named(_listeners(settings), given_static.get("listeners")),
         "clusters": _not_named(clusters, given_static.get("clusters")),
     }
-    if settings.stats_matcher:
-        bootstrap["stats_config"] = {"stats_matcher": {"inclusion_list": {"patterns": _patterns(settings)}}}
+    statistics = stats_config(settings.stats_inclusions, settings.stats_buckets)
+    if statistics:
+        bootstrap["stats_config"] = statistics
+    if settings.statsd_address is not None:
+        bootstrap["stats_sinks"] = [statsd_sink(*settings.statsd_address)]
     if settings.runtime_values:
         layer = {"name": "global config", "static_layer": dict(settings.runtime_values)}
         bootstrap["layered_runtime"] = {"layers": [layer]}
@@ -200,15 +204,3 @@ def _discovery_tls(settings: AgentSettings, host: str) -> dict[str, Any]:
         },
     }
     return {"name": "envoy.transport_sockets.tls", "typed_config": context}
-
-
-def _patterns(settings: AgentSettings) -> list[dict[str, Any]]:
-    """`proxyStatsMatcher`, and what the agent itself reads."""
-    kinds = {"inclusionPrefixes": "prefix", "inclusionSuffixes": "suffix"}
-    patterns: list[dict[str, Any]] = [
-        {kind: value} for option, kind in kinds.items() for value in settings.stats_matcher.get(option) or ()
-    ]
-    for value in settings.stats_matcher.get("inclusionRegexps") or ():
-        patterns.append({"safe_regex": {"regex": value}})
-    needed = ("cluster_manager", "listener_manager", "server", "listener.", "istio")
-    return [*({"prefix": prefix} for prefix in needed), *patterns]

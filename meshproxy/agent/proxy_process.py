@@ -30,9 +30,11 @@ def proxy_arguments(settings: AgentSettings, bootstrap: Path, extra: Sequence[st
         "--drain-time-s", str(int(settings.drain.duration)),
         "--drain-strategy", "immediate",
         "--local-address-ip-version", "v6" if ":" in settings.ip else "v4",
-        "--file-flush-interval-msec", "1000",
+        "--file-flush-interval-msec", str(round(settings.log_flush_interval * 1000)),
         "--disable-hot-restart",
     ]  # fmt: skip
+    if settings.log_flush_kb is not None:
+        arguments += ["--file-flush-min-size-kb", str(settings.log_flush_kb)]
     if settings.concurrency is not None:
         arguments += ["--concurrency", str(settings.concurrency)]
     return [*arguments, *extra]

@@ -1,8 +1,9 @@
 """What is wanted of the agent: Istio's environment variables and `PROXY_CONFIG`, read once and checked.
 
-`PROXY_CONFIG` is the JSON (or YAML) of Istio's `ProxyConfig`; `proxyMetadata` in it sets variables that the environment
-doesn't. What can't be read is an error that names its variable, all of them at once; fields of `ProxyConfig` that mean
-nothing here are named in a warning, as a control plane may be newer than its sidecars.
+`PROXY_CONFIG` is the JSON (or YAML) of Istio's `ProxyConfig`; it stands above the mesh's `defaultConfig` and below the
+pod's annotation `proxy.istio.io/config`. `proxyMetadata` in it sets variables that the environment doesn't. What can't
+be read is an error that names its variable, all of them at once; fields of `ProxyConfig` that mean nothing here are
+named in a warning, as a control plane may be newer than its sidecars.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from typing import Any, TypeVar
 
 import yaml
 
+from meshproxy.address import parse_address
+from meshproxy.agent.bootstrap_stats import read_buckets, read_inclusions
+from meshproxy.agent.pod_files import NO_FILES, PodFiles
 from meshproxy.agent.unsupported import unsupported_variables
 from meshproxy.errors import ConfigError, Problem
 from meshproxy.records import dataclass
@@ -23,6 +27,7 @@ T = TypeVar("T")
 
 _TRUE, _FALSE = frozenset(("1", "true", "t", "yes")), frozenset(("0", "false", "f", "no", ""))
 _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|us|ns|h|m|s)", re.ASCII)
+_PROXY_ANNOTATION = "proxy.istio.io/config"
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 
 
@@ -33,12 +38,14 @@ def _words(text: str) -> frozenset[str]:
 _READ = _words(
     "configPath discoveryAddress drainDuration terminationDrainDuration statusPort proxyAdminPort concurrency"
     " serviceCluster customConfigFile tracing proxyMetadata interceptionMode proxyStatsMatcher runtimeValues"
+    " statsdUdpAddress fileFlushInterval fileFlushMinSizeKb"
 )
 _OTHERS = _words(
     "binaryPath parentShutdownDuration proxyBootstrapTemplatePath holdApplicationUntilProxyStarts image meshId"
-    " availabilityZone statNameLength controlPlaneAuthPolicy gatewayTopology"
+    " availabilityZone statNameLength controlPlaneAuthPolicy gatewayTopology extraStatTags"
 )
-"""What concerns the injector, the control plane (which reads it in the node's metadata), or another binary."""
+"""What concerns the injector, the control plane (which reads it in the node's metadata), or another binary, or is done
+anyway."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +101,11 @@ class AgentSettings:
     drain: Drain = Drain()
     metadata: Mapping[str, Any] = field(default_factory=dict)
     tracing: Mapping[str, Any] = field(default_factory=dict)
-    stats_matcher: Mapping[str, Any] = field(default_factory=dict)
+    stats_inclusions: Mapping[str, list[str]] = field(default_factory=dict)
+    stats_buckets: Mapping[str, list[float]] = field(default_factory=dict)
+    statsd_address: tuple[str, int] | None = None
+    log_flush_interval: float = 1.0
+    log_flush_kb: int | None = None
     runtime_values: Mapping[str, Any] = field(default_factory=dict)
     dns_capture: bool = False
     dns_table: str = ""
@@ -143,28 +154,45 @@ def parse_port(text: str) -> int:
 class _Reader:
     """Takes values out of the environment and of `PROXY_CONFIG`, and gathers what is wrong with them."""
 
-    def __init__(self, variables: Mapping[str, str]) -> None:
-        self.problems: list[Problem] = []
-        self.proxy = self._proxy_config(variables.get("PROXY_CONFIG", ""))
-        given = self.proxy.get("proxyMetadata") or {}
-        if not isinstance(given, dict):
-            self._complain("PROXY_CONFIG.proxyMetadata", "is not a mapping")
-            given = {}
-        self.variables = {**{str(name): str(value) for name, value in given.items()}, **variables}
+    def __init__(self, variables: Mapping[str, str], pod: PodFiles) -> None:
+        self.problems: list[Problem] = [Problem("", message, file) for file, message in pod.problems.items()]
+        self.annotations = pod.annotations or {}
+        self.proxy: dict[str, Any] = {}
+        given: dict[str, str] = {}
+        for place, config in (
+            ("PROXY_CONFIG", dict(pod.default_config)),
+            ("PROXY_CONFIG", self._proxy_config("PROXY_CONFIG", variables.get("PROXY_CONFIG", ""))),
+            (_PROXY_ANNOTATION, self._proxy_config(_PROXY_ANNOTATION, self.annotations.get(_PROXY_ANNOTATION, ""))),
+        ):
+            self.proxy |= config
+            metadata = config.get("proxyMetadata") or {}
+            if isinstance(metadata, dict):
+                given |= {str(name): str(value) for name, value in metadata.items()}
+            else:
+                self._complain(f"{place}.proxyMetadata", "is not a mapping")
+        self.variables = {**given, **variables}
 
     def _complain(self, place: str, message: str) -> None:
         self.problems.append(Problem(place, message, "environment"))
 
-    def _proxy_config(self, text: str) -> dict[str, Any]:
+    def _proxy_config(self, place: str, text: str) -> dict[str, Any]:
         try:
             parsed = yaml.safe_load(text) if text.strip() else {}
         except (yaml.YAMLError, RecursionError) as error:
-            self._complain("PROXY_CONFIG", f"can't be read: {' '.join(str(error).split())[:200]}")
+            self._complain(place, f"can't be read: {' '.join(str(error).split())[:200]}")
             return {}
         if not isinstance(parsed, dict):
-            self._complain("PROXY_CONFIG", "is not a mapping")
+            self._complain(place, "is not a mapping")
             return {}
         return {str(name): value for name, value in parsed.items()}
+
+    def made_of(self, place: str, default: T, make: Callable[[], T]) -> T:
+        """What `make` returns; what it raises (ValueError and its like) is complained about."""
+        try:
+            return make()
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+            self._complain(place, str(error))
+            return default
 
     def variable(self, name: str, default: T, parse: Callable[[str], T]) -> T:
         text = self.variables.get(name, "")
@@ -214,9 +242,11 @@ class _Reader:
         return found
 
 
-def read_settings(variables: Mapping[str, str], *, role: str = "sidecar", domain: str = "") -> AgentSettings:
+def read_settings(
+    variables: Mapping[str, str], *, role: str = "sidecar", domain: str = "", pod: PodFiles = NO_FILES
+) -> AgentSettings:
     """The settings of an environment. role: "sidecar" or "router". Raises ConfigError with every problem found."""
-    reader = _Reader(variables)
+    reader = _Reader(variables, pod)
     env = reader.variables.get
     namespace = env("POD_NAMESPACE", "default")
     service_account = env("SERVICE_ACCOUNT", "default")
@@ -229,10 +259,10 @@ def read_settings(variables: Mapping[str, str], *, role: str = "sidecar", domain
     )
     drain = _read_drain(reader)
     metadata = reader.metadata()
-    pod, ip = env("POD_NAME", "meshproxy"), env("INSTANCE_IP", "") or env("POD_IP", "127.0.0.1")
+    pod_name, ip = env("POD_NAME", "meshproxy"), env("INSTANCE_IP", "") or env("POD_IP", "127.0.0.1")
     cluster_id = metadata.get("CLUSTER_ID", "Kubernetes")
     for name, value in (
-        ("NAME", pod),
+        ("NAME", pod_name),
         ("NAMESPACE", namespace),
         ("SERVICE_ACCOUNT", service_account),
         ("CLUSTER_ID", cluster_id),
@@ -241,11 +271,14 @@ def read_settings(variables: Mapping[str, str], *, role: str = "sidecar", domain
         ("ISTIO_VERSION", "1.29.6"),
     ):
         metadata.setdefault(name, value)
+    for name, entries in (("LABELS", pod.labels), ("ANNOTATIONS", pod.annotations)):
+        if entries is not None:
+            metadata[name] = dict(entries)
     if reader.proxy:
         metadata.setdefault("PROXY_CONFIG", {k: v for k, v in reader.proxy.items() if k != "proxyMetadata"})
     settings = AgentSettings(
         role=role,
-        pod_name=pod,
+        pod_name=pod_name,
         namespace=namespace,
         ip=ip,
         dual_stack=reader.variable("ISTIO_DUAL_STACK", False, parse_flag),
@@ -263,7 +296,17 @@ def read_settings(variables: Mapping[str, str], *, role: str = "sidecar", domain
         drain=drain,
         metadata=metadata,
         tracing=reader.mapping("tracing"),
-        stats_matcher=reader.mapping("proxyStatsMatcher"),
+        stats_inclusions=reader.made_of(
+            "PROXY_CONFIG.proxyStatsMatcher",
+            {},
+            lambda: read_inclusions(reader.mapping("proxyStatsMatcher"), reader.annotations),
+        ),
+        stats_buckets=reader.made_of(
+            "sidecar.istio.io/statsHistogramBuckets", {}, lambda: read_buckets(reader.annotations)
+        ),
+        statsd_address=reader.option("statsdUdpAddress", None, _ip_and_port),
+        log_flush_interval=reader.option("fileFlushInterval", 1.0, parse_duration),
+        log_flush_kb=reader.option("fileFlushMinSizeKb", None, _count),
         runtime_values=reader.mapping("runtimeValues"),
         dns_capture=reader.variable("ISTIO_META_DNS_CAPTURE", False, parse_flag),
         dns_table=env("DNS_NAME_TABLE", ""),
@@ -296,5 +339,10 @@ def _read_drain(reader: _Reader) -> Drain:
 
 def _count(text: str) -> int:
     if not text.isascii() or not text.isdigit():
-        raise ValueError(f"'{text}' is not a number of workers")
+        raise ValueError(f"'{text}' is not a number")
     return int(text)
+
+
+def _ip_and_port(text: str) -> tuple[str, int]:
+    address = parse_address(text)
+    return address.ip, address.port

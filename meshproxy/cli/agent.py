@@ -61,6 +61,7 @@ def run_agent_command(arguments: Sequence[str]) -> int:
     if role not in ("sidecar", "router") or len(words) > 1:
         parser.error(f"'{' '.join(words)}': what the proxy is for is 'sidecar' or 'router'")
 
+    from meshproxy.agent.pod_files import read_pod_files
     from meshproxy.agent.run import run_agent
     from meshproxy.agent.settings import read_settings
     from meshproxy.runtime.process.configuration import make_logger
@@ -78,7 +79,7 @@ def run_agent_command(arguments: Sequence[str]) -> int:
         flags += ["--concurrency", str(given.concurrency)]
     flags += passed_on
     try:
-        return run_agent(read_settings(os.environ, role=role, domain=given.domain), log, flags)
+        return run_agent(read_settings(os.environ, role=role, domain=given.domain, pod=read_pod_files()), log, flags)
     except ConfigError as error:
         for problem in error.problems:
             _say(f"meshproxy agent: {problem}")
