@@ -1,5 +1,5 @@
 """What stands behind the proxies: nginx with a configuration of its own, answering 33 bytes on three ports, and on a
-fourth in HTTP/2; `/large` is a mebibyte.
+fourth in HTTP/2; `/large` is a mebibyte. On a fifth port is `body_server`.
 
 Without nginx a small server on uvloop does the same. It is slower, which lowers requests per second for both proxies
 alike and leaves the CPU time per request of the proxies as it is; HTTP/2 and large answers it doesn't have.
@@ -20,6 +20,7 @@ from bench.client import free_ports, wait_for_answer
 BODY = '{"status":"ok","items":[1,2,3,4]}'
 assert len(BODY) == 33
 LARGE = 1024 * 1024
+MEDIUM = 64 * 1024
 
 NGINX = """\
 daemon off;
@@ -31,6 +32,7 @@ http {{
   access_log off;
   keepalive_timeout 600s;
   keepalive_requests 1000000000;
+  client_max_body_size 0; client_body_buffer_size 1m;
   client_body_temp_path {directory}/body; proxy_temp_path {directory}/proxy; fastcgi_temp_path {directory}/fastcgi;
   uwsgi_temp_path {directory}/uwsgi; scgi_temp_path {directory}/scgi;
   server {{
@@ -39,6 +41,7 @@ http {{
     location / {{ return 200 '{body}'; }}
     location /grpc.Shop/ {{ default_type application/grpc; add_trailer grpc-status 0 always; return 200 '{message}'; }}
     location /large {{ root {directory}; }}
+    location /medium {{ root {directory}; }}
   }}
 }}
 """
@@ -52,11 +55,12 @@ def nginx_path() -> str | None:
 def _command(ports: list[int], directory: Path) -> list[str]:
     nginx = nginx_path()
     if nginx is None:
-        return [sys.executable, "-m", "bench.backend_server", *map(str, ports)]
-    *plain, http2 = ports
+        return [sys.executable, "-m", "bench.backend_server", *map(str, ports[:4])]
+    *plain, http2 = ports[:4]
     listens = " ".join(f"listen 127.0.0.1:{port} backlog=4096;" for port in plain)
     listens += f" listen 127.0.0.1:{http2} http2 backlog=4096;"
     (directory / "large").write_bytes(bytes(LARGE))
+    (directory / "medium").write_bytes(bytes(MEDIUM))
     configuration = directory / "nginx.conf"
     configuration.write_text(NGINX.format(directory=directory, listens=listens, body=BODY, message="\\0" * 5 + BODY))
     return [nginx, "-e", "stderr", "-p", str(directory), "-c", str(configuration)]
@@ -65,12 +69,15 @@ def _command(ports: list[int], directory: Path) -> list[str]:
 @contextmanager
 def backend(directory: Path, cpu: int) -> Iterator[list[int]]:
     """Run the backend and give its ports."""
-    ports = free_ports(4)
+    ports = free_ports(5)
     output = directory / "backend.log"
     server: subprocess.Popen[bytes] = process.start(_command(ports, directory), cpu, Path.cwd(), output)
+    bodies = process.start([sys.executable, "-m", "bench.body_server", str(ports[4])], cpu, Path.cwd(), output)
     try:
         for port in ports[:3]:
             wait_for_answer(port, server, output, timeout_s=10.0)
+        wait_for_answer(ports[4], bodies, output, timeout_s=10.0)
         yield ports
     finally:
+        process.stop(bodies)
         process.stop(server)

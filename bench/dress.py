@@ -1,6 +1,7 @@
 """A configuration of the benchmark dressed up: "istio+tls" is istio.yaml with TLS in front.
 
-tls: clients come over TLS. mtls: and show a certificate. h2up: hosts are spoken to in HTTP/2. Certificates are made
+tls: clients come over TLS. mtls: and show a certificate. h2up: hosts are spoken to in HTTP/2. bodies: the host is
+`body_server`. Certificates are made
 once for a run, by `meshproxy certs`: P-256, as everywhere in a mesh.
 """
 
@@ -76,6 +77,7 @@ def dress(text: str, name: str, certificates: Certificates) -> str:
             text = text.replace(_STATS, _STATS + _AT_ONCE)
     if "h2up" in parts:
         text = text.replace(_CONNECT, _CONNECT + _H2_UPSTREAM)
-        for number in (1, 2, 3):
-            text = text.replace(f"$backend_{number}", "$backend_4")
+    instead = "$backend_4" if "h2up" in parts else "$backend_5" if "bodies" in parts else ""
+    for number in (1, 2, 3) if instead else ():
+        text = text.replace(f"$backend_{number}", instead)
     return text

@@ -15,6 +15,9 @@ from bench.load import Seen
 
 STREAMS = 10
 PATHS = 500
+UPLOAD = 256 * 1024
+LARGE = frozenset({"h2-large", "h2-upload"})
+KINDS = LARGE | {"h2", "grpc"}
 FIELDS = (
     ":authority: shop.default.svc.cluster.local",
     "user-agent: frontend/1.14.2 (linux; x86_64)",
@@ -37,16 +40,17 @@ def h2load_path() -> str:
     return found
 
 
-def run(ports: Sequence[int], connections: int, seconds: int, seed: int, *, grpc: bool = False) -> list[Seen]:
-    """Load each of `ports`, all at once, for `seconds` with `STREAMS` requests at a time on each connection.
+def run(ports: Sequence[int], connections: int, seconds: int, seed: int, kind: str) -> list[Seen]:
+    """Load each of `ports`, all at once, for `seconds` with `STREAMS` requests on each connection (two large ones).
 
-    grpc: unary calls, a message of 64 bytes each.
+    kind: "h2", short answers; "grpc", unary calls, a message of 64 bytes each; "h2-large", a mebibyte of answer;
+        "h2-upload", bodies of 256 KiB.
 
     Raises BenchError when one fails, or completes no request.
     """
     with tempfile.TemporaryDirectory(prefix="meshproxy-h2load-") as directory:
         length = ("-D", str(seconds))
-        started = [_start(Path(directory), port, connections, length, seed, grpc) for port in ports]
+        started = [_start(Path(directory), port, connections, length, seed, kind) for port in ports]
         try:
             return [_read(one.communicate(timeout=seconds + 15)[0], log, seconds) for one, log in started]
         except subprocess.TimeoutExpired as late:
@@ -58,31 +62,44 @@ def run(ports: Sequence[int], connections: int, seconds: int, seed: int, *, grpc
                     one.wait()
 
 
-def start_counted(directory: Path, port: int, connections: int, count: int, *, grpc: bool) -> subprocess.Popen[str]:
+def start_counted(directory: Path, port: int, connections: int, count: int, kind: str) -> subprocess.Popen[str]:
     """The same load on one port, of `count` requests; the caller waits for its end."""
-    started, _ = _start(directory, port, connections, ("-n", str(count)), 1, grpc)
+    started, _ = _start(directory, port, connections, ("-n", str(count)), 1, kind)
     return started
 
 
 def _start(
-    directory: Path, port: int, connections: int, length: tuple[str, str], seed: int, grpc: bool
+    directory: Path, port: int, connections: int, length: tuple[str, str], seed: int, kind: str
 ) -> tuple[subprocess.Popen[str], Path]:
     rng = random.Random(seed)
     urls = directory / f"{port}.urls"
     base = f"http://127.0.0.1:{port}"
-    if grpc:
+    if kind == "h2-large":
+        paths = ["large"]
+    elif kind == "grpc":
         paths = [f"grpc.Shop/{rng.choice(AREAS)}{rng.randrange(10**8)}" for _ in range(PATHS)]
     else:
         paths = [f"{rng.choice(AREAS)}/items/{rng.randrange(10**8)}?page={rng.randrange(13)}" for _ in range(PATHS)]
     urls.write_text("".join(f"{base}/{path}\n" for path in paths))
     log = directory / f"{port}.log"
     fields = [option for field in FIELDS for option in ("-H", field)]
-    size = ["-t1", f"-c{connections}", f"-m{STREAMS}", *length, "-i", str(urls), f"--log-file={log}"]
+    size = [
+        "-t1",
+        f"-c{connections}",
+        f"-m{2 if kind in LARGE else STREAMS}",
+        *length,
+        "-i",
+        str(urls),
+        f"--log-file={log}",
+    ]
     command = [h2load_path(), *size, *fields]
-    if grpc:
-        message = directory / "message"
+    message = directory / "message"
+    if kind == "grpc":
         message.write_bytes(b"\0\0\0\0\x40" + b"m" * 64)
         command += ["-H", "content-type: application/grpc", "-H", "te: trailers", f"--data={message}"]
+    elif kind == "h2-upload":
+        message.write_bytes(bytes(UPLOAD))
+        command.append(f"--data={message}")
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True), log
 
 

@@ -174,8 +174,8 @@ def profile(bench: Bench, scenario: Load) -> None:
 
 def run_load(bench: Bench, ports: Sequence[int], scenario: Load, seconds: int, seed: int) -> list[load.Seen]:
     """Load `ports` with whatever makes this kind of load."""
-    if scenario.kind in ("h2", "grpc"):
-        return load_h2.run(ports, scenario.connections, seconds, seed, grpc=scenario.kind == "grpc")
+    if scenario.kind in load_h2.KINDS:
+        return load_h2.run(ports, scenario.connections, seconds, seed, scenario.kind)
     if scenario.kind == "handshake":
         return load_tls.run(ports, scenario.connections, seconds, bench.directory / "certs")
     scheme = "https" if "tls" in scenario.config else "http"

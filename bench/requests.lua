@@ -4,13 +4,15 @@
 --        request (host, user agent), some per user (bearer token, session), some never (trace, request id).
 --        Identical requests would flatter whoever remembers what it has seen.
 -- close  the same, and the connection ends with the answer.
--- large  a mebibyte of answer.
+-- large  a mebibyte of answer. medium: 64 KiB.
+-- upload a body of 256 KiB.
 -- small  a short message that never varies: for proxies that don't look inside.
 
 local random, format = math.random, string.format
 local areas = {"/cart", "/catalogue", "/checkout", "/currency", "/email", "/payment", "/product", "/recommend", "/shipping", "/"}
 local paths, users = {}, {}
 local kind, seen = "mesh", 0
+local upload = "POST /items HTTP/1.1\r\nhost: a\r\ncontent-type: application/octet-stream\r\ncontent-length: 262144\r\n\r\n" .. string.rep("u", 262144)
 
 function init(args)
   kind = args[1] or "mesh"
@@ -49,6 +51,8 @@ end
 
 function request()
   if kind == "large" then return "GET /large HTTP/1.1\r\nhost: a\r\n\r\n" end
+  if kind == "medium" then return "GET /medium HTTP/1.1\r\nhost: a\r\n\r\n" end
+  if kind == "upload" then return upload end
   if kind == "small" then return "GET / HTTP/1.1\r\nhost: a\r\n\r\n" end
   return mesh(kind == "close" and "connection: close\r\n" or "")
 end

@@ -10,7 +10,7 @@ class Load:
     """Requests as fast as `connections` allow: each sends its next when it has its answer.
 
     config: the file in `bench/configs`, and what is put on it, see `dress`; kind: of request, see `requests.lua`, or
-        "h2" and "grpc", see `load_h2`, or "handshake", see `load_tls`; target: of CPU time per request.
+        of those of `load_h2`, or "handshake", see `load_tls`; target: of CPU time per request.
     """
 
     name: str
@@ -62,9 +62,22 @@ SCENARIOS: tuple[Scenario, ...] = (
     Load("router-32", "HTTP/1, router only, 32 conn.", "router", 32, "mesh", None),
     Load("tcp-32", "TCP, small messages, 32 conn.", "tcp", 32, "small", 0.9),
     Load("new-conn", "A connection per request, 32 at once", "istio", 32, "close", 1.0),
+    Load("medium", "64 KiB, 32 connections", "router", 32, "medium", 1.0),
+    Load("large", "A mebibyte, 4 connections", "router", 4, "large", 1.0),
+    Load("upload", "An upload of 256 KiB, 4 connections", "router+bodies", 4, "upload", 1.0),
+    Load("events", "100 events one by one, 32 connections", "router+bodies", 32, "small", 1.0),
     Load("h2-h1", "HTTP/2 to HTTP/1, 4 connections of 10 streams", "istio", 4, "h2", 1.2),
     Load("h2-h2", "HTTP/2 to HTTP/2, 4 connections of 10 streams", "istio+h2up", 4, "h2", 1.2),
     Load("grpc", "gRPC, unary, 4 connections of 10 streams", "istio+h2up", 4, "grpc", 1.3),
+    Load("h2-large", "HTTP/2 to HTTP/2, a mebibyte, 4 connections of 2 streams", "router+h2up", 4, "h2-large", None),
+    Load(
+        "h2-upload",
+        "HTTP/2 to HTTP/1, uploads of 256 KiB, 4 conn. of 2 streams",
+        "router+bodies",
+        4,
+        "h2-upload",
+        None,
+    ),
     Load("tls-32", "HTTP/1 over TLS, 32 connections", "istio+tls", 32, "mesh", 1.0),
     Load("tls-bulk", "A mebibyte over TLS, 4 connections", "router+tls", 4, "large", 1.4),
     Load("handshake", "A mutual TLS handshake per request, 4 at once", "router+mtls", 4, "handshake", 1.8),

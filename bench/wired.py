@@ -71,7 +71,7 @@ async def serve_http2(configuration: str, directory: Path, count: int, *, grpc: 
     with backend(directory, cpu=len(os.sched_getaffinity(0)) - 1) as ports:
         values = {f"backend_{number}": port for number, port in enumerate(ports, 1)}
         proxy, listening = _start(configuration, directory, values)
-        client = load_h2.start_counted(directory, listening.getsockname()[1], 4, count, grpc=grpc)
+        client = load_h2.start_counted(directory, listening.getsockname()[1], 4, count, "grpc" if grpc else "h2")
         said, _ = await asyncio.to_thread(client.communicate)
         if f"{count} succeeded" not in said:
             raise RuntimeError(f"the client failed: {said}")

@@ -1,15 +1,14 @@
 """One HTTP/2 connection (RFC 9113), what both roles share: bytes in, calls of a sink out; and the output, on demand.
 
-`receive` cuts frames and acts on each at once; this file reads HEADERS and DATA, `h2_control` the others, `h2_output`
-sends, and the roles are in `h2_server` and `h2_client`. How fast a peer may send is the owner's to say: bytes that it
-doesn't call `consumed` for aren't given back to the peer's windows.
+`receive` cuts frames and acts on each at once; this file reads HEADERS, `h2_body` DATA, `h2_control` the others,
+`h2_output` sends, and the roles are in `h2_server` and `h2_client`. How fast a peer may send is the owner's to say:
+bytes that it doesn't call `consumed` for aren't given back to the peer's windows.
 
 Invariants:
 - nothing that a peer sends raises an exception or grows memory without a bound: a connection holds at most one frame in
   part, one block of fields, `max_concurrent_streams` streams, and per stream a window received and a buffer to send;
-- the windows add up: what was received on the connection is returned to it, consumed, dropped or of streams gone;
 - a stream is in `_streams` exactly as long as one of its sides is open. After its end nothing is called for it;
-- the calls that bytes cause don't depend on how the bytes were cut;
+- the calls that bytes cause don't depend on how the bytes were cut, but for the pieces that a body comes in;
 - every block of fields is decoded, also of streams that are refused: the tables of both ends must go on in step.
 """
 
@@ -20,7 +19,8 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from meshproxy.codec import h2_frames as h2
-from meshproxy.codec.h2_control import CONNECTION_DETAILS, Control, Fault
+from meshproxy.codec.h2_body import JOINED, Bodies
+from meshproxy.codec.h2_control import CONNECTION_DETAILS, Fault
 from meshproxy.codec.h2_fields import read_trailers, violation
 from meshproxy.codec.h2_limits import BLOCK_SLACK, MAX_CONTINUATIONS
 from meshproxy.codec.h2_output import BUFFER_LIMIT
@@ -36,9 +36,10 @@ from meshproxy.model.codec import Http2Options
 #: windows, cost double and by their length. This is a millisecond or two.
 TURN = 1500
 HEAD_COST = 80
+_LARGE_READ = 65_536
 
 
-class Http2Codec(Control):
+class Http2Codec(Bodies):
     """What both roles share. Never raises because of what it reads; `sink` is told instead.
 
     sid: everywhere the number of a stream. A call for a stream that is gone is ignored, so an owner needs no care about
@@ -68,11 +69,6 @@ class Http2Codec(Control):
         self._block_size = 0
         self._block_sid = 0
         self._block_flags = 0
-        self._empty_frames = 0
-        self._receive_left = options.initial_connection_window_size
-        self._returnable = 0
-        self._return_at = options.initial_connection_window_size // 2
-        self._return_stream_at = max(options.initial_stream_window_size // 2, 1)
 
     def _start(self, first: bytes, disable_push: bool) -> None:
         """What goes out first, as Envoy orders it."""
@@ -110,17 +106,30 @@ class Http2Codec(Control):
             return
         if self._preface:
             data = self._read_preface(data)
+        first, position = b"", 0
         pending = self._pending
         if pending:
-            pending += data
-            if len(pending) < self._needed:
+            if len(pending) + len(data) < self._needed:
+                pending += data
                 return
-            data = bytes(pending)
             self._pending = bytearray()
+            if self._needed > 9 and len(data) > _LARGE_READ:
+                # The one frame by itself: to copy the whole read behind it would cost as much as all of its frames.
+                position = self._needed - len(pending)
+                first = bytes(pending + data[:position])
+            else:
+                data = b"".join((pending, data))
         try:
-            self._read_frames(data)
+            if first:
+                self._read_frames(first, 0)
+                if self.failed:
+                    return
+            self._read_frames(data, position)
+            if self._holding:
+                self._hand_on()
         except Fault as fault:
             if not self.failed:
+                self._hand_on()
                 self._emit(h2.goaway(self.last_peer_sid, fault.code))
                 self._fail(ProtocolError(400 if self.is_server else 502, fault.details, str(fault)))
         # What was read at once is answered at once, however many turns it takes.
@@ -141,10 +150,10 @@ class Http2Codec(Control):
         self._preface = self._preface[len(expected) :]
         return data[len(expected) :]
 
-    def _read_frames(self, data: bytes) -> None:
-        position = 0
+    def _read_frames(self, data: bytes, position: int) -> None:
         size = len(data)
         unpack = h2.unpack_head
+        view = memoryview(data)
         left = self._turn
         while size - position >= 9 and left > 0:
             word, flags, sid = unpack(data, position)
@@ -163,7 +172,7 @@ class Http2Codec(Control):
                 left -= HEAD_COST + (length >> 1)
                 self._read_headers(flags, sid, data[start:end])
             elif kind == h2.DATA and self._block is None:
-                self._read_data(flags, sid, data[start:end])
+                self._read_data(flags, sid, data[start:end] if length < JOINED else view[start:end])
             elif length > h2.MAX_FRAME_SIZE:
                 raise Fault(h2.FRAME_SIZE_ERROR, "a frame is too large")
             else:
@@ -213,15 +222,6 @@ class Http2Codec(Control):
         self._block = None
         super()._fail(error)
 
-    def _count_empty(self, empty: bool) -> None:
-        if not empty:
-            self._empty_frames = 0
-            return
-        self._empty_frames += 1
-        if self._empty_frames > self._options.max_consecutive_inbound_frames_with_empty_payload:
-            self._sink.on_count("inbound_empty_frames_flood")
-            raise Fault(h2.ENHANCE_YOUR_CALM, "too many empty frames", "http2.inbound_empty_frames_flood")
-
     def _read_headers(self, flags: int, sid: int, payload: bytes) -> None:
         if not payload or self._empty_frames:
             self._count_empty(not payload and not flags & h2.END_STREAM)
@@ -238,25 +238,6 @@ class Http2Codec(Control):
         self._block_size = len(payload)
         self._block_sid = sid
         self._block_flags = flags
-
-    def _strip(self, flags: int, sid: int, payload: bytes) -> bytes:
-        """The payload without padding and priority."""
-        start = 0
-        end = len(payload)
-        if flags & h2.PADDED:
-            if not payload:
-                raise Fault(h2.FRAME_SIZE_ERROR, "no room for the length of the padding")
-            start = 1
-            end -= payload[0]
-        if flags & h2.WITH_PRIORITY:
-            if len(payload) < start + 5:
-                raise Fault(h2.FRAME_SIZE_ERROR, "no room for the priority")
-            if int.from_bytes(payload[start : start + 4], "big") & h2.MAX_SID == sid:
-                raise Fault(h2.PROTOCOL_ERROR, "a stream depends on itself")
-            start += 5
-        if end < start:
-            raise Fault(h2.PROTOCOL_ERROR, "more padding than payload")
-        return payload[start:end]
 
     def _read_continuation(self, flags: int, sid: int, payload: bytes) -> None:
         self._count_empty(not payload)
@@ -317,93 +298,7 @@ class Http2Codec(Control):
             return
         if self.is_server:
             self._sink.on_count("trailers")
+        if stream.held is not None:
+            self._hand_on()
         self._end_remote(stream)
         self._sink.on_stream_trailers(stream.sid, trailers)
-
-    def _wrong_length(self, sid: int) -> None:
-        """DATA is not as long as content-length says. That ends the stream alone, as nghttp2 has it; Envoy then takes
-        it for a reset by the peer. (Where HEADERS show it, they are a malformed message.)"""
-        error = violation("the body is not as long as content-length says", "http2.remote_reset")
-        self._stream_fault(sid, h2.PROTOCOL_ERROR, error)
-
-    def _end_remote(self, stream: Stream) -> None:
-        stream.remote_open = False
-        if not stream.local_open:
-            self._close(stream, False)
-
-    def _read_data(self, flags: int, sid: int, payload: bytes) -> None:
-        length = len(payload)
-        if length > h2.MAX_FRAME_SIZE:
-            raise Fault(h2.FRAME_SIZE_ERROR, "a frame is too large")
-        if sid == 0:
-            raise Fault(h2.PROTOCOL_ERROR, "DATA on stream 0")
-        if flags & h2.PADDED:
-            payload = self._strip(flags & h2.PADDED, sid, payload)
-        end = bool(flags & h2.END_STREAM)
-        size = len(payload)
-        if not size or self._empty_frames:
-            self._count_empty(not size and not end)
-        self._receive_left -= length
-        if self._receive_left < 0:
-            raise Fault(h2.FLOW_CONTROL_ERROR, "more DATA than the connection's window")
-        stream = self._streams.get(sid)
-        if stream is None or not stream.remote_open:
-            self._check_not_idle(sid, "DATA")
-            self._return(length)
-            if stream is not None and not stream.forgotten:
-                self._stream_fault(sid, h2.STREAM_CLOSED, violation("DATA after the end"))
-            return
-        stream.receive_left -= length
-        stream.outstanding += length
-        if stream.receive_left < 0:
-            self._stream_fault(sid, h2.FLOW_CONTROL_ERROR, violation("more DATA than the stream's window"))
-            return
-        if size != length:
-            self.consumed(sid, length - size)
-        if not stream.answered and not self.is_server:
-            raise Fault(h2.PROTOCOL_ERROR, "DATA ahead of the head")
-        if stream.expected >= 0:
-            stream.expected -= size
-            if stream.expected < 0 or (end and stream.expected):
-                self._wrong_length(sid)
-                return
-        if end:
-            self._end_remote(stream)
-        if (size or end) and not self.failed:
-            self._sink.on_stream_data(sid, payload, end)
-
-    def consumed(self, sid: int, count: int) -> None:
-        """So many body bytes of the stream have found their way: the peer may send as many more.
-
-        WINDOW_UPDATEs go out when half a window has gathered. Bytes of streams that are gone need no call.
-        """
-        stream = self._streams.get(sid)
-        if stream is None:
-            return
-        count = min(count, stream.outstanding)
-        stream.outstanding -= count
-        if stream.remote_open:
-            stream.returnable += count
-            if stream.returnable >= self._return_stream_at:
-                self._emit(h2.window_update(sid, stream.returnable))
-                stream.receive_left += stream.returnable
-                stream.returnable = 0
-        self._return(count)
-
-    def _return(self, count: int) -> None:
-        """Give bytes back to the connection's window."""
-        self._returnable += count
-        if self._returnable >= self._return_at and not self.failed:
-            self._emit(h2.window_update(0, self._returnable))
-            self._receive_left += self._returnable
-            self._returnable = 0
-
-    def _close(self, stream: Stream, reset: bool) -> None:
-        """Both sides have ended, or one has reset the stream."""
-        if self._streams.pop(stream.sid, None) is None:
-            return
-        self._waiting.pop(stream.sid, None)
-        stream.local_open = stream.remote_open = False
-        stream.queue = None
-        if stream.outstanding:
-            self._return(stream.outstanding)

@@ -64,8 +64,13 @@ class Control(Output):
         self._window_updates = 0
         self._opened = 0
 
+    def _hand_on(self) -> None:
+        """Hand on what was held of bodies: the read is over, or something else comes of their streams."""
+        raise NotImplementedError  # the connection gives it
+
     def _message_fault(self, sid: int, error: ProtocolError) -> None:
         """The peer's message is malformed: the end of its stream, or of the connection, without GOAWAY as in Envoy."""
+        self._hand_on()
         self._sink.on_count("rx_messaging_error")
         if self._options.override_stream_error_on_invalid_http_message:
             self._stream_fault(sid, h2.PROTOCOL_ERROR, error)
@@ -76,6 +81,7 @@ class Control(Output):
 
     def _stream_fault(self, sid: int, code: int, error: ProtocolError) -> None:
         stream = self._streams.get(sid)
+        self._hand_on()
         self._emit_reset(sid, code)
         if stream is not None:
             self._close(stream, True)
@@ -101,6 +107,7 @@ class Control(Output):
         if stream is None:
             return
         self._sink.on_count("rx_reset")
+        self._hand_on()
         self._close(stream, True)
         if not stream.forgotten and not self.failed:
             self._sink.on_stream_reset(sid, int.from_bytes(payload, "big"))

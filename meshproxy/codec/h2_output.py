@@ -197,11 +197,12 @@ class Output:
         if (
             not stream.queue
             and not self._held
-            and size <= self._peer_frame_size
             and size <= self._send_left
             and size <= stream.credit + self._peer_window
         ):
-            if size or end:
+            if size > self._peer_frame_size:
+                self._emit_in_frames(stream, memoryview(data), end)
+            elif size or end:
                 self._emit_data(stream, data, end)
             return
         if stream.queue is None:
@@ -223,6 +224,15 @@ class Output:
         self._emit(h2.pack_head(size << 8 | h2.DATA, end, stream.sid), data)
         if end:
             self._end_local(stream)
+
+    def _emit_in_frames(self, stream: Stream, data: memoryview, end: bool) -> None:
+        frame_size = self._peer_frame_size
+        last = (len(data) - 1) // frame_size * frame_size
+        for start in range(0, last, frame_size):
+            self._emit_data(stream, data[start : start + frame_size], False)
+            if self.failed:
+                return
+        self._emit_data(stream, data[last:], end)
 
     def _flush(self, stream: Stream) -> None:
         """Send what may be sent of a stream's queue."""

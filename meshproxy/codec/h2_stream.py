@@ -19,6 +19,7 @@ class Stream:
     blocked: the owner has been told to pause.
     reset_code: RST_STREAM that follows the queue (-1: none).
     forgotten: its owner hears nothing of it any more.
+    held: pieces of body of this read that the owner gets as one.
     expected: bytes of body still to come by content-length (-1: unknown).
     answered: the final response has begun.
     created: when (server). is_head, upgrade: what the response to it depends on (client).
@@ -32,6 +33,7 @@ class Stream:
         "end_queued",
         "expected",
         "forgotten",
+        "held",
         "is_head",
         "local_open",
         "outstanding",
@@ -61,6 +63,7 @@ class Stream:
         self.blocked = False
         self.reset_code = -1
         self.forgotten = False
+        self.held: list[bytes | memoryview] | None = None
         self.expected = -1
         self.answered = False
         self.created = 0.0

@@ -46,7 +46,7 @@ class MeteredHttp2Codec(Http2Codec):
             self._count_received(self.accounts[sid], self.fresh, True)
         super()._read_headers(flags, sid, payload)
 
-    def _read_data(self, flags: int, sid: int, payload: bytes) -> None:
+    def _read_data(self, flags: int, sid: int, payload: bytes | memoryview) -> None:
         if sid in self.accounts:
             self._count_received(self.accounts[sid], HEAD_SIZE + len(payload), False)
         super()._read_data(flags, sid, payload)
