@@ -18,6 +18,7 @@ from google.protobuf.message import Message
 from meshproxy.config.text.constraints import check_constraints
 from meshproxy.config.text.place_merge import merge_places
 from meshproxy.config.text.proto_tree import TreeReader
+from meshproxy.config.text.protobuf_forms import read_protobuf
 from meshproxy.config.text.yaml_tree import compose
 from meshproxy.errors import ConfigError, Problem
 from meshproxy.plugin.message_types import message_class
@@ -27,18 +28,20 @@ from meshproxy.records import dataclass
 
 BOOTSTRAP = "envoy.config.bootstrap.v3.Bootstrap"
 _YAML_SUFFIXES = (".yaml", ".yml")
-_PROTOBUF_SUFFIXES = (".pb", ".pb_text")
 _MAX_BYTES = 256 * 1024 * 1024
 _INDICES = re.compile(r'(?:\["[^"]*"\]|\[[0-9]+\])*\Z')
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One text to read. name: for problems; json: JSON's scalars instead of YAML's."""
+    """One text to read. name: for problems; json: JSON's scalars instead of YAML's. protobuf: instead of the text, a
+    message in one of protobuf's own forms (`read_protobuf`).
+    """
 
     name: str
     text: str
     json: bool = False
+    protobuf: bytes | str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +55,12 @@ class Loaded:
 
 
 def read_source(path: str | Path) -> Source:
-    """Read a configuration file in UTF-8. As for Envoy, .yaml and .yml are YAML and all else is JSON.
+    """Read a configuration file. As for Envoy, .yaml and .yml are YAML in UTF-8, .pb is a packed message, .pb_text one
+    in protobuf's text format, and all else is JSON.
 
-    Raises ConfigError for what can't be read, and for protobuf's own formats.
+    Raises ConfigError for what can't be read.
     """
     path = Path(path)
-    if path.suffix in _PROTOBUF_SUFFIXES:
-        raise ConfigError(Problem("", "a configuration is YAML or JSON; protobuf's own formats aren't read", str(path)))
     try:
         with path.open("rb") as file:
             content = file.read(_MAX_BYTES + 1)
@@ -66,12 +68,16 @@ def read_source(path: str | Path) -> Source:
         raise ConfigError(Problem("", f"can't be read: {error.strerror}", str(path))) from None
     if len(content) > _MAX_BYTES:
         raise ConfigError(Problem("", f"larger than {_MAX_BYTES} bytes", str(path)))
+    if path.suffix == ".pb":
+        return Source(str(path), "", protobuf=content)
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         column = error.start - content.rfind(b"\n", 0, error.start)
         raise ConfigError(Problem("", "not UTF-8", str(path), line, column)) from None
+    if path.suffix == ".pb_text":
+        return Source(str(path), "", protobuf=text)
     return Source(str(path), text, path.suffix not in _YAML_SUFFIXES)
 
 
@@ -92,20 +98,20 @@ def load_message(full_name: str, sources: Iterable[Source], *, allow_unknown_fie
     merged_place: Place | None = None
     problems: list[Problem] = []
     warnings: list[Problem] = []
+    placeless = ""
     with without_collector():
         for source in sources:
-            reader = TreeReader(
-                source.name, size=len(source.text), json=source.json, allow_unknown=allow_unknown_fields
-            )
+            message = merged if merged_place is None else message_type()
             try:
-                node = compose(source.text, source.name, json=source.json)
+                if source.protobuf is not None:
+                    read_protobuf(source.name, source.protobuf, message)
+                    place = Place(source.name, 1, 1)
+                    placeless = source.name
+                else:
+                    place = _read_text(source, message, allow_unknown_fields, problems, warnings)
             except ConfigError as error:
                 problems += error.problems
                 continue
-            message = merged if merged_place is None else message_type()
-            place = reader.read(node, message)
-            problems += reader.problems
-            warnings += reader.warnings
             if merged_place is None:
                 merged_place = place
             else:
@@ -113,12 +119,24 @@ def load_message(full_name: str, sources: Iterable[Source], *, allow_unknown_fie
                 merge_places(merged.DESCRIPTOR, merged_place, place)
         if merged_place is None and not problems:
             problems.append(Problem("", "no configuration is given"))
-        found, deprecations = check_constraints(merged, merged_place, incomplete=_incomplete(problems))
+        incomplete = _incomplete(problems)
+        found, deprecations = check_constraints(merged, merged_place, source=placeless, incomplete=incomplete)
         problems += found
     if problems:
         raise ConfigError(sorted(problems, key=lambda problem: (problem.source, problem.line, problem.column)))
-    view = ConfigView(merged, place=merged_place)
+    view = ConfigView(merged, place=merged_place, source=placeless)
     return Loaded(merged, view, (*warnings, *deprecations), tuple(warnings))
+
+
+def _read_text(
+    source: Source, message: Message, allow_unknown: bool, problems: list[Problem], warnings: list[Problem]
+) -> Place:
+    """Fill `message` from YAML or JSON; what is wrong or odd is added. Raises ConfigError for what is neither."""
+    reader = TreeReader(source.name, size=len(source.text), json=source.json, allow_unknown=allow_unknown)
+    place = reader.read(compose(source.text, source.name, json=source.json), message)
+    problems += reader.problems
+    warnings += reader.warnings
+    return place
 
 
 def _incomplete(problems: Iterable[Problem]) -> frozenset[str]:

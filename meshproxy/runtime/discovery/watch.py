@@ -71,6 +71,7 @@ class Watch:
         self._timer: Any = None
         self._closed = False
         scope.declare(SUBSCRIPTION)
+        scope.text_readout("version_text")
 
     @property
     def type_url(self) -> str:

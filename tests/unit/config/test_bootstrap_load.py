@@ -131,7 +131,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         return str(caught.value)
 
     assert "No such file" in refused(tmp_path / "none.yaml")
-    assert "protobuf's own formats" in refused(tmp_path / "none.pb")
+    assert "No such file" in refused(tmp_path / "none.pb")
     path = tmp_path / "latin.yaml"
     path.write_bytes(b"node:\n  id: caf\xe9\n")
     assert refused(path) == f"{path}:2:10: not UTF-8"
@@ -144,3 +144,39 @@ def test_a_message_of_any_type_can_be_loaded() -> None:
     assert load_message("envoy.config.route.v3.RouteConfiguration", [source]).view.text("name") == "a"
     with pytest.raises(ValueError, match="no message"):
         load_message("envoy.Nothing", [source])
+
+
+def _written(path: Path, content: bytes) -> Source:
+    path.write_bytes(content)
+    return read_source(path)
+
+
+def test_protobufs_own_forms_are_read_and_merged(tmp_path: Path) -> None:
+    text = b'node { id: "a" } admin { access_log { typed_config { [type.googleapis.com/' + (
+        b'envoy.extensions.access_loggers.file.v3.FileAccessLog] { path: "/dev/null" } } } }'
+    )
+    first = load_bootstrap([_written(tmp_path / "one.pb_text", text)])
+    packed = _written(tmp_path / "one.pb", first.message.SerializeToString())
+    both = load_bootstrap([packed, Source("y.yaml", "node: {cluster: c}")])
+    node = both.view.required("node")
+    assert (node.text("id"), node.text("cluster")) == ("a", "c")
+    (log,) = both.view.required("admin").views("access_log")
+    typed = log.any("typed_config")
+    assert typed is not None
+    assert typed.full_name.endswith("FileAccessLog")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "fault"),
+    [
+        ("a.pb", b"\xff\xff", "a.pb: no packed envoy.config.bootstrap.v3.Bootstrap"),
+        ("a.pb_text", b"node {\n  idd: 1\n}", 'a.pb_text:2:3: Message type "envoy.config.core.v3.Node" has no field'),
+        (
+            "a.pb_text",
+            b"static_resources { clusters { } }",
+            "a.pb_text: clusters[0].name: value length must",
+        ),
+    ],
+)
+def test_faults_of_protobufs_own_forms_name_the_file(tmp_path: Path, name: str, content: bytes, fault: str) -> None:
+    assert fault in str(problems(_written(tmp_path / name, content)))
