@@ -60,7 +60,7 @@ class Stream(StreamInfo, ABC):
     redirects: what has been followed of them in the client's place (`follow`), None for nothing.
     weighted: the entry of the route's weighted clusters that was chosen, None without them.
     keeps_reply_status: a filter sets it that has made a request one of gRPC: replies of our own then tell of gRPC's
-    status without hiding that of HTTP.
+    status without hiding that of HTTP. plain_replies: the same, and they stay what a client of HTTP expects.
     """
 
     request: RequestHeaders
@@ -74,6 +74,7 @@ class Stream(StreamInfo, ABC):
     span: StreamSpan | None = None
     redirects: RedirectHistory | None = None
     keeps_reply_status: bool = False
+    plain_replies: bool = False
     connection: ConnectionInfo = NO_CONNECTION
     clusters: ClusterManager
     server: ServerState

@@ -32,7 +32,7 @@ def shape_reply(reply: LocalReply, config: LocalReplyConfig | None, stream: Any)
         body, content_type = shape_by_config(config, response, body, stream)
     if stream.keeps_reply_status:
         return _as_grpc_web(response, body), b""
-    if is_grpc(stream.request):
+    if is_grpc(stream.request) and not stream.plain_replies:
         status = reply.grpc_status if reply.grpc_status is not None else grpc_status_of(response.status)
         response.status = 200
         response.remove("content-length")  # a filter may have said that of the body, which becomes a header here

@@ -1,0 +1,1 @@
+"""gRPC services for clients that speak JSON over HTTP: which method a request means, and its messages both ways."""
