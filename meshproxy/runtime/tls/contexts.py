@@ -52,11 +52,11 @@ class Generation:
         )
         self._validation = validation
 
-    def _configure(self, context: ssl.SSLContext, verify_mode: ssl.VerifyMode, *, meets_certificates: bool) -> None:
-        """meets_certificates: whether the peer may have one."""
+    def _configure(self, context: ssl.SSLContext, verify_mode: ssl.VerifyMode, *, wide: bool = False) -> None:
+        """wide: see `apply_parameters`."""
         context.verify_mode = verify_mode
         context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
-        apply_parameters(context, self.common.parameters, meets_certificates=meets_certificates)
+        apply_parameters(context, self.common.parameters, wide=wide)
         if self.common.alpn:
             context.set_alpn_protocols(list(self.common.alpn))
         validation, authorities = self._validation, self.authorities
@@ -133,7 +133,7 @@ class ServerContexts(Generation):
 
     def _make(self, certificates: tuple[LoadedCertificate, ...]) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self._configure(context, self._clients.mode, meets_certificates=self._clients.mode is not ssl.CERT_NONE)
+        self._configure(context, self._clients.mode, wide=self._clients.mode is not ssl.CERT_NONE)
         if not self._clients.verified:
             openssl.ask_without_verifying(context, required=self._clients.mode is ssl.CERT_REQUIRED)
         for certificate in certificates:
@@ -245,7 +245,7 @@ class ClientContext(Generation):
     def _make(self, offered: str) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
-        self._configure(context, self._mode, meets_certificates=True)
+        self._configure(context, self._mode)
         if offered:
             context.set_alpn_protocols(offered.split(","))
         for certificate in self.certificates:

@@ -7,6 +7,7 @@ OpenSSL names otherwise, or that BoringSSL doesn't have, keep OpenSSL's name and
 
 from __future__ import annotations
 
+import errno
 import ssl
 
 from meshproxy.runtime.upstream.connect import TransportFailure
@@ -18,6 +19,7 @@ _REASONS = {
     "CERTIFICATE_VERIFY_FAILED": 125,
     "DECRYPTION_FAILED_OR_BAD_RECORD_MAC": 130,
     "DIGEST_CHECK_FAILED": 134,
+    "HANDSHAKE_FAILURE_ON_CLIENT_HELLO": 154,
     "HTTPS_PROXY_REQUEST": 155,
     "HTTP_REQUEST": 156,
     "NO_SHARED_CIPHER": 184,
@@ -35,6 +37,12 @@ _RENAMED = {
     "NO_SUITABLE_GROUPS": "NO_SHARED_GROUP",
     "VERSION_TOO_LOW": "UNSUPPORTED_PROTOCOL",
     "TLSV13_ALERT_CERTIFICATE_REQUIRED": "TLSV1_ALERT_CERTIFICATE_REQUIRED",
+    "TLSV13_ALERT_MISSING_EXTENSION": "TLSV1_ALERT_MISSING_EXTENSION",
+    "TLSV1_UNSUPPORTED_EXTENSION": "TLSV1_ALERT_UNSUPPORTED_EXTENSION",
+    "TLSV1_CERTIFICATE_UNOBTAINABLE": "TLSV1_ALERT_CERTIFICATE_UNOBTAINABLE",
+    "TLSV1_UNRECOGNIZED_NAME": "TLSV1_ALERT_UNRECOGNIZED_NAME",
+    "TLSV1_BAD_CERTIFICATE_STATUS_RESPONSE": "TLSV1_ALERT_BAD_CERTIFICATE_STATUS_RESPONSE",
+    "TLSV1_BAD_CERTIFICATE_HASH_VALUE": "TLSV1_ALERT_BAD_CERTIFICATE_HASH_VALUE",
     "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE": "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE",
 }
 _VERIFY_MESSAGES = {"unsuitable certificate purpose": "unsupported certificate purpose"}
@@ -62,9 +70,12 @@ _ALERT_NUMBERS = {
     "INAPPROPRIATE_FALLBACK": 86,
     "USER_CANCELLED": 90,
     "NO_RENEGOTIATION": 100,
+    "MISSING_EXTENSION": 109,
     "UNSUPPORTED_EXTENSION": 110,
+    "CERTIFICATE_UNOBTAINABLE": 111,
     "UNRECOGNIZED_NAME": 112,
     "BAD_CERTIFICATE_STATUS_RESPONSE": 113,
+    "BAD_CERTIFICATE_HASH_VALUE": 114,
     "UNKNOWN_PSK_IDENTITY": 115,
     "CERTIFICATE_REQUIRED": 116,
     "NO_APPLICATION_PROTOCOL": 120,
@@ -92,8 +103,14 @@ def not_ready() -> TlsFailure:
     return TlsFailure("TLS error: Secret is not supplied by SDS", "")
 
 
-def describe(error: ssl.SSLError) -> TlsFailure:
-    """What OpenSSL raised from a handshake."""
+def reset_by_peer() -> TlsFailure:
+    """The peer's RST in the midst of a handshake, which Envoy counts nowhere."""
+    text = f"TLS_error:|{(2 << 24) + errno.ECONNRESET}:system library:OPENSSL_internal:Connection reset by peer"
+    return TlsFailure(f"{text}:TLS_error_end", "")
+
+
+def describe(error: ssl.SSLError, *, answers_hello: bool = False) -> TlsFailure:
+    """What OpenSSL raised from a handshake. answers_hello: all that we have said is the ClientHello."""
     if isinstance(error, ssl.SSLCertVerificationError):
         # OpenSSL knows the depth too, but `ssl` doesn't tell it; nearly always it is the leaf's.
         why = _VERIFY_MESSAGES.get(error.verify_message, error.verify_message)
@@ -103,11 +120,16 @@ def describe(error: ssl.SSLError) -> TlsFailure:
     reason = _RENAMED.get(reason, reason)
     if reason == "PEER_DID_NOT_RETURN_A_CERTIFICATE":
         return TlsFailure(_queue(reason, "peer did not provide required client certificate"), "fail_verify_no_cert")
+    if answers_hello and reason == "SSLV3_ALERT_HANDSHAKE_FAILURE":
+        return TlsFailure(_queue(reason, then="HANDSHAKE_FAILURE_ON_CLIENT_HELLO"))
     return TlsFailure(_queue(reason))
 
 
-def _queue(reason: str, data: str = "") -> str:
+def _queue(reason: str, data: str = "", *, then: str = "") -> str:
+    """BoringSSL's queue of errors: one, perhaps with what it is about, and perhaps another one behind it."""
     alert = reason.rpartition("_ALERT_")[2] if "_ALERT_" in reason else ""
     number = _ALERTS + _ALERT_NUMBERS[alert] if alert in _ALERT_NUMBERS else _REASONS.get(reason, 0)
     text = f"{reason}:{data}" if data else reason
+    if then:
+        text += f"|{_LIBRARY + _REASONS[then]}:SSL routines:OPENSSL_internal:{then}"
     return f"TLS_error:|{_LIBRARY + number}:SSL routines:OPENSSL_internal:{text}:TLS_error_end"

@@ -27,7 +27,7 @@ _SET_SIGNATURE_ALGORITHMS = 98
 _GET_PEER_SIGNATURE_DIGEST = 108
 _GET_NEGOTIATED_GROUP = 134
 _NO_SESSIONS = 0
-_NOTHING_CAME = 0  # TLS_ST_BEFORE
+_NOTHING_CAME, _HELLO_SENT = 0, 12  # TLS_ST_BEFORE and TLS_ST_CW_CLNT_HELLO
 _VERIFY_PEER, _FAIL_WITHOUT_CERTIFICATE = 1, 2
 
 _HEADER = object.__basicsize__
@@ -120,6 +120,12 @@ def ask_without_verifying(context: ssl.SSLContext, *, required: bool) -> None:
 def is_verified(tls: ssl.SSLObject) -> bool:
     """Whether the peer's chain passed, where a handshake goes on without."""
     return bool(library().SSL_get_verify_result(_pointer_inside(tls)) == 0)
+
+
+def awaits_server_hello(tls: ssl.SSLObject) -> bool:
+    """Whether a client's handshake has come no further than its ClientHello, as far as somebody can say."""
+    found = library()
+    return bool(found and found.SSL_get_state(_pointer_inside(tls)) == _HELLO_SENT)
 
 
 def version_of(tls: ssl.SSLObject) -> str:

@@ -30,11 +30,11 @@ _SIGNATURES = (
 )
 _OLD_SIGNATURES = ("ECDSA+SHA1", "RSA+SHA1")
 _CERTIFICATE_CURVES = ("secp384r1", "secp521r1")
-"""To OpenSSL a peer's certificate must be on one of the groups, up to TLS 1.2; to Envoy's BoringSSL it needn't."""
+"""To OpenSSL a client's certificate must be on one of the groups, up to TLS 1.2; to Envoy's BoringSSL it needn't."""
 
 
-def apply_parameters(context: ssl.SSLContext, parameters: TlsParameters, *, meets_certificates: bool) -> None:
-    """meets_certificates: whether the peer may show one.
+def apply_parameters(context: ssl.SSLContext, parameters: TlsParameters, *, wide: bool) -> None:
+    """wide: let clients' certificates be on any curve of ours, where no groups are configured.
 
     Raises MaterialError for what OpenSSL, or this Python's `ssl`, can't do.
     """
@@ -51,8 +51,8 @@ def apply_parameters(context: ssl.SSLContext, parameters: TlsParameters, *, meet
     if openssl.library() is None:
         _apply_single_group(context, parameters)
         return
-    wide = meets_certificates and parameters.minimum < "TLSv1_3"
-    if not openssl.set_groups(context, parameters.groups or (_GROUPS + _CERTIFICATE_CURVES if wide else _GROUPS)):
+    groups = _GROUPS + _CERTIFICATE_CURVES if wide and parameters.minimum < "TLSv1_3" else _GROUPS
+    if not openssl.set_groups(context, parameters.groups or groups):
         raise MaterialError(f"Failed to initialize ECDH curves {':'.join(parameters.groups)}")
     signatures = parameters.signature_algorithms or (_SIGNATURES + _OLD_SIGNATURES if old else _SIGNATURES)
     if not openssl.set_signature_algorithms(context, signatures):

@@ -22,7 +22,8 @@ import asyncio
 import ssl
 from typing import Any, Protocol
 
-from meshproxy.runtime.tls.failures import TlsFailure, describe
+from meshproxy.runtime.tls import openssl
+from meshproxy.runtime.tls.failures import TlsFailure, describe, reset_by_peer
 
 _SIZE = 65536
 # Shared by all connections: filled and emptied within one callback of the event loop.
@@ -138,7 +139,7 @@ class TlsTransport(asyncio.BufferedProtocol):
             self._established = False
             self._app.connection_lost(self._error or error)
         else:
-            self._fail(None)
+            self._fail(reset_by_peer() if isinstance(error, ConnectionResetError) else None)
         # They'd keep one another alive until the next collection, each with some 30 KiB that OpenSSL has allocated.
         self._app = self._owner = None
         self.object = self._incoming = self._outgoing = None  # type: ignore[assignment]  # nothing is read or written now
@@ -151,9 +152,12 @@ class TlsTransport(asyncio.BufferedProtocol):
         except ssl.SSLWantReadError:
             self._flush()
             return
+        except ssl.SSLZeroReturnError:
+            self._fail(None)
+            return
         except ssl.SSLError as error:
             self._flush()  # the alert
-            self._fail(describe(error))
+            self._fail(describe(error, answers_hello=openssl.awaits_server_hello(self.object)))
             return
         assert self._owner is not None
         try:

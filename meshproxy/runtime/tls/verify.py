@@ -168,7 +168,7 @@ class PeerPolicy:
         if (self._max_depth is None and not self._domains) or not self._verifies_chain or tls.session_reused:
             return  # a session is resumed only with the context that has verified it
         verified = _chain(tls, "get_verified_chain")
-        if self._max_depth is not None and len(verified) - 1 > self._max_depth:
+        if self._max_depth is not None and len(verified) - 1 > max(self._max_depth, 1):
             raise verify_failure(
                 "X509_verify_cert: certificate verification error at depth 0: certificate chain too long",
                 "fail_verify_error",

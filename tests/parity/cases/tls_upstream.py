@@ -204,6 +204,21 @@ CASES = [
         shows="connection_timeout",
         masks=HELLO,
     ),
+    *(
+        case(
+            f"peer-answers-{name}",
+            socket(CA),
+            {"up": Upstream(((0.2, *answer),), mode="raw")},
+            masks=HELLO,
+        )
+        for name, answer in {
+            "with-a-failure": ("\x15\x03\x03\x00\x02\x02\x28", 0.1, Act.CLOSE),
+            "unknown-name": ("\x15\x03\x03\x00\x02\x02\x70", 0.1, Act.CLOSE),
+            "goodbye": ("\x15\x03\x03\x00\x02\x01\x00", 0.1, Act.CLOSE),
+            "with-a-reset": (Act.RESET,),
+        }.items()
+    ),
+    case("one-authority-deep", socket(f"{CA}, max_verify_depth: 0")),
     case("refused", socket(CA), {"up": Upstream(mode="refuse")}, shows="Connection_refused"),
     case(
         "response-until-close",
