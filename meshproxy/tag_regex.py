@@ -25,8 +25,8 @@ DEFAULT_TAGS = frozenset(
         "local_listener_ratelimit_prefix", "local_network_ratelimit_prefix", "proxy_protocol_prefix",
         "proxy_protocol_version", "ratelimit_prefix", "rbac_http_prefix", "rbac_policy_name", "rbac_prefix",
         "rds_route_config", "response_code", "response_code_class", "route", "scoped_rds_config", "ssl_cipher",
-        "ssl_cipher_suite", "ssl_curve", "ssl_sigalg", "ssl_version", "tcp_prefix", "udp_prefix", "virtual_cluster",
-        "virtual_host", "worker_id", "xds_resource_name",
+        "ssl_cipher_suite", "ssl_curve", "ssl_sigalg", "ssl_version", "tcp_prefix", "tls_certificate", "udp_prefix",
+        "virtual_cluster", "virtual_host", "worker_id", "xds_resource_name",
     )
 )  # fmt: skip
 """The tags that Envoy has expressions for itself (`well_known_names.cc`)."""

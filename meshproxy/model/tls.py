@@ -37,12 +37,13 @@ class SecretReference:
 
 @dataclass(frozen=True, slots=True)
 class TlsCertificate:
-    """A certificate chain in PEM, leaf first, and its key; or both in one PKCS#12 file."""
+    """A certificate chain in PEM, leaf first, and its key; or both in one PKCS#12 file. name: of its secret, if any."""
 
     chain: DataSource | None = None
     key: DataSource | None = field(default=None, repr=False)
     password: DataSource | None = field(default=None, repr=False)
     pkcs12: DataSource | None = field(default=None, repr=False)
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ class CertificateValidation:
     hashes: SHA-256 of the certificate; spkis: SHA-256 of its public key info.
     accept_untrusted: let peers through whose chain doesn't verify (`ACCEPT_UNTRUSTED`).
     max_depth: certificates behind the leaf at most, the root included; None for the library's own limit.
-    trust_domains: the SPIFFE validator; then `trusted_ca` is None.
+    trust_domains: the SPIFFE validator; then `trusted_ca` is None. name: of its secret, if any.
     """
 
     trusted_ca: DataSource | None = None
@@ -95,6 +96,7 @@ class CertificateValidation:
     accept_untrusted: bool = False
     max_depth: int | None = None
     trust_domains: tuple[TrustDomain, ...] = ()
+    name: str = ""
 
     def merged(self, other: CertificateValidation) -> CertificateValidation:
         """This with `other` merged over it, as `combined_validation_context` wants it (protobuf's MergeFrom)."""
@@ -110,6 +112,7 @@ class CertificateValidation:
             accept_untrusted=other.accept_untrusted or self.accept_untrusted,
             max_depth=self.max_depth if other.max_depth is None else other.max_depth,
             trust_domains=other.trust_domains or self.trust_domains,
+            name=other.name or self.name,
         )
 
 

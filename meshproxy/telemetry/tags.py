@@ -37,6 +37,7 @@ _DEFAULTS = (
     ("ssl_curve", rf"^{_LISTENER_OR_CLUSTER}\.ssl\.curves(\.([\w-]+))$"),
     ("ssl_sigalg", rf"^{_LISTENER_OR_CLUSTER}\.ssl\.sigalgs(\.([\w-]+))$"),
     ("ssl_version", rf"^{_LISTENER_OR_CLUSTER}\.ssl\.versions(\.([\w.-]+))$"),
+    ("tls_certificate", rf"^{_LISTENER_OR_CLUSTER}\.ssl\.certificate(\.({_VALUE}))\."),
     ("grpc_bridge_method", "cluster.*.grpc.*.$.**"),
     ("grpc_bridge_service", "cluster.*.grpc.$.**"),
     ("tcp_prefix", "tcp.$.**"),

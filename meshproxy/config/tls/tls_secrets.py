@@ -11,6 +11,7 @@ import binascii
 import os
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 from meshproxy.config.matching.matchers import compile_string_matcher
@@ -181,9 +182,9 @@ def compile_secret(view: ConfigView, environ: Mapping[str, str]) -> tuple[str, S
     kind = view.which("type")
     name = view.text("name")
     if kind == "tls_certificate":
-        return name, compile_certificate(view.required(kind), environ)
+        return name, replace(compile_certificate(view.required(kind), environ), name=name)
     if kind == "validation_context":
-        return name, compile_validation(view.required(kind), environ)
+        return name, replace(compile_validation(view.required(kind), environ), name=name)
     if kind == "generic_secret":
         return name, _compile_generic(view.required(kind), environ)
     view.fail(f"secrets of the kind {kind or 'none'} aren't supported by meshproxy")

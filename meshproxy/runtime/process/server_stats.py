@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from meshproxy.model.snapshot import Snapshot
 from meshproxy.runtime.process.memory import process_memory
-from meshproxy.runtime.tls.listing import days_until_first_expiry
+from meshproxy.runtime.tls.listing import days_until, expirations_of
 from meshproxy.telemetry.stats import Gauge, StatsStore
 
 STATES = {"LIVE": 0, "DRAINING": 1, "PRE_INITIALIZING": 2, "INITIALIZING": 3}
@@ -77,6 +77,8 @@ class ServerStats:
         self._physical = gauge("server.memory_physical_size")
         self._days = gauge("server.days_until_first_cert_expiring")
         self._current = current
+        self._certificates = store.scope("")
+        self._expirations: dict[str, int] = {}
         gauge("server.total_connections")
         gauge("server.concurrency").set(concurrency)
         gauge("server.hot_restart_generation").set(1)
@@ -98,12 +100,21 @@ class ServerStats:
         self._uptime.set(int(time.monotonic() - self._started))
         self._live.set(int(state == "LIVE"))
         self._state_gauge.set(STATES[state])
-        days = days_until_first_expiry(self._current())
-        self._days.set(_NO_CERTIFICATE if days is None else days)
+        self._tell_expirations()
         allocated, resident = process_memory(self._pids())
         self._allocated.set(allocated)
         self._heap.set(resident)
         self._physical.set(resident)
+
+    def _tell_expirations(self) -> None:
+        expirations = dict(expirations_of(self._current()))
+        self._days.set(days_until(min(expirations.values())) if expirations else _NO_CERTIFICATE)
+        if expirations != self._expirations:
+            self._expirations = expirations
+            self._certificates.close()
+            self._certificates = self._store.scope("")
+            for name, end in expirations.items():
+                self._certificates.gauge(name).set(end)
 
 
 def _version_number(version: str) -> int:

@@ -39,12 +39,13 @@ def read(source: DataSource) -> bytes:
 
 
 class LoadedCertificate:
-    """A certificate chain with its key. label: where it is from, for messages and `/certs`."""
+    """A certificate chain with its key. label: where it is from, for messages and `/certs`. name: of its secret."""
 
-    __slots__ = ("_key", "_password", "chain", "chain_pem", "ec", "label")
+    __slots__ = ("_key", "_password", "chain", "chain_pem", "ec", "label", "name")
 
     def __init__(self, certificate: TlsCertificate) -> None:
         """Raises MaterialError."""
+        self.name = certificate.name
         self._password = read(certificate.password) if certificate.password is not None else None
         if certificate.pkcs12 is not None:
             self.label = certificate.pkcs12.label
@@ -126,13 +127,17 @@ def in_memory(data: bytes) -> Iterator[str]:
 
 
 class LoadedAuthorities:
-    """Who vouches for peers. authorities: their certificates; domains: those of each SPIFFE trust domain, as DER."""
+    """Who vouches for peers. authorities: their certificates; domains: those of each SPIFFE trust domain, as DER.
 
-    __slots__ = ("authorities", "crl_pem", "domains", "label")
+    name: of the secret that they are from.
+    """
+
+    __slots__ = ("authorities", "crl_pem", "domains", "label", "name")
 
     def __init__(self, validation: CertificateValidation) -> None:
         """Raises MaterialError."""
         self.label = ""
+        self.name = validation.name
         self.domains: dict[str, frozenset[bytes]] = {}
         self.authorities: list[CertificateFacts] = []
         if validation.trusted_ca is not None:

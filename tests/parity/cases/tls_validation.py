@@ -10,8 +10,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from tests.certificates import UPN
 
-from ..case import Act, Case, Client
-from .tls import CA, CERTS, REQUIRED, URI_PREFIX, V12, V13, case, downstream, parameters, tls_client
+from ..case import Act, Case, Client, Upstream
+from .tls import CA, CERTS, REQUIRED, URI_PREFIX, V12, V13, case, certificate, downstream, parameters, tls_client
+from .tls_upstream import socket
 
 _SPKI = CERTS.issued["client"].certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 HASH = f"verify_certificate_hash: [{hashlib.sha256(CERTS.issued['client'].der).hexdigest()}]"
@@ -137,7 +138,19 @@ def raw(*pieces: object) -> Client:
 NAMED = downstream(validation=f"{CA}, {URI_PREFIX}", context=REQUIRED)
 PINNED = downstream(validation=f"{CA}, {HASH}", context=REQUIRED)
 MUTUAL = downstream(validation=CA, context=REQUIRED)
+EXPIRY = r"^(listener\.127\.0\.0\.1_$port|cluster\.$case\.up)\.ssl\.certificate"
 CASES += [
+    case(
+        "expiry-is-told", downstream(certificates=certificate("two"), validation=CA), stats=EXPIRY, shows="expiration"
+    ),
+    case(
+        "expiry-is-told-of-upstreams",
+        downstream(),
+        upstreams={"up": Upstream(tls=CERTS.server_context)},
+        cluster=f"transport_socket: {socket(CA, certificate='client')}",
+        stats=EXPIRY,
+        shows="expiration",
+    ),
     failing("too-old", downstream(), tls_client(version=V11, ciphers=OLD)),
     failing("plain-text", downstream(), raw("GET / HTTP/1.1\r\n\r\n")),
     failing("nothing-said", downstream(), raw(0.1, Act.CLOSE)),

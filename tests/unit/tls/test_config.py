@@ -166,8 +166,8 @@ resources:
     )
     secrets = load_secrets(str(path), {})
     assert secrets == {
-        "default": TlsCertificate(chain=DataSource("a"), key=DataSource("b")),
-        "ROOTCA": CertificateValidation(trusted_ca=DataSource("c")),
+        "default": TlsCertificate(chain=DataSource("a"), key=DataSource("b"), name="default"),
+        "ROOTCA": CertificateValidation(trusted_ca=DataSource("c"), name="ROOTCA"),
     }
 
 
