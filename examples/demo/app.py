@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import signal
 import socketserver
 import sys
 import time
@@ -80,6 +81,9 @@ class Server(ThreadingHTTPServer):
 
 
 def main() -> None:
+    signal.signal(
+        signal.SIGINT, signal.SIG_DFL
+    )  # a terminal sends it to all that the demo started: no traceback for that
     ip, port, kind, *rest = sys.argv[1:]
     handler: type[Handler] = Shop if kind == "shop" else Web
     if kind == "shop":

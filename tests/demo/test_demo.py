@@ -38,7 +38,14 @@ STAYS = re.compile("sidecar of shop .*http://")
 @contextlib.contextmanager
 def running(arguments: list[str], until: re.Pattern[str]) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """The demo, once it has said a line of the form `until`; with what it said."""
-    process = subprocess.Popen(command(arguments), cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    process = subprocess.Popen(
+        command(arguments),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
     try:
         assert process.stdout is not None
         said = ""
@@ -138,6 +145,8 @@ def test_leaves_nothing_behind(arguments: list[str], number: signal.Signals, cle
         else:
             process.send_signal(number)
         assert process.wait(30) == (-number if number == signal.SIGKILL else 0)
+        assert process.stdout is not None
+        assert "Traceback" not in process.stdout.read()
     if number == signal.SIGKILL and folders() > left:  # the kernel removes no files; the next run does
         with running(["--loopback"], FIRST_HOP) as (process, _):
             process.terminate()
