@@ -18,6 +18,11 @@ _TRUE = frozenset(("1", "true", "yes", "on"))
 _FALSE = frozenset(("0", "false", "no", "off", ""))
 
 _EPILOG = """\
+commands:   meshproxy agent    start the proxy in a pod, and stand by it
+            meshproxy wait     until the proxy of this pod is ready
+            meshproxy request  ask its admin interface
+            each with --help
+
 every flag can be given as an environment variable too: MESHPROXY_<FLAG>, such as
 MESHPROXY_LOG_LEVEL=debug; the command line wins.
 
