@@ -23,6 +23,7 @@ _SIZE, _DATA, _DATA_END, _TRAILERS, _END = range(5)
 
 # An extension is any text after ";": nothing in it matters here, but control bytes never belong to it.
 _size_line = re.compile(rb"0*([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\x00-\x08\x0a-\x1f\x7f]*)?\r\n").match
+_plain_size_line = re.compile(rb"([1-9A-Fa-f][0-9A-Fa-f]{0,6})\r\n").match
 _size_line_so_far = re.compile(rb"0*[0-9A-Fa-f]{0,15}(?:[ \t]*(?:;[^\x00-\x08\x0a-\x1f\x7f]*)?\r?)?").fullmatch
 
 # Framing, routing and connection fields have no business in trailers (RFC 9110 section 6.5.1).
@@ -55,7 +56,7 @@ class ChunkedBody:
 
         Raises ProtocolError (400; 431 for trailers beyond the limits); `pieces` then has what came before the fault.
         """
-        position = 0
+        position = self._read_whole_chunks(data, pieces) if self._state == _SIZE else 0
         size = len(data)
         while not self.done:
             if self._state == _SIZE:
@@ -84,6 +85,20 @@ class ChunkedBody:
                 self._state = _SIZE
             else:
                 return self._read_trailers(data, position)
+        return position
+
+    @staticmethod
+    def _read_whole_chunks(data: bytes, pieces: list[bytes]) -> int:
+        """Consume the chunks that are here whole and have nothing but a size, in half the time of the steps. All others
+        are left to those."""
+        position = 0
+        while (match := _plain_size_line(data, position)) is not None:
+            start = match.end()
+            end = start + int(match[1], 16)
+            if not data.startswith(b"\r\n", end):
+                break
+            pieces.append(data[start:end])
+            position = end + 2
         return position
 
     def _take_size(self, match: re.Match[bytes]) -> int:
