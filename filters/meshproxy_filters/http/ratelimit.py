@@ -10,13 +10,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
-from envoy.service.ratelimit.v3.rls_pb2 import RateLimitRequest, RateLimitResponse
+from envoy.service.ratelimit.v3.rls_pb2 import RateLimitResponse
 from google.protobuf.message import DecodeError
 
 from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders, check_name, check_value
 from meshproxy.matching import wire_text
 from meshproxy.model.grpc_service import GrpcService
-from meshproxy.model.rate_limit import Entries, RateLimit
+from meshproxy.model.rate_limit import RateLimit
 from meshproxy.model.route import ForwardAction, HeaderMutations
 from meshproxy.plugin.context import FactoryContext, GrpcError, Stream
 from meshproxy.plugin.http import HttpFilter
@@ -26,19 +26,15 @@ from meshproxy.plugin.stats import Counter
 from meshproxy.plugin.struct_view import plain_struct
 from meshproxy.plugin.upstream import Cluster
 from meshproxy.records import dataclass
+from meshproxy_filters.rate_limit_service import METHOD, Descriptor, encode_question, read_rate_limit_service
 
 if TYPE_CHECKING:
     from meshproxy.plugin.view import ConfigView
 
-_METHOD = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit"
 _NAMESPACE = "envoy.filters.http.ratelimit"
-_TIMEOUT = 0.02
 _RESOURCE_EXHAUSTED = 8
 _WINDOWS = (0, 1, 60, 3600, 86400, 2592000, 31536000, 604800)
 """Seconds of RateLimitResponse.RateLimit.Unit: unknown, second, minute, hour, day, month, year, week."""
-
-Descriptor = tuple[Entries, int, tuple[int, int] | None]
-"""What describes the request, how much it weighs, and the limit that takes the place of the service's own."""
 
 
 class RateLimitStats:
@@ -142,14 +138,14 @@ class RateLimitFilter(HttpFilter[Settings]):
         """Tell the service of limits that apply to what came of the request."""
         config = cast(RateLimitConfig, self.config)
         if self._told and (late := _describe(config, stream, at_end=True)):
-            stream.tell_grpc(config.service, _METHOD, _question(config.domain, late))
+            stream.tell_grpc(config.service, METHOD, encode_question(config.domain, late))
 
     async def _ask(
         self, config: RateLimitConfig, descriptors: Sequence[Descriptor], cluster: Cluster, stream: Stream
     ) -> LocalReply | None:
-        question = _question(config.domain, descriptors)
+        question = encode_question(config.domain, descriptors)
         try:
-            answer = await stream.call_grpc(config.service, _METHOD, question)
+            answer = await stream.call_grpc(config.service, METHOD, question)
             response = RateLimitResponse.FromString(answer)
         except (GrpcError, DecodeError):
             return self._no_answer(config, cluster)
@@ -221,24 +217,6 @@ def _descriptors(limits: Sequence[RateLimit], stage: int, stream: Stream) -> lis
     return found
 
 
-def _question(domain: str, descriptors: Sequence[Descriptor]) -> bytes:
-    question = RateLimitRequest(domain=domain)
-    for entries, hits, override in descriptors:
-        descriptor = question.descriptors.add()
-        for key, value in entries:
-            descriptor.entries.add(key=_text(key), value=_text(value))
-        if override is not None:
-            descriptor.limit.requests_per_unit, descriptor.limit.unit = override[0], cast(Any, override[1])
-        if hits != 1:
-            descriptor.hits_addend.value = hits
-    return bytes(question.SerializeToString())
-
-
-def _text(value: str) -> str:
-    """Text of the wire (Latin-1) as a protobuf text."""
-    return value if value.isascii() else value.encode("latin-1").decode("utf-8", "replace")
-
-
 def _fields(values: Any) -> list[tuple[str, str]]:
     """Fields that the service wants added; what can't stand in a head is left out."""
     fields = []
@@ -275,14 +253,10 @@ def _read(view: ConfigView, context: FactoryContext) -> RateLimitConfig:
     kind = view.text("request_type") or "both"
     if kind not in ("internal", "external", "both"):
         view.fail("it is one of 'internal', 'external' and 'both'", "request_type")
-    holder = view.required("rate_limit_service")
-    if holder.enum("transport_api_version") == "V2":
-        holder.fail("the second version of the API is no more", "transport_api_version")
-    service = context.compile_grpc_service(holder.required("grpc_service"))
     prefix = view.text("stat_prefix").removesuffix(".")
     mutations = context.compile_header_mutations(view.views("response_headers_to_add"), ())
     return RateLimitConfig(
-        service=replace(service, timeout=view.duration("timeout") or service.timeout or _TIMEOUT),
+        service=read_rate_limit_service(view, context),
         domain=view.text("domain"),
         stage=view.integer("stage"),
         internal=kind != "external",
