@@ -59,6 +59,8 @@ class RateLimitConfig:
 class RateLimit(NetworkFilter[RateLimitConfig]):
     """See the module."""
 
+    _asks: bool = False
+
     @classmethod
     def compile(cls, view: ConfigView, context: FactoryContext) -> RateLimitConfig:
         descriptors = tuple(
@@ -83,6 +85,7 @@ class RateLimit(NetworkFilter[RateLimitConfig]):
         config, stats = self.config, self.config.stats
         stats.total.value += 1
         stats.active.value += 1
+        self._asks = True
         asked: list[Descriptor] = [
             (tuple((key, make(connection.stream)) for key, make in descriptor), 1, None)
             for descriptor in config.descriptors
@@ -94,7 +97,7 @@ class RateLimit(NetworkFilter[RateLimitConfig]):
             self._failed(connection)
             return
         finally:
-            stats.active.value -= 1
+            self._asked()
         for key, value in plain_struct(response.dynamic_metadata).items():
             connection.stream.set_metadata(_NAMESPACE, key, value)
         if response.overall_code != RateLimitResponse.OVER_LIMIT:
@@ -103,6 +106,14 @@ class RateLimit(NetworkFilter[RateLimitConfig]):
         stats.over_limit.value += 1
         if config.enforced():
             self._close(connection, "ratelimit_close_over_limit")
+
+    def _asked(self) -> None:
+        if self._asks:
+            self._asks = False
+            self.config.stats.active.value -= 1
+
+    def on_close(self, connection: Connection) -> None:
+        self._asked()
 
     def _failed(self, connection: Connection) -> None:
         stats = self.config.stats
