@@ -81,10 +81,19 @@ class Flushing:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class SpanNames:
+    """operation: of the request's span, in place of any decoration. upstream: of an attempt's. None: as is usual."""
+
+    operation: TagValue | None = None
+    upstream: TagValue | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class TracingConfig:
     """Of a connection manager. by_request_id: the id decides, so that every proxy on the way decides alike.
 
     spawn_upstream_span: each attempt has a span of its own below the request's.
+    names: of spans, where the configuration gives them.
     """
 
     sampling: Sampling
@@ -95,6 +104,7 @@ class TracingConfig:
     flushing: Flushing
     by_request_id: bool
     pack_reason: bool
+    names: SpanNames
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,3 +113,4 @@ class RouteTracing:
 
     sampling: Sampling
     tags: tuple[tuple[str, TagValue], ...]
+    names: SpanNames

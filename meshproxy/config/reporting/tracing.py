@@ -15,6 +15,7 @@ from meshproxy.model.tracing import (
     OpenTelemetryProvider,
     RouteTracing,
     Sampling,
+    SpanNames,
     TagValue,
     TracingConfig,
     ZipkinProvider,
@@ -48,6 +49,7 @@ def compile_tracing(
         flushing=flushing,
         by_request_id=by_request_id,
         pack_reason=pack_reason,
+        names=_compile_names(view, context),
     )
 
 
@@ -56,7 +58,23 @@ def compile_route_tracing(view: ConfigView | None, context: CompileContext) -> R
     if view is None:
         return None
     shares = [_fraction(view.view(f"{name}_sampling")) for name in ("client", "random", "overall")]
-    return RouteTracing(_sampling(shares, context), compile_tags(view.views("custom_tags"), context))
+    tags = compile_tags(view.views("custom_tags"), context)
+    return RouteTracing(_sampling(shares, context), tags, _compile_names(view, context))
+
+
+def _compile_names(view: ConfigView, context: CompileContext) -> SpanNames:
+    return SpanNames(_compile_name(view, "operation", context), _compile_name(view, "upstream_operation", context))
+
+
+def _compile_name(view: ConfigView, field: str, context: CompileContext) -> TagValue | None:
+    text = view.text(field)
+    if not text:
+        return None
+    try:
+        value = context.formats.header(text)
+    except ValueError as error:
+        view.fail(str(error), field)
+    return _constant(value) if isinstance(value, str) else value
 
 
 def _sampling(shares: Sequence[int], context: CompileContext) -> Sampling:

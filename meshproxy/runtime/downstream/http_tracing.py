@@ -10,7 +10,7 @@ import random
 from typing import TYPE_CHECKING
 
 from meshproxy.headers import RequestHeaders, ResponseHeaders
-from meshproxy.model.tracing import OpenTelemetryProvider, Sampling, TagValue, TracingConfig, ZipkinProvider
+from meshproxy.model.tracing import OpenTelemetryProvider, Sampling, SpanNames, TagValue, TracingConfig, ZipkinProvider
 from meshproxy.plugin.stats import StatsScope
 from meshproxy.runtime.reporting.trace_exporter import TraceExporter
 from meshproxy.runtime.reporting.traced import TracedRequest
@@ -72,6 +72,14 @@ class HttpTracing:
         stream.sampled = reason != NOT_TRACED
         egress = stream.owner.connection.listener.traffic_direction == "OUTBOUND"
         span = self._open(request, stream, egress=egress)
+        if self.names_for(stream.route).operation is None:
+            stream.span = self._decorated(stream, span, egress=egress)
+        else:
+            stream.span = TracedRequest(self, span, egress=egress, decoration=None)
+
+    def _decorated(self, stream: HttpServerStream, span: Span | None, *, egress: bool) -> TracedRequest:
+        """The span's name is the operation that the route or the client says; the next one is told."""
+        request = stream.request
         route = stream.route
         operation = route.decorator if route is not None else ""
         propagate = route is not None and route.decorator_propagate
@@ -87,7 +95,7 @@ class HttpTracing:
                 traced.rename(given)
                 traced.decoration = ""
             request.remove("x-envoy-decorator-operation")
-        stream.span = traced
+        return traced
 
     # The decision.
 
@@ -184,6 +192,14 @@ class HttpTracing:
             sampled = parent.sampled and stream.sampled if sampler is None else sampler(parent, parent.trace_id)
             context = TraceContext(parent.trace_id, self.new_id(), parent.span_id, sampled, state=parent.state)
         return Span(context, name, self._kind(egress=egress), stream.start_wall)
+
+    def names_for(self, route: Route | None) -> SpanNames:
+        """What spans of requests on a route are called."""
+        own = self.config.names
+        if route is None or route.tracing is None:
+            return own
+        given = route.tracing.names
+        return SpanNames(given.operation or own.operation, given.upstream or own.upstream)
 
     def tags_for(self, route: Route | None) -> tuple[tuple[str, TagValue], ...]:
         """The custom tags of requests on a route."""

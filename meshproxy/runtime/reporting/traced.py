@@ -19,12 +19,13 @@ if TYPE_CHECKING:
 
 
 class TracedRequest(StreamSpan):
-    """decoration: the operation that the other side is to be told, "" for none. The span is None where there is no
-    tracer, or where the client's context was malformed."""
+    """decoration: the operation that the other side is to be told, "" for none; None: the configuration says the span's
+    name, and nobody is told or asked. The span is None where there is no tracer, or where the client's context was
+    malformed."""
 
     __slots__ = ("_attempt", "_attempt_began", "_egress", "_span", "_tracing", "decoration")
 
-    def __init__(self, tracing: HttpTracing, span: Span | None, *, egress: bool, decoration: str) -> None:
+    def __init__(self, tracing: HttpTracing, span: Span | None, *, egress: bool, decoration: str | None) -> None:
         self._tracing = tracing
         self._span = span
         self._egress = egress
@@ -44,7 +45,9 @@ class TracedRequest(StreamSpan):
         if spawns or self._tracing.config.spawn_upstream_span:
             parent = span.context
             context = replace(parent, span_id=self._tracing.new_id(), parent_id=parent.span_id)
-            span = Span(context, f"router {stream.upstream_cluster} egress", "CLIENT", time.time())
+            named = self._tracing.names_for(stream.route).upstream
+            name = named(stream) if named is not None else ""
+            span = Span(context, name or f"router {stream.upstream_cluster} egress", "CLIENT", time.time())
             if stream.attempt_count > 1:
                 span.tags["retry.count"] = str(stream.attempt_count - 1)
             self._attempt = span
@@ -84,6 +87,8 @@ class TracedRequest(StreamSpan):
 
     def on_response(self, response: ResponseHeaders) -> None:
         """Exchange the operation with the peer."""
+        if self.decoration is None:
+            return
         if not self._egress:
             if self.decoration:
                 response["x-envoy-decorator-operation"] = self.decoration
@@ -99,6 +104,9 @@ class TracedRequest(StreamSpan):
         span = self._span
         if span is None:
             return
+        named = self._tracing.names_for(stream.route).operation
+        if named is not None:
+            self.rename(named(stream) or span.name)
         span.duration = stream.end - stream.start
         span.tags |= request_tags(stream, self._tracing.config.max_path_length)
         span.tags |= outcome_tags(stream, stream.response_code, self._tracing.tags_for(stream.route))

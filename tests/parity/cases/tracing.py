@@ -114,7 +114,31 @@ UNTOLD = "decorator: {operation: my-op, propagate: false}"
 EDGE = "\nuse_remote_address: true"
 ID = "x-request-id: 12345678-1234-%s234-8234-123456789012"
 
+NAMED = "operation: 'op %REQ(x-op)% %RESPONSE_CODE%'"
 CASES = [
+    *(
+        traced(
+            f"named-{direction.lower()}",
+            get("/p", "x-op: a", "x-envoy-decorator-operation: theirs"),
+            options=NAMED,
+            route=DECORATED,
+            direction=direction,
+            answer="HTTP/1.1 200 OK\r\nx-envoy-decorator-operation: answered\r\ncontent-length: 2\r\n\r\nok",
+        )
+        for direction in ("INBOUND", "OUTBOUND")
+    ),
+    traced(
+        "named-without-their-fields",
+        get("/p"),
+        options="operation: '%REQ(x-op)%'\nspawn_upstream_span: true\nupstream_operation: '%REQ(x-op)%'",
+        route=DECORATED,
+    ),
+    traced(
+        "named-by-the-route",
+        get("/p", "x-op: a"),
+        options="operation: x\nspawn_upstream_span: true\nupstream_operation: y",
+        route="tracing: {operation: 'route %REQ(x-op)%', upstream_operation: 'up %REQ(x-op)% %UPSTREAM_CLUSTER%'}",
+    ),
     traced("outbound"),
     traced("inbound", direction="INBOUND"),
     traced("unspecified", direction="UNSPECIFIED"),
