@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from meshproxy.records import dataclass
+from meshproxy.runtime_values import Live
 
 HostRefusal = Callable[[Any, tuple[Any, ...]], bool]
 """`retry_host_predicate`: whether a retry must not go to a host. Arguments: the host, and those tried before."""
@@ -17,6 +18,7 @@ class RetryPolicy:
 
     host_refusals: a host that one of them refuses is drawn again, up to `host_selection_max_attempts` times.
     priority_update_frequency: after so many attempts the priorities tried are left out; 0: never.
+    default_back_off: milliseconds in place of back_off_base, and ten times that in place of back_off_max.
     reset_headers: (name, "SECONDS" or "UNIX_TIMESTAMP") of response fields that say when to come again.
     """
 
@@ -29,6 +31,7 @@ class RetryPolicy:
     retriable_request_headers: tuple[Callable[[Any, Any], bool], ...] = ()
     back_off_base: float = 0.025
     back_off_max: float = 0.25
+    default_back_off: Live[int] | None = None
     host_selection_max_attempts: int = 1
     host_refusals: tuple[HostRefusal, ...] = ()
     priority_update_frequency: int = 0

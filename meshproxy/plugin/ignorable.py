@@ -58,6 +58,9 @@ IGNORABLE: Final[dict[str, dict[str, str]]] = {
     "envoy.config.route.v3.RateLimit.Action.GenericKey": {"default_value": _FORMATTED},
     "envoy.config.route.v3.RateLimit.Action.HeaderValueMatch": {"default_value": _FORMATTED},
     "envoy.config.route.v3.RateLimit.Action.QueryParameterValueMatch": {"default_value": _FORMATTED},
+    "envoy.extensions.upstreams.tcp.v3.TcpProtocolOptions": {
+        "idle_timeout": "of raw connections that wait in a pool for a client; here none does",
+    },
     "envoy.type.matcher.v3.RegexMatcher.GoogleRE2": {
         "max_program_size": "deprecated; RE2 needs time in proportion to the text, however large the program is",
     },

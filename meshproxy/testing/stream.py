@@ -137,11 +137,22 @@ class HarnessStream(FilterStream):
         self.original_path = request.path
         self.start = harness.clock.now()
         self.start_wall = harness.clock.wall()
+        if end:
+            self.request_complete = self.start
         self._body_limit = harness.body_limit
         self.find_route: Callable[[], tuple[Route | None, str]] = lambda: (None, "")
         self.paused = 0
         self._timers: list[asyncio.TimerHandle] = []
         self._hooks: set[asyncio.Task[Any]] = set()
+
+    def receive_body(self, data: bytes, end: bool) -> None:
+        if end:
+            self.request_complete = self.harness.clock.now()
+        super().receive_body(data, end)
+
+    def receive_trailers(self, trailers: Headers) -> None:
+        self.request_complete = self.harness.clock.now()
+        super().receive_trailers(trailers)
 
     @property
     def body_limit(self) -> int:

@@ -25,12 +25,14 @@ from meshproxy.model.dns import DnsOptions
 from meshproxy.model.endpoint import Assignment
 from meshproxy.model.forwarding import ForwardOptions
 from meshproxy.plugin.istio_messages import METADATA_EXCHANGE
+from meshproxy.plugin.suggest import unsupported_extension
 from meshproxy.plugin.view import ConfigView
 from meshproxy.records import dataclass
 
 _TYPES = ("STATIC", "EDS", "STRICT_DNS", "LOGICAL_DNS", "ORIGINAL_DST")
 _NAMED_TYPES = {f"envoy.cluster.{name.lower()}": name for name in _TYPES}
 _CLUSTER_PROVIDED = ("ORIGINAL_DST", "AGGREGATE", "DYNAMIC_FORWARD_PROXY")
+_GENERIC_POOL = "envoy.extensions.upstreams.http.generic.v3.GenericConnectionPoolProto"
 _MEBIBYTE = 1 << 20
 _NO_LIMIT = 2**64 - 1
 
@@ -64,6 +66,13 @@ def _compile_alike(view: ConfigView, context: CompileContext, patterns: Compiled
     return cluster
 
 
+def _check_pool(view: ConfigView | None) -> None:
+    """`upstream_config`: the pool that tells by the route what to speak is the one that there is, and the default."""
+    typed = view.any("typed_config") if view is not None else None
+    if view is not None and (typed is None or typed.full_name != _GENERIC_POOL):
+        view.fail(unsupported_extension(typed.full_name if typed is not None else "", (_GENERIC_POOL,)))
+
+
 def compile_cluster(view: ConfigView, context: CompileContext) -> ClusterConfig:
     """One cluster. Raises ConfigError."""
     extension = _compile_extension(view, context)
@@ -75,6 +84,7 @@ def compile_cluster(view: ConfigView, context: CompileContext) -> ClusterConfig:
     http = compile_upstream_http(view, forwards=kind == "DYNAMIC_FORWARD_PROXY")
     common = view.view("common_lb_config")
     upstream = compile_upstream_socket(view.view("transport_socket"), context)
+    _check_pool(view.view("upstream_config"))
     older_limit = view.integer("max_requests_per_connection")
     if older_limit and http.common.max_requests_per_connection:
         view.fail(

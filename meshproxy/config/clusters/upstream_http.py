@@ -16,6 +16,7 @@ from meshproxy.plugin.view import ConfigView
 from meshproxy.records import dataclass
 
 HTTP_PROTOCOL_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+_TCP_PROTOCOL_OPTIONS = "envoy.extensions.upstreams.tcp.v3.TcpProtocolOptions"
 _OLDER = (
     "upstream_http_protocol_options",
     "common_http_protocol_options",
@@ -57,6 +58,8 @@ def compile_upstream_http(cluster: ConfigView, *, forwards: bool = False) -> Ups
     """
     options = cluster.any_map("typed_extension_protocol_options")
     for name, typed in options.items():
+        if name == typed.full_name == _TCP_PROTOCOL_OPTIONS:
+            continue  # of raw connections, whose only option `IGNORABLE` has
         if name != HTTP_PROTOCOL_OPTIONS or typed.full_name != name:
             typed.fail(f"'{typed.full_name}' for '{name}' isn't supported by meshproxy")
     typed_options = options.get(HTTP_PROTOCOL_OPTIONS)

@@ -27,6 +27,7 @@ CONDITIONS = frozenset(
 def compile_retry_policy(view: ConfigView, context: CompileContext) -> RetryPolicy:
     """`RetryPolicy`. Raises ConfigError."""
     base, longest = _compile_back_off(view)
+    sets_none = not view.has("retry_back_off") and not context.runtime.fixed
     resets, longest_reset = _compile_reset_headers(view.view("rate_limited_retry_back_off"))
     return RetryPolicy(
         retry_on=_compile_conditions(view, context),
@@ -40,6 +41,7 @@ def compile_retry_policy(view: ConfigView, context: CompileContext) -> RetryPoli
         ),
         back_off_base=base,
         back_off_max=longest,
+        default_back_off=context.runtime.integer("upstream.base_retry_backoff_ms", 25) if sets_none else None,
         host_selection_max_attempts=view.integer("host_selection_retry_max_attempts") or 1,
         host_refusals=compile_host_refusals(view.views("retry_host_predicate")),
         priority_update_frequency=compile_retry_priority(view.view("retry_priority")),

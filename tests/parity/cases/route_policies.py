@@ -20,7 +20,9 @@ def mirrored(name: str, policies: str, *sends: Op, **more: Any) -> Case:
     return Case(f"mirror-{name}", (*(sends or (get("/m?q=1"),)), 0.3), timing=False, **more)
 
 
-def retried(name: str, policy: str, *scripts: str | tuple[Any, ...], send: str = "", **more: Any) -> Case:
+def retried(
+    name: str, policy: str, *scripts: str | tuple[Any, ...], send: str | tuple[Any, ...] = "", **more: Any
+) -> Case:
     routes = f"- match: {{prefix: /}}\n  route: {{cluster: $up, timeout: 15s, retry_policy: {policy}}}\n"
     given = tuple((script,) if isinstance(script, str) else script for script in scripts)
     upstreams = {"up": Upstream(given)}
@@ -296,6 +298,31 @@ CASES = [
         shows="x-late",
     ),
     hedged("off-by-header", (1.3, SLOW), (OK,)),
+    retried("after-informational", "{retry_on: 5xx}", ("HTTP/1.1 103 Early\r\n\r\n" + BAD,), OK),
+    retried(
+        "before-the-request-is-whole",
+        "{retry_on: 5xx}",
+        send=(CHUNKED, 0.3, LATER),
+        upstreams={"up": Upstream(((BAD,), (OK,)), at="head")},
+        masks=(),
+        timing=False,
+        flat_upstream=True,
+    ),
+    retried(
+        "overflow-tells-attempts",
+        "{retry_on: 5xx}",
+        OK,
+        cluster="circuit_breakers: {thresholds: [{max_requests: 0}]}",
+        shows="x-envoy-overloaded",
+    ),
+    retried(
+        "off-in-the-runtime",
+        "{retry_on: 5xx}",
+        BAD,
+        OK,
+        bootstrap="layered_runtime: {layers: [{name: s, static_layer: {upstream.use_retry: 0}}]}",
+        alone=True,
+    ),
 ]
 CASES.append(
     Case(

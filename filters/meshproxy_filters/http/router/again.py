@@ -87,6 +87,8 @@ class Again(RouterState):
         retry = self._retries(rules)
         if self._has_none_left(retry):
             return False
+        if not self.config.uses_retry():
+            return False
         if not cluster.try_retry(self._action.priority):
             stats.upstream_rq_retry_overflow.inc()
             for counts in self._counts:
@@ -158,7 +160,10 @@ class Again(RouterState):
         tells_grpc = self._action.max_grpc_timeout is not None and is_grpc(self._stream.request)
         if not timeouts.whole or ("x-envoy-expected-rq-timeout-ms" not in fields and not tells_grpc):
             return
-        left = max(timeouts.whole - (self.context.clock.now() - self._began), 0.001)
+        left = timeouts.whole
+        if self._stream.request_complete:  # else its time has yet to begin
+            since = max(self._began, self._stream.request_complete)
+            left = max(left - (self.context.clock.now() - since), 0.001)
         expected = min(timeouts.per_try, left) if timeouts.per_try and self._race is None else left
         if "x-envoy-expected-rq-timeout-ms" in fields:
             fields["x-envoy-expected-rq-timeout-ms"] = str(int(expected * 1000))

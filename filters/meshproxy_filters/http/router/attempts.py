@@ -184,6 +184,7 @@ class Attempts(Again):
 
     def on_upstream_informational(self, response: ResponseHeaders) -> None:
         self._count(response.status)
+        self._rules = None  # as Envoy: once the client has heard of this attempt there is no other
         self._stream.send_informational(response)
 
     def on_upstream_response(self, response: ResponseHeaders, end: bool) -> None:
@@ -352,7 +353,7 @@ class Attempts(Again):
             counts.codes[reply.status] += 1
         route = stream.route
         if route is not None and route.include_attempt_count_in_response and stream.attempt_count:
-            headers = (("x-envoy-attempt-count", str(stream.attempt_count)), *reply.headers)
+            headers = (*reply.headers, ("x-envoy-attempt-count", str(stream.attempt_count)))
             reply = LocalReply(reply.status, reply.body, headers, reply.details, reply.flags)
         stream.reply(reply)
         stream.flush()

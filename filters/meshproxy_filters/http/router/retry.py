@@ -152,7 +152,11 @@ class RetryState:
             return interval * (1.0 + self._rng.random() / 2)
         self._attempt += 1
         policy = self._policy
-        ceiling: float = min(policy.back_off_base * (2**self._attempt - 1), policy.back_off_max)
+        base, longest = policy.back_off_base, policy.back_off_max
+        if policy.default_back_off is not None:
+            base = (policy.default_back_off.value or 1) / 1000
+            longest = base * 10
+        ceiling: float = min(base * (2**self._attempt - 1), longest)
         return self._rng.random() * ceiling
 
     def choice(self, tried: tuple[Host, ...]) -> HostChoice | None:

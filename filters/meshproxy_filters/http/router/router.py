@@ -13,6 +13,7 @@ from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
 from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
+from meshproxy.matching import FractionalPercent
 from meshproxy.model.route import DirectResponseAction, ForwardAction, RedirectAction, VirtualCluster
 from meshproxy.plugin.context import FactoryContext, Stream
 from meshproxy.plugin.http import HeadersResult
@@ -102,6 +103,7 @@ class Router(Attempts):
             respects_expected=view.boolean("respect_expected_rq_timeout"),
             counts_all=view.boolean("dynamic_stats", True),
             counts_grpc=not view.boolean("suppress_grpc_request_failure_code_stats"),
+            uses_retry=context.runtime.share("upstream.use_retry", FractionalPercent(100)).sampler(context.rng),
         )
 
     def on_request_headers(self, request: RequestHeaders, stream: Stream) -> HeadersResult:

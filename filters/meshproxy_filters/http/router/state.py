@@ -6,6 +6,7 @@ towards the client. Class-level defaults: a fact that isn't set costs a stream n
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import field
 
 from meshproxy.headers import Headers
@@ -25,13 +26,18 @@ from meshproxy_filters.http.router.retry import RetryRules, RetryState
 from meshproxy_filters.http.router.timeouts import NO_TIMEOUTS, Timeouts
 
 
+def _always() -> bool:
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class RouterConfig:
     """Compiled options. envoy_headers: `suppress_envoy_headers` is off.
 
     strict: control fields whose values are checked. respects_expected: the time that a proxy before us gave the request
     counts as the route's timeout. counts_all: responses are counted by status and time; counts_grpc: to gRPC, too.
-    special: one of those is other than usual, respects_expected left out.
+    special: one of those is other than usual, respects_expected left out. uses_retry: draws whether an attempt may be
+    followed by another (the runtime's `upstream.use_retry`).
     """
 
     envoy_headers: bool
@@ -48,6 +54,7 @@ class RouterConfig:
     respects_expected: bool = False
     counts_all: bool = True
     counts_grpc: bool = True
+    uses_retry: Callable[[], bool] = _always
     special: bool = field(init=False)
 
     def __post_init__(self) -> None:
