@@ -11,7 +11,7 @@ from meshproxy.model.client_detection import ClientDetection
 from meshproxy.model.codec import Http1Options, Http2Options
 from meshproxy.model.listener import AccessLog, FilterSpec
 from meshproxy.model.mirror import HeaderChange
-from meshproxy.model.route import HeaderAddition
+from meshproxy.model.route import HeaderMutations
 from meshproxy.model.route_slot import RouteSlot
 from meshproxy.model.tracing import TracingConfig
 from meshproxy.records import dataclass
@@ -35,7 +35,7 @@ class LocalReplyMapper:
     predicate: Callable[[Any], bool]
     status: int | None = None
     body: str | None = None
-    headers_to_add: tuple[HeaderAddition, ...] = ()
+    mutations: HeaderMutations = HeaderMutations()
     format_body: Callable[[Any], str] | None = None
     content_type: str = ""
 

@@ -6,7 +6,7 @@ changes of all levels are joined in the order they apply, inherited settings are
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
 from typing import Any
 
@@ -49,10 +49,21 @@ class HeaderAddition:
 
 @dataclass(frozen=True, slots=True)
 class HeaderMutations:
-    """What one level removes, then adds. Levels apply one after the other; an empty one is never stored."""
+    """What one level removes, then adds. Levels apply one after the other; an empty one is never stored.
+
+    add: what overwrites stands before what adds. at_once: each has to see the headers as they were before the first.
+    """
 
     remove: tuple[str, ...] = ()
     add: tuple[HeaderAddition, ...] = ()
+    at_once: bool = False
+
+    @classmethod
+    def of(cls, remove: Sequence[str], add: Sequence[HeaderAddition]) -> HeaderMutations:
+        ordered = sorted(add, key=lambda each: not each.action.startswith("OVERWRITE"))
+        names = {each.name for each in add}
+        alone = len(names) == len(add) and (len(add) == 1 or all(each.constant is not None for each in add))
+        return cls(tuple(remove), tuple(ordered), not alone)
 
 
 @dataclass(frozen=True, slots=True)

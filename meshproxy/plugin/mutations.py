@@ -1,7 +1,8 @@
 """Header changes that the configuration asks for: removals, then additions with their append actions.
 
 Order and actions are Envoy's: config.core.v3.HeaderValueOption and "Custom request/response headers" of its
-documentation. An added value that comes out empty isn't added unless `keep_empty_value`.
+documentation. An added value that comes out empty isn't added unless `keep_empty_value`. All additions of a level see
+the headers as its removals have left them; what overwrites goes before what adds.
 """
 
 from __future__ import annotations
@@ -21,21 +22,45 @@ def apply_mutations(levels: Iterable[HeaderMutations], headers: Headers, stream:
                 headers.remove(name)
             else:
                 headers.fields.pop(name, None)
-        for addition in level.add:
-            apply_addition(addition, headers, stream)
+        if level.at_once:
+            _apply_at_once(level.add, headers, stream)
+        else:
+            for addition in level.add:
+                apply_addition(addition, headers, stream)
+
+
+def _apply_at_once(additions: Iterable[HeaderAddition], headers: Headers, stream: Any) -> None:
+    wanted = [(each, _value(each, stream)) for each in additions if _is_wanted(each, headers)]
+    for addition, value in wanted:
+        if value or (value is not None and addition.keep_empty_value):
+            if addition.action.startswith("OVERWRITE"):
+                headers.remove(addition.name)
+            headers.append_checked(addition.name, value)
+
+
+def _is_wanted(addition: HeaderAddition, headers: Headers) -> bool:
+    if addition.action == "ADD_IF_ABSENT":
+        return addition.name not in headers.fields
+    return addition.action != "OVERWRITE_IF_EXISTS" or addition.name in headers.fields
+
+
+def _value(addition: HeaderAddition, stream: Any) -> str | None:
+    """None for what can't be a header value: it came from a peer."""
+    if addition.constant is not None:
+        return addition.constant
+    assert addition.format_value is not None
+    try:
+        return check_value(addition.format_value(stream))
+    except ValueError:
+        return None
 
 
 def apply_addition(addition: HeaderAddition, headers: Headers, stream: Any) -> None:
-    """Apply one addition. A formatted value that can't be a header value is dropped: it came from a peer."""
+    """Apply one addition."""
     value = addition.constant
     if value is None:
-        assert addition.format_value is not None
-        try:
-            value = addition.format_value(stream)
-            check_value(value)
-        except ValueError:
-            return
-    if not value and not addition.keep_empty_value:
+        value = _value(addition, stream)
+    if not value and (value is None or not addition.keep_empty_value):
         return
     name = addition.name
     action = addition.action

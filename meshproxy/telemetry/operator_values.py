@@ -6,16 +6,17 @@ configuration is Unicode and passes through `latin` first, so that it is logged 
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from ipaddress import ip_address, ip_network
 from json.encoder import encode_basestring  # escapes nothing beyond ASCII; in C
+from operator import itemgetter
 from typing import Any
 from urllib.parse import unquote
 
 from meshproxy.plugin.message_facts import response_grpc_status
 from meshproxy.plugin.stream_info import StreamInfo, split_address
+from meshproxy.telemetry.json_numbers import number_text
 
 _GRPC_STATUS = (
     ("OK", "OK"),
@@ -106,26 +107,22 @@ def join_present(texts: Sequence[str | None]) -> str:
     return ",".join([text for text in texts if text is not None])
 
 
-def _plain(value: Any) -> Any:
-    """`value` as JSON knows it: text in Latin-1, a whole float as an int (Struct has no integers)."""
-    if isinstance(value, str):
-        return latin(value)
-    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
-        return int(value)
-    if isinstance(value, Mapping):
-        return {latin(str(key)): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if value is None or isinstance(value, bool | int | float):
-        return value
-    return latin(str(value))
-
-
 def json_of(value: Any) -> str:
     """A value as JSON: one line, keys sorted, null for None."""
     if isinstance(value, str):
         return quote(latin(value))
-    return json.dumps(_plain(value), ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return number_text(value)
+    if isinstance(value, Mapping):
+        members = sorted(((str(key), item) for key, item in value.items()), key=itemgetter(0))
+        return f"{{{','.join([f'{quote(latin(key))}:{json_of(item)}' for key, item in members])}}}"
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(json_of, value))}]"
+    return quote(latin(str(value)))
 
 
 def text_of(value: Any) -> str:

@@ -1,18 +1,26 @@
-"""`envoy.filters.http.header_to_metadata`: copies fields and cookies into dynamic metadata."""
+"""`envoy.filters.http.header_to_metadata`: copies fields and cookies into dynamic metadata.
+
+Without rules, which then are those of routes, it does nothing. Only with `stat_prefix` does it count.
+"""
 
 from __future__ import annotations
 
 import base64
 import binascii
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
+
+from google.protobuf import struct_pb2
+from google.protobuf.message import DecodeError
 
 from meshproxy.cookies import parse_cookies
 from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders, check_name
 from meshproxy.matching import header_getter, regex_replacer, wire_text
 from meshproxy.plugin.context import FactoryContext, Stream
 from meshproxy.plugin.http import HttpFilter
+from meshproxy.plugin.stats import Counter, StatsScope
+from meshproxy.plugin.struct_view import plain_value
 from meshproxy.records import dataclass
 
 if TYPE_CHECKING:
@@ -30,28 +38,31 @@ class Target:
     key: str
     constant: str
     rewrite: Callable[[str], str] | None
-    number: bool
+    kind: str
     base64: bool
 
-    def put(self, value: str, stream: Stream) -> None:
-        """Note a value; one that is empty, too long or not of the kind is left out, as in Envoy."""
+    def put(self, value: str, stream: Stream) -> str:
+        """Note a value; one that is empty, too long or not of the kind is left out, as in Envoy. Returns the name of
+        the counter for what became of it, "" for none."""
         if self.constant:
             value = self.constant
         elif self.rewrite is not None:
             value = self.rewrite(value)
-        if not value or len(value) >= _LONGEST:
-            return
+        if not value:
+            return ""
+        if len(value) >= _LONGEST:
+            return "header_value_too_long"
         if self.base64:
             try:
                 value = base64.b64decode(value, validate=True).decode("latin-1")
             except (binascii.Error, ValueError):
-                return
-        noted: Any = value if value.isascii() else value.encode("latin-1").decode("utf-8", "replace")
-        if self.number:
-            noted = _number(value)
-            if noted is None:
-                return
+                return "base64_decode_failed"
+        try:
+            noted = _READERS[self.kind](value)
+        except (ValueError, DecodeError):
+            return ""
         stream.set_metadata(self.namespace, self.key, noted)
+        return "metadata_added"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,22 +74,26 @@ class Rule:
     missing: Target | None
     remove: str
 
-    def apply(self, headers: Headers, stream: Stream) -> None:
+    def apply(self, headers: Headers, stream: Stream) -> tuple[str, ...]:
+        """Returns the names of the counters for what it found and did."""
         value = self.read(headers)
         if value is None:
-            if self.missing is not None:
-                self.missing.put("", stream)
-            return
-        if self.present is not None:
-            self.present.put(value, stream)
+            outcome = self.missing.put("", stream) if self.missing is not None else ""
+            return "rules_processed", "header_not_found", outcome
+        outcome = self.present.put(value, stream) if self.present is not None else ""
         if self.remove:
             headers.remove(self.remove)
+        return "rules_processed", outcome
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HeaderToMetadataConfig:
-    request: tuple[Rule, ...] = ()
-    response: tuple[Rule, ...] = ()
+    """request_counts, response_counts: by the names that `Rule.apply` gives; empty where nothing is counted."""
+
+    request: tuple[Rule, ...]
+    response: tuple[Rule, ...]
+    request_counts: Mapping[str, Counter]
+    response_counts: Mapping[str, Counter]
 
 
 class HeaderToMetadata(HttpFilter[HeaderToMetadataConfig]):
@@ -88,31 +103,76 @@ class HeaderToMetadata(HttpFilter[HeaderToMetadataConfig]):
 
     @classmethod
     def compile(cls, view: ConfigView, context: FactoryContext) -> HeaderToMetadataConfig:
-        config = HeaderToMetadataConfig(
-            _read_rules(view.views("request_rules"), cookies=True), _read_rules(view.views("response_rules"))
+        prefix = view.text("stat_prefix")
+        scope = context.root_stats.scope(f"http_filter_name.{prefix}.") if prefix else None
+        return HeaderToMetadataConfig(
+            request=_read_rules(view.views("request_rules"), cookies=True),
+            response=_read_rules(view.views("response_rules")),
+            request_counts=_counters(scope, "request_") if scope is not None else {},
+            response_counts=_counters(scope, "response_") if scope is not None else {},
         )
-        if not config.request and not config.response:
+
+    @classmethod
+    def compile_route(cls, view: ConfigView, context: FactoryContext) -> HeaderToMetadataConfig:
+        config = cls.compile(view, context)
+        if not cls.is_active(config):
             view.fail(
                 "header_to_metadata filter: Per filter configs must at least specify either request or response rules"
             )
         return config
 
+    @classmethod
+    def is_active(cls, config: HeaderToMetadataConfig) -> bool:
+        return bool(config.request or config.response)
+
     def on_request_headers(self, request: RequestHeaders, stream: Stream) -> None:
+        counts = self.config.request_counts
         for rule in self.config.request:
-            rule.apply(request, stream)
+            _count(counts, rule.apply(request, stream))
 
     def on_response_headers(self, response: ResponseHeaders, stream: Stream) -> None:
+        counts = self.config.response_counts
         for rule in self.config.response:
-            rule.apply(response, stream)
+            _count(counts, rule.apply(response, stream))
 
 
-def _number(text: str) -> float | None:
-    """A decimal number as absl::SimpleAtod reads it, without its infinities and names."""
+def _counters(scope: StatsScope, side: str) -> dict[str, Counter]:
+    of_sides = {name: scope.counter(side + name) for name in ("rules_processed", "metadata_added", "header_not_found")}
+    shared = ("header_value_too_long", "base64_decode_failed", "regex_substitution_failed")
+    return of_sides | {name: scope.counter(name) for name in shared}
+
+
+def _count(counts: Mapping[str, Counter], names: tuple[str, ...]) -> None:
+    if counts:
+        for name in names:
+            if name:
+                counts[name].value += 1
+
+
+def _text(value: str) -> str:
+    """What is no UTF-8 stays a character for each byte, as Envoy shows it."""
+    if value.isascii():
+        return value
     try:
-        value = float(text) if text.isascii() and "_" not in text else math.nan
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None
+        return value.encode("latin-1").decode("utf-8")
+    except UnicodeDecodeError:
+        return value
+
+
+def _number(text: str) -> float:
+    """A decimal number as absl::SimpleAtod reads it, without its infinities and names. Raises ValueError."""
+    value = float(text) if text.isascii() and "_" not in text else math.nan
+    if not math.isfinite(value):
+        raise ValueError(f"{text!r} is no number")
+    return value
+
+
+def _packed(value: str) -> Any:
+    """A serialized `google.protobuf.Value`. Raises ValueError or DecodeError."""
+    return plain_value(struct_pb2.Value.FromString(value.encode("latin-1")))
+
+
+_READERS: dict[str, Callable[[str], Any]] = {"STRING": _text, "NUMBER": _number, "PROTOBUF_VALUE": _packed}
 
 
 def _read_rules(views: Sequence[ConfigView], cookies: bool = False) -> tuple[Rule, ...]:
@@ -160,9 +220,6 @@ def _read_missing(view: ConfigView) -> Target:
 
 
 def _read_target(view: ConfigView) -> Target:
-    kind, encode = view.enum("type"), view.enum("encode")
-    if kind == "PROTOBUF_VALUE":
-        view.fail("values of the type PROTOBUF_VALUE aren't supported by meshproxy", "type")
     rewrite = view.view("regex_value_rewrite")
     constant = wire_text(view.text("value"))
     if constant and rewrite is not None:
@@ -172,8 +229,8 @@ def _read_target(view: ConfigView) -> Target:
         key=view.text("key"),
         constant=constant,
         rewrite=_read_rewrite(rewrite) if rewrite is not None else None,
-        number=kind == "NUMBER",
-        base64=encode == "BASE64",
+        kind=view.enum("type"),
+        base64=view.enum("encode") == "BASE64",
     )
 
 

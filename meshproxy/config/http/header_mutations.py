@@ -37,7 +37,7 @@ def compile_level(view: ConfigView, side: str, context: CompileContext) -> tuple
     for entry in view.views(added):
         with entry.collect(context.problems):
             add.append(compile_addition(entry, context))
-    return (HeaderMutations(tuple(remove), tuple(add)),) if remove or add else ()
+    return (HeaderMutations.of(remove, add),) if remove or add else ()
 
 
 def compile_mutations(
@@ -56,7 +56,7 @@ def compile_mutations(
             add.append(compile_addition(entry, context))
     if problems:
         raise ConfigError(problems)
-    return HeaderMutations(tuple(remove), tuple(add)) if remove or add else None
+    return HeaderMutations.of(remove, add) if remove or add else None
 
 
 def compile_values(views: Sequence[ConfigView], context: CompileContext) -> HeaderMutations | None:
@@ -69,7 +69,7 @@ def compile_values(views: Sequence[ConfigView], context: CompileContext) -> Head
             view.fail(str(error), "key")
         constant, format_value = _compile_value(view, context)
         additions.append(HeaderAddition(name, constant, format_value, "OVERWRITE_IF_EXISTS_OR_ADD"))
-    return HeaderMutations((), tuple(additions)) if additions else None
+    return HeaderMutations.of((), additions) if additions else None
 
 
 def compile_addition(view: ConfigView, context: CompileContext) -> HeaderAddition:

@@ -9,6 +9,7 @@ from meshproxy.config.values.context import CompileContext
 from meshproxy.config.values.data_sources import read_data_source
 from meshproxy.config.values.formats import Format, compile_substitution_format
 from meshproxy.model.http import LocalReplyConfig, LocalReplyMapper
+from meshproxy.model.route import HeaderMutations
 from meshproxy.plugin.view import ConfigView
 
 
@@ -38,7 +39,7 @@ def _compile_mapper(view: ConfigView, context: CompileContext) -> LocalReplyMapp
         predicate=compile_log_filter(view.required("filter"), context),
         status=view.integer("status_code") if view.has("status_code") else None,
         body=read_data_source(body, context).decode("latin-1") if body is not None else None,
-        headers_to_add=tuple(compile_addition(entry, context) for entry in view.views("headers_to_add")),
+        mutations=HeaderMutations.of((), [compile_addition(entry, context) for entry in view.views("headers_to_add")]),
         format_body=body_format.make if body_format else None,
         content_type=body_format.content_type if body_format else "",
     )

@@ -13,7 +13,7 @@ from urllib.parse import quote
 from meshproxy.headers import ResponseHeaders
 from meshproxy.model.http import LocalReplyConfig
 from meshproxy.plugin.replies import LocalReply
-from meshproxy.routing.mutations import apply_addition
+from meshproxy.routing.mutations import apply_mutations
 from meshproxy.runtime.downstream.http_edge import grpc_status_of, is_grpc
 
 _PLAIN_IN_GRPC_MESSAGE = " !\"#$&'()*+,/:;<=>?@[\\]^_`{|}~"
@@ -45,6 +45,9 @@ def shape_reply(reply: LocalReply, config: LocalReplyConfig | None, stream: Any)
         fields["content-length"] = str(len(body))
         if "content-type" not in fields:
             fields["content-type"] = content_type
+    else:
+        response.remove("content-type")
+        response.remove("content-length")
     if stream.request.method == "HEAD":
         body = b""
     return response, body
@@ -67,13 +70,12 @@ def shape_by_config(config: LocalReplyConfig, response: ResponseHeaders, body: b
     stream.local_reply_body = body.decode("latin-1")
     for mapper in config.mappers:
         if mapper.predicate(stream):
-            if mapper.status is not None:
-                response.status = stream.response_code = mapper.status
             if mapper.body is not None:
                 body = mapper.body.encode("latin-1", "replace")
                 stream.local_reply_body = mapper.body
-            for addition in mapper.headers_to_add:
-                apply_addition(addition, response, stream)
+            apply_mutations((mapper.mutations,), response, stream)
+            if mapper.status is not None:
+                response.status = stream.response_code = mapper.status
             if mapper.format_body is not None:
                 format_body, content_type = mapper.format_body, mapper.content_type
             break

@@ -52,7 +52,10 @@ class Http1Pool(HttpPool[Http1Upstream]):
             host = self.host
             host.rq_total += 1
             host.rq_active += 1
-            upstream.start(request, end, sink)
+            try:
+                upstream.start(request, end, sink)
+            except ValueError as error:  # what filters have made of the head can't be written
+                sink.on_upstream_reset(ResetReason.LOCAL_RESET, str(error))
             return upstream
         return self._wait(request, end, sink)
 

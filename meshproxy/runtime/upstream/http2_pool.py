@@ -58,7 +58,10 @@ class Http2Pool(HttpPool[Http2Upstream]):
             host.rq_active += 1
             self._take(connection)
             upstream = connection.make_request(connection)
-            upstream.start(request, end, sink)
+            try:
+                upstream.start(request, end, sink)
+            except ValueError as error:  # what filters have made of the head can't be written
+                sink.on_upstream_reset(ResetReason.LOCAL_RESET, str(error))
             if not connection.ready:
                 self.check(connection)
             return upstream

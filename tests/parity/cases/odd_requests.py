@@ -198,6 +198,112 @@ def clients() -> Iterator[Case]:
     yield forwarded("port", append_x_forwarded_port=True)
 
 
+# Header additions, whose order and what they see.
+
+_RESPONSE = "HTTP/1.1 200 OK\r\nx-a: up\r\nx-b: up1\r\nx-b: up2\r\nset-cookie: a=1\r\ncontent-length: 0\r\n\r\n"
+_ADD, _ABSENT, _OVER, _EXISTS = (
+    "APPEND_IF_EXISTS_OR_ADD",
+    "ADD_IF_ABSENT",
+    "OVERWRITE_IF_EXISTS_OR_ADD",
+    "OVERWRITE_IF_EXISTS",
+)
+
+
+def added(name: str, *additions: tuple[str, str, str], **route: Any) -> Case:
+    entries = [{"header": {"key": key, "value": value}, "append_action": act} for key, value, act in additions]
+    entry = {"match": {"prefix": "/"}, "route": {"cluster": "$up"}, **route}
+    return asked(
+        f"added-{name}",
+        [],
+        get("/1"),
+        get("/2", "x-a: c", "x-b: c1", "x-b: c2"),
+        routes=json.dumps([{**entry, "request_headers_to_add": entries, "response_headers_to_add": entries}]),
+        upstreams=answer(_RESPONSE),
+    )
+
+
+def additions() -> Iterator[Case]:
+    yield added("overwriting-first", ("x-1", "1", _ADD), ("x-a", "o", _OVER), ("x-2", "2", _ADD), ("x-b", "o", _EXISTS))
+    yield added("one-name", ("x-n", "1", _ABSENT), ("x-n", "2", _ABSENT), ("x-n", "3", _ADD), ("x-n", "4", _OVER))
+    yield added("not-yet-there", ("x-q", "1", _ADD), ("x-q", "2", _EXISTS), ("x-m", "1", _OVER), ("x-m", "2", _OVER))
+    yield added("seen", ("x-a", "new", _OVER), ("x-see", "%REQ(x-a)%|%RESP(x-a)%", _ADD), ("x-c", "%REQ(x-c)%", _ADD))
+    yield added("cookies", ("set-cookie", "b=2", _ADD), ("set-cookie", "c=3", _OVER), ("cookie", "k=v", _ADD))
+    yield added(
+        "removed",
+        ("x-a", "%REQ(x-a)%!", _ADD),
+        ("x-b", "1", _ABSENT),
+        request_headers_to_remove=["x-a"],
+        response_headers_to_remove=["x-b"],
+    )
+
+
+def told(name: str, **mapper: Any) -> Case:
+    comparison = {"op": "GE", "value": {"default_value": 400, "runtime_key": "k"}}
+    mappers = [{"filter": {"status_code_filter": {"comparison": comparison}}, **mapper}]
+    return asked(
+        f"told-{name}",
+        [],
+        get("/"),
+        get("/", "content-type: application/grpc", method="POST", body="x"),
+        routes="[]",
+        hcm=json.dumps({"local_reply_config": {"mappers": mappers}}),
+    )
+
+
+def replies() -> Iterator[Case]:
+    headers = [
+        {"header": {"key": "x-code", "value": "%RESPONSE_CODE%"}},
+        {"header": {"key": "x-m", "value": "1"}, "append_action": _ABSENT},
+        {"header": {"key": "content-type", "value": "q/r"}, "append_action": _OVER},
+    ]
+    yield told("status-and-headers", status_code=410, headers_to_add=headers, body={"inline_string": "gone"})
+    yield told("headers", headers_to_add=headers)
+
+
+# Metadata from headers and JSON.
+
+_NOTED = "%REQ(:PATH)% %DYNAMIC_METADATA(ns)%\n"
+_TO = {"metadata_namespace": "ns", "key": "k"}
+
+
+def noted(name: str, rules: list[dict[str, Any]], *values: str, **more: Any) -> Case:
+    config = {"request_rules": rules, **more.pop("config", {})}
+    return asked(
+        f"noted-{name}",
+        [extension("h", "header_to_metadata.v3.Config", **config)],
+        *(get(f"/{number}", f"x-a: {value}") for number, value in enumerate(values)),
+        get("/none"),
+        log=_NOTED,
+        stats=r"http_filter_name\.$case\.",
+        **more,
+    )
+
+
+def notes() -> Iterator[Case]:
+    packed = ("GgF2", "EQAAAAAAAPA/", "IAE=", "CAA=", "KgkKBwoBYRICCAA=", "MgYKBBoCYWI=", "CgNhYmM=", "eA==", "?", "v")
+    rule = {"header": "x-a", "on_header_present": {**_TO, "type": "PROTOBUF_VALUE", "encode": "BASE64"}}
+    yield noted("packed", [rule], *packed)
+    missing = {"on_header_missing": {"metadata_namespace": "ns", "key": "m", "value": "none"}}
+    counted = {"header": "x-a", "on_header_present": {**_TO, "encode": "BASE64"}, **missing}
+    yield noted("counted", [counted, counted], "YQ==", "?", "l" * 9000, config={"stat_prefix": "$case"})
+    yield noted("nothing", [], "a")
+    numbers = [1e15, 123456789012345680000, 1e22, 0.0001, 0.00012, 1e-7, -1e18, 2**53 + 2, 2**64, 100000, 1.7e9, 120000]
+    values = {f"n{number}": each for number, each in enumerate(numbers)}
+    told = [{"metadata_namespace": "ns", "value": values}]
+    form = {"json_format": {"noted": "%DYNAMIC_METADATA(ns)%", "own": {"a": 100000, "b": 1.5, "c": 2000000}}}
+    yield asked(
+        "noted-numbers",
+        [extension("m", "set_metadata.v3.Config", metadata=told)],
+        get(),
+        log=f"yaml: {json.dumps({'log_format': form})}",
+    )
+    integers = ("9223372036854775807", "9223372036854775808", "18446744073709551616", "-9223372036854775809", "1e400")
+    to_json = {"selectors": [{"key": "a"}], "on_present": _TO, "on_error": {**_TO, "key": "e", "value": "error"}}
+    bodies = [get("/", "content-type: application/json", method="POST", body=f'{{"a": {each}}}') for each in integers]
+    json_filter = extension("j", "json_to_metadata.v3.JsonToMetadata", request_rules={"rules": [to_json]})
+    yield asked("noted-integers", [json_filter], *bodies, log=_NOTED)
+
+
 # What is written into queries.
 
 
@@ -348,6 +454,9 @@ CASES = [
     ),
     asked("referers", [], *(get(f"/{i}", f"referer: {each}") for i, each in enumerate(_REFERERS))),
     *clients(),
+    *additions(),
+    *replies(),
+    *notes(),
     *controls(),
     *queries(),
     *encodings(),

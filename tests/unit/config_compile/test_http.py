@@ -188,7 +188,7 @@ def test_local_replies_are_mapped_by_the_first_that_holds() -> None:
     assert mapper.predicate(stream)
     stream.response_code = 404
     assert not mapper.predicate(stream)
-    assert (mapper.status, mapper.body, mapper.content_type, mapper.headers_to_add[0].name) == (
+    assert (mapper.status, mapper.body, mapper.content_type, mapper.mutations.add[0].name) == (
         599,
         "sorry",
         "text/html",

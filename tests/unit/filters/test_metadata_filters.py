@@ -126,11 +126,8 @@ def test_on_demand_does_nothing() -> None:
     [
         (SetMetadata, {"metadata": [{"metadata_namespace": "a"}]}, "'value' is required"),
         (SetMetadata, {"metadata": [{"metadata_namespace": "a", "typed_value": {}}]}, "typed_value"),
-        (HeaderToMetadata, {}, "either request or response rules"),
         (HeaderToMetadata, {"request_rules": [{"header": "a"}]}, "on_header_present"),
         (HeaderToMetadata, {"request_rules": [{**rule(), "cookie": "c"}]}, "both header and cookie"),
-        (HeaderToMetadata, {"request_rules": [rule(type="PROTOBUF_VALUE")]}, "PROTOBUF_VALUE"),
-        (HeaderToMetadata, {"request_rules": [rule()], "stat_prefix": "a"}, "stat_prefix"),
         (SetFilterState, {"on_request_headers": [{**STATE, "factory_key": "x"}]}, "factory_key"),
         (SetFilterState, {"on_request_headers": [{**STATE, "read_only": True}]}, "read_only"),
         (OnDemand, {"odcds": {"source": {"ads": {}}}}, "odcds"),
