@@ -61,6 +61,7 @@ class Output:
         self._pings = 0
         # The output, and how many frames haven't been written: of it, and of what was taken, by where it ended.
         self._out: list[bytes | memoryview] = []
+        self._most_frames = options.max_outbound_frames
         self._frames = 0
         self._control_frames = 0
         self._new_frames = 0
@@ -107,14 +108,12 @@ class Output:
     def _emit(self, frame: bytes, body: bytes | memoryview = b"") -> None:
         self._new_frames += 1
         out = self._out
-        if out:
-            out.append(frame)
-            out.append(body)
-        else:
-            out.append(frame)
-            out.append(body)
+        first = not out
+        out.append(frame)
+        out.append(body)
+        if first:
             self._sink.on_output()
-        most = self._options.max_outbound_frames
+        most = self._most_frames
         if self._frames + self._new_frames > most and self.backlog()[0] > most:
             self._flooded("outbound_flood")
 

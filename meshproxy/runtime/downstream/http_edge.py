@@ -152,7 +152,8 @@ class RequestEdge:
                 self._strip_control(request, edge=False)
             if "x-forwarded-proto" not in fields:
                 fields["x-forwarded-proto"] = "https" if info.transport == "tls" else "http"
-            self._add_via(request)
+            if config.via:
+                self._add_via(request)
             trust: tuple[bool, str] | LocalReply | None = None
         else:
             trust = self._establish_client(request, info)
@@ -162,9 +163,8 @@ class RequestEdge:
         return trust
 
     def _add_via(self, request: RequestHeaders) -> None:
-        if self._config.via:
-            via = request.get("via")
-            request["via"] = f"{via}, {self._config.via}" if via else self._config.via
+        via = request.get("via")
+        request["via"] = f"{via}, {self._config.via}" if via else self._config.via
 
     def _set_scheme(self, request: RequestHeaders, info: ConnectionInfo) -> None:
         """The request's scheme is what the configuration says, else the client (`:scheme`, or an absolute-form), else
@@ -173,7 +173,9 @@ class RequestEdge:
         if self._config.scheme_to_overwrite:
             request.scheme = fields["x-forwarded-proto"] = self._config.scheme_to_overwrite
         elif request.scheme not in _SCHEMES:
-            proto = fields["x-forwarded-proto"].lower()
+            proto = fields["x-forwarded-proto"]
+            if proto not in _SCHEMES:
+                proto = proto.lower()
             request.scheme = proto if proto in _SCHEMES else "https" if info.transport == "tls" else "http"
 
     def _strip_hop_by_hop(self, request: RequestHeaders, upgrading: bool) -> None:
@@ -276,7 +278,8 @@ class RequestEdge:
             self._strip_control(request, edge=edge)
         if config.add_user_agent:
             self._add_user_agent(request)
-        self._add_via(request)
+        if config.via:
+            self._add_via(request)
         if edge and (client or peer):
             request["x-envoy-external-address"] = client or peer
         return internal, remote
