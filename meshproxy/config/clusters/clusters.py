@@ -83,6 +83,9 @@ def compile_cluster(view: ConfigView, context: CompileContext) -> ClusterConfig:
     assignment = _compile_endpoints(view, kind, context)
     http = compile_upstream_http(view, forwards=kind == "DYNAMIC_FORWARD_PROXY")
     common = view.view("common_lb_config")
+    hashing = common.view("consistent_hashing_lb_config") if common is not None else None
+    if hashing is not None and (extension is not None or kind != "STRICT_DNS"):
+        _check_hashing(hashing, "" if extension is not None else kind)
     upstream = compile_upstream_socket(view.view("transport_socket"), context)
     _check_pool(view.view("upstream_config"))
     older_limit = view.integer("max_requests_per_connection")
@@ -201,6 +204,16 @@ def _compile_type(view: ConfigView) -> str:
     if kind not in _TYPES:
         view.fail(f"clusters of type {kind} aren't supported by meshproxy yet", "type")
     return kind
+
+
+def _check_hashing(view: ConfigView, kind: str) -> None:
+    """Only hosts of STRICT_DNS, so named, are hashed by name."""
+    if view.boolean("use_hostname_for_hashing"):
+        name = f"envoy.cluster.{kind.lower()}" if kind else ""
+        view.fail(
+            f"Cannot use hostname for consistent hashing loadbalancing for cluster of type: '{name}'",
+            "use_hostname_for_hashing",
+        )
 
 
 def _compile_endpoints(view: ConfigView, kind: str, context: CompileContext) -> Assignment:
