@@ -29,6 +29,7 @@ from meshproxy.plugin.stream_info import TlsInfo, split_address
 from meshproxy.records import dataclass
 from meshproxy.telemetry import operator_values as values
 from meshproxy.telemetry.response_flags import long_flags
+from meshproxy.telemetry.xfcc import xfcc_value
 
 
 class Kind(Enum):
@@ -154,6 +155,7 @@ HELPERS: dict[str, object] = {
             values.text_of,
             facts.trailer_bytes,
             values.without_query,
+            xfcc_value,
         )
     },
     "endpoint_of": _endpoint_of,

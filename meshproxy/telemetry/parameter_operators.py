@@ -14,6 +14,7 @@ from meshproxy.telemetry.format_syntax import Command
 from meshproxy.telemetry.operand import Absent, Kind, Operand, Scope
 from meshproxy.telemetry.operator_values import latin
 from meshproxy.telemetry.timestamps import DEFAULT_LOCAL, DEFAULT_UTC, compile_time
+from meshproxy.telemetry.xfcc import KEYS
 
 Builder = Callable[[Command, Scope], Operand | str]
 
@@ -129,6 +130,12 @@ def _path(command: Command, scope: Scope) -> Operand:
     if query != "NQ":
         return Operand(source, length=command.length)
     return Operand(f"without_query({source} or '')", absent=Absent.EMPTY, length=command.length)
+
+
+def _xfcc_value(command: Command, scope: Scope) -> Operand:
+    key = _one_of("the key", _required(command).lower(), KEYS)
+    source = f"xfcc_value(request_fields.get('x-forwarded-client-cert'), {key!r})"
+    return Operand(source, length=command.length)
 
 
 def _query_parameter(command: Command, scope: Scope) -> Operand:
@@ -290,6 +297,7 @@ BUILDERS: dict[str, Builder] = {
     "UPSTREAM_METADATA": _metadata_builder("UPSTREAM_HOST"),
     "UPSTREAM_PEER_CERT_V_END": _time_builder("upstream_tls.peer_not_after", True, DEFAULT_UTC, True),
     "UPSTREAM_PEER_CERT_V_START": _time_builder("upstream_tls.peer_not_before", True, DEFAULT_UTC, True),
+    "XFCC_VALUE": _xfcc_value,
 }  # fmt: skip
 
 # Operators that exist once the format's `formatters` name the extension that brings them.

@@ -20,7 +20,24 @@ _FORWARDED = "{use_remote_address: false, xff_num_trusted_hops: 0}"
 
 _DIGITS = ((r"\d", "9"), (r"(Mon|Tue|Wed|Thu|Fri|Sat|Sun)", "<day>"), (r"[ap]m", "<half>"))
 
+_CERTIFICATES = (
+    "By=a;URI=b;DNS=c", 'By=x;Subject="a,b;\\"c;d=e";URI="q\\\\",By=y;URI=second', "uri=low", "URI=", 'URI="open;DNS=x',
+    'DNS=a;DNS=b;URI=" s "', "nonsense", ' URI = spaced ;by=z', ",,;URI=late", 'Hash="h";URI=a"b"c', "URI",
+)  # fmt: skip
+
 CASES = [
+    *(
+        one(
+            f"xfcc-{number}",
+            *(f"XFCC_VALUE({key})" for key in ("uri", "By", "DNS", "subject", "hash")),
+            send=get("/", f"x-forwarded-client-cert: {value}", "connection: close"),
+            hcm="{forward_client_cert_details: ALWAYS_FORWARD_ONLY}",
+        )
+        for number, value in enumerate(_CERTIFICATES)
+    ),
+    one("xfcc-none", "XFCC_VALUE(uri)"),
+    one("xfcc-bad-key", "XFCC_VALUE(nothing)", refused=True),
+    one("xfcc-no-key", "XFCC_VALUE", refused=True),
     *(
         one(f"mask-{side.lower().replace('_', '-')}", *(f"{side}_ADDRESS_WITHOUT_PORT{mask}" for mask in _MASKS))
         for side in (*_SIDES, "UPSTREAM_REMOTE", "UPSTREAM_LOCAL")

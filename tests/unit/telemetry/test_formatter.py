@@ -169,7 +169,9 @@ def test_every_operator_prints_something_for_a_stream_that_knows_nothing() -> No
     for name in [*bare, *BUILDERS]:
         argument = parameters.get(name, "") if name in bare or name in parameters else ""
         if not argument and name in BUILDERS:
-            argument = {"METADATA": "(ROUTE:a)"}.get(name, "(a)" if _needs_parameter(name) else "")
+            argument = {"METADATA": "(ROUTE:a)", "XFCC_VALUE": "(uri)"}.get(
+                name, "(a)" if _needs_parameter(name) else ""
+            )
         format_string = f"%{name}{argument}%"
         assert text(format_string, StreamInfo()) is not None
         value(format_string, StreamInfo())
