@@ -26,7 +26,7 @@ _PARAMETER = {
     "CLUSTER_METADATA": "a", "COALESCE": '{"operators":["PROTOCOL"]}', "COMMON_DURATION": "DS_RX_BEG:DS_TX_END",
     "DYNAMIC_METADATA": "a", "ENVIRONMENT": "A", "FILTER_STATE": "a", "METADATA": "ROUTE:a", "QUERY_PARAM": "a",
     "REQ": "a", "REQUEST_HEADER": "a", "RESP": "a", "RESPONSE_HEADER": "a", "RESPONSE_TRAILER": "a",
-    "STREAM_INFO_REQ": "a", "TRAILER": "a", "UPSTREAM_FILTER_STATE": "a", "UPSTREAM_METADATA": "a",
+    "STREAM_INFO_REQ": "a", "TRAILER": "a", "UPSTREAM_FILTER_STATE": "a", "UPSTREAM_METADATA": "a", "XFCC_VALUE": "uri",
 }  # fmt: skip
 
 
