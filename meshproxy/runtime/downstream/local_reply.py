@@ -39,7 +39,7 @@ def shape_reply(reply: LocalReply, config: LocalReplyConfig | None, stream: Any)
         fields["content-type"] = "application/grpc"
         fields["grpc-status"] = str(status)
         if body:
-            fields["grpc-message"] = quote(body.decode("latin-1"), safe=_PLAIN_IN_GRPC_MESSAGE)
+            fields["grpc-message"] = quote(body, safe=_PLAIN_IN_GRPC_MESSAGE)
         return response, b""
     if body:
         fields["content-length"] = str(len(body))
@@ -58,7 +58,7 @@ def _as_grpc_web(response: ResponseHeaders, body: bytes) -> ResponseHeaders:
     fields = response.fields
     fields["content-type"] = "application/grpc"
     if body:
-        fields["grpc-message"] = quote(body.decode("latin-1"), safe=_PLAIN_IN_GRPC_MESSAGE)
+        fields["grpc-message"] = quote(body, safe=_PLAIN_IN_GRPC_MESSAGE)
         fields["grpc-status"] = str(grpc_status_of(response.status))
         fields["content-length"] = "0"
     return response

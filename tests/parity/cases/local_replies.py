@@ -392,6 +392,12 @@ local_reply_config:
         shows="grpc-status: 12",
     ),
     Case(
+        "grpc-beyond-ascii",
+        get("/svc/m", "content-type: application/grpc", "te: trailers", method="POST"),
+        routes="- {match: {prefix: /}, direct_response: {status: 429, body: {inline_string: 'slow é ✓ 100%'}}}",
+        shows="slow %C3%A9",
+    ),
+    Case(
         "grpc-refused",
         get("/svc/m", "content-type: application/grpc", "te: trailers", method="POST"),
         upstreams=REFUSE,
