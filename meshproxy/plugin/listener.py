@@ -30,6 +30,7 @@ class Socket:
     upstream_source: the IP address that connections to upstreams are made from for this client, and the mark of their
     packets, 0 for none; None: as the cluster has it.
     application_protocols: ALPN, or what the HTTP inspector recognised.
+    ja3, ja4: fingerprints of the TLS client, if they were asked for.
     internal: "envoy://listener/endpoint" for a connection within this program; its addresses are "" until a filter
     restores them. filter_state, shared_state: what such a connection brought along; see `StreamInfo`.
     """
@@ -44,6 +45,8 @@ class Socket:
     transport_protocol: str = ""
     server_name: str = ""
     application_protocols: tuple[str, ...] = ()
+    ja3: str = ""
+    ja4: str = ""
     metadata: dict[str, dict[str, Any]] | None = None
     proxy_tlvs: tuple[tuple[int, bytes], ...] | None = None
     upstream_source: tuple[str, int] | None = None

@@ -47,8 +47,8 @@ class ClientHello:
     versions: tuple[int, ...] = ()
 
 
-class _Malformed(Exception):
-    """The message isn't what it says it is. Stays inside this module."""
+class MalformedHello(Exception):
+    """The message isn't what it says it is. Stays inside of the two modules that read it."""
 
 
 class ClientHelloReader:
@@ -67,9 +67,14 @@ class ClientHelloReader:
         if self._verdict is TlsVerdict.NEED_MORE:
             try:
                 self._verdict = self._read_records(data)
-            except _Malformed:
+            except MalformedHello:
                 self._verdict = TlsVerdict.NOT_TLS
         return self._verdict
+
+    @property
+    def body(self) -> bytes:
+        """The message without its header, as soon as the verdict is that it is one."""
+        return bytes(self._message[4:])
 
     def _read_records(self, data: bytes) -> ClientHello | TlsVerdict:
         limit = self._limit
@@ -95,9 +100,9 @@ class ClientHelloReader:
             message += data[start + 5 : end]
             self._position = end
             if 0 <= length < len(message):
-                raise _Malformed  # a record doesn't hold the end of one flight and the beginning of another
+                raise MalformedHello  # a record doesn't hold the end of one flight and the beginning of another
             if length == len(message):
-                hello = _parse_client_hello(bytes(message[4:]))
+                hello = _parse_client_hello(self.body)
                 return hello if max(hello.versions) >= _TLS_10 else TlsVerdict.TOO_OLD
 
 
@@ -112,20 +117,20 @@ def _check_record_header(header: bytes) -> None:
     A record may be empty: the standard forbids it, but BoringSSL doesn't mind.
     """
     if header[:1] not in (b"", b"\x16") or header[1:2] not in (b"", b"\x03"):
-        raise _Malformed
+        raise MalformedHello
     if len(header) == 5 and int.from_bytes(header[3:5], "big") > 1 << 14:
-        raise _Malformed
+        raise MalformedHello
 
 
 def _message_length(message: bytes | bytearray) -> int:
     """Length of the handshake message with its header; -1 while its header is incomplete."""
     if message and message[0] != _CLIENT_HELLO:
-        raise _Malformed
+        raise MalformedHello
     return 4 + int.from_bytes(message[1:4], "big") if len(message) >= 4 else -1
 
 
-class _Fields:
-    """Takes length-prefixed fields off a message; raises _Malformed where it ends too early."""
+class Fields:
+    """Takes length-prefixed fields off a message; raises MalformedHello where it ends too early."""
 
     __slots__ = ("_data", "_position")
 
@@ -136,7 +141,7 @@ class _Fields:
     def take(self, count: int) -> bytes:
         start, self._position = self._position, self._position + count
         if self._position > len(self._data):
-            raise _Malformed
+            raise MalformedHello
         return self._data[start : self._position]
 
     def number(self, size: int) -> int:
@@ -151,15 +156,15 @@ class _Fields:
 
 
 def _parse_client_hello(body: bytes) -> ClientHello:
-    fields = _Fields(body)
+    fields = Fields(body)
     legacy_version = fields.number(2)
     fields.take(32)
     session_id, ciphers, compression = fields.vector(1), fields.vector(2), fields.vector(1)
     if len(session_id) > 32 or len(ciphers) < 2 or len(ciphers) % 2 or not compression:
-        raise _Malformed
+        raise MalformedHello
     extensions = _parse_extensions(fields.vector(2)) if fields.left else {}
     if fields.left:
-        raise _Malformed
+        raise MalformedHello
     versions = _parse_versions(extensions[_SUPPORTED_VERSIONS]) if _SUPPORTED_VERSIONS in extensions else ()
     return ClientHello(
         _parse_server_name(extensions[_SERVER_NAME]) if _SERVER_NAME in extensions else "",
@@ -169,44 +174,44 @@ def _parse_client_hello(body: bytes) -> ClientHello:
 
 
 def _parse_extensions(data: bytes) -> dict[int, bytes]:
-    fields, extensions = _Fields(data), {}
+    fields, extensions = Fields(data), {}
     while fields.left:
         kind, value = fields.number(2), fields.vector(2)
         if kind in extensions:
-            raise _Malformed
+            raise MalformedHello
         extensions[kind] = value
     return extensions
 
 
 def _parse_server_name(data: bytes) -> str:
     """RFC 6066 section 3, with exactly one host_name, as BoringSSL takes it."""
-    fields = _Fields(data)
-    names = _Fields(fields.vector(2))
+    fields = Fields(data)
+    names = Fields(fields.vector(2))
     kind, name = names.number(1), names.vector(2)
     if fields.left or names.left or kind != 0 or not 0 < len(name) <= 255 or b"\0" in name:
-        raise _Malformed
+        raise MalformedHello
     return name.decode("ascii").lower() if _HOST_BYTES.issuperset(name) else ""
 
 
 def _parse_alpn(data: bytes) -> tuple[str, ...]:
     """RFC 7301 section 3.1. A malformed list is as none: Envoy leaves the complaint to the real handshake."""
     try:
-        fields = _Fields(data)
-        names, protocols = _Fields(fields.vector(2)), []
+        fields = Fields(data)
+        names, protocols = Fields(fields.vector(2)), []
         while names.left:
             protocols.append(names.vector(1).decode("latin-1"))
         return () if fields.left or "" in protocols else tuple(protocols)
-    except _Malformed:
+    except MalformedHello:
         return ()
 
 
 def _parse_versions(data: bytes) -> tuple[int, ...]:
     """RFC 8446 section 4.2.1. As with ALPN, a malformed list is the handshake's business."""
     try:
-        fields = _Fields(data)
-        versions, found = _Fields(fields.vector(1)), []
+        fields = Fields(data)
+        versions, found = Fields(fields.vector(1)), []
         while versions.left:
             found.append(versions.number(2))
         return () if fields.left else tuple(found)
-    except _Malformed:
+    except MalformedHello:
         return ()

@@ -12,6 +12,7 @@ from meshproxy.plugin.listener import NEED_MORE, ListenerFilter, Peeked, RefuseC
 from meshproxy.plugin.stats import StatsScope
 from meshproxy.records import dataclass
 from meshproxy_filters.listener.tls_client_hello import MAX_CLIENT_HELLO, ClientHello, ClientHelloReader, TlsVerdict
+from meshproxy_filters.listener.tls_fingerprints import ja3, ja4, read_offer
 
 if TYPE_CHECKING:
     from meshproxy.plugin.view import ConfigView
@@ -32,11 +33,16 @@ class TlsInspectorStats:
 
 @dataclass(frozen=True, slots=True)
 class TlsInspectorConfig:
-    """limit: bytes of a ClientHello beyond which it is refused. strict: what isn't TLS is refused, too."""
+    """limit: bytes of a ClientHello beyond which it is refused. strict: what isn't TLS is refused, too.
+
+    ja3, ja4: fingerprints that are taken.
+    """
 
     stats: TlsInspectorStats
     limit: int = MAX_CLIENT_HELLO
     strict: bool = False
+    ja3: bool = False
+    ja4: bool = False
 
 
 class TlsInspector(ListenerFilter[TlsInspectorConfig]):
@@ -48,14 +54,13 @@ class TlsInspector(ListenerFilter[TlsInspectorConfig]):
 
     @classmethod
     def compile(cls, view: ConfigView, context: FactoryContext) -> TlsInspectorConfig:
-        for name in ("enable_ja3_fingerprinting", "enable_ja4_fingerprinting"):
-            if view.boolean(name):
-                view.fail("fingerprints of clients aren't supported by meshproxy", name)
         view.ignore("initial_read_buffer_size")
         return TlsInspectorConfig(
             TlsInspectorStats(context.stats.scope("tls_inspector.")),
             view.integer("max_client_hello_size", MAX_CLIENT_HELLO),
             view.boolean("close_connection_on_client_hello_parsing_errors"),
+            view.boolean("enable_ja3_fingerprinting"),
+            view.boolean("enable_ja4_fingerprinting"),
         )
 
     def on_peek(self, data: bytes, end: bool, socket: Socket) -> Peeked:
@@ -70,6 +75,10 @@ class TlsInspector(ListenerFilter[TlsInspectorConfig]):
             socket.transport_protocol = "tls"
             socket.server_name = verdict.server_name
             socket.application_protocols = verdict.application_protocols
+            if self.config.ja3 or self.config.ja4:
+                offer = read_offer(self._reader.body)
+                socket.ja3 = ja3(offer) if self.config.ja3 else ""
+                socket.ja4 = ja4(offer) if self.config.ja4 else ""
             return Peeked()
         if verdict is TlsVerdict.TOO_LARGE or (verdict is TlsVerdict.TOO_LONG and self.config.strict):
             stats.client_hello_too_large.value += 1

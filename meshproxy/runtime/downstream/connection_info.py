@@ -34,6 +34,10 @@ def connection_info(worker: Worker, config: Listener, facts: Socket) -> Connecti
         info.listener_metadata = config.metadata
     if facts.server_name:
         info.requested_server_name = facts.server_name
+    if facts.ja3:
+        info.ja3 = facts.ja3
+    if facts.ja4:
+        info.ja4 = facts.ja4
     info.started = worker.loop.time()
     return info
 

@@ -78,6 +78,39 @@ def strict(name: str, *ops: Op, config: str = "close_connection_on_client_hello_
     return case(name, *ops, config=config, stats=STATS, alone=True)
 
 
+_PRINTS = (
+    "access_log: [{file_log: {path: $dir/$case.log, log_format: {text_format_source: "
+    '{inline_string: "%TLS_JA3_FINGERPRINT% %TLS_JA4_FINGERPRINT%\\n"}}}}]'
+)
+
+
+def fingerprinted(name: str, *ops: Op, config: str = "") -> Case:
+    config = config or "enable_ja3_fingerprinting: true, enable_ja4_fingerprinting: true"
+    return Case(
+        f"fingerprint-{name}",
+        clients=(plain(*ops, quiet=0.4),),
+        chains=say("all"),
+        listener_filters=f"[{{name: t, typed_config: {{'@type': {INSPECTOR}, {config}}}}}]",
+        listener=_PRINTS,
+        upstreams={},
+        timing=False,
+    )
+
+
+def numbers(*values: int, size: int = 2) -> bytes:
+    """A list of 16-bit numbers behind its length."""
+    packed = b"".join(struct.pack("!H", value) for value in values)
+    return len(packed).to_bytes(size, "big") + packed
+
+
+GROUPS = extension(10, numbers(0x3A3A, 29, 23, 24))
+FORMATS = extension(11, b"\x02\0\1")
+SIGNATURES = extension(13, numbers(0x0403, 0x0804, 0x0A0A, 0x0401))
+VERSIONS = extension(43, numbers(0x5A5A, 0x0304, 0x0303, size=1))
+MADE_UP = extension(0x2A2A, b"")
+SUITES = struct.pack("!6H", 0x0A0A, 0x1301, 0x1302, 0xC02B, 0x00FF, 0xC02F)
+
+
 def proxied(name: str, *ops: Op) -> Case:
     return Case(
         f"proxy-odd-{name}",
@@ -93,6 +126,33 @@ def proxied(name: str, *ops: Op) -> Case:
 GET = get().encode()
 INET = b"\1\2\3\4\5\6\7\x08\0\1\0\2"
 CASES = [
+    fingerprinted(
+        "all",
+        records(hello(MADE_UP, A, GROUPS, FORMATS, SIGNATURES, alpn(b"h2", b"http/1.1"), VERSIONS, suites=SUITES)),
+    ),
+    fingerprinted("one-by-one", records(hello(VERSIONS, SIGNATURES, A, suites=SUITES))),
+    fingerprinted("no-extensions", records(hello(suites=SUITES))),
+    fingerprinted("few", records(hello(GROUPS))),
+    fingerprinted("made-up-alone", records(hello(MADE_UP, suites=b"\x1a\x1a"))),
+    fingerprinted("old", records(hello(A, FORMATS, version=0x0301))),
+    fingerprinted("odd-protocol", records(hello(A, alpn(b"\xabq\x00"), SIGNATURES))),
+    fingerprinted("short-protocol", records(hello(A, alpn(b"x"), SIGNATURES))),
+    fingerprinted("dashed-protocol", records(hello(A, alpn(b"h2-"), SIGNATURES))),
+    fingerprinted("made-up-protocol", records(hello(A, alpn(b"\x0a\x0a", b"h2"), SIGNATURES))),
+    fingerprinted(
+        "many",
+        records(
+            hello(A, *(extension(60000 + n, b"") for n in range(110)), suites=struct.pack("!120H", *range(100, 220)))
+        ),
+    ),
+    fingerprinted(
+        "unsound-lists",
+        records(hello(A, extension(10, b"\x00\x05\x00\x1d"), extension(13, b"\x00"), extension(43, b"\x03\x03"))),
+    ),
+    fingerprinted("groups-by-half", records(hello(A, extension(10, b"\x00\x03\x00\x1d\x00")))),
+    fingerprinted("first-alone", records(hello(A, GROUPS)), config="enable_ja3_fingerprinting: true"),
+    fingerprinted("last-alone", records(hello(A, GROUPS)), config="enable_ja4_fingerprinting: true"),
+    fingerprinted("plain-text", GET),
     case("name-in-capitals", records(hello(named(b"A.TEST")))),
     case("name-with-dot", records(hello(named(b"a.test.")))),
     case("name-one-label", records(hello(named(b"x.w.test")))),

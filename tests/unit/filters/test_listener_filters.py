@@ -194,16 +194,17 @@ def test_a_client_hello_that_is_too_large_is_refused() -> None:
 
 
 def test_what_is_no_client_hello_is_refused_on_demand() -> None:
-    too_long = b"\x16\x03\x01\x40\x00" + b"\x01\x00\xff\xff" + b"x" * 0x3FFC
+    too_long = b"\x16\x03\x01\x3f\x00" + b"\x01\x00\xff\xff" + b"x" * 0x3EFC
     assert not ListenerHarness(TlsInspector, {}).accept([too_long]).refused
     strict = {"close_connection_on_client_hello_parsing_errors": True}
     assert ListenerHarness(TlsInspector, strict).accept([too_long]).refused == "client hello too large"
     assert ListenerHarness(TlsInspector, strict).accept([b"GET / HTTP/1.1\r\n"]).refused == "no client hello"
 
 
-def test_fingerprints_are_refused() -> None:
-    with pytest.raises(ConfigError):
-        ListenerHarness(TlsInspector, {"enable_ja3_fingerprinting": True})
+def test_fingerprints_are_taken_when_asked_for() -> None:
+    asked = ListenerHarness(TlsInspector, {"enable_ja3_fingerprinting": True}).accept([client_hello()]).socket
+    assert len(asked.ja3) == 32
+    assert asked.ja4 == ""
 
 
 # http_inspector
