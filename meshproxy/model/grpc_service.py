@@ -3,7 +3,13 @@ server (envoy.config.core.v3.ApiConfigSource)."""
 
 from __future__ import annotations
 
+from dataclasses import field
+from typing import TYPE_CHECKING
+
 from meshproxy.records import dataclass
+
+if TYPE_CHECKING:
+    from meshproxy.model.cluster import ClusterConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +20,7 @@ class GrpcService:
     timeout: of a single call in seconds; None for no limit. max_message: the most bytes of a message from it; 0: any.
     skip_envoy_headers: leave out what Envoy's client says of itself (`x-envoy-internal`, `x-forwarded-for`).
     retry_base, retry_max: bounds of the back-off between streams, in seconds.
+    own: the cluster itself when it is there for such services alone; equal services have equal names of it.
     """
 
     cluster: str
@@ -24,6 +31,7 @@ class GrpcService:
     skip_envoy_headers: bool = False
     retry_base: float = 0.5
     retry_max: float = 30.0
+    own: ClusterConfig | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

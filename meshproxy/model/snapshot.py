@@ -104,6 +104,7 @@ class Snapshot:
     """The configuration in force. `source` is the bootstrap message, kept for `/config_dump`.
 
     connection_limit: of connections from clients, by the runtime; None for none ever.
+    own_clusters: of gRPC services that are named by their address (`google_grpc`).
     layers: of the runtime. runtime: the values in force, which everything that was compiled follows.
     """
 
@@ -120,4 +121,5 @@ class Snapshot:
     overload: OverloadConfig | None = None
     connection_limit: Live[int] | None = None
     stats_sinks: tuple[StatsSink, ...] = ()
+    own_clusters: Mapping[str, ClusterConfig] = field(default_factory=dict)
     source: Any = None

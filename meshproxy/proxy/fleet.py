@@ -43,7 +43,9 @@ def serve_fleet(configuration: Configuration, options: Options, load: Load | Non
     target = FleetTarget(options.drain_time)
     parent = make_worker(loop, configuration, options, stats, "main_thread")
     parent.clusters = Clusters(parent, {})
-    to_servers = ParentClusters(parent, configuration.snapshot.clusters, WorkerTls(parent).cluster_tls)
+    snapshot = configuration.snapshot
+    configs = {**snapshot.clusters, **snapshot.own_clusters}
+    to_servers = ParentClusters(parent, configs, WorkerTls(parent).cluster_tls)
     discovery = _make_discovery(configuration, options, parent, to_servers, target, takeover)
     supervisor = Supervisor(
         loop,

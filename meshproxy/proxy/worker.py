@@ -40,7 +40,9 @@ class Proxy:
         self.snapshot = snapshot
         self.worker = make_worker(loop, configuration, options, configuration.stats, f"worker_{index}", index)
         self.tls = WorkerTls(self.worker)
-        self.worker.clusters = Clusters(self.worker, snapshot.clusters, self.tls.cluster_tls)
+        self.worker.clusters = Clusters(
+            self.worker, {**snapshot.clusters, **snapshot.own_clusters}, self.tls.cluster_tls
+        )
         self.worker.access_logs.connect(self.worker)
         if snapshot.overload is not None:
             from meshproxy.runtime.overload import Overload

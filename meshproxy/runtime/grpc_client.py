@@ -49,6 +49,8 @@ def open_stream(
     `GrpcService.timeout` says, as in Envoy.
     """
     cluster = host.clusters.get(service.cluster)
+    if cluster is None and service.own is not None:
+        cluster = host.clusters.adopt(service.own)  # of a service that came by discovery
     if cluster is None:
         return None
     info = StreamInfo()

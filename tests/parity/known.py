@@ -19,6 +19,10 @@ _LOG = ("access log",)
 _STATS = ("stats",)
 _STARTING = ("error",)
 
+SERVICE_BY_ADDRESS = Difference(
+    "what a gRPC service that is named by its address is told of its client", ("upstream up2",)
+)
+
 # HTTP/1: what a message may look like.
 
 FOLDED_REQUEST = Difference("obs-fold in a request", _REFUSED)

@@ -14,7 +14,7 @@ from meshproxy.config.bootstrap.bootstrap_extensions import check_extensions, co
 from meshproxy.config.bootstrap.overload import compile_connection_limit, compile_overload
 from meshproxy.config.bootstrap.runtime_layers import compile_layers
 from meshproxy.config.clusters.cluster_manager import compile_cluster_manager
-from meshproxy.config.clusters.clusters import compile_clusters
+from meshproxy.config.clusters.clusters import compile_cluster, compile_clusters
 from meshproxy.config.clusters.endpoints import compile_locality
 from meshproxy.config.listeners.listeners import compile_listeners
 from meshproxy.config.reporting.stats import compile_stats_config
@@ -25,6 +25,7 @@ from meshproxy.config.values.api_source import compile_ads_source
 from meshproxy.config.values.context import CompileContext
 from meshproxy.config.values.discovery import compile_config_source
 from meshproxy.errors import ConfigError, Problem
+from meshproxy.model.cluster import ClusterConfig
 from meshproxy.model.snapshot import DynamicConfig, Node, Snapshot
 from meshproxy.plugin.view import ConfigView
 
@@ -49,6 +50,7 @@ def _compile(view: ConfigView, context: CompileContext) -> Snapshot:
     cluster_views = static.views("clusters") if static is not None else []
     context.cluster_names.update(cluster.text("name") for cluster in cluster_views)
     dynamic_view = view.view("dynamic_resources")
+    context.compile_own_cluster = _compile_own_cluster
     context.has_ads = dynamic_view is not None and dynamic_view.has("ads_config")
     layers = compile_layers(view.view("layered_runtime"), context)
     stats = compile_stats_config(view, context)
@@ -77,7 +79,12 @@ def _compile(view: ConfigView, context: CompileContext) -> Snapshot:
         overload=context.overload,
         connection_limit=compile_connection_limit(context),
         stats_sinks=compile_stats_sinks(view, context),
+        own_clusters=context.own_clusters,
     )
+
+
+def _compile_own_cluster(message: Any, context: CompileContext) -> ClusterConfig:
+    return compile_cluster(ConfigView(message, source=f"cluster '{message.name}'"), context)
 
 
 def _compile_node(view: ConfigView | None, default: Node) -> Node:

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from meshproxy.cel.surroundings import Surroundings
 from meshproxy.clock import Clock
 from meshproxy.errors import Problem
+from meshproxy.model.cluster import ClusterConfig
 from meshproxy.model.dns import DnsResolverOptions
 from meshproxy.model.listener import LineFormatter, TransportSocket
 from meshproxy.model.overload import OverloadConfig
@@ -54,6 +55,10 @@ def resource_context(context: CompileContext) -> CompileContext:
     return replace(context, problems=[], warnings=[], log_files={}, stats=context.stats.scope(""))
 
 
+def _no_cluster(message: Any, context: CompileContext) -> ClusterConfig:
+    raise AssertionError("nobody has said how clusters are compiled")
+
+
 TransportSocketCompiler = Callable[[ConfigView, "CompileContext"], TransportSocket]
 
 
@@ -72,6 +77,7 @@ class CompileContext:
         have the same.
     node, runtime, cluster_manager, cluster_names, secrets (name -> `config.tls_secrets.Secret`): found in the bootstrap
         itself, before anything that needs them is compiled. cluster_names is kept up to date as clusters come and go.
+    own_clusters: of services that are named by their address; compile_own_cluster: makes one from its message.
     """
 
     registry: FilterRegistry
@@ -87,6 +93,8 @@ class CompileContext:
     runtime: RuntimeValues = field(default_factory=RuntimeValues)
     cluster_manager: ClusterManagerConfig = field(default_factory=ClusterManagerConfig)
     cluster_names: set[str] = field(default_factory=set)
+    own_clusters: dict[str, ClusterConfig] = field(default_factory=dict)
+    compile_own_cluster: Callable[[Any, CompileContext], ClusterConfig] = _no_cluster
     overload: OverloadConfig | None = None
     dns_resolver: DnsResolverOptions = field(default_factory=DnsResolverOptions)
     tracing_provider: ConfigView | None = None

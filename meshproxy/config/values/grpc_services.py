@@ -1,8 +1,11 @@
-"""gRPC services behind our own clusters (envoy.config.core.v3.GrpcService)."""
+"""gRPC services (envoy.config.core.v3.GrpcService): behind clusters, or by their address (`google_grpc`)."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from meshproxy.config.values.context import CompileContext
+from meshproxy.config.values.google_grpc import compile_google_grpc
 from meshproxy.model.grpc_service import GrpcService
 from meshproxy.plugin.view import ConfigView
 
@@ -13,9 +16,14 @@ _RETRY_MAX = 30.0
 def compile_grpc_service(view: ConfigView, context: CompileContext) -> GrpcService:
     """Compile one service. Raises ConfigError."""
     if view.which("target_specifier") == "google_grpc":
-        view.fail(
-            "services are reached through clusters (envoy_grpc); google_grpc isn't supported by meshproxy",
-            "google_grpc",
+        own = compile_google_grpc(view.required("google_grpc"), context)
+        base, maximum = _compile_back_off(view)
+        return replace(
+            own,
+            initial_metadata=(*own.initial_metadata, *_compile_metadata(view, context)),
+            timeout=view.duration("timeout") or None,
+            retry_base=base,
+            retry_max=maximum,
         )
     envoy = view.required("envoy_grpc")
     cluster = envoy.text("cluster_name")

@@ -31,6 +31,10 @@ class ParentClusters:
             self._made.set(config)
         return self._made.get(name)
 
+    def adopt(self, config: ClusterConfig) -> ActiveCluster | None:
+        """See `Clusters.adopt`."""
+        return self._made.adopt(config)
+
     def close(self) -> None:
         """Let go of all connections."""
         self._made.close()

@@ -87,6 +87,12 @@ class Clusters:
         """The names of those that aren't ready yet."""
         return list(self._warming)
 
+    def adopt(self, config: ClusterConfig) -> ActiveCluster | None:
+        """The live cluster of this name, made now if there is none; None while it isn't warm."""
+        if config.name not in self._active and config.name not in self._warming:
+            self.set(config)
+        return self._active.get(config.name)
+
     def set(self, config: ClusterConfig, when_warm: Callable[[], object] = lambda: None) -> None:
         """Add a cluster, or replace the one of this name. Once it is warm it takes effect and `when_warm` is called."""
         self._cancel_warming(config.name)

@@ -9,6 +9,7 @@ from typing import Any
 from envoy.service.auth.v3.external_auth_pb2 import CheckRequest, CheckResponse
 from google.protobuf.json_format import ParseDict
 
+from .. import known
 from ..case import OK, Case, Upstream, get
 from ..grpc_peer import H2Op, closing, message, service, status
 from ..h2_peer import Reset
@@ -170,6 +171,11 @@ CASES = [
             "timeout": "1s",
             "initial_metadata": [{"key": "x-own", "value": "1"}],
         },
+    ),
+    asked(
+        "by-address",
+        grpc_service={"google_grpc": {"target_uri": "127.0.0.1:$up2_port", "stat_prefix": "s"}, "timeout": "1s"},
+        differs=known.SERVICE_BY_ADDRESS,
     ),
     asked("no-timeout", grpc_service={"envoy_grpc": {"cluster_name": "$up2"}}),
     asked(

@@ -33,8 +33,6 @@ _ADS = "{ads: {}}"
 _SCOPES = "{fragments: [{header_value_extractor: {name: a, index: 0}}]}"
 _REFUSED = {
     "dynamic_resources: {cds_resources_locator: 'xdstp://a/b.Cluster/x'}": "cds_resources_locator",
-    "dynamic_resources: {ads_config: {api_type: GRPC, transport_api_version: V3, "
-    "grpc_services: [{google_grpc: {target_uri: a, stat_prefix: x}}]}}": "google_grpc",
     "dynamic_resources: {ads_config: {api_type: GRPC, transport_api_version: V2, "
     "grpc_services: [{envoy_grpc: {cluster_name: a}}]}}": "V3",
     "layered_runtime: {layers: [{name: r, rtds_layer: {name: x, rtds_config: {ads: {}}}}]}": "rtds_layer",
