@@ -49,6 +49,8 @@ def make_bootstrap(
         "listeners": _not_named(_listeners(settings), given_static.get("listeners")),
         "clusters": _not_named(clusters, given_static.get("clusters")),
     }
+    if settings.outlier_log:
+        bootstrap["cluster_manager"] = {"outlier_detection": {"event_log_path": settings.outlier_log}}
     statistics = stats_config(settings.stats_inclusions, settings.stats_buckets)
     if statistics:
         bootstrap["stats_config"] = statistics

@@ -38,8 +38,9 @@ class PodFiles:
 NO_FILES = PodFiles()
 
 
-def read_pod_files(root: Path = Path(".")) -> PodFiles:
-    """Read those of the files that are there, under `root`, the container's working directory."""
+def read_pod_files(root: Path = Path("."), mesh: str = "") -> PodFiles:
+    """Read those of the files that are there, under `root`, the container's working directory. mesh: "" for the usual
+    place of the mesh's configuration."""
     problems: dict[str, str] = {}
     found: dict[str, Mapping[str, str] | None] = {}
     for name in (LABELS, ANNOTATIONS):
@@ -48,19 +49,20 @@ def read_pod_files(root: Path = Path(".")) -> PodFiles:
             found[name] = parse_downward(text) if text is not None else None
         except ValueError as error:
             problems[f"./{name}"] = str(error)
-    return PodFiles(found.get(LABELS), found.get(ANNOTATIONS), _default_config(root, problems), problems)
+    return PodFiles(
+        found.get(LABELS), found.get(ANNOTATIONS), _default_config(root / (mesh or MESH), problems), problems
+    )
 
 
-def _default_config(root: Path, problems: dict[str, str]) -> Mapping[str, Any]:
-    text = _read(root / MESH, problems)
+def _default_config(path: Path, problems: dict[str, str]) -> Mapping[str, Any]:
+    text = _read(path, problems)
     if text is None:
         return {}
     try:
-        mesh = yaml.safe_load(text) or {}
-        given = mesh.get("defaultConfig") or {}
+        given = (yaml.safe_load(text) or {}).get("defaultConfig") or {}
         return {str(name): value for name, value in given.items()}
     except (yaml.YAMLError, AttributeError, RecursionError) as error:
-        problems[f"./{MESH}"] = " ".join(str(error).split())[:200]
+        problems[str(path)] = " ".join(str(error).split())[:200]
         return {}
 
 

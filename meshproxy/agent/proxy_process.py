@@ -25,6 +25,8 @@ def proxy_arguments(settings: AgentSettings, bootstrap: Path, extra: Sequence[st
     sources = ["-c", str(bootstrap)]
     if settings.custom_config_file:
         sources = ["-c", settings.custom_config_file, "--config-yaml", bootstrap.read_text()]
+    elif settings.bootstrap_override:
+        sources += ["--config-yaml", settings.bootstrap_override]
     arguments = [
         *sources,
         "--drain-time-s", str(int(settings.drain.duration)),

@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
+from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
@@ -80,6 +81,8 @@ class AgentSettings:
 
     delta_xds: the control plane is asked for changes, and not for everything each time.
     dual_stack: listen on addresses of both families, not only on those of `ip`'s.
+    outlier_log: the file that ejections of hosts are logged in. bootstrap_override: the text of a file that is merged
+    over the bootstrap.
     metadata: `node.metadata`. variables: the environment, `proxyMetadata` beneath it.
     """
 
@@ -106,6 +109,8 @@ class AgentSettings:
     statsd_address: tuple[str, int] | None = None
     log_flush_interval: float = 1.0
     log_flush_kb: int | None = None
+    outlier_log: str = ""
+    bootstrap_override: str = ""
     runtime_values: Mapping[str, Any] = field(default_factory=dict)
     dns_capture: bool = False
     dns_table: str = ""
@@ -243,9 +248,17 @@ class _Reader:
 
 
 def read_settings(
-    variables: Mapping[str, str], *, role: str = "sidecar", domain: str = "", pod: PodFiles = NO_FILES
+    variables: Mapping[str, str],
+    *,
+    role: str = "sidecar",
+    domain: str = "",
+    pod: PodFiles = NO_FILES,
+    outlier_log: str = "",
 ) -> AgentSettings:
-    """The settings of an environment. role: "sidecar" or "router". Raises ConfigError with every problem found."""
+    """The settings of an environment. role: "sidecar", "router" or "waypoint". outlier_log: see `AgentSettings`.
+
+    Raises ConfigError with every problem found.
+    """
     reader = _Reader(variables, pod)
     env = reader.variables.get
     namespace = env("POD_NAMESPACE", "default")
@@ -307,6 +320,8 @@ def read_settings(
         statsd_address=reader.option("statsdUdpAddress", None, _ip_and_port),
         log_flush_interval=reader.option("fileFlushInterval", 1.0, parse_duration),
         log_flush_kb=reader.option("fileFlushMinSizeKb", None, _count),
+        outlier_log=outlier_log,
+        bootstrap_override=reader.variable("ISTIO_BOOTSTRAP_OVERRIDE", "", _content),
         runtime_values=reader.mapping("runtimeValues"),
         dns_capture=reader.variable("ISTIO_META_DNS_CAPTURE", False, parse_flag),
         dns_table=env("DNS_NAME_TABLE", ""),
@@ -341,6 +356,13 @@ def _count(text: str) -> int:
     if not text.isascii() or not text.isdigit():
         raise ValueError(f"'{text}' is not a number")
     return int(text)
+
+
+def _content(path: str) -> str:
+    try:
+        return Path(path).read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(str(error)) from None
 
 
 def _ip_and_port(text: str) -> tuple[str, int]:

@@ -49,17 +49,19 @@ def run_agent_command(arguments: Sequence[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("words", nargs="*", metavar="[proxy] sidecar|router", help="what the proxy is for: sidecar")
+    parser.add_argument("words", nargs="*", metavar="[proxy] sidecar|router|waypoint", help="what it is for: sidecar")
     parser.add_argument("--domain", default="", help="the DNS domain of the pod's namespace")
     parser.add_argument("--proxyLogLevel", default="warning", help="--log-level of the proxy")
     parser.add_argument("--proxyComponentLogLevel", default="", help="--component-log-level of the proxy")
+    parser.add_argument("--outlierLogPath", default="", metavar="FILE", help="where ejections of hosts are logged")
+    parser.add_argument("--meshConfig", default="", metavar="FILE", help="the mesh's configuration")
     parser.add_argument("--concurrency", type=int, help="workers of the proxy, over PROXY_CONFIG's")
     arguments, passed_on = _parted(arguments)
     given, unknown = parser.parse_known_args(arguments)
     words = [word for word in given.words if word != "proxy"]
     role = words[0] if words else "sidecar"
-    if role not in ("sidecar", "router") or len(words) > 1:
-        parser.error(f"'{' '.join(words)}': what the proxy is for is 'sidecar' or 'router'")
+    if role not in ("sidecar", "router", "waypoint") or len(words) > 1:
+        parser.error(f"'{' '.join(words)}': what the proxy is for is 'sidecar', 'router' or 'waypoint'")
 
     from meshproxy.agent.pod_files import read_pod_files
     from meshproxy.agent.run import run_agent
@@ -79,7 +81,14 @@ def run_agent_command(arguments: Sequence[str]) -> int:
         flags += ["--concurrency", str(given.concurrency)]
     flags += passed_on
     try:
-        return run_agent(read_settings(os.environ, role=role, domain=given.domain, pod=read_pod_files()), log, flags)
+        settings = read_settings(
+            os.environ,
+            role=role,
+            domain=given.domain,
+            pod=read_pod_files(mesh=given.meshConfig),
+            outlier_log=given.outlierLogPath,
+        )
+        return run_agent(settings, log, flags)
     except ConfigError as error:
         for problem in error.problems:
             _say(f"meshproxy agent: {problem}")

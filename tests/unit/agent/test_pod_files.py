@@ -101,6 +101,20 @@ def test_a_server_of_statsd_and_how_logs_are_flushed() -> None:
     assert arguments[arguments.index("--file-flush-min-size-kb") + 1] == "7"
 
 
+def test_what_is_merged_over_the_bootstrap(tmp_path: Path) -> None:
+    (tmp_path / "custom.json").write_text('{"stats_flush_interval": "7s"}')
+    settings = read_settings({"ISTIO_BOOTSTRAP_OVERRIDE": str(tmp_path / "custom.json")}, outlier_log="/dev/null")
+    bootstrap = json.dumps(make_bootstrap(settings))
+    (tmp_path / "envoy-rev.json").write_text(bootstrap)
+    arguments = proxy_arguments(settings, tmp_path / "envoy-rev.json")
+    assert arguments[:2] == ["-c", str(tmp_path / "envoy-rev.json")]
+    sources = [Source("envoy-rev.json", bootstrap), Source("--config-yaml", arguments[3])]
+    snapshot = load_configuration(sources).snapshot
+    assert snapshot.stats.flush_interval == 7.0
+    with pytest.raises(ConfigError, match="ISTIO_BOOTSTRAP_OVERRIDE"):
+        read_settings({"ISTIO_BOOTSTRAP_OVERRIDE": str(tmp_path / "none")})
+
+
 @pytest.mark.parametrize(
     ("config", "annotations", "place"),
     [
