@@ -36,7 +36,7 @@ async def _abuse(rig: Rig, how: str, body: bytes) -> list[str]:
     framed = f"content-length: {len(body)}\r\n\r\n" if body else "\r\n"
     follower = f"GET {path}/next HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n".encode()
     hangs = how in _NO_ANSWER
-    answer = await rig.send((head + framed).encode() + body + follower, seconds=0.1 if hangs else 2.0)
+    answer = await rig.send((head + framed).encode() + body + follower, seconds=0.1 if hangs else 10.0)
     reader = WireReader("response")
     reader.feed(answer)
     found = [f"client: {odd}" for odd in reader.anomalies]

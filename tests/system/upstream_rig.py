@@ -112,7 +112,7 @@ async def running(text: str, *, warm_within: float = 5.0) -> AsyncIterator[Runni
     finally:
         proxy.listeners.stop()
         for connection in proxy.listeners.connections():
-            connection.close()
+            connection.cut_off()
         proxy.close()
         await asyncio.sleep(0.01)
 
@@ -255,8 +255,12 @@ class Upstream:
     async def __aexit__(self, *_: object) -> None:
         assert self._server is not None
         self._server.close()
-        for task in list(self._tasks):
+        tasks = list(self._tasks)
+        for task in tasks:
             task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for peer in self.peers:
+            peer.writer.transport.abort()  # whatever hasn't been read of it yet
         await asyncio.sleep(0)
 
 
