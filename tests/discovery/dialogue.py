@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -77,14 +78,19 @@ class Dialogue:
                 await asyncio.sleep(0.02)
 
     async def get(self, port: int, path: str = "/") -> tuple[int, str]:
-        """A request to a listener: status and body."""
+        """A request to a listener: status and body. Raises EOFError if the connection ends before them.
+
+        It doesn't wait for the end, which after an answer of the proxy's own is a second away.
+        """
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         try:
             writer.write(f"GET {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n".encode())
-            answer = await asyncio.wait_for(reader.read(), 10)
+            async with asyncio.timeout(10):
+                head = (await reader.readuntil(b"\r\n\r\n")).lower()
+                length = re.search(rb"\r\ncontent-length: (\d+)", head)
+                body = await (reader.readexactly(int(length[1])) if length else reader.read())
         finally:
             writer.close()
-        head, _, body = answer.partition(b"\r\n\r\n")
         return int(head.split()[1]), body.decode()
 
     async def gets(self, port: int, status: int, path: str = "/") -> None:
@@ -96,7 +102,7 @@ class Dialogue:
                     last = (await self.get(port, path))[0]
                     if last == status:
                         return
-                except (OSError, IndexError) as error:
+                except (OSError, EOFError) as error:
                     last = error
                 await asyncio.sleep(0.02)
 

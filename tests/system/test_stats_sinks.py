@@ -59,7 +59,7 @@ async def test_counters_and_times_go_to_statsd(tmp_path: Path, workers: int) -> 
         for _ in range(4):
             reader, writer = await asyncio.open_connection("127.0.0.1", program.port)
             writer.write(b"GET /direct HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
-            assert (await asyncio.wait_for(reader.read(), 10)).startswith(b"HTTP/1.1 200")
+            assert (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)).startswith(b"HTTP/1.1 200")
             writer.close()
         times = "envoy.http.downstream_rq_time:"
         async with asyncio.timeout(10):
