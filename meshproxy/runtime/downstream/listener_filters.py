@@ -47,7 +47,14 @@ class FilterRun:
         self._timer: Timer | None = None
 
     def run(self) -> None:
-        """Go through the filters as far as they don't have to wait."""
+        """Go through the filters as far as they don't have to wait. One that fails fails its connection alone."""
+        try:
+            self._advance()
+        except Exception as error:
+            self._worker.log.error("listener filter failed", error=repr(error), listener=self._listener.name)
+            self._finish(ERROR)
+
+    def _advance(self) -> None:
         specs = self._listener.listener_filters
         while self._at < len(specs) and not self._finished:
             placed = specs[self._at]
@@ -84,11 +91,6 @@ class FilterRun:
         if error is not None:
             self._finish(str(error) or type(error).__name__)
             return
-        assert self._filter is not None
-        if self._filter.max_peek and not self._peek(self._filter):
-            return
-        self._filter = None
-        self._at += 1
         self.run()
 
     def _peek(self, current: ListenerFilter[Any]) -> bool:
