@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 from meshproxy.runtime.process.heap import HeapKeeper, resident_memory
 
 MEGABYTE = 1024 * 1024
@@ -14,12 +17,17 @@ class Process:
         self.memory = 50
         self.live = 50
         self.now = self.worked = 0.0
-        self.trimmed = 0
-        self.keeper = HeapKeeper(lambda: self.memory * MEGABYTE, self.trim, lambda: self.now, lambda: self.worked)
+        self.trimmed = self.kept = 0
+        self.keeper = HeapKeeper(
+            lambda: self.memory * MEGABYTE, self.trim, self.keep, lambda: self.now, lambda: self.worked
+        )
 
     def trim(self) -> None:
         self.trimmed += 1
         self.memory = self.live
+
+    def keep(self) -> None:
+        self.kept += 1
 
     def interval(self, *, memory: int, worked: float = 0.01) -> int:
         """Five seconds more; how often the heap has been trimmed so far."""
@@ -38,6 +46,33 @@ def test_growth_is_given_back_when_it_is_quiet() -> None:
     assert process.interval(memory=150) == 1
     assert process.memory == 50
     assert process.interval(memory=80) == 1
+
+
+def test_malloc_keeps_its_memory_once_bodies_pass() -> None:
+    process = Process()
+    for memory in (50, 53, 51):
+        process.interval(memory=memory)
+        assert process.kept == 0
+    for memory in (58, 51, 60):
+        process.interval(memory=memory)
+        assert process.kept == 1
+
+
+ASK = """
+from meshproxy.runtime.process.heap import keep_heap, resident_memory, trim_heap
+MEGABYTE = 1024 * 1024
+keep_heap()
+before = resident_memory()
+pieces = [b"x" * (256 * 1024) for _ in range(40)]
+pieces.clear()
+assert resident_memory() > before + 8 * MEGABYTE
+trim_heap()
+assert resident_memory() < before + 4 * MEGABYTE
+"""
+
+
+def test_the_c_library_does_it() -> None:
+    subprocess.run([sys.executable, "-c", ASK], check=True)
 
 
 def test_what_is_in_use_is_not_looked_at_again_and_again() -> None:
