@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Any
 
+from meshproxy.chain.held_body import HeldBody, Holding
 from meshproxy.chain.http_plan import HttpPlan
 from meshproxy.chain.http_response import Piece, ResponsePipeline, Rest, Suspended
 from meshproxy.headers import Headers
@@ -15,8 +16,8 @@ from meshproxy.plugin.replies import PAYLOAD_TOO_LARGE, LocalReply
 class RequestPipeline(ResponsePipeline):
     """Passes a request through the hooks and gives it to the terminal filter.
 
-    A head that has passed all filters is `_headers_passed`; one that stands behind a filter that collects the body has
-    that filter's position in `_buffering` and goes on at `_resume_at`.
+    A head that has passed all filters is `_headers_passed`; while one stands behind a filter that wants the body,
+    `_held` collects that.
     """
 
     plan: HttpPlan
@@ -24,15 +25,9 @@ class RequestPipeline(ResponsePipeline):
     _headers_passed: bool = False
     _request_waits: bool = False
     _request_queue: list[tuple[Piece, bool, int]] | None = None
-    _buffering: int = -1
+    _held: HeldBody | None = None
     _had_whole: frozenset[int] = frozenset()
-    _partial: bool = False
-    _part: BodyPart | None = None
     _request_trailers_position: int = -1
-    _buffered: list[bytes] | None = None
-    _buffered_size: int = 0
-    _whole_ends: bool = True
-    _resume_at: int = 0
 
     # The head.
 
@@ -63,8 +58,7 @@ class RequestPipeline(ResponsePipeline):
                 return
             if self.request_over:
                 return
-            if buffered is not None and self._stops_at(position):
-                self._start_buffering(position, hooks.index(position) + 1)
+            if buffered is not None and self._holds_request_at(position, hooks.index(position) + 1):
                 return
         self._headers_passed = True
         terminal = len(filters) - 1
@@ -92,9 +86,7 @@ class RequestPipeline(ResponsePipeline):
     def _request_headers_resumed(self, position: int, at: int, result: Any, error: BaseException | None) -> None:
         if not self._release_request(position, error) or self._took_reply(position, result):
             return
-        if self._stops_at(position):
-            self._start_buffering(position, at)
-        else:
+        if not self._holds_request_at(position, at):
             self._pass_request_headers(at)
         self._write_out()
 
@@ -165,7 +157,7 @@ class RequestPipeline(ResponsePipeline):
     def _receive(self, piece: Piece, end: bool) -> None:
         if self.request_over:
             return
-        if self._request_waits or (not self._headers_passed and self._buffering < 0):
+        if self._request_waits or (not self._headers_passed and self._held is None):
             self._queue().append((piece, end, 0))
         else:
             self._pass_piece(piece, end, 0)
@@ -193,8 +185,8 @@ class RequestPipeline(ResponsePipeline):
         hooks = self.plan.request_body
         while at < len(hooks):
             position = hooks[at]
-            if position == self._buffering:
-                self._collect(data, end, at)
+            if self._held is not None and position == self._held.position:
+                self._collect(self._held, data, end, at)
                 return
             at += 1
             if position in self._had_whole:
@@ -248,15 +240,16 @@ class RequestPipeline(ResponsePipeline):
             data = result
         elif self._took_reply(position, result):
             return
-        if position == self._buffering:
-            self._end_buffering(at, data)
+        held = self._held
+        if held is not None and position == held.position:
+            self._pass_held_request(held, at, data)
         elif data or end:
             self._pass_request_body(data, end, at)
 
     def _part_request(self, parted: Parted, end: bool, at: int) -> None:
         """Pass a part on; its rest is the next in the queue, and goes on behind the hook that has parted it."""
         position = self.plan.request_body[at - 1]
-        if position == self._buffering:
+        if self._held is not None and position == self._held.position:
             raise TypeError("a hook that has the body whole can't give it in parts")
         rest = parted.rest
         if isinstance(rest, Headers):
@@ -285,74 +278,50 @@ class RequestPipeline(ResponsePipeline):
 
     # Filters that want the whole body, or the beginning of it.
 
-    def _stops_at(self, position: int) -> bool:
-        """Whether the head stands behind this filter until the body is there."""
+    def _holds_request_at(self, position: int, resume_at: int) -> bool:
+        """Whether the head stands behind this filter from now on, until the body is there."""
         if self.request_end or position not in self.plan.request_buffered:
             return False
         wanted = self.filters[position].wants_request_body()
-        self._part = wanted if isinstance(wanted, BodyPart) else None
-        if wanted is WHAT_IS_HERE:
-            queue = self._request_queue
-            return queue is not None and bool(queue) and isinstance(queue[0][0], bytes)
-        return bool(wanted)
-
-    def _start_buffering(self, position: int, at: int) -> None:
-        self._buffering = position
-        if self._part is not WHAT_IS_HERE:
+        queue = self._request_queue
+        if not wanted or (wanted is WHAT_IS_HERE and not (queue and isinstance(queue[0][0], bytes))):
+            return False
+        if wanted is not WHAT_IS_HERE:
             self._had_whole |= {position}
-        self._resume_at = at
-        self._buffered = []
-        self._buffered_size = 0
+        self._held = HeldBody(position, resume_at, wanted if isinstance(wanted, BodyPart) else None)
         self._work_off()
+        return True
 
-    def _collect(self, data: bytes, end: bool, at: int) -> None:
-        assert self._buffered is not None
-        self._buffered.append(data)
-        self._buffered_size += len(data)
-        position = self._buffering
-        taking = self.filters[position]
-        limit = taking.body_limit or self.body_limit
-        if self._part is WHAT_IS_HERE:
-            self._partial = True
-            self._finish_buffering(position, at + 1, end, end)
-        elif self._buffered_size >= limit and (taking.accepts_partial_body or self._part is UP_TO_LIMIT):
-            self._partial = not end
-            self._finish_buffering(position, at + 1, end)
-        elif self._buffered_size > limit:
-            self._buffered = None
+    def _collect(self, held: HeldBody, data: bytes, end: bool, at: int) -> None:
+        taking = self.filters[held.position]
+        takes_part = taking.accepts_partial_body or held.part is UP_TO_LIMIT
+        what = held.add(data, end, taking.body_limit or self.body_limit, takes_part=takes_part)
+        if what is Holding.GIVE:
+            self._give_held_request(held, at + 1)
+        elif what is Holding.TOO_LARGE:
+            held.take()
             self.reply(PAYLOAD_TOO_LARGE)
-        elif end:
-            self._finish_buffering(position, at + 1, True)
 
-    def _finish_buffering(self, position: int, at: int, ends: bool, whole_to_hook: bool | None = None) -> None:
-        """The body is whole, or as much of it is there as the filter takes: give it to the filter. `ends` is false when
-        more, or trailers, follow."""
-        assert self._buffered is not None
-        whole = b"".join(self._buffered)
-        self._buffered = None
-        self._whole_ends = ends
-        told = not self._partial if whole_to_hook is None else whole_to_hook
-        proceed, data = self._call_body_hook(position, at, whole, told)
+    def _give_held_request(self, held: HeldBody, at: int) -> None:
+        """The body is whole, or as much of it is there as the filter takes: give it to the filter."""
+        proceed, data = self._call_body_hook(held.position, at, held.take(), held.told_end)
         if proceed:
-            self._end_buffering(at, data)
+            self._pass_held_request(held, at, data)
 
-    def _end_buffering(self, at: int, data: bytes) -> None:
+    def _pass_held_request(self, held: HeldBody, at: int, data: bytes) -> None:
         """Let the head go on behind a filter that has had the body, then the body after it."""
-        self._buffering = -1
-        fields = self.request.fields
-        if "content-length" in fields and not self._partial:
-            fields["content-length"] = str(len(data))
-        self._partial = False
-        if data or self._whole_ends:
-            self._queue().insert(0, (data, self._whole_ends, at))
-        self._pass_request_headers(self._resume_at)
+        self._held = None
+        held.correct_length(self.request, len(data))
+        if data or held.ends:
+            self._queue().insert(0, (data, held.ends, at))
+        self._pass_request_headers(held.resume_at)
 
     # Trailers.
 
     @property
     def holds_request_head(self) -> bool:
         """See `Stream`."""
-        return self._buffering >= 0
+        return self._held is not None
 
     def give_request_body(self, giver: Any, data: bytes) -> None:
         """See `Stream`."""
@@ -367,10 +336,11 @@ class RequestPipeline(ResponsePipeline):
             self._pass_request_body(data, False, passed)
 
     def _pass_request_trailers(self, trailers: Headers, at: int) -> None:
-        if self._buffering >= 0:
+        held = self._held
+        if held is not None:
             self._queue().append((trailers, True, at))
-            position = self._buffering
-            self._finish_buffering(position, self.plan.request_body.index(position) + 1, False)
+            held.end_with_trailers()
+            self._give_held_request(held, self.plan.request_body.index(held.position) + 1)
             return
         hooks = self.plan.request_trailers
         while at < len(hooks):

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from meshproxy.chain.held_body import HeldBody, Holding
 from meshproxy.chain.http_plan import HttpPlan
 from meshproxy.headers import Headers, ResponseHeaders
 from meshproxy.plugin.context import Stream
@@ -47,14 +48,8 @@ class ResponsePipeline(Stream):
 
     _response_waits: bool = False
     _response_queue: list[tuple[Piece, bool, int]] | None = None
-    _response_buffering: int = -1
+    _response_held: HeldBody | None = None
     _had_whole_response: frozenset[int] = frozenset()
-    _response_buffered: list[bytes] | None = None
-    _response_buffered_size: int = 0
-    _response_whole_ends: bool = True
-    _response_part: BodyPart | None = None
-    _response_partial: bool = False
-    _response_resume_at: int = 0
     _response_trailers_position: int = -1
 
     @property
@@ -102,8 +97,7 @@ class ResponsePipeline(Stream):
                     return
             if self.done:
                 return
-            if buffered is not None and self._response_stops_at(position):
-                self._start_response_buffering(position, hooks.index(position) + 1)
+            if buffered is not None and self._holds_response_at(position, hooks.index(position) + 1):
                 return
         self.on_wire = True
         self.encode_headers(response, self.response_end)
@@ -113,9 +107,7 @@ class ResponsePipeline(Stream):
     def _response_headers_resumed(self, position: int, at: int, _: Any, error: BaseException | None) -> None:
         if not self._release_response(position, error):
             return
-        if self._response_stops_at(position):
-            self._start_response_buffering(position, at)
-        else:
+        if not self._holds_response_at(position, at):
             self._pass_response_headers(at)
         self.flush()
 
@@ -154,12 +146,15 @@ class ResponsePipeline(Stream):
             return
         if not self.answered:
             raise RuntimeError("a response begins with its head: send_headers")
-        if self._response_waits or (not self.on_wire and self._response_buffering < 0):
-            if self._response_queue is None:
-                self._response_queue = []
-            self._response_queue.append((piece, end, 0))
+        if self._response_waits or (not self.on_wire and self._response_held is None):
+            self._queued_response().append((piece, end, 0))
         else:
             self._pass_response_piece(piece, end, 0)
+
+    def _queued_response(self) -> list[tuple[Piece, bool, int]]:
+        if self._response_queue is None:
+            self._response_queue = []
+        return self._response_queue
 
     def _work_off_response(self) -> None:
         while (queue := self._response_queue) and not self._response_waits and not self.done:
@@ -179,8 +174,8 @@ class ResponsePipeline(Stream):
         hooks = self.plan.response_body if self.filters and not self.skip_response_hooks else ()
         while at < len(hooks):
             position = hooks[at]
-            if position == self._response_buffering:
-                self._collect_response(data, end, at)
+            if self._response_held is not None and position == self._response_held.position:
+                self._collect_response(self._response_held, data, end, at)
                 return
             at += 1
             if position in self._had_whole_response:
@@ -212,7 +207,7 @@ class ResponsePipeline(Stream):
     def _part_response(self, parted: Parted, end: bool, at: int) -> None:
         """Pass a part on; its rest is the next in the queue, and goes on behind the hook that has parted it."""
         position = self.plan.response_body[at - 1]
-        if position == self._response_buffering:
+        if self._response_held is not None and position == self._response_held.position:
             raise TypeError("a hook that has the body whole can't give it in parts")
         rest = parted.rest
         if isinstance(rest, Headers):
@@ -220,9 +215,7 @@ class ResponsePipeline(Stream):
             at_rest, end = sum(each >= position for each in self.plan.response_trailers), True
         else:
             at_rest = at
-        if self._response_queue is None:
-            self._response_queue = []
-        self._response_queue.insert(0, (rest, end, at_rest))
+        self._queued_response().insert(0, (rest, end, at_rest))
         if parted.data:
             self._pass_response_body(parted.data, False, at)
         self._work_off_response()
@@ -269,83 +262,59 @@ class ResponsePipeline(Stream):
         except TypeError as fault:
             if not self._contain_response(position, fault):
                 return
-        if position == self._response_buffering:
-            self._end_response_buffering(at, data)
+        held = self._response_held
+        if held is not None and position == held.position:
+            self._pass_held_response(held, at, data)
         elif data or end:
             self._pass_response_body(data, end, at)
 
     # Filters that want the whole body, or the beginning of it.
 
-    def _response_stops_at(self, position: int) -> bool:
-        """Whether the head stands behind this filter until the body is there."""
+    def _holds_response_at(self, position: int, resume_at: int) -> bool:
+        """Whether the head stands behind this filter from now on, until the body is there."""
         if self.response_end or position not in self.plan.response_buffered:
             return False
         wanted = self.filters[position].wants_response_body()
-        self._response_part = wanted if isinstance(wanted, BodyPart) else None
-        if wanted is WHAT_IS_HERE:
-            queue = self._response_queue
-            return queue is not None and bool(queue) and isinstance(queue[0][0], bytes)
-        return bool(wanted)
-
-    def _start_response_buffering(self, position: int, at: int) -> None:
-        self._response_buffering = position
-        if self._response_part is not WHAT_IS_HERE:
+        queue = self._response_queue
+        if not wanted or (wanted is WHAT_IS_HERE and not (queue and isinstance(queue[0][0], bytes))):
+            return False
+        if wanted is not WHAT_IS_HERE:
             self._had_whole_response |= {position}
-        self._response_resume_at = at
-        self._response_buffered = []
-        self._response_buffered_size = 0
+        self._response_held = HeldBody(position, resume_at, wanted if isinstance(wanted, BodyPart) else None)
         self._work_off_response()
+        return True
 
-    def _collect_response(self, data: bytes, end: bool, at: int) -> None:
-        assert self._response_buffered is not None
-        self._response_buffered.append(data)
-        self._response_buffered_size += len(data)
-        position = self._response_buffering
-        limit = self.filters[position].body_limit or self.body_limit
-        if self._response_part is WHAT_IS_HERE or (
-            self._response_part is UP_TO_LIMIT and self._response_buffered_size >= limit
-        ):
-            self._response_partial = self._response_part is WHAT_IS_HERE or not end
-            self._finish_response_buffering(position, at + 1, end, end)
-        elif self._response_buffered_size > limit:
+    def _collect_response(self, held: HeldBody, data: bytes, end: bool, at: int) -> None:
+        limit = self.filters[held.position].body_limit or self.body_limit
+        what = held.add(data, end, limit, takes_part=held.part is UP_TO_LIMIT)
+        if what is Holding.GIVE:
+            self._give_held_response(held, at + 1)
+        elif what is Holding.TOO_LARGE:
             self._replace_response(RESPONSE_TOO_LARGE)
-        elif end:
-            self._finish_response_buffering(position, at + 1, True)
 
-    def _finish_response_buffering(self, position: int, at: int, ends: bool, told: bool = True) -> None:
-        """The body is whole, or as much of it is there as the filter takes: give it to the filter. `ends` is false when
-        more, or trailers, follow."""
-        assert self._response_buffered is not None
-        whole = b"".join(self._response_buffered)
-        self._response_buffered = None
-        self._response_whole_ends = ends
-        proceed, data = self._call_response_body_hook(position, at, whole, told)
+    def _give_held_response(self, held: HeldBody, at: int) -> None:
+        """The body is whole, or as much of it is there as the filter takes: give it to the filter."""
+        proceed, data = self._call_response_body_hook(held.position, at, held.take(), held.told_end)
         if proceed:
-            self._end_response_buffering(at, data)
+            self._pass_held_response(held, at, data)
 
-    def _end_response_buffering(self, at: int, data: bytes) -> None:
+    def _pass_held_response(self, held: HeldBody, at: int, data: bytes) -> None:
         """Let the head go on behind a filter that has had the body, then the body after it."""
         assert self.response is not None
-        self._response_buffering = -1
-        fields = self.response.fields
-        if "content-length" in fields and not self._response_partial:
-            fields["content-length"] = str(len(data))
-        self._response_partial = False
-        if data or self._response_whole_ends:
-            if self._response_queue is None:
-                self._response_queue = []
-            self._response_queue.insert(0, (data, self._response_whole_ends, at))
-        self._pass_response_headers(self._response_resume_at)
+        self._response_held = None
+        held.correct_length(self.response, len(data))
+        if data or held.ends:
+            self._queued_response().insert(0, (data, held.ends, at))
+        self._pass_response_headers(held.resume_at)
 
     # Trailers.
 
     def _pass_response_trailers(self, trailers: Headers, at: int) -> None:
-        if self._response_buffering >= 0:
-            if self._response_queue is None:
-                self._response_queue = []
-            self._response_queue.append((trailers, True, at))
-            position = self._response_buffering
-            self._finish_response_buffering(position, self.plan.response_body.index(position) + 1, False)
+        held = self._response_held
+        if held is not None:
+            self._queued_response().append((trailers, True, at))
+            held.end_with_trailers()
+            self._give_held_response(held, self.plan.response_body.index(held.position) + 1)
             return
         hooks = self.plan.response_trailers if self.filters and not self.skip_response_hooks else ()
         while at < len(hooks):
@@ -377,15 +346,13 @@ class ResponsePipeline(Stream):
     @property
     def holds_response_head(self) -> bool:
         """See `Stream`."""
-        return self._response_buffering >= 0
+        return self._response_held is not None
 
     def give_response_body(self, giver: Any, data: bytes) -> None:
         """See `Stream`."""
         position = next(i for i, each in enumerate(self.filters) if each.stands_for(giver))
         self.response_end = False
-        if self._response_queue is None:
-            self._response_queue = []
-        self._response_queue.append((data, True, sum(each >= position for each in self.plan.response_body)))
+        self._queued_response().append((data, True, sum(each >= position for each in self.plan.response_body)))
 
     def add_response_body(self, data: bytes) -> None:
         """See `Stream`."""
