@@ -62,8 +62,9 @@ class FactoryContext:
     compile_*: the compilers of things that several filters configure; they raise ConfigError. Their arguments are the
     messages that Envoy's filters have in common: `AccessLog`, a format string, `HeaderValueOption` with names to
     remove, `StringMatcher`, `RegexMatcher`, `HeaderMatcher`, `FractionalPercent`, `RuntimeFractionalPercent`,
-    `DataSource`, `route.v3.RateLimit`, `RouteMatch`, `HeaderValue` (each overwrites), `MetadataMatcher`,
-    `FilterStateMatcher`, `RuntimeFeatureFlag`, `GrpcService`, `Expr` of CEL with `CelExpressionConfig`.
+    `DataSource`, `SubstitutionFormatString`, `route.v3.RateLimit`, `RouteMatch`, `HeaderValue` (each overwrites),
+    `MetadataMatcher`, `FilterStateMatcher`, `RuntimeFeatureFlag`, `GrpcService`, `Expr` of CEL with
+    `CelExpressionConfig`.
     compile_header_format: a format string as in headers, where what is absent is empty; a text where nothing varies.
     compile_http_matcher, compile_network_matcher: a matcher tree (`xds.type.matcher.v3.Matcher`) and what compiles its
     actions; they give a function of the stream, to the action or None. The former also takes the names of the inputs
@@ -86,6 +87,7 @@ class FactoryContext:
     runtime: RuntimeValues
     compile_access_logs: Callable[[Sequence[ConfigView]], tuple[AccessLog, ...]]
     compile_format: Callable[[str], LineFormatter]
+    compile_body_format: Callable[[ConfigView], LineFormatter]
     compile_header_format: Callable[[str], str | LineFormatter]
     compile_header_mutations: Callable[[Sequence[ConfigView], Sequence[str]], HeaderMutations | None]
     compile_string_matcher: Callable[[ConfigView], StringMatcher]

@@ -96,17 +96,6 @@ def _read_policy(typed: TypedView, context: FactoryContext) -> LocalPolicy:
     return LocalPolicy(
         status.integer("value") if status is not None else None,
         context.compile_data_source(body) if body is not None else b"",
-        _read_format(form, context) if form is not None else None,
+        context.compile_body_format(form) if form is not None else None,
         (mutations,) if mutations is not None else (),
     )
-
-
-def _read_format(view: ConfigView, context: FactoryContext) -> LineFormatter:
-    view.text("content_type")  # of no effect here in Envoy either
-    source = view.view("text_format_source")
-    if source is None:
-        view.fail("only 'text_format_source' is supported by meshproxy here")
-    try:
-        return context.compile_format(context.compile_data_source(source).decode("utf-8"))
-    except ValueError as error:
-        view.fail(str(error), "text_format_source")

@@ -32,6 +32,7 @@ from meshproxy.config.tls.generic_secrets import compile_named_secret
 from meshproxy.config.values.context import CompileContext
 from meshproxy.config.values.data_sources import read_data_source
 from meshproxy.config.values.extension_slots import compile_slot, placeholder
+from meshproxy.config.values.formats import compile_substitution_format
 from meshproxy.config.values.forwarding import compile_dns_cache
 from meshproxy.config.values.grpc_services import compile_grpc_service
 from meshproxy.errors import ConfigError, Problem
@@ -85,6 +86,7 @@ def factory_context(name: str, stats: StatsScope, context: CompileContext) -> Fa
         runtime=context.runtime,
         compile_access_logs=lambda views: compile_access_logs(views, context),
         compile_format=context.formats.text,
+        compile_body_format=lambda view: compile_substitution_format(view, context).make,
         compile_header_format=context.formats.header,
         compile_header_mutations=lambda additions, removals: compile_mutations(additions, removals, context),
         compile_string_matcher=compile_string_matcher,

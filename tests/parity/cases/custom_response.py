@@ -81,6 +81,28 @@ CASES = [
         },
     ),
     replaced(
+        "json",
+        policy={**BODY, "body_format": {"json_format": {"why": "%LOCAL_REPLY_BODY%", "code": "%RESPONSE_CODE%"}}},
+    ),
+    replaced(
+        "json-type",
+        policy={
+            **BODY,
+            "body_format": {
+                "json_format": {"path": "%REQ_WITHOUT_QUERY(:PATH)%", "none": "%REQ(x-none)%"},
+                "content_type": "application/problem+json",
+                "omit_empty_values": True,
+                "formatters": [
+                    {
+                        "name": "f",
+                        "typed_config": {"@type": "envoy.extensions.formatter.req_without_query.v3.ReqWithoutQuery"},
+                    }
+                ],
+            },
+        },
+    ),
+    replaced("text-format", policy={**BODY, "body_format": {"text_format": "<%LOCAL_REPLY_BODY%>"}}),
+    replaced(
         "format-type",
         policy={
             **BODY,
