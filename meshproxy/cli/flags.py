@@ -21,6 +21,7 @@ _EPILOG = """\
 commands:   meshproxy agent    start the proxy in a pod, and stand by it
             meshproxy wait     until the proxy of this pod is ready
             meshproxy request  ask its admin interface
+            meshproxy certs    make certificates to try things with
             each with --help
 
 every flag can be given as an environment variable too: MESHPROXY_<FLAG>, such as
