@@ -49,7 +49,9 @@ def test_the_route_s_matcher_comes_first(status_class: str, body: bytes) -> None
 
 def test_fields_of_its_own() -> None:
     added = [{"header": {"key": "x-n", "value": "%REQ(x-a)%"}}, {"header": {"key": "content-type", "value": "text/y"}}]
-    harness = FilterHarness(CustomResponse, config("5xx", response_headers_to_add=added))
+    harness = FilterHarness(
+        CustomResponse, config("5xx", body={"inline_string": "sorry"}, response_headers_to_add=added)
+    )
     harness.upstream.returns(503)
     response = harness.request(headers={"x-a": "1"}).response
     assert (response.status, response["x-n"], response["content-type"]) == (503, "1", "text/y")
