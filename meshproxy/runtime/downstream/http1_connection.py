@@ -38,6 +38,7 @@ class Http1Connection(DownstreamConnection):
         self.names = NameWriter(None) if config.config.http1.header_key_format == "proper_case" else None
         self._headers_timer: Timer | None = None
         self._unread = False
+        self._parsing = False
 
     # What the connection calls.
 
@@ -60,7 +61,9 @@ class Http1Connection(DownstreamConnection):
         if self.meter is not None:
             self.meter.received += len(data)
         parser = self.parser
+        self._parsing = True
         parser.receive(data)
+        self._parsing = False
         if self.stream is None and not self._unread:
             if self.manager.config.request_headers_timeout and parser.unparsed:
                 self._await_head()
@@ -227,10 +230,12 @@ class Http1Connection(DownstreamConnection):
         if stream.raw:
             self.stream = None
             self._close(delay)
-        elif cut or stream.replied or stream.raw_wanted or not stream.request_received:
+        elif cut or stream.raw_wanted or not stream.request_received or (stream.replied and self._parsing):
             self._close(delay)
         else:
-            self._close(0.0)  # nothing of the client's can be on its way, so no RST can wipe the answer out
+            # Nothing of the client's can be on its way, so no RST can wipe the answer out. A reply of our own to a
+            # request that is still being parsed is another matter: Envoy doesn't know yet that it has come whole.
+            self._close(0.0)
 
     def replace(self, stream: HttpServerStream, successor: HttpServerStream) -> None:
         assert isinstance(successor, Http1ServerStream)
@@ -245,7 +250,9 @@ class Http1Connection(DownstreamConnection):
         if self._stalled:
             self._stalled = False
             self.connection.read_disable(False)
+        self._parsing = True
         self.parser.next_message()
+        self._parsing = False
         if self.stream is None and self.parser.unparsed and self.manager.config.request_headers_timeout:
             self._await_head()
         self.on_read_done(self.connection)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import known
-from ..case import OK, Act, Case, Upstream, answer, answers, client, get
+from ..case import OK, REFUSE, Act, Case, Upstream, answer, answers, client, get
 
 REQUESTS_PER_UPSTREAM = """
 typed_extension_protocol_options:
@@ -19,6 +19,17 @@ typed_extension_protocol_options:
 def number(n: int, *pause: float) -> tuple[Any, ...]:
     return (*pause, f"HTTP/1.1 200 OK\r\nx-n: {n}\r\ncontent-length: 1\r\n\r\n{n}")
 
+
+_REPLIES: dict[str, dict[str, Any]] = {
+    "404": {"routes": "[]"},
+    "direct-response": {"routes": "[{match: {prefix: /}, direct_response: {status: 200}}]"},
+    "refused": {"upstreams": REFUSE},
+    "reset": {"upstreams": answer(Act.CLOSE)},
+    "timeout": {
+        "routes": "[{match: {prefix: /}, route: {cluster: $up, timeout: 0.2s}}]",
+        "upstreams": answer(1.0, OK),
+    },
+}
 
 CASES = [
     Case("pipelined", get("/1") + get("/2") + get("/3"), upstreams=answers(number(1, 0.3), number(2), number(3))),
@@ -193,5 +204,11 @@ typed_extension_protocol_options:
         cluster="upstream_bind_config: {source_address: {address: 127.0.0.6, port_value: 0}}",
         log="up=%UPSTREAM_LOCAL_ADDRESS% %RESPONSE_CODE%\n",
         shows="up=127.0.0.6:",
+    ),
+    # A reply that the proxy makes later than the request came ends the connection at once, another one waits a second.
+    *(
+        Case(f"closing-after-{name}-{method.lower()}", get("/", "connection: close", method=method, body=body), **how)
+        for name, how in _REPLIES.items()
+        for method, body in (("GET", ""), ("POST", "abc"))
     ),
 ]
