@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ..case import OK, Case, Upstream, client, get
@@ -33,6 +34,20 @@ def template(name: str, pattern: str, *paths: str, rewrite: str = "", **options:
     return fields(f"template-{name}", routes, *(get(path) for path in paths), **options)
 
 
+def mutated(name: str, adds: Sequence[tuple[str, str, str]], *requests: str, removes: str = "", **more: Any) -> Case:
+    """adds: name, value and action of each addition to a request; each is one level's."""
+    entries = ", ".join(
+        f"{{header: {{key: {key}, value: '{value}'}}{action and f', append_action: {action}'}}}"
+        for key, value, action in adds
+    )
+    routes = (
+        "- match: {prefix: /}\n  route: {cluster: $up}\n"
+        f"  request_headers_to_add: [{entries}]\n  request_headers_to_remove: [{removes}]\n"
+    )
+    return fields(f"mutations-{name}", routes, *requests, **more)
+
+
+ADD, ABSENT, OVER, EXISTS = "", "ADD_IF_ABSENT", "OVERWRITE_IF_EXISTS_OR_ADD", "OVERWRITE_IF_EXISTS"
 HALVES = "{name: $up, weight: 50}, {name: $up2, weight: 50}"
 BY_USER = "hash_policy: [{header: {header_name: x-user}}]"
 USERS = tuple(get("/", f"x-user: {user}") for user in ("a", "b", "c", "d", "e", "f", "g", "h"))
@@ -166,4 +181,17 @@ CASES = [
     template("only-a-slash", "/", "/", "/a"),
     template("only-rest", "/**", "/", "/a/b"),
     template("insensitive", "/a/{b}", "/A/x"),
+    mutated("see-no-others", (("x-a", "1", ADD), ("x-b", "%REQ(x-a)%.", ADD), ("x-c", "%REQ(x-b)%", ADD))),
+    mutated("see-what-was", (("x-a", "1", OVER), ("x-b", "%REQ(x-a)%", ADD)), get("/", "x-a: old")),
+    mutated("overwrite-first", (("x-a", "1", ADD), ("x-a", "2", OVER), ("x-a", "3", ADD)), get("/", "x-a: old"), get()),
+    mutated("absent-twice", (("x-a", "1", ABSENT), ("x-a", "2", ABSENT)), get(), get("/", "x-a: old")),
+    mutated("absent-and-added", (("x-a", "1", ADD), ("x-a", "2", ABSENT), ("x-a", "3", EXISTS))),
+    mutated("overwritten-twice", (("x-a", "1", OVER), ("x-a", "2", EXISTS)), get(), get("/", "x-a: old")),
+    mutated("after-removal", (("x-b", "%REQ(x-r)%.", ADD), ("x-r", "new", EXISTS)), get("/", "x-r: v"), removes="x-r"),
+    fields(
+        "mutations-of-responses",
+        "- {match: {prefix: /}, route: {cluster: $up}, response_headers_to_add: [{header: {key: x-a, value: '1'}}, "
+        "{header: {key: x-b, value: '%RESP(x-a)%.'}}, "
+        "{header: {key: content-type, value: t}, append_action: OVERWRITE_IF_EXISTS_OR_ADD}]}",
+    ),
 ]
