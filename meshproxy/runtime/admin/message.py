@@ -29,13 +29,14 @@ class AdminRequest:
 @dataclass(frozen=True, slots=True)
 class AdminResponse:
     """body: in pieces when it is long. status: HTTP status. headers: before all others. then: called once the answer
-    has been written."""
+    has been written. keeps: what was made for it stays for the next one, and is a lot."""
 
     body: str | bytes | Sequence[bytes]
     status: int = 200
     content_type: str = TEXT
     headers: tuple[tuple[str, str], ...] = ()
     then: Callable[[], object] | None = None
+    keeps: bool = False
 
 
 Handler = Callable[[AdminRequest], AdminResponse | Awaitable[AdminResponse]]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from meshproxy.address import BoundAddress, PipeAddress
@@ -120,13 +120,15 @@ class AdminFilter(TerminalHttpFilter[AdminShared]):
 
     async def _wait(self, answer: Any, stream: Stream) -> None:
         pause_collector()
+        keeps = False
         try:
             response = await self._response(answer)
             self._task = None
+            keeps = response.keeps
             if not stream.done:
                 await _send_in_turns(stream, response)
         finally:
-            self.config.worker.loop.call_later(_AFTERWARDS, resume_collector)
+            self.config.worker.loop.call_later(_AFTERWARDS, partial(resume_collector, keep=keeps))
 
     async def _response(self, answer: Any) -> AdminResponse:
         try:

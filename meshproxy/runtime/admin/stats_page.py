@@ -56,12 +56,14 @@ class StatsPage:
         if "invert_filter" in parameters and query.wanted is not None:
             query = replace(query, wanted=_inverted(query.wanted))
         snapshot = await self._fleet.statistics()
-        if query.format == "prometheus" and self._tags is None:
+        keeps = query.format == "prometheus" and self._tags is None
+        if keeps:
             self._tags = self._make_tags()
-        if self._fleet.carries_traffic and snapshot.size > _AT_ONCE:
-            # Thousands of clusters have a hundred thousand statistics: requests go on while they are written down.
-            return await aside(partial(self._write, snapshot, query, html))
-        return self._write(snapshot, query, html)
+        write = partial(self._write, snapshot, query, html)
+        # Thousands of clusters have a hundred thousand statistics: requests go on while they are written down.
+        many = self._fleet.carries_traffic and snapshot.size > _AT_ONCE
+        response = await aside(write) if many else write()
+        return replace(response, keeps=keeps and many)  # how each name is taken apart
 
     def _write(self, snapshot: StatsSnapshot, query: StatsQuery, html: str | None) -> AdminResponse:
         if query.format == "prometheus":
