@@ -1,7 +1,8 @@
 """What Envoy 1.40's API has beyond the package `xds-protos`: fields of known messages, and whole messages.
 
-Names, numbers and rules are those of Envoy's API definitions. Only what is read somewhere is declared here; a field
-that isn't is unknown, and refused as any other. `meshproxy.api_import` says how the additions get in.
+Names, numbers and rules are those of Envoy's API definitions. Declared is what is read somewhere, and what else is
+likely to be set: nobody reads it, so it is refused as not supported, like any other field. What isn't declared is
+refused as unknown. `meshproxy.api_import` says how the additions get in.
 """
 
 from __future__ import annotations
