@@ -63,6 +63,8 @@ def compile_values(views: Sequence[ConfigView], context: CompileContext) -> Head
     """Plain `HeaderValue`s, each of which overwrites. Raises ConfigError."""
     additions = []
     for view in views:
+        if view.text("key").startswith(":") or view.text("key").lower() == "host":
+            view.fail(":-prefixed or host headers may not be modified", "key")
         try:
             name = check_name(view.text("key"))
         except ValueError as error:
