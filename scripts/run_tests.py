@@ -4,9 +4,9 @@ A part is a list of commands, or folders of tests for pytest. A folder below tes
 `system`, so that no test is forgotten. Every part runs even if another failed.
 
 All parts run side by side, and what each printed is shown whole when it ends. Those with real programs and real time
-mostly wait; those that compute get what CPU the others leave. A part of tests that need nothing of one another is also
-shared out among processes. Tests of real time can lose against a busy machine, so what failed is run again when
-nothing else runs; the sum says how many needed that.
+mostly wait; those that compute get mostly what CPU the others leave. A part of tests that need nothing of one another
+is also shared out among processes. Tests of real time can lose against a busy machine, so what failed is run again
+when nothing else runs; the sum says how many needed that.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ PROCESSES = {"unit": 2, "system": 3}
 """How many processes share the tests of a part, if it isn't one alone. Those of system wait more than they work."""
 
 PATIENT = {*CHECKS, "unit"}
-"""Parts that compute and don't care when: beside others they have the lowest priority."""
+"""Parts that compute and don't care when: beside others they have a low priority."""
 
 FAILED_TESTS = 1
 """pytest's exit code when tests ran and some failed."""
@@ -198,7 +198,7 @@ def folders_of(part: str) -> list[str]:
 def run(command: list[str], output: IO[str] | None = None, patient: bool = False) -> int:
     """Runs a command in the root of the repository; its exit code. It and its children get LIMIT seconds.
 
-    patient: it gets what CPU others leave.
+    patient: it gets mostly what CPU others leave.
     """
     if given_up.is_set():
         return 1
@@ -212,9 +212,9 @@ def run(command: list[str], output: IO[str] | None = None, patient: bool = False
     running.add(process)
     if patient:
         with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, process.pid, 19)
+            os.setpriority(os.PRIO_PROCESS, process.pid, 10)
             # A kernel that shares the CPU among sessions heeds the priority of this one, too.
-            Path(f"/proc/{process.pid}/autogroup").write_text("19")
+            Path(f"/proc/{process.pid}/autogroup").write_text("10")
     try:
         return process.wait(LIMIT)
     except subprocess.TimeoutExpired:
