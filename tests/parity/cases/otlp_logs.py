@@ -113,12 +113,15 @@ CASES = [
             ],
         },
     ),
-    logged("two", {"body": text("%REQ(:PATH)%")}, get("/1"), 0.3, get("/2")),
     logged(
         "together",
-        {"buffer_flush_interval": "0.4s", "body": text("%REQ(:PATH)%")},
+        {
+            "common_config": {**_COMMON, "buffer_size_bytes": 20, "buffer_flush_interval": "60s"},
+            "body": text("%REQ(:PATH)%"),
+        },
         get("/1"),
         get("/2"),
+        wait=0.3,
     ),
     logged("http", {**_POSTED, "body": text("x")}, collector=Upstream(((_HTTP_REPLY,),), view=_show)),
     logged("bad-value", {"attributes": values(a={"int_value": "5"})}, refused=True),
