@@ -50,6 +50,7 @@ def hedged(name: str, *scripts: tuple[Any, ...], policy: str = "retry_on: 5xx", 
     more.setdefault("routes", routes)
     more.setdefault("upstreams", {"up": Upstream(scripts)})
     more.setdefault("masks", LEFT)
+    more.setdefault("quiet", 3.0)
     return Case(f"hedge-{name}", get(), stats=r"cluster\.$up\.upstream_rq_(retry|per_try|timeout|[2345]xx)", **more)
 
 
@@ -295,6 +296,7 @@ CASES = [
             "x-envoy-retry-on: 5xx",
         ),
         upstreams={"up": Upstream(((1.3, SLOW), (4.0, OK)))},
+        quiet=3.0,
         shows="x-late",
     ),
     hedged("off-by-header", (1.3, SLOW), (OK,)),
