@@ -7,7 +7,8 @@ from typing import Any
 
 from meshproxy.chain.held_body import HeldBody, Holding
 from meshproxy.chain.http_plan import HttpPlan
-from meshproxy.chain.http_response import Piece, ResponsePipeline, Rest, Suspended
+from meshproxy.chain.http_response import Piece, ResponsePipeline, Rest
+from meshproxy.chain.http_wire import Suspended
 from meshproxy.headers import Headers
 from meshproxy.plugin.http import UP_TO_LIMIT, WHAT_IS_HERE, BodyPart, Parted, TerminalHttpFilter
 from meshproxy.plugin.replies import PAYLOAD_TOO_LARGE, LocalReply

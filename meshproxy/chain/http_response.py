@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from meshproxy.chain.held_body import HeldBody, Holding
 from meshproxy.chain.http_plan import HttpPlan
+from meshproxy.chain.http_wire import HttpWire, Suspended
 from meshproxy.headers import Headers, ResponseHeaders
-from meshproxy.plugin.context import Stream
 from meshproxy.plugin.http import UP_TO_LIMIT, WHAT_IS_HERE, BodyPart, HttpFilter, Parted
 from meshproxy.plugin.replies import FILTER_FAILED, RESPONSE_TOO_LARGE, LocalReply, ResponseReplaced
 
@@ -18,17 +18,7 @@ Piece = bytes | Headers | Rest
 """A piece of body, or the trailers, or what gives the rest of a piece that a hook parts."""
 
 
-class Suspended(ABC):
-    """A hook that waits for something: what `run_hook` returns in place of its value."""
-
-    __slots__ = ()
-
-    @abstractmethod
-    def then(self, resume: Callable[..., None], *args: Any) -> None:
-        """At its end call `resume(*args, value, error)`. To be called once, and at once."""
-
-
-class ResponsePipeline(Stream):
+class ResponsePipeline(HttpWire):
     """Takes a response from whoever answers, passes it through the hooks, and gives it to the wire.
 
     answered: a response head has entered the pipeline. on_wire: it has reached the wire.
@@ -386,8 +376,7 @@ class ResponsePipeline(Stream):
             return
         self.answered = False
         self.skip_response_hooks = True
-        self._response_buffering = -1
-        self._response_buffered = None
+        self._response_held = None
         self._response_queue = None
         self.reply(reply)
 
@@ -415,30 +404,3 @@ class ResponsePipeline(Stream):
     @abstractmethod
     def note_failure(self, position: int, error: BaseException) -> bool:
         """Count and log that a filter raised. Returns whether the stream goes on without it."""
-
-    # The wire; implemented by the runtime and by the harness.
-
-    @abstractmethod
-    def encode_headers(self, response: ResponseHeaders, end: bool) -> None: ...
-
-    @abstractmethod
-    def encode_body(self, data: bytes, end: bool) -> None: ...
-
-    @abstractmethod
-    def encode_trailers(self, trailers: Headers) -> None: ...
-
-    @abstractmethod
-    def block_response(self, blocked: bool) -> None:
-        """A response hook waits: stop (or go on) feeding the response."""
-
-    @abstractmethod
-    def shape_reply(self, reply: LocalReply) -> tuple[ResponseHeaders, bytes]:
-        """The head and body of a local reply, gRPC and `local_reply_config` considered."""
-
-    @abstractmethod
-    def run_hook(self, hook: Awaitable[Any]) -> Any:
-        """Run an `async` hook as far as it goes without waiting.
-
-        Returns its value, or a `Suspended`. Raises what the hook raised before it suspended. A hook that still waits
-        when the stream is over is cancelled.
-        """

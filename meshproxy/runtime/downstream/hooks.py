@@ -17,7 +17,7 @@ import types
 from collections.abc import Awaitable, Callable, Generator
 from typing import Any, Protocol
 
-from meshproxy.chain.http_response import Suspended
+from meshproxy.chain.http_wire import Suspended
 
 __all__ = ["HookCancelled", "Keeper", "Suspended", "run_hook"]
 
