@@ -49,10 +49,12 @@ def _value(addition: HeaderAddition, stream: Any) -> str | None:
     if addition.constant is not None:
         return addition.constant
     assert addition.format_value is not None
+    value = addition.format_value(stream)
     try:
-        return check_value(addition.format_value(stream))
+        check_value(value)
     except ValueError:
         return None
+    return value  # with the white space around it, which a format may have asked for
 
 
 def apply_addition(addition: HeaderAddition, headers: Headers, stream: Any) -> None:

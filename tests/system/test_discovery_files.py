@@ -163,7 +163,7 @@ async def test_twenty_reloads_and_twenty_corrupt_ones_lose_no_request(tmp_path: 
                 for turn in range(20):
                     for name, text in texts.items():
                         cut = text[: len(text) * (turn + 1) // 25] + "\n{"
-                        files.put(name, cut if turn % 2 else text.replace("resources:\n- {", "resources:\n- {foo: 1, "))
+                        files.put(name, cut if turn % 2 else text.replace("resources:\n- {", "resources:\n- 7\n- {"))
                     await _until(lambda: _refused(program, turn + 1))  # noqa: B023  # it is awaited here
                 files.routes("last")
                 await _until(lambda: _seen(load, "last"))
@@ -193,7 +193,7 @@ async def test_the_admin_interface_shows_what_is_in_force_and_what_was_refused(t
         files.all(upstream.port)
         async with discovering(files) as program:
             good = (tmp_path / "lds.yaml").read_text()
-            files.put("lds", good.replace("'1'", "'2'").replace("stat_prefix: test, ", "stat_prefix: test, bad: 1, "))
+            files.put("lds", good.replace("'1'", "'2'").replace("stat_prefix: test, ", "stat_prefix: {}, "))
             await _counted(program, "listener_manager.lds.update_failure", 1)
             bad = (
                 good.replace("'1'", "'3'")
