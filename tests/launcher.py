@@ -238,7 +238,7 @@ class _Launcher:
 @functools.cache
 def _import_meshproxy() -> None:
     """Once for all, when the first is asked for."""
-    from meshproxy.cli import flags, run  # noqa: F401
+    from meshproxy.cli import flags, run  # noqa: F401  # for being imported
 
     for point in importlib.metadata.entry_points(group="meshproxy.filters"):
         point.load()

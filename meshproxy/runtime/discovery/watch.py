@@ -122,7 +122,7 @@ class Watch:
         began = time.monotonic()
         try:
             outcome = self._apply(added, removed, full, version)
-        except Exception as error:
+        except Exception as error:  # a fault of ours must not end the traffic: what is in force stays
             outcome = self._failed_inside(error)
         if isinstance(outcome, Generator):
             return self._update_in_steps(outcome, version, began)
@@ -131,7 +131,7 @@ class Watch:
     def _update_in_steps(self, steps: Steps[Mapping[str, str]], version: str, began: float) -> Steps[Mapping[str, str]]:
         try:
             errors = yield from steps
-        except Exception as error:
+        except Exception as error:  # as above
             errors = self._failed_inside(error)
         return self._updated(errors, version, began)
 

@@ -396,7 +396,7 @@ class ServerConnection(Connection):
     def run(self, work: Awaitable[None]) -> None:
         try:
             outcome = run_hook(self.worker.loop, work)
-        except Exception as error:
+        except Exception as error:  # a filter is foreign code: its fault must stay its connection's
             self._ran(None, error)
             return
         if isinstance(outcome, Suspended):

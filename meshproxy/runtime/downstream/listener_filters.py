@@ -50,7 +50,7 @@ class FilterRun:
         """Go through the filters as far as they don't have to wait. One that fails fails its connection alone."""
         try:
             self._advance()
-        except Exception as error:
+        except Exception as error:  # a filter is foreign code
             self._worker.log.error("listener filter failed", error=repr(error), listener=self._listener.name)
             self._finish(ERROR)
 

@@ -69,7 +69,7 @@ class Http2Request(Starts):
             self._asks_tunnel = request.method != "CONNECT"
         try:
             self.sid = sid = connection.codec.send_request(request, end)
-        except Exception:
+        except Exception:  # whatever it was, it goes on; the place on the connection is given back
             connection.ended()
             raise
         self.sink = sink

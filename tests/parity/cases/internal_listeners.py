@@ -97,7 +97,7 @@ def case(
     options.setdefault("log", OUTER_LOG)
     options.setdefault("stats", STATS)
     options.setdefault("timing", False)
-    return Case(f"internal-{name}", ops, **options)  # type: ignore[arg-type]
+    return Case(f"internal-{name}", ops, **options)  # type: ignore[arg-type]  # of any kind
 
 
 ROUTES = "[{match: {prefix: /}, route: {cluster: $case-in}}]"

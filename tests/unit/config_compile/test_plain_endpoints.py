@@ -156,7 +156,7 @@ def test_spoilt_bytes_that_are_still_a_message_are_read_alike(monkeypatch: pytes
         message = endpoint_pb2.ClusterLoadAssignment()
         try:
             message.ParseFromString(bytes(spoilt))
-        except Exception:
+        except Exception:  # protobuf refuses it by itself
             continue
         plain = plain_assignment(message)
         if plain is not None:

@@ -75,7 +75,7 @@ def test_each_field_is_told_of_once() -> None:
     for name in ("a", "b"):
         listener = listener_pb2.Listener(name=name)
         listener.MergeFromString(_NINE)
-        assert rig.decode(LISTENER, listener).name == name  # type: ignore[attr-defined]
+        assert rig.decode(LISTENER, listener).name == name  # type: ignore[attr-defined]  # a listener
     rig.decode(LISTENER, listener_pb2.Listener(name="c"))
     assert rig.counter.value == 1
     rig.decode(CLUSTER, _cluster())

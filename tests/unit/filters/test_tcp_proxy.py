@@ -141,7 +141,7 @@ class Lookups:
         return self.later
 
     def prepare_cluster(self, authority: str, timeout: float) -> Prepared:
-        raise NotImplementedError
+        raise NotImplementedError  # nothing here has a cluster made
 
 
 @pytest.mark.parametrize("back_off", [{}, {"backoff_options": {"base_interval": "1s"}}])

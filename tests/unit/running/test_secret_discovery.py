@@ -50,7 +50,7 @@ class _Server:
         return Subscription()
 
     def pause(self, *type_urls: str) -> Any:
-        raise NotImplementedError
+        raise NotImplementedError  # nothing here pauses
 
     def describe(self) -> dict[str, Any]:
         return {}

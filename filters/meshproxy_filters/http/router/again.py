@@ -26,15 +26,15 @@ class Again(RouterState):
 
     def _attempt(self) -> None:
         """Choose a host and send the request to it."""
-        raise NotImplementedError
+        raise NotImplementedError  # the router gives it
 
     def _fail(self, reply: LocalReply) -> None:
         """Answer for an upstream that didn't."""
-        raise NotImplementedError
+        raise NotImplementedError  # the router gives it
 
     def on_upstream_blocked(self, blocked: bool) -> None:
         """See `HttpUpstreamSink`."""
-        raise NotImplementedError
+        raise NotImplementedError  # the router gives it
 
     def _retry_response(self, rules: RetryRules, response: ResponseHeaders, end: bool) -> bool:
         """Whether this response, which the rules want another attempt after, is thrown away: one was planned, or is
