@@ -32,6 +32,7 @@ EXTENDED = frozenset(
         "extensions.access_loggers.open_telemetry.v3.logs_service",
         "extensions.clusters.dns.v3.dns_cluster",
         "extensions.filters.network.tcp_proxy.v3.tcp_proxy",
+        "extensions.transport_sockets.tls.v3.tls_spiffe_validator_config",
         "type.matcher.v3.address",
     )
 )

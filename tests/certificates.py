@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import atexit
+import base64
 import datetime
 import ipaddress
+import json
 import ssl
 import tempfile
 import warnings
@@ -223,6 +225,17 @@ def _set_version(context: ssl.SSLContext, version: ssl.TLSVersion) -> None:
         context.minimum_version = context.maximum_version = version
 
 
+def bundle_map(domains: dict[str, list[Authority]]) -> str:
+    """A SPIFFE bundle map, one key for each authority."""
+
+    def key(authority: Authority) -> dict[str, object]:
+        der = authority.certificate.public_bytes(Encoding.DER)
+        return {"use": "x509-svid", "kty": "EC", "x5c": [base64.b64encode(der).decode()]}
+
+    bundles = {name: {"keys": [key(each) for each in authorities]} for name, authorities in domains.items()}
+    return json.dumps({"trust_domains": bundles})
+
+
 @cache
 def folder() -> Folder:
     """The certificates that most tests use; made once per process, deleted at its end."""
@@ -261,5 +274,9 @@ def folder() -> Folder:
     (path / "middle-alone.key").write_bytes(issued["middle-client"].key_pem)
     (path / "both.pem").write_bytes(root.pem + other.pem)
     (path / "crl.pem").write_bytes(root.revoke(issued["revoked"]))
+    domains = {"cluster.local": [root], "other.domain": [other]}
+    (path / "bundles.json").write_text(bundle_map(domains))
+    (path / "bundles-lower.json").write_text(bundle_map({"cluster.local": [lower]}))
+    (path / "bundles-both.json").write_text(bundle_map({"cluster.local": [root, lower]}))
     (path / "garbage.pem").write_text("no certificate")
     return Folder(path, issued)

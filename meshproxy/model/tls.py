@@ -82,7 +82,9 @@ class CertificateValidation:
     hashes: SHA-256 of the certificate; spkis: SHA-256 of its public key info.
     accept_untrusted: let peers through whose chain doesn't verify (`ACCEPT_UNTRUSTED`).
     max_depth: certificates behind the leaf at most, the root included; None for the library's own limit.
-    trust_domains: the SPIFFE validator; then `trusted_ca` is None. name: of its secret, if any.
+    trust_domains, trust_bundles: the SPIFFE validator; then `trusted_ca` is None. The latter is a SPIFFE bundle map in
+    JSON, which has the last word.
+    name: of its secret, if any.
     """
 
     trusted_ca: DataSource | None = None
@@ -96,7 +98,13 @@ class CertificateValidation:
     accept_untrusted: bool = False
     max_depth: int | None = None
     trust_domains: tuple[TrustDomain, ...] = ()
+    trust_bundles: DataSource | None = None
     name: str = ""
+
+    @property
+    def is_spiffe(self) -> bool:
+        """Whether SPIFFE's validator has been asked for."""
+        return bool(self.trust_domains) or self.trust_bundles is not None
 
     def merged(self, other: CertificateValidation) -> CertificateValidation:
         """This with `other` merged over it, as `combined_validation_context` wants it (protobuf's MergeFrom)."""
@@ -112,6 +120,7 @@ class CertificateValidation:
             accept_untrusted=other.accept_untrusted or self.accept_untrusted,
             max_depth=self.max_depth if other.max_depth is None else other.max_depth,
             trust_domains=other.trust_domains or self.trust_domains,
+            trust_bundles=other.trust_bundles or self.trust_bundles,
             name=other.name or self.name,
         )
 

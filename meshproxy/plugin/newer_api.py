@@ -144,6 +144,9 @@ ADDITIONS = {
         ],
         freed={"OpenTelemetryAccessLogConfig": ["common_config"]},
     ),
+    "envoy/extensions/transport_sockets/tls/v3/tls_spiffe_validator_config.proto": Additions(
+        {}, freed={"SPIFFECertValidatorConfig": ["trust_domains"]}
+    ),
     "envoy/extensions/clusters/dns/v3/dns_cluster.proto": Additions(
         {
             "DnsCluster": [

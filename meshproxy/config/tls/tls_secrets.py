@@ -91,14 +91,15 @@ def compile_validation(view: ConfigView, environ: Mapping[str, str]) -> Certific
     watched = view.view("watched_directory")
     if watched is not None:
         watched.text("path")  # as above
-    domains = _trust_domains(view.view("custom_validator_config"), environ)
+    domains, bundles = _spiffe(view.view("custom_validator_config"), environ)
+    spiffe = bool(domains or bundles)
     trusted_ca = compile_data_source(view.view("trusted_ca"), environ)
     system_roots = view.has("system_root_certs")
     crl = compile_data_source(view.view("crl"), environ)
     untrusted = view.enum("trust_chain_verification") == "ACCEPT_UNTRUSTED"
-    if crl is not None and trusted_ca is None and not system_roots and not domains:
+    if crl is not None and trusted_ca is None and not system_roots and not spiffe:
         view.fail(f"Failed to load CRL from {crl.label} without trusted CA", "crl")
-    if domains and trusted_ca is not None:
+    if spiffe and trusted_ca is not None:
         view.fail("SPIFFE's validator takes its authorities from trust_domains, not from trusted_ca", "trusted_ca")
     return CertificateValidation(
         trusted_ca=trusted_ca,
@@ -112,6 +113,7 @@ def compile_validation(view: ConfigView, environ: Mapping[str, str]) -> Certific
         accept_untrusted=untrusted,
         max_depth=view.integer("max_verify_depth") if view.has("max_verify_depth") else None,
         trust_domains=domains,
+        trust_bundles=bundles,
     )
 
 
@@ -155,16 +157,14 @@ def _spki(view: ConfigView, text: str) -> bytes:
     return digest
 
 
-def _trust_domains(view: ConfigView | None, environ: Mapping[str, str]) -> tuple[TrustDomain, ...]:
-    """The SPIFFE validator's `trust_domains`; () without that validator. Raises ConfigError for any other."""
+def _spiffe(view: ConfigView | None, environ: Mapping[str, str]) -> tuple[tuple[TrustDomain, ...], DataSource | None]:
+    """The SPIFFE validator's domains and bundles; nothing without it. Raises ConfigError for any other validator."""
     if view is None:
-        return ()
+        return (), None
     typed = view.any("typed_config")
     if typed is None or typed.full_name != _SPIFFE or typed.view is None:
         view.fail("the only validator of certificates that meshproxy has beside its own is SPIFFE's")
     config = typed.view
-    for problem in config.unsupported("trust_bundles"):
-        raise ConfigError(problem)
     domains: dict[str, TrustDomain] = {}
     for entry in config.views("trust_domains"):
         name = entry.text("name")
@@ -174,7 +174,10 @@ def _trust_domains(view: ConfigView | None, environ: Mapping[str, str]) -> tuple
         if bundle is None:
             entry.fail(f"trust domain '{name}' has no trust_bundle")
         domains[name] = TrustDomain(name, bundle)
-    return tuple(domains.values())
+    bundles = compile_data_source(config.view("trust_bundles"), environ)
+    if not domains and bundles is None:
+        view.fail("SPIFFE's validator has neither trust_domains nor trust_bundles: it would let nobody in")
+    return tuple(domains.values()), bundles
 
 
 def compile_secret(view: ConfigView, environ: Mapping[str, str]) -> tuple[str, Secret]:

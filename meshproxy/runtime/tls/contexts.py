@@ -16,7 +16,8 @@ from collections.abc import Sequence
 from meshproxy.model.tls import CertificateValidation, CommonTls, DownstreamTls, UpstreamTls
 from meshproxy.records import dataclass
 from meshproxy.runtime.tls import openssl
-from meshproxy.runtime.tls.material import LoadedAuthorities, LoadedCertificate, MaterialError
+from meshproxy.runtime.tls.failures import MaterialError
+from meshproxy.runtime.tls.material import LoadedAuthorities, LoadedCertificate
 from meshproxy.runtime.tls.parameters import apply_parameters
 from meshproxy.runtime.tls.verify import PeerPolicy
 
@@ -62,7 +63,9 @@ class Generation:
         validation, authorities = self._validation, self.authorities
         if validation is not None and authorities is not None and authorities.authorities:
             authorities.load_into(context)
-            flags = context.verify_flags | ssl.VERIFY_X509_PARTIAL_CHAIN
+            flags = context.verify_flags
+            if not validation.is_spiffe:
+                flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
             if authorities.crl_pem:
                 flags |= ssl.VERIFY_CRL_CHECK_LEAF if validation.only_leaf_crl else ssl.VERIFY_CRL_CHECK_CHAIN
             if validation.allow_expired:
@@ -84,7 +87,7 @@ def _check_rules(validation: CertificateValidation | None) -> None:
 
 def _has_authorities(validation: CertificateValidation | None) -> bool:
     return validation is not None and bool(
-        validation.trusted_ca is not None or validation.system_roots or validation.trust_domains
+        validation.trusted_ca is not None or validation.system_roots or validation.is_spiffe
     )
 
 
@@ -191,7 +194,7 @@ class _ClientCertificates:
 
 
 def _client_certificates(config: DownstreamTls, validation: CertificateValidation | None) -> _ClientCertificates:
-    """Names or hashes to match make a certificate a must, as in Envoy, unless nothing has to match."""
+    """Names or hashes to match make a certificate a must, as in Envoy, unless nothing has to match; so does SPIFFE."""
     known = _has_authorities(validation)
     rules = validation or CertificateValidation()
     pinned = rules.sans or rules.hashes or rules.spkis
@@ -204,7 +207,9 @@ def _client_certificates(config: DownstreamTls, validation: CertificateValidatio
     verified = known and not rules.accept_untrusted
     if not verified and openssl.library() is None:
         raise MaterialError("this Python's ssl can't ask for client certificates that it isn't to verify")
-    required = (known and config.require_client_certificate) or (pinned and not rules.accept_untrusted)
+    required = (
+        (known and config.require_client_certificate) or rules.is_spiffe or (pinned and not rules.accept_untrusted)
+    )
     return _ClientCertificates(ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL, verified)
 
 

@@ -82,6 +82,10 @@ _ALERT_NUMBERS = {
 }
 
 
+class MaterialError(Exception):
+    """A certificate, key or authority that can't be used. The text names the file, never its content."""
+
+
 class TlsFailure(TransportFailure):
     """A handshake that failed, or a peer that isn't accepted. The text is Envoy's transport failure reason.
 

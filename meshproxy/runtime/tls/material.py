@@ -18,14 +18,12 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from meshproxy.model.tls import CertificateValidation, DataSource, TlsCertificate
 from meshproxy.runtime.tls.facts import CertificateFacts, facts_of
+from meshproxy.runtime.tls.failures import MaterialError
+from meshproxy.runtime.tls.spiffe_bundles import parse_bundle_map
 
 _MIN_RSA_BITS = 2048
 _CURVES = ("secp256r1", "secp384r1", "secp521r1")
 _SYSTEM_ROOTS = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
-
-
-class MaterialError(Exception):
-    """A certificate, key or authority that can't be used. The text names the file, never its content."""
 
 
 def read(source: DataSource) -> bytes:
@@ -146,11 +144,9 @@ class LoadedAuthorities:
         elif validation.system_roots:
             self.label = _system_roots()
             self.authorities = _parse_authorities(read(DataSource(self.label)), self.label)
-        for domain in validation.trust_domains:
-            self.label = domain.bundle.label
-            found = _parse_authorities(read(domain.bundle), self.label)
+        for domain, found in self._trust_domains(validation):
             self.authorities += found
-            self.domains[domain.name] = frozenset(each.der for each in found)
+            self.domains[domain] = frozenset(each.der for each in found)
         self.crl_pem = b""
         if validation.crl is not None:
             self.crl_pem = read(validation.crl)
@@ -158,6 +154,16 @@ class LoadedAuthorities:
                 x509.load_pem_x509_crl(self.crl_pem)
             except ValueError:
                 raise MaterialError(f"Failed to load CRL from {validation.crl.label}") from None
+
+    def _trust_domains(self, validation: CertificateValidation) -> Iterator[tuple[str, list[CertificateFacts]]]:
+        bundles = validation.trust_bundles
+        if bundles is not None:
+            self.label = bundles.label
+            yield from parse_bundle_map(read(bundles), self.label).items()
+            return
+        for domain in validation.trust_domains:
+            self.label = domain.bundle.label
+            yield domain.name, _parse_authorities(read(domain.bundle), self.label)
 
     def load_into(self, context: ssl.SSLContext) -> None:
         """Give authorities and CRL to a context. Raises MaterialError."""

@@ -7,7 +7,7 @@ import warnings
 
 from meshproxy.model.tls import TlsParameters
 from meshproxy.runtime.tls import openssl
-from meshproxy.runtime.tls.material import MaterialError
+from meshproxy.runtime.tls.failures import MaterialError
 
 _VERSIONS = {
     "TLSv1_0": ssl.TLSVersion.TLSv1,

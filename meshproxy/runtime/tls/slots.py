@@ -24,7 +24,8 @@ from meshproxy.model.tls import (
     UpstreamTls,
 )
 from meshproxy.runtime.tls.contexts import ClientContext, Generation, ServerContexts
-from meshproxy.runtime.tls.material import LoadedCertificate, MaterialError
+from meshproxy.runtime.tls.failures import MaterialError
+from meshproxy.runtime.tls.material import LoadedCertificate
 
 G = TypeVar("G", bound=Generation)
 C = TypeVar("C", DownstreamTls, UpstreamTls)
@@ -136,7 +137,8 @@ class _Files:
         return entry
 
     def note_validation(self, validation: CertificateValidation) -> None:
-        self._note(validation.trusted_ca, validation.crl, *(domain.bundle for domain in validation.trust_domains))
+        bundles = (domain.bundle for domain in validation.trust_domains)
+        self._note(validation.trusted_ca, validation.crl, validation.trust_bundles, *bundles)
 
     def _note(self, *sources: DataSource | None) -> None:
         for source in sources:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def _downstream(view: ConfigView, context: CompileContext) -> TransportSocket:
-    from meshproxy.runtime.tls.material import MaterialError
+    from meshproxy.runtime.tls.failures import MaterialError
     from meshproxy.runtime.tls.slots import server_slot
 
     config = compile_downstream_tls(view, context)
@@ -40,7 +40,7 @@ def _downstream(view: ConfigView, context: CompileContext) -> TransportSocket:
 
 
 def _upstream(view: ConfigView, context: CompileContext) -> TransportSocket:
-    from meshproxy.runtime.tls.material import MaterialError
+    from meshproxy.runtime.tls.failures import MaterialError
     from meshproxy.runtime.tls.slots import client_slot
 
     config = compile_upstream_tls(view, context)

@@ -11,7 +11,21 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from tests.certificates import UPN
 
 from ..case import Act, Case, Client, Upstream
-from .tls import CA, CERTS, REQUIRED, URI_PREFIX, V12, V13, case, certificate, downstream, parameters, tls_client
+from .tls import (
+    CA,
+    CERTS,
+    DIRECTORY,
+    REQUIRED,
+    SPIFFE,
+    URI_PREFIX,
+    V12,
+    V13,
+    case,
+    certificate,
+    downstream,
+    parameters,
+    tls_client,
+)
 from .tls_upstream import socket
 
 _SPKI = CERTS.issued["client"].certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
@@ -32,7 +46,24 @@ def peers(name: str, validation: str, *certificates: str, required: bool = True,
     ]
 
 
+BUNDLES = (
+    "custom_validator_config: {name: envoy.tls.cert_validator.spiffe, typed_config: {'@type': "
+    "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig, "
+    f"trust_bundles: {{filename: {DIRECTORY}/bundles.json}}MORE}}}}"
+)
+DOMAINS = f", trust_domains: [{{name: cluster.local, trust_bundle: {{filename: {DIRECTORY}/ca2.pem}}}}]"
+
 CASES = [
+    *peers(
+        "bundles",
+        BUNDLES.replace("MORE", ""),
+        *("", "client", "other-domain", "untrusted", "nameless", "foreign", "lower-client", "middle-client", "expired"),
+    ),
+    *peers("bundles", BUNDLES.replace("MORE", ""), "", "untrusted", required=False),
+    *peers("bundles-intermediate", BUNDLES.replace("bundles.json}MORE", "bundles-lower.json}"), "lower-client"),
+    *peers("bundles-intermediate-too", BUNDLES.replace("bundles.json}MORE", "bundles-both.json}"), "lower-client"),
+    *peers("domains", SPIFFE, "", "client", required=False),
+    *peers("bundles-before-domains", BUNDLES.replace("MORE", DOMAINS), "client", "untrusted", "other-domain"),
     *peers("hash-alone", HASH, "", "client", "untrusted", "nameless"),
     *peers("hash-alone", HASH, "", "client", "untrusted", required=False),
     *peers("spki-alone", SPKI, "", "client", "untrusted"),

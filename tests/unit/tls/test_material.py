@@ -23,7 +23,8 @@ from meshproxy.model.tls import (
 from meshproxy.runtime.tls import openssl
 from meshproxy.runtime.tls.authority import LocalAuthority
 from meshproxy.runtime.tls.contexts import ServerContexts
-from meshproxy.runtime.tls.material import LoadedAuthorities, LoadedCertificate, MaterialError, in_memory
+from meshproxy.runtime.tls.failures import MaterialError
+from meshproxy.runtime.tls.material import LoadedAuthorities, LoadedCertificate, in_memory
 from tests.certificates import Authority, dns, folder, uri
 
 CERTS = folder()

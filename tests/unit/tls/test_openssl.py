@@ -12,7 +12,8 @@ from meshproxy.config.tls.tls_ciphers import DEFAULT_CIPHERS
 from meshproxy.model.tls import CertificateValidation, CommonTls, DataSource, DownstreamTls, TlsParameters
 from meshproxy.runtime.tls import openssl
 from meshproxy.runtime.tls.contexts import ServerContexts
-from meshproxy.runtime.tls.material import LoadedCertificate, MaterialError
+from meshproxy.runtime.tls.failures import MaterialError
+from meshproxy.runtime.tls.material import LoadedCertificate
 from meshproxy.runtime.tls.verify import Peer
 from tests.certificates import folder
 from tests.unit.tls.test_material import good
