@@ -1,9 +1,10 @@
-"""The configuration of `istio.stats` (`stats.PluginConfig`), and the statistics of one set of labels.
+"""The statistics of `istio.stats`, one set of labels after another (istio.io: "Istio Standard Metrics").
 
 Theory. Making labels and names costs far more than counting, and few sets of labels occur. So the handles of a set are
 kept under the few facts of a stream that its labels follow from, and a request costs one look-up.
 
-A client's Host may become a label, so the number of sets is bounded: beyond `_MAX_SETS` hosts are no longer told apart.
+A client's Host may become a label, and so may what it says of itself, and whatever an expression reads. So the number
+of sets is bounded: beyond `_MAX_SETS` none of that is told apart any more.
 """
 
 from __future__ import annotations
@@ -15,36 +16,27 @@ from typing import TYPE_CHECKING
 from meshproxy.plugin.context import FactoryContext
 from meshproxy.plugin.stats import StatsScope, tagged_name
 from meshproxy.plugin.stream_info import StreamInfo
+from meshproxy.plugin.workload import NO_PEER, Workload, peer_in
 from meshproxy.records import dataclass
-from meshproxy_filters.istio_labels import Labels, Workload, labels_of_client, labels_of_server, security_policy
+from meshproxy_filters.istio_labels import CLIENT, SERVER, UNKNOWN, WAYPOINT, Facts, Labels, Role, service_of
+from meshproxy_filters.istio_overrides import HISTOGRAMS, Kind, Overrides, read_overrides
 
 if TYPE_CHECKING:
     from meshproxy.plugin.view import ConfigView
 
-METRICS = (
-    "requests_total",
-    "request_duration_milliseconds",
-    "request_bytes",
-    "response_bytes",
-    "request_messages_total",
-    "response_messages_total",
-    "tcp_connections_opened_total",
-    "tcp_connections_closed_total",
-    "tcp_sent_bytes_total",
-    "tcp_received_bytes_total",
-)
-_HISTOGRAMS = frozenset({"request_duration_milliseconds", "request_bytes", "response_bytes"})
 _MAX_SETS = 4096
+_INTERVAL = 5.0
 _GRACE = 300.0
 
 
 class LabelSet:
-    """The handles of one set of labels, each made when it is first counted with."""
+    """The handles of one set of labels, each made when it is first counted with. values: of the expressions."""
 
-    __slots__ = ("_config", "_counts", "_labels")
+    __slots__ = ("_config", "_counts", "_labels", "_values")
 
-    def __init__(self, labels: Labels, config: IstioStatsConfig) -> None:
+    def __init__(self, labels: Labels, values: tuple[str, ...], config: IstioStatsConfig) -> None:
         self._labels = labels
+        self._values = values
         self._config = config
         self._counts: dict[str, Callable[[int], None]] = {}
 
@@ -55,29 +47,37 @@ class LabelSet:
             count = self._counts[metric] = self._make(metric)
         count(amount)
 
+    def add_custom(self) -> None:
+        """Count the metrics that the configuration defines by the value of an expression."""
+        for metric in self._config.overrides.custom:
+            value = self._values[metric.expression]
+            self.add(metric.name, int(value) if value.isascii() and value.isdigit() else 0)
+
     def _make(self, metric: str) -> Callable[[int], None]:
-        config = self._config
-        if metric in config.dropped:
+        config, overrides = self._config, self._config.overrides
+        if metric in overrides.dropped:
             return lambda amount: None
-        removed = config.removed.get(metric, frozenset())
-        name = tagged_name(f"istio_{metric}", [label for label in self._labels if label[0] not in removed])
-        return config.scope.histogram(name).record if metric in _HISTOGRAMS else config.scope.counter(name).add
+        name = tagged_name(f"istio_{metric}", overrides.apply(metric, self._labels, self._values))
+        kind = overrides.kinds.get(metric) or (Kind.HISTOGRAM if metric in HISTOGRAMS else Kind.COUNTER)
+        if kind is Kind.GAUGE:
+            return config.scope.gauge(name).set
+        return config.scope.histogram(name).record if kind is Kind.HISTOGRAM else config.scope.counter(name).add
 
 
 @dataclass(slots=True, eq=False)
 class IstioStatsConfig:
-    """server: whether we are the called end. rotation, grace: seconds; rotation 0 for never.
+    """role: at which end we stand. interval: seconds between reports of what goes on, 0 for none but the last.
 
-    dropped: metrics that aren't counted. removed: labels left out, by metric.
+    rotation, grace: seconds; rotation 0 for never.
     """
 
     own: Workload
-    server: bool
+    role: Role
     host_fallback: bool
+    interval: float
     rotation: float
     grace: float
-    dropped: frozenset[str]
-    removed: dict[str, frozenset[str]]
+    overrides: Overrides
     root: StatsScope
     now: Callable[[], float]
     scope: StatsScope = field(init=False)
@@ -90,45 +90,56 @@ class IstioStatsConfig:
         self.scope = self.root.scope("istiocustom.")
         self._rotate_at = self.now() + self.rotation if self.rotation else float("inf")
 
-    def find(self, info: StreamInfo, protocol: str, code: int | None, grpc_status: str) -> LabelSet:
-        """The handles for a stream that is over, or for a connection (`code` None)."""
+    def of_request(self, info: StreamInfo, protocol: str, grpc_status: str) -> LabelSet:
+        """The handles for a request that is over."""
+        own = ("response_code", str(info.response_code)), ("grpc_response_status", grpc_status)
+        return self._find(info, protocol, own)
+
+    def of_messages(self, info: StreamInfo) -> LabelSet:
+        """The handles for what counts while a request goes on."""
+        return self._find(info, "", ())
+
+    def of_connection(self, info: StreamInfo) -> LabelSet:
+        """The handles for a connection of TCP."""
+        return self._find(info, "tcp", ())
+
+    def peer_is_known(self, info: StreamInfo) -> bool:
+        """Whether the other end has said who it is, or is known not to say so."""
+        return any(state and (self.role.peer_key in state or NO_PEER in state) for state in self.role.states(info))
+
+    def _find(self, info: StreamInfo, protocol: str, more: tuple[tuple[str, str], ...]) -> LabelSet:
+        """more: labels beside those that each connection has. protocol: "" for what isn't told by it."""
         if self.rotation:
             self._rotate()
-        tls = info.connection.tls if self.server else info.upstream_tls
         request = info.request
         host = request.authority if request is not None and self.host_fallback else ""
-        if len(self.sets) >= _MAX_SETS:
-            host = ""
+        values = tuple([read(info) or UNKNOWN for read in self.overrides.expressions])
+        peer = self._peer(info)
+        principals = self.role.principals(info)
+        full = len(self.sets) >= _MAX_SETS
+        if full:
+            host, peer, values = "", None, (UNKNOWN,) * len(values)
         key = (
-            *(
-                code,
-                info.flags,
-                grpc_status,
-                protocol,
-                info.upstream_cluster,
-                info.upstream_host,
-                info.route_name,
-                host,
-            ),
-            *((tls.peer_uri_sans[:1], tls.local_uri_sans[:1]) if tls is not None else ()),
+            *(more, info.flags if protocol else "", protocol, info.upstream_cluster, info.upstream_host),
+            *(info.route_name, host, peer, principals, values),
         )
         found = self.sets.get(key)
         if found is None:
-            found = self.sets[key] = self._make(info, protocol, code, grpc_status, bool(host))
+            if len(self.sets) >= 2 * _MAX_SETS:
+                self.sets.clear()  # the statistics stay; only the way to them is found anew
+            facts = Facts(self.own, peer, principals, service_of(info, bool(host)))
+            labels = self.role.labels(facts, info)
+            if protocol:
+                labels += [("request_protocol", protocol), *more, ("response_flags", info.flags or "-")]
+                labels.append(("connection_security_policy", self.role.security_policy(principals)))
+            found = self.sets[key] = LabelSet(labels, values, self)
         return found
 
-    def _make(self, info: StreamInfo, protocol: str, code: int | None, grpc_status: str, with_host: bool) -> LabelSet:
-        if len(self.sets) >= 2 * _MAX_SETS:
-            self.sets.clear()  # the statistics stay; only the way to them is found anew
-        labels = (labels_of_server if self.server else labels_of_client)(info, self.own, with_host)
-        labels.append(("request_protocol", protocol))
-        if code is not None:
-            labels += [("response_code", str(code)), ("grpc_response_status", grpc_status)]
-        labels += [
-            ("response_flags", info.flags or "-"),
-            ("connection_security_policy", security_policy(info, self.server)),
-        ]
-        return LabelSet(labels, self)
+    def _peer(self, info: StreamInfo) -> Workload | None:
+        for state in self.role.states(info):
+            if state and (found := peer_in(state, self.role.peer_key)) is not None:
+                return found
+        return None
 
     def _rotate(self) -> None:
         """Begin new statistics from time to time, so that those of what is long gone go."""
@@ -147,42 +158,20 @@ class IstioStatsConfig:
 
 def compile_stats(view: ConfigView, context: FactoryContext) -> IstioStatsConfig:
     """`stats.PluginConfig`. Raises ConfigError."""
-    if view.enum("reporter") != "UNSPECIFIED":
-        view.fail("the reporter of a gateway for many workloads (a waypoint) isn't supported by meshproxy", "reporter")
-    if view.has("definitions"):
-        view.fail("metrics of one's own aren't supported by meshproxy; a Python filter can count them", "definitions")
-    view.ignore("tcp_reporting_duration")
-    dropped, removed = _read_metrics(view)
+    role = SERVER if context.traffic_direction == "INBOUND" else CLIENT
+    if view.enum("reporter") == "SERVER_GATEWAY":
+        role = WAYPOINT
     version = context.node.metadata.get("ISTIO_VERSION")
-    build = [("component", "proxy"), ("tag", str(version) if version else "unknown")]
+    build = [("component", "proxy"), ("tag", str(version) if version else UNKNOWN)]
     context.root_stats.scope("istiocustom.").gauge(tagged_name("istio_build", build)).set(1)
     return IstioStatsConfig(
-        own=Workload.of_node(context.node),
-        server=context.traffic_direction == "INBOUND",
+        own=Workload.of_metadata(context.node.metadata),
+        role=role,
         host_fallback=not view.boolean("disable_host_header_fallback"),
+        interval=view.seconds("tcp_reporting_duration", _INTERVAL),
         rotation=view.seconds("rotation_interval", 0.0),
         grace=view.seconds("graceful_deletion_interval", _GRACE),
-        dropped=dropped,
-        removed=removed,
+        overrides=read_overrides(view, context),
         root=context.root_stats,
         now=context.clock.now,
     )
-
-
-def _read_metrics(view: ConfigView) -> tuple[frozenset[str], dict[str, frozenset[str]]]:
-    dropped: set[str] = set()
-    removed: dict[str, frozenset[str]] = {}
-    for entry in view.views("metrics"):
-        for unsupported in ("dimensions", "match"):
-            if entry.has(unsupported):
-                entry.fail("expressions aren't supported by meshproxy here", unsupported)
-        name = entry.text("name")
-        if name and name not in METRICS:
-            entry.fail(f"there is no metric '{name}'", "name")
-        names = (name,) if name else METRICS
-        labels = frozenset(entry.texts("tags_to_remove"))
-        for metric in names:
-            removed[metric] = removed.get(metric, frozenset()) | labels
-        if entry.boolean("drop"):
-            dropped.update((name,) if name else ())
-    return frozenset(dropped), removed

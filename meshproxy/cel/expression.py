@@ -26,9 +26,9 @@ def compile_value(node: Node, surroundings: Surroundings, options: Options = PLA
     return value_or_missing(compile_node(node, Attributes(surroundings), options))
 
 
-def compile_text(text: str, surroundings: Surroundings) -> Callable[[Any], str | None]:
+def compile_text(text: str, surroundings: Surroundings, options: Options = PLAIN) -> Callable[[Any], str | None]:
     """The value as the text that `%CEL%` prints; None without one. Raises ExpressionError."""
-    value_of = compile_value(parse(text), surroundings)
+    value_of = compile_value(parse(text), surroundings, options)
     return lambda info: None if (value := value_of(info)) is MISSING else text_of(value)
 
 

@@ -215,6 +215,16 @@ class AutoSni:
     san_validation: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class PeerExchange:
+    """See `plugin.peer_exchange`. protocol: which ALPN agrees on it. own: what is said of ourselves. labels: further
+    ones of the peer that are kept."""
+
+    protocol: str
+    own: bytes
+    labels: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class ClusterConfig:
     """One cluster. Times in seconds.
@@ -234,7 +244,7 @@ class ClusterConfig:
     longer used once the set of hosts has changed.
     proxy_header: of the PROXY protocol, with which connections begin; None for none.
     passing: what internal listeners are told of what stands before them; None for nothing.
-    peer_exchange: the protocol, agreed on by ALPN, in which Istio's sidecars say first who they are; "" for none.
+    peer_exchange: how Istio's sidecars say first who they are; None if they don't.
     drop_overload: per cent of the requests that are refused, to shed load.
     tcp_keepalive: seconds idle before the first probe, seconds between probes, probes; 0: as the kernel has it.
     """
@@ -270,7 +280,7 @@ class ClusterConfig:
     close_on_health_failure: bool = False
     close_on_change: bool = False
     outlier_log: str = ""
-    peer_exchange: str = ""
+    peer_exchange: PeerExchange | None = None
     eds: EndpointDiscovery | None = None
     transport_socket: TransportSocket | None = None
     proxy_header: ProxyHeaderOptions | None = None

@@ -70,7 +70,8 @@ class FactoryContext:
     actions; they give a function of the stream, to the action or None. The former also takes the names of the inputs
     that are allowed, none for all.
     compile_attribute: a CEL expression as text, to a function of the stream that gives what JSON can say, None without
-    a value; raises ValueError.
+    a value; raises ValueError. compile_attribute_text: to one that gives the value as text, None without one; texts may
+    be concatenated and converted there, as in filters that don't restrict CEL.
     compile_http_filter: another HTTP filter, from a `TypedExtensionConfig`. compile_upstream_filters: a chain of
     `HttpFilter` towards hosts, without its codec.
     compile_secret: a generic secret, from a `SdsSecretConfig`. awaited_secrets: those that somebody has to provide.
@@ -106,6 +107,7 @@ class FactoryContext:
     compile_http_matcher: Callable[[ConfigView, Callable[[TypedView], Any], Collection[str]], Callable[[Any], Any]]
     compile_network_matcher: Callable[[ConfigView, Callable[[TypedView], Any]], Callable[[Any], Any]]
     compile_attribute: Callable[[str], Callable[[StreamInfo], Any]]
+    compile_attribute_text: Callable[[str], Callable[[StreamInfo], str | None]]
     compile_http_filter: Callable[[ConfigView], FilterSpec]
     compile_upstream_filters: Callable[[Sequence[ConfigView]], tuple[FilterSpec, ...]]
     compile_grpc_service: Callable[[ConfigView], GrpcService]

@@ -43,12 +43,9 @@ IGNORABLE: Final[dict[str, dict[str, str]]] = {
     "envoy.extensions.compression.zstd.decompressor.v3.Zstd": {
         "chunk_size": _CHUNKS,
     },
-    "stats.PluginConfig": {
-        "tcp_reporting_duration": "a connection is told of when it ends, as in Istio where the peer has told nothing",
-    },
+    "stats.MetricConfig": {"match": "of no effect in Istio's own filter either"},
     "envoy.tcp.metadataexchange.config.MetadataExchange": {
-        "enable_discovery": "what a peer says of itself isn't used",
-        "additional_labels": "what a peer says of itself isn't used",
+        "enable_discovery": "asks who a silent peer is by its address; nobody knows without Istio's extension",
     },
     "envoy.config.listener.v3.Listener": {
         "max_connections_to_accept_per_socket_event": _TUNING,

@@ -6,7 +6,7 @@ Names are Envoy's: words joined by "."; the scope of a filter already carries it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from typing import Protocol
 
 from meshproxy.records import dataclass
@@ -90,9 +90,11 @@ class StatsScope(Protocol):
         """Give up the statistics of this scope, and of those made from it, that nobody else holds."""
 
 
-def tagged_name(name: str, tags: Iterable[tuple[str, str]]) -> str:
+def tagged_name(name: str, tags: Collection[tuple[str, str]]) -> str:
     """The name of a statistic that says its tags itself, such as `requests.reporter=.=source;.;code=.=200;.;`.
 
     Prometheus gets the tags as labels, in this order; no extractor is asked. Values may be anything.
     """
+    if not tags:
+        return name
     return f"{name}." + "".join([f"{key}=.={value.replace(';.;', ';_;')};.;" for key, value in tags])

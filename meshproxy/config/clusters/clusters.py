@@ -19,12 +19,19 @@ from meshproxy.config.values.discovery import compile_config_source
 from meshproxy.config.values.dns import DNS_CLUSTER, DNS_TYPES, compile_dns, compile_dns_cluster
 from meshproxy.config.values.forwarding import AGGREGATE, FORWARD, compile_aggregate, compile_forward
 from meshproxy.config.values.metadata import compile_metadata
-from meshproxy.model.cluster import CircuitBreakerThresholds, ClusterConfig, OriginalDstOptions, PreconnectOptions
+from meshproxy.model.cluster import (
+    CircuitBreakerThresholds,
+    ClusterConfig,
+    OriginalDstOptions,
+    PeerExchange,
+    PreconnectOptions,
+)
 from meshproxy.model.discovery import EndpointDiscovery
 from meshproxy.model.dns import DnsOptions
 from meshproxy.model.endpoint import Assignment
 from meshproxy.model.forwarding import ForwardOptions
 from meshproxy.plugin.istio_messages import METADATA_EXCHANGE
+from meshproxy.plugin.peer_exchange import own_part
 from meshproxy.plugin.suggest import unsupported_extension
 from meshproxy.plugin.view import ConfigView
 from meshproxy.records import dataclass
@@ -136,7 +143,7 @@ def compile_cluster(view: ConfigView, context: CompileContext) -> ClusterConfig:
         preconnect=_compile_preconnect(view.view("preconnect_policy"), http.protocol),
         pool_per_connection=view.boolean("connection_pool_per_downstream_connection"),
         happy_eyeballs=compile_happy_eyeballs(view.view("upstream_connection_options")),
-        peer_exchange=_compile_filters(view),
+        peer_exchange=_compile_filters(view, context),
         outlier_log=context.cluster_manager.outlier_event_log_path,
         ignore_health_on_host_removal=view.boolean("ignore_health_on_host_removal"),
         close_on_health_failure=view.boolean("close_connections_on_host_health_failure"),
@@ -155,17 +162,21 @@ class _Extension:
     forward: ForwardOptions | None = None
 
 
-def _compile_filters(view: ConfigView) -> str:
-    """`filters`, of which there is but one kind: Istio's exchange of metadata. Returns its protocol."""
-    protocol = ""
+def _compile_filters(view: ConfigView, context: CompileContext) -> PeerExchange | None:
+    """`filters`, of which there is but one kind: Istio's exchange of metadata."""
+    found = None
     for entry in view.views("filters"):
         typed = entry.any("typed_config")
         if typed is None or typed.view is None or typed.full_name != METADATA_EXCHANGE:
             entry.fail(f"the only filters of upstream connections are {METADATA_EXCHANGE}", "typed_config")
-        typed.view.ignore("enable_discovery", "additional_labels")
+        typed.view.ignore("enable_discovery")
         entry.text("name")
-        protocol = typed.view.text("protocol")
-    return protocol
+        labels = tuple(typed.view.texts("additional_labels"))
+        own = context.shared_objects.setdefault(
+            (METADATA_EXCHANGE, labels), own_part(context.node.id, context.node.metadata, labels)
+        )
+        found = PeerExchange(typed.view.text("protocol"), own, labels)
+    return found
 
 
 def _compile_extension(view: ConfigView, context: CompileContext) -> _Extension | None:

@@ -105,6 +105,7 @@ def factory_context(name: str, stats: StatsScope, context: CompileContext) -> Fa
         compile_http_matcher=lambda view, action, inputs: compile_matcher(view, action, http_inputs(inputs), context),
         compile_network_matcher=lambda view, action: compile_matcher(view, action, NETWORK_INPUTS, context),
         compile_attribute=lambda text: _compile_attribute(text, context),
+        compile_attribute_text=lambda text: _compile_attribute_text(text, context),
         compile_http_filter=compile_inner,
         compile_upstream_filters=lambda views: compile_upstream_filters(views, compile_inner),
         compile_grpc_service=lambda view: compile_grpc_service(view, context),
@@ -353,6 +354,12 @@ def _compile_attribute(text: str, context: CompileContext) -> Callable[[Any], An
     from meshproxy.cel.expression import compile_plain  # few configurations have expressions
 
     return compile_plain(text, context.surroundings)
+
+
+def _compile_attribute_text(text: str, context: CompileContext) -> Callable[[Any], str | None]:
+    from meshproxy.cel.expression import Options, compile_text  # as above
+
+    return compile_text(text, context.surroundings, Options(conversion=True, concatenation=True))
 
 
 def _compile_tree_expression(view: ConfigView, options: ConfigView | None) -> LogPredicate:

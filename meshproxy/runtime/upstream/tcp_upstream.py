@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 from meshproxy.balance.host import Host
 from meshproxy.model.proxy_header import ProxyHeaderOptions
-from meshproxy.plugin.peer_exchange import NOTHING, PeerPart, TooLong
+from meshproxy.plugin.peer_exchange import PeerPart, TooLong
 from meshproxy.plugin.replies import ResetReason
 from meshproxy.plugin.upstream import TcpUpstream, TcpUpstreamSink
+from meshproxy.plugin.workload import NO_PEER, UPSTREAM_PEER, Peer, Workload
 from meshproxy.runtime.time_limit import TimeLimit
 from meshproxy.runtime.upstream.auto_sni import NO_NAME, ServerName, upstream_source
 from meshproxy.runtime.upstream.connect import describe_failure, local_text, open_connection
@@ -161,9 +162,12 @@ class RawUpstream(TcpUpstream):
         self.host.rq_active += 1
         if self._first:
             self.write(self._first, False)
-        if self.cluster.config.peer_exchange and self._alpn() == self.cluster.config.peer_exchange:
-            self._peer = PeerPart()
-            self.write(NOTHING, False)
+        exchange = self.cluster.config.peer_exchange
+        if exchange is not None and exchange.protocol and self._alpn() == exchange.protocol:
+            self._peer = PeerPart(exchange.labels)
+            self.write(exchange.own, False)
+        elif exchange is not None:
+            self._remember_peer(None)
         self._sink.on_upstream_connected(self)
         waiting, self._waiting = self._waiting, []
         for data, end in waiting:
@@ -189,20 +193,28 @@ class RawUpstream(TcpUpstream):
         if self._sink is not None:
             self._sink.on_upstream_data(data, False)
 
-    def _without_peer_part(self, peer: PeerPart, data: bytes) -> bytes:
+    def _without_peer_part(self, peer: PeerPart, data: bytes, end: bool = False) -> bytes:
         try:
-            data = peer.feed(data)
+            data = peer.feed(data, end)
         except TooLong:
             self.transport.abort()
             return b""
         if peer.over:
             self._peer = None
+            self._remember_peer(peer.workload)
         return data
+
+    def _remember_peer(self, workload: Workload | None) -> None:
+        info = getattr(self._sink, "stream_info", None)
+        if info is not None:
+            told = Peer(workload).under(UPSTREAM_PEER) if workload else {NO_PEER: True}
+            info.upstream_filter_state = {**(info.upstream_filter_state or {}), **told}
 
     def eof_received(self) -> bool:
         self._ended_by_host = True
+        rest = self._without_peer_part(self._peer, b"", True) if self._peer is not None else b""
         if self._sink is not None:
-            self._sink.on_upstream_data(b"", True)
+            self._sink.on_upstream_data(rest, True)
         return True
 
     def pause_writing(self) -> None:

@@ -10,15 +10,14 @@ from meshproxy.errors import ConfigError
 from meshproxy.model.snapshot import Node
 from meshproxy.plugin.stats import tagged_name
 from meshproxy.plugin.stream_info import TlsInfo
+from meshproxy.plugin.workload import Peer, Workload
 from meshproxy.telemetry.prometheus import render_prometheus
 from meshproxy.telemetry.tags import TagProducer
 from meshproxy.testing import FilterHarness, NetworkHarness
 from meshproxy.testing.stream import HarnessStream
 from meshproxy_filters.http.istio_stats import IstioStats
-from meshproxy_filters.http.peer_metadata import PeerMetadata
 from meshproxy_filters.network.echo import Echo
 from meshproxy_filters.network.istio_stats import IstioTcpStats
-from meshproxy_filters.network.metadata_exchange import MetadataExchange
 
 NODE = Node(
     metadata={
@@ -38,10 +37,10 @@ def prometheus(harness: FilterHarness | NetworkHarness) -> dict[str, dict[str, s
     harness._store.latch()
     for line in render_prometheus(harness._store.snapshot(), TagProducer()).splitlines():
         if line.startswith("istio_"):
-            name, _, rest = line.partition("{")
-            labels, _, value = rest.rpartition("} ")
-            pairs = (part.split('="') for part in labels.split(","))
-            lines[f"{name} {value}"] = {key: text[:-1] for key, text in pairs}
+            name, _, value = line.rpartition(" ")
+            name, _, labels = name.removesuffix("}").partition("{")
+            pairs = [part.split('="') for part in labels.split(",")]
+            lines[f"{name} {value}"] = {key: text[:-1] for key, text in pairs} if labels else {}
     return lines
 
 
@@ -157,17 +156,78 @@ def test_labels_and_metrics_can_be_left_out() -> None:
     assert "istio_request_bytes_count 1" not in lines
 
 
-@pytest.mark.parametrize(
-    ("config", "message"),
-    [
-        ({"metrics": [{"name": "nonsense"}]}, "nonsense"),
-        ({"definitions": [{"name": "a", "value": "1"}]}, "Python filter"),
-        ({"reporter": "SERVER_GATEWAY"}, "waypoint"),
-    ],
-)
-def test_what_cant_be_told_is_refused(config: dict[str, Any], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        told(config)
+def test_names_that_nobody_knows_change_nothing() -> None:
+    config = {
+        "metrics": [
+            {"name": "nonsense", "dimensions": {"x": "1"}},
+            {"tags_to_remove": ["nonsense"]},
+            {"name": "nothing", "drop": True},
+        ],
+        "definitions": [{"name": "requests_total", "value": "2"}],
+    }
+    assert told(config) == told()
+
+
+def test_labels_are_replaced_and_added_by_expressions() -> None:
+    config = {
+        "metrics": [
+            {"dimensions": {"source_app": "request.headers['x-app']", "zone": "'z' + string(response.code)"}},
+            {"name": "requests_total", "dimensions": {"response_code": "'2xx'", "missing": "request.headers['none']"}},
+            {"name": "request_bytes", "match": "true", "dimensions": {"source_version": "1 + 1"}},
+        ]
+    }
+    lines = told(config, headers={"x-app": "cart"})
+    labels = lines["istio_requests_total 1"]
+    assert [labels[name] for name in ("source_app", "response_code", "zone", "missing")] == [
+        *("cart", "2xx", "z200", "unknown")
+    ]
+    assert lines["istio_response_bytes_count 1"]["response_code"] == "200"
+    assert "missing" not in lines["istio_response_bytes_count 1"]
+    assert lines["istio_request_bytes_count 1"]["source_version"] == "2"
+
+
+def test_streams_are_told_apart_by_expressions() -> None:
+    harness = FilterHarness(IstioStats, {"metrics": [{"dimensions": {"path": "request.path"}}]}, node=NODE)
+    for path in ("/a", "/b", "/a"):
+        harness.request(path=path)
+    assert {line: labels["path"] for line, labels in prometheus(harness).items() if "requests_total" in line} == {
+        "istio_requests_total 2": "/a",
+        "istio_requests_total 1": "/b",
+    }
+
+
+def test_what_is_no_expression_is_refused() -> None:
+    with pytest.raises(ConfigError, match="position"):
+        told({"metrics": [{"dimensions": {"a": "request.("}}]})
+    with pytest.raises(ConfigError, match="nonsense"):
+        told({"definitions": [{"name": "a", "value": "nonsense(1)"}]})
+
+
+def test_metrics_of_ones_own() -> None:
+    config = {
+        "definitions": [
+            {"name": "sizes", "value": "request.size", "type": "HISTOGRAM"},
+            {"name": "posts", "value": "request.method == 'POST' ? 1 : 0", "type": "COUNTER"},
+            {"name": "code", "value": "response.code", "type": "GAUGE"},
+        ],
+        "metrics": [{"name": "posts", "dimensions": {"method": "request.method", "reporter": "'me'"}}],
+    }
+    lines = told(config, method="POST", body=b"abc")
+    assert lines["istio_posts 1"] == {"method": "POST", "reporter": "me"}
+    assert lines["istio_code 200"] == {}
+    assert "istio_sizes_count 1" in lines
+
+
+def test_a_waypoint_tells_of_both_ends() -> None:
+    def known(stream: HarnessStream) -> None:
+        stream.set_filter_state("downstream_peer", Peer(Workload(workload="a", namespace="one")))
+        stream.set_filter_state("upstream_peer", Peer(Workload(workload="b", namespace="two")))
+        stream.upstream_cluster_metadata = SERVICES
+
+    labels = told({"reporter": "SERVER_GATEWAY"}, prepare=known)["istio_requests_total 1"]
+    assert (labels["reporter"], labels["source_workload"], labels["destination_workload"]) == ("waypoint", "a", "b")
+    assert (labels["source_workload_namespace"], labels["destination_workload_namespace"]) == ("one", "two")
+    assert labels["destination_service_namespace"] == "ns"
 
 
 def test_statistics_begin_anew_after_a_rotation() -> None:
@@ -187,6 +247,7 @@ def test_statistics_begin_anew_after_a_rotation() -> None:
 def test_a_connection_is_told_when_it_is_over() -> None:
     harness = NetworkHarness(Echo, {}, before=[(IstioTcpStats, {})], node=NODE)
     client = harness.connect().send(b"hello")
+    harness.clock.advance(60)
     assert "istio_tcp_connections_opened_total 1" not in prometheus(harness)
     client.connection.stream.bytes_received, client.connection.stream.bytes_sent = 5, 7
     client.leave()
@@ -196,39 +257,25 @@ def test_a_connection_is_told_when_it_is_over() -> None:
     assert "istio_tcp_connections_closed_total 1" in lines
 
 
+def test_a_connection_is_told_while_it_goes_on_once_its_peer_is_known() -> None:
+    harness = NetworkHarness(Echo, {}, before=[(IstioTcpStats, {"tcp_reporting_duration": "2s"})], node=NODE)
+    client = harness.connect()
+    info = client.connection.stream
+    harness.clock.advance(2.1)
+    assert prometheus(harness).keys() == {"istio_build 1"}
+    info.upstream_filter_state = {"upstream_peer": Peer(Workload(workload="db"))}
+    for received in (5, 9, 9):
+        info.bytes_received = received
+        harness.clock.advance(2.1)
+        lines = prometheus(harness)
+        assert lines[f"istio_tcp_received_bytes_total {received}"]["destination_workload"] == "db"
+        assert "istio_tcp_connections_opened_total 1" in lines
+        assert "istio_tcp_connections_closed_total 1" not in lines
+    client.leave()
+    assert "istio_tcp_received_bytes_total 9" in prometheus(harness)
+    assert "istio_tcp_connections_closed_total 1" in prometheus(harness)
+
+
 def test_names_that_say_their_tags() -> None:
     name = tagged_name("istiocustom.istio_x", [("a_b", "c.d=e"), ("f", "")])
     assert TagProducer().split(name) == ("istiocustom.istio_x", (("a_b", "c.d=e"), ("f", "")))
-
-
-def exchanging(alpn: str = "istio-peer-exchange") -> Any:
-    config = {"protocol": "istio-peer-exchange"}
-    harness = NetworkHarness(Echo, {}, before=[(MetadataExchange, config)])
-    return harness.connect(alpn=alpn)
-
-
-TOLD = bytes.fromhex("3d230467") + (3).to_bytes(4, "big") + b"abc"
-NOTHING = bytes.fromhex("3d230467") + bytes(4)
-
-
-@pytest.mark.parametrize("step", [1, 3, 100])
-def test_what_a_peer_says_of_itself_doesnt_reach_the_application(step: int) -> None:
-    client = exchanging()
-    data = TOLD + b"hello"
-    for at in range(0, len(data), step):
-        client.send(data[at : at + step])
-    assert client.received == NOTHING + b"hello"
-
-
-def test_a_peer_that_says_nothing_is_served_all_the_same() -> None:
-    assert exchanging().send(b"hello").received == NOTHING + b"hello"
-    assert exchanging("h2").send(TOLD).received == TOLD
-
-
-def test_a_peer_cant_say_too_much() -> None:
-    assert exchanging().send(bytes.fromhex("3d2304677fffffff")).closed == "reset"
-
-
-def test_peer_metadata_of_requests_is_accepted() -> None:
-    harness = FilterHarness(PeerMetadata, {"downstream_discovery": [{"istio_headers": {}}]}, name="io")
-    assert harness.request().reached_upstream
