@@ -4,8 +4,9 @@ When the process gets no CPU for a while (a cgroup's quota is used up, a neighbo
 and time-outs pass alike. The loop calls its timers before it looks at its sockets, so each such time-out would hit
 somebody whose answer is there already. Envoy's loop looks at the sockets first.
 
-Hence a timer that comes much later than it was due gives the loop a little more time, in which what is there is read.
-It does so a few times at most: a loop that is always late still has time-outs.
+Hence a time-out that is due lets the loop go round first, so that what is there is read. One that comes much later than
+it was due gives the loop a little more time besides: peers were held up as well. It does so a few times at most, so that
+a loop that is always late still has time-outs.
 """
 
 from __future__ import annotations
@@ -21,18 +22,22 @@ GRACE = 0.01
 
 GRACES = 5
 
+TURNS = 3
+"""How often the loop goes round first: to look at its sockets, to wake the tasks that waited for them, to run these."""
+
 
 class TimeLimit:
     """`async with TimeLimit(loop, 2.0)`: as `asyncio.timeout`. Raises TimeoutError. seconds: None for no limit."""
 
-    __slots__ = ("_cancelling", "_due", "_graces", "_handle", "_loop", "_over", "_seconds", "_task")
+    __slots__ = ("_cancelling", "_due", "_graces", "_handle", "_loop", "_over", "_seconds", "_task", "_turns")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, seconds: float | None) -> None:
         self._loop = loop
         self._seconds = seconds
-        self._handle: asyncio.TimerHandle | None = None
+        self._handle: asyncio.Handle | None = None
         self._over = False
         self._graces = GRACES
+        self._turns = TURNS
 
     async def __aenter__(self) -> None:
         if self._seconds is None:
@@ -50,6 +55,10 @@ class TimeLimit:
             self._graces -= 1
             self._due = now + GRACE
             self._handle = self._loop.call_later(GRACE, self._pass)
+            return
+        if self._turns:
+            self._turns -= 1
+            self._handle = self._loop.call_soon(self._pass)
             return
         self._over = True
         self._task.cancel()

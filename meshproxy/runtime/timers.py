@@ -14,7 +14,7 @@ import asyncio
 from collections.abc import Callable
 
 from meshproxy.plugin.context import Timer
-from meshproxy.runtime.time_limit import GRACE, GRACES, LATE
+from meshproxy.runtime.time_limit import GRACE, GRACES, LATE, TURNS
 
 TICK = 0.05
 COARSE_FROM = 1.0
@@ -41,14 +41,15 @@ class CoarseTimer:
 class ShortTimer:
     """A timer of the loop."""
 
-    __slots__ = ("_callback", "_due", "_graces", "_handle", "_loop")
+    __slots__ = ("_callback", "_due", "_graces", "_handle", "_loop", "_turns")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, delay: float, callback: Callable[[], None]) -> None:
         self._loop = loop
         self._callback = callback
         self._due = loop.time() + delay
         self._graces = GRACES
-        self._handle = loop.call_later(delay, self._fire)
+        self._turns = TURNS
+        self._handle: asyncio.Handle = loop.call_later(delay, self._fire)
 
     def cancel(self) -> None:
         self._handle.cancel()
@@ -59,6 +60,9 @@ class ShortTimer:
             self._graces -= 1
             self._due = now + GRACE
             self._handle = self._loop.call_later(GRACE, self._fire)
+        elif self._turns:
+            self._turns -= 1
+            self._handle = self._loop.call_soon(self._fire)
         else:
             self._callback()
 
@@ -74,6 +78,7 @@ class TimerWheel:
         self._armed = 0
         self._turning = False
         self._graces = GRACES
+        self._turns = 0
 
     def schedule(self, delay: float, callback: Callable[[], None]) -> Timer:
         """Call back after `delay` seconds."""
@@ -94,7 +99,12 @@ class TimerWheel:
         if now - self._armed > LATE_TICKS and self._graces:
             self._graces -= 1
             self._armed = now
+            self._turns = TURNS
             self._loop.call_later(GRACE, self._turn)
+            return
+        if self._turns:
+            self._turns -= 1
+            self._loop.call_soon(self._turn)
             return
         self._graces = GRACES
         self._armed = now

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import uvloop
 
-from meshproxy.runtime.time_limit import GRACE, GRACES, TimeLimit
+from meshproxy.runtime.time_limit import GRACE, GRACES, LATE, TimeLimit
 from meshproxy.runtime.timers import TimerWheel
 
 
@@ -30,13 +30,22 @@ class FakeLoop:
         self.calls.append(call)
         return Handle(self, call)
 
+    def call_soon(self, callback: Callable[..., None], *args: object) -> Handle:
+        return self.call_later(0.0, callback, *args)
+
     def advance(self, seconds: float) -> None:
-        """Let time pass in which nothing runs, then run what is due."""
+        """Let time pass in which nothing runs, then run what is due until nothing is any more."""
         self.now += seconds
+        while self.go_round():
+            pass
+
+    def go_round(self) -> bool:
+        """One turn of the loop; whether anything was due."""
         due = [call for call in self.calls if call[0] <= self.now + 1e-9]
         self.calls = [call for call in self.calls if call not in due]
         for _, callback, args in due:
             callback(*args)
+        return bool(due)
 
 
 class Handle:
@@ -70,6 +79,20 @@ def test_a_timer_can_be_cancelled_by_what_is_read_meanwhile(delay: float) -> Non
 
 
 @pytest.mark.parametrize("delay", [0.3, 2.0])
+def test_a_loop_that_is_held_up_again_still_reads_first(delay: float) -> None:
+    loop, fired = FakeLoop(), list[float]()
+    timer = TimerWheel(loop).schedule(delay, lambda: fired.append(loop.now))  # type: ignore[arg-type]
+    loop.advance(delay + 1)
+    loop.now += GRACE + LATE / 2  # not late enough for one grace more
+    loop.go_round()
+    loop.go_round()
+    timer.cancel()
+    for _ in range(10):
+        loop.advance(1)
+    assert fired == []
+
+
+@pytest.mark.parametrize("delay", [0.3, 2.0])
 def test_a_loop_that_is_always_late_has_timers(delay: float) -> None:
     loop, fired = FakeLoop(), list[float]()
     TimerWheel(loop).schedule(delay, lambda: fired.append(loop.now))  # type: ignore[arg-type]
@@ -90,7 +113,10 @@ def test_a_timer_of_a_loop_that_runs_is_in_time(delay: float) -> None:
 
 @pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
 @pytest.mark.parametrize("limit", [0.01, 0.05])
-def test_what_arrived_while_the_loop_was_held_up_is_in_time(run: Callable[[Any], bytes], limit: float) -> None:
+@pytest.mark.parametrize("before", [0.0, 0.06])
+def test_what_arrived_while_the_loop_was_held_up_is_in_time(
+    run: Callable[[Any], bytes], limit: float, before: float
+) -> None:
     async def receive() -> bytes:
         loop = asyncio.get_running_loop()
         ours, theirs = socket.socketpair()
@@ -103,6 +129,7 @@ def test_what_arrived_while_the_loop_was_held_up_is_in_time(run: Callable[[Any],
         with ours, theirs:
             loop.call_soon(held_up)
             async with TimeLimit(loop, limit):
+                time.sleep(before)
                 return await loop.sock_recv(ours, 1)
 
     assert run(receive()) == b"x"
