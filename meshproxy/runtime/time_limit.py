@@ -5,8 +5,8 @@ and time-outs pass alike. The loop calls its timers before it looks at its socke
 somebody whose answer is there already. Envoy's loop looks at the sockets first.
 
 Hence a time-out that is due lets the loop go round first, so that what is there is read. One that comes much later than
-it was due gives the loop a little more time besides: peers were held up as well. It does so a few times at most, so that
-a loop that is always late still has time-outs.
+it was due gives the loop a little more time besides: peers were held up as well. It does so a few times at most: a loop
+that is always late still has time-outs.
 """
 
 from __future__ import annotations

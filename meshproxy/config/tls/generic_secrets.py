@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from meshproxy.config.tls.file_signature import Signature, signature
+from meshproxy.config.tls.seen_files import SeenFiles
 from meshproxy.config.tls.tls_secrets import compile_reference, load_secrets
 from meshproxy.config.values.context import CompileContext
 from meshproxy.errors import ConfigError
@@ -39,8 +39,7 @@ class NamedSecret:
         self._now = now
         self._log = log
         self._provided: GenericSecret | None = None
-        self._files: tuple[str, ...] = ()
-        self._signature: Signature = ()
+        self._files = SeenFiles()
         self._look_at = 0.0
         self._value = b""
         self._load()
@@ -71,28 +70,24 @@ class NamedSecret:
 
     def _load(self) -> None:
         self._look_at = self._now() + _INTERVAL
-        files: list[str] = []
+        # In force from the start: a fault that a file has now is mended when the file changes.
+        self._files = files = SeenFiles()
         found: object = self._found
-        try:
-            if isinstance(found, SecretReference):
-                if found.source is not None:
-                    found = self._provided
-                else:
-                    files.append(found.path)
-                    found = load_secrets(found.path, self._environ).get(found.name)
-            if isinstance(found, GenericSecret) and found.source.filename:
-                files.append(found.source.filename)
-        finally:
-            # Before they are read, so that a change in between is seen as one; also after a fault, to be mended.
-            self._files = tuple(files)
-            self._signature = signature(self._files)
+        if isinstance(found, SecretReference):
+            if found.source is not None:
+                found = self._provided
+            else:
+                files.note(found.path)
+                found = load_secrets(found.path, self._environ).get(found.name)
         if isinstance(found, GenericSecret):
             filename = found.source.filename
+            if filename:
+                files.note(filename)
             self._value = Path(filename).read_bytes() if filename else found.source.data
 
     def _look(self) -> None:
         self._look_at = self._now() + _INTERVAL
-        if signature(self._files) == self._signature:
+        if not self._files.changed():
             return
         try:
             self._load()

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Generic, TypeVar
 
-from meshproxy.config.tls.file_signature import Signature, signature
+from meshproxy.config.tls.seen_files import SeenFiles
 from meshproxy.config.tls.tls_secrets import Secret, load_secrets
 from meshproxy.errors import ConfigError
 from meshproxy.model.tls import (
@@ -41,37 +41,34 @@ class Slot(Generic[C, G]):
         self.updates = 0
         self._make = make
         self._environ = environ
-        self._files: tuple[str, ...] = ()
-        self._signature: Signature = ()
+        self._files = SeenFiles()
         self._provided: dict[SecretReference, Secret] = {}
         self.generation: G | None = self._load()
 
     def _load(self) -> G | None:
         common = self.config.common
-        files = _Files(self._environ, self._provided)
-        try:
-            certificates = [files.certificate(entry) for entry in common.certificates]
-            validation = common.validation
-            missing = None in certificates
-            if common.validation_reference is not None:
-                found = files.secret(common.validation_reference)
-                if isinstance(found, CertificateValidation):
-                    validation = found if validation is None else validation.merged(found)
-                else:
-                    missing = True
-            if validation is not None:
-                files.note_validation(validation)
-        finally:
-            # Noted before it is read, so that a change in between is seen as one; also after a fault, to be mended.
-            self._files, self._signature = files.names, signature(files.names)
+        # In force from the start: a fault that a file has now is mended when the file changes.
+        self._files = SeenFiles()
+        files = _Files(self._environ, self._provided, self._files)
+        certificates = [files.certificate(entry) for entry in common.certificates]
+        validation = common.validation
+        missing = None in certificates
+        if common.validation_reference is not None:
+            found = files.secret(common.validation_reference)
+            if isinstance(found, CertificateValidation):
+                validation = found if validation is None else validation.merged(found)
+            else:
+                missing = True
+        if validation is not None:
+            files.note_validation(validation)
         if missing:
             return None
         loaded = [LoadedCertificate(certificate) for certificate in certificates if certificate is not None]
         return self._make(self.config, loaded, validation)
 
     def changed(self) -> bool:
-        """Whether one of the files is another than when it was read. Costs one stat() per file."""
-        return bool(self._files) and signature(self._files) != self._signature
+        """Whether one of the files is another than when it was read."""
+        return self._files.changed()
 
     def reload(self) -> str:
         """Load everything anew. Returns what is wrong with it, and then nothing has changed; else ""."""
@@ -107,22 +104,18 @@ class Slot(Generic[C, G]):
 
 
 class _Files:
-    """Resolves references and notes every file on the way."""
+    """Resolves references and notes in `seen` every file on the way."""
 
-    def __init__(self, environ: Mapping[str, str], provided: Mapping[SecretReference, Secret]) -> None:
+    def __init__(self, environ: Mapping[str, str], provided: Mapping[SecretReference, Secret], seen: SeenFiles) -> None:
         self._environ = environ
         self._provided = provided
-        self._noted: dict[str, None] = {}
+        self._seen = seen
         self._secrets: dict[str, dict[str, Secret]] = {}
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(self._noted)
 
     def secret(self, reference: SecretReference) -> Secret | None:
         if reference.source is not None:
             return self._provided.get(reference)
-        self._noted[reference.path] = None
+        self._seen.note(reference.path)
         if reference.path not in self._secrets:
             self._secrets[reference.path] = load_secrets(reference.path, self._environ)
         return self._secrets[reference.path].get(reference.name)
@@ -143,7 +136,7 @@ class _Files:
     def _note(self, *sources: DataSource | None) -> None:
         for source in sources:
             if source is not None and source.filename:
-                self._noted[source.filename] = None
+                self._seen.note(source.filename)
 
 
 ServerSlot = Slot[DownstreamTls, ServerContexts]

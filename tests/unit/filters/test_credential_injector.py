@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from meshproxy.config.tls import generic_secrets
+from meshproxy.config.tls.tls_secrets import load_secrets
 from meshproxy.errors import ConfigError
 from meshproxy.model.tls import DataSource, GenericSecret, TlsCertificate
 from meshproxy.plugin.replies import ResetReason
@@ -65,6 +68,21 @@ def test_a_secret_in_a_file_is_followed(tmp_path: Path) -> None:
     (tmp_path / "secret.json").write_text("{")
     harness.clock.advance(1)
     assert sent(harness) == "another", "a file that isn't right changes nothing"
+
+
+def test_a_change_while_a_file_is_read_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read_and_replaced(path: str, environ: Mapping[str, str]) -> object:
+        found = load_secrets(path, environ)
+        secret_file(tmp_path, "two")
+        return found
+
+    path = secret_file(tmp_path, "one")
+    with monkeypatch.context() as patched:
+        patched.setattr(generic_secrets, "load_secrets", read_and_replaced)
+        harness = injecting(from_file(path))
+    assert sent(harness) == "one"
+    harness.clock.advance(1)
+    assert sent(harness) == "two"
 
 
 def test_a_secret_may_stand_in_a_file_of_its_own(tmp_path: Path) -> None:
