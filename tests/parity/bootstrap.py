@@ -94,7 +94,7 @@ _KEYS = {
 }
 _KEYED = {"typed_per_filter_config", "typed_extension_protocol_options"}
 
-_NAME = re.compile(r"\$(up\d?_port|up\d?|port\d?|admin_port|case|dir)\b")
+_NAME = re.compile(r"\$(up\d*_port|up\d*|port\d*|admin_port|case|dir)\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,7 @@ def expand(node: Any, within: str = "") -> Any:
     for key, value in node.items():
         if within in _KEYED:
             key = _KEYS.get(key, key)
-        if key == "@type":
+        if key == "@type" and "/" not in value:
             value = f"type.googleapis.com/{_EXTENSIONS.get(value, value)}"
         expanded[key] = expand(value, key)
     return expanded

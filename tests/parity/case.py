@@ -5,7 +5,7 @@ when the case is placed in a process:
 
     $up $up2 ...            names of the clusters that lead to this case's upstreams
     $up_port $up2_port ...  their ports
-    $port                   the port of this case's listener; $port2, $port3 are free for further listeners
+    $port                   the port of this case's listener; $port2, $port3 ... are free for further listeners
     $admin_port             the port of the admin interface
     $case                   the name of the case (also the stat prefix and the name of the access log)
     $dir                    the directory with the access logs
@@ -173,6 +173,7 @@ class Case:
     send: what one client sends; `clients` says more. quiet, timing: see `Client`.
     network, chains, listeners: instead of one chain with one HTTP connection manager.
     config: a whole configuration instead of all the fragments. args: further arguments of the program.
+    ports: how many there are for listeners.
     alone: needs a process of its own. refused: both programs must refuse the configuration.
     flat_upstream: compare the requests, whatever connections they came on and in whatever order.
     merge_upstreams: don't tell the upstreams from one another, because chance chooses among them.
@@ -203,6 +204,7 @@ class Case:
     bootstrap: str = ""
     config: str = ""
     args: tuple[str, ...] = ()
+    ports: int = 3
     quiet: float = 1.5
     alone: bool = False
     refused: bool = False

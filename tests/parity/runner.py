@@ -36,7 +36,8 @@ class Placed:
         self.case = case
         self.directory = directory
         self.transcript = Transcript()
-        ports = {name: block.take() for name in ("port", "port2", "port3")} | {"admin_port": admin_port}
+        names = ["port", *(f"port{number}" for number in range(2, case.ports + 1))]
+        ports = {name: block.take() for name in names} | {"admin_port": admin_port}
         self.values = {"case": case.name, "dir": str(directory), **{key: str(port) for key, port in ports.items()}}
         self.names = Names(self.values)
         self.recorders = {key: Recorder(script, self.names.fill) for key, script in case.upstreams.items()}

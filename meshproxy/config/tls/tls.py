@@ -124,7 +124,9 @@ def _compile_common(view: ConfigView, context: CompileContext, default_maximum: 
 
 
 def _compile_alpn(view: ConfigView) -> tuple[str, ...]:
-    protocols = tuple(view.texts("alpn_protocols"))
+    """Envoy joins them with commas and takes them apart again, so that `h2,http/1.1` is two."""
+    texts = view.texts("alpn_protocols")
+    protocols = tuple(",".join(texts).split(",")) if texts else ()
     for protocol in protocols:
         if not 0 < len(protocol.encode()) < 256 or not protocol.isascii():
             view.fail(f"Invalid ALPN protocol '{protocol}'", "alpn_protocols")

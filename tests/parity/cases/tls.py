@@ -253,6 +253,12 @@ CASES = [
         tls_client(alpn=("http/1.1", "istio-http/1.1")),
         shows="alpn=istio-http/1.1",
     ),
+    case(
+        "alpn-joined-by-a-comma",
+        downstream("alpn_protocols: ['istio-http/1.1,http/1.1']"),
+        tls_client(alpn=("http/1.1",)),
+        shows="alpn=http/1.1",
+    ),
     case("alpn-none-in-common", downstream("alpn_protocols: [http/1.1]"), tls_client(alpn=("spdy",))),
     case("alpn-not-offered", downstream("alpn_protocols: [http/1.1]")),
     # Client certificates.
