@@ -9,10 +9,13 @@ one, or 1. Which host is next is then a matter of ROUND_ROBIN.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from meshproxy.balance.host import Host
-from meshproxy.balance.load_report import Fields, read_load_report, utilization
+from meshproxy.balance.load_report import reports_of, utilization
+
+if TYPE_CHECKING:
+    from xds.data.orca.v3.orca_load_report_pb2 import OrcaLoadReport
 
 _MOST = 2**32 - 1
 
@@ -31,7 +34,7 @@ class WeightOptions(Protocol):
 
 
 class ReportedLoad:
-    """What one host has reported (`Host.loads`)."""
+    """What one host has reported."""
 
     __slots__ = ("_now", "_options", "_since", "_until", "_weight")
 
@@ -42,10 +45,9 @@ class ReportedLoad:
         self._since: float | None = None
         self._until = 0.0
 
-    def on_answer(self, fields: Fields) -> None:
-        """A response of the host has begun, or ended with these trailers."""
-        report = read_load_report(fields)
-        if report is None or report.rps_fractional <= 0:
+    def on_report(self, report: OrcaLoadReport) -> None:
+        """There was a report in an answer of the host."""
+        if report.rps_fractional <= 0:
             return
         options = self._options
         busy = utilization(report, options.metrics) + options.error_penalty * report.eps / report.rps_fractional
@@ -74,16 +76,19 @@ class ClientWeights:
     def __init__(self, options: WeightOptions, now: Callable[[], float]) -> None:
         self._options = options
         self._now = now
+        self._loads: dict[Host, ReportedLoad] = {}
 
-    def watch(self, hosts: Iterable[Host]) -> None:
-        """Hear what these hosts report."""
-        for host in hosts:
-            if host.loads is None:
-                host.loads = ReportedLoad(self._options, self._now)
+    def watch(self, added: Iterable[Host], removed: Iterable[Host] = ()) -> None:
+        """Hear what the hosts that are new report, and no more of those that are gone."""
+        for host in removed:
+            self._loads.pop(host, None)
+        for host in added:
+            load = self._loads[host] = ReportedLoad(self._options, self._now)
+            reports_of(host).read_by(load)
 
     def apply(self, hosts: Iterable[Host]) -> bool:
         """Give the hosts of one priority the weights that count now; says whether any of them changed."""
-        weights = {host: host.loads.weight() if host.loads is not None else None for host in hosts}
+        weights = {host: load.weight() if (load := self._loads.get(host)) else None for host in hosts}
         known = sorted(weight for weight in weights.values() if weight is not None)
         default = known[len(known) // 2] if known else 1
         changed = False

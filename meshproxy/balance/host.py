@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from enum import Enum, IntFlag
 from typing import Any, Protocol
 
+from meshproxy.balance.load_report import HostReports
 from meshproxy.model.endpoint import Endpoint, HealthStatus
 
 
@@ -69,13 +70,6 @@ class Checked(Protocol):
     def on_immediate_failure(self) -> None: ...
 
 
-class Loads(Protocol):
-    """See `meshproxy.balance.client_weights`."""
-
-    def on_answer(self, fields: Any) -> None: ...
-    def weight(self) -> int | None: ...
-
-
 class Host:
     """An endpoint with its state. Compared by identity.
 
@@ -86,7 +80,7 @@ class Host:
     excluded: it doesn't count among the hosts of which so many have to be healthy.
     monitor: who is told how requests fare, for outlier detection; None: nobody.
     checked: who is told that the host itself has asked not to be used; None without active health checks.
-    loads: who reads the load reports in its answers; None where they don't matter.
+    loads: what reads the load reports in its answers; None where they don't matter.
     """
 
     __slots__ = (
@@ -128,7 +122,7 @@ class Host:
         self.priority = endpoint.priority
         self.monitor: Monitor | None = None
         self.checked: Checked | None = None
-        self.loads: Loads | None = None
+        self.loads: HostReports | None = None
         self.cluster: Any = None
         self.pool: Any = None
         self.rq_active = self.rq_total = self.rq_error = self.rq_success = self.rq_timeout = 0

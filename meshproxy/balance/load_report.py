@@ -10,7 +10,7 @@ from __future__ import annotations
 import binascii
 import math
 from base64 import b64decode
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -27,6 +27,47 @@ class Fields(Protocol):
     """What of `meshproxy.headers.Headers` is read here."""
 
     def get(self, name: str, default: None = None) -> str | None: ...
+
+
+class Reader(Protocol):
+    """Who wants to know what a host reports."""
+
+    def on_report(self, report: OrcaLoadReport) -> None: ...
+
+
+class HostReports:
+    """The reports in one host's answers, read once for all who want them (`Host.loads`)."""
+
+    __slots__ = ("_readers",)
+
+    def __init__(self) -> None:
+        self._readers: tuple[Reader, ...] = ()
+
+    def read_by(self, reader: Reader) -> None:
+        """One more wants to know."""
+        self._readers += (reader,)
+
+    def on_answer(self, fields: Fields) -> bool:
+        """A response has begun, or ended with these trailers. Returns whether there was a report in it."""
+        report = read_load_report(fields)
+        if report is None:
+            return False
+        for reader in self._readers:
+            reader.on_report(report)
+        return True
+
+
+def reports_of(host: Reporting) -> HostReports:
+    """What reads a host's reports, from now on if nothing did."""
+    if host.loads is None:
+        host.loads = HostReports()
+    return host.loads
+
+
+class Reporting(Protocol):
+    """What of `meshproxy.balance.host.Host` is used here."""
+
+    loads: HostReports | None
 
 
 def read_load_report(fields: Fields) -> OrcaLoadReport | None:
@@ -104,11 +145,28 @@ def _metric(report: OrcaLoadReport, name: str) -> float:
     """A value by its name: a field, `<map>.<key>`, or `<map>.*` for the largest of a map."""
     if name in _PLAIN:
         return float(getattr(report, name))
-    for prefix in _MAPS:
-        if name.startswith(prefix):
-            values = getattr(report, prefix[:-1])
-            key = name.removeprefix(prefix)
-            if key == "*":
-                return max(values.values(), default=0.0)
-            return float(values[key]) if key in values else 0.0
-    return 0.0
+    return max((value for _, value in _of_map(report, name)), default=0.0)
+
+
+def named_metrics(report: OrcaLoadReport, names: Iterable[str]) -> Iterator[tuple[str, float]]:
+    """The values of a report that are asked for: fields, which are always there, and what its maps have of the others.
+
+    A name may be that of a field, `<map>.<key>`, or `<map>.*` for all of a map.
+    """
+    for name in names:
+        if name in _PLAIN:
+            yield name, float(getattr(report, name))
+        else:
+            yield from _of_map(report, name)
+
+
+def _of_map(report: OrcaLoadReport, name: str) -> Iterator[tuple[str, float]]:
+    prefix = next((prefix for prefix in _MAPS if name.startswith(prefix)), "")
+    if not prefix:
+        return
+    values = getattr(report, prefix[:-1])
+    key = name.removeprefix(prefix)
+    if key == "*":
+        yield from ((f"{prefix}{one}", float(value)) for one, value in values.items())
+    elif key in values:
+        yield name, float(values[key])

@@ -11,7 +11,7 @@ from meshproxy.model.cluster_policies import NO_POLICIES, ClusterPolicies
 from meshproxy.model.codec import Http1Options, Http2Options
 from meshproxy.model.discovery import EndpointDiscovery
 from meshproxy.model.dns import DnsOptions
-from meshproxy.model.endpoint import Assignment, Endpoint, HealthStatus, Locality
+from meshproxy.model.endpoint import NO_DROPS, Assignment, DropOverload, Endpoint, HealthStatus, Locality
 from meshproxy.model.forwarding import ForwardOptions
 from meshproxy.model.health_check import HealthCheck
 from meshproxy.model.listener import TransportSocket
@@ -245,7 +245,7 @@ class ClusterConfig:
     proxy_header: of the PROXY protocol, with which connections begin; None for none.
     passing: what internal listeners are told of what stands before them; None for nothing.
     peer_exchange: how Istio's sidecars say first who they are; None if they don't.
-    drop_overload: per cent of the requests that are refused, to shed load.
+    load_metrics: what of its hosts' own reports is told in load reports.
     tcp_keepalive: seconds idle before the first probe, seconds between probes, probes; 0: as the kernel has it.
     """
 
@@ -257,7 +257,8 @@ class ClusterConfig:
     alt_stat_name: str = ""
     overprovisioning_factor: int = 140
     lb: LbOptions = LbOptions()
-    drop_overload: float = 0.0
+    drop_overload: DropOverload = NO_DROPS
+    load_metrics: tuple[str, ...] = ()
     subsets: SubsetOptions | None = None
     dns: DnsOptions = _DNS
     original_dst: OriginalDstOptions = OriginalDstOptions()

@@ -63,13 +63,23 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True)
+class DropOverload:
+    """How many per cent of the requests are refused to shed load, and why, in a word for load reports."""
+
+    percent: float = 0.0
+    category: str = ""
+
+
+NO_DROPS = DropOverload()
+
+
+@dataclass(frozen=True, slots=True)
 class Assignment:
-    """The endpoints of one cluster. localities: how many groups they were given in. drop_overload: per cent of the
-    requests that are to be refused. stale_after: seconds after which they count for nothing unless they come again; 0:
-    never."""
+    """The endpoints of one cluster. localities: how many groups they were given in. stale_after: seconds after which
+    they count for nothing unless they come again; 0: never."""
 
     endpoints: tuple[Endpoint, ...] = ()
     localities: int = 0
     overprovisioning_factor: int = 140
-    drop_overload: float = 0.0
+    drop_overload: DropOverload = NO_DROPS
     stale_after: float = 0.0

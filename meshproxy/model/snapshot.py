@@ -9,6 +9,7 @@ from typing import Any
 from meshproxy.address import BoundAddress
 from meshproxy.model.cluster import ClusterConfig, UpstreamBind
 from meshproxy.model.discovery import ConfigSource
+from meshproxy.model.grpc_service import GrpcService
 from meshproxy.model.listener import AccessLog, Listener
 from meshproxy.model.overload import OverloadConfig
 from meshproxy.model.runtime_layer import RuntimeLayer
@@ -80,11 +81,13 @@ class ClusterManagerConfig:
     local_cluster_name: the cluster that this proxy is a member of, for routing by zone; "" for none.
     outlier_event_log_path: where ejections are logged, a JSON line each; "" for nowhere.
     bind: the source address of clusters that have no `upstream_bind_config` of their own.
+    load_reports: the service that is told of the load on clusters, None for none.
     """
 
     local_cluster_name: str = ""
     outlier_event_log_path: str = ""
     bind: UpstreamBind | None = None
+    load_reports: GrpcService | None = None
 
 
 @dataclass(frozen=True, slots=True)

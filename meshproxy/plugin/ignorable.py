@@ -135,6 +135,7 @@ IGNORABLE: Final[dict[str, dict[str, str]]] = {
         "proximity": "Envoy doesn't look at it either",
     },
     "envoy.config.cluster.v3.Cluster": {
+        "lrs_server": "not implemented in Envoy either: load is reported to whom `load_stats_config` names",
         "wait_for_warm_on_init": "about the order of warming; what is served in the end is the same",
     },
     "envoy.config.cluster.v3.Cluster.CommonLbConfig": {

@@ -41,8 +41,8 @@ class HostChecks(Protocol):
 class HostLoads(Protocol):
     """The load reports of one host."""
 
-    def on_answer(self, fields: Headers | ResponseHeaders) -> None:
-        """A response of the host has begun, or ended with these trailers."""
+    def on_answer(self, fields: Headers | ResponseHeaders) -> bool:
+        """A response of the host has begun, or ended with these trailers. Returns whether there was a report in it."""
 
 
 class Host(Protocol):
@@ -264,7 +264,7 @@ class Cluster(ABC):
 
     is_special: its configuration says something of requests that the router has to see to. drop_overload: per cent
     of them to be refused. maintenance: share of them that is refused because an operator says so. measures: None
-    where nothing is measured.
+    where nothing is measured. dropped: how many requests were refused, by limits too; shed: by `drop_overload`.
     """
 
     forwarding: Forwarding | None = None
@@ -272,6 +272,8 @@ class Cluster(ABC):
     drop_overload: float = 0.0
     maintenance: FractionalPercent = NO_MAINTENANCE
     measures: ClusterMeasures | None = None
+    dropped: int = 0
+    shed: int = 0
     name: str
     config: ClusterConfig
     stats: ClusterStats

@@ -18,6 +18,7 @@ from meshproxy.runtime.process.configuration import Configuration, make_logger
 from meshproxy.runtime.process.lifecycle import Lifecycle
 from meshproxy.runtime.process.options import Options
 from meshproxy.runtime.worker import Worker
+from meshproxy.runtime.workers.fleet import WorkerFleet
 
 
 def make_host(
@@ -75,6 +76,18 @@ def make_remote(configuration: Configuration, source: ConfigSource, host: Host) 
     from meshproxy.runtime.grpc_client import open_stream
 
     return RemoteSources(configuration.snapshot.dynamic.ads, open_stream)(source, host)
+
+
+def begin_load_reports(configuration: Configuration, host: Host, fleet: WorkerFleet) -> Callable[[], None]:
+    """Report the load on clusters to whom the configuration names. Returns what ends it."""
+    service = configuration.snapshot.cluster_manager.load_reports
+    if service is None:
+        return lambda: None
+    from meshproxy.runtime.reporting.load_reports import LoadReports  # few are asked to report
+
+    reports = LoadReports(host, service, host.node, fleet, host.stats, host.log)
+    reports.begin()
+    return reports.close
 
 
 async def prepare(discovery: Discovery, program: Program) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 
-from meshproxy.proxy.discovery import make_host, make_remote, prepare
+from meshproxy.proxy.discovery import begin_load_reports, make_host, make_remote, prepare
 from meshproxy.proxy.fleet_worker import run_worker
 from meshproxy.proxy.management import Management
 from meshproxy.proxy.worker import make_worker
@@ -25,7 +25,6 @@ from meshproxy.runtime.process.options import Options
 from meshproxy.runtime.reporting.stats_sinks import StatsSinks
 from meshproxy.runtime.tls.sockets import WorkerTls
 from meshproxy.runtime.upstream.clusters import Clusters
-from meshproxy.runtime.worker import Worker
 from meshproxy.runtime.workers.supervisor import Supervisor
 
 
@@ -46,7 +45,16 @@ def serve_fleet(configuration: Configuration, options: Options, load: Load | Non
     snapshot = configuration.snapshot
     configs = {**snapshot.clusters, **snapshot.own_clusters}
     to_servers = ParentClusters(parent, configs, WorkerTls(parent).cluster_tls)
-    discovery = _make_discovery(configuration, options, parent, to_servers, target, takeover)
+    host = make_host(
+        configuration,
+        parent,
+        options,
+        busy=False,
+        carries_traffic=lambda: target.supervisor is not None,  # every change is work for the workers too
+        clusters=to_servers,
+    )
+    remote = partial(make_remote, configuration)
+    discovery = Discovery(host, configuration, options, target, options.concurrency, takeover.sockets, remote)
     supervisor = Supervisor(
         loop,
         options,
@@ -80,11 +88,13 @@ def serve_fleet(configuration: Configuration, options: Options, load: Load | Non
         sinks.begin(loop, supervisor.statistics, snapshot.stats.flush_interval)
         keeping = loop.create_task(supervisor.keep_statistics(snapshot.stats.flush_interval))
         management.workers_started()
+        end_load_reports = begin_load_reports(configuration, host, supervisor)
         announcing = loop.create_task(_announce_when_up(supervisor, management, takeover))
         management.await_successor()
         management.watch_for_reload(discovery, load)
         while loop.run_until_complete(supervisor.run()):
             supervisor.spawn_due()
+        end_load_reports()
         announcing.cancel()
         keeping.cancel()
     management.drain()
@@ -94,26 +104,6 @@ def serve_fleet(configuration: Configuration, options: Options, load: Load | Non
     sinks.close()
     management.stop_admin()
     return 0
-
-
-def _make_discovery(
-    configuration: Configuration,
-    options: Options,
-    parent: Worker,
-    to_servers: ParentClusters,
-    target: FleetTarget,
-    takeover: Takeover,
-) -> Discovery:
-    host = make_host(
-        configuration,
-        parent,
-        options,
-        busy=False,
-        carries_traffic=lambda: target.supervisor is not None,  # every change is work for the workers too
-        clusters=to_servers,
-    )
-    remote = partial(make_remote, configuration)
-    return Discovery(host, configuration, options, target, options.concurrency, takeover.sockets, remote)
 
 
 async def _announce_when_up(supervisor: Supervisor, management: Management, takeover: Takeover) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 
-from meshproxy.proxy.discovery import make_host, make_remote, prepare
+from meshproxy.proxy.discovery import begin_load_reports, make_host, make_remote, prepare
 from meshproxy.proxy.management import Management
 from meshproxy.proxy.worker import Proxy
 from meshproxy.runtime.discovery.engine import Discovery
@@ -47,6 +47,7 @@ async def serve(configuration: Configuration, options: Options, load: Load | Non
     discovery = Discovery(host, configuration, options, target, 1, takeover.sockets, remote)
     management.program.discovery = discovery
     await lifecycle.unless_ending(proxy.worker.clusters.warm())
+    end_load_reports = begin_load_reports(configuration, host, fleet)
     if await lifecycle.unless_ending(prepare(discovery, management.program)):
         discovery.listeners.start()
         proxy.start()
@@ -59,6 +60,7 @@ async def serve(configuration: Configuration, options: Options, load: Load | Non
     management.await_successor()
     await lifecycle.drain.wait()
     management.drain()
+    end_load_reports()
     discovery.close()
     left = await proxy.drain_unless_told(options.drain_time, lifecycle)
     await proxy.sinks.end()

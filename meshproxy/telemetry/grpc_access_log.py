@@ -10,16 +10,16 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from envoy.config.core.v3 import address_pb2, base_pb2
+from envoy.config.core.v3 import base_pb2
 from envoy.data.accesslog.v3 import accesslog_pb2
 from envoy.service.accesslog.v3 import als_pb2
 from google.protobuf.wrappers_pb2 import StringValue
 
-from meshproxy.address import parse_internal
 from meshproxy.headers import Headers
 from meshproxy.matching import header_getter
 from meshproxy.model.listener import LogService
-from meshproxy.plugin.stream_info import StreamInfo, TlsInfo, split_address
+from meshproxy.plugin.stream_info import StreamInfo, TlsInfo
+from meshproxy.telemetry.address_messages import set_address
 
 _FLAGS = {
     "LH": "failed_local_healthcheck",
@@ -125,33 +125,17 @@ def utf8_text(value: str) -> str:
     return value.encode("latin-1", "replace").decode("utf-8", "replace").replace("\ufffd", "!")
 
 
-def _set_address(target: address_pb2.Address, text: str) -> None:
-    if not text:
-        return
-    if text.startswith("/"):
-        target.pipe.path = text
-        return
-    internal = parse_internal(text)
-    if internal is not None:
-        target.envoy_internal_address.server_listener_name = internal.listener
-        target.envoy_internal_address.endpoint_id = internal.endpoint_id
-        return
-    ip, port = split_address(text)
-    target.socket_address.address = ip.strip("[]")
-    target.socket_address.port_value = port
-
-
 def _set_duration(target: Any, seconds: float) -> None:
     target.FromMicroseconds(max(0, int(seconds * 1_000_000)))
 
 
 def _fill_common(common: Any, info: StreamInfo) -> None:
     connection = info.connection
-    _set_address(common.downstream_remote_address, info.remote_address or connection.remote_address)
-    _set_address(common.downstream_direct_remote_address, connection.direct_remote_address)
-    _set_address(common.downstream_local_address, connection.local_address)
-    _set_address(common.upstream_remote_address, info.upstream_host)
-    _set_address(common.upstream_local_address, info.upstream_local_address)
+    set_address(common.downstream_remote_address, info.remote_address or connection.remote_address)
+    set_address(common.downstream_direct_remote_address, connection.direct_remote_address)
+    set_address(common.downstream_local_address, connection.local_address)
+    set_address(common.upstream_remote_address, info.upstream_host)
+    set_address(common.upstream_local_address, info.upstream_local_address)
     common.start_time.FromMicroseconds(int(info.start_wall * 1_000_000))
     _fill_times(common, info)
     common.upstream_cluster = info.upstream_cluster_alt or info.upstream_cluster

@@ -1,4 +1,5 @@
-"""A management server that does only what a test tells it: gRPC, state-of-the-world and delta, every service at once.
+"""A management server that does only what a test tells it: gRPC, state-of-the-world and delta, every discovery service
+at once, and load reports.
 
 A test takes the requests of a stream one by one as they come over the wire, and says what to answer, when, and with
 which nonce. Nothing is answered by itself. gRPC is grpcio's, which shares no line with the program under test.
@@ -19,6 +20,7 @@ from envoy.config.listener.v3 import listener_pb2
 from envoy.config.route.v3 import route_pb2
 from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
 from envoy.service.discovery.v3 import discovery_pb2
+from envoy.service.load_stats.v3 import lrs_pb2
 from envoy.service.runtime.v3 import rtds_pb2
 from google.protobuf import any_pb2
 from google.protobuf.message import Message
@@ -181,8 +183,10 @@ class _Handler(grpc.GenericRpcHandler):
 
     def service(self, details: Any) -> Any:
         method: str = details.method
-        name = "DeltaDiscovery" if "/Delta" in method else "Discovery"
-        request: Any = getattr(discovery_pb2, f"{name}Request")
+        request: Any = lrs_pb2.LoadStatsRequest
+        if not method.endswith("/StreamLoadStats"):
+            name = "DeltaDiscovery" if "/Delta" in method else "Discovery"
+            request = getattr(discovery_pb2, f"{name}Request")
 
         async def serve(requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
             async for answer in self._server.serve(method, requests, context):

@@ -1,4 +1,4 @@
-"""A web server that answers every request with 200, for clusters of tests to lead to."""
+"""A web server that answers every request alike, with 200 unless told otherwise, for clusters of tests to lead to."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator
 
 
 @contextlib.asynccontextmanager
-async def web_server(body: str = "ok") -> AsyncIterator[int]:
-    """Its port, while the block runs."""
-    answer = f"HTTP/1.1 200 OK\r\ncontent-length: {len(body)}\r\n\r\n{body}".encode()
+async def web_server(body: str = "ok", *, status: str = "200 OK", head: str = "") -> AsyncIterator[int]:
+    """Its port, while the block runs. head: further lines."""
+    answer = f"HTTP/1.1 {status}\r\n{head}content-length: {len(body)}\r\n\r\n{body}".encode()
     writers: set[asyncio.StreamWriter] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

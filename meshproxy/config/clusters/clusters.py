@@ -110,6 +110,7 @@ def compile_cluster(view: ConfigView, context: CompileContext) -> ClusterConfig:
         alt_stat_name=view.text("alt_stat_name"),
         overprovisioning_factor=assignment.overprovisioning_factor,
         drop_overload=assignment.drop_overload,
+        load_metrics=_compile_load_metrics(view, context),
         policies=compile_cluster_policies(view, context),
         lb=balancing.options,
         subsets=balancing.subsets,
@@ -150,6 +151,12 @@ def compile_cluster(view: ConfigView, context: CompileContext) -> ClusterConfig:
         ignore_new_hosts=common.boolean("ignore_new_hosts_until_first_hc") if common is not None else False,
         close_on_change=common.boolean("close_connections_on_host_set_change") if common is not None else False,
     )
+
+
+def _compile_load_metrics(view: ConfigView, context: CompileContext) -> tuple[str, ...]:
+    """`lrs_report_endpoint_metrics`: of no use where no load is reported."""
+    names = tuple(view.texts("lrs_report_endpoint_metrics"))
+    return names if context.cluster_manager.load_reports is not None else ()
 
 
 @dataclass(frozen=True, slots=True)

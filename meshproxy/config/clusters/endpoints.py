@@ -8,7 +8,7 @@ from meshproxy.config.text.plain_endpoints import plain_assignment
 from meshproxy.config.values.addresses import compile_address, compile_host_and_port, compile_socket_address
 from meshproxy.config.values.context import CompileContext
 from meshproxy.config.values.metadata import compile_metadata
-from meshproxy.model.endpoint import NO_LOCALITY, Assignment, Endpoint, HealthStatus, Locality
+from meshproxy.model.endpoint import NO_DROPS, NO_LOCALITY, Assignment, DropOverload, Endpoint, HealthStatus, Locality
 from meshproxy.plugin import reading_record
 from meshproxy.plugin.view import ConfigView
 
@@ -38,19 +38,19 @@ def compile_assignment(view: ConfigView, context: CompileContext, *, names: bool
     )
 
 
-def _compile_drop(policy: ConfigView) -> float:
+def _compile_drop(policy: ConfigView) -> DropOverload:
     """`drop_overloads`, of which Envoy takes but one."""
     entries = policy.views("drop_overloads")
     if not entries:
-        return 0.0
+        return NO_DROPS
     if len(entries) > 1:
         entries[1].fail("Cluster drop_overloads config has more than one category, which is not supported")
-    entries[0].text("category")
+    category = entries[0].text("category")
     percentage = entries[0].view("drop_percentage")
     if percentage is None:
-        return 0.0
+        return DropOverload(0.0, category)
     fraction = compile_fraction(percentage)
-    return min(100.0 * fraction.numerator / fraction.denominator, 100.0)
+    return DropOverload(min(100.0 * fraction.numerator / fraction.denominator, 100.0), category)
 
 
 def compile_locality(view: ConfigView | None) -> Locality:

@@ -18,7 +18,7 @@ from meshproxy.headers import RequestHeaders
 from meshproxy.matching import FractionalPercent
 from meshproxy.model.cluster import CircuitBreakerThresholds, ClusterConfig, TransportSocketMatch
 from meshproxy.model.cluster_policies import NO_POLICIES
-from meshproxy.model.endpoint import Endpoint
+from meshproxy.model.endpoint import DropOverload, Endpoint
 from meshproxy.model.proxy_header import ProxyHeaderOptions
 from meshproxy.plugin.measures import ClusterMeasures
 from meshproxy.plugin.stream_info import StreamInfo
@@ -45,6 +45,7 @@ from meshproxy.runtime.worker import Worker
 from meshproxy.runtime_values import as_integer
 
 if TYPE_CHECKING:
+    from meshproxy.balance.load_window import LoadMetrics
     from meshproxy.runtime.upstream.cluster_pools import HttpPool
     from meshproxy.runtime.upstream.health_checker import HealthChecker
     from meshproxy.runtime.upstream.load_weights import LoadWeights
@@ -56,6 +57,7 @@ class ActiveCluster(Cluster):
 
     stats: LiveClusterStats
     unique_hosts = False
+    has_localities = True
 
     def __init__(self, worker: Worker, config: ClusterConfig, tls: Any = None) -> None:
         self.worker = worker
@@ -92,6 +94,11 @@ class ActiveCluster(Cluster):
             from meshproxy.runtime.upstream.load_weights import LoadWeights  # few ask for it
 
             self._weights = LoadWeights(worker, config.lb.client_weights, self.priorities, self._refresh)
+        self.load_metrics: LoadMetrics | None = None
+        if config.load_metrics:
+            from meshproxy.balance.load_window import LoadMetrics
+
+            self.load_metrics = LoadMetrics(config.load_metrics)
         self.stats.scope.before_read(self.fold)
         self._next: NextHosts | None = None
         # The uncommon ways to pick stand before the common one where they are configured, and cost others nothing.
@@ -156,8 +163,7 @@ class ActiveCluster(Cluster):
             self.outlier.update(added, removed)
         if self.health is not None:
             self.health.update(added, removed)
-        if self._weights is not None:
-            self._weights.watch(added)
+        self._hear_reports(added, removed)
         self._refresh()
         after = set(self.hosts())
         self.drop(before - after)
@@ -171,6 +177,13 @@ class ActiveCluster(Cluster):
         if self.unique_hosts:
             self.stats.max_host_weight.set(max((host.weight for host in after), default=1))
         self._count_members()
+
+    def _hear_reports(self, added: Sequence[Host], removed: Sequence[Host]) -> None:
+        """What hosts say of their load matters where they are new, and no more where they are gone."""
+        if self._weights is not None:
+            self._weights.watch(added, removed)
+        if self.load_metrics is not None:
+            self.load_metrics.watch(added, removed)
 
     def on_health_change(self, host: Host) -> None:
         """A host was found ill, or well again, or counts again."""
@@ -195,6 +208,7 @@ class ActiveCluster(Cluster):
             self.outlier.update((), (host,))
         if self.health is not None:
             self.health.update((), (host,))
+        self._hear_reports((), (host,))
         self.drop((host,))
         self.stats.membership_change.inc()
 
@@ -204,6 +218,12 @@ class ActiveCluster(Cluster):
         self.stats.membership_healthy.set(sum(host.health is Health.HEALTHY for host in hosts))
         self.stats.membership_degraded.set(sum(host.health is Health.DEGRADED for host in hosts))
         self.stats.membership_excluded.set(sum(host.excluded for host in hosts))
+
+    @property
+    def service_name(self) -> str:
+        """The name that its endpoints are discovered by, if that isn't its own."""
+        eds = self.config.eds
+        return eds.name if eds is not None and eds.name != self.name else ""
 
     def hosts(self) -> list[Host]:
         """Every host, by priority."""
@@ -221,9 +241,10 @@ class ActiveCluster(Cluster):
         if self.retired and self.pools.is_idle:
             self.worker.loop.call_soon(self._let_go)
 
-    def set_drop_overload(self, percent: float) -> None:
+    def set_drop_overload(self, drop: DropOverload) -> None:
         """So many of the requests are refused from now on."""
-        self.drop_overload = percent
+        self.drop_overload = drop.percent
+        self.drop_category = drop.category
         self._note_special()
 
     def settle(self, values: Mapping[str, Any]) -> None:

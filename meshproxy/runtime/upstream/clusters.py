@@ -83,6 +83,11 @@ class Clusters:
         return iter(self._active.values())
 
     @property
+    def active(self) -> Mapping[str, ActiveCluster]:
+        """Those that are in force, by name."""
+        return self._active
+
+    @property
     def warming(self) -> list[str]:
         """The names of those that aren't ready yet."""
         return list(self._warming)

@@ -127,6 +127,7 @@ class HttpPool(ABC, Generic[C]):
         return pending.upstream or pending
 
     def _refuse(self, request: RequestHeaders, end: bool, sink: HttpUpstreamSink, reason: ResetReason) -> HttpUpstream:
+        self.cluster.dropped += 1
         sink.on_upstream_reset(reason, "")
         return PendingRequest(self, request, end, sink)
 
@@ -139,6 +140,7 @@ class HttpPool(ABC, Generic[C]):
             self.host.rq_active += 1
             return waiting
         self.stats.upstream_rq_active_overflow.value += 1
+        self.cluster.dropped += 1
         waiting.sink.on_upstream_reset(ResetReason.OVERFLOW, "")
         return None
 

@@ -26,9 +26,9 @@ class LoadWeights:
         self._period = max(options.update, _SHORTEST)
         self._timer = worker.schedule(self._period, self._turn)
 
-    def watch(self, added: Iterable[Host]) -> None:
-        """Hear what these hosts report too."""
-        self._weights.watch(added)
+    def watch(self, added: Iterable[Host], removed: Iterable[Host]) -> None:
+        """See `ClientWeights.watch`."""
+        self._weights.watch(added, removed)
 
     def _turn(self) -> None:
         self._timer = self._worker.schedule(self._period, self._turn)

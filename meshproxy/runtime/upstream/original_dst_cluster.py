@@ -17,8 +17,11 @@ from meshproxy.runtime.upstream.cluster import ActiveCluster
 class OriginalDstCluster(ActiveCluster):
     """Hosts are the addresses that connections were going to (`ORIGINAL_DST`), made when they are first needed.
 
-    A host that nothing was sent to for `cleanup_interval` is forgotten with its connections.
+    A host that nothing was sent to for `cleanup_interval` is forgotten with its connections. As in Envoy they belong to
+    no locality, so load reports don't tell of them.
     """
+
+    has_localities = False
 
     def start(self) -> None:
         self._cleaning: Timer

@@ -33,6 +33,10 @@ class WorkerFleet(ABC):
         """The clusters of each worker, as `WorkerControl` tells them."""
         return await self.ask("clusters")
 
+    async def loads(self) -> list[Any]:
+        """What the clusters of each worker have carried, as `WorkerControl` tells it."""
+        return await self.ask("loads")
+
     @abstractmethod
     async def statistics(self) -> StatsSnapshot:
         """The statistics of all processes as one."""
@@ -95,6 +99,9 @@ class LocalFleet(WorkerFleet):
 
     async def cluster_statuses(self) -> list[Any]:
         return [await in_turns(self._control.clusters_in_steps())]
+
+    async def loads(self) -> list[Any]:
+        return [await in_turns(self._control.loads_in_steps())]
 
     async def statistics(self) -> StatsSnapshot:
         return await in_turns(self._stats.snapshot_in_steps())

@@ -7,8 +7,8 @@ commands are calls.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from meshproxy.model.listener import Listener
 from meshproxy.plugin.stats import StatNames
@@ -19,6 +19,9 @@ from meshproxy.runtime.reporting.access_log_files import AccessLogFiles
 from meshproxy.runtime.worker import Worker
 from meshproxy.steps import Steps, batched, finish
 from meshproxy.telemetry.stats import HistogramData, StatsSnapshot
+
+if TYPE_CHECKING:
+    from meshproxy.balance.load_window import ClusterLoad, LoadWindow
 
 
 def pack_snapshot(snapshot: StatsSnapshot) -> tuple[Any, ...]:
@@ -60,6 +63,7 @@ class WorkerControl:
         self._access_logs = access_logs
         self._program_log = program_log
         self.follow: Callable[[Any], None] = _follow_nobody
+        self._loads: LoadWindow | None = None
         self._commands: dict[str, Callable[[Any], Any]] = {
             "clusters": self._clusters,
             "discovery": lambda operation: self.follow(operation),
@@ -67,12 +71,14 @@ class WorkerControl:
             "end_now": lambda _: lifecycle.end_now(),
             "health_failed": self._set_health_failed,
             "latch": lambda _: worker.stats.latch(),
+            "loads": lambda _: finish(self.loads_in_steps()),
             "logging": self._set_levels,
             "pid": lambda _: os.getpid(),
             "reopen_logs": self._reopen_logs,
             "reset_counters": lambda _: worker.stats.reset_counters(),
             "statistics": lambda _: pack_snapshot(worker.stats.snapshot()),
             "stop_listeners": self._stop_listeners,
+            "track_loads": self._track_loads,
         }
 
     def perform(self, command: str, argument: Any = None) -> Any:
@@ -91,6 +97,19 @@ class WorkerControl:
             found += [cluster_status(cluster) for cluster in part]
             yield
         return found
+
+    def loads_in_steps(self) -> Steps[dict[str, ClusterLoad]]:
+        """What the clusters that are tracked have carried since this was last asked (see `LoadWindow`)."""
+        if self._loads is None:
+            return {}
+        return (yield from self._loads.take(self._worker.clusters.active))
+
+    def _track_loads(self, names: Sequence[str] | None) -> list[str]:
+        from meshproxy.balance.load_window import LoadWindow  # few are asked to report
+
+        if self._loads is None:
+            self._loads = LoadWindow()
+        return self._loads.track(self._worker.clusters.active, names)
 
     def _set_health_failed(self, failed: bool) -> None:
         self._worker.health_failed = failed

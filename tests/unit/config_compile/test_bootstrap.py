@@ -85,7 +85,7 @@ def test_all_problems_come_at_once_in_the_order_of_the_file() -> None:
           - name: a
             type: ORIGINAL_DST
           - name: b
-            lrs_server: {{self: {{}}}}
+            per_connection_buffer_high_watermark_timeout: 1s
           - name: b
           listeners:
           - address: {{socket_address: {{address: localhost, port_value: 1}}}}

@@ -170,6 +170,7 @@ class Lab:
         self.loop = asyncio.get_running_loop()
         self.rng = random.Random(1)
         self.tls = None
+        self.dropped = 0
         self.measures = lambda: False
         self.pool = Http2Pool(self, self.host, "DEFAULT")  # type: ignore[arg-type]  # the parts that a pool asks for
 
@@ -466,6 +467,7 @@ async def test_breakers_at_the_door(monkeypatch: pytest.MonkeyPatch) -> None:
     assert lab.ask()[1].heard == [ResetReason.QUEUE_OVERFLOW]
     _, side = await lab.connect()
     assert lab.ask()[1].heard == [ResetReason.OVERFLOW]
+    assert lab.dropped == 2
     side.answer(1)
     assert first.heard == [200, b"ok", "end"]
     assert lab.counts() == (1, 0, 0, 0)

@@ -201,7 +201,7 @@ class Attempts(Again):
             if host.checked is not None and "x-envoy-immediate-health-check-fail" in response.fields:
                 host.checked.on_immediate_failure()
             if host.loads is not None:
-                host.loads.on_answer(response)
+                self._reported = host.loads.on_answer(response)
         rules = self._rules
         if rules is not None and rules.wants_response(response) and self._retry_response(rules, response, end):
             return
@@ -288,7 +288,7 @@ class Attempts(Again):
 
     def on_upstream_trailers(self, trailers: Headers) -> None:
         assert self._cluster is not None
-        if self._host is not None and self._host.loads is not None:
+        if self._host is not None and self._host.loads is not None and not self._reported:
             self._host.loads.on_answer(trailers)
         self._response_ended(self._cluster)
         self._stream.send_trailers(trailers)

@@ -224,9 +224,12 @@ class Router(Attempts):
             self._looks_on = True
         if cluster.maintenance.possible and cluster.maintenance.covers(self.context.rng.getrandbits(32)):
             cluster.stats.upstream_rq_maintenance_mode.inc()
+            cluster.dropped += 1
             self._fail(MAINTENANCE_MODE)
             return True
         if cluster.drop_overload and self.context.rng.random() * 100 < cluster.drop_overload:
+            cluster.dropped += 1
+            cluster.shed += 1
             self._fail(UNCONDITIONAL_DROP_OVERLOAD if cluster.drop_overload >= 100.0 else DROP_OVERLOAD)
             return True
         return False

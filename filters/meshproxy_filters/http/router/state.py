@@ -69,7 +69,8 @@ class RouterState(TerminalHttpFilter[RouterConfig]):
     _tried: hosts that failed it. _kept: the body so far, while another attempt could need it. _ended: the request is
     complete. _race: attempts beside `_upstream` that may still answer, with hedging. _mirrors: copies under way.
     _quiet: responses aren't counted by status. _looks_on: something stands between attempts and us (`router_carried`).
-    _completed_at: when the request had come whole, noted where a share of the timeout is measured.
+    _completed_at: when the request had come whole, noted where a share of the timeout is measured. _reported: the
+    response's head had a load report.
     _extras: a timer, a retry, a race or mirrors were begun; nearly always none was, and then nobody asks for each.
     """
 
@@ -108,3 +109,4 @@ class RouterState(TerminalHttpFilter[RouterConfig]):
     _quiet: bool = False
     _looks_on: bool = False
     _completed_at: float = 0.0
+    _reported: bool = False
