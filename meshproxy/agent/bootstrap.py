@@ -3,7 +3,7 @@
     admin 127.0.0.1:15000          as everywhere in a mesh
     listener 15021                 /healthz/ready goes to the agent, the only part that may be asked from outside
     listener 15090                 /stats/prometheus goes to the admin interface
-    cluster xds-grpc, ads_config   where the configuration comes from, if there is a discovery address
+    cluster xds-grpc, ads_config   where the configuration comes from, if there is a discovery address: the agent
     cluster sds-grpc               the workload's secrets, over a Unix socket
     cluster zipkin                 the collector of `tracing.zipkin`
 
@@ -17,12 +17,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from meshproxy.agent.bootstrap_stats import stats_config, statsd_sink
-from meshproxy.agent.settings import AgentSettings
+from meshproxy.agent.settings import AgentSettings, relay_socket
 
 _HCM = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 _ROUTER = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-_UPSTREAM_TLS = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
 
 
 def make_bootstrap(
@@ -44,7 +43,8 @@ def make_bootstrap(
         bootstrap["admin"] = _admin(settings)
     if settings.discovery_address and "dynamic_resources" not in given:
         bootstrap["dynamic_resources"] = _dynamic(settings)
-        clusters.append(_discovery_cluster(settings))
+        relay = _static_cluster("xds-grpc", {"pipe": {"path": str(relay_socket(settings))}})
+        clusters.append(_over_http2(relay))
     bootstrap["static_resources"] = {
         "listeners": _not_named(_listeners(settings), given_static.get("listeners")),
         "clusters": _not_named(clusters, given_static.get("clusters")),
@@ -160,49 +160,10 @@ def _dynamic(settings: AgentSettings) -> dict[str, Any]:
     }
 
 
-def _discovery_cluster(settings: AgentSettings) -> dict[str, Any]:
-    """The control plane: over a Unix socket, plain, or with the workload's certificate, as its address says."""
-    address = settings.discovery_address
-    if address.startswith(("unix:", "/", "./")):
-        cluster = _static_cluster("xds-grpc", {"pipe": {"path": address.removeprefix("unix:")}})
-    else:
-        host, _, port = address.rpartition(":")
-        cluster = _static_cluster("xds-grpc", _address(host, int(port or 15012)))
-        cluster["type"] = "STRICT_DNS"
-        cluster["dns_lookup_family"] = "ALL"
-        if port != "15010" and settings.variables.get("CONTROL_PLANE_AUTH", "MUTUAL_TLS") != "NONE":
-            cluster["transport_socket"] = _discovery_tls(settings, host)
-    return _over_http2(cluster, {"connection_keepalive": {"interval": "30s", "timeout": "10s"}})
-
-
-def _over_http2(cluster: dict[str, Any], options: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def _over_http2(cluster: dict[str, Any]) -> dict[str, Any]:
     """What gRPC needs of a cluster."""
     protocol = {
         "@type": f"type.googleapis.com/{_HTTP_OPTIONS}",
-        "explicit_http_config": {"http2_protocol_options": dict(options or {})},
+        "explicit_http_config": {"http2_protocol_options": {}},
     }
     return {**cluster, "typed_extension_protocol_options": {_HTTP_OPTIONS: protocol}}
-
-
-def _discovery_tls(settings: AgentSettings, host: str) -> dict[str, Any]:
-    directory = settings.certificate_directory
-    name = settings.variables.get("ISTIOD_SAN") or ("istiod.istio-system.svc" if host == "localhost" else host)
-    context = {
-        "@type": _UPSTREAM_TLS,
-        "sni": name,
-        "common_tls_context": {
-            "alpn_protocols": ["h2"],
-            "tls_certificates": [
-                {
-                    "certificate_chain": {"filename": f"{directory}/cert-chain.pem"},
-                    "private_key": {"filename": f"{directory}/key.pem"},
-                    "watched_directory": {"path": directory},
-                }
-            ],
-            "validation_context": {
-                "trusted_ca": {"filename": f"{directory}/root-cert.pem"},
-                "match_typed_subject_alt_names": [{"san_type": "DNS", "matcher": {"exact": name}}],
-            },
-        },
-    }
-    return {"name": "envoy.transport_sockets.tls", "typed_config": context}

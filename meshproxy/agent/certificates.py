@@ -41,6 +41,7 @@ MOUNTED = Path("./var/run/secrets/workload-spiffe-credentials")
 _OLDER_MOUNT = Path("./etc/certs")
 _TOKEN = Path("./var/run/secrets/tokens/istio-token")
 _ROOTS = (Path("./etc/certs/root-cert.pem"), Path("./var/run/secrets/istio/root-cert.pem"))
+_KUBERNETES_ROOT = Path("./var/run/secrets/kubernetes.io/serviceaccount/ca.crt")
 _FIRST_WAIT, _LONGEST_WAIT = 1.0, 60.0
 _LOOK = 1.0
 _RSA_BITS = range(2048, 8193)
@@ -80,14 +81,12 @@ def read_authority(settings: AgentSettings) -> AuthoritySettings | None:
     if ":" not in address:
         address += ":15012"
     host = address.rpartition(":")[0]
-    given_root = env("CA_ROOT_CA", "") or env("XDS_ROOT_CA", "")
-    root = Path(given_root) if given_root else next((path for path in _ROOTS if path.exists()), None)
     try:
         return AuthoritySettings(
             address=address,
             server_name=env("ISTIOD_SAN", "") or ("istiod.istio-system.svc" if host == "localhost" else host),
-            root=None if given_root == "SYSTEM" else root,
-            token=Path(env("JWT_PATH", "") or _TOKEN),
+            root=read_root(settings, "CA_ROOT_CA" if env("CA_ROOT_CA", "") else "XDS_ROOT_CA"),
+            token=token_path(settings),
             lifetime=int(parse_duration(env("SECRET_TTL", "") or "24h")),
             key=_read_key_options(settings),
             provisioned=Path(env("PROV_CERT", "")) if env("PROV_CERT", "") else None,
@@ -97,6 +96,26 @@ def read_authority(settings: AgentSettings) -> AuthoritySettings | None:
     except ValueError as error:
         names = "SECRET_TTL, SECRET_GRACE_PERIOD_RATIO, WORKLOAD_RSA_KEY_SIZE, PKCS8_KEY"
         raise ConfigError(Problem(names, str(error), "environment")) from None
+
+
+def token_path(settings: AgentSettings) -> Path:
+    """Where the service account's token is."""
+    return Path(settings.variables.get("JWT_PATH", "") or _TOKEN)
+
+
+def read_root(settings: AgentSettings, variable: str, otherwise: Path | None = None) -> Path | None:
+    """What a server's certificate is verified against; None: what the system trusts.
+
+    variable: which may name the file, or say "SYSTEM". otherwise: in place of the system's, where there is no file.
+    """
+    given = settings.variables.get(variable, "")
+    if given:
+        return None if given == "SYSTEM" else Path(given)
+    if settings.variables.get("PILOT_CERT_PROVIDER", "") == "kubernetes":
+        return _KUBERNETES_ROOT
+    provisioned = settings.variables.get("PROV_CERT", "")
+    places = ((Path(provisioned) / "root-cert.pem",) if provisioned else ()) + _ROOTS
+    return next((path for path in places if path.exists()), otherwise)
 
 
 def _read_key_options(settings: AgentSettings) -> KeyOptions:

@@ -26,8 +26,8 @@ from meshproxy.headers import Headers
 OK, UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE = 0, 2, 4, 12, 13, 14
 _CANCEL = 8
 _READ = 65536
-_MOST = 64 << 20
-"""Bytes of one message; a control plane sends the whole mesh in one."""
+_MOST = (1 << 31) - 1
+"""Bytes of one message; a control plane sends the whole mesh in one, and Istio's own agent takes as much."""
 
 
 class GrpcError(Exception):

@@ -12,6 +12,8 @@ from meshproxy.codec.h2_client import Http2ClientCodec
 from meshproxy.headers import RequestHeaders, ResponseHeaders
 from meshproxy.model.codec import Http2Options
 
+_PING = b"meshprox"
+
 
 class Channel(CallConnection):
     """A connection to a server. Made by `connect`."""
@@ -23,13 +25,25 @@ class Channel(CallConnection):
         self._authority = authority
         self._scheme = "https" if secure else "http"
         self._task: asyncio.Task[None] | None = None
+        self._pinging: asyncio.Task[None] | None = None
+        self._answered = True
         self.codec = Http2ClientCodec(self, Http2Options(), time.monotonic)
 
     @classmethod
     async def connect(
-        cls, host: str, port: int, *, tls: ssl.SSLContext | None = None, server_name: str = "", timeout: float = 5.0
+        cls,
+        host: str,
+        port: int,
+        *,
+        tls: ssl.SSLContext | None = None,
+        server_name: str = "",
+        timeout: float = 5.0,
+        keep_alive: tuple[float, float] | None = None,
     ) -> Channel:
-        """Connect; a `host` with "/" in it is the path of a Unix socket. Raises GrpcError(UNAVAILABLE)."""
+        """Connect; a `host` with "/" in it is the path of a Unix socket. Raises GrpcError(UNAVAILABLE).
+
+        keep_alive: seconds between pings, and seconds to wait for the answer; without one the connection ends.
+        """
         try:
             async with asyncio.timeout(timeout):
                 if "/" in host:
@@ -42,7 +56,14 @@ class Channel(CallConnection):
         authority = "localhost" if "/" in host else f"{server_name or host}:{port}"
         channel = cls(writer, authority, secure=tls is not None)
         channel._task = asyncio.ensure_future(channel.pump(reader))
+        if keep_alive is not None:
+            channel._pinging = asyncio.ensure_future(channel._keep_alive(*keep_alive))
         return channel
+
+    def close(self, reason: str = "the connection has ended") -> None:
+        super().close(reason)
+        if self._pinging is not None:
+            self._pinging.cancel()
 
     def call(self, path: str, metadata: Sequence[tuple[str, str]] = ()) -> Call:
         """Begin a call of a method. Raises GrpcError(UNAVAILABLE)."""
@@ -53,6 +74,18 @@ class Channel(CallConnection):
         sid = self.codec.send_request(request, False)
         call = self.calls[sid] = Call(self, sid, path)
         return call
+
+    async def _keep_alive(self, interval: float, timeout: float) -> None:
+        while not self.closed:
+            await asyncio.sleep(interval)
+            self._answered = False
+            self.codec.ping(_PING)
+            await asyncio.sleep(timeout)
+            if not self._answered:
+                self.close(f"no answer to a ping within {timeout:g} s")
+
+    def on_ping_ack(self, payload: bytes) -> None:
+        self._answered = True
 
     async def unary(
         self, path: str, message: bytes, *, metadata: Sequence[tuple[str, str]] = (), timeout: float = 10.0

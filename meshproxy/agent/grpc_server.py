@@ -74,10 +74,10 @@ class GrpcServer:
         self._connections: set[_ServerConnection] = set()
         self._server: asyncio.Server | None = None
 
-    async def listen(self, path: str) -> None:
+    async def listen(self, path: str, mode: int) -> None:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
-        before = os.umask(0o177)
+        before = os.umask(0o777 & ~mode)
         try:
             self._server = await asyncio.start_unix_server(self._converse, path)
         finally:
@@ -99,8 +99,8 @@ class GrpcServer:
             connection.close("the server has ended")
 
 
-async def serve_grpc(path: str, handlers: Mapping[str, Handler]) -> GrpcServer:
-    """Serve methods on a Unix socket that only this user may connect to (mode 0600). Raises OSError."""
+async def serve_grpc(path: str, handlers: Mapping[str, Handler], mode: int = 0o600) -> GrpcServer:
+    """Serve methods on a Unix socket; `mode` says who may connect. Raises OSError."""
     server = GrpcServer(handlers)
-    await server.listen(path)
+    await server.listen(path, mode)
     return server

@@ -16,6 +16,7 @@ from pathlib import Path
 from meshproxy.agent.certificates import Certificates, mounted_certificates, read_authority
 from meshproxy.agent.grpc_server import GrpcServer, serve_grpc
 from meshproxy.agent.sds import SOCKET, SecretService
+from meshproxy.agent.secrets import Secrets
 from meshproxy.agent.settings import AgentSettings, parse_flag
 from meshproxy.errors import ConfigError, Problem
 from meshproxy.plugin.context import Logger
@@ -36,6 +37,7 @@ class Identity:
         self._authority = read_authority(settings) if asks else None
         self.certificates = Certificates(Path(settings.certificate_directory), log)
         self.secrets = SOCKET if self._foreign or self.is_ours else ""
+        self.known_secrets = Secrets(self.certificates)
         self._tasks: list[asyncio.Task[None]] = []
         self._server: GrpcServer | None = None
 
@@ -56,7 +58,7 @@ class Identity:
         if not self.is_ours:
             return
         os.makedirs(os.path.dirname(SOCKET), exist_ok=True)
-        self._server = await serve_grpc(SOCKET, SecretService(self.certificates).handlers)
+        self._server = await serve_grpc(SOCKET, SecretService(self.known_secrets).handlers)
         if self._mounted is not None:
             keeping = self.certificates.follow_files(self._mounted)
         else:
@@ -67,6 +69,7 @@ class Identity:
         self._tasks.append(asyncio.ensure_future(keeping))
 
     def close(self) -> None:
+        self.known_secrets.close()
         for task in self._tasks:
             task.cancel()
         if self._server is not None:

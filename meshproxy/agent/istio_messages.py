@@ -1,7 +1,8 @@
 """Istio's own messages that a sidecar needs, declared from their field numbers.
 
 Only the fields that are used are declared; what else a peer sends is skipped, as protobuf has it. The numbers are those
-of Istio's API: security/v1alpha1/ca.proto (certificate service) and networking/nds (name table), proto3 both.
+of Istio's API: security/v1alpha1/ca.proto (certificate service), networking/nds (name table) and
+mesh/v1alpha1/proxy.proto (what is trusted besides), proto3 all.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from meshproxy.plugin.declared_messages import OF, field, map_entry
 
 CREATE_CERTIFICATE = "/istio.v1.auth.IstioCertificateService/CreateCertificate"
 NAME_TABLE_TYPE = "type.googleapis.com/istio.networking.nds.v1.NameTable"
+PROXY_CONFIG_TYPE = "type.googleapis.com/istio.mesh.v1alpha1.ProxyConfig"
 
 
 def _certificate_file() -> FileDescriptorProto:
@@ -58,11 +60,20 @@ def _name_file() -> FileDescriptorProto:
     return FileDescriptorProto(name="meshproxy/istio_nds.proto", package=package, syntax="proto3", message_type=[table])
 
 
+def _proxy_file() -> FileDescriptorProto:
+    config = DescriptorProto(
+        name="ProxyConfig", field=[field("ca_certificates_pem", 34, OF.TYPE_STRING, repeated=True)]
+    )
+    return FileDescriptorProto(
+        name="meshproxy/istio_proxy.proto", package="istio.mesh.v1alpha1", syntax="proto3", message_type=[config]
+    )
+
+
 # A pool of its own: another package may know the same names.
 _POOL = descriptor_pool.DescriptorPool()
 _struct = FileDescriptorProto()
 struct_pb2.DESCRIPTOR.CopyToProto(_struct)
-for _file in (_struct, _certificate_file(), _name_file()):
+for _file in (_struct, _certificate_file(), _name_file(), _proxy_file()):
     _POOL.Add(_file)
 
 
@@ -72,4 +83,5 @@ def _class(name: str) -> Any:
 
 CertificateRequest = _class("istio.v1.auth.IstioCertificateRequest")
 CertificateResponse = _class("istio.v1.auth.IstioCertificateResponse")
+ProxyConfigMessage = _class("istio.mesh.v1alpha1.ProxyConfig")
 NameTableMessage = _class("istio.networking.nds.v1.NameTable")

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from meshproxy.agent.dns_server import DnsServer
-from meshproxy.agent.identity import Identity
+from meshproxy.agent.istio_messages import NameTableMessage
 from meshproxy.agent.name_table import NameTable
 from meshproxy.agent.names_file import watch_names
-from meshproxy.agent.names_stream import follow_names
 from meshproxy.agent.settings import AgentSettings, parse_flag
 from meshproxy.plugin.context import Logger
 from meshproxy.runtime.dns.resolv_conf import ResolvConf, parse_resolv_conf
@@ -25,11 +24,11 @@ _RESOLV_CONF = Path("/etc/resolv.conf")
 class Names:
     """Answers names for as long as it runs; does nothing unless DNS is captured."""
 
-    def __init__(self, settings: AgentSettings, identity: Identity, log: Logger) -> None:
+    def __init__(self, settings: AgentSettings, log: Logger) -> None:
         self._settings = settings
-        self._identity = identity
         self._log = log
         self._server: DnsServer | None = None
+        self._make: partial[NameTable]
         self._tasks: list[asyncio.Task[None]] = []
 
     def entries(self) -> dict[str, Any]:
@@ -49,34 +48,40 @@ class Names:
         if host in ("localhost", _LOOPBACK):
             with contextlib.suppress(OSError):  # a machine without IPv6 sends no queries there either
                 await server.start(_LOOPBACK_V6, server.address[1])
-        make = partial(NameTable, namespace=settings.namespace, domain=settings.domain, search=system.search)
-
-        def use(table: NameTable) -> None:
-            server.table = table
-
+        self._make = partial(NameTable, namespace=settings.namespace, domain=settings.domain, search=system.search)
         if settings.dns_table:
-            watching = watch_names(Path(settings.dns_table), make, use, self._log)
+            watching = watch_names(Path(settings.dns_table), self._make, self._use, self._log)
             self._tasks.append(asyncio.ensure_future(watching))
-        if settings.discovery_address:
-            self._tasks.append(asyncio.ensure_future(self._follow(lambda entries: use(make(entries)))))
 
-    async def _follow(self, use: Any) -> None:
-        directory: Path | None = None
-        if self._identity.is_ours and not self._settings.discovery_address.endswith(":15010"):
-            await self._identity.certificates.there.wait()
-            directory = Path(self._settings.certificate_directory)
+    def _use(self, table: NameTable) -> None:
+        assert self._server is not None
+        self._server.table = table
 
-        def take(entries: Mapping[str, Mapping[str, Any]]) -> None:
-            use(entries)
+    def take(self, resources: Sequence[bytes]) -> None:
+        """Use the `NameTable` that the control plane has sent. Raises ValueError, or what protobuf raises."""
+        for resource in resources:
+            entries = table_of(NameTableMessage.FromString(resource))
+            self._use(self._make(entries))
             self._log.info("name table received", hosts=len(entries))
-
-        await follow_names(self._settings, directory, take, self._log)
 
     def close(self) -> None:
         for task in self._tasks:
             task.cancel()
         if self._server is not None:
             self._server.close()
+
+
+def table_of(message: Any) -> dict[str, dict[str, Any]]:
+    """A `NameTable` as the mapping that its JSON has."""
+    return {
+        host: {
+            "ips": list(info.ips),
+            "registry": info.registry,
+            "shortname": info.shortname,
+            "namespace": info.namespace,
+        }
+        for host, info in message.table.items()
+    }
 
 
 def _system_names() -> ResolvConf:

@@ -74,12 +74,13 @@ def read_probers(variables: Mapping[str, str]) -> dict[str, Prober]:
         return {}
     try:
         entries = json.loads(text)
-        return {path: _prober(entry) for path, entry in entries.items()}
+        return {path: read_prober(entry) for path, entry in entries.items()}
     except (ValueError, AttributeError, KeyError, TypeError, RecursionError) as error:
         raise ConfigError(Problem(_VARIABLE, f"can't be read: {error}", "environment")) from None
 
 
-def _prober(entry: Mapping[str, object]) -> Prober:
+def read_prober(entry: Mapping[str, object]) -> Prober:
+    """One of a pod's specification. Raises ValueError, KeyError, TypeError."""
     timeout = float(str(entry.get("timeoutSeconds") or 1))
     get, tcp, grpc = entry.get("httpGet"), entry.get("tcpSocket"), entry.get("grpc")
     if isinstance(get, dict):

@@ -54,7 +54,7 @@ def judge(stats: dict[str, int], *, dynamic: bool, was_ready: bool = False) -> R
 
 
 class ReadinessProbe:
-    """Asks the proxy, and remembers that it was ready once.
+    """Asks the proxy, and remembers that it was ready once. admin_port: 0 where there is no proxy.
 
     waiting_for: what keeps the proxy from being started at all; "" once it has been.
     """
@@ -71,6 +71,8 @@ class ReadinessProbe:
             return Readiness(False, ("draining",))
         if self.waiting_for:
             return Readiness(False, (self.waiting_for,))
+        if not self._port:
+            return Readiness(True)
         try:
             stats = await self._stats()
         except HttpError as error:

@@ -19,7 +19,9 @@ from typing import Any
 import yaml
 
 from meshproxy.agent.bootstrap import make_bootstrap
+from meshproxy.agent.discovery import Discovery
 from meshproxy.agent.ending import Ending
+from meshproxy.agent.grpc_bootstrap import write_grpc_bootstrap
 from meshproxy.agent.http import serve
 from meshproxy.agent.identity import Identity
 from meshproxy.agent.names import Names
@@ -62,13 +64,15 @@ class Agent:
         self._log = log
         self._flags = proxy_flags
         self._identity = Identity(settings, log)
-        self._names = Names(settings, self._identity, log)
+        self._names = Names(settings, log)
         self._bootstrap, content = write_bootstrap(settings, self._identity.secrets)
         self._admin_port = _admin_port(content, settings.ports.admin)
-        self._readiness = ReadinessProbe(self._admin_port, dynamic="dynamic_resources" in content)
+        proxy_port = self._admin_port if settings.with_proxy else 0
+        self._readiness = ReadinessProbe(proxy_port, dynamic="dynamic_resources" in content)
+        self._discovery = Discovery(settings, self._identity, self._names, self._readiness, log)
         self._pages = StatusPages(
             self._readiness,
-            admin_port=self._admin_port,
+            admin_port=proxy_port,
             probers=read_probers(settings.variables),
             targets=read_scrape_targets(settings.variables),
             application_ip=settings.ip,
@@ -91,9 +95,15 @@ class Agent:
             await self._names.start()
             await self._identity.start()
             await self._until_certified()
+            await self._discovery.start()
+            if self._settings.grpc_bootstrap:
+                write_grpc_bootstrap(self._settings)
+            if not self._settings.with_proxy:
+                await self._asked.wait()
             return 0 if self._asked.is_set() else await self._run_proxy()
         finally:
             status.close()
+            self._discovery.close()
             self._names.close()
             self._identity.close()
             if self._process is not None and self._process.returncode is None:

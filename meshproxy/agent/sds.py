@@ -1,9 +1,9 @@
-"""The proxy's secrets over a Unix socket: `default` (key and chain) and `ROOTCA` (what peers are verified against).
+"""The agent's secrets over a Unix socket, for the proxy that it has started.
 
-The secret discovery service of Envoy in its three forms (StreamSecrets, DeltaSecrets, FetchSecrets), for the proxy
-that the agent has started: a listener or cluster of a control plane names these secrets and the cluster `sds-grpc`.
-A secret that isn't there yet is sent when it comes; one that changes is sent again to everyone who asked for it. Names
-that nobody knows are never answered, as with pilot-agent: whoever waits for them goes by its own time limit.
+The secret discovery service of Envoy in its three forms (StreamSecrets, DeltaSecrets, FetchSecrets): a listener or
+cluster of a control plane names secrets and the cluster `sds-grpc`. A secret that isn't there yet is sent when it
+comes; one that changes is sent again to everyone who asked for it. Names that nobody knows are never answered, as with
+pilot-agent: whoever waits for them goes by its own time limit.
 """
 
 from __future__ import annotations
@@ -11,40 +11,21 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from meshproxy.agent.certificates import Certificates
-from meshproxy.agent.credentials import Credentials
 from meshproxy.agent.grpc_call import Call
 from meshproxy.agent.grpc_server import Handler
+from meshproxy.agent.secrets import TYPE, Secrets, Versioned
 
 SOCKET = "./var/run/secrets/workload-spiffe-uds/socket"
 _SERVICE = "/envoy.service.secret.v3.SecretDiscoveryService/"
-_TYPE = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
-
-
-def secret_of(name: str, credentials: Credentials) -> Any:
-    """The `Secret` of a name as an Any, or None for a name that nobody knows."""
-    from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
-    from google.protobuf import any_pb2
-
-    secret = secret_pb2.Secret(name=name)
-    if name == "default":
-        secret.tls_certificate.certificate_chain.inline_bytes = credentials.chain
-        secret.tls_certificate.private_key.inline_bytes = credentials.key
-    elif name == "ROOTCA":
-        secret.validation_context.trusted_ca.inline_bytes = credentials.root
-    else:
-        return None
-    return any_pb2.Any(type_url=_TYPE, value=secret.SerializeToString())
 
 
 class SecretService:
     """The service; `handlers` is what `serve_grpc` needs of it."""
 
-    def __init__(self, certificates: Certificates) -> None:
-        self._certificates = certificates
+    def __init__(self, secrets: Secrets) -> None:
+        self._secrets = secrets
         self._waiting: set[asyncio.Queue[Any]] = set()
-        self._version = 0
-        certificates.on_change.append(self._changed)
+        secrets.on_change.append(self._changed)
 
     @property
     def handlers(self) -> dict[str, Handler]:
@@ -54,8 +35,7 @@ class SecretService:
             f"{_SERVICE}FetchSecrets": self._fetch,
         }
 
-    def _changed(self, _: Credentials) -> None:
-        self._version += 1
+    def _changed(self) -> None:
         for queue in self._waiting:
             queue.put_nowait(None)
 
@@ -67,30 +47,25 @@ class SecretService:
         finally:
             queue.put_nowait(EOFError())
 
+    def _found(self, names: list[str]) -> dict[str, Versioned]:
+        return {name: found for name in names if (found := self._secrets.find(name)) is not None}
+
     async def _stream(self, call: Call) -> None:
         """State of the world: all secrets asked for, in one response."""
         from envoy.service.discovery.v3 import discovery_pb2
 
         names: list[str] = []
-        sent: tuple[int, list[str]] = (0, [])
+        sent: dict[str, str] = {}
         nonce = 0
         async for message in self._merged(call):
             if message is not None:
-                request = discovery_pb2.DiscoveryRequest.FromString(message)
-                names = list(request.resource_names)
-            current = self._certificates.current
-            if current is None or not names or sent == (self._version, names):
-                continue
-            secrets = [secret for name in names if (secret := secret_of(name, current)) is not None]
-            if secrets:
+                names = list(discovery_pb2.DiscoveryRequest.FromString(message).resource_names)
+            found = self._found(names)
+            versions = {name: secret.version for name, secret in found.items()}
+            if found and versions != sent:
                 nonce += 1
-                sent = (self._version, names)
-                call.send(self._response(discovery_pb2, secrets, str(nonce)).SerializeToString())
-
-    def _response(self, discovery_pb2: Any, secrets: list[Any], nonce: str) -> Any:
-        return discovery_pb2.DiscoveryResponse(
-            version_info=str(self._version), resources=secrets, type_url=_TYPE, nonce=nonce
-        )
+                sent = versions
+                call.send(_response(found, str(nonce)).SerializeToString())
 
     async def _delta(self, call: Call) -> None:
         """Delta: each secret once per version."""
@@ -107,19 +82,16 @@ class SecretService:
                 for name in request.resource_names_subscribe:
                     sent.pop(name, None)
                 sent = {name: version for name, version in sent.items() if name in names}
-            current = self._certificates.current
-            version = str(self._version)
-            due = [name for name in sorted(names) if sent.get(name) != version] if current is not None else []
             resources = []
-            for name in due:
-                secret = secret_of(name, current) if current is not None else None
-                if secret is not None:
-                    sent[name] = version
-                    resources.append(discovery_pb2.Resource(name=name, version=version, resource=secret))
+            for name, secret in self._found(sorted(names)).items():
+                if sent.get(name) != secret.version:
+                    sent[name] = secret.version
+                    resource = discovery_pb2.Resource(name=name, version=secret.version, resource=secret.resource)
+                    resources.append(resource)
             if resources:
                 nonce += 1
                 response = discovery_pb2.DeltaDiscoveryResponse(
-                    system_version_info=version, resources=resources, type_url=_TYPE, nonce=str(nonce)
+                    system_version_info=str(nonce), resources=resources, type_url=TYPE, nonce=str(nonce)
                 )
                 call.send(response.SerializeToString())
 
@@ -129,11 +101,8 @@ class SecretService:
 
         async for message in call:
             names = discovery_pb2.DiscoveryRequest.FromString(message).resource_names
-            await self._certificates.there.wait()
-            current = self._certificates.current
-            assert current is not None
-            secrets = [secret for name in names if (secret := secret_of(name, current)) is not None]
-            call.send(self._response(discovery_pb2, secrets, "1").SerializeToString())
+            await self._secrets.there()
+            call.send(_response(self._found(list(names)), "1").SerializeToString())
 
     async def _merged(self, call: Call) -> Any:
         """Requests (bytes) and changes (None) of a stream, as they come, until the client ends it."""
@@ -146,3 +115,10 @@ class SecretService:
         finally:
             self._waiting.discard(queue)
             reading.cancel()
+
+
+def _response(found: dict[str, Versioned], nonce: str) -> Any:
+    from envoy.service.discovery.v3 import discovery_pb2
+
+    resources = [secret.resource for secret in found.values()]
+    return discovery_pb2.DiscoveryResponse(version_info=nonce, resources=resources, type_url=TYPE, nonce=nonce)

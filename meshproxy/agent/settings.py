@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import yaml
 
 from meshproxy.address import parse_address
+from meshproxy.agent.application_health import HealthProbe, read_health_probe
 from meshproxy.agent.bootstrap_stats import read_buckets, read_inclusions
 from meshproxy.agent.pod_files import NO_FILES, PodFiles
 from meshproxy.agent.unsupported import unsupported_variables
@@ -39,11 +40,11 @@ def _words(text: str) -> frozenset[str]:
 _READ = _words(
     "configPath discoveryAddress drainDuration terminationDrainDuration statusPort proxyAdminPort concurrency"
     " serviceCluster customConfigFile tracing proxyMetadata interceptionMode proxyStatsMatcher runtimeValues"
-    " statsdUdpAddress fileFlushInterval fileFlushMinSizeKb"
+    " statsdUdpAddress fileFlushInterval fileFlushMinSizeKb readinessProbe"
 )
 _OTHERS = _words(
     "binaryPath parentShutdownDuration proxyBootstrapTemplatePath holdApplicationUntilProxyStarts image meshId"
-    " availabilityZone statNameLength controlPlaneAuthPolicy gatewayTopology extraStatTags"
+    " availabilityZone statNameLength controlPlaneAuthPolicy gatewayTopology extraStatTags proxyHeaders"
 )
 """What concerns the injector, the control plane (which reads it in the node's metadata), or another binary, or is done
 anyway."""
@@ -82,7 +83,9 @@ class AgentSettings:
     delta_xds: the control plane is asked for changes, and not for everything each time.
     dual_stack: listen on addresses of both families, not only on those of `ip`'s.
     outlier_log: the file that ejections of hosts are logged in. bootstrap_override: the text of a file that is merged
-    over the bootstrap.
+    over the bootstrap. health: how the application is probed for the control plane, None if it isn't. with_proxy: start
+    one; without, the agent serves an application that speaks to the mesh itself. grpc_bootstrap: the file that gRPC is
+    told in how to do that.
     metadata: `node.metadata`. variables: the environment, `proxyMetadata` beneath it.
     """
 
@@ -115,6 +118,9 @@ class AgentSettings:
     dns_capture: bool = False
     dns_table: str = ""
     delta_xds: bool = True
+    health: HealthProbe | None = None
+    with_proxy: bool = True
+    grpc_bootstrap: str = ""
     warnings: Sequence[str] = ()
     variables: Mapping[str, str] = field(default_factory=dict)
 
@@ -131,6 +137,11 @@ class AgentSettings:
     @property
     def spiffe_id(self) -> str:
         return f"spiffe://{self.trust_domain}/ns/{self.namespace}/sa/{self.service_account}"
+
+
+def relay_socket(settings: AgentSettings) -> Path:
+    """Where the proxy asks the agent for its configuration."""
+    return Path(settings.config_path) / "XDS"
 
 
 def parse_duration(text: str) -> float:
@@ -195,7 +206,7 @@ class _Reader:
         """What `make` returns; what it raises (ValueError and its like) is complained about."""
         try:
             return make()
-        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
             self._complain(place, str(error))
             return default
 
@@ -326,6 +337,11 @@ def read_settings(
         dns_capture=reader.variable("ISTIO_META_DNS_CAPTURE", False, parse_flag),
         dns_table=env("DNS_NAME_TABLE", ""),
         delta_xds=reader.variable("ISTIO_DELTA_XDS", True, parse_flag),
+        with_proxy=not reader.variable("DISABLE_ENVOY", False, parse_flag),
+        grpc_bootstrap=env("GRPC_XDS_BOOTSTRAP", ""),
+        health=reader.made_of(
+            "PROXY_CONFIG.readinessProbe", None, lambda: read_health_probe(reader.mapping("readinessProbe"))
+        ),
         warnings=[
             *unsupported_variables(reader.variables),
             *(

@@ -110,12 +110,14 @@ class StatusPages:
         self._counts.scrapes += 1
         headers = [(name, value) for name, value in request.headers.items() if name in _PASSED_ON]
         within = _scrape_timeout(request.headers.get(_TIMEOUT, ""))
-        sources = [self._scrape("envoy", ("127.0.0.1",), self._admin_port, "/stats/prometheus", [], within)]
+        proxies = [("127.0.0.1", self._admin_port)] if self._admin_port else []
+        sources = [self._scrape("envoy", (host,), port, "/stats/prometheus", [], within) for host, port in proxies]
         # An application may listen on the loopback alone, where pilot-agent looks for it, or on the pod's address.
         hosts = tuple(dict.fromkeys(("127.0.0.1", self._application_ip)))
         sources += [self._scrape("application", hosts, port, path, headers, within) for port, path in self._targets]
-        proxy, *pages = await asyncio.gather(*sources)
-        applications = [page for page in pages if page is not None]
+        pages = await asyncio.gather(*sources)
+        proxy = pages[0] if proxies else None
+        applications = [page for page in pages[len(proxies) :] if page is not None]
         page = merge(self._counts.render(self._was_ready), proxy, applications)
         return Reply(200, page.body, [("content-type", page.content_type)])
 

@@ -14,19 +14,10 @@ _ALWAYS: frozenset[str] = frozenset(("",))
 UNSUPPORTED: Mapping[str, tuple[frozenset[str], str]] = {
     "CA_PROVIDER": (frozenset(("", "citadel")), "certificates come from an Istio certificate service"),
     "CREDENTIAL_FETCHER_TYPE": (frozenset(("", "jwt")), "the token is read from JWT_PATH"),
-    "DISABLE_ENVOY": (_OFF, "the proxy is always started"),
-    "GRPC_XDS_BOOTSTRAP": (_ALWAYS, "no bootstrap for gRPC without a proxy is written"),
     "ISTIO_AGENT_ENABLE_WASM_REMOTE_LOAD_CONVERSION": (_OFF, "there are no WebAssembly filters"),
-    "ISTIO_GPRC_MAXRECVMSGSIZE": (_ALWAYS, "the limit is that of the proxy's HTTP/2"),
-    "PEER_METADATA_DISCOVERY": (_OFF, "labels of peers come with their requests"),
-    "PILOT_CERT_PROVIDER": (
-        frozenset(("", "istiod", "custom")),
-        "its root is that of CA_ROOT_CA or XDS_ROOT_CA",
-    ),
-    "PROXY_CONFIG_XDS_AGENT": (_OFF, "ProxyConfig is read from PROXY_CONFIG only"),
-    "PROXY_XDS_DEBUG_VIA_AGENT": (_OFF, "ask the proxy's own /meshproxy/xds"),
+    "PEER_METADATA_DISCOVERY": (_OFF, "who a peer is comes with its requests"),
     "WASM_INSECURE_REGISTRIES": (_ALWAYS, "there are no WebAssembly filters"),
-    "XDS_AUTH_PROVIDER": (_ALWAYS, "the control plane is shown the workload's certificate"),
+    "XDS_AUTH_PROVIDER": (_ALWAYS, "the control plane is shown the workload's certificate and the token in JWT_PATH"),
 }
 
 

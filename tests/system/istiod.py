@@ -1,4 +1,4 @@
-"""What a control plane offers to an agent, made of grpcio: the certificate service, and a stream of name tables.
+"""What a control plane offers to an agent, made of grpcio: the certificate service, and streams of configuration.
 
 A test says what is answered and looks at what was asked; nothing of the project's own HTTP/2 or gRPC is in it.
 """
@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from envoy.service.discovery.v3 import discovery_pb2
 
-from meshproxy.agent.istio_messages import NAME_TABLE_TYPE, CertificateRequest, CertificateResponse, NameTableMessage
+from meshproxy.agent.istio_messages import CertificateRequest, CertificateResponse, NameTableMessage
 
 
 class Authority:
@@ -75,39 +75,138 @@ class Authority:
         return pem, leaf.public_bytes(Encoding.PEM)
 
 
+_ORDER = ("Cluster", "ClusterLoadAssignment", "Listener", "RouteConfiguration", "Secret")
+
+
+def _rank(type_url: str) -> int:
+    """istiod's order of types in a push."""
+    short = type_url.rpartition(".")[2]
+    return _ORDER.index(short) if short in _ORDER else len(_ORDER)
+
+
+class _Stream:
+    """One stream of ADS: what its client has asked for, and what it has been sent."""
+
+    def __init__(self, istiod: Istiod, delta: bool) -> None:
+        self._istiod = istiod
+        self._delta = delta
+        self._asked: dict[str, set[str]] = {}
+        self._sent: dict[tuple[str, str], bytes] = {}
+        self._answered: set[str] = set()
+        self._nonce = 0
+        self.events: asyncio.Queue[Any] = asyncio.Queue()
+
+    async def read(self, requests: AsyncIterator[Any]) -> None:
+        try:
+            async for request in requests:
+                self._istiod.seen.append(request)
+                self.events.put_nowait(request)
+        finally:
+            self.events.put_nowait(EOFError())
+
+    async def run(self) -> AsyncIterator[Any]:
+        while not isinstance(event := await self.events.get(), EOFError):
+            if event is not None:
+                self._note(event)
+            for type_url in sorted(self._asked, key=_rank):
+                response = self._respond(type_url)
+                if response is not None:
+                    yield response
+
+    def _note(self, request: Any) -> None:
+        names = self._asked.setdefault(request.type_url, set())
+        if not self._delta:
+            self._asked[request.type_url] = set(request.resource_names)
+            return
+        names |= set(request.resource_names_subscribe)
+        names -= set(request.resource_names_unsubscribe)
+
+    def _respond(self, type_url: str) -> Any:
+        held = self._istiod.resources.get(type_url)
+        if held is None:
+            return None
+        names = self._asked[type_url]
+        wanted = {name: value for name, value in held.items() if not names or name in names}
+        gone = [name for kind, name in self._sent if kind == type_url and name not in held]
+        due = {name: value for name, value in wanted.items() if self._sent.get((type_url, name)) != value}
+        if not due and not gone and type_url in self._answered:
+            return None
+        self._answered.add(type_url)
+        self._nonce += 1
+        for name in gone:
+            del self._sent[type_url, name]
+        self._sent |= {(type_url, name): value for name, value in due.items()}
+        version, nonce = str(self._istiod.version), f"n{self._nonce}"
+        if not self._delta:
+            full = discovery_pb2.DiscoveryResponse(version_info=version, type_url=type_url, nonce=nonce)
+            for value in wanted.values():
+                full.resources.add(type_url=type_url, value=value)
+            return full
+        change = discovery_pb2.DeltaDiscoveryResponse(
+            system_version_info=version, type_url=type_url, nonce=nonce, removed_resources=gone
+        )
+        for name, value in due.items():
+            entry = change.resources.add(name=name, version=version)
+            entry.resource.type_url, entry.resource.value = type_url, value
+        return change
+
+
 @dataclass
 class Istiod:
-    """The server. failing: answer UNAVAILABLE. requests, metadata: of the certificate service. nds: what came there."""
+    """The server. failing: answer UNAVAILABLE. requests, metadata: of the certificate service.
+
+    resources: what is served, by type and name, serialized; `push` sends what has changed. seen: the requests of all
+    streams of ADS, stream_metadata: what each came with.
+    """
 
     authority: Authority
     failing: bool = False
     requests: list[Any] = field(default_factory=list)
     metadata: list[dict[str, str]] = field(default_factory=list)
-    nds: list[Any] = field(default_factory=list)
-    tables: asyncio.Queue[tuple[str, bytes]] = field(default_factory=asyncio.Queue)
+    seen: list[Any] = field(default_factory=list)
+    stream_metadata: list[dict[str, str]] = field(default_factory=list)
+    resources: dict[str, dict[str, bytes]] = field(default_factory=dict)
+    version: int = 1
     port: int = 0
+    _streams: set[_Stream] = field(default_factory=set)
 
-    async def start(self) -> grpc.aio.Server:
+    async def start(self, port: int = 0) -> grpc.aio.Server:
         server = grpc.aio.server()
         issue = grpc.unary_unary_rpc_method_handler(
             self._issue, CertificateRequest.FromString, CertificateResponse.SerializeToString
         )
         stream = grpc.stream_stream_rpc_method_handler(
-            self._stream,
+            self._whole,
             discovery_pb2.DiscoveryRequest.FromString,
             discovery_pb2.DiscoveryResponse.SerializeToString,
         )
+        delta = grpc.stream_stream_rpc_method_handler(
+            self._changes,
+            discovery_pb2.DeltaDiscoveryRequest.FromString,
+            discovery_pb2.DeltaDiscoveryResponse.SerializeToString,
+        )
+        ads = {"StreamAggregatedResources": stream, "DeltaAggregatedResources": delta}
         services = {
             "istio.v1.auth.IstioCertificateService": {"CreateCertificate": issue},
-            "envoy.service.discovery.v3.AggregatedDiscoveryService": {"StreamAggregatedResources": stream},
+            "envoy.service.discovery.v3.AggregatedDiscoveryService": ads,
         }
         server.add_generic_rpc_handlers(
             [grpc.method_handlers_generic_handler(name, methods) for name, methods in services.items()]
         )
         credentials = grpc.ssl_server_credentials([self.authority.server("localhost")])
-        self.port = server.add_secure_port("127.0.0.1:0", credentials)
+        self.port = server.add_secure_port(f"127.0.0.1:{port}", credentials)
         await server.start()
         return server
+
+    def push(self) -> None:
+        """Send to every stream what has changed."""
+        self.version += 1
+        for stream in self._streams:
+            stream.events.put_nowait(None)
+
+    def of_type(self, type_url: str) -> list[Any]:
+        """The requests for one type."""
+        return [request for request in self.seen if request.type_url == type_url]
 
     async def _issue(self, request: Any, context: Any) -> Any:
         self.requests.append(request)
@@ -116,21 +215,24 @@ class Istiod:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "not yet")
         return CertificateResponse(cert_chain=self.authority.sign(request.csr))
 
-    async def _stream(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
-        async def read() -> None:
-            async for request in requests:
-                self.nds.append(request)
+    async def _whole(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
+        async for response in self._serve(requests, context, delta=False):
+            yield response
 
-        reading = asyncio.ensure_future(read())
+    async def _changes(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
+        async for response in self._serve(requests, context, delta=True):
+            yield response
+
+    async def _serve(self, requests: AsyncIterator[Any], context: Any, *, delta: bool) -> AsyncIterator[Any]:
+        self.stream_metadata.append(dict(context.invocation_metadata()))
+        stream = _Stream(self, delta)
+        self._streams.add(stream)
+        reading = asyncio.ensure_future(stream.read(requests))
         try:
-            while True:
-                version, value = await self.tables.get()
-                response = discovery_pb2.DiscoveryResponse(
-                    version_info=version, type_url=NAME_TABLE_TYPE, nonce=f"n{version}"
-                )
-                response.resources.add(type_url=NAME_TABLE_TYPE, value=value)
+            async for response in stream.run():
                 yield response
         finally:
+            self._streams.discard(stream)
             reading.cancel()
 
 

@@ -272,3 +272,23 @@ async def test_other_names_are_asked_for_elsewhere(silent: bool, parallel: bool)
         mute.close()
         near.close()
         far.close()
+
+
+async def test_without_a_proxy_it_serves_an_application_that_speaks_grpc_itself(tmp_path: Path) -> None:
+    pod = Pod(tmp_path)
+    told = tmp_path / "grpc" / "bootstrap.json"
+    pod.variables = {"DISABLE_ENVOY": "true", "GRPC_XDS_BOOTSTRAP": str(told), "SERVICE_ACCOUNT": "web"}
+    pod.ready = pod.status  # nobody else answers
+    async with running(pod) as process:
+        bootstrap = json.loads(told.read_text())
+        assert bootstrap["xds_servers"][0]["server_uri"] == f"unix://{tmp_path}/etc/XDS"
+        assert bootstrap["node"]["metadata"]["GENERATOR"] == "grpc"
+        certificates = bootstrap["certificate_providers"]["default"]["config"]
+        assert certificates["private_key_file"] == f"{tmp_path}/etc/certs/key.pem"
+        metrics = (await fetch("127.0.0.1", pod.status, "/metrics")).body.decode()
+        assert "istio_agent_ready 1" in metrics
+        assert 'failures_total{type="envoy"} 0' in metrics
+        with pytest.raises(HttpError):
+            await fetch("127.0.0.1", pod.admin, "/ready")
+        process.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(process.wait(), 20) == 0

@@ -20,12 +20,11 @@ from meshproxy.agent.grpc_call import GrpcError
 from meshproxy.agent.grpc_channel import Channel
 from meshproxy.agent.grpc_server import serve_grpc
 from meshproxy.agent.identity import Identity
-from meshproxy.agent.names_stream import follow_names
 from meshproxy.agent.sds import SOCKET
 from meshproxy.agent.settings import AgentSettings, read_settings
 from meshproxy.errors import ConfigError
 from meshproxy.runtime.process.configuration import make_logger
-from tests.system.istiod import Authority, Istiod, table
+from tests.system.istiod import Authority, Istiod
 
 SPIFFE = "spiffe://cluster.local/ns/default/sa/web"
 TYPE = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
@@ -234,6 +233,53 @@ async def test_mounted_files_are_followed(istiod: Istiod) -> None:
         identity.close()
 
 
+async def test_secrets_of_files_by_their_names(istiod: Istiod) -> None:
+    Path("chain.pem").write_bytes(b"chain")
+    identity = Identity(settings_for(istiod), LOG)
+    await identity.start()
+    try:
+        async with grpc.aio.insecure_channel(f"unix:{os.path.abspath(SOCKET)}") as channel:
+            stream = channel.stream_stream(
+                "/envoy.service.secret.v3.SecretDiscoveryService/DeltaSecrets",
+                discovery_pb2.DeltaDiscoveryRequest.SerializeToString,
+                discovery_pb2.DeltaDiscoveryResponse.FromString,
+            )()
+            names = ["file-cert:chain.pem~key.pem", "file-root:chain.pem", "file-root:none.pem", "file-cert:chain.pem"]
+            request = discovery_pb2.DeltaDiscoveryRequest(type_url=TYPE, resource_names_subscribe=names)
+            await stream.write(request)
+
+            async def next_secrets() -> dict[str, secret_pb2.Secret]:
+                response = await asyncio.wait_for(stream.read(), 20)
+                return {entry.name: secret_pb2.Secret.FromString(entry.resource.value) for entry in response.resources}
+
+            found = await next_secrets()
+            assert found.keys() == {"file-root:chain.pem"}
+            assert found["file-root:chain.pem"].validation_context.trusted_ca.inline_bytes == b"chain"
+            Path("key.pem").write_bytes(b"key")
+            pair = (await next_secrets())["file-cert:chain.pem~key.pem"].tls_certificate
+            assert (pair.certificate_chain.inline_bytes, pair.private_key.inline_bytes) == (b"chain", b"key")
+            stream.cancel()
+    finally:
+        identity.close()
+
+
+async def test_further_roots_are_trusted_too(istiod: Istiod) -> None:
+    identity = Identity(settings_for(istiod), LOG)
+    await identity.start()
+    try:
+        await until(lambda: not identity.missing)
+        before = identity.known_secrets.find("ROOTCA")
+        identity.known_secrets.trust(b"another root")
+        after = identity.known_secrets.find("ROOTCA")
+        assert before is not None
+        assert after is not None
+        assert before.version != after.version
+        secret = secret_pb2.Secret.FromString(after.resource.value)
+        assert secret.validation_context.trusted_ca.inline_bytes == istiod.authority.root_pem + b"another root"
+    finally:
+        identity.close()
+
+
 async def test_a_foreign_server_of_secrets_is_left_alone(istiod: Istiod) -> None:
     os.makedirs(os.path.dirname(SOCKET))
     foreign = await serve_grpc(SOCKET, {})
@@ -244,37 +290,6 @@ async def test_a_foreign_server_of_secrets_is_left_alone(istiod: Istiod) -> None
     identity.close()
     assert Path(SOCKET).exists()
     foreign.close()
-
-
-async def test_names_come_by_stream_and_a_bad_table_is_refused(istiod: Istiod) -> None:
-    identity = Identity(settings_for(istiod), LOG)
-    await identity.start()
-    await until(lambda: not identity.missing)
-    identity.close()
-    got: list[object] = []
-
-    def use(entries: object) -> None:
-        if "bad.test" in str(entries):
-            raise ValueError("no such address")
-        got.append(entries)
-
-    task = asyncio.ensure_future(follow_names(settings_for(istiod), Path("certs"), use, LOG))
-    try:
-        await istiod.tables.put(("1", table(a_test=["192.0.2.1"])))
-        await until(lambda: len(istiod.nds) == 2)
-        await istiod.tables.put(("2", table(bad_test=["?"])))
-        await until(lambda: len(istiod.nds) == 3)
-        await istiod.tables.put(("3", table(c_test=["192.0.2.3"])))
-        await until(lambda: len(istiod.nds) == 4)
-    finally:
-        task.cancel()
-    first, accepted, refused, again = istiod.nds
-    assert first.node.id.startswith("sidecar~")
-    assert (accepted.version_info, accepted.response_nonce, accepted.node.id) == ("1", "n1", "")
-    assert (refused.version_info, refused.response_nonce) == ("1", "n2")
-    assert refused.error_detail.message == "no such address"
-    assert again.version_info == "3"
-    assert [sorted(entries) for entries in got] == [["a.test"], ["c.test"]]  # type: ignore[call-overload]
 
 
 async def test_calls_end_with_the_peers_status(istiod: Istiod) -> None:

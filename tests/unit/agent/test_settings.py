@@ -88,9 +88,8 @@ def test_what_means_nothing_here_is_said() -> None:
         ("CA_PROVIDER", "Citadel", True),
         ("CA_PROVIDER", "GoogleCAS", False),
         ("PILOT_CERT_PROVIDER", "istiod", True),
-        ("PILOT_CERT_PROVIDER", "kubernetes", False),
-        ("DISABLE_ENVOY", "false", True),
-        ("DISABLE_ENVOY", "true", False),
+        ("PILOT_CERT_PROVIDER", "kubernetes", True),
+        ("DISABLE_ENVOY", "true", True),
         ("ISTIO_DUAL_STACK", "true", True),
         ("PROV_CERT", "/etc/certs", True),
     ],
@@ -163,20 +162,22 @@ def test_the_bootstrap_without_a_control_plane_can_be_loaded() -> None:
     assert configuration.snapshot.node.id.startswith("sidecar~127.0.0.1~meshproxy.default~")
 
 
-def test_discovery_speaks_delta_over_mutual_tls() -> None:
+def test_discovery_goes_by_way_of_the_agent() -> None:
     bootstrap = make_bootstrap(read_settings(POD))
-    ads = bootstrap["dynamic_resources"]["ads_config"]
-    assert ads["api_type"] == "DELTA_GRPC"
+    assert bootstrap["dynamic_resources"]["ads_config"]["api_type"] == "DELTA_GRPC"
     clusters = {cluster["name"]: cluster for cluster in bootstrap["static_resources"]["clusters"]}
     assert set(clusters) == {"prometheus_stats", "agent", "zipkin", "xds-grpc"}
-    tls = clusters["xds-grpc"]["transport_socket"]["typed_config"]
-    assert tls["sni"] == "istiod.istio-system.svc"
-    assert tls["common_tls_context"]["alpn_protocols"] == ["h2"]
+    endpoint = clusters["xds-grpc"]["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]
+    assert endpoint == {"address": {"pipe": {"path": "etc/istio/proxy/XDS"}}}
 
 
-@pytest.mark.parametrize("address", ["unix:/run/xds", "istiod:15010"])
-def test_discovery_without_tls(address: str) -> None:
-    bootstrap = make_bootstrap(read_settings({"PROXY_CONFIG": json.dumps({"discoveryAddress": address})}))
-    cluster = bootstrap["static_resources"]["clusters"][-1]
-    assert cluster["name"] == "xds-grpc"
-    assert "transport_socket" not in cluster
+def test_a_readiness_probe_for_the_control_plane() -> None:
+    config = {"readinessProbe": {"httpGet": {"port": 80, "path": "/up"}, "periodSeconds": 2, "failureThreshold": 5}}
+    health = read_settings({"PROXY_CONFIG": json.dumps(config)}).health
+    assert health is not None
+    assert (health.period, health.failures, health.successes, health.timeout) == (2, 5, 1, 1)
+    assert health.prober is not None
+    assert (health.prober.port, health.prober.path) == (80, "/up")
+    for bad in ({"httpGet": {"port": "http"}}, {"exec": 1}, {"tcpSocket": {"port": 1}, "periodSeconds": -1}):
+        with pytest.raises(ConfigError, match="readinessProbe"):
+            read_settings({"PROXY_CONFIG": json.dumps({"readinessProbe": bad})})
