@@ -145,7 +145,7 @@ class HealthCheck(HttpFilter[HealthCheckConfig]):
         stats = self.config.stats
         cluster = stream.clusters.get(name)
         if cluster is None:
-            return stats.cluster_not_found, "health_check_failed_cluster_not_found"
+            return stats.cluster_not_found, "health_check_failed_no_cluster_found"
         total, healthy, degraded = cluster.membership()
         if total == 0:
             return None if percent == 0 else (stats.cluster_empty, "health_check_failed_cluster_empty")

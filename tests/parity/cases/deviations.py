@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from .. import known
-from ..case import Act, Case, Client, Difference, Wait, get
+from ..case import Act, Case, Client, Difference, Wait, client, get
 from ..h2_peer import Data, Head
-from ..h2_wire import data, frame, h2get, head
+from ..h2_wire import data, frame, h2get, head, hello
 from .client_address import append, early
 from .compression import packed
 from .ext_proc import processed
@@ -93,5 +93,11 @@ CASES = [
         Client(("hello", Wait("hello"), Act.CLOSE), raw=True),
         stats=r"^connection_limit\.$case\.active",
         differs=known.LIMIT_OFF,
+    ),
+    Case(
+        "buffer-beyond-the-limit-in-one-frame",
+        clients=(client(hello() + h2get(method="POST", body=b"more than ten"), h2=True, timing=False),),
+        filters="[{buffer: {max_request_bytes: 10}}]",
+        differs=known.FRAMED_AT_ONCE,
     ),
 ]

@@ -363,6 +363,12 @@ typed_per_filter_config:
         shows="200",
     ),
     checked(
+        "min-healthy-of-no-cluster",
+        f"{{pass_through_mode: false, {HEALTHY}, cluster_min_healthy_percentages: {{none: {{value: 50}}}}}}",
+        get("/healthz"),
+        shows="rcd=health_check_failed_no_cluster_found",
+    ),
+    checked(
         "two-headers",
         "{pass_through_mode: false, headers: [{name: ':path', string_match: {exact: /healthz}}, {name: x-h, present_match: true}]}",
         get("/healthz"),

@@ -68,7 +68,7 @@ def _client(entrance: Entrance, request: Request, number: int, *, h2: bool) -> C
         (sent,),
         to=entrance.to,
         start=number * APART_S,
-        quiet=0.8,
+        quiet=0.8 if h2 else 1.5,  # a second is what a delayed close takes
         timing=False,
         h2=h2,
         tls=tls,

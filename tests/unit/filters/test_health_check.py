@@ -87,7 +87,7 @@ def test_that_the_application_is_degraded_is_remembered_too() -> None:
         ((3, 1, 1), 50, 200, "health_check_ok_cluster_healthy"),
         ((0, 0), 50, 503, "health_check_failed_cluster_empty"),
         ((0, 0), 0, 200, "health_check_ok_cluster_healthy"),
-        (None, 50, 503, "health_check_failed_cluster_not_found"),
+        (None, 50, 503, "health_check_failed_no_cluster_found"),
     ],
 )
 def test_clusters_have_to_be_healthy_enough(
