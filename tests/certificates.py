@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import base64
+import ctypes
 import datetime
 import ipaddress
 import json
@@ -19,8 +20,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
+from cryptography.x509 import ocsp
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from meshproxy.runtime.tls import openssl
+
+_SET_STATUS_TYPE, _GET_RESPONSE = 65, 70  # of openssl/tls1.h
 SERVER, CLIENT = ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH
 _NOW = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
 _DAY = datetime.timedelta(days=1)
@@ -127,6 +132,7 @@ class Authority:
         starts: int = -1,
         ends: int = 365,
         signs: bool = True,
+        must_staple: bool = False,
     ) -> Issued:
         """starts, ends: days from now. usages: EKU, () for none. signs: key usage digitalSignature."""
         key = new_key(kind)
@@ -149,8 +155,25 @@ class Authority:
             builder = builder.add_extension(x509.SubjectAlternativeName(names), False)
         if usages:
             builder = builder.add_extension(x509.ExtendedKeyUsage(usages), False)
+        if must_staple:
+            builder = builder.add_extension(x509.TLSFeature([x509.TLSFeatureType.status_request]), False)
         certificate = builder.sign(self.key, hashes.SHA256())
         return Issued(certificate, key, (certificate, *self.chain))
+
+    def vouch(self, issued: Issued, *, starts: int = -1, ends: int | None = 365, status: str = "GOOD") -> bytes:
+        """An OCSP response in DER. starts, ends: days from now; status: a name of `ocsp.OCSPCertStatus`."""
+        builder = ocsp.OCSPResponseBuilder().add_response(
+            cert=issued.certificate,
+            issuer=self.certificate,
+            algorithm=hashes.SHA1(),
+            cert_status=ocsp.OCSPCertStatus[status],
+            this_update=_NOW + starts * _DAY,
+            next_update=_NOW + ends * _DAY if ends is not None else None,
+            revocation_time=_NOW - _DAY if status == "REVOKED" else None,
+            revocation_reason=None,
+        )
+        by_hash = builder.responder_id(ocsp.OCSPResponderEncoding.HASH, self.certificate)
+        return by_hash.sign(self.key, hashes.SHA256()).public_bytes(Encoding.DER)
 
     def revoke(self, *revoked: Issued) -> bytes:
         """A CRL in PEM."""
@@ -186,8 +209,12 @@ class Folder:
         version: ssl.TLSVersion | None = None,
         ciphers: str = "",
         group: str = "",
+        staple: bool = False,
     ) -> ssl.SSLContext:
-        """A client that shows certificate `name` ("" for none) and trusts `ca`, whatever name it is for."""
+        """A client that shows certificate `name` ("" for none) and trusts `ca`, whatever name it is for.
+
+        staple: ask for an OCSP response.
+        """
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.load_verify_locations(self.path / f"{ca}.pem")
@@ -201,6 +228,8 @@ class Folder:
             context.set_ciphers(ciphers)
         if group:
             context.set_ecdh_curve(group)
+        if staple:
+            ask_for_staple(context)
         return context
 
     def server_context(
@@ -217,6 +246,18 @@ class Folder:
         if version is not None:
             _set_version(context, version)
         return context
+
+
+def ask_for_staple(context: ssl.SSLContext) -> None:
+    """Have a client ask for an OCSP response."""
+    openssl.library().SSL_CTX_ctrl(openssl.context_pointer(context), _SET_STATUS_TYPE, 1, None)
+
+
+def staple_of(tls: ssl.SSLObject) -> bytes:
+    """The OCSP response that a server has shown; b"" for none."""
+    place = ctypes.c_void_p()
+    size = openssl.library().SSL_ctrl(openssl.object_pointer(tls), _GET_RESPONSE, 0, ctypes.byref(place))
+    return ctypes.string_at(place.value, size) if place.value and size > 0 else b""
 
 
 def _set_version(context: ssl.SSLContext, version: ssl.TLSVersion) -> None:
@@ -264,6 +305,7 @@ def folder() -> Folder:
         "server-only": root.issue("server-only", uri(ID + "client"), *sans, usages=(SERVER,)),
         "client-only": root.issue("client-only", uri(ID + "client"), *sans, usages=(CLIENT,)),
         "revoked": root.issue("revoked", uri(ID + "client")),
+        "must-staple": root.issue("must-staple", *sans, must_staple=True),
         "other-domain": other.issue("other-domain", uri("spiffe://other.domain/sa/x")),
     }
     for name, each in issued.items():
@@ -274,6 +316,18 @@ def folder() -> Folder:
     (path / "middle-alone.key").write_bytes(issued["middle-client"].key_pem)
     (path / "both.pem").write_bytes(root.pem + other.pem)
     (path / "crl.pem").write_bytes(root.revoke(issued["revoked"]))
+    responses = {
+        "server": root.vouch(issued["server"]),
+        "server-rsa": root.vouch(issued["server-rsa"]),
+        "must-staple": root.vouch(issued["must-staple"]),
+        "must-staple-expired": root.vouch(issued["must-staple"], starts=-3, ends=-1),
+        "expired": root.vouch(issued["server"], starts=-3, ends=-1),
+        "endless": root.vouch(issued["server"], ends=None),
+        "future": root.vouch(issued["server"], starts=3, ends=5),
+        "revoked": root.vouch(issued["server"], status="REVOKED"),
+    }
+    for name, response in responses.items():
+        (path / f"{name}.ocsp").write_bytes(response)
     domains = {"cluster.local": [root], "other.domain": [other]}
     (path / "bundles.json").write_text(bundle_map(domains))
     (path / "bundles-lower.json").write_text(bundle_map({"cluster.local": [lower]}))

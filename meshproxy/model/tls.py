@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import field
 
+from meshproxy.address import CidrSet
 from meshproxy.model.discovery import ConfigSource
 from meshproxy.records import dataclass
 
@@ -37,12 +38,16 @@ class SecretReference:
 
 @dataclass(frozen=True, slots=True)
 class TlsCertificate:
-    """A certificate chain in PEM, leaf first, and its key; or both in one PKCS#12 file. name: of its secret, if any."""
+    """A certificate chain in PEM, leaf first, and its key; or both in one PKCS#12 file.
+
+    staple: an OCSP response in DER. name: of its secret, if any.
+    """
 
     chain: DataSource | None = None
     key: DataSource | None = field(default=None, repr=False)
     password: DataSource | None = field(default=None, repr=False)
     pkcs12: DataSource | None = field(default=None, repr=False)
+    staple: DataSource | None = None
     name: str = ""
 
 
@@ -51,6 +56,22 @@ class GenericSecret:
     """A secret that is bytes and nothing more: a password, a key, a token."""
 
     source: DataSource = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class TicketKeys:
+    """What session tickets are sealed with: the first key seals, all open."""
+
+    keys: tuple[DataSource, ...] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyLog:
+    """Where the secrets of handshakes are written, of connections between these addresses; None for any."""
+
+    path: str
+    local: CidrSet | None = None
+    remote: CidrSet | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +105,7 @@ class CertificateValidation:
     max_depth: certificates behind the leaf at most, the root included; None for the library's own limit.
     trust_domains, trust_bundles: the SPIFFE validator; then `trusted_ca` is None. The latter is a SPIFFE bundle map in
     JSON, which has the last word.
-    name: of its secret, if any.
+    name: of its secret, if any. digest: stands for all that is configured here.
     """
 
     trusted_ca: DataSource | None = None
@@ -100,6 +121,7 @@ class CertificateValidation:
     trust_domains: tuple[TrustDomain, ...] = ()
     trust_bundles: DataSource | None = None
     name: str = ""
+    digest: bytes = field(default=b"", compare=False)
 
     @property
     def is_spiffe(self) -> bool:
@@ -122,6 +144,7 @@ class CertificateValidation:
             trust_domains=other.trust_domains or self.trust_domains,
             trust_bundles=other.trust_bundles or self.trust_bundles,
             name=other.name or self.name,
+            digest=self.digest + other.digest,
         )
 
 
@@ -153,6 +176,7 @@ class CommonTls:
     validation: CertificateValidation | None = None
     validation_reference: SecretReference | None = None
     alpn: tuple[str, ...] = ()
+    key_log: KeyLog | None = None
 
     @property
     def validates(self) -> bool:
@@ -164,14 +188,17 @@ class CommonTls:
 class DownstreamTls:
     """`DownstreamTlsContext`.
 
-    tickets: session tickets may be given to clients whose certificate isn't asked for. stateful: sessions of TLS 1.2
-    may be kept here. session_timeout: seconds that either can be resumed.
+    tickets: session tickets may be given to clients whose certificate isn't asked for, and to others too where there
+    are keys to seal them with. stateful: sessions of TLS 1.2 may be kept here. session_timeout: seconds that either can
+    be resumed. staple_policy: `ocsp_staple_policy`.
     """
 
     common: CommonTls
     require_client_certificate: bool = False
     require_sni: bool = False
     tickets: bool = True
+    ticket_keys: TicketKeys | SecretReference | None = None
+    staple_policy: str = "LENIENT_STAPLING"
     stateful: bool = True
     session_timeout: int = 7200
     full_scan_certs_on_sni_mismatch: bool = False

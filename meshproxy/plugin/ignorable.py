@@ -150,10 +150,6 @@ IGNORABLE: Final[dict[str, dict[str, str]]] = {
     "envoy.config.core.v3.TypedExtensionConfig": {
         "name": "a label; the extension is found by the type of its configuration, as in Envoy",
     },
-    "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext": {
-        "session_ticket_keys": "tickets are sealed with a key of each worker; elsewhere a full handshake is made",
-        "session_ticket_keys_sds_secret_config": "as session_ticket_keys",
-    },
     "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext": {
         "max_session_keys": "sessions with hosts aren't resumed: every handshake is a full one",
     },

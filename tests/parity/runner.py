@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import re
 import ssl
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..certificates import staple_of
 from ..ports import PortBlock
 from . import bootstrap
 from .bootstrap import Names
@@ -78,6 +80,8 @@ class Placed:
         if agreed is not None:
             lines.append(f"tls: {agreed.version()} {agreed.cipher()[0]} alpn={agreed.selected_alpn_protocol()}")
             shown = agreed.getpeercert()
+            if staple_of(agreed):
+                lines.append(f"staple: {hashlib.sha256(staple_of(agreed)).hexdigest()}")
             lines.append(f"certificate: {shown['subject'][-1][0][1]} {shown.get('subjectAltName', ())}")
         watched = client.timing and self.case.timing
         waited = subject.waiting.seconds if watched else float

@@ -5,8 +5,15 @@ Pure: whether certificate and key fit is for the runtime to say, which loads the
 
 from __future__ import annotations
 
+from meshproxy.address import CidrSet
 from meshproxy.config.tls.tls_ciphers import compile_parameters
-from meshproxy.config.tls.tls_secrets import compile_certificate, compile_reference, compile_validation
+from meshproxy.config.tls.tls_secrets import (
+    compile_certificate,
+    compile_reference,
+    compile_ticket_keys,
+    compile_validation,
+)
+from meshproxy.config.values.addresses import compile_ranges
 from meshproxy.config.values.context import CompileContext
 from meshproxy.errors import ConfigError
 from meshproxy.model.cluster import AutoSni
@@ -14,7 +21,9 @@ from meshproxy.model.tls import (
     CertificateValidation,
     CommonTls,
     DownstreamTls,
+    KeyLog,
     SecretReference,
+    TicketKeys,
     TlsCertificate,
     UpstreamTls,
 )
@@ -37,17 +46,11 @@ _COMMON_REFUSED = (
     "validation_context_certificate_provider",
     "validation_context_certificate_provider_instance",
     "custom_handshaker",
-    "key_log",
 )
 
 
 def compile_downstream_tls(view: ConfigView, context: CompileContext) -> DownstreamTls:
     """`DownstreamTlsContext`. Raises ConfigError."""
-    if view.enum("ocsp_staple_policy") == "MUST_STAPLE":
-        view.fail(
-            "Required OCSP response is missing from TLS context: meshproxy can't staple any", "ocsp_staple_policy"
-        )
-    view.ignore("session_ticket_keys", "session_ticket_keys_sds_secret_config")
     common = _compile_common(view.required("common_tls_context"), context, "TLSv1_3")
     if not common.certificates:
         view.fail("No TLS certificates found for server context", "common_tls_context")
@@ -56,11 +59,22 @@ def compile_downstream_tls(view: ConfigView, context: CompileContext) -> Downstr
         require_client_certificate=view.boolean("require_client_certificate"),
         require_sni=view.boolean("require_sni"),
         tickets=not view.boolean("disable_stateless_session_resumption"),
+        ticket_keys=_compile_ticket_keys(view, context),
+        staple_policy=view.enum("ocsp_staple_policy"),
         stateful=not view.boolean("disable_stateful_session_resumption"),
         session_timeout=int(view.seconds("session_timeout", 0.0)) or _SESSION_LIFETIME,
         full_scan_certs_on_sni_mismatch=view.boolean("full_scan_certs_on_sni_mismatch"),
         prefer_client_ciphers=view.boolean("prefer_client_ciphers"),
     )
+
+
+def _compile_ticket_keys(view: ConfigView, context: CompileContext) -> TicketKeys | SecretReference | None:
+    kind = view.which("session_ticket_keys_type")
+    if kind == "session_ticket_keys":
+        return compile_ticket_keys(view.required(kind), context.environ)
+    if kind == "session_ticket_keys_sds_secret_config":
+        return compile_reference(view.required(kind), context, TicketKeys)
+    return None
 
 
 def compile_upstream_tls(view: ConfigView, context: CompileContext) -> UpstreamTls:
@@ -120,7 +134,15 @@ def _compile_common(view: ConfigView, context: CompileContext, default_maximum: 
         validation=validation,
         validation_reference=reference,
         alpn=_compile_alpn(view),
+        key_log=_compile_key_log(view.view("key_log")),
     )
+
+
+def _compile_key_log(view: ConfigView | None) -> KeyLog | None:
+    if view is None:
+        return None
+    local, remote = (compile_ranges(view, f"{side}_address_range") for side in ("local", "remote"))
+    return KeyLog(view.text("path"), CidrSet(local) if local else None, CidrSet(remote) if remote else None)
 
 
 def _compile_alpn(view: ConfigView) -> tuple[str, ...]:

@@ -25,13 +25,14 @@ from meshproxy.model.tls import (
     GenericSecret,
     SanMatcher,
     SecretReference,
+    TicketKeys,
     TlsCertificate,
     TrustDomain,
 )
 from meshproxy.plugin.view import ConfigView
 
-Secret = TlsCertificate | CertificateValidation | GenericSecret
-S = TypeVar("S", TlsCertificate, CertificateValidation, GenericSecret)
+Secret = TlsCertificate | CertificateValidation | TicketKeys | GenericSecret
+S = TypeVar("S", TlsCertificate, CertificateValidation, TicketKeys, GenericSecret)
 _SECRET = "envoy.extensions.transport_sockets.tls.v3.Secret"
 _SPIFFE = "envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig"
 _DISCOVERY_RESPONSE = "envoy.service.discovery.v3.DiscoveryResponse"
@@ -61,7 +62,7 @@ def compile_data_source(view: ConfigView | None, environ: Mapping[str, str]) -> 
 
 def compile_certificate(view: ConfigView, environ: Mapping[str, str]) -> TlsCertificate:
     """`TlsCertificate`. Raises ConfigError."""
-    for problem in view.unsupported("private_key_provider", "ocsp_staple", "signed_certificate_timestamp"):
+    for problem in view.unsupported("private_key_provider", "signed_certificate_timestamp"):
         raise ConfigError(problem)
     watched = view.view("watched_directory")
     if watched is not None:
@@ -71,6 +72,7 @@ def compile_certificate(view: ConfigView, environ: Mapping[str, str]) -> TlsCert
         key=compile_data_source(view.view("private_key"), environ),
         password=compile_data_source(view.view("password"), environ),
         pkcs12=compile_data_source(view.view("pkcs12"), environ),
+        staple=_staple(view.view("ocsp_staple"), environ),
     )
     if certificate.pkcs12 is not None:
         if certificate.chain is not None or certificate.key is not None:
@@ -80,6 +82,17 @@ def compile_certificate(view: ConfigView, environ: Mapping[str, str]) -> TlsCert
     elif certificate.key is None:
         view.fail("No private key is given: a private_key_provider isn't supported by meshproxy", "private_key")
     return certificate
+
+
+def _staple(view: ConfigView | None, environ: Mapping[str, str]) -> DataSource | None:
+    if view is not None and view.which("specifier") == "inline_string":
+        view.fail("OCSP staple cannot be provided via inline_string", "inline_string")
+    return compile_data_source(view, environ)
+
+
+def compile_ticket_keys(view: ConfigView, environ: Mapping[str, str]) -> TicketKeys:
+    """`TlsSessionTicketKeys`. Raises ConfigError."""
+    return TicketKeys(tuple(compile_data_source(key, environ) or DataSource() for key in view.views("keys")))
 
 
 def compile_validation(view: ConfigView, environ: Mapping[str, str]) -> CertificateValidation:
@@ -114,6 +127,7 @@ def compile_validation(view: ConfigView, environ: Mapping[str, str]) -> Certific
         max_depth=view.integer("max_verify_depth") if view.has("max_verify_depth") else None,
         trust_domains=domains,
         trust_bundles=bundles,
+        digest=view.peek().SerializeToString(deterministic=True),
     )
 
 
@@ -188,6 +202,8 @@ def compile_secret(view: ConfigView, environ: Mapping[str, str]) -> tuple[str, S
         return name, replace(compile_certificate(view.required(kind), environ), name=name)
     if kind == "validation_context":
         return name, replace(compile_validation(view.required(kind), environ), name=name)
+    if kind == "session_ticket_keys":
+        return name, compile_ticket_keys(view.required(kind), environ)
     if kind == "generic_secret":
         return name, _compile_generic(view.required(kind), environ)
     view.fail(f"secrets of the kind {kind or 'none'} aren't supported by meshproxy")
@@ -230,6 +246,7 @@ def compile_reference(view: ConfigView, context: CompileContext, kind: type[S]) 
 _KIND_NAMES: dict[type, str] = {
     TlsCertificate: "secret",
     CertificateValidation: "certificate validation context",
+    TicketKeys: "tls session ticket keys",
     GenericSecret: "generic secret",
 }
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from meshproxy.model.snapshot import Snapshot
 from meshproxy.runtime.process.memory import process_memory
-from meshproxy.runtime.tls.listing import days_until, expirations_of
+from meshproxy.runtime.tls.listing import days_until, expirations_of, first_response_ends
 from meshproxy.telemetry.stats import Gauge, StatsStore
 
 STATES = {"LIVE": 0, "DRAINING": 1, "PRE_INITIALIZING": 2, "INITIALIZING": 3}
@@ -30,7 +30,7 @@ _ZERO_COUNTERS = (
 )  # fmt: skip
 _ZERO_GAUGES = (
     "server.parent_connections", "server.hot_restart_epoch", "server.stats_recent_lookups",
-    "server.seconds_until_first_ocsp_response_expiring", "server.compilation_settings.fips_mode",
+    "server.compilation_settings.fips_mode",
     "cluster_manager.warming_clusters", "listener_manager.total_filter_chains_draining",
     "listener_manager.total_listeners_draining", "listener_manager.total_listeners_warming",
     "listener_manager.workers_pinned", "runtime.admin_overrides_active",
@@ -76,6 +76,7 @@ class ServerStats:
         self._heap = gauge("server.memory_heap_size")
         self._physical = gauge("server.memory_physical_size")
         self._days = gauge("server.days_until_first_cert_expiring")
+        self._response = gauge("server.seconds_until_first_ocsp_response_expiring")
         self._current = current
         self._certificates = store.scope("")
         self._expirations: dict[str, int] = {}
@@ -108,6 +109,7 @@ class ServerStats:
 
     def _tell_expirations(self) -> None:
         expirations = dict(expirations_of(self._current()))
+        self._response.set(first_response_ends(self._current()) if expirations else 0)
         self._days.set(days_until(min(expirations.values())) if expirations else _NO_CERTIFICATE)
         if expirations != self._expirations:
             self._expirations = expirations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -83,6 +84,8 @@ class ClusterTls:
         handshake = _Handshake(loop, self._stats, generation, app, (own_name, asked.san))
         context = generation.context_for(getattr(app, "alpn_fallback", ""), asked.alpn)
         transport = TlsTransport(loop, context, app, handshake, server_side=False, server_hostname=name or None)
+        if generation.key_log is not None:
+            generation.key_log.begin(transport.object, sock)
         attach(loop, sock, transport)
         try:
             await handshake.done
@@ -119,10 +122,16 @@ class _Handshake:
         info: TlsInfo = tls_info(tls, peer, local)
         self._app.tls = info
         self._stats.success(tls, info, peer)
+        self._end(tls)
         if not self.done.done():
             self.done.set_result(None)
 
+    def _end(self, tls: ssl.SSLObject) -> None:
+        if self._generation.key_log is not None:
+            self._generation.key_log.end(tls)
+
     def failed(self, transport: TlsTransport, failure: TlsFailure | None) -> None:
+        self._end(transport.object)
         if failure is not None:
             self._stats.failure(failure.counter)
         if not self.done.done():

@@ -10,6 +10,7 @@ certificates are grouped by the names that clients ask for, and the server name 
 
 from __future__ import annotations
 
+import hashlib
 import ssl
 from collections.abc import Sequence
 
@@ -17,8 +18,11 @@ from meshproxy.model.tls import CertificateValidation, CommonTls, DownstreamTls,
 from meshproxy.records import dataclass
 from meshproxy.runtime.tls import openssl
 from meshproxy.runtime.tls.failures import MaterialError
+from meshproxy.runtime.tls.key_log import KeyLogFile
 from meshproxy.runtime.tls.material import LoadedAuthorities, LoadedCertificate
 from meshproxy.runtime.tls.parameters import apply_parameters
+from meshproxy.runtime.tls.staples import Staples
+from meshproxy.runtime.tls.tickets import check_keys, seal_with
 from meshproxy.runtime.tls.verify import PeerPolicy
 
 _NO_CHECK_TIME = 0x200000  # X509_V_FLAG_NO_CHECK_TIME of openssl/x509_vfy.h
@@ -52,12 +56,15 @@ class Generation:
             check_key_usage=check_key_usage,
         )
         self._validation = validation
+        self.key_log = KeyLogFile(common.key_log) if common.key_log is not None else None
 
     def _configure(self, context: ssl.SSLContext, verify_mode: ssl.VerifyMode, *, wide: bool = False) -> None:
         """wide: see `apply_parameters`."""
         context.verify_mode = verify_mode
         context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
         apply_parameters(context, self.common.parameters, wide=wide)
+        if self.key_log is not None:
+            self.key_log.give_to(context)
         if self.common.alpn:
             context.set_alpn_protocols(list(self.common.alpn))
         validation, authorities = self._validation, self.authorities
@@ -99,9 +106,12 @@ class ServerContexts(Generation):
         config: DownstreamTls,
         certificates: Sequence[LoadedCertificate],
         validation: CertificateValidation | None,
+        ticket_keys: Sequence[bytes] = (),
     ) -> None:
         """Raises MaterialError."""
         self._config = config
+        self._ticket_keys = ticket_keys
+        check_keys(ticket_keys)
         if any(certificate.leaf.is_nameless for certificate in certificates):
             raise MaterialError("Invalid TLS context has neither subject CN nor SAN names")
         self._clients = _client_certificates(config, validation)
@@ -112,6 +122,8 @@ class ServerContexts(Generation):
             verifies_chain=_has_authorities(validation),
             lenient=validation is not None and validation.accept_untrusted,
         )
+        leaves = {each.leaf.der: (each.leaf, each.staple) for each in self.certificates}
+        self.staples = Staples(leaves, config.staple_policy)
         self.certificate_of: dict[ssl.SSLContext, LoadedCertificate] = {}
         self._by_name: dict[str, ssl.SSLContext] = {}
         groups: dict[str, list[LoadedCertificate]] = {}
@@ -141,7 +153,11 @@ class ServerContexts(Generation):
             openssl.ask_without_verifying(context, required=self._clients.mode is ssl.CERT_REQUIRED)
         for certificate in certificates:
             certificate.load_into(context)
-        if not self._config.tickets or self._clients.mode is not ssl.CERT_NONE:
+        self.staples.give_to(context)
+        if self._ticket_keys:
+            seal_with(context, self._ticket_keys)
+            openssl.set_session_realm(context, self._realm())
+        elif not self._config.tickets or self._clients.mode is not ssl.CERT_NONE:
             # With client certificates each ticket would carry the client's chain: a third of a handshake's cost.
             context.num_tickets = 0
             context.options |= ssl.OP_NO_TICKET
@@ -152,6 +168,18 @@ class ServerContexts(Generation):
             context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
         self.certificate_of[context] = certificates[0]
         return context
+
+    def _realm(self) -> bytes:
+        """Sessions are resumed by those alone who show the same names and judge clients by the same rules."""
+        found = hashlib.sha256(repr(self._clients).encode())
+        for certificate in self.certificates:
+            leaf = certificate.leaf
+            found.update(repr((leaf.subject, leaf.issuer, leaf.dns, leaf.uri, leaf.ip)).encode())
+        if self._validation is not None and self.authorities is not None:
+            found.update(self._validation.digest + self.authorities.crl_pem)
+            found.update(b"".join(each.der for each in self.authorities.authorities))
+            found.update(repr(sorted((name, sorted(ders)) for name, ders in self.authorities.domains.items())).encode())
+        return found.digest()
 
     def _limit_sessions(self, context: ssl.SSLContext) -> None:
         config = self._config

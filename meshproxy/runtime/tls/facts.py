@@ -56,6 +56,7 @@ class CertificateFacts:
         "ip",
         "is_rsa",
         "issuer",
+        "must_staple",
         "not_after",
         "not_before",
         "oids",
@@ -97,6 +98,7 @@ class CertificateFacts:
         self.other = tuple(_other_names(names))
         self.oids = tuple(extension.oid.dotted_string for extension in certificate.extensions)
         self.signs = _may_sign(certificate)
+        self.must_staple = _must_staple(certificate)
 
     @property
     def url_encoded_pem(self) -> str:
@@ -162,6 +164,14 @@ def _may_sign(certificate: x509.Certificate) -> bool:
         return certificate.extensions.get_extension_for_class(x509.KeyUsage).value.digital_signature
     except x509.ExtensionNotFound:
         return True
+
+
+def _must_staple(certificate: x509.Certificate) -> bool:
+    try:
+        features = certificate.extensions.get_extension_for_class(x509.TLSFeature).value
+    except x509.ExtensionNotFound:
+        return False
+    return x509.TLSFeatureType.status_request in features
 
 
 def name_text(name: x509.Name) -> str:

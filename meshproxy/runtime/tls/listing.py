@@ -16,6 +16,7 @@ from meshproxy.model.snapshot import Snapshot
 if TYPE_CHECKING:
     from meshproxy.runtime.tls.contexts import Generation
     from meshproxy.runtime.tls.facts import CertificateFacts
+    from meshproxy.runtime.tls.material import LoadedCertificate
 
 _DAY = 86400
 _UNNAMED, _UNNAMED_CA = "unnamed_cert_e3b0c442", "unnamed_ca_cert_e3b0c442"  # Envoy adds a hash of the empty name
@@ -58,7 +59,7 @@ def list_certificates(snapshot: Snapshot) -> list[dict[str, Any]]:
         listed.append(
             {
                 "ca_cert": [_describe(facts, authorities.label) for facts in first if authorities is not None],
-                "cert_chain": [_describe(each.leaf, each.label) for each in generation.certificates],
+                "cert_chain": [_describe_own(each) for each in generation.certificates],
             }
         )
     return listed
@@ -77,6 +78,12 @@ def expirations_of(snapshot: Snapshot) -> Iterator[tuple[str, int]]:
             yield _gauge(owner, authorities.name or _UNNAMED_CA), int(authorities.authorities[0].not_after)
 
 
+def first_response_ends(snapshot: Snapshot) -> int:
+    """In how many seconds the first OCSP response is over; 0 where it is, or where there is none."""
+    stapled = (each.staple for _, generation in _generations(snapshot) for each in generation.certificates)
+    return max(int(min((staple.ends for staple in stapled if staple is not None), default=0) - time.time()), 0)
+
+
 def _gauge(owner: str, name: str) -> str:
     return f"{owner}ssl.certificate.{name}.expiration_unix_time_seconds"
 
@@ -84,6 +91,15 @@ def _gauge(owner: str, name: str) -> str:
 def days_until(end: int) -> int:
     """Whole days until then; 0 when it is past."""
     return max(int((end - time.time()) // _DAY), 0)
+
+
+def _describe_own(certificate: LoadedCertificate) -> dict[str, Any]:
+    described = _describe(certificate.leaf, certificate.label)
+    staple = certificate.staple
+    if staple is not None:
+        ends = staple.ends or time.time()  # in Envoy a response without an end is over at any time
+        described["ocsp_details"] = {"valid_from": _time(staple.starts), "expiration": _time(ends)}
+    return described
 
 
 def _describe(facts: CertificateFacts, path: str) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from meshproxy.model.tls import CertificateValidation, DataSource, TlsCertificat
 from meshproxy.runtime.tls.facts import CertificateFacts, facts_of
 from meshproxy.runtime.tls.failures import MaterialError
 from meshproxy.runtime.tls.spiffe_bundles import parse_bundle_map
+from meshproxy.runtime.tls.staples import Staple, parse_staple
 
 _MIN_RSA_BITS = 2048
 _CURVES = ("secp256r1", "secp384r1", "secp521r1")
@@ -39,7 +40,7 @@ def read(source: DataSource) -> bytes:
 class LoadedCertificate:
     """A certificate chain with its key. label: where it is from, for messages and `/certs`. name: of its secret."""
 
-    __slots__ = ("_key", "_password", "chain", "chain_pem", "ec", "label", "name")
+    __slots__ = ("_key", "_password", "chain", "chain_pem", "ec", "label", "name", "staple")
 
     def __init__(self, certificate: TlsCertificate) -> None:
         """Raises MaterialError."""
@@ -57,6 +58,10 @@ class LoadedCertificate:
             self._key = read(certificate.key)
         self.chain = _parse_chain(self.chain_pem, self.label)
         self.ec = not self.chain[0].is_rsa
+        staple = certificate.staple
+        self.staple: Staple | None = None
+        if staple is not None:
+            self.staple = parse_staple(read(staple), self.leaf, staple.label)
 
     @property
     def leaf(self) -> CertificateFacts:

@@ -8,8 +8,11 @@ to the OpenSSL that it is linked with.
 
 Invariants:
 - nothing is asked where `library()` is None: where `_ssl` doesn't export OpenSSL (it is linked into the interpreter),
-  or an `SSLContext` doesn't look as expected (its options, read both ways, differ). What needs it is refused there;
-- no pointer is kept beyond the call: the Python object owns what it points to.
+  or Python's objects don't look as expected: the options of an `SSLContext`, read both ways, differ, or what stands
+  beside the `SSL` of an `SSLObject` isn't its context. What needs it is refused there;
+- no pointer is kept beyond the call: the Python object owns what it points to. One that `object_pointer` gives is a
+  name for the handshake, as long as that lasts;
+- what OpenSSL is to call back is kept by the context that it was given to (`keep`).
 """
 
 from __future__ import annotations
@@ -79,59 +82,91 @@ def library() -> Any:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.options |= ssl.OP_NO_TICKET | ssl.OP_NO_COMPRESSION
-    return found if found.SSL_CTX_get_options(_pointer(context)) == int(context.options) else None
+    if found.SSL_CTX_get_options(context_pointer(context)) != int(context.options):
+        return None
+    tls = context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_side=True)
+    return found if _member(_inside(tls), 2) == id(context) else None
 
 
-def _pointer(context: ssl.SSLContext) -> int | None:
-    return ctypes.c_void_p.from_address(id(context) + _HEADER).value
+def function(name: str, result: Any, *arguments: Any) -> Any:
+    """One of OpenSSL's functions with its types. Raises AttributeError where there is none, or no library."""
+    found = getattr(library(), name)
+    found.restype, found.argtypes = result, arguments
+    return found
 
 
-def _pointer_inside(tls: ssl.SSLObject) -> int | None:
-    inner = getattr(tls, "_sslobj")  # noqa: B009  # what SSLObject wraps
-    return ctypes.c_void_p.from_address(id(inner) + _HEADER + _POINTER).value
+def keep(context: ssl.SSLContext, name: str, callback: object) -> None:
+    """Let a callback live as long as the context."""
+    setattr(context, f"_kept_{name}", callback)
+
+
+def context_pointer(context: ssl.SSLContext) -> int | None:
+    """Its `SSL_CTX`."""
+    return _member(context, 0)
+
+
+def object_pointer(tls: ssl.SSLObject) -> int | None:
+    """Its `SSL`."""
+    return _member(_inside(tls), 1)
+
+
+def _inside(tls: ssl.SSLObject) -> object:
+    return getattr(tls, "_sslobj")  # noqa: B009  # what SSLObject wraps
+
+
+def _member(python_object: object, position: int) -> int | None:
+    """A pointer behind the object's header."""
+    return ctypes.c_void_p.from_address(id(python_object) + _HEADER + position * _POINTER).value
 
 
 def set_groups(context: ssl.SSLContext, names: Sequence[str]) -> bool:
     """The groups of the key exchange, best first, by OpenSSL's names. False if OpenSSL doesn't know one."""
-    return bool(library().SSL_CTX_ctrl(_pointer(context), _SET_GROUPS, 0, ":".join(names).encode()))
+    return bool(library().SSL_CTX_ctrl(context_pointer(context), _SET_GROUPS, 0, ":".join(names).encode()))
 
 
 def set_signature_algorithms(context: ssl.SSLContext, names: Sequence[str]) -> bool:
     """Those that we make and take, best first, by the names of TLS 1.3. False if OpenSSL doesn't know one."""
-    return bool(library().SSL_CTX_ctrl(_pointer(context), _SET_SIGNATURE_ALGORITHMS, 0, ":".join(names).encode()))
+    pointer, joined = context_pointer(context), ":".join(names).encode()
+    return bool(library().SSL_CTX_ctrl(pointer, _SET_SIGNATURE_ALGORITHMS, 0, joined))
 
 
 def set_session_lifetime(context: ssl.SSLContext, seconds: int) -> None:
     """How long a session can be resumed."""
-    library().SSL_CTX_set_timeout(_pointer(context), seconds)
+    library().SSL_CTX_set_timeout(context_pointer(context), seconds)
 
 
 def keep_no_sessions(context: ssl.SSLContext) -> None:
     """No session is kept here; tickets are another matter."""
-    library().SSL_CTX_ctrl(_pointer(context), _SET_SESSION_CACHE_MODE, _NO_SESSIONS, None)
+    library().SSL_CTX_ctrl(context_pointer(context), _SET_SESSION_CACHE_MODE, _NO_SESSIONS, None)
+
+
+def set_session_realm(context: ssl.SSLContext, realm: bytes) -> None:
+    """Sessions are resumed only where the realm, of 32 bytes at most, is that in which they began."""
+    types = (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_uint)
+    function("SSL_CTX_set_session_id_context", ctypes.c_int, *types)(context_pointer(context), realm, len(realm))
 
 
 def ask_without_verifying(context: ssl.SSLContext, *, required: bool) -> None:
     """Ask clients for a certificate and take any. To be called after `verify_mode` is set, which it overrides."""
     mode = _VERIFY_PEER | (_FAIL_WITHOUT_CERTIFICATE if required else 0)
-    library().SSL_CTX_set_verify(_pointer(context), mode, _ACCEPT)
+    library().SSL_CTX_set_verify(context_pointer(context), mode, _ACCEPT)
 
 
 def is_verified(tls: ssl.SSLObject) -> bool:
     """Whether the peer's chain passed, where a handshake goes on without."""
-    return bool(library().SSL_get_verify_result(_pointer_inside(tls)) == 0)
+    return bool(library().SSL_get_verify_result(object_pointer(tls)) == 0)
 
 
 def awaits_server_hello(tls: ssl.SSLObject) -> bool:
     """Whether a client's handshake has come no further than its ClientHello, as far as somebody can say."""
     found = library()
-    return bool(found and found.SSL_get_state(_pointer_inside(tls)) == _HELLO_SENT)
+    return bool(found and found.SSL_get_state(object_pointer(tls)) == _HELLO_SENT)
 
 
 def version_of(tls: ssl.SSLObject) -> str:
     """The version that a handshake has come to, complete or not; "" before it has, or where nobody can say."""
     found = library()
-    inside = _pointer_inside(tls)
+    inside = object_pointer(tls)
     if found is None or found.SSL_get_state(inside) == _NOTHING_CAME:
         return ""
     version: bytes = found.SSL_get_version(inside)
@@ -141,15 +176,15 @@ def version_of(tls: ssl.SSLObject) -> str:
 def group_of(tls: ssl.SSLObject) -> str:
     """The group of a completed handshake by BoringSSL's name; "" for none, or where nobody can say."""
     found = library()
-    return _GROUPS.get(found.SSL_ctrl(_pointer_inside(tls), _GET_NEGOTIATED_GROUP, 0, None), "") if found else ""
+    return _GROUPS.get(found.SSL_ctrl(object_pointer(tls), _GET_NEGOTIATED_GROUP, 0, None), "") if found else ""
 
 
 def peer_signature_of(tls: ssl.SSLObject) -> str:
     """How the peer signed its part of a handshake, by TLS 1.3's name; "" for not at all, or where nobody can say."""
     found = library()
     kind, digest = ctypes.c_int(), ctypes.c_int()
-    if found is None or not found.SSL_get_peer_signature_type_nid(_pointer_inside(tls), ctypes.byref(kind)):
+    if found is None or not found.SSL_get_peer_signature_type_nid(object_pointer(tls), ctypes.byref(kind)):
         return ""
-    if not found.SSL_ctrl(_pointer_inside(tls), _GET_PEER_SIGNATURE_DIGEST, 0, ctypes.byref(digest)):
+    if not found.SSL_ctrl(object_pointer(tls), _GET_PEER_SIGNATURE_DIGEST, 0, ctypes.byref(digest)):
         return "ed25519" if kind.value == _ED25519 else ""
     return _SIGNATURES.get((kind.value, digest.value), "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from typing import TYPE_CHECKING, Any
 
 from meshproxy.model.listener import FilterChain
@@ -66,6 +67,8 @@ class ServerTls:
         loop = self._worker.loop
         handshake = _Handshake(self._worker, listener, generation, connection)
         transport = TlsTransport(loop, generation.context, connection, handshake, server_side=True)
+        if generation.key_log is not None:
+            generation.key_log.begin(transport.object, sock)
         connection.give_up = transport.give_up
         if chain.transport_socket_connect_timeout:
             handshake.limit(transport, chain.transport_socket_connect_timeout)
@@ -105,8 +108,7 @@ class _Handshake:
         tls = transport.object
         generation = self._generation
         peer = generation.policy.check(tls)
-        self._stop()
-        self._connection.give_up = None
+        self._stop(tls)
         local = generation.certificate_of[tls.context]
         info = self._connection.info
         info.tls = found = tls_info(tls, peer, local.leaf)
@@ -115,8 +117,7 @@ class _Handshake:
         self._listener.stats.success(tls, found, peer)
 
     def failed(self, transport: TlsTransport, failure: TlsFailure | None) -> None:
-        self._stop()
-        self._connection.give_up = None
+        self._stop(transport.object)
         info = self._connection.info
         info.tls = unfinished_info(transport.object)
         if failure is not None:
@@ -128,7 +129,13 @@ class _Handshake:
         self._listener.stats.failure(failure.counter)
         self._connection.info.transport_failure_reason = failure.text
 
-    def _stop(self) -> None:
+    def _stop(self, tls: ssl.SSLObject) -> None:
+        """The handshake is over, one way or the other."""
+        generation = self._generation
+        self._connection.give_up = None
+        self._listener.stats.staple(generation.staples.outcome(tls))
+        if generation.key_log is not None:
+            generation.key_log.end(tls)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -20,12 +20,13 @@ from meshproxy.model.tls import (
     DataSource,
     DownstreamTls,
     SecretReference,
+    TicketKeys,
     TlsCertificate,
     UpstreamTls,
 )
 from meshproxy.runtime.tls.contexts import ClientContext, Generation, ServerContexts
 from meshproxy.runtime.tls.failures import MaterialError
-from meshproxy.runtime.tls.material import LoadedCertificate
+from meshproxy.runtime.tls.material import LoadedCertificate, read
 
 G = TypeVar("G", bound=Generation)
 C = TypeVar("C", DownstreamTls, UpstreamTls)
@@ -61,10 +62,17 @@ class Slot(Generic[C, G]):
                 missing = True
         if validation is not None:
             files.note_validation(validation)
+        keys = files.ticket_keys(self._ticket_keys)
+        missing = missing or (keys is None and self._ticket_keys is not None)
         if missing:
             return None
         loaded = [LoadedCertificate(certificate) for certificate in certificates if certificate is not None]
-        return self._make(self.config, loaded, validation)
+        more = {"ticket_keys": tuple(map(read, keys.keys))} if keys is not None else {}
+        return self._make(self.config, loaded, validation, **more)
+
+    @property
+    def _ticket_keys(self) -> TicketKeys | SecretReference | None:
+        return self.config.ticket_keys if isinstance(self.config, DownstreamTls) else None
 
     def changed(self) -> bool:
         """Whether one of the files is another than when it was read."""
@@ -86,7 +94,7 @@ class Slot(Generic[C, G]):
     def awaited(self) -> list[SecretReference]:
         """The secrets that somebody has to `provide`: those that don't stand in files."""
         common: CommonTls = self.config.common
-        named = [*common.certificates, common.validation_reference]
+        named = [*common.certificates, common.validation_reference, self._ticket_keys]
         return [entry for entry in named if isinstance(entry, SecretReference) and entry.source is not None]
 
     def provide(self, reference: SecretReference, secret: Secret) -> str:
@@ -126,7 +134,17 @@ class _Files:
             if not isinstance(found, TlsCertificate):
                 return None
             entry = found
-        self._note(entry.chain, entry.key, entry.password, entry.pkcs12)
+        self._note(entry.chain, entry.key, entry.password, entry.pkcs12, entry.staple)
+        return entry
+
+    def ticket_keys(self, entry: TicketKeys | SecretReference | None) -> TicketKeys | None:
+        if isinstance(entry, SecretReference):
+            found = self.secret(entry)
+            if not isinstance(found, TicketKeys):
+                return None
+            entry = found
+        if entry is not None:
+            self._note(*entry.keys)
         return entry
 
     def note_validation(self, validation: CertificateValidation) -> None:

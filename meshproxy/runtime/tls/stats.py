@@ -19,6 +19,10 @@ _NAMES = (
     "fail_verify_san",
     "fail_verify_cert_hash",
     "was_key_usage_invalid",
+    "ocsp_staple_failed",
+    "ocsp_staple_omitted",
+    "ocsp_staple_requests",
+    "ocsp_staple_responses",
 )
 
 
@@ -27,16 +31,22 @@ class TlsStats:
 
     def __init__(self, scope: StatsScope) -> None:
         self._scope = scope.scope("ssl.")
-        self._failures = {name: self._scope.counter(name) for name in _NAMES}
-        self.handshake = self._failures["handshake"]
-        self.session_reused = self._failures["session_reused"]
-        self.no_certificate = self._failures["no_certificate"]
+        self._counters = {name: self._scope.counter(name) for name in _NAMES}
+        self.handshake = self._counters["handshake"]
+        self.session_reused = self._counters["session_reused"]
+        self.no_certificate = self._counters["no_certificate"]
         self._named: dict[tuple[str, str], Counter] = {}
 
     def failure(self, counter: str) -> None:
         """Count a failed handshake by what `TlsFailure.counter` says; "" is counted elsewhere."""
         if counter:
-            self._failures[counter].value += 1
+            self._counters[counter].value += 1
+
+    def staple(self, outcome: str) -> None:
+        """Count what came of a client's wish for an OCSP response; "" for no wish."""
+        if outcome:
+            self._counters["ocsp_staple_requests"].value += 1
+            self._counters[outcome].value += 1
 
     def success(self, tls: ssl.SSLObject, info: TlsInfo, peer: Peer) -> None:
         """Count a handshake, and what it agreed on."""

@@ -39,7 +39,7 @@ def inline(pem: bytes, key: bytes, password: bytes | None = None) -> TlsCertific
 
 
 def serve(
-    *certificates: TlsCertificate, validation: CertificateValidation | None = None, **options: bool
+    *certificates: TlsCertificate, validation: CertificateValidation | None = None, **options: Any
 ) -> ServerContexts:
     parameters = TlsParameters("TLSv1_2", "TLSv1_3", DEFAULT_CIPHERS)
     config = DownstreamTls(CommonTls(parameters, certificates, validation), **options)
