@@ -32,6 +32,7 @@ class Act(enum.Enum):
     WAIT_EOF = "wait until the peer has closed"
     WAIT_REQUEST = "wait until the request is complete (only of use where the answer starts at its head)"
     WAIT_UPSTREAM = "wait until an upstream has a request (a client's)"
+    WAIT_OTHERS = "wait until the other clients have ended (a client's)"
     RAW = "read what follows as opaque bytes"
     ECHO = "send back whatever comes, until the peer closes"
     STOP_READING = "read nothing more"
@@ -77,7 +78,7 @@ class Client:
     """A connection to the proxy.
 
     to: "port" is the case's listener, "port2" and "port3" further ones, "admin_port" the admin interface.
-    start: seconds after the case began.
+    start: seconds after the case began, or after client number `after` (from 1) has ended.
     quiet: how long nothing must happen after the last byte before the connection counts as open.
     timing: compare when the first byte and the end came.
     view: how bodies are shown: "text", or a function of the text, such as `shape` for JSON.
@@ -89,6 +90,7 @@ class Client:
     to: str = "port"
     host: str = "127.0.0.1"
     start: float = 0.0
+    after: int = 0
     quiet: float = 1.5
     timing: bool = True
     view: Callable[[str], str] | None = None
@@ -179,6 +181,7 @@ class Case:
     merge_upstreams: don't tell the upstreams from one another, because chance chooses among them.
     upstream_end: compare how the upstreams' connections stood at the end. exact_end: tell RST from FIN, on both sides.
     stats: a regular expression; the statistics with such names are compared.
+    distinct_log: rows of the log that are alike count once: how many there are depends on how long something took.
     masks: further (pattern, replacement) for what differs from run to run.
     """
 
@@ -211,6 +214,7 @@ class Case:
     timing: bool = True
     compare_log: bool = True
     sort_log: bool = False
+    distinct_log: bool = False
     sort_upstream: bool = False
     flat_upstream: bool = False
     merge_upstreams: bool = False

@@ -44,6 +44,7 @@ class Placed:
         self.names = Names(self.values)
         self.recorders = {key: Recorder(script, self.names.fill) for key, script in case.upstreams.items()}
         self.ports = {port: f"<{key}>" for key, port in ports.items()}
+        self._clients: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         for key, recorder in self.recorders.items():
@@ -58,9 +59,12 @@ class Placed:
 
     async def run(self, subject: Subject) -> None:
         clients = self.case.all_clients()
-        await asyncio.gather(*(self._client(i, each, subject) for i, each in enumerate(clients, 1)))
+        self._clients = [asyncio.create_task(self._client(i, each, subject)) for i, each in enumerate(clients, 1)]
+        await asyncio.gather(*self._clients)
 
     async def _client(self, index: int, client: Client, subject: Subject) -> None:
+        if client.after:
+            await asyncio.wait([self._clients[client.after - 1]])
         await asyncio.sleep(client.start)
         name = f"client {index}"
         lines = self.transcript.sections.setdefault(name, [])
@@ -101,6 +105,8 @@ class Placed:
                 subject.signal(op.name)
             elif op is Act.WAIT_UPSTREAM:
                 await self._until_an_upstream_is_asked()
+            elif op is Act.WAIT_OTHERS:
+                await asyncio.wait([task for task in self._clients if task is not asyncio.current_task()])
             elif isinstance(op, WaitExit):
                 lines.append(f"exit code {await subject.wait(op.seconds)}")
             else:
@@ -186,6 +192,7 @@ class Placed:
         log = self.directory / f"{self.case.name}.log"
         if self.case.compare_log and log.exists():
             rows = [normalise(row) for row in log.read_text("latin-1").splitlines()]
+            rows = list(dict.fromkeys(rows)) if self.case.distinct_log else rows
             self.transcript.sections["access log"] = sorted(rows) if self.case.sort_log else rows
 
     def collect_stats(self, all_of_them: Sequence[tuple[str, str]]) -> None:

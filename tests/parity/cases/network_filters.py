@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ..case import Act, Case, Client, client, get, raw
+from ..case import Act, Case, Client, Wait, client, get, raw
 from .listeners import client_hello
 
 _TYPES = {
@@ -113,10 +113,14 @@ _SNI_CLUSTER = {
         ],
     },
 }
-HELLO = Client(("hello", 0.4, Act.CLOSE), raw=True)
+HELLO = Client(("hello", Act.WAIT_OTHERS, Act.CLOSE), raw=True)
 SECOND = Client(("second", 0.4, Act.CLOSE), raw=True, start=0.2)
 SILENT_SECOND = Client((0.5, Act.CLOSE), raw=True, start=0.2)
 BOTH = (HELLO, SECOND)
+ONE_AFTER_THE_OTHER = (
+    Client(("hello", Wait("hello"), Act.HALF_CLOSE, Act.WAIT_EOF), raw=True),
+    Client(("later", 0.3, Act.CLOSE), raw=True, start=0.7, after=1),
+)
 _STATS = r"^(connection_limit|local_rate_limit)\.$case\.|^tcp\.$case\.downstream_cx_total|^http\.$case\.downstream_cx_(total|active|destroy)$"
 
 CASES = [
@@ -150,14 +154,13 @@ CASES = [
     before_tcp(
         "limit-one-after-the-other",
         [_limited(max_connections=1)],
-        HELLO,
-        Client(("later", 0.3, Act.CLOSE), raw=True, start=0.9),
+        *ONE_AFTER_THE_OTHER,
         stats=_STATS,
     ),
     before_tcp(
         "limit-delayed",
         [_limited(max_connections=1, delay="0.6s")],
-        Client(("hello", 1.5, Act.CLOSE), raw=True),
+        HELLO,
         Client(("second",), raw=True, start=0.2),
         stats=_STATS,
     ),
@@ -170,7 +173,7 @@ CASES = [
     before_http(
         "limit-http",
         [_limited(max_connections=1)],
-        Client((get(), 0.6, Act.CLOSE), timing=False),
+        Client((get(), Act.WAIT_OTHERS, Act.CLOSE), timing=False),
         Client((get("/second"),), start=0.2, timing=False),
         stats=_STATS,
     ),
@@ -179,8 +182,7 @@ CASES = [
     before_tcp(
         "rate-refilled",
         [_rated(_bucket(1, 1, "0.4s"))],
-        HELLO,
-        Client(("later", 0.3, Act.CLOSE), raw=True, start=0.9),
+        *ONE_AFTER_THE_OTHER,
         stats=_STATS,
     ),
     before_tcp(

@@ -24,7 +24,7 @@ def limited(name: str, says: dict[str, Any] | Sequence[H2Op] = (), *, refused: b
         "@type": _TYPE,
         "stat_prefix": "$case",
         "domain": "d",
-        "timeout": "1s",
+        "timeout": "20s",
         "descriptors": [{"entries": [{"key": "k", "value": "v"}]}],
         "rate_limit_service": {
             "grpc_service": {"envoy_grpc": {"cluster_name": "$up2"}},
@@ -38,7 +38,7 @@ def limited(name: str, says: dict[str, Any] | Sequence[H2Op] = (), *, refused: b
         [{"name": "limit", "typed_config": config}],
         Client(("hello", 0.3, Act.HALF_CLOSE), raw=True),
         log=_LOG,
-        stats=r"^ratelimit\.",
+        stats=r"^ratelimit\.$case\.",
         refused=refused,
         upstreams={
             "up": Upstream(((Act.ECHO,),), mode="raw"),

@@ -14,20 +14,20 @@ SWITCH = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: we
 
 def periodic(name: str, hcm: str, *ops: Op, **more: Any) -> Case:
     more.setdefault("upstreams", SLOW)
-    return Case(f"log-{name}", ops or (get("/x"),), hcm=f"{{{hcm}}}", log=LOG, timing=False, **more)
+    return Case(f"log-{name}", ops or (get("/x"),), hcm=f"{{{hcm}}}", log=LOG, distinct_log=True, timing=False, **more)
 
 
 CASES = [
-    periodic("interval", "access_log_options: {access_log_flush_interval: 0.3s}"),
-    periodic("interval-older-field", "access_log_flush_interval: 0.3s"),
+    periodic("interval", "access_log_options: {access_log_flush_interval: 0.1s}"),
+    periodic("interval-older-field", "access_log_flush_interval: 0.1s"),
     periodic(
         "interval-both",
-        "access_log_flush_interval: 0.3s, access_log_options: {access_log_flush_interval: 0.3s}",
+        "access_log_flush_interval: 0.1s, access_log_options: {access_log_flush_interval: 0.1s}",
         refused=True,
     ),
     periodic(
         "interval-and-new",
-        "access_log_options: {access_log_flush_interval: 0.3s, flush_access_log_on_new_request: true}",
+        "access_log_options: {access_log_flush_interval: 0.1s, flush_access_log_on_new_request: true}",
     ),
     periodic(
         "tunnel",

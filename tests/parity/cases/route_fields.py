@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..case import OK, Case, Upstream, client, get
+from ..case import OK, Case, Op, Upstream, Wait, client, get
 
 KIND = "type.googleapis.com/envoy.extensions.path"
 TWO = {"up": Upstream(), "up2": Upstream()}
 LOG = "%REQ(:PATH)% rc=%RESPONSE_CODE% rf=%RESPONSE_FLAGS% rcd=%RESPONSE_CODE_DETAILS% up=%UPSTREAM_CLUSTER_RAW% route=%ROUTE_NAME%\n"
 
 
-def fields(name: str, routes: str, *sends: str, **more: Any) -> Case:
+def fields(name: str, routes: str, *sends: str | tuple[Op, ...], **more: Any) -> Case:
     """Each request on a connection of its own, one after the other."""
     more.setdefault("upstreams", TWO)
     more.setdefault("log", LOG)
-    clients = tuple(client(send, start=0.1 * number, timing=False) for number, send in enumerate(sends or (get(),)))
+    scripts = [(send,) if isinstance(send, str) else send for send in sends or (get(),)]
+    clients = tuple(client(*script, start=0.1 * number, timing=False) for number, script in enumerate(scripts))
     return Case(f"fields-{name}", clients=clients, routes=routes, flat_upstream=True, sort_log=True, **more)
 
 
@@ -139,10 +140,10 @@ CASES = [
     ),
     fields(
         "timeout-retry",
-        "- {match: {prefix: /}, route: {cluster: $up, retry_policy: {retry_on: '5xx', num_retries: 2, per_try_timeout: 0.2s}}}",
-        get(),
+        "- {match: {prefix: /}, route: {cluster: $up, retry_policy: {retry_on: '5xx', num_retries: 2, per_try_timeout: 2s}}}",
+        (get(), Wait("ok", seconds=10)),
         vhost="{include_is_timeout_retry_header: true, include_request_attempt_count: true}",
-        upstreams={"up": Upstream(((0.5, OK), (BAD,), (OK,))), "up2": Upstream()},
+        upstreams={"up": Upstream(((5.0, OK), (BAD,), (OK,))), "up2": Upstream()},
         masks=((r"(expected-rq-timeout-ms): \d+", r"\1: <left>"),),
     ),
     template("plain", "/a/{who}/b", "/a/x/b", "/a/x/y/b", "/a//b", "/a/x/b?q", "/a/x/b/", "/A/x/b"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..case import LEFT, OK, Act, Case, Op, Upstream, get
+from ..case import LEFT, OK, Act, Case, Op, Upstream, Wait, get
 
 MIRRORED = {"up": Upstream(), "up2": Upstream()}
 POST = get("/p", method="POST", body="hello mirror")
@@ -304,7 +304,7 @@ CASES = [
     retried(
         "before-the-request-is-whole",
         "{retry_on: 5xx}",
-        send=(CHUNKED, 0.3, LATER),
+        send=(CHUNKED, Wait("\r\n\r\nok"), LATER),
         upstreams={"up": Upstream(((BAD,), (OK,)), at="head")},
         masks=(),
         timing=False,

@@ -11,7 +11,7 @@ NAMES = (
     "x-envoy-retry-grpc-on"
 )
 STRICT = f"{{strict_check_headers: [{NAMES}]}}"
-LEFT = ((r"(expected-rq-timeout-ms): \d{4,}", r"\1: <left>"),)
+LEFT = ((r"(expected-rq-timeout-ms): \d{5,}", r"\1: <left>"),)
 GRPC = "HTTP/1.1 200 OK\r\ncontent-type: application/grpc\r\ngrpc-status: 14\r\ncontent-length: 0\r\n\r\n"
 INTERNAL = "{internal_address_config: {cidr_ranges: [{address_prefix: 10.0.0.0, prefix_len: 8}]}}"
 WITHIN = "x-forwarded-for: 10.1.1.1"
@@ -46,10 +46,12 @@ CASES = [
     option(
         "strict-timeout",
         STRICT,
-        *with_values("x-envoy-upstream-rq-timeout-ms", "900", "1s", "-1", "", "99999999999999999999", "+900", "900 "),
+        *with_values(
+            "x-envoy-upstream-rq-timeout-ms", "9000", "1s", "-1", "", "99999999999999999999", "+9000", "9000 "
+        ),
         shows="400",
     ),
-    option("strict-per-try", STRICT, *with_values("x-envoy-upstream-rq-per-try-timeout-ms", "900", "x")),
+    option("strict-per-try", STRICT, *with_values("x-envoy-upstream-rq-per-try-timeout-ms", "9000", "x")),
     option("strict-max-retries", STRICT, *with_values("x-envoy-max-retries", "2", "two")),
     option(
         "strict-retry-on",
