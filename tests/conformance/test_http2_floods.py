@@ -1,7 +1,8 @@
 """Floods against the codec, the program and Envoy: each ends the connection or stays bounded, and others don't suffer.
 
 The codec's part is exact. The program's is measured: how much its memory grew, and how long other connections waited
-beside the attack. A shared machine disturbs times, so the bound has a floor.
+beside the attack. A shared machine disturbs times: the bound has a floor, and makes allowance for what the kernel says
+that they waited for a CPU.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ MAX_GROWTH = 10 * 1024 * 1024
 #: process beside the proxy, and other programs run, too.
 MAX_FACTOR = 5
 FLOOR = 1.0
-SECONDS = 5.0
+SECONDS = 20.0
 
 
 @pytest.mark.parametrize("name", BY_NAME)
@@ -62,12 +63,15 @@ def test_codec(name: str) -> None:
 
 @dataclass
 class Outcome:
-    """growth: bytes of memory; before, during: seconds that a hundredth of the requests of others waited at least."""
+    """growth: bytes of memory; before, during: seconds that a hundredth of the requests of others waited at least;
+    starved: seconds of the attack in which the program or this process got no CPU.
+    """
 
     closed: bool
     growth: int
     before: float
     during: float
+    starved: float
 
 
 def memory(pid: int) -> int:
@@ -107,8 +111,11 @@ class Other:
             self.waits.append(time.perf_counter() - started)
             await asyncio.sleep(0.002)
 
-    def worst(self) -> float:
-        """The 99th percentile, and a fresh start."""
+    async def worst(self) -> float:
+        """The 99th percentile, and a fresh start. What was under way all the time counts, so that is waited for."""
+        deadline = time.perf_counter() + SECONDS
+        while not self.waits and time.perf_counter() < deadline:
+            await asyncio.sleep(0.005)
         waits, self.waits = sorted(self.waits), []
         return waits[min(len(waits) - 1, len(waits) * 99 // 100)] if waits else SECONDS
 
@@ -155,15 +162,17 @@ async def run(program: str) -> dict[str, Outcome]:
             await attack(port, flood)
         await asyncio.sleep(0.5)
         for flood in FLOODS:
-            other.worst()
+            await other.worst()
             await asyncio.sleep(0.3)
-            before, start = other.worst(), memory(pid)
+            before, start, starved = await other.worst(), memory(pid), subject.waiting.seconds()
             highest = start
             attacking = asyncio.create_task(attack(port, flood))
             while not attacking.done():
                 await asyncio.wait([attacking], timeout=0.02)
                 highest = max(highest, memory(pid))
-            outcomes[flood.name] = Outcome(attacking.result(), highest - start, before, other.worst())
+            outcomes[flood.name] = Outcome(
+                attacking.result(), highest - start, before, await other.worst(), subject.waiting.seconds() - starved
+            )
     return outcomes
 
 
@@ -180,7 +189,7 @@ def test_program() -> None:
             wrong.append(f"{name}: still open")
         if outcome.growth > MAX_GROWTH:
             wrong.append(f"{name}: grew by {outcome.growth >> 10} KiB")
-        if outcome.during > max(MAX_FACTOR * outcome.before, FLOOR):
+        if outcome.during > max(MAX_FACTOR * outcome.before, FLOOR) + outcome.starved:
             wrong.append(f"{name}: others waited {outcome.during * 1000:.1f} ms, {outcome.before * 1000:.1f} before")
     assert not wrong, "\n".join(wrong)
 
