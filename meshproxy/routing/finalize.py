@@ -93,9 +93,11 @@ def finalize_request(
         _rewrite_host(action, weighted, request, stream, tell_original)
         if action.rewrite_path is not None:
             old = request.path
-            request.path = action.rewrite_path(old)
-            if tell_original:
-                request.fields["x-envoy-original-path"] = old
+            new = action.rewrite_path(old)
+            if new:
+                request.path = new
+                if tell_original:
+                    request.fields["x-envoy-original-path"] = old
         elif action.format_path is not None:
             _format_path(action.format_path(stream), request, tell_original)
 
@@ -119,7 +121,7 @@ def _rewrite_host(
         return
     new = action.host_rewrite
     if not new and action.host_rewrite_header:
-        new = request.get(action.host_rewrite_header, "") or ""
+        new = next(iter(request.get_all(action.host_rewrite_header)), "")
     if not new and action.format_host is not None:
         new = action.format_host(stream)
     if not new and action.host_rewrite_path is not None:
