@@ -29,7 +29,7 @@ ValueFormatter = Callable[[Any], str]
 """A compiled header value: `StreamInfo` -> text; "" when its operand is absent."""
 
 PathRewrite = Callable[[str], str]
-"""Path with query -> path with query."""
+"""Path with query -> path with query; "" leaves the request what it has."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,6 +74,12 @@ class Connection(ABC):
     def closed(self) -> bool:
         """The socket is gone, or about to be."""
 
+    @property
+    @abstractmethod
+    def leaving_now(self) -> bool:
+        """Whether whoever is served on it now should be told to go: by chance while a drain is under way, so that not
+        all go at once; always where the operator has had health checks fail."""
+
     @abstractmethod
     def original_destination(self) -> tuple[str, int] | None:
         """Where the peer was going before the kernel or a PROXY protocol line brought it here."""

@@ -90,6 +90,7 @@ class FactoryContext:
     compile_format: Callable[[str], LineFormatter]
     compile_body_format: Callable[[ConfigView], LineFormatter]
     compile_header_format: Callable[[str], str | LineFormatter]
+    compile_tlv_value: Callable[[ConfigView], Callable[[StreamInfo], bytes]]
     compile_header_mutations: Callable[[Sequence[ConfigView], Sequence[str]], HeaderMutations | None]
     compile_string_matcher: Callable[[ConfigView], StringMatcher]
     compile_regex_matcher: Callable[[ConfigView], StringMatcher]

@@ -21,6 +21,10 @@ _FORMATTED = "counts only where the value is a format, which Envoy has behind a 
 _UNUSED = "of no effect in Envoy either"
 
 IGNORABLE: Final[dict[str, dict[str, str]]] = {
+    "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy": {
+        "downstream_idle_timeout": _UNUSED,
+        "upstream_idle_timeout": _UNUSED,
+    },
     "envoy.extensions.filters.http.jwt_authn.v3.JwksAsyncFetch": {
         "fast_listener": "keys are fetched when the first request needs them, so no listener waits for them",
     },

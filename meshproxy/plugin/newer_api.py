@@ -14,19 +14,21 @@ from collections.abc import Sequence
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor_pb2 import (
     DescriptorProto,
+    EnumDescriptorProto,
     FieldDescriptorProto,
     FileDescriptorProto,
 )
 from google.protobuf.duration_pb2 import Duration
 from validate.validate_pb2 import DurationRules, FieldRules, MessageRules, RepeatedRules, StringRules, rules
 
-from meshproxy.plugin.declared_messages import OF, field
+from meshproxy.plugin.declared_messages import OF, enum, field
 from meshproxy.records import dataclass
 
 _BOOL_VALUE = ".google.protobuf.BoolValue"
 _DURATION = ".google.protobuf.Duration"
 _PERCENT = ".envoy.type.v3.Percent"
 _ROUTE = "envoy.config.route.v3"
+_TCP_PROXY = "envoy.extensions.filters.network.tcp_proxy.v3"
 
 COMPOSITE_CLUSTER = "envoy.extensions.clusters.composite.v3.ClusterConfig"
 NAMES = frozenset({COMPOSITE_CLUSTER})
@@ -37,13 +39,14 @@ NAMES = frozenset({COMPOSITE_CLUSTER})
 class Additions:
     """What one file gets.
 
-    messages: its new ones; nested: new messages inside of the message that is named; fields: new ones of the
+    messages, enums: its new ones; nested: new messages inside of the message that is named; fields: new ones of the
     message that is named. A field's oneof is named before its name, as `oneof/name`. dependencies: further files that
     the additions name. freed: fields of the message that is named whose rules on values are gone.
     """
 
     fields: dict[str, Sequence[FieldDescriptorProto]]
     messages: Sequence[DescriptorProto] = ()
+    enums: Sequence[EnumDescriptorProto] = ()
     nested: dict[str, Sequence[DescriptorProto]] | None = None
     dependencies: Sequence[str] = ()
     freed: dict[str, Sequence[str]] | None = None
@@ -159,9 +162,18 @@ ADDITIONS = {
     ),
     "envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy.proto": Additions(
         {
-            "TcpProxy": [field("check_drain_close", 24, OF.TYPE_MESSAGE, _BOOL_VALUE)],
+            "TcpProxy": [
+                field("check_drain_close", 24, OF.TYPE_MESSAGE, _BOOL_VALUE),
+                field("proxy_protocol_tlv_merge_policy", 23, OF.TYPE_ENUM, f".{_TCP_PROXY}.ProxyProtocolTlvMergePolicy"),
+            ],
             "TcpProxy.TcpAccessLogOptions": [field("flush_access_log_on_start", 3, OF.TYPE_BOOL)],
-        }
+        },
+        enums=[
+            enum(
+                "ProxyProtocolTlvMergePolicy",
+                ["ADD_IF_ABSENT", "OVERWRITE_BY_TYPE_IF_EXISTS_OR_ADD", "APPEND_IF_EXISTS_OR_ADD"],
+            )
+        ],
     ),
     "envoy/type/matcher/v3/address.proto": Additions({"AddressMatcher": [field("invert_match", 2, OF.TYPE_BOOL)]}),
 }
@@ -177,6 +189,8 @@ def extended(name: str, data: bytes) -> bytes:
             file.dependency.append(dependency)
     known = {message.name for message in file.message_type}
     file.message_type.extend(message for message in additions.messages if message.name not in known)
+    known_enums = {each.name for each in file.enum_type}
+    file.enum_type.extend(each for each in additions.enums if each.name not in known_enums)
     for path, nested in (additions.nested or {}).items():
         _nest(_message(file, path), nested)
     for path, fields in additions.fields.items():

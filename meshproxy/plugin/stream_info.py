@@ -196,8 +196,8 @@ class StreamInfo:
     lb_override_strict to none.
     alpn_override: protocols to offer in TLS to the upstream, joined by ",", in place of the configured ones; "": those.
     lb_metadata: what hosts must have in their metadata (`metadata_match`, subsets), None for nothing.
-    own_tlvs: entries that a filter adds to a PROXY protocol header for the upstream. hides_addresses: such a header
-    doesn't name the client's connection, unless that one began with a header itself.
+    own_tlvs: entries of a PROXY protocol header for the upstream in place of those that the client's connection began
+    with, None for these. hides_addresses: such a header doesn't name the client's connection, unless that one began with a header itself.
     hosts_attempted, host_names_attempted, connection_ids_attempted: one entry for each try, in order.
     shared_state: which objects of the filter state connections to upstreams are given, and whether they share them with
     theirs in turn.
@@ -269,7 +269,7 @@ class StreamInfo:
     lb_override: str = ""
     lb_override_strict: bool = False
     alpn_override: str = ""
-    own_tlvs: tuple[tuple[int, bytes], ...] = ()
+    own_tlvs: tuple[tuple[int, bytes], ...] | None = None
     hides_addresses: bool = False
     attempt_count: int = 0
     hosts_attempted: tuple[str, ...] = ()

@@ -199,6 +199,7 @@ class ClusterStats(Protocol):
     upstream_rq_max_duration_reached: Counter
     upstream_rq_maintenance_mode: Counter
     upstream_cx_none_healthy: Counter
+    upstream_cx_connect_attempts_exceeded: Counter
     retry_or_shadow_abandoned: Counter
 
     def count_time(self, milliseconds: int, *, internal: bool) -> None:

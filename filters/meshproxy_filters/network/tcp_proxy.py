@@ -2,14 +2,16 @@
 
 Theory. Two pipes and no buffers of our own: what is read from one side is written to the other in the same call, and
 when one side can't take more the other isn't read. The client isn't read either until the upstream is connected, so
-the kernel holds what it sends meanwhile. Each direction ends by itself (half-close); when both have ended, both
+the kernel holds what it sends meanwhile; `max_early_data_bytes` has it read all the same, up to a limit, and then its
+first bytes may be what a connect waits for (`tcp_proxy_early`). Each direction ends by itself (half-close); when both have ended, both
 sockets are closed.
 
 A failed connect is tried again, on another pick, up to `max_connect_attempts` times; then the client is closed. It
 sees an RST where the kernel still holds unread data of it, which it does if it has spoken: as with Envoy.
 
 Invariants:
-- the client is read-disabled once while connecting, and once while the upstream is blocked;
+- the client is read-disabled once while connecting (with early data: once they are too many), and once while the
+  upstream is blocked;
 - the log is written once when the connection is over; `_finished` is set first by whoever ends it;
 - every piece of data moves `_last`, and only the idle timer looks at it, when it fires: data re-arm no timer.
 """
@@ -26,6 +28,7 @@ from meshproxy.plugin.stream_info import StreamInfo
 from meshproxy.plugin.upstream import Cluster, TcpUpstream
 from meshproxy_filters.filter_state_values import TCP_CLUSTER
 from meshproxy_filters.network.tcp_proxy_config import TcpProxyConfig
+from meshproxy_filters.network.tcp_proxy_early import EarlyData
 from meshproxy_filters.network.tcp_tunnel import HttpTunnel
 
 if TYPE_CHECKING:
@@ -41,6 +44,8 @@ class TcpProxy(NetworkFilter[TcpProxyConfig]):
     info: StreamInfo
     _upstream: TcpUpstream | None = None
     _cluster: Cluster
+    _early: EarlyData | None = None
+    _held: bool = False
     _connected: bool = False
     _attempts: int = 0
     _client_ended: bool = False
@@ -71,20 +76,33 @@ class TcpProxy(NetworkFilter[TcpProxyConfig]):
         self._last = self._now()
         config = self.config
         config.stats.cx_total.value += 1
-        self.info.own_tlvs = config.own_tlvs
+        if config.own_tlvs is not None:
+            self.info.own_tlvs = config.own_tlvs.merged(self.info)
         self._rx_total = config.stats.rx_bytes_total
         self._tx_total = config.stats.tx_bytes_total
-        connection.read_disable(True)
         if config.max_duration:
             longest = config.max_duration * (1 + config.duration_jitter * self.context.rng.random())
             self._duration_timer = connection.schedule(longest, self._duration_reached)
-        return self._connect()
+        if config.log_on_start:
+            self._log("TcpConnectionStart")
+        early = config.early
+        if early is None:
+            self._hold(True)
+            return self._connect()
+        self._early = EarlyData(early)
+        if not early.starts:
+            return self._connect()
+        self._watch_idle()
+        return None
 
     def on_data(self, data: bytes, end: bool, connection: Connection) -> None:
         size = len(data)
         self.info.bytes_received += size
         self._rx_total.value += size
         self._last = self._now()
+        if self._early is not None:
+            self._receive_early(self._early, data, end)
+            return
         upstream = self._upstream
         if upstream is not None:
             upstream.write(data, end)
@@ -92,6 +110,27 @@ class TcpProxy(NetworkFilter[TcpProxyConfig]):
             self._client_ended = True
             if self._upstream_ended:
                 self._close()
+        if self.config.check_drain:
+            self._close_if_leaving()
+
+    def _receive_early(self, early: EarlyData, data: bytes, end: bool) -> None:
+        """There is no upstream yet; an end without a byte is nothing that one is wanted for."""
+        self.config.stats.early_data.value += 1
+        if early.keep(data, end):
+            self._hold(True)
+        if data and early.awaited:
+            early.awaited = False
+            self._reconnect()
+
+    def _hold(self, held: bool) -> None:
+        if held is not self._held:
+            self._held = held
+            self.connection.read_disable(held)
+
+    def _close_if_leaving(self) -> None:
+        if self.connection.leaving_now and not self._finished:
+            self.config.stats.drain_close.value += 1
+            self._close()
 
     def on_write_blocked(self, blocked: bool, connection: Connection) -> None:
         if self._upstream is not None:
@@ -179,13 +218,16 @@ class TcpProxy(NetworkFilter[TcpProxyConfig]):
         info.upstream_connect_complete = self._last = self._now()
         info.pool_ready = self._last - info.upstream_connect_start
         config = self.config
-        if config.idle_timeout:
-            self._idle_timer = self.connection.schedule(config.idle_timeout, self._check_idle)
+        self._watch_idle()
         if config.log_on_connected:
             self._log("TcpUpstreamConnected")
         if config.log_interval:
             self._log_timer = self.connection.schedule(config.log_interval, self._log_periodically)
-        self.connection.read_disable(False)
+        early, self._early = self._early, None
+        if early is not None and (early.data or early.ended):
+            self._client_ended = early.ended
+            upstream.write(early.data, early.ended)
+        self._hold(False)
 
     def on_upstream_data(self, data: bytes, end: bool) -> None:
         size = len(data)
@@ -197,6 +239,8 @@ class TcpProxy(NetworkFilter[TcpProxyConfig]):
             self._upstream_ended = True
             if self._client_ended:
                 self._close()
+        if self.config.check_drain:
+            self._close_if_leaving()
 
     def on_upstream_blocked(self, blocked: bool) -> None:
         if blocked is self._upstream_blocked:
@@ -228,6 +272,7 @@ class TcpProxy(NetworkFilter[TcpProxyConfig]):
         if self._attempts < self.config.max_connect_attempts:
             self._connect_again()
         else:
+            self._cluster.stats.upstream_cx_connect_attempts_exceeded.value += 1
             self._give_up("URX")
 
     def _connect_again(self) -> None:
@@ -262,6 +307,8 @@ class TcpProxy(NetworkFilter[TcpProxyConfig]):
         self._finish()
 
     def _forget_received(self) -> None:
+        if self._early is not None:
+            return
         self._rx_total.value -= self.info.bytes_received
         self.info.bytes_received = 0
 
@@ -297,6 +344,10 @@ class TcpProxy(NetworkFilter[TcpProxyConfig]):
         self._log_timer = self.connection.schedule(self.config.log_interval, self._log_periodically)
 
     # Timeouts.
+
+    def _watch_idle(self) -> None:
+        if self.config.idle_timeout and self._idle_timer is None:
+            self._idle_timer = self.connection.schedule(self.config.idle_timeout, self._check_idle)
 
     def _check_idle(self) -> None:
         left = self._last + self.config.idle_timeout - self._now()

@@ -13,6 +13,8 @@ from meshproxy.plugin.context import FactoryContext
 from meshproxy.plugin.stats import StatsScope
 from meshproxy.records import dataclass
 from meshproxy_filters.network.tcp_proxy_choice import HashOf, read_hash_policy, read_metadata_match
+from meshproxy_filters.network.tcp_proxy_early import EarlyReading
+from meshproxy_filters.network.tcp_proxy_tlvs import OwnTlvs, read_own_tlvs
 from meshproxy_filters.network.tcp_tunnel import TunnelConfig, read_tunneling
 
 if TYPE_CHECKING:
@@ -37,13 +39,9 @@ class TcpProxyStats:
         self.resumed_reading = scope.counter("downstream_flow_control_resumed_reading_total")
         self.idle_timeout = scope.counter("idle_timeout")
         self.max_duration = scope.counter("max_downstream_connection_duration")
-        for name in (
-            "downstream_cx_drain_close",
-            "downstream_cx_overload_close",
-            "early_data_received_count_total",
-            "route_delayed_total",
-            "upstream_flush_total",
-        ):
+        self.drain_close = scope.counter("downstream_cx_drain_close")
+        self.early_data = scope.counter("early_data_received_count_total")
+        for name in ("downstream_cx_overload_close", "route_delayed_total", "upstream_flush_total"):
             scope.counter(name)
         for name in ("downstream_cx_rx_bytes_buffered", "downstream_cx_tx_bytes_buffered", "upstream_flush_active"):
             scope.gauge(name)
@@ -57,8 +55,11 @@ class TcpProxyConfig:
     have in their metadata, None for nothing. tunnel: the connection goes through an HTTP proxy.
     duration_jitter: the most by which max_duration grows, as a part of it.
     back_off: seconds before a second connect, doubled for each further one, and the most; a random part is waited.
-    own_tlvs: entries for the PROXY protocol header to the upstream, if the client's connection had none.
-    log_interval: a row in the log this often while the connection lives; log_on_connected: one when it is connected.
+    own_tlvs: entries for the PROXY protocol header to the upstream.
+    early: the client is read before there is an upstream. check_drain: while the proxy goes away, a connection is closed
+    with its next data.
+    log_interval: a row in the log this often while the connection lives; log_on_start, log_on_connected: one when it
+    begins and when it is connected.
     """
 
     clusters: tuple[str, ...]
@@ -72,9 +73,12 @@ class TcpProxyConfig:
     duration_jitter: float = 0.0
     back_off: tuple[float, float] | None = None
     log_interval: float = 0.0
+    log_on_start: bool = False
     log_on_connected: bool = False
     hash_of: HashOf | None = None
-    own_tlvs: tuple[tuple[int, bytes], ...] = ()
+    own_tlvs: OwnTlvs | None = None
+    early: EarlyReading | None = None
+    check_drain: bool = False
     tunnel: TunnelConfig | None = None
 
     def choose_cluster(self, rng: random.Random) -> tuple[str, Mapping[str, Any] | None]:
@@ -89,7 +93,8 @@ class TcpProxyConfig:
         """Read the message. Raises ConfigError."""
         prefix = view.text("stat_prefix")
         clusters, weights, wanted = _read_clusters(view)
-        log_interval, log_on_connected = _read_log_options(view)
+        view.view("on_demand")  # without a source of clusters it asks for nothing; its fields are refused
+        log_interval, log_on_start, log_on_connected = _read_log_options(view)
         return cls(
             clusters=clusters,
             bounds=tuple(accumulate(weights)),
@@ -103,9 +108,12 @@ class TcpProxyConfig:
             back_off=_read_back_off(view.view("backoff_options")),
             max_connect_attempts=view.integer("max_connect_attempts", 1),
             log_interval=log_interval,
+            log_on_start=log_on_start,
             log_on_connected=log_on_connected,
             tunnel=read_tunneling(view.view("tunneling_config"), prefix, context),
-            own_tlvs=tuple((entry.integer("type"), _read_value(entry)) for entry in view.views("proxy_protocol_tlvs")),
+            own_tlvs=read_own_tlvs(view, context),
+            early=_read_early(view),
+            check_drain=view.boolean("check_drain_close"),
         )
 
 
@@ -120,12 +128,15 @@ def _read_back_off(view: ConfigView | None) -> tuple[float, float] | None:
     return base, longest
 
 
-def _read_value(view: ConfigView) -> bytes:
-    """The value of a `TlvEntry`."""
-    value = view.data("value")
-    if not value:
-        view.fail("'value' is required", "value")
-    return value
+def _read_early(view: ConfigView) -> EarlyReading | None:
+    mode = view.enum("upstream_connect_mode")
+    if mode == "ON_DOWNSTREAM_TLS_HANDSHAKE":
+        view.fail("a connect that waits for the client's handshake isn't supported by meshproxy", "upstream_connect_mode")
+    if view.has("max_early_data_bytes"):
+        return EarlyReading(view.integer("max_early_data_bytes"), starts=mode == "ON_DOWNSTREAM_DATA")
+    if mode != "IMMEDIATE":
+        view.fail("max_early_data_bytes must be set with it", "upstream_connect_mode")
+    return None
 
 
 def _read_clusters(
@@ -146,13 +157,16 @@ def _read_clusters(
     return names, weights, tuple(wanted)
 
 
-def _read_log_options(view: ConfigView) -> tuple[float, bool]:
+def _read_log_options(view: ConfigView) -> tuple[float, bool, bool]:
+    """Seconds between rows; whether there is one at the start, and one when the upstream is connected."""
     options = view.view("access_log_options")
     if options is None:
         interval = view.seconds("access_log_flush_interval", 0.0)
-        return max(interval, _SHORTEST_LOG_INTERVAL) if interval else 0.0, view.boolean("flush_access_log_on_connected")
+        shortest = max(interval, _SHORTEST_LOG_INTERVAL) if interval else 0.0
+        return shortest, False, view.boolean("flush_access_log_on_connected")
     for old in ("access_log_flush_interval", "flush_access_log_on_connected"):
         if view.has(old):
             view.fail("it can't be set together with 'access_log_options'", old)
     interval = options.seconds("access_log_flush_interval", 0.0)
-    return interval, options.boolean("flush_access_log_on_connected")
+    on_start, on_connected = (options.boolean(f"flush_access_log_on_{when}") for when in ("start", "connected"))
+    return interval, on_start, on_connected

@@ -35,6 +35,7 @@ from meshproxy.config.values.extension_slots import compile_slot, placeholder
 from meshproxy.config.values.formats import compile_substitution_format
 from meshproxy.config.values.forwarding import compile_dns_cache
 from meshproxy.config.values.grpc_services import compile_grpc_service
+from meshproxy.config.values.proxy_header import compile_entry_value
 from meshproxy.errors import ConfigError, Problem
 from meshproxy.model.extension_slot import RouteOverride
 from meshproxy.model.listener import FilterSpec, LogPredicate
@@ -88,6 +89,7 @@ def factory_context(name: str, stats: StatsScope, context: CompileContext) -> Fa
         compile_format=context.formats.text,
         compile_body_format=lambda view: compile_substitution_format(view, context).make,
         compile_header_format=context.formats.header,
+        compile_tlv_value=lambda view: compile_entry_value(view, context),
         compile_header_mutations=lambda additions, removals: compile_mutations(additions, removals, context),
         compile_string_matcher=compile_string_matcher,
         compile_regex_matcher=compile_regex_matcher,

@@ -31,16 +31,13 @@ def prefix_rewriter(match: PathMatch, replacement: str) -> PathRewrite:
     return lambda path: replacement + split_path(path)[1]
 
 
-def regex_rewriter(replace: Callable[[str], str], *, keep_if_empty: bool = False) -> PathRewrite:
-    """Runs `replace` over the path without its query, whatever part of it the route matched.
-
-    keep_if_empty: a path of which nothing is left stays as it was; so it is in redirects.
-    """
+def regex_rewriter(replace: Callable[[str], str]) -> PathRewrite:
+    """Runs `replace` over the path without its query, whatever part of it the route matched."""
 
     def rewrite(path: str) -> str:
         alone, rest = split_path(path)
         replaced = replace(alone)
-        return (replaced or alone if keep_if_empty else replaced) + rest
+        return replaced + rest if replaced else ""
 
     return rewrite
 
@@ -81,7 +78,7 @@ class Redirect:
                 return new  # its own query, which isn't stripped
             path = new + "".join(path.partition("?")[1:])
         elif self.rewrite_path is not None:
-            path = self.rewrite_path(path)
+            path = self.rewrite_path(path) or path
         return path.partition("?")[0] if self.strip_query else path
 
 

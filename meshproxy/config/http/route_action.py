@@ -300,7 +300,7 @@ def _redirect_scheme(view: ConfigView) -> str:
 def _redirect_rewrite(view: ConfigView, match: PathMatch) -> Callable[[str], str] | None:
     kind = view.which("path_rewrite_specifier")
     if kind == "regex_rewrite":
-        return regex_rewriter(compile_regex_replacer(view.required("regex_rewrite")), keep_if_empty=True)
+        return regex_rewriter(compile_regex_replacer(view.required("regex_rewrite")))
     if kind == "prefix_rewrite" and (prefix := view.text("prefix_rewrite")):
         return prefix_rewriter(match, wire_text(prefix))
     return None

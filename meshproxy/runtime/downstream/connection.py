@@ -257,6 +257,10 @@ class ServerConnection(Connection):
         return self._closing
 
     @property
+    def leaving_now(self) -> bool:
+        return self.worker.closes(self)
+
+    @property
     def busy(self) -> bool:
         """Whether something is in flight: a drain waits for it."""
         return any(network_filter.is_busy() for network_filter in self._filters)

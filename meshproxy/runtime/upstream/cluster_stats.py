@@ -67,6 +67,7 @@ class LiveClusterStats:
     update_success: Counter
     upstream_cx_active: Gauge
     upstream_cx_close_notify: Counter
+    upstream_cx_connect_attempts_exceeded: Counter
     upstream_cx_connect_fail: Counter
     upstream_cx_connect_ms: Histogram
     upstream_cx_connect_timeout: Counter

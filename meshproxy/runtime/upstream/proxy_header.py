@@ -56,13 +56,12 @@ def proxy_header(options: ProxyHeaderOptions, info: StreamInfo | None) -> ProxyH
 
 def _entries(options: ProxyHeaderOptions, info: StreamInfo) -> Iterable[Tlv]:
     """Ours, then those of the client that are passed on and that ours don't take the place of."""
-    given = info.connection.proxy_tlvs
     bare = StreamInfo()  # of formats only what they say of the connection is known here, as in Envoy
     bare.connection = info.connection
     own = {kind for kind, _ in options.added}
     for kind, make in options.added:
         yield kind, make(bare)
-    for kind, value in info.own_tlvs if given is None else given:
+    for kind, value in info.connection.proxy_tlvs or () if info.own_tlvs is None else info.own_tlvs:
         if kind not in own and (options.passed is None or kind in options.passed):
             yield kind, value
 

@@ -352,9 +352,11 @@ CASES = [
         "regex-rewrite-all", "", get("/a/a?a"), action="regex_rewrite: {pattern: {regex: 'a'}, substitution: 'b\\0'}"
     ),
     routed("regex-rewrite-no-match", "", action="regex_rewrite: {pattern: {regex: 'zzz'}, substitution: 'y'}"),
+    routed("regex-rewrite-to-nothing", "", action="regex_rewrite: {pattern: {regex: '.*'}, substitution: ''}"),
     routed("host-rewrite", "", action="host_rewrite_literal: new.test", shows="host: new.test"),
     routed("host-rewrite-append", "", action="host_rewrite_literal: new.test, append_x_forwarded_host: true"),
     routed("host-rewrite-header", "", get("/", "x-h: from-header"), get("/"), action="host_rewrite_header: x-h"),
+    routed("host-rewrite-header-twice", "", get("/", "x-h: a", "x-h: b"), action="host_rewrite_header: x-h"),
     routed(
         "host-rewrite-path-regex",
         "",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..case import Act, Case, Client, Op, Upstream, client, raw
+from ..case import Act, Case, Client, Op, Upstream, admin, client, raw
 
 PROXY = "- tcp_proxy: {cluster: $up%s}"
 
@@ -17,6 +17,23 @@ def tcp(name: str, *ops: Op, options: str = "", **more: Any) -> Case:
     network = PROXY % (f", {options}" if options else "")
     more.setdefault("exact_end", True)
     return Case(f"tcp-{name}", clients=(connection,), network=network, upstream_end=True, **more)
+
+
+_PROTOCOL = "type.googleapis.com/envoy.extensions.transport_sockets"
+WITH_HEADER = (
+    f"transport_socket: {{name: p, typed_config: {{'@type': {_PROTOCOL}.proxy_protocol.v3.ProxyProtocolUpstreamTransport, "
+    "config: {version: V2, pass_through_tlvs: {match_type: INCLUDE_ALL}}, "
+    f"transport_socket: {{name: r, typed_config: {{'@type': {_PROTOCOL}.raw_buffer.v3.RawBuffer}}}}}}}}"
+)
+ON_DATA = "upstream_connect_mode: ON_DOWNSTREAM_DATA, max_early_data_bytes: 10"
+EARLY = r"^tcp\.$case\.early_data_received_count_total"
+
+
+def header(*tlvs: tuple[int, bytes]) -> bytes:
+    """What a client begins with in version 2 of the PROXY protocol."""
+    rest = bytes([127, 0, 0, 1, 127, 0, 0, 1, 0, 80, 0, 90])
+    rest += b"".join(bytes([kind, 0, len(value)]) + value for kind, value in tlvs)
+    return b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0" + bytes([len(rest)]) + rest
 
 
 TWO = {"up": Upstream((("one", 5.0),), mode="raw"), "up2": Upstream((("two", 5.0),), mode="raw")}
@@ -133,12 +150,66 @@ CASES = [
         clients=(Client(("hello",), raw=True),),
         network=PROXY % "",
         upstreams={"up": Upstream(mode="refuse")},
-        stats=r"^(tcp\.$case\.|cluster\.$case\.up\.upstream_(cx_(total|active|destroy|connect_fail)|rq_pending_failure_eject)$)",
+        stats=r"^(tcp\.$case\.|cluster\.$case\.up\.upstream_(cx_(total|active|destroy|connect_fail|connect_attempts_exceeded)|rq_pending_failure_eject)$)",
     ),
     Case(
         "tcp-ipv6",
         clients=(client("hello", raw=True),),
         network=PROXY % "",
         upstreams={"up": Upstream(((Act.ECHO,),), mode="raw", host="::1")},
+    ),
+    tcp("early-data", "hello", 0.3, "again", options=ON_DATA, stats=EARLY),
+    tcp("early-data-over-the-limit", "hello, this is long", 0.3, "again", options=ON_DATA, stats=EARLY),
+    tcp("early-data-that-never-come", 0.3, options=ON_DATA, upstreams=raw("hi")),
+    tcp("early-data-is-but-an-end", Act.HALF_CLOSE, options=f"{ON_DATA}, idle_timeout: 0.4s", shows="end: fin"),
+    tcp("early-data-refused", "hello", options=ON_DATA, upstreams={"up": Upstream(mode="refuse")}, shows="rx=5"),
+    tcp(
+        "early-data-until-the-limit",
+        "hello",
+        0.1,
+        "again",
+        options="max_early_data_bytes: 5",
+        upstreams={"up": Upstream(mode="unanswered")},
+        cluster="connect_timeout: 0.5s",
+        shows="rx=5",
+    ),
+    tcp(
+        "log-from-the-start",
+        "hello",
+        options="access_log_options: {flush_access_log_on_start: true, flush_access_log_on_connected: true}",
+        log="%ACCESS_LOG_TYPE% %UPSTREAM_HOST%\n",
+    ),
+    tcp("timeouts-of-one-side", "a", 0.5, "b", options="downstream_idle_timeout: 0.2s, upstream_idle_timeout: 0.2s"),
+    *(
+        tcp(
+            f"tlvs-{merge}-{name}".replace("_", "-").lower(),
+            *before,
+            "hello",
+            options=f"proxy_protocol_tlv_merge_policy: {merge}, proxy_protocol_tlvs: [{{type: 0xF1, value: YWI=}}, "
+            "{type: 0xF2, format_string: {text_format_source: {inline_string: 'x%PROTOCOL%y'}}}]",
+            listener_filters="[{proxy_protocol: {pass_through_tlvs: {match_type: INCLUDE_ALL}}}]" if before else "",
+            upstreams={"up": Upstream((("ok",),), mode="raw", cluster=WITH_HEADER)},
+            masks=((r"\\x7f\\x00\\x00\\x01\\x7f.*?ñ", "<addresses>ñ"),),
+        )
+        for merge in ("ADD_IF_ABSENT", "OVERWRITE_BY_TYPE_IF_EXISTS_OR_ADD", "APPEND_IF_EXISTS_OR_ADD")
+        for name, before in (("alone", ()), ("beside", (header((0xF1, b"c1"), (0xF1, b"c2"), (0xE0, b"c3")),)))
+    ),
+    *(
+        Case(
+            f"tcp-leaves-{how}-{when}",
+            clients=(
+                Client(ops, raw=True, timing=False),
+                admin("/healthcheck/fail", "POST", start=0.3),
+            ),
+            network=PROXY % ", check_drain_close: true",
+            upstreams=raw(*answers),
+            stats=r"^tcp\.$case\.downstream_cx_drain_close$",
+            alone=True,
+        )
+        for how, when, ops, answers in (
+            ("with", "a-byte", ("a", 0.7, "b"), (Act.ECHO,)),
+            ("with", "an-answer", ("a",), (0.7, "one", 0.3, "two")),
+            ("not", "before", ("a", 0.7), (Act.ECHO,)),
+        )
     ),
 ]

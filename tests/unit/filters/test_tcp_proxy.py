@@ -350,3 +350,39 @@ def test_connections_do_not_all_end_at_once() -> None:
     assert len(steps) > 1
     assert min(steps) >= 99
     assert max(steps) <= 152
+
+
+def early(**config: Any) -> NetworkHarness:
+    harness = proxy(max_early_data_bytes=4, **config)
+    harness.cluster("up").hangs()
+    return harness
+
+
+def test_early_data_wait_for_the_upstream_up_to_a_limit() -> None:
+    harness = early()
+    client = harness.connect().send(b"abc")
+    assert not client.paused
+    client.send(b"de")
+    assert client.paused
+    upstream = harness.cluster("up").connections[0]
+    assert upstream.received == b""
+    with harness.loop.entered():
+        upstream.connected()
+    assert upstream.received == b"abcde"
+    assert not client.paused
+    client.send(b"f")
+    assert upstream.received == b"abcdef"
+
+
+def test_the_first_byte_starts_the_connect_and_an_end_alone_does_not() -> None:
+    harness = early(upstream_connect_mode="ON_DOWNSTREAM_DATA")
+    harness.connect().send(b"", end=True)
+    client = harness.connect()
+    assert not harness.cluster("up").connections
+    client.send(b"a").send(b"b", end=True)
+    (upstream,) = harness.cluster("up").connections
+    with harness.loop.entered():
+        upstream.connected()
+    assert upstream.received == b"ab"
+    assert upstream.ended
+    assert harness.stats["tcp.t.early_data_received_count_total"] == 4
