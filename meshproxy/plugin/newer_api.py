@@ -28,7 +28,7 @@ _BOOL_VALUE = ".google.protobuf.BoolValue"
 _DURATION = ".google.protobuf.Duration"
 _PERCENT = ".envoy.type.v3.Percent"
 _ROUTE = "envoy.config.route.v3"
-_TCP_PROXY = "envoy.extensions.filters.network.tcp_proxy.v3"
+_TLV_MERGE = ".envoy.extensions.filters.network.tcp_proxy.v3.ProxyProtocolTlvMergePolicy"
 
 COMPOSITE_CLUSTER = "envoy.extensions.clusters.composite.v3.ClusterConfig"
 NAMES = frozenset({COMPOSITE_CLUSTER})
@@ -164,7 +164,7 @@ ADDITIONS = {
         {
             "TcpProxy": [
                 field("check_drain_close", 24, OF.TYPE_MESSAGE, _BOOL_VALUE),
-                field("proxy_protocol_tlv_merge_policy", 23, OF.TYPE_ENUM, f".{_TCP_PROXY}.ProxyProtocolTlvMergePolicy"),
+                field("proxy_protocol_tlv_merge_policy", 23, OF.TYPE_ENUM, _TLV_MERGE),
             ],
             "TcpProxy.TcpAccessLogOptions": [field("flush_access_log_on_start", 3, OF.TYPE_BOOL)],
         },

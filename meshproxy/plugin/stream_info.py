@@ -197,7 +197,8 @@ class StreamInfo:
     alpn_override: protocols to offer in TLS to the upstream, joined by ",", in place of the configured ones; "": those.
     lb_metadata: what hosts must have in their metadata (`metadata_match`, subsets), None for nothing.
     own_tlvs: entries of a PROXY protocol header for the upstream in place of those that the client's connection began
-    with, None for these. hides_addresses: such a header doesn't name the client's connection, unless that one began with a header itself.
+    with, None for these. hides_addresses: such a header doesn't name the client's connection, unless that one began
+    with a header itself.
     hosts_attempted, host_names_attempted, connection_ids_attempted: one entry for each try, in order.
     shared_state: which objects of the filter state connections to upstreams are given, and whether they share them with
     theirs in turn.

@@ -3,8 +3,8 @@
 Theory. Two pipes and no buffers of our own: what is read from one side is written to the other in the same call, and
 when one side can't take more the other isn't read. The client isn't read either until the upstream is connected, so
 the kernel holds what it sends meanwhile; `max_early_data_bytes` has it read all the same, up to a limit, and then its
-first bytes may be what a connect waits for (`tcp_proxy_early`). Each direction ends by itself (half-close); when both have ended, both
-sockets are closed.
+first bytes may be what a connect waits for (`tcp_proxy_early`). Each direction ends by itself (half-close); when both
+have ended, both sockets are closed.
 
 A failed connect is tried again, on another pick, up to `max_connect_attempts` times; then the client is closed. It
 sees an RST where the kernel still holds unread data of it, which it does if it has spoken: as with Envoy.

@@ -56,7 +56,7 @@ class TcpProxyConfig:
     duration_jitter: the most by which max_duration grows, as a part of it.
     back_off: seconds before a second connect, doubled for each further one, and the most; a random part is waited.
     own_tlvs: entries for the PROXY protocol header to the upstream.
-    early: the client is read before there is an upstream. check_drain: while the proxy goes away, a connection is closed
+    early: the client is read before there is an upstream. check_drain: while the proxy goes away, a connection closes
     with its next data.
     log_interval: a row in the log this often while the connection lives; log_on_start, log_on_connected: one when it
     begins and when it is connected.
@@ -129,9 +129,8 @@ def _read_back_off(view: ConfigView | None) -> tuple[float, float] | None:
 
 
 def _read_early(view: ConfigView) -> EarlyReading | None:
+    """ON_DOWNSTREAM_TLS_HANDSHAKE asks for nothing: filters never meet a connection before its handshake is over."""
     mode = view.enum("upstream_connect_mode")
-    if mode == "ON_DOWNSTREAM_TLS_HANDSHAKE":
-        view.fail("a connect that waits for the client's handshake isn't supported by meshproxy", "upstream_connect_mode")
     if view.has("max_early_data_bytes"):
         return EarlyReading(view.integer("max_early_data_bytes"), starts=mode == "ON_DOWNSTREAM_DATA")
     if mode != "IMMEDIATE":

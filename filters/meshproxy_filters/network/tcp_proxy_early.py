@@ -7,7 +7,7 @@ from meshproxy.records import dataclass
 
 @dataclass(frozen=True, slots=True)
 class EarlyReading:
-    """limit: how many bytes are kept before the client isn't read any more. starts: they are what a connect waits for."""
+    """limit: of the bytes that are kept; then the client isn't read any more. starts: a connect waits for the first."""
 
     limit: int
     starts: bool
