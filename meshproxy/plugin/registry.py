@@ -85,10 +85,13 @@ class FilterRegistry:
 
         kind: "HTTP", "network" or "listener": where it is to be used. Raises UnknownFilter.
         """
-        entry = self._entries.get(f"{kind}/{full_name}") or self._entries.get(full_name)
+        name = f"{kind}/{full_name}"
+        if name not in self._entries:
+            name = full_name
+        entry = self._entries.get(name)
         if entry is None:
             raise UnknownFilter(unsupported_extension(full_name, self._entries))
-        filter_class = self._load(full_name, entry)
+        filter_class = self._load(name, entry)
         if not issubclass(filter_class, KINDS[kind]):
             raise UnknownFilter(
                 f"'{full_name}' is a {kind_of(filter_class)} filter and can't stand among {kind} filters"

@@ -29,6 +29,20 @@ def test_a_filter_has_its_place() -> None:
         registry.find("Gate", "listener")
 
 
+def test_filters_of_two_kinds_may_have_one_message() -> None:
+    entries = [
+        ("network/one", EntryPoint("network/one", f"{__name__}:Tap")),
+        ("one", EntryPoint("one", f"{__name__}:Gate")),
+    ]
+    for kinds in (("network", "HTTP"), ("HTTP", "network")):
+        registry = FilterRegistry(entries)
+        found = {kind: registry.find("one", kind) for kind in (*kinds, *kinds)}
+        assert {kind: filter_class.__name__ for kind, filter_class in found.items()} == {
+            "network": "Tap",
+            "HTTP": "Gate",
+        }
+
+
 def test_two_classes_under_one_name_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"'x' is installed twice: .*Gate and .*Tap"):
         FilterRegistry([("x", Gate), ("x", Tap)])
