@@ -40,11 +40,30 @@ http {{
     default_type application/json;
     location / {{ return 200 '{body}'; }}
     location /grpc.Shop/ {{ default_type application/grpc; add_trailer grpc-status 0 always; return 200 '{message}'; }}
+    location /envoy.service.auth. {{ default_type application/grpc; add_trailer grpc-status 0 always; return 200 '{allowed}'; }}
+    location /envoy.service.ratelimit. {{ default_type application/grpc; add_trailer grpc-status 0 always; return 200 '{below}'; }}
     location /large {{ root {directory}; }}
     location /medium {{ root {directory}; }}
+    location /small {{ root {directory}; error_page 405 =200 $uri; }}
+  }}
+  split_clients $request_id $fails {{ 10% 1; * 0; }}
+  server {{
+    listen 127.0.0.1:{flaky} backlog=4096;
+    default_type application/json;
+    location / {{ if ($fails) {{ return 503; }} return 200 '{body}'; }}
+  }}
+  server {{
+    {many}
+    default_type application/json;
+    location / {{ return 200 '{body}'; }}
   }}
 }}
 """
+
+
+def addresses() -> list[str]:
+    """Of the thousand hosts on the seventh port."""
+    return [f"127.0.{number // 250 + 1}.{number % 250 + 1}" for number in range(1000)]
 
 
 def nginx_path() -> str | None:
@@ -56,20 +75,32 @@ def _command(ports: list[int], directory: Path) -> list[str]:
     nginx = nginx_path()
     if nginx is None:
         return [sys.executable, "-m", "bench.backend_server", *map(str, ports[:4])]
-    *plain, http2 = ports[:4]
+    *plain, http2, _bodies, flaky, many = ports
     listens = " ".join(f"listen 127.0.0.1:{port} backlog=4096;" for port in plain)
     listens += f" listen 127.0.0.1:{http2} http2 backlog=4096;"
     (directory / "large").write_bytes(bytes(LARGE))
     (directory / "medium").write_bytes(bytes(MEDIUM))
+    (directory / "small").write_text("".join(f'{{"id":{number},"name":"item {number * 7919}"}}' for number in range(480)))
     configuration = directory / "nginx.conf"
-    configuration.write_text(NGINX.format(directory=directory, listens=listens, body=BODY, message="\\0" * 5 + BODY))
+    configuration.write_text(
+        NGINX.format(
+            directory=directory,
+            listens=listens,
+            body=BODY,
+            message="\\0" * 5 + BODY,
+            allowed="\0" * 5,
+            below="\0\0\0\0\2\x08\1",
+            flaky=flaky,
+            many=" ".join(f"listen {address}:{many};" for address in addresses()),
+        )
+    )
     return [nginx, "-e", "stderr", "-p", str(directory), "-c", str(configuration)]
 
 
 @contextmanager
 def backend(directory: Path, cpu: int) -> Iterator[list[int]]:
     """Run the backend and give its ports."""
-    ports = free_ports(5)
+    ports = free_ports(7)
     output = directory / "backend.log"
     server: subprocess.Popen[bytes] = process.start(_command(ports, directory), cpu, Path.cwd(), output)
     bodies = process.start([sys.executable, "-m", "bench.body_server", str(ports[4])], cpu, Path.cwd(), output)

@@ -13,6 +13,10 @@ local areas = {"/cart", "/catalogue", "/checkout", "/currency", "/email", "/paym
 local paths, users = {}, {}
 local kind, seen = "mesh", 0
 local upload = "POST /items HTTP/1.1\r\nhost: a\r\ncontent-type: application/octet-stream\r\ncontent-length: 262144\r\n\r\n" .. string.rep("u", 262144)
+local both = "POST /small HTTP/1.1\r\nhost: a\r\ncontent-type: application/octet-stream\r\ncontent-length: 16384\r\n\r\n" .. string.rep("u", 16384)
+local chunks = "POST /items HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n" .. string.rep("400\r\n" .. string.rep("u", 1024) .. "\r\n", 16) .. "0\r\n\r\n"
+local fields = ""
+for i = 1, 42 do fields = fields .. format("x-field-%d: value %d of a request with many fields\r\n", i, i * 7919) end
 
 function init(args)
   kind = args[1] or "mesh"
@@ -49,7 +53,17 @@ local function mesh(last)
     .. id .. "x-forwarded-proto: http\r\n" .. last .. "\r\n"
 end
 
+local function hosts()
+  local number = random(0, 999)
+  return (mesh(""):gsub("shop%.default", format("service%d.ns%d", number, number % 20), 1))
+end
+
 function request()
+  if kind == "json" then return "GET /small HTTP/1.1\r\nhost: a\r\naccept-encoding: gzip\r\n\r\n" end
+  if kind == "both" then return both end
+  if kind == "chunks" then return chunks end
+  if kind == "fields" then return mesh(fields) end
+  if kind == "hosts" then return hosts() end
   if kind == "large" then return "GET /large HTTP/1.1\r\nhost: a\r\n\r\n" end
   if kind == "medium" then return "GET /medium HTTP/1.1\r\nhost: a\r\n\r\n" end
   if kind == "upload" then return upload end

@@ -20,6 +20,7 @@ from string import Template
 from bench import process
 from bench.client import BenchError, free_ports, wait_for_answer
 from bench.dress import Certificates, dress
+from bench.shapes import shape
 
 CONFIGS = Path(__file__).with_name("configs")
 FLAGS = ("--concurrency", "1", "--use-dynamic-base-id", "-l", "error", "--drain-time-s", "1")
@@ -95,7 +96,8 @@ def running(subject: Subject, config: str | Path, backends: list[int], directory
     values: dict[str, object] = {f"backend_{index}": port for index, port in enumerate(backends, 1)}
     values |= {"listener_port": listener_port, "admin_port": admin_port, "access_log": run_directory / "access.log"}
     yaml = run_directory / f"{name}.yaml"
-    yaml.write_text(Template(dress(template.read_text(), name, certificates)).substitute(values))
+    text = shape(dress(template.read_text(), name, certificates), name)
+    yaml.write_text(Template(text).substitute(values))
     output = run_directory / "output.log"
 
     began = time.perf_counter()

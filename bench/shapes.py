@@ -1,0 +1,214 @@
+"""Configurations of the benchmark put into other shapes: "router+hosts" is router.yaml with a thousand virtual hosts.
+
+A shape changes the parsed configuration, where `dress` changes its text. Each stands for something that people do to a
+proxy and that costs it something with every request; the load that goes with it is in `scenarios`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import yaml
+
+from bench.backend import addresses
+
+Config = dict[str, Any]
+
+_HTTP = "type.googleapis.com/envoy.extensions.filters.http."
+_LOG_FIELDS = (
+    "START_TIME",
+    "REQ(:METHOD)",
+    "REQ(X-ENVOY-ORIGINAL-PATH?:PATH)",
+    "PROTOCOL",
+    "RESPONSE_CODE",
+    "RESPONSE_FLAGS",
+    "RESPONSE_CODE_DETAILS",
+    "BYTES_RECEIVED",
+    "BYTES_SENT",
+    "DURATION",
+    "REQUEST_DURATION",
+    "RESPONSE_DURATION",
+    "RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)",
+    "REQ(X-FORWARDED-FOR)",
+    "REQ(USER-AGENT)",
+    "REQ(X-REQUEST-ID)",
+    "REQ(:AUTHORITY)",
+    "REQ(TRACEPARENT)",
+    "UPSTREAM_HOST",
+    "UPSTREAM_CLUSTER",
+    "UPSTREAM_LOCAL_ADDRESS",
+    "DOWNSTREAM_LOCAL_ADDRESS",
+    "DOWNSTREAM_REMOTE_ADDRESS",
+    "ROUTE_NAME",
+    "RESP(CONTENT-TYPE)",
+)
+
+
+def _manager(config: Config) -> Config:
+    found: Config = config["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
+    return found
+
+
+def _routes(config: Config) -> list[Config]:
+    found: list[Config] = _manager(config)["route_config"]["virtual_hosts"][0]["routes"]
+    return found
+
+
+def _add_filter(config: Config, message: str, **fields: Any) -> None:
+    entry = {"name": message.partition(".")[0], "typed_config": {"@type": _HTTP + message, **fields}}
+    _manager(config)["http_filters"].insert(0, entry)
+
+
+def _add_log(config: Config, log_format: Config) -> None:
+    kind = "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog"
+    entry = {"@type": kind, "path": "$access_log", "log_format": log_format}
+    _manager(config)["access_log"] = [{"name": "envoy.access_loggers.file", "typed_config": entry}]
+
+
+def _add_cluster(config: Config, name: str, port: str, *, http2: bool = False) -> None:
+    cluster = json.loads(json.dumps(config["static_resources"]["clusters"][0]))
+    cluster["name"] = cluster["load_assignment"]["cluster_name"] = name
+    cluster["load_assignment"]["endpoints"] = [{"lb_endpoints": [_endpoint(port)]}]
+    if http2:
+        kind = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+        options = {"@type": f"type.googleapis.com/{kind}", "explicit_http_config": {"http2_protocol_options": {}}}
+        cluster["typed_extension_protocol_options"] = {kind: options}
+    config["static_resources"]["clusters"].append(cluster)
+
+
+def _endpoint(port: str, address: str = "127.0.0.1") -> Config:
+    return {"endpoint": {"address": {"socket_address": {"address": address, "port_value": port}}}}
+
+
+def _many_routes(config: Config) -> None:
+    """200 routes, regular expressions and prefixes in turn; those that match are the last ten."""
+    routes = _routes(config)
+    action = routes[0]["route"]
+    others = [
+        {"safe_regex": {"regex": f"/v[0-9]+/area{number}/[^/]+/items"}} if number % 2 else {"prefix": f"/area{number}/"}
+        for number in range(190)
+    ]
+    areas = ("cart", "catalogue", "checkout", "currency", "email", "payment", "product", "recommend", "shipping")
+    ours = [{"safe_regex": {"regex": f"/{area}/items/[0-9]+"}} for area in areas]
+    routes[:] = [{"match": match, "route": action} for match in [*others, *ours, {"prefix": "/"}]]
+
+
+def _many_hosts(config: Config) -> None:
+    """A thousand virtual hosts of four names each, as a mesh without a Sidecar resource has them."""
+    hosts = _manager(config)["route_config"]["virtual_hosts"]
+    routes = hosts[0]["routes"]
+    for number in range(1000):
+        names = [f"service{number}.ns{number % 20}{suffix}" for suffix in ("", ".svc", ".svc.cluster.local")]
+        hosts.append({"name": names[2], "domains": [*names, f"*.{names[2]}"], "routes": routes})
+
+
+def _ring_hash(config: Config) -> None:
+    """A ring of a thousand hosts, chosen by a header that differs from user to user."""
+    cluster = config["static_resources"]["clusters"][0]
+    cluster["lb_policy"] = "RING_HASH"
+    hosts = [_endpoint("$backend_7", address) for address in addresses()]
+    cluster["load_assignment"]["endpoints"][0]["lb_endpoints"] = hosts
+    _routes(config)[0]["route"]["hash_policy"] = [{"header": {"header_name": "cookie"}}]
+
+
+def _text_log(config: Config) -> None:
+    line = " ".join(f"%{field}%" for field in _LOG_FIELDS)
+    _add_log(config, {"text_format_source": {"inline_string": line + "\n"}})
+
+
+def _json_log(config: Config) -> None:
+    fields = {field.partition("?")[0].strip(":").lower(): f"%{field}%" for field in _LOG_FIELDS}
+    _add_log(config, {"json_format": fields})
+
+
+def _tracing(config: Config) -> None:
+    _add_cluster(config, "zipkin", "$backend_2")
+    provider = {
+        "@type": "type.googleapis.com/envoy.config.trace.v3.ZipkinConfig",
+        "collector_cluster": "zipkin",
+        "collector_endpoint": "/api/v2/spans",
+        "collector_endpoint_version": "HTTP_JSON",
+    }
+    _manager(config)["tracing"] = {
+        "random_sampling": {"value": 100},
+        "provider": {"name": "envoy.tracers.zipkin", "typed_config": provider},
+    }
+
+
+def _direct(config: Config) -> None:
+    _routes(config)[0] = {"match": {"prefix": "/"}, "direct_response": {"status": 200, "body": {"inline_string": "ok"}}}
+
+
+def _redirect(config: Config) -> None:
+    first = {"match": {"path": "/cart/items/1"}, "route": _routes(config)[0]["route"]}  # which the bench waits for
+    _routes(config)[:] = [first, {"match": {"prefix": "/"}, "redirect": {"https_redirect": True}}]
+
+
+def _forbid(config: Config) -> None:
+    policy = {"permissions": [{"any": True}], "principals": [{"header": {"name": "cookie", "present_match": True}}]}
+    _add_filter(config, "rbac.v3.RBAC", rules={"action": "DENY", "policies": {"all": policy}})
+
+
+def _gzip(config: Config) -> None:
+    kind = "type.googleapis.com/envoy.extensions.compression.gzip.compressor.v3.Gzip"
+    _add_filter(
+        config, "compressor.v3.Compressor", compressor_library={"name": "gzip", "typed_config": {"@type": kind}}
+    )
+
+
+def _retries(config: Config) -> None:
+    """One in ten requests is answered 503 by its first host."""
+    _routes(config)[0]["route"]["retry_policy"] = {"retry_on": "5xx", "num_retries": 3}
+    cluster = config["static_resources"]["clusters"][0]
+    cluster["load_assignment"]["endpoints"][0]["lb_endpoints"] = [_endpoint("$backend_6")]
+
+
+def _ext_authz(config: Config) -> None:
+    _add_cluster(config, "authz", "$backend_2")
+    service = {"server_uri": {"uri": "http://authz", "cluster": "authz", "timeout": "2s"}}
+    _add_filter(config, "ext_authz.v3.ExtAuthz", http_service=service)
+
+
+def _ext_authz_grpc(config: Config) -> None:
+    _add_cluster(config, "authz", "$backend_4", http2=True)
+    service = {"envoy_grpc": {"cluster_name": "authz"}, "timeout": "2s"}
+    _add_filter(config, "ext_authz.v3.ExtAuthz", grpc_service=service)
+
+
+def _ratelimit(config: Config) -> None:
+    _add_cluster(config, "limits", "$backend_4", http2=True)
+    service = {"grpc_service": {"envoy_grpc": {"cluster_name": "limits"}}, "transport_api_version": "V3"}
+    _add_filter(config, "ratelimit.v3.RateLimit", domain="bench", rate_limit_service=service, timeout="2s")
+    action = {"request_headers": {"header_name": "user-agent", "descriptor_key": "agent"}}
+    _routes(config)[0]["route"]["rate_limits"] = [{"actions": [action]}]
+
+
+SHAPES: Mapping[str, Callable[[Config], None]] = {
+    "routes": _many_routes,
+    "hosts": _many_hosts,
+    "ring": _ring_hash,
+    "textlog": _text_log,
+    "jsonlog": _json_log,
+    "tracing": _tracing,
+    "direct": _direct,
+    "redirect": _redirect,
+    "forbid": _forbid,
+    "gzip": _gzip,
+    "retries": _retries,
+    "authz": _ext_authz,
+    "authzgrpc": _ext_authz_grpc,
+    "ratelimit": _ratelimit,
+}
+
+
+def shape(text: str, name: str) -> str:
+    """The configuration `text` with the shapes that are in `name` behind its first "+"."""
+    chosen = [SHAPES[part] for part in name.split("+")[1:] if part in SHAPES]
+    if not chosen:
+        return text
+    config = yaml.safe_load(text)
+    for change in chosen:
+        change(config)
+    return json.dumps(config)
