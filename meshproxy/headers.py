@@ -137,6 +137,12 @@ class Headers:
             return iter(self.fields.items())
         return ((key.partition("\0")[0], value) for key, value in self.fields.items())
 
+    def joined_items(self) -> Iterable[tuple[str, str]]:
+        """Each name once, with its value as `get` gives it."""
+        if not self.repeated:
+            return self.fields.items()
+        return [(name, ",".join(self.get_all(name))) for name in dict.fromkeys(self)]
+
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and (name in self.fields or name.lower() in self.fields)
 

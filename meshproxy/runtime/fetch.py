@@ -11,7 +11,7 @@ from meshproxy.plugin.replies import ResetReason
 from meshproxy.plugin.stream_info import StreamInfo
 from meshproxy.plugin.upstream import HttpUpstream
 from meshproxy.runtime.node_address import node_ip
-from meshproxy.runtime.time_limit import TimeLimit
+from meshproxy.runtime.timers import ShortTimer
 
 
 class Fetcher(Protocol):
@@ -34,6 +34,13 @@ class _Call:
         self._body: list[bytes] = []
         self._size = 0
         self.upstream: HttpUpstream | None = None
+
+    def time_out(self) -> None:
+        """Nobody waits any longer."""
+        if not self._reply.done():
+            self._fail("no answer in time")
+            if self.upstream is not None:
+                self.upstream.reset()
 
     def _fail(self, why: str) -> None:
         if not self._reply.done():
@@ -112,13 +119,12 @@ async def fetch(
     call.upstream = upstream = cluster.request(host, request, not body, call)
     if body:
         upstream.send_body(body, True)
+    limit = ShortTimer(worker.loop, max(timeout, 0.0), call.time_out)
     try:
-        async with TimeLimit(worker.loop, timeout):
-            answer = await reply
-    except TimeoutError as error:
-        raise FetchError(f"no answer from cluster {cluster_name!r} in {timeout:g} s") from error
+        answer = await reply
     finally:
-        if not reply.done() or reply.cancelled():
+        limit.cancel()
+        if reply.cancelled():
             call.upstream.reset()
     cluster.stats.count_response(answer.status, internal=True)
     return answer

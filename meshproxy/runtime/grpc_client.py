@@ -8,6 +8,7 @@ client makes it (`httpToGrpcStatus`), so a sink has one thing to understand.
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any, Protocol
 from urllib.parse import unquote
 
@@ -21,9 +22,9 @@ from meshproxy.plugin.stream_info import StreamInfo
 from meshproxy.plugin.upstream import HttpUpstream
 from meshproxy.runtime.fetch import Fetcher
 from meshproxy.runtime.node_address import node_ip
-from meshproxy.runtime.time_limit import TimeLimit
+from meshproxy.runtime.timers import ShortTimer
 
-OK, UNKNOWN, UNIMPLEMENTED, INTERNAL, UNAVAILABLE = 0, 2, 12, 13, 14
+OK, UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE = 0, 2, 4, 12, 13, 14
 _OF_HTTP = {400: INTERNAL, 401: 16, 403: 7, 404: UNIMPLEMENTED, **dict.fromkeys((429, 502, 503, 504), UNAVAILABLE)}
 
 
@@ -244,6 +245,11 @@ class _Single:
     def on_message(self, data: bytes) -> None:
         self._message = data
 
+    def time_out(self, stream: GrpcStream) -> None:
+        if not self._reply.done():
+            stream.time_out()
+            self._reply.set_exception(GrpcError(DEADLINE_EXCEEDED, "no answer in time"))
+
     def on_closed(self, status: int, message: str) -> None:
         if self._reply.done():
             return
@@ -265,16 +271,18 @@ def tell(host: Fetcher, service: GrpcService, path: str, message: bytes) -> None
 async def call(host: Fetcher, service: GrpcService, path: str, message: bytes) -> bytes:
     """A call with one message each way, within the service's timeout. Raises GrpcError."""
     reply: asyncio.Future[bytes] = host.loop.create_future()
-    stream = open_stream(host, service, path, _Single(reply), service.timeout)
+    single = _Single(reply)
+    stream = open_stream(host, service, path, single, service.timeout)
     if stream is None:
         raise GrpcError(UNAVAILABLE, f"no healthy host in cluster '{service.cluster}'")
     stream.send(message)
     stream.end()
+    limit = None
+    if service.timeout is not None:
+        limit = ShortTimer(host.loop, max(service.timeout, 0.0), partial(single.time_out, stream))
     try:
-        async with TimeLimit(host.loop, service.timeout):
-            return await reply
-    except TimeoutError:
-        stream.time_out()
-        raise GrpcError(4, "no answer in time") from None
+        return await reply
     finally:
+        if limit is not None:
+            limit.cancel()
         stream.reset()

@@ -20,7 +20,7 @@ from meshproxy.plugin.network import NetworkFilter
 from meshproxy.plugin.stats import Counter, Gauge
 from meshproxy.plugin.struct_view import plain_struct
 from meshproxy.records import dataclass
-from meshproxy_filters.authorization_peers import principal_of, tell_metadata, tell_peer
+from meshproxy_filters.authorization_peers import peer_of, principal_of, tell_metadata
 
 if TYPE_CHECKING:
     from meshproxy.plugin.view import ConfigView
@@ -137,8 +137,8 @@ class ExtAuthz(NetworkFilter[ExtAuthzConfig]):
     def _attributes(self, connection: Connection) -> AttributeContext:
         config, info = self.config, connection.info
         told = AttributeContext()
-        tell_peer(told.source, info.remote_address, principal_of(info.tls, peer=True))
-        tell_peer(told.destination, info.local_address, principal_of(info.tls, peer=False))
+        told.source.CopyFrom(peer_of(info.remote_address, principal_of(info.tls, peer=True)))
+        told.destination.CopyFrom(peer_of(info.local_address, principal_of(info.tls, peer=False)))
         for key, value in config.labels.items():
             told.destination.labels[key] = value
         if config.certificate and info.tls is not None:

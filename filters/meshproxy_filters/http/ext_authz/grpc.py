@@ -12,7 +12,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from envoy.service.auth.v3.attribute_context_pb2 import AttributeContext
 from envoy.service.auth.v3.external_auth_pb2 import CheckRequest, CheckResponse
 from google.protobuf.message import DecodeError
 
@@ -22,7 +21,7 @@ from meshproxy.model.grpc_service import GrpcService
 from meshproxy.plugin.context import FactoryContext, GrpcError, Stream
 from meshproxy.plugin.struct_view import plain_struct
 from meshproxy.records import dataclass
-from meshproxy_filters.authorization_peers import principal_of, tell_metadata, tell_peer
+from meshproxy_filters.authorization_peers import peer_of, principal_of, tell_metadata
 from meshproxy_filters.http.ext_authz.service import Change, Names, Verdict
 from meshproxy_filters.mutation_rules import PSEUDO, MutationRules, read_mutation_rules, set_pseudo
 
@@ -66,14 +65,16 @@ class GrpcAuthorization:
         """Ask about the stream's request. partial: there may be more of the body; None where none is sent. asked: which
         fields it is told."""
         began = context.clock.now()
-        question = CheckRequest(attributes=self._attributes(stream, body, partial, asked or _all))
+        question = CheckRequest()
+        self._describe(question.attributes, stream, body, partial, asked or _all)
         try:
             answer = await stream.call_grpc(self.service, _METHOD, question.SerializeToString())
             response = CheckResponse.FromString(answer)
         except (GrpcError, DecodeError):
             return Verdict(None)
         verdict = self._read_answer(response)
-        return replace(verdict, milliseconds=int((context.clock.now() - began) * 1000))
+        verdict.milliseconds = int((context.clock.now() - began) * 1000)
+        return verdict
 
     def _read_answer(self, response: Any) -> Verdict:
         metadata = list(plain_struct(response.dynamic_metadata).items())
@@ -112,13 +113,13 @@ class GrpcAuthorization:
             unwritable=bad,
         )
 
-    def _attributes(self, stream: Stream, body: bytes, partial: bool | None, asked: Names) -> AttributeContext:
-        told = AttributeContext()
+    def _describe(self, told: Any, stream: Stream, body: bytes, partial: bool | None, asked: Names) -> None:
+        """Fill an `AttributeContext`."""
         connection, request = stream.connection, stream.request
         tls = connection.tls
         remote = stream.remote_address or connection.remote_address
-        tell_peer(told.source, remote, principal_of(tls, peer=True))
-        tell_peer(told.destination, connection.local_address, principal_of(tls, peer=False))
+        told.source.CopyFrom(peer_of(remote, principal_of(tls, peer=True)))
+        told.destination.CopyFrom(peer_of(connection.local_address, principal_of(tls, peer=False)))
         service = request.get("x-envoy-downstream-service-cluster")
         if service:
             told.source.service = _text(service)
@@ -128,16 +129,17 @@ class GrpcAuthorization:
             told.tls_session.SetInParent()
             if tls is not None:
                 told.tls_session.sni = connection.requested_server_name
-        told.request.time.FromNanoseconds(int(stream.start_wall * 1e9))
-        self._tell_request(told.request.http, stream, request, body, asked)
+        asking = told.request
+        asking.time.seconds, asking.time.nanos = divmod(int(stream.start_wall * 1e9), 10**9)
+        http = asking.http
+        self._tell_request(http, stream, request, body, asked)
         if partial is not None:
-            _tell(told.request.http, self.raw, "x-envoy-auth-partial-body", "true" if partial else "false")
+            _tell(http, self.raw, "x-envoy-auth-partial-body", "true" if partial else "false")
         for key, value in (self.extensions or {}).items():
             told.context_extensions[key] = value
         tell_metadata(told.metadata_context, stream.dynamic_metadata, self.namespaces)
         route = stream.route
         tell_metadata(told.route_metadata_context, route.metadata if route is not None else None, self.route_namespaces)
-        return told
 
     def _tell_request(self, told: Any, stream: Stream, request: RequestHeaders, body: bytes, asked: Names) -> None:
         told.id = str(stream.connection.connection_id)
@@ -160,9 +162,10 @@ class GrpcAuthorization:
                 if asked(name):
                     _tell(told, True, name, value)
             return self._tell_body(told, body)
-        for name in dict.fromkeys(request):
+        headers = told.headers
+        for name, value in request.joined_items():
             if asked(name):
-                told.headers[name] = _text(",".join(request.get_all(name)))
+                headers[name] = _text(value)
         self._tell_body(told, body)
 
     def _tell_body(self, told: Any, body: bytes) -> None:

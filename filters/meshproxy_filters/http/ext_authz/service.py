@@ -35,7 +35,7 @@ _PARTIAL = "x-envoy-auth-partial-body"
 _SERVICE_TIME = "x-envoy-upstream-service-time"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Verdict:
     """What the service said. allowed: None when it said nothing that could be used.
 
