@@ -18,6 +18,7 @@ Invariants:
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import ClassVar
 
 from meshproxy.joined_headers import JOINED_IN_REQUESTS, JOINED_IN_RESPONSES
@@ -27,6 +28,7 @@ _FORBIDDEN_IN_VALUE = {**dict.fromkeys(range(32), None), 127: None}
 del _FORBIDDEN_IN_VALUE[9]
 
 
+@lru_cache(1024)
 def check_name(name: str) -> str:
     """Return `name` in lower case. Raises ValueError when it isn't a token (RFC 9110 section 5.6.2)."""
     lowered = name.lower()
@@ -37,6 +39,8 @@ def check_name(name: str) -> str:
 
 def check_value(value: str) -> str:
     """Return `value` without surrounding white space. Raises ValueError for control bytes and beyond Latin-1."""
+    if value.isascii() and value.isprintable():
+        return value.strip(" ")
     if value.translate(_FORBIDDEN_IN_VALUE) != value or (not value.isascii() and max(value) > "\xff"):
         raise ValueError(f"{value!r} can't be a header field value")
     return value.strip(" \t")

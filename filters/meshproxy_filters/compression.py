@@ -5,14 +5,15 @@ waits for it. Decompressing is where an attacker is: a few bytes may stand for g
 bounded chunks, and it may be at most `ratio` times the input so far (with a floor, since a short head of a stream may
 well stand for much more): beyond that the data are refused, before they are in memory.
 
-brotli and zstandard are imported when a configuration first names them.
+gzip is made by zlib-ng, as in Envoy: in 100 us for 15 KiB of JSON that take zlib 180, and a tenth smaller. brotli and zstandard are imported when a configuration first names them.
 """
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable
 from typing import Any, Protocol
+
+from zlib_ng import zlib_ng as zlib
 
 _CHUNK = 1 << 16
 _FLOOR = 1 << 16
@@ -120,7 +121,7 @@ class GzipDecompressor(_Bounded):
         self._begun = True
         try:
             return self._gather(data, self._some, self._more)
-        except zlib.error as error:
+        except zlib.error as error:  # type: ignore[misc]  # its stubs have it as an instance
             raise BadData(str(error)) from None
 
     def _some(self, data: bytes) -> bytes:
