@@ -40,8 +40,10 @@ http {{
     default_type application/json;
     location / {{ return 200 '{body}'; }}
     location /grpc.Shop/ {{ default_type application/grpc; add_trailer grpc-status 0 always; return 200 '{message}'; }}
-    location /envoy.service.auth. {{ default_type application/grpc; add_trailer grpc-status 0 always; return 200 '{allowed}'; }}
-    location /envoy.service.ratelimit. {{ default_type application/grpc; add_trailer grpc-status 0 always; return 200 '{below}'; }}
+    location /envoy.service.auth. {{
+      default_type application/grpc; add_trailer grpc-status 0 always; return 200 '{allowed}'; }}
+    location /envoy.service.ratelimit. {{
+      default_type application/grpc; add_trailer grpc-status 0 always; return 200 '{below}'; }}
     location /large {{ root {directory}; }}
     location /medium {{ root {directory}; }}
     location /small {{ root {directory}; error_page 405 =200 $uri; }}
@@ -80,7 +82,9 @@ def _command(ports: list[int], directory: Path) -> list[str]:
     listens += f" listen 127.0.0.1:{http2} http2 backlog=4096;"
     (directory / "large").write_bytes(bytes(LARGE))
     (directory / "medium").write_bytes(bytes(MEDIUM))
-    (directory / "small").write_text("".join(f'{{"id":{number},"name":"item {number * 7919}"}}' for number in range(480)))
+    (directory / "small").write_text(
+        "".join(f'{{"id":{number},"name":"item {number * 7919}"}}' for number in range(480))
+    )
     configuration = directory / "nginx.conf"
     configuration.write_text(
         NGINX.format(

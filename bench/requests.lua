@@ -60,6 +60,7 @@ end
 
 function request()
   if kind == "json" then return "GET /small HTTP/1.1\r\nhost: a\r\naccept-encoding: gzip\r\n\r\n" end
+  if kind == "shut" then return "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n" end
   if kind == "both" then return both end
   if kind == "chunks" then return chunks end
   if kind == "fields" then return mesh(fields) end

@@ -185,6 +185,77 @@ def _ratelimit(config: Config) -> None:
     _routes(config)[0]["route"]["rate_limits"] = [{"actions": [action]}]
 
 
+def _weighted(config: Config) -> None:
+    """Two versions of a service, a tenth for the newer."""
+    _add_cluster(config, "canary", "$backend_2")
+    action = _routes(config)[0]["route"]
+    clusters = [{"name": action.pop("cluster"), "weight": 90}, {"name": "canary", "weight": 10}]
+    action["weighted_clusters"] = {"clusters": clusters}
+
+
+def _mirror(config: Config) -> None:
+    _add_cluster(config, "shadow", "$backend_2")
+    _routes(config)[0]["route"]["request_mirror_policies"] = [{"cluster": "shadow"}]
+
+
+def _subsets(config: Config) -> None:
+    cluster = config["static_resources"]["clusters"][0]
+    cluster["lb_subset_config"] = {"fallback_policy": "ANY_ENDPOINT", "subset_selectors": [{"keys": ["version"]}]}
+    hosts = [_endpoint(f"$backend_{number}") for number in (1, 2, 3)]
+    for number, host in enumerate(hosts):
+        host["metadata"] = {"filter_metadata": {"envoy.lb": {"version": f"v{number % 2}"}}}
+    cluster["load_assignment"]["endpoints"][0]["lb_endpoints"] = hosts
+    _routes(config)[0]["route"]["metadata_match"] = {"filter_metadata": {"envoy.lb": {"version": "v0"}}}
+
+
+def _balanced(policy: str) -> Callable[[Config], None]:
+    def change(config: Config) -> None:
+        cluster = config["static_resources"]["clusters"][0]
+        cluster["lb_policy"] = policy
+        cluster["load_assignment"]["endpoints"][0]["lb_endpoints"] = [_endpoint(f"$backend_{n}") for n in (1, 2, 3)]
+        _routes(config)[0].get("route", {})["hash_policy"] = [{"header": {"header_name": "cookie"}}]
+
+    return change
+
+
+def _buffer(config: Config) -> None:
+    _add_filter(config, "buffer.v3.Buffer", max_request_bytes=1 << 20)
+
+
+def _matching(config: Config) -> None:
+    """Routes told apart by fields and parameters, as canaries are."""
+    routes = _routes(config)
+    action = routes[0]["route"]
+    headers = [{"name": "x-canary", "string_match": {"exact": "yes"}}]
+    parameters = [{"name": "version", "string_match": {"exact": "2"}}]
+    user = [{"name": "cookie", "string_match": {"safe_regex": {"regex": ".*user=test;.*"}}}]
+    rewrite = {"pattern": {"regex": "/([a-z]+)/items/"}, "substitution": "/v1/\\1/"}
+    routes[:] = [
+        {"match": {"prefix": "/", "headers": headers}, "route": action},
+        {"match": {"prefix": "/", "query_parameters": parameters}, "route": action},
+        {"match": {"prefix": "/", "headers": user}, "route": action},
+        {
+            "match": {"prefix": "/"},
+            "route": {
+                **action,
+                "regex_rewrite": {"pattern": {"regex": "/([a-z]+)/items/"}, "substitution": "/v1/\\1/"},
+            },
+            "request_headers_to_add": [
+                {"header": {"key": "x-client", "value": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"}},
+                {"header": {"key": "x-agent", "value": "%REQ(user-agent)%"}},
+            ],
+            "response_headers_to_add": [{"header": {"key": "x-served-by", "value": "%UPSTREAM_HOST%"}}],
+        },
+    ]
+
+
+def _passive_checks(config: Config) -> None:
+    """Outlier ejection, breakers, a local rate limit."""
+    cluster = config["static_resources"]["clusters"][0]
+    cluster["outlier_detection"] = {"consecutive_5xx": 5, "interval": "1s"}
+    cluster["circuit_breakers"] = {"thresholds": [{"max_connections": 4096, "max_pending_requests": 4096}]}
+
+
 SHAPES: Mapping[str, Callable[[Config], None]] = {
     "routes": _many_routes,
     "hosts": _many_hosts,
@@ -197,6 +268,14 @@ SHAPES: Mapping[str, Callable[[Config], None]] = {
     "forbid": _forbid,
     "gzip": _gzip,
     "retries": _retries,
+    "weighted": _weighted,
+    "mirror": _mirror,
+    "subsets": _subsets,
+    "least": _balanced("LEAST_REQUEST"),
+    "maglev": _balanced("MAGLEV"),
+    "buffer": _buffer,
+    "matching": _matching,
+    "guarded": _passive_checks,
     "authz": _ext_authz,
     "authzgrpc": _ext_authz_grpc,
     "ratelimit": _ratelimit,

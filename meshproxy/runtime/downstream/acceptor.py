@@ -14,7 +14,8 @@ import socket
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from meshproxy.runtime.downstream.listening_socket import AcceptedSocket, OwnName
+from meshproxy.runtime.attach import LooseSocket
+from meshproxy.runtime.downstream.listening_socket import OwnName
 from meshproxy.runtime.worker import Worker
 
 _BATCH = 64
@@ -31,7 +32,7 @@ class Acceptor:
     listening socket knows of its own.
     """
 
-    def __init__(self, worker: Worker, name: str, accepted: Callable[[AcceptedSocket, Any, OwnName], None]) -> None:
+    def __init__(self, worker: Worker, name: str, accepted: Callable[[LooseSocket, Any, OwnName], None]) -> None:
         self.sockets: list[socket.socket] = []
         self._worker = worker
         self._name = name
@@ -99,7 +100,7 @@ class Acceptor:
                     self._out_of_descriptors(sock, error)
                     return False
                 continue  # the client was gone before we came (ECONNABORTED and its like)
-            accepted = AcceptedSocket(descriptor, own.family)
+            accepted = LooseSocket(descriptor, own.family)
             try:
                 self._accepted(accepted, peer, own)
             except Exception as error:  # one connection's bad luck must not end the accept loop
@@ -129,5 +130,5 @@ class Acceptor:
             self._worker.loop.add_reader(sock.fileno(), self._accept, sock)
 
 
-def _refuse(accepted: AcceptedSocket, peer: Any, own: OwnName) -> None:
+def _refuse(accepted: LooseSocket, peer: Any, own: OwnName) -> None:
     accepted.close()

@@ -8,7 +8,6 @@ connection is in `connections` until it is closed; either way it counts for the 
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import time
 from collections.abc import Coroutine
@@ -19,13 +18,14 @@ from meshproxy.address import SocketAddress
 from meshproxy.model.listener import FilterChain, Listener
 from meshproxy.plugin.listener import Socket
 from meshproxy.plugin.stream_info import ConnectionInfo, StreamInfo
+from meshproxy.runtime.attach import LooseSocket
 from meshproxy.runtime.downstream.acceptor import Acceptor
 from meshproxy.runtime.downstream.connection import ServerConnection
 from meshproxy.runtime.downstream.connection_info import connection_info
 from meshproxy.runtime.downstream.filter_chains import ActiveChain, ListenerChains
 from meshproxy.runtime.downstream.listener_filters import FilterRun
 from meshproxy.runtime.downstream.listener_stats import ListenerStats
-from meshproxy.runtime.downstream.listening_socket import AcceptedSocket, OwnName
+from meshproxy.runtime.downstream.listening_socket import OwnName
 from meshproxy.runtime.downstream.original_destination import kernel_destination, plain_ip
 from meshproxy.runtime.worker import Worker
 
@@ -33,7 +33,7 @@ from meshproxy.runtime.worker import Worker
 class TransportSockets(Protocol):
     """Wraps an accepted socket in what its filter chain configures (TLS); None in the chain means raw."""
 
-    def accept(self, chain: FilterChain, sock: AcceptedSocket, connection: ServerConnection) -> Any: ...
+    def accept(self, chain: FilterChain, sock: LooseSocket, connection: ServerConnection) -> Any: ...
 
 
 class Neighbours(Protocol):
@@ -115,7 +115,7 @@ class ActiveListener:
         """Those that came to this listener, also if they are with its listener filters still."""
         return len(self.connections) + self.stats.pre_cx_active.value
 
-    def _accepted(self, accepted: AcceptedSocket, peer: Any, own: OwnName) -> None:
+    def _accepted(self, accepted: LooseSocket, peer: Any, own: OwnName) -> None:
         if self._limits and self._turns_away():
             accepted.close()
             return
@@ -160,14 +160,14 @@ class ActiveListener:
             if other is not None and other is not self:
                 other.take(accepted, facts)
                 return
-        self._to_chain(AcceptedSocket.of(accepted), facts)
+        self._to_chain(LooseSocket.of(accepted), facts)
 
     def take(self, accepted: socket.socket, facts: Socket) -> None:
         """A connection handed over by the listener that accepted it: our own listener filters, then our chains."""
         if self.config.listener_filters:
             self._filter(accepted, facts)
         else:
-            self._to_chain(AcceptedSocket.of(accepted), facts)
+            self._to_chain(LooseSocket.of(accepted), facts)
 
     def accept_internal(self, sock: socket.socket, facts: Socket) -> None:
         """See `worker.InternalListener`."""
@@ -177,7 +177,7 @@ class ActiveListener:
             self.take(sock, facts)
 
     def _refuse(
-        self, accepted: socket.socket | AcceptedSocket, info: ConnectionInfo, flag: str = "", details: str = ""
+        self, accepted: socket.socket | LooseSocket, info: ConnectionInfo, flag: str = "", details: str = ""
     ) -> None:
         """Log a connection that nobody serves, and close it."""
         if self.config.access_logs:
@@ -192,7 +192,7 @@ class ActiveListener:
         # With bytes unread the kernel sends RST, without any FIN; Envoy leaves it at that too.
         accepted.close()
 
-    def _to_chain(self, accepted: AcceptedSocket, facts: Socket) -> None:
+    def _to_chain(self, accepted: LooseSocket, facts: Socket) -> None:
         stats = self.stats
         info = connection_info(self.worker, self.config, facts)
         chain = self.chains.find(facts)
@@ -220,8 +220,7 @@ class ActiveListener:
         connection.chain = chain
         self.connections.add(connection)
         loop = self.worker.loop
-        # asyncio's own loop, which the parent of workers has, reads and writes by the socket's methods.
-        sock: Any = accepted.to_socket() if isinstance(loop, asyncio.BaseEventLoop) else accepted
+        sock = accepted.for_loop(loop)
         if chain.config.transport_socket is not None:
             assert self._transport_sockets is not None
             opening = self._transport_sockets.accept(chain.config, sock, connection)

@@ -110,48 +110,6 @@ class OwnName:
         return plain_ip(name[0]), name[1]
 
 
-class AcceptedSocket:
-    """A socket that was accepted, on its way to its transport; until `disown` it is ours to close.
-
-    It has what an event loop's `connect_accepted_socket` asks a socket for. A `socket.socket` for each would
-    cost a call of the kernel and several enumeration members, and then nobody would use it.
-    """
-
-    __slots__ = ("_descriptor", "family")
-
-    type = _STREAM
-
-    def __init__(self, descriptor: int, family: int) -> None:
-        self._descriptor = descriptor
-        self.family = family
-
-    @classmethod
-    def of(cls, sock: socket.socket) -> AcceptedSocket:
-        """Take a socket over; `sock` is closed."""
-        family = int(sock.family)
-        return cls(sock.detach(), family)
-
-    def to_socket(self) -> socket.socket:
-        """The same as a socket for all purposes, which owns it from here on."""
-        sock = socket.socket(self.family, _STREAM, 0, self._descriptor)
-        self.disown()
-        return sock
-
-    def fileno(self) -> int:
-        return self._descriptor
-
-    def disown(self) -> None:
-        """Somebody else closes it."""
-        self._descriptor = -1
-
-    def close(self) -> None:
-        """Called by whoever refuses the connection, and by the transport after it has closed the descriptor itself."""
-        descriptor = self._descriptor
-        if descriptor >= 0:
-            self._descriptor = -1
-            os.close(descriptor)
-
-
 def _is_transparent(listening: socket.socket) -> bool:
     if listening.family == socket.AF_INET6:
         return bool(listening.getsockopt(socket.IPPROTO_IPV6, _IPV6_TRANSPARENT))

@@ -56,7 +56,7 @@ class ClusterTls:
     async def connect(
         self,
         loop: asyncio.AbstractEventLoop,
-        sock: socket.socket,
+        sock: socket.SocketType,
         host: Host,
         protocol: Callable[[], Any],
         asked: ServerName = NO_NAME,

@@ -18,8 +18,8 @@ from meshproxy.runtime.tls.watch import Watcher
 if TYPE_CHECKING:
     from meshproxy.plugin.context import Timer
     from meshproxy.plugin.stats import Counter
+    from meshproxy.runtime.attach import LooseSocket
     from meshproxy.runtime.downstream.connection import ServerConnection
-    from meshproxy.runtime.downstream.listening_socket import AcceptedSocket
     from meshproxy.runtime.worker import Worker
 
 _TIMEOUT_DETAILS = "transport socket timeout was reached"
@@ -55,7 +55,7 @@ class ServerTls:
             found = self._listeners[stat_name] = ListenerTls(self._worker, stat_name)
         return found
 
-    def accept(self, chain: FilterChain, sock: AcceptedSocket, connection: ServerConnection) -> Any:
+    def accept(self, chain: FilterChain, sock: LooseSocket, connection: ServerConnection) -> Any:
         """Begin the handshake on an accepted socket. The connection hears of it when its peer is accepted."""
         assert chain.transport_socket is not None
         slot: ServerSlot = chain.transport_socket.config
@@ -74,7 +74,7 @@ class ServerTls:
             handshake.limit(transport, chain.transport_socket_connect_timeout)
         return loop.connect_accepted_socket(lambda: transport, sock)  # type: ignore[arg-type]  # it has what is asked for
 
-    async def _refuse(self, sock: AcceptedSocket, connection: ServerConnection, listener: ListenerTls) -> None:
+    async def _refuse(self, sock: LooseSocket, connection: ServerConnection, listener: ListenerTls) -> None:
         """There is no certificate yet: no handshake (CVE-2020-8664 is what comes of making one all the same)."""
         sock.close()
         listener.not_ready.value += 1

@@ -67,7 +67,7 @@ def _entries(options: ProxyHeaderOptions, info: StreamInfo) -> Iterable[Tlv]:
 
 
 async def send_header(
-    loop: asyncio.AbstractEventLoop, sock: socket.socket, options: ProxyHeaderOptions, header: ProxyHeader | None
+    loop: asyncio.AbstractEventLoop, sock: socket.SocketType, options: ProxyHeaderOptions, header: ProxyHeader | None
 ) -> int:
     """Write it on a socket that has just been connected. Returns how many bytes it has. Raises OSError."""
     if header is not None:
@@ -76,5 +76,5 @@ async def send_header(
         data = LOCAL_V2 if options.version == 2 else b"PROXY UNKNOWN\r\n"
     else:
         data = encode_v1(sock.getsockname()[:2], sock.getpeername()[:2])
-    await loop.sock_sendall(sock, data)
+    await loop.sock_sendall(sock, data)  # type: ignore[arg-type]  # it only sends
     return len(data)
