@@ -16,6 +16,7 @@ from bench import chart, filters, hooks, load, measure, report
 from bench.backend import backend, nginx_path
 from bench.client import BenchError
 from bench.measure import Bench
+from bench.more_scenarios import MORE
 from bench.results import Result
 from bench.scenarios import SCENARIOS, FilterCosts, Footprint, Hooks, Load, Scenario
 from bench.subjects import Subject, envoy, meshproxy, meshproxy_profiled, version
@@ -32,9 +33,12 @@ class Cpus:
 
 
 def parse() -> argparse.Namespace:
-    names = ", ".join(scenario.name for scenario in SCENARIOS)
-    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__, epilog=f"Scenarios: {names}.")
+    names, more = (", ".join(scenario.name for scenario in those) for those in (SCENARIOS, MORE))
+    parser = argparse.ArgumentParser(
+        prog="python -m bench", description=__doc__, epilog=f"Scenarios: {names}. More: {more}."
+    )
     parser.add_argument("--scenario", action="append", metavar="NAME", help="only this one; may repeat; http-* works")
+    parser.add_argument("--more", action="store_true", help="only the loads that aren't published, see more_scenarios")
     parser.add_argument("--rounds", type=int, default=3, help="how often each proxy is loaded (default 3)")
     parser.add_argument("--seconds", type=int, default=2, help="length of a load (default 2)")
     parser.add_argument("--quick", action="store_true", help="loads of 1 second")
@@ -46,17 +50,20 @@ def parse() -> argparse.Namespace:
     arguments = parser.parse_args()
     if arguments.rounds < 1 or not 1 <= arguments.seconds <= 60:
         parser.error("at least one round, and 1 to 60 seconds")
-    if arguments.publish and (arguments.only_envoy or arguments.profile or arguments.scenario):
+    if arguments.publish and (arguments.only_envoy or arguments.profile or arguments.scenario or arguments.more):
         parser.error("only a run of everything is published")
     if arguments.quick:
         arguments.seconds = 1
     return arguments
 
 
-def choose(patterns: list[str] | None) -> list[Scenario]:
-    chosen = [one for one in SCENARIOS if not patterns or any(fnmatchcase(one.name, p) for p in patterns)]
+def choose(patterns: list[str] | None, *, more: bool = False) -> list[Scenario]:
+    if not patterns:
+        return [*(MORE if more else SCENARIOS)]
+    every = (*SCENARIOS, *MORE)
+    chosen = [one for one in every if any(fnmatchcase(one.name, pattern) for pattern in patterns)]
     if not chosen:
-        raise BenchError(f"no such scenario; there are {', '.join(one.name for one in SCENARIOS)}")
+        raise BenchError(f"no such scenario; there are {', '.join(one.name for one in every)}")
     return chosen
 
 
@@ -91,7 +98,7 @@ def measure_all(bench: Bench, scenarios: list[Scenario]) -> list[Result]:
 
 def compare(arguments: argparse.Namespace, cpus: Cpus, directory: Path) -> None:
     subjects = [envoy(), envoy("envoy again") if arguments.only_envoy else meshproxy()]
-    scenarios = choose(arguments.scenario)
+    scenarios = choose(arguments.scenario, more=arguments.more)
     if arguments.only_envoy:
         scenarios = [one for one in scenarios if not isinstance(one, Hooks | FilterCosts)]
     with backend(directory, cpus.load) as ports:

@@ -1,5 +1,6 @@
 """What stands behind the proxies: nginx with a configuration of its own, answering 33 bytes on three ports, and on a
-fourth in HTTP/2; `/large` is a mebibyte. On a fifth port is `body_server`.
+fourth in HTTP/2; `/large` is a mebibyte. On a fifth port is `body_server`, on a sixth nginx answers one in ten requests
+with 503, and on a seventh it has a thousand addresses.
 
 Without nginx a small server on uvloop does the same. It is slower, which lowers requests per second for both proxies
 alike and leaves the CPU time per request of the proxies as it is; HTTP/2 and large answers it doesn't have.
@@ -64,7 +65,7 @@ http {{
 
 
 def addresses() -> list[str]:
-    """Of the thousand hosts on the seventh port."""
+    """Those of the seventh port."""
     return [f"127.0.{number // 250 + 1}.{number % 250 + 1}" for number in range(1000)]
 
 

@@ -6,6 +6,9 @@
 -- close  the same, and the connection ends with the answer.
 -- large  a mebibyte of answer. medium: 64 KiB.
 -- upload a body of 256 KiB.
+-- both   16 KiB there, 15 KiB back. chunks: sixteen chunks there. json: 15 KiB back, and gzip is accepted.
+-- fields mesh with 50 fields. hosts: mesh for one of a thousand virtual hosts.
+-- shut   a short message behind which the other side closes.
 -- small  a short message that never varies: for proxies that don't look inside.
 
 local random, format = math.random, string.format

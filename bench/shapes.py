@@ -1,7 +1,7 @@
 """Configurations of the benchmark put into other shapes: "router+hosts" is router.yaml with a thousand virtual hosts.
 
-A shape changes the parsed configuration, where `dress` changes its text. Each stands for something that people do to a
-proxy and that costs it something with every request; the load that goes with it is in `scenarios`.
+A shape changes the parsed configuration, where `dress` changes its text. Each stands for something that people do with
+a proxy and that costs it something with every request; the load that goes with it is in `more_scenarios`.
 """
 
 from __future__ import annotations
@@ -236,10 +236,7 @@ def _matching(config: Config) -> None:
         {"match": {"prefix": "/", "headers": user}, "route": action},
         {
             "match": {"prefix": "/"},
-            "route": {
-                **action,
-                "regex_rewrite": {"pattern": {"regex": "/([a-z]+)/items/"}, "substitution": "/v1/\\1/"},
-            },
+            "route": {**action, "regex_rewrite": rewrite},
             "request_headers_to_add": [
                 {"header": {"key": "x-client", "value": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"}},
                 {"header": {"key": "x-agent", "value": "%REQ(user-agent)%"}},
@@ -249,8 +246,8 @@ def _matching(config: Config) -> None:
     ]
 
 
-def _passive_checks(config: Config) -> None:
-    """Outlier ejection, breakers, a local rate limit."""
+def _guarded(config: Config) -> None:
+    """Outlier ejection and circuit breakers."""
     cluster = config["static_resources"]["clusters"][0]
     cluster["outlier_detection"] = {"consecutive_5xx": 5, "interval": "1s"}
     cluster["circuit_breakers"] = {"thresholds": [{"max_connections": 4096, "max_pending_requests": 4096}]}
@@ -275,7 +272,7 @@ SHAPES: Mapping[str, Callable[[Config], None]] = {
     "maglev": _balanced("MAGLEV"),
     "buffer": _buffer,
     "matching": _matching,
-    "guarded": _passive_checks,
+    "guarded": _guarded,
     "authz": _ext_authz,
     "authzgrpc": _ext_authz_grpc,
     "ratelimit": _ratelimit,

@@ -23,7 +23,7 @@ from meshproxy.plugin.upstream import TcpUpstream, TcpUpstreamSink
 from meshproxy.plugin.workload import NO_PEER, UPSTREAM_PEER, Peer, Workload
 from meshproxy.runtime.time_limit import TimeLimit
 from meshproxy.runtime.upstream.auto_sni import NO_NAME, ServerName, upstream_source
-from meshproxy.runtime.upstream.connect import describe_failure, local_text, open_connection
+from meshproxy.runtime.upstream.connect import connect_at_once, describe_failure, local_text, open_connection
 from meshproxy.runtime.upstream.internal_connection import shared_state
 from meshproxy.runtime.upstream.proxy_header import proxy_header
 
@@ -79,7 +79,10 @@ class RawUpstream(TcpUpstream):
         host.cx_total += 1
         self._rx = stats.upstream_cx_rx_bytes_total
         self._tx = stats.upstream_cx_tx_bytes_total
-        self._opening = cluster.worker.loop.create_task(self._open())
+        if connect_at_once(cluster, host, self, self._name()):
+            stats.upstream_cx_connect_ms.record(0)
+        else:
+            self._opening = cluster.worker.loop.create_task(self._open())
 
     async def _open(self) -> None:
         stats = self.cluster.stats
@@ -276,8 +279,9 @@ class RawUpstream(TcpUpstream):
                 self.transport.abort()
             else:
                 self.transport.close()
-        elif self._opening is not None:
-            self._opening.cancel()
+        else:
+            if self._opening is not None:
+                self._opening.cancel()
             if self._pending:
                 self.cluster.stats.upstream_rq_cancelled.inc()
             self._end(None, "")

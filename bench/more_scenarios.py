@@ -1,0 +1,46 @@
+"""Loads that `python -m bench` runs when they are named, or all of them with `--more`: for what people have a proxy do
+with their requests, and for requests of other sizes and numbers.
+
+They are there to be asked about, not published: the target of each is Envoy's own cost.
+"""
+
+from __future__ import annotations
+
+from bench.scenarios import Load
+
+
+def _load(name: str, title: str, config: str, kind: str = "mesh", connections: int = 32) -> Load:
+    return Load(name, title, config, connections, kind, 1.0)
+
+
+MORE: tuple[Load, ...] = (
+    _load("http-1000", "HTTP/1, 1,000 connections", "istio", connections=1000),
+    _load("both-16k", "16 KiB there and back", "router", "both"),
+    _load("chunks", "An upload of sixteen chunks", "router", "chunks"),
+    _load("fields", "50 header fields", "istio", "fields"),
+    _load("h1-h2", "HTTP/1 to HTTP/2", "istio+h2up"),
+    _load("tcp-new", "A TCP connection per request", "tcp", "shut"),
+    _load("tcp-large", "A mebibyte through tcp_proxy, 4 connections", "tcp", "large", 4),
+    _load("routes", "200 routes, regular expressions and prefixes", "router+routes"),
+    _load("hosts", "1,000 virtual hosts", "router+hosts", "hosts"),
+    _load("matching", "Routes by fields and parameters, rewrites, formats in fields", "router+matching"),
+    _load("weighted", "Two weighted clusters", "router+weighted"),
+    _load("mirror", "A mirrored cluster", "router+mirror"),
+    _load("retries", "A retry for each tenth request", "router+retries"),
+    _load("guarded", "Outlier ejection and circuit breakers", "router+guarded"),
+    _load("least", "LEAST_REQUEST", "router+least"),
+    _load("ring", "A hash ring of 1,000 hosts", "router+ring"),
+    _load("maglev", "MAGLEV", "router+maglev"),
+    _load("subsets", "Subsets of hosts", "router+subsets"),
+    _load("text-log", "An access log of 25 operators", "router+textlog"),
+    _load("json-log", "The same in JSON", "router+jsonlog"),
+    _load("tracing", "Zipkin, every request", "router+tracing"),
+    _load("direct", "Direct responses", "router+direct"),
+    _load("redirect", "Redirects", "router+redirect"),
+    _load("forbid", "Refused by rbac (all fail, as they should)", "router+forbid"),
+    _load("buffer", "The buffer filter, 16 KiB there and back", "router+buffer", "both"),
+    _load("gzip", "15 KiB of JSON, compressed", "router+gzip", "json"),
+    _load("authz", "ext_authz over HTTP", "router+authz"),
+    _load("authz-grpc", "ext_authz over gRPC", "router+authzgrpc"),
+    _load("ratelimit", "ratelimit", "router+ratelimit"),
+)
