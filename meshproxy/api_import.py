@@ -31,6 +31,7 @@ EXTENDED = frozenset(
         "config.route.v3.route_components",
         "extensions.access_loggers.open_telemetry.v3.logs_service",
         "extensions.clusters.dns.v3.dns_cluster",
+        "extensions.filters.http.oauth2.v3.oauth",
         "extensions.filters.network.tcp_proxy.v3.tcp_proxy",
         "extensions.transport_sockets.tls.v3.tls_spiffe_validator_config",
         "type.matcher.v3.address",

@@ -55,7 +55,8 @@ def message_class(full_name: str) -> type[Message] | None:
             declared.declare()
             descriptor = _loaded(full_name)
     if descriptor is None and _NAME.match(full_name) and full_name.partition(".")[0] in ROOTS:
-        for module in _candidate_modules(full_name):
+        home = newer_api.HOMES.get(full_name)
+        for module in (home,) if home is not None else _candidate_modules(full_name):
             importlib.import_module(module)
             descriptor = _loaded(full_name)
             if descriptor is not None:

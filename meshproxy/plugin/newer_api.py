@@ -19,10 +19,10 @@ from google.protobuf.descriptor_pb2 import (
     FileDescriptorProto,
 )
 from google.protobuf.duration_pb2 import Duration
-from validate.validate_pb2 import DurationRules, FieldRules, MessageRules, RepeatedRules, StringRules, rules
+from validate.validate_pb2 import DurationRules, FieldRules, RepeatedRules, StringRules, rules
 
-from meshproxy.plugin.declared_messages import OF, enum, field
-from meshproxy.records import dataclass
+from meshproxy.plugin.declared_messages import OF, Additions, enum, field, required, ruled, text_field
+from meshproxy.plugin.newer_filters import FILTER_ADDITIONS
 
 _BOOL_VALUE = ".google.protobuf.BoolValue"
 _DURATION = ".google.protobuf.Duration"
@@ -35,56 +35,26 @@ NAMES = frozenset({COMPOSITE_CLUSTER})
 """The messages of files that the package doesn't have."""
 
 
-@dataclass(frozen=True)
-class Additions:
-    """What one file gets.
-
-    messages, enums: its new ones; nested: new messages inside of the message that is named; fields: new ones of the
-    message that is named. A field's oneof is named before its name, as `oneof/name`. dependencies: further files that
-    the additions name. freed: fields of the message that is named whose rules on values are gone.
-    """
-
-    fields: dict[str, Sequence[FieldDescriptorProto]]
-    messages: Sequence[DescriptorProto] = ()
-    enums: Sequence[EnumDescriptorProto] = ()
-    nested: dict[str, Sequence[DescriptorProto]] | None = None
-    dependencies: Sequence[str] = ()
-    freed: dict[str, Sequence[str]] | None = None
-
-
-def _ruled(declared: FieldDescriptorProto, demands: FieldRules) -> FieldDescriptorProto:
-    declared.options.Extensions[rules].CopyFrom(demands)
-    return declared
-
-
-def _text(name: str, number: int, least: int = 0) -> FieldDescriptorProto:
-    declared = field(name, number, OF.TYPE_STRING)
-    return _ruled(declared, FieldRules(string=StringRules(min_len=least))) if least else declared
-
-
-def _required(declared: FieldDescriptorProto) -> FieldDescriptorProto:
-    return _ruled(declared, FieldRules(message=MessageRules(required=True)))
-
-
 _REMOTE_ADDRESS_MATCH = DescriptorProto(
     name="RemoteAddressMatch",
     field=[
-        _text("descriptor_value", 1, least=1),
-        _text("descriptor_key", 2),
-        _text("default_value", 3),
-        _required(field("address_matcher", 4, OF.TYPE_MESSAGE, ".envoy.type.matcher.v3.AddressMatcher")),
+        text_field("descriptor_value", 1, least=1),
+        text_field("descriptor_key", 2),
+        text_field("default_value", 3),
+        required(field("address_matcher", 4, OF.TYPE_MESSAGE, ".envoy.type.matcher.v3.AddressMatcher")),
     ],
 )
 _COOKIE_MATCHER = DescriptorProto(
     name="CookieMatcher",
     field=[
-        _ruled(_text("name", 1), FieldRules(string=StringRules(min_len=1, max_bytes=1024))),
-        _required(field("string_match", 2, OF.TYPE_MESSAGE, ".envoy.type.matcher.v3.StringMatcher")),
+        ruled(text_field("name", 1), FieldRules(string=StringRules(min_len=1, max_bytes=1024))),
+        required(field("string_match", 2, OF.TYPE_MESSAGE, ".envoy.type.matcher.v3.StringMatcher")),
         field("invert_match", 3, OF.TYPE_BOOL),
     ],
 )
 
 ADDITIONS = {
+    **FILTER_ADDITIONS,
     "envoy/config/cluster/v3/circuit_breaker.proto": Additions(
         {"CircuitBreakers.Thresholds.RetryBudget": [field("budget_interval", 3, OF.TYPE_MESSAGE, _DURATION)]},
         dependencies=["google/protobuf/duration.proto"],
@@ -97,7 +67,7 @@ ADDITIONS = {
     ),
     "envoy/config/core/v3/health_check.proto": Additions(
         {
-            "HealthCheck": [_text("name", 27)],
+            "HealthCheck": [text_field("name", 27)],
             "HealthCheck.HttpHealthCheck": [field("use_alpn_protocol", 15, OF.TYPE_BOOL)],
         }
     ),
@@ -108,7 +78,7 @@ ADDITIONS = {
     "envoy/config/route/v3/route_components.proto": Additions(
         {
             "RouteMatch": [field("cookies", 17, OF.TYPE_MESSAGE, f".{_ROUTE}.CookieMatcher", repeated=True)],
-            "RedirectAction": [_text("path_rewrite_specifier/path_rewrite", 10)],
+            "RedirectAction": [text_field("path_rewrite_specifier/path_rewrite", 10)],
             "RateLimit.Action": [
                 field(
                     "action_specifier/remote_address_match",
@@ -117,9 +87,9 @@ ADDITIONS = {
                     f".{_ROUTE}.RateLimit.Action.RemoteAddressMatch",
                 )
             ],
-            "RateLimit.Action.GenericKey": [_text("default_value", 3)],
-            "RateLimit.Action.HeaderValueMatch": [_text("default_value", 5)],
-            "RateLimit.Action.QueryParameterValueMatch": [_text("default_value", 5)],
+            "RateLimit.Action.GenericKey": [text_field("default_value", 3)],
+            "RateLimit.Action.HeaderValueMatch": [text_field("default_value", 5)],
+            "RateLimit.Action.QueryParameterValueMatch": [text_field("default_value", 5)],
         },
         messages=[_COOKIE_MATCHER],
         nested={
@@ -132,7 +102,7 @@ ADDITIONS = {
             "OpenTelemetryAccessLogConfig": [
                 field("http_service", 8, OF.TYPE_MESSAGE, ".envoy.config.core.v3.HttpService"),
                 field("grpc_service", 9, OF.TYPE_MESSAGE, ".envoy.config.core.v3.GrpcService"),
-                _text("log_name", 10),
+                text_field("log_name", 10),
                 field("buffer_flush_interval", 11, OF.TYPE_MESSAGE, _DURATION),
                 field("buffer_size_bytes", 12, OF.TYPE_MESSAGE, ".google.protobuf.UInt32Value"),
                 field("custom_tags", 14, OF.TYPE_MESSAGE, ".envoy.type.tracing.v3.CustomTag", repeated=True),
@@ -153,7 +123,7 @@ ADDITIONS = {
     "envoy/extensions/clusters/dns/v3/dns_cluster.proto": Additions(
         {
             "DnsCluster": [
-                _ruled(
+                ruled(
                     field("dns_min_refresh_rate", 10, OF.TYPE_MESSAGE, _DURATION),
                     FieldRules(duration=DurationRules(gte=Duration(seconds=1))),
                 )
@@ -179,6 +149,22 @@ ADDITIONS = {
 }
 
 
+def _package(file: str) -> str:
+    return file.rpartition("/")[0].replace("/", ".")
+
+
+def _module(file: str) -> str:
+    return f"{file.removesuffix('.proto').replace('/', '.')}_pb2"
+
+
+HOMES = {
+    f"{_package(file)}.{message.name}": _module(file)
+    for file, additions in ADDITIONS.items()
+    for message in additions.messages
+}
+"""The modules of new messages in known files."""
+
+
 def extended(name: str, data: bytes) -> bytes:
     """A serialized file of the API, with its additions. What is there already stays as it is."""
     file = FileDescriptorProto.FromString(data)
@@ -195,6 +181,9 @@ def extended(name: str, data: bytes) -> bytes:
         _nest(_message(file, path), nested)
     for path, fields in additions.fields.items():
         _add_fields(_message(file, path), fields)
+    for path, values in (additions.values or {}).items():
+        message, _, enum = path.rpartition(".")
+        _add_values(next(each for each in _message(file, message).enum_type if each.name == enum), values)
     for path, names in (additions.freed or {}).items():
         for known_field in _message(file, path).field:
             if known_field.name in names:
@@ -228,13 +217,21 @@ def _add_fields(message: DescriptorProto, fields: Sequence[FieldDescriptorProto]
             added.oneof_index = oneofs.index(oneof)
 
 
+def _add_values(enum: EnumDescriptorProto, values: Sequence[str]) -> None:
+    """values: those that follow the known ones of the first release that lacked them."""
+    known = {each.name for each in enum.value}
+    for value in values:
+        if value not in known:
+            enum.value.add(name=value, number=enum.value[-1].number + 1)
+
+
 def _composite_cluster() -> FileDescriptorProto:
     """envoy/extensions/clusters/composite/v3/cluster.proto"""
     clusters = field("clusters", 1, OF.TYPE_MESSAGE, f".{COMPOSITE_CLUSTER}.ClusterEntry", repeated=True)
-    entry = DescriptorProto(name="ClusterEntry", field=[_text("name", 1, least=1)])
+    entry = DescriptorProto(name="ClusterEntry", field=[text_field("name", 1, least=1)])
     package, _, name = COMPOSITE_CLUSTER.rpartition(".")
     at_least_one = FieldRules(repeated=RepeatedRules(min_items=1))
-    message = DescriptorProto(name=name, nested_type=[entry], field=[_ruled(clusters, at_least_one)])
+    message = DescriptorProto(name=name, nested_type=[entry], field=[ruled(clusters, at_least_one)])
     return FileDescriptorProto(
         name="envoy/extensions/clusters/composite/v3/cluster.proto",
         package=package,

@@ -21,6 +21,7 @@ class LocalReply:
     details: `%RESPONSE_CODE_DETAILS%`, blanks become "_". flags: short response flags, joined by ",".
     grpc_status: for gRPC requests; None derives it from `status`.
     close: close the connection after it, as for a message whose end can't be trusted.
+    as_is: an answer of its own making: neither `local_reply_config` nor what gRPC asks of an error changes it.
     Raises ValueError for what can't be sent: a status that ends no request, a malformed header, a body of other than
     bytes.
     """
@@ -32,6 +33,7 @@ class LocalReply:
     flags: str = ""
     grpc_status: int | None = None
     close: bool = False
+    as_is: bool = False
 
     def __post_init__(self) -> None:
         if type(self.status) is not int or not 200 <= self.status <= 999 or not isinstance(self.body, bytes):

@@ -139,7 +139,7 @@ class Cors(HttpFilter[CorsConfig | None]):
             headers.append(("access-control-max-age", policy.max_age))
         if policy.allow_private_network and request.get("access-control-request-private-network") == "true":
             headers.append(("access-control-allow-private-network", "true"))
-        return LocalReply(200, headers=headers, details="cors_response")
+        return LocalReply(200, headers=headers, details="cors_response", as_is=True)
 
     def on_response_headers(self, response: ResponseHeaders, stream: Stream) -> None:
         policy = self.config

@@ -28,11 +28,11 @@ def shape_reply(reply: LocalReply, config: LocalReplyConfig | None, stream: Any)
     stream.response_code = reply.status
     body, content_type = reply.body, "text/plain"
     fields = response.fields
-    if config is not None:
+    if config is not None and not reply.as_is:
         body, content_type = shape_by_config(config, response, body, stream)
-    if stream.keeps_reply_status:
+    if stream.keeps_reply_status and not reply.as_is:
         return _as_grpc_web(response, body), b""
-    if is_grpc(stream.request) and not stream.plain_replies:
+    if is_grpc(stream.request) and not (stream.plain_replies or reply.as_is):
         status = reply.grpc_status if reply.grpc_status is not None else grpc_status_of(response.status)
         response.status = 200
         response.remove("content-length")  # a filter may have said that of the body, which becomes a header here
