@@ -72,6 +72,9 @@ ODD_SERVER_NAME = Difference("a server name with bytes that no host name has", _
 NO_ALERT = Difference("alert for a certificate with other names or hashes", _CLIENT)
 NO_ALERT_UPSTREAM = replace(NO_ALERT, sections=_UPSTREAM)
 ALERT_WITHOUT_STAPLE = Difference("alert for a client who gets no OCSP response where one is a must", _CLIENT)
+CONTROLS_IN_NAMES = Difference(
+    "a name with control characters in a certificate", ("client 1", "upstream up", "access log", "stats")
+)
 SNI_IS_REQUIRED = Difference("require_sni without a server name", ("client 1", "stats", "upstream up", "access log"))
 EQUAL_SUITES = Difference("suites of TLS 1.2 in a group of equals", ("client 1", "stats", "access log"))
 

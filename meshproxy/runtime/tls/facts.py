@@ -1,60 +1,54 @@
 """What certificates say, as logs, headers and rules want it.
 
-A certificate is parsed from its DER once and remembered: peers of a mesh come again and again with the same one. Names
-that hold control characters are dropped, so that they match nothing and can't break a line or a header (NUL and CRLF in
-names: CVE-2025-66220, CVE-2026-47778, CVE-2023-27493).
+A certificate is read from its DER once and remembered: peers of a mesh come again and again with the same one. It is
+read by ourselves (`der`, `names`), for a library that refuses what strings of odd kinds hold would refuse peers that
+OpenSSL and Envoy accept.
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import urllib.parse
-import warnings
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
-from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from cryptography.utils import CryptographyDeprecationWarning
+from meshproxy.runtime.tls import der
+from meshproxy.runtime.tls.der import Element
+from meshproxy.runtime.tls.names import (
+    COMMON_NAME,
+    AlternativeNames,
+    Attribute,
+    alternative_names,
+    attributes,
+    is_clean,
+    name_text,
+    text_of,
+)
 
 _REMEMBERED = 1024
-_NAME_OIDS = {
-    "2.5.4.3": "CN",
-    "2.5.4.4": "SN",
-    "2.5.4.5": "serialNumber",
-    "2.5.4.6": "C",
-    "2.5.4.7": "L",
-    "2.5.4.8": "ST",
-    "2.5.4.9": "street",
-    "2.5.4.10": "O",
-    "2.5.4.11": "OU",
-    "2.5.4.12": "title",
-    "2.5.4.42": "GN",
-    "2.5.4.46": "dnQualifier",
-    "0.9.2342.19200300.100.1.25": "DC",
-    "0.9.2342.19200300.100.1.1": "UID",
-    "1.2.840.113549.1.9.1": "emailAddress",
-}
-
-
-_SUBJECT_ALT_NAME = "2.5.29.17"
+_VERSION, _EXTENSIONS = 0xA0, 0xA3
+_KEY_USAGE, _SUBJECT_ALT_NAME, _TLS_FEATURE = "2.5.29.15", "2.5.29.17", "1.3.6.1.5.5.7.1.24"
+_RSA, _EC = "1.2.840.113549.1.1.1", "1.2.840.10045.2.1"
+_STATUS_REQUEST = 5  # RFC 7633
 
 
 class CertificateFacts:
-    """One certificate. SANs in the order in which they stand there."""
+    """One certificate. SANs in the order in which they stand there.
+
+    rsa_bits: of an RSA key, else 0. curve: of an EC key, as a dotted object identifier, else "".
+    """
 
     __slots__ = (
         "common_name",
+        "curve",
         "der",
         "dns",
         "email",
         "fingerprint_1",
         "fingerprint_256",
         "ip",
-        "is_rsa",
         "issuer",
         "must_staple",
         "not_after",
@@ -62,6 +56,7 @@ class CertificateFacts:
         "oids",
         "other",
         "pem",
+        "rsa_bits",
         "serial",
         "signs",
         "spki_256",
@@ -74,31 +69,38 @@ class CertificateFacts:
         """Whether it has neither a common name nor alternative names."""
         return not self.common_name and _SUBJECT_ALT_NAME not in self.oids
 
-    def __init__(self, der: bytes) -> None:
+    @property
+    def is_rsa(self) -> bool:
+        return bool(self.rsa_bits)
+
+    def __init__(self, certificate: bytes) -> None:
         """Raises ValueError for what is no certificate."""
-        certificate = x509.load_der_x509_certificate(der)
-        self.der = der
-        self.fingerprint_256 = hashlib.sha256(der).hexdigest()
-        self.fingerprint_1 = hashlib.sha1(der, usedforsecurity=False).hexdigest()
-        self.serial = serial_text(certificate.serial_number)
-        self.subject = name_text(certificate.subject)
-        self.issuer = name_text(certificate.issuer)
-        self.not_before = certificate.not_valid_before_utc.timestamp()
-        self.not_after = certificate.not_valid_after_utc.timestamp()
-        self.pem = certificate.public_bytes(Encoding.PEM).decode("ascii")
-        key = certificate.public_key()
-        self.is_rsa = isinstance(key, rsa.RSAPublicKey)
-        self.spki_256 = hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).digest()
-        self.common_name = _common_name(certificate)
-        names = _alternative_names(certificate)
-        self.uri = tuple(filter(_printable, names.get_values_for_type(x509.UniformResourceIdentifier)))
-        self.dns = tuple(filter(_printable, names.get_values_for_type(x509.DNSName)))
-        self.ip = tuple(str(address) for address in names.get_values_for_type(x509.IPAddress))
-        self.email = tuple(filter(_printable, names.get_values_for_type(x509.RFC822Name)))
-        self.other = tuple(_other_names(names))
-        self.oids = tuple(extension.oid.dotted_string for extension in certificate.extensions)
-        self.signs = _may_sign(certificate)
-        self.must_staple = _must_staple(certificate)
+        self.der = certificate
+        self.fingerprint_256 = hashlib.sha256(certificate).hexdigest()
+        self.fingerprint_1 = hashlib.sha1(certificate, usedforsecurity=False).hexdigest()
+        self.pem = _pem(certificate)
+        (whole,) = der.elements(certificate)
+        parts = der.inside(der.inside(whole)[0])
+        if parts[0].tag == _VERSION:
+            del parts[0]
+        serial, _, issuer, validity, subject, key, *more = parts
+        self.serial = serial_text(der.integer(serial))
+        self.issuer = name_text(attributes(issuer))
+        named = attributes(subject)
+        self.subject = name_text(named)
+        self.common_name = _common_name(named)
+        self.not_before, self.not_after = map(der.seconds, der.inside(validity))
+        self.spki_256 = hashlib.sha256(key.whole).digest()
+        self.rsa_bits, self.curve = _key(key)
+        extensions = _extensions(more)
+        self.oids = tuple(extensions)
+        names = extensions.get(_SUBJECT_ALT_NAME)
+        self.uri, self.dns, self.ip, self.email, self.other = (
+            alternative_names(names) if names is not None else AlternativeNames()
+        )
+        usage = extensions.get(_KEY_USAGE)
+        self.signs = usage is None or _has_first_bit(usage)
+        self.must_staple = _demands_staple(extensions.get(_TLS_FEATURE))
 
     @property
     def url_encoded_pem(self) -> str:
@@ -111,121 +113,70 @@ def serial_text(number: int) -> str:
     return f"{'-' if number < 0 else ''}{'0' * (len(text) % 2)}{text}"
 
 
-def _printable(name: str) -> bool:
-    return name.isascii() and name.isprintable()
+def _pem(certificate: bytes) -> str:
+    text = base64.b64encode(certificate).decode("ascii")
+    lines = (text[start : start + 64] for start in range(0, len(text), 64))
+    return "\n".join(("-----BEGIN CERTIFICATE-----", *lines, "-----END CERTIFICATE-----", ""))
 
 
-def _alternative_names(certificate: x509.Certificate) -> x509.SubjectAlternativeName:
-    try:
-        return certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
-        return x509.SubjectAlternativeName([])
+def _common_name(name: list[list[Attribute]]) -> str:
+    """The first one."""
+    text = next((text_of(value) for part in name for kind, value in part if kind == COMMON_NAME), None) or ""
+    return text if is_clean(text) else ""
 
 
-_STRINGS = {
-    12: "utf-8",
-    18: "ascii",
-    19: "ascii",
-    20: "latin-1",
-    22: "ascii",
-    26: "ascii",
-    28: "utf-32-be",
-    30: "utf-16-be",
-}
-"""How the text of ASN.1's kinds of strings is encoded, by their tags (X.680 section 8.4)."""
+def _key(spki: Element) -> tuple[int, str]:
+    """`rsa_bits` and `curve`."""
+    algorithm, bits = der.inside(spki)
+    kind, *parameters = der.inside(algorithm)
+    name = der.oid_text(kind.content)
+    if name == _RSA:
+        (key,) = der.elements(bits.content[1:])
+        return der.integer(der.inside(key)[0]).bit_length(), ""
+    return 0, der.oid_text(parameters[0].content) if name == _EC and parameters and parameters[0].tag == der.OID else ""
 
 
-def _other_names(names: x509.SubjectAlternativeName) -> Iterator[tuple[str, str]]:
-    """Their kinds, as dotted OIDs, and their texts; without those that have none."""
-    for name in names.get_values_for_type(x509.OtherName):
-        text = _text_of(name.value)
-        if text is not None and _printable(text):
-            yield name.type_id.dotted_string, text
+def _extensions(parts: list[Element]) -> dict[str, bytes]:
+    """The content of each, by its dotted object identifier."""
+    found: dict[str, bytes] = {}
+    for part in parts:
+        if part.tag == _EXTENSIONS:
+            (listed,) = der.elements(part.content)
+            for extension in der.inside(listed):
+                kind, *_, value = der.inside(extension)
+                found.setdefault(der.oid_text(kind.content), value.content)
+    return found
 
 
-def _text_of(der: bytes) -> str | None:
-    """The text of an ASN.1 string; None for anything else."""
-    encoding = _STRINGS.get(der[0]) if len(der) > 1 else None
-    if encoding is None:
-        return None
-    try:
-        return der[2 if der[1] < 128 else 2 + (der[1] & 127) :].decode(encoding)
-    except UnicodeDecodeError:
-        return None
+def _has_first_bit(extension: bytes) -> bool:
+    """Of a key usage: digitalSignature."""
+    (bits,) = der.elements(extension)
+    return len(bits.content) > 1 and bool(bits.content[1] & 128)
 
 
-def _common_name(certificate: x509.Certificate) -> str:
-    values = [str(each.value) for each in certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)]
-    return values[0] if values and _printable(values[0]) else ""
-
-
-def _may_sign(certificate: x509.Certificate) -> bool:
-    try:
-        return certificate.extensions.get_extension_for_class(x509.KeyUsage).value.digital_signature
-    except x509.ExtensionNotFound:
-        return True
-
-
-def _must_staple(certificate: x509.Certificate) -> bool:
-    try:
-        features = certificate.extensions.get_extension_for_class(x509.TLSFeature).value
-    except x509.ExtensionNotFound:
+def _demands_staple(extension: bytes | None) -> bool:
+    if extension is None:
         return False
-    return x509.TLSFeatureType.status_request in features
+    (features,) = der.elements(extension)
+    return any(der.integer(feature) == _STATUS_REQUEST for feature in der.inside(features))
 
 
-def name_text(name: x509.Name) -> str:
-    """A distinguished name as OpenSSL prints it for RFC 2253: last part first."""
-    parts = []
-    for part in reversed(list(name.rdns)):
-        parts.append("+".join(f"{_attribute(each.oid)}={_escape(str(each.value))}" for each in part))
-    return ",".join(parts)
-
-
-def _attribute(oid: x509.ObjectIdentifier) -> str:
-    return _NAME_OIDS.get(oid.dotted_string, oid.dotted_string)
-
-
-def _escape(value: str) -> str:
-    """RFC 2253 section 2.4; control characters and everything beyond ASCII as hex pairs of their UTF-8."""
-    escaped = []
-    last = len(value) - 1
-    for position, character in enumerate(value):
-        if character in ',+"\\<>;' or (position == 0 and character in "# ") or (position == last and character == " "):
-            escaped.append("\\" + character)
-        elif character.isascii() and character.isprintable():
-            escaped.append(character)
-        else:
-            escaped.append("".join(f"\\{byte:02X}" for byte in character.encode()))
-    return "".join(escaped)
-
-
-# What `cryptography` has against certificates that are well-formed DER but no use, beside ValueError.
-_ODD = (
-    x509.DuplicateExtension,
-    x509.InvalidVersion,
-    x509.UnsupportedGeneralNameType,
-    UnsupportedAlgorithm,
-)
 _known: OrderedDict[bytes, CertificateFacts] = OrderedDict()
 
 
-def facts_of(der: bytes) -> CertificateFacts:
+def facts_of(certificate: bytes) -> CertificateFacts:
     """The facts of a certificate, remembered for the last thousand. Raises ValueError for what is none."""
-    found = _known.get(der)
+    found = _known.get(certificate)
     if found is None:
         try:
-            with warnings.catch_warnings():
-                # Serial numbers that RFC 5280 forbids, such as an old root's 0: OpenSSL judges, we only read.
-                warnings.simplefilter("ignore", CryptographyDeprecationWarning)
-                found = CertificateFacts(der)
-        except _ODD as error:
+            found = CertificateFacts(certificate)
+        except (IndexError, OverflowError) as error:
             raise ValueError(f"a certificate that can't be read: {type(error).__name__}") from None
-        _known[der] = found
+        _known[certificate] = found
         if len(_known) > _REMEMBERED:
             _known.popitem(last=False)
     else:
-        _known.move_to_end(der)
+        _known.move_to_end(certificate)
     return found
 
 

@@ -6,14 +6,15 @@ never touch a disk. No message holds any of their content.
 
 from __future__ import annotations
 
+import base64
 import os
+import re
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, pkcs12
 
 from meshproxy.model.tls import CertificateValidation, DataSource, TlsCertificate
@@ -23,7 +24,7 @@ from meshproxy.runtime.tls.spiffe_bundles import parse_bundle_map
 from meshproxy.runtime.tls.staples import Staple, parse_staple
 
 _MIN_RSA_BITS = 2048
-_CURVES = ("secp256r1", "secp384r1", "secp521r1")
+_CURVES = ("1.2.840.10045.3.1.7", "1.3.132.0.34", "1.3.132.0.35")  # P-256, P-384, P-521
 _SYSTEM_ROOTS = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
 
 
@@ -96,20 +97,31 @@ def _from_pkcs12(data: bytes, password: bytes | None, label: str) -> tuple[bytes
     return b"".join(each.public_bytes(Encoding.PEM) for each in chain), key
 
 
+_CERTIFICATE = re.compile(rb"-----BEGIN (?:X509 )?CERTIFICATE-----([^-]*)-----END (?:X509 )?CERTIFICATE-----")
+
+
+def _certificates(pem: bytes) -> tuple[CertificateFacts, ...]:
+    """Those in a PEM file. Raises ValueError, also if there is none."""
+    blocks = (b"".join(text.split()) for text in _CERTIFICATE.findall(pem))
+    found = tuple(facts_of(base64.b64decode(block, validate=True)) for block in blocks)
+    if not found:
+        raise ValueError("no certificate")
+    return found
+
+
 def _parse_chain(pem: bytes, label: str) -> tuple[CertificateFacts, ...]:
     try:
-        certificates = x509.load_pem_x509_certificates(pem)
-        chain = tuple(facts_of(each.public_bytes(Encoding.DER)) for each in certificates)
+        chain = _certificates(pem)
     except ValueError:
         raise MaterialError(f"Failed to load certificate chain from {label}") from None
-    key = certificates[0].public_key()
-    if isinstance(key, rsa.RSAPublicKey):
-        if key.key_size < _MIN_RSA_BITS:
+    leaf = chain[0]
+    if leaf.is_rsa:
+        if leaf.rsa_bits < _MIN_RSA_BITS:
             raise MaterialError(
                 f"Failed to load certificate chain from {label}, only RSA certificates with 2048-bit or larger keys "
                 "are supported"
             )
-    elif not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name not in _CURVES:
+    elif leaf.curve not in _CURVES:
         raise MaterialError(
             f"Failed to load certificate chain from {label}, only P-256, P-384 or P-521 ECDSA certificates are "
             "supported"
@@ -183,7 +195,7 @@ class LoadedAuthorities:
 
 def _parse_authorities(pem: bytes, label: str) -> list[CertificateFacts]:
     try:
-        return [facts_of(each.public_bytes(Encoding.DER)) for each in x509.load_pem_x509_certificates(pem)]
+        return list(_certificates(pem))
     except ValueError:
         raise MaterialError(f"Failed to load trusted CA certificates from {label}") from None
 
