@@ -25,10 +25,7 @@ _NOT_TRANSLATED = "the messages of gRPC aren't decoded; write the filter as a Py
 _ABSENT = {
     **dict.fromkeys(
         (
-            *(
-                f"{_NETWORK}{name}_proxy."
-                for name in ("redis", "mongo", "mysql", "postgres", "thrift", "dubbo", "zookeeper")
-            ),
+            *(f"{_NETWORK}{name}_proxy." for name in ("redis", "mysql", "postgres", "thrift", "dubbo", "zookeeper")),
             *(f"{_NETWORK}{name}." for name in ("kafka_broker", "kafka_mesh", "rocketmq_proxy", "generic_proxy")),
         ),
         _NOT_DECODED,

@@ -66,6 +66,7 @@ _FILTERS = {
         "envoy.extensions.filters.network.direct_response.v3.Config",
     ),
     "echo": ("envoy.filters.network.echo", "envoy.extensions.filters.network.echo.v3.Echo"),
+    "mongo_proxy": ("envoy.filters.network.mongo_proxy", "envoy.extensions.filters.network.mongo_proxy.v3.MongoProxy"),
     "proxy_protocol": (
         "envoy.filters.listener.proxy_protocol",
         "envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol",
