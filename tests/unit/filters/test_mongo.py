@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -61,6 +62,7 @@ def test_names_that_clients_choose_are_bounded() -> None:
 
 
 def test_what_isnt_supported_is_refused() -> None:
-    for config in ({"access_log": "/dev/null"}, {"delay": {"header_delay": {}}}):
+    refused: tuple[dict[str, Any], ...] = ({"access_log": "/dev/null"}, {"delay": {"header_delay": {}}})
+    for config in refused:
         with pytest.raises(ConfigError):
             NetworkHarness(Echo, {}, before=[(MongoProxy, {"stat_prefix": "m", **config})])
