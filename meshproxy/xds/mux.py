@@ -319,8 +319,8 @@ class Mux(ABC):
 
     def next_expiry(self) -> float | None:
         """The monotonic time at which `expire` should be called."""
-        times = [state.ttl.next for state in self.types.values()]
-        return min((time for time in times if time is not None), default=None)
+        ends = [end for state in self.types.values() if (end := state.ttl.next) is not None]
+        return min(ends) if ends else None
 
     def expire(self, now: float) -> None:
         """Take away the resources whose time to live is over."""

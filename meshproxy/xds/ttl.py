@@ -29,7 +29,7 @@ class TtlTable:
     @property
     def next(self) -> float | None:
         """When the first one ends."""
-        return min(self._ends.values(), default=None)
+        return min(self._ends.values()) if self._ends else None
 
     def expire(self, now: float) -> list[str]:
         """Those whose time is over; they are forgotten."""

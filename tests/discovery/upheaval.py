@@ -24,7 +24,7 @@ from tests.discovery.ads_server import URLS, AdsServer, Stream, pack
 from tests.discovery.dialogue import Dialogue
 from tests.discovery.resources import bad_cluster, bad_listener, cluster, endpoints, listener, routes
 from tests.discovery.subjects import ads_bootstrap, running
-from tests.discovery.web import web_server
+from tests.discovery.web import web_process
 from tests.system.program import free_ports
 
 CONNECTIONS = 8
@@ -206,12 +206,13 @@ async def trial(kind: str, extent: Extent) -> dict[str, dict[str, Any]]:
     admin, port, spare, other = free_ports(4)
     found: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        async with web_server() as upstream, web_server() as second:
+        async with web_process() as upstream, web_process() as second:
             plane = ControlPlane(server, upstream, port)
             config = ads_bootstrap(admin, server.address, "GRPC")
             async with running(kind, config, Path(folder)) as program:
                 talk = Dialogue(kind, False, server, program, [port, spare, other], upstream)
                 await talk.gets(port, 200)
+                await program.ask("/stats?filter=version")  # loads the pages, a mebibyte that no trouble has caused
                 one = Trial(plane, talk, (upstream, second), port)
                 await one.load(1.0)
                 found["quiet"] = await one.under_load(extent.quiet, lambda: asyncio.sleep(0))

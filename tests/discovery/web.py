@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 from collections.abc import AsyncIterator
 
 
@@ -31,3 +32,27 @@ async def web_server(body: str = "ok", *, status: str = "200 OK", head: str = ""
             writer.close()
         await server.wait_closed()
         await asyncio.sleep(0)  # a turn in which the connections are really closed
+
+
+@contextlib.asynccontextmanager
+async def web_process() -> AsyncIterator[int]:
+    """The same in a process of its own, whose answers wait for nobody else's work."""
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(sys.executable, "-m", __name__, stdin=pipe, stdout=pipe)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        yield int(await process.stdout.readline())
+    finally:
+        process.stdin.close()
+        await process.wait()
+
+
+async def _until_input_ends() -> None:
+    async with web_server() as port:
+        print(port, flush=True)
+        await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+
+
+if __name__ == "__main__":
+    asyncio.run(_until_input_ends())

@@ -320,8 +320,8 @@ class ClusterDiscovery:
 
     def _use_endpoints(self, entry: ClusterEntry, assignment: Assignment, message: Any) -> None:
         entry.endpoints_message = message
-        entry.config = entry.config.with_endpoints(assignment)
         if self.warming.get(entry.name) is entry:
+            entry.config = entry.config.with_endpoints(assignment)
             self._target.set_endpoints(entry.name, assignment, message, warming=True)
         else:
             if not self._fresh:
@@ -346,4 +346,5 @@ class ClusterDiscovery:
         fresh, self._fresh = self._fresh, {}
         for entry, assignment in fresh.items():
             if self.active.get(entry.name) is entry:
+                entry.config = entry.config.with_endpoints(assignment)
                 self._target.set_endpoints(entry.name, assignment, entry.endpoints_message, warming=False)

@@ -1,8 +1,9 @@
 """How much of the loop's time discovery may have while there is traffic.
 
 Files and servers may change faster than changes can be carried out, and one loop serves both. So changes are carried
-out in slices of some milliseconds, and after each slice the traffic has the loop for some time: after what a server
-sends, which may be thousands of messages a second, three times as long, and after a file as long as it took.
+out in slices of a millisecond, for a request meets the loop several times on its way, and after each slice the traffic
+has the loop for some time: after what a server sends, which may be thousands of messages a second, four times as long,
+and after a file as long as it took.
 
 Without traffic there is nothing to spare, and nothing waits.
 """
@@ -17,9 +18,9 @@ from meshproxy.steps import Steps
 
 T = TypeVar("T")
 
-SLICE = 0.004
+SLICE = 0.001
 """Seconds; whoever has more to do stops after so long and asks again."""
-AFTER_STREAM = 3.0
+AFTER_STREAM = 4.0
 AFTER_FILE = 1.0
 _LONGEST_REST = 0.5
 

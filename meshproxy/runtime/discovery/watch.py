@@ -47,6 +47,18 @@ class Hub:
         self.host = host
         self.sources = sources
         self.watches: dict[Watch, None] = {}
+        self._fresh: dict[Watch, None] = {}
+
+    def note_version(self, watch: Watch) -> None:
+        """Have a watch show its version in the next turn of the loop: of a burst only the last one is looked at."""
+        if not self._fresh:
+            self.host.loop.call_soon(self._show_versions)
+        self._fresh[watch] = None
+
+    def _show_versions(self) -> None:
+        fresh, self._fresh = self._fresh, {}
+        for watch in fresh:
+            watch.show_version()
 
 
 class Watch:
@@ -151,12 +163,18 @@ class Watch:
             state.updated = self._hub.host.clock.wall()
             state.error = state.error_version = ""
             self.scope.counter("update_success").inc()
-            self.scope.gauge("version").set(xxhash64(version.encode()) if version else 0)
-            self.scope.gauge("update_time").set(int(state.updated * 1000))
-            self.scope.text_readout("version_text").value = version
+            self._hub.note_version(self)
             self.scope.histogram("update_duration").record(int((time.monotonic() - began) * 1000))
         self._settle()
         return errors
+
+    def show_version(self) -> None:
+        """Write the version that is in force, and since when, into the statistics."""
+        if not self._closed:
+            version = self.state.version
+            self.scope.gauge("version").set(xxhash64(version.encode()) if version else 0)
+            self.scope.gauge("update_time").set(int(self.state.updated * 1000))
+            self.scope.text_readout("version_text").value = version
 
     def _reject(self, error: str, version: str) -> None:
         self.state.error = error

@@ -208,7 +208,7 @@ def test_single_type_has_a_stream_for_each_subscription(kind: str, path: str) ->
 def test_flood_is_used_bit_by_bit_and_the_server_has_to_wait() -> None:
     rig = Rig()
     source = rig.ads()
-    slow = RecordingSink(then=lambda: rig.host.clock._time.advance(0.0015))  # type: ignore[attr-defined]
+    slow = RecordingSink(then=lambda: rig.host.clock._time.advance(0.0004))  # type: ignore[attr-defined]
     rig.host.pace = Pace(rig.clock.now, lambda: True)
     source.subscribe(ENDPOINTS, ["a"], slow)
     [call] = rig.calls
@@ -217,9 +217,9 @@ def test_flood_is_used_bit_by_bit_and_the_server_has_to_wait() -> None:
     assert call.reading == [False]
     rig.clock.advance(0)
     assert len(slow.told) == 3, "three of them fill a slice"
-    rig.clock.advance(0.013)
-    assert len(slow.told) == 3, "and the traffic has three times as long"
-    rig.clock.advance(0.001)
+    rig.clock.advance(0.0047)
+    assert len(slow.told) == 3, "and the traffic has four times as long"
+    rig.clock.advance(0.0002)
     assert len(slow.told) == 6
     rig.clock.advance(2)
     assert [line.split(":")[0] for line in slow.told] == [f"v{number}" for number in range(100)]
