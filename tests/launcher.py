@@ -32,7 +32,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 _PR_SET_PDEATHSIG = 1
 _MOST = 1 << 17
@@ -197,7 +197,7 @@ class _Launcher:
         os.close(self._waker)
 
     @staticmethod
-    def _prepare(parent: int, output: int, request: dict[str, object]) -> None:
+    def _prepare(parent: int, output: int, request: dict[str, Any]) -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         if os.getppid() != parent:
             os._exit(1)  # the launcher was gone before the kernel could be asked
@@ -208,7 +208,7 @@ class _Launcher:
         os.close(output)
         os.chdir(str(request["cwd"]))
         os.environ.clear()
-        os.environ.update(request["env"])  # type: ignore[call-overload]
+        os.environ.update(request["env"])
 
     def _reap(self) -> None:
         while self._running:

@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import IO
 
 from .h2_floods import FLOODS
 from .h2_rig import serving
@@ -103,10 +104,10 @@ async def measure(program: str, names: list[str], rounds: int, rate: float) -> d
         assert by.stdin is not None
         assert by.stdout is not None
 
-        def waited() -> float:
-            by.stdin.write("\n")  # type: ignore[union-attr]
-            by.stdin.flush()  # type: ignore[union-attr]
-            return float(by.stdout.readline())  # type: ignore[union-attr]
+        def waited(ask: IO[str] = by.stdin, told: IO[str] = by.stdout) -> float:
+            ask.write("\n")
+            ask.flush()
+            return float(told.readline())
 
         try:
             for name in names:

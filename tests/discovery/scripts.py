@@ -14,7 +14,7 @@ from google.protobuf import any_pb2, duration_pb2
 from google.protobuf.message import Message
 
 from tests.certificates import Authority
-from tests.discovery.ads_server import URLS, pack
+from tests.discovery.ads_server import URLS, pack, told
 from tests.discovery.dialogue import Dialogue
 from tests.discovery.resources import (
     abort,
@@ -194,15 +194,9 @@ async def what_cannot_be_decoded_changes_nothing(talk: Dialogue) -> None:
 async def broken_rule_refuses_the_whole_response(talk: Dialogue) -> None:
     await serving(talk)
     talk.stream.send(_spoilt(talk, "CDS", "n5", [pack(static_cluster("c2", talk.upstream)), pack(cluster(""))]))
-    [heard] = [request async for request in _one(talk)]
+    heard = told(await talk.stream.request())
     assert "Proto constraint validation failed" in heard, heard
     await talk.counts("cluster_manager.active_clusters", 2)
-
-
-async def _one(talk: Dialogue):  # type: ignore[no-untyped-def]
-    from tests.discovery.ads_server import told
-
-    yield told(await talk.stream.request())
 
 
 def _spoilt(talk: Dialogue, label: str, nonce: str, packed: list[any_pb2.Any]) -> Message:

@@ -64,7 +64,7 @@ class Log:
     def on_stream_data(self, sid: int, data: bytes, end: bool) -> None:
         assert sid in self.heads
         if self.events[-1][:2] == ("data", sid):
-            self.events[-1] = ("data", sid, self.events[-1][2] + data)  # type: ignore[operator]
+            self.events[-1] = ("data", sid, self.events[-1][2] + data)  # type: ignore[operator]  # the third of a "data" is bytes
         elif data:
             self._note("data", sid, data)
         self._end(sid, end)

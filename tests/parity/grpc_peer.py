@@ -7,6 +7,7 @@ every way there is.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from google.protobuf import text_format
@@ -14,6 +15,7 @@ from google.protobuf.message import Message as Protobuf
 
 from .case import Upstream
 from .h2_peer import Data, H2Op, H2Peer, Head, Play, Reset
+from .wire import Message
 
 _TYPE = ("content-type", "application/grpc")
 HTTP2 = """typed_extension_protocol_options:
@@ -65,14 +67,16 @@ def service(make: Callable[[], Answer], kind: type[Protobuf], hide: Callable[[An
     return Upstream(((Play(play),),), mode="h2", at="head", view=view, cluster=HTTP2)
 
 
+def _more_asked(asked: Message, answered: int) -> bool:
+    """Whether there is a message that has no answer yet, or won't be any more."""
+    return len(pieces(bytes(asked.body))) > answered or asked.complete or bool(asked.notes)
+
+
 async def _converse(peer: H2Peer, stream: int, answer: Answer) -> None:
     asked = peer.streams[stream]
     answered, began = 0, False
     while True:
-        await peer.until(
-            lambda n=answered: len(pieces(bytes(asked.body))) > n or asked.complete or bool(asked.notes),  # type: ignore[misc]
-            60,
-        )
+        await peer.until(partial(_more_asked, asked, answered), 60)
         waiting = pieces(bytes(asked.body))[answered:]
         if peer.end or (asked.notes and not waiting):
             return

@@ -8,6 +8,7 @@ import re
 import ssl
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from ..certificates import staple_of
@@ -223,9 +224,13 @@ async def _until_quiet(peer: Peer, quiet: float, waiting: Waiting) -> None:
         elif left < 0.05 or loop.time() - began > MOST_QUIET_S:
             return
         since, waited = loop.time(), waiting.seconds()
-        await peer.until(lambda n=seen: len(peer.received) > n, left)  # type: ignore[misc]
+        await peer.until(partial(_more_than, peer, seen), left)
         elapsed = loop.time() - since
         left -= max(elapsed - (waiting.seconds() - waited), elapsed / 10)
+
+
+def _more_than(peer: Peer, seen: int) -> bool:
+    return len(peer.received) > seen
 
 
 async def fetch(port: int, path: str) -> str:

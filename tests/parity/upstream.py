@@ -8,7 +8,9 @@ import socket
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
+from ..streams import read_on, stop_reading
 from .case import Act, Op, Slow, Upstream, Wait
 from .h2_peer import H2Peer
 from .wire import H2Wire, WireReader
@@ -115,9 +117,9 @@ class Peer:
                 await self.until(lambda: bool(self.end))
             case Act.STOP_READING:
                 self.may_read.clear()
-                self.writer.transport.pause_reading()  # type: ignore[attr-defined]
+                stop_reading(self.writer)
             case Act.READ_ON:
-                self.writer.transport.resume_reading()  # type: ignore[attr-defined]
+                read_on(self.writer)
                 self.may_read.set()
             case Act.ECHO:
                 self.echo = True
@@ -210,18 +212,15 @@ class Recorder:
     async def _answer_requests(self, peer: Peer, wire: WireReader) -> None:
         count = 0
         while True:
-            if self.script.at == "head":
-                ready = await peer.until(lambda n=count: len(wire.messages) > n, 60)  # type: ignore[misc]
-            else:
-                ready = await peer.until(
-                    lambda n=count: len(wire.messages) > n and wire.messages[n].complete,  # type: ignore[misc]
-                    60,
-                )
+            ready = await peer.until(partial(self._may_answer, wire, count), 60)
             if not ready or peer.writer.is_closing():
                 return
             count += 1
             turn, self._played = self._played, self._played + 1
             await self._play(peer, wire, turn)
+
+    def _may_answer(self, wire: WireReader, number: int) -> bool:
+        return len(wire.messages) > number and (self.script.at == "head" or wire.messages[number].complete)
 
     async def _play(self, peer: Peer, wire: WireReader, turn: int) -> None:
         script = self.script.answers[min(turn, len(self.script.answers) - 1)]

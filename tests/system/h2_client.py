@@ -31,6 +31,11 @@ class Exchange:
         return int(self.headers[":status"])
 
 
+def _texts(fields: Any) -> dict[str, str]:
+    """fields: texts, by `header_encoding`, which h2's types don't know of."""
+    return dict(fields or ())
+
+
 class H2Client:
     """A connection. goaways: last stream and code of each. reads: whether received bytes are given back at once."""
 
@@ -87,16 +92,16 @@ class H2Client:
         stream = self.streams.setdefault(sid, Exchange())
         match event:
             case h2.events.ResponseReceived():
-                stream.headers = dict(event.headers or ())  # type: ignore[arg-type]
+                stream.headers = _texts(event.headers)
             case h2.events.InformationalResponseReceived():
-                fields: dict[Any, Any] = dict(event.headers or ())
+                fields: dict[Any, Any] = _texts(event.headers)
                 stream.informational.append(fields[":status"])
             case h2.events.DataReceived():
                 stream.body += event.data or b""
                 if self.reads and event.flow_controlled_length:
                     self.wire.acknowledge_received_data(event.flow_controlled_length, sid)
             case h2.events.TrailersReceived():
-                stream.trailers = dict(event.headers or ())  # type: ignore[arg-type]
+                stream.trailers = _texts(event.headers)
             case h2.events.StreamEnded():
                 stream.ended = True
             case h2.events.StreamReset():

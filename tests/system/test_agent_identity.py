@@ -8,6 +8,7 @@ import stat
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -304,11 +305,11 @@ async def test_calls_end_with_the_peers_status(istiod: Istiod) -> None:
     assert caught.value.code == 12
     channel.close()
 
-    async def double(call: object) -> None:
-        async for message in call:  # type: ignore[attr-defined]
-            call.send(message * 2)  # type: ignore[attr-defined]
+    async def double(call: Any) -> None:
+        async for message in call:
+            call.send(message * 2)
 
-    async def fail(call: object) -> None:
+    async def fail(call: Any) -> None:
         raise GrpcError(9, "nicht jetzt: \N{SNOWMAN} 100%")
 
     server = await serve_grpc("grpc.sock", {"/a.B/Double": double, "/a.B/Fail": fail})
@@ -347,7 +348,7 @@ async def test_a_grpc_probe_asks_for_the_services_health() -> None:
 
 
 async def test_a_call_without_an_answer_ends_in_time(istiod: Istiod) -> None:
-    async def silent(call: object) -> None:
+    async def silent(call: Any) -> None:
         await asyncio.sleep(60)
 
     server = await serve_grpc("silent.sock", {"/a.B/C": silent})

@@ -7,7 +7,7 @@ import hashlib
 import shutil
 import signal
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -33,10 +33,13 @@ TLS = f"""transport_socket:
 SMALL = "http2_protocol_options: {initial_stream_window_size: 65535, initial_connection_window_size: 1048576}"
 
 
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
 @asynccontextmanager
-async def listening(serve: object) -> AsyncIterator[int]:
+async def listening(serve: Serve) -> AsyncIterator[int]:
     """An upstream of the test's own; gives its port."""
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)  # type: ignore[arg-type]
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:

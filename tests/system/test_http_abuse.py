@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.streams import read_on, stop_reading
+
 from ..parity.wire import WireReader
 from .abuse_rig import Rig, abused
 
@@ -125,12 +127,12 @@ async def test_a_client_that_reads_no_answer_gets_no_more_of_them(tmp_path: Path
     async with abused(tmp_path) as rig:
         before = rig.program.resident()
         reader, writer = await asyncio.open_connection("127.0.0.1", rig.program.port, limit=1024)
-        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        stop_reading(writer)
         writer.write(f"GET /{path} HTTP/1.1\r\nhost: h\r\n\r\n".encode() * count)
         await asyncio.sleep(1.0)
         assert rig.program.resident() - before < 12_000_000
         await rig.plain()
-        writer.transport.resume_reading()  # type: ignore[attr-defined]
+        read_on(writer)
         answers = 0
         async with asyncio.timeout(15):
             while answers < count:
@@ -252,13 +254,13 @@ async def test_slow_readers_of_much_cost_little(tmp_path: Path) -> None:
         readers = []
         for how in ("", "", "async-response-body", "async-response-body"):
             reader, writer = await asyncio.open_connection("127.0.0.1", rig.program.port, limit=1024)
-            writer.transport.pause_reading()  # type: ignore[attr-defined]
+            stop_reading(writer)
             writer.write(b"GET /big-20000000 HTTP/1.1\r\nhost: h\r\nx-abuse: " + how.encode() + b"\r\n\r\n")
             readers.append((reader, writer))
         await asyncio.sleep(1.5)
         assert rig.program.resident() - before < 25_000_000
         for reader, writer in readers:
-            writer.transport.resume_reading()  # type: ignore[attr-defined]
+            read_on(writer)
             async with asyncio.timeout(10):
                 await reader.readuntil(b"\r\n\r\n")
                 left = 20_000_000

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from meshproxy.runtime.upstream.http1_pool import Http1Pool
+from tests.streams import read_on, stop_reading
 from tests.system.upstream_rig import Peer, Response, Upstream, bootstrap, endpoints, running, until
 
 _HTTP = "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
@@ -67,7 +69,7 @@ async def test_whoever_waits_longest_is_served_first() -> None:
         requests = []
         for number in range(5):
             requests.append(asyncio.create_task(proxy.get(f"/{number}")))
-            await until(lambda number=number: proxy.stat("upstream_rq_pending_total") > number)  # type: ignore[misc]
+            await until(partial(lambda sent: proxy.stat("upstream_rq_pending_total") > sent, number))
         all_wait.set()
         assert [(await request).status for request in requests] == [200] * 5
         assert order == ["/0", "/1", "/2", "/3", "/4"]
@@ -337,7 +339,7 @@ async def test_a_slow_reader_stops_the_upstream() -> None:
     text = "per_connection_buffer_limit_bytes: 65536, "
     async with Upstream(serve) as upstream, running(static(upstream, text)) as proxy:
         client = await proxy.client()
-        client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        stop_reading(client.writer)
         client.send()
         await until(lambda: sent > 0)
         before = -1
@@ -345,7 +347,7 @@ async def test_a_slow_reader_stops_the_upstream() -> None:
             before = sent
             await asyncio.sleep(0.15)
         assert sent < 30 << 20
-        client.writer.transport.resume_reading()  # type: ignore[attr-defined]
+        read_on(client.writer)
         assert len((await client.response()).body) == 41943040
         client.close()
 
@@ -355,9 +357,9 @@ async def test_a_slow_upstream_stops_the_client() -> None:
 
     async def serve(peer: Peer) -> None:
         await peer.head()
-        peer.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        stop_reading(peer.writer)
         await go_on.wait()
-        peer.writer.transport.resume_reading()  # type: ignore[attr-defined]
+        read_on(peer.writer)
         await peer.reader.readexactly(40 << 20)
         peer.answer()
 

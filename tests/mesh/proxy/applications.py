@@ -22,7 +22,7 @@ class Http(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
         answer = {
-            "name": self.server.name,  # type: ignore[attr-defined]
+            "name": self.server.name,  # type: ignore[attr-defined]  # `Applications._start` gives it one
             "peer": self.client_address[0],
             "path": self.path,
             "host": self.headers["host"],

@@ -5,12 +5,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import ssl
+from typing import Any
 
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from tests.certificates import UPN
 
-from ..case import Act, Case, Client, Upstream
+from ..case import Act, Case, Client, Op, Upstream
 from .tls import (
     CA,
     CERTS,
@@ -96,8 +97,8 @@ GROUPS_STATS = (
 )
 
 
-def agreed(name: str, socket: str, *clients: object, **more: object) -> Case:
-    return case(name, socket, *clients, log=GROUPS_LOG, stats=GROUPS_STATS, **more)  # type: ignore[arg-type]
+def agreed(name: str, socket: str, *clients: Client, **more: Any) -> Case:
+    return case(name, socket, *clients, log=GROUPS_LOG, stats=GROUPS_STATS, **more)
 
 
 OLD = "ECDHE-ECDSA-AES128-SHA:ECDHE-ECDSA-AES256-SHA:@SECLEVEL=0"
@@ -157,13 +158,13 @@ FAILURE_LOG = (
 )
 
 
-def failing(name: str, socket: str, *clients: object, **more: object) -> Case:
+def failing(name: str, socket: str, *clients: Client, **more: Any) -> Case:
     """What the listener's own log says of handshakes that come to nothing."""
-    return case(f"failure-{name}", socket, *clients, log="", listener=FAILURE_LOG, stats=GROUPS_STATS, **more)  # type: ignore[arg-type]
+    return case(f"failure-{name}", socket, *clients, log="", listener=FAILURE_LOG, stats=GROUPS_STATS, **more)
 
 
-def raw(*pieces: object) -> Client:
-    return Client(pieces, raw=True, timing=False, quiet=0.5)  # type: ignore[arg-type]
+def raw(*pieces: Op) -> Client:
+    return Client(pieces, raw=True, timing=False, quiet=0.5)
 
 
 NAMED = downstream(validation=f"{CA}, {URI_PREFIX}", context=REQUIRED)

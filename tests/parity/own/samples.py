@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re._constants as sre  # type: ignore[import-not-found]  # private: the one reader of patterns at hand
-import re._parser as parser  # type: ignore[import-not-found]
+import re._parser as parser  # type: ignore[import-not-found]  # typeshed leaves it out
 from collections.abc import Iterable, Mapping
 from typing import Any
 

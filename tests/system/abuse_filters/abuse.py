@@ -79,17 +79,17 @@ class Abuse(HttpFilter[AbuseConfig]):
             case "reply-te":
                 return LocalReply(403, b"abc", headers=(("transfer-encoding", "chunked"),))
             case "reply-text":
-                return LocalReply(403, "text")  # type: ignore[arg-type]
+                return LocalReply(403, "text")  # type: ignore[arg-type]  # the abuse
             case "set-crlf":
                 request["x-a"] = "b\r\nx-injected: 1"
             case "fields-type":
-                request.fields["x-a"] = 3  # type: ignore[assignment]
+                request.fields["x-a"] = 3  # type: ignore[assignment]  # the abuse
             case "fields-unicode":
                 request.fields["x-a"] = "\u20ac"
             case "path-crlf":
                 request.path = "/x HTTP/1.1\r\nx-injected: 1\r\n\r\nGET /y"
             case "path-none":
-                request.path = None  # type: ignore[assignment]
+                request.path = None  # type: ignore[assignment]  # the abuse
             case "length-more":
                 request["content-length"] = "50"
             case "length-less":
@@ -166,7 +166,7 @@ class Abuse(HttpFilter[AbuseConfig]):
             case "status-100":
                 response.status = 100
             case "status-text":
-                response.status = "abc"  # type: ignore[assignment]
+                response.status = "abc"  # type: ignore[assignment]  # the abuse
             case "response-crlf":
                 response["x-a"] = "b\r\n\r\nHTTP/1.1 200 OK\r\n"
             case "response-unicode":

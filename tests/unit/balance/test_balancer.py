@@ -1,5 +1,6 @@
 import random
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -223,8 +224,8 @@ def test_pick_avoiding_draws_again_and_gives_in_at_last() -> None:
     assert _balancer([]).pick_choosy(_avoiding(hosts, 4)) is None
 
 
-def _avoiding(hosts: object, attempts: int) -> HostChoice:
-    return HostChoice((lambda host, tried: host in tried,), tuple(hosts), attempts)  # type: ignore[arg-type]
+def _avoiding(hosts: Iterable[Host], attempts: int) -> HostChoice:
+    return HostChoice((lambda host, tried: host in tried,), tuple(hosts), attempts)
 
 
 def test_edf_needs_entries_and_keeps_the_order_of_equals() -> None:

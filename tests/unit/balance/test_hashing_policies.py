@@ -88,7 +88,7 @@ def test_without_a_hash_any_host() -> None:
 def test_a_further_attempt_finds_another_host() -> None:
     balancer = LoadBalancer(
         PrioritySet([host.endpoint for host in hosts([1] * 3)]),
-        hash_picker_factory("RING_HASH", LbOptions()),  # type: ignore[arg-type]
+        hash_picker_factory("RING_HASH", LbOptions()),  # type: ignore[arg-type]  # not None for this policy
         LbOptions(),
         Random(1),
     )

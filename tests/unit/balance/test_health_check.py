@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -10,8 +11,8 @@ from meshproxy.balance.health_check import HealthState, Transition
 from meshproxy.model.health_check import HealthCheck, TcpCheck
 
 
-def check(**given: float) -> HealthCheck:
-    return HealthCheck(TcpCheck(), timeout=1, interval=10, unhealthy_threshold=3, healthy_threshold=2, **given)  # type: ignore[arg-type]
+def check(**given: Any) -> HealthCheck:
+    return HealthCheck(TcpCheck(), timeout=1, interval=10, unhealthy_threshold=3, healthy_threshold=2, **given)
 
 
 def test_the_first_success_counts_at_once() -> None:

@@ -1,6 +1,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,17 +22,17 @@ class Facts:
     application_protocols: tuple[str, ...] = ()
 
 
-def _match(fields: dict[str, object]) -> FilterChainMatch:
-    values: dict[str, object] = {}
+def _match(fields: dict[str, Any]) -> FilterChainMatch:
+    values: dict[str, Any] = {}
     for name, value in fields.items():
         if name.endswith("prefix_ranges"):
-            value = tuple(CidrRange.parse(item["address_prefix"], item["prefix_len"]) for item in value)  # type: ignore[attr-defined]
+            value = tuple(CidrRange.parse(item["address_prefix"], item["prefix_len"]) for item in value)
         elif name == "source_type":
             value = SourceType[str(value)]
         elif isinstance(value, list):
             value = tuple(value)
         values[name] = value
-    return FilterChainMatch(**values)  # type: ignore[arg-type]
+    return FilterChainMatch(**values)
 
 
 MATCHERS = {

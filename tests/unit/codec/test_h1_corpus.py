@@ -84,7 +84,7 @@ def response_verdict(case: Case, cut: Cut) -> tuple[str, ResponseRecorder]:
     if not got.heads:
         return f"error {got.error.status}" if got.error else "waiting", got
     ending = "passed" if got.complete else "aborted" if got.error else "waiting"
-    return f"{ending} {got.heads[0].status}", got  # type: ignore[union-attr]
+    return f"{ending} {got.heads[0].status}", got  # type: ignore[union-attr]  # a response's
 
 
 @pytest.mark.parametrize("feeding", CUTS)
@@ -95,8 +95,8 @@ def test_requests(case: Case, feeding: str) -> None:
     assert verdict == REQUESTS.get(case.id, (case.verdict, ""))[0]
     if case.id not in REQUESTS and verdict == "forwarded":
         for head, body, wanted in zip(got.heads, got.bodies, case.upstream, strict=True):
-            assert head.method == wanted["method"]  # type: ignore[union-attr]
-            assert head.path.startswith(wanted["target"][:100])  # type: ignore[union-attr]
+            assert head.method == wanted["method"]  # type: ignore[union-attr]  # a request's
+            assert head.path.startswith(wanted["target"][:100])  # type: ignore[union-attr]  # a request's
             assert len(body) == wanted["body_len"]
     assert got.summary() == request_verdict(case, CUTS["whole"])[1].summary()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from meshproxy.codec.h1_encode import (
@@ -118,10 +120,10 @@ OLD_CLOSE: dict[str, object] = {"http10": True, "keep_alive": False}
     ],
 )  # fmt: skip
 def test_response_head(
-    status: int, fields: list[tuple[str, str]], end: bool, options: dict[str, object], head: str, chunked: bool
+    status: int, fields: list[tuple[str, str]], end: bool, options: dict[str, Any], head: str, chunked: bool
 ) -> None:
     response = ResponseHeaders(status, fields)
-    assert encode_response_head(response, end, **options) == (head.encode(), chunked)  # type: ignore[arg-type]
+    assert encode_response_head(response, end, **options) == (head.encode(), chunked)
 
 
 def test_upgrade_keeps_its_connection_field() -> None:

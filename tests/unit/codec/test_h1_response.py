@@ -119,8 +119,11 @@ def test_broken_chunks_never_end_cleanly(end: bytes) -> None:
 
 
 def test_truncated_body_and_head_and_nothing_at_all() -> None:
-    assert parse(FIVE[:-1], eof=True).error.details == "upstream_reset_after_response_started{protocol_error}"  # type: ignore[union-attr]
-    assert parse(OK, eof=True).error.status == 502  # type: ignore[union-attr]
+    body, head = parse(FIVE[:-1], eof=True).error, parse(OK, eof=True).error
+    assert body is not None
+    assert body.details == "upstream_reset_after_response_started{protocol_error}"
+    assert head is not None
+    assert head.status == 502
     nothing = parse(b"", eof=True).error
     only_100 = parse(b"HTTP/1.1 100 Continue\r\n\r\n", eof=True).error
     for error in (nothing, only_100):

@@ -19,14 +19,14 @@ class Recorder:
     """Notes every hook as (name without on_, arguments)."""
 
     def __init__(self) -> None:
-        self.calls: list[tuple[object, ...]] = []
+        self.calls: list[tuple[Any, ...]] = []
 
-    def __getattr__(self, name: str) -> object:
+    def __getattr__(self, name: str) -> Any:
         if not name.startswith("on_"):
             raise AttributeError(name)
         return lambda *args: self.calls.append((name[3:].removeprefix("stream_"), *args))
 
-    def named(self, *names: str) -> list[tuple[object, ...]]:
+    def named(self, *names: str) -> list[tuple[Any, ...]]:
         return [call for call in self.calls if call[0] in names]
 
     def counts(self) -> list[object]:
@@ -41,8 +41,8 @@ class Pair:
     ) -> None:
         self.time = 1.0
         self.up, self.down = Recorder(), Recorder()
-        self.server = Http2ServerCodec(self.down, server or Http2Options(), lambda: self.time, limit)  # type: ignore[arg-type]
-        self.client = Http2ClientCodec(self.up, client or Http2Options(), lambda: self.time, limit)  # type: ignore[arg-type]
+        self.server = Http2ServerCodec(self.down, server or Http2Options(), lambda: self.time, limit)
+        self.client = Http2ClientCodec(self.up, client or Http2Options(), lambda: self.time, limit)
         self.run()
 
     def run(self) -> None:
@@ -64,7 +64,7 @@ class Pair:
 def raw_server(**options: Any) -> tuple[Http2ServerCodec, Recorder]:
     """A server that has seen a preface, its output taken."""
     sink = Recorder()
-    codec = Http2ServerCodec(sink, Http2Options(**options), lambda: 1.0, 1000)  # type: ignore[arg-type]
+    codec = Http2ServerCodec(sink, Http2Options(**options), lambda: 1.0, 1000)
     codec.receive(wire.PREFACE + wire.settings())
     codec.take()
     return codec, sink
@@ -78,9 +78,9 @@ def seen(codec: Http2Codec) -> wire.Seen:
 
 def test_settings_are_envoys() -> None:
     sink = Recorder()
-    first = Http2ServerCodec(sink, Http2Options(), lambda: 1.0).take()  # type: ignore[arg-type]
+    first = Http2ServerCodec(sink, Http2Options(), lambda: 1.0).take()
     assert first == wire.settings((1, 4096), (8, 0), (3, 1024), (4, 16 * 1024 * 1024)) + wire.window_update(0, 25100289)
-    first = Http2ClientCodec(sink, Http2Options(), lambda: 1.0).take()  # type: ignore[arg-type]
+    first = Http2ClientCodec(sink, Http2Options(), lambda: 1.0).take()
     assert first.startswith(wire.PREFACE + wire.frame(4, 0, 0, b"\0\2\0\0\0\0", 30)[:15])
 
 
@@ -113,13 +113,13 @@ def test_a_head_larger_than_a_frame() -> None:
     pair = Pair()
     fields = [(f"x-{n}", "v" * 1000) for n in range(40)]
     pair.request(fields=fields)
-    assert list(pair.down.named("request")[0][2].items()) == fields  # type: ignore[attr-defined]
+    assert list(pair.down.named("request")[0][2].items()) == fields
 
 
 def test_cookies_are_joined() -> None:
     codec, sink = raw_server()
     codec.receive(wire.get(extra=[("cookie", "a=1"), ("x", "y"), ("cookie", "b=2")]))
-    assert list(sink.named("request")[0][2].items()) == [("x", "y"), ("cookie", "a=1; b=2")]  # type: ignore[attr-defined]
+    assert list(sink.named("request")[0][2].items()) == [("x", "y"), ("cookie", "a=1; b=2")]
 
 
 @pytest.mark.parametrize(
@@ -387,7 +387,7 @@ def test_a_malformed_message_ends_the_connection_without_goaway() -> None:
     codec, sink = raw_server()
     codec.receive(wire.get(extra=[("connection", "close")]))
     (error,) = sink.named("connection_error")
-    assert error[1].details == "http2.invalid.header.field"  # type: ignore[attr-defined]
+    assert error[1].details == "http2.invalid.header.field"
     assert codec.take() == b""
     assert "rx_messaging_error" in sink.counts()
 
@@ -412,7 +412,7 @@ def test_underscores(action: str, left: list[str] | None) -> None:
         assert seen(codec).resets == {1: "INTERNAL_ERROR"}
         assert "requests_rejected_with_underscores_in_headers" in sink.counts()
     else:
-        assert list(requests[1]) == left  # type: ignore[call-overload]
+        assert list(requests[1]) == left
         assert ("dropped_headers_with_underscores" in sink.counts()) == (action == "DROP_HEADER")
 
 

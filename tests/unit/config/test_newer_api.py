@@ -26,10 +26,11 @@ def test_the_hook_knows_each_file_with_additions() -> None:
 def test_the_fields_are_there(file: str) -> None:
     module = importlib.import_module(module_of(file))
     for path, fields in ADDITIONS[file].fields.items():
-        descriptor = message_class(f"{module.DESCRIPTOR.package}.{path}").DESCRIPTOR  # type: ignore[union-attr]
+        found = message_class(f"{module.DESCRIPTOR.package}.{path}")
+        assert found is not None
         for declared in fields:
             oneof, _, name = declared.name.rpartition("/")
-            added = descriptor.fields_by_name[name]
+            added = found.DESCRIPTOR.fields_by_name[name]
             assert added.number == declared.number
             assert (added.containing_oneof.name if added.containing_oneof else "") == oneof
 

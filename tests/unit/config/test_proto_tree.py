@@ -47,6 +47,12 @@ def scalars(field: Any) -> st.SearchStrategy[Any]:
     return st.binary(max_size=6) if field.type == _CPP.TYPE_BYTES else _SCALARS[field.cpp_type]
 
 
+def _new(name: str) -> Message:
+    made = message_class(name)
+    assert made is not None
+    return made()
+
+
 def fill(draw: Any, message: Any, depth: int) -> None:
     name = message.DESCRIPTOR.full_name
     if name == "google.protobuf.Duration":
@@ -57,7 +63,7 @@ def fill(draw: Any, message: Any, depth: int) -> None:
         message.update(draw(st.dictionaries(_TEXT, st.booleans() | _TEXT | st.lists(_TEXT), max_size=3)))
         return
     if name == "google.protobuf.Any":
-        inner = message_class(draw(st.sampled_from(TYPES[-3:])))()  # type: ignore[misc]
+        inner = _new(draw(st.sampled_from(TYPES[-3:])))
         fill(draw, inner, depth - 1)
         message.Pack(inner, deterministic=True)
         return
@@ -89,7 +95,7 @@ def fill(draw: Any, message: Any, depth: int) -> None:
 
 @st.composite
 def messages(draw: Any) -> Message:
-    message: Message = message_class(draw(st.sampled_from(TYPES)))()  # type: ignore[misc]
+    message = _new(draw(st.sampled_from(TYPES)))
     fill(draw, message, 3)
     return message
 

@@ -194,8 +194,8 @@ def test_single_type_has_a_stream_for_each_subscription(kind: str, path: str) ->
     api = ApiSource(kind, "ads", GrpcService("ads", "ads"))
     source = RemoteSources(None, rig.open)(ConfigSource("api", api=api), rig.host)
     first, second = RecordingSink(), RecordingSink()
-    subscription = source.subscribe(ENDPOINTS, ["a"], first)  # type: ignore[arg-type]
-    source.subscribe(ENDPOINTS, ["b"], second)  # type: ignore[arg-type]
+    subscription = source.subscribe(ENDPOINTS, ["a"], first)  # type: ignore[arg-type]  # a sink of any resource
+    source.subscribe(ENDPOINTS, ["b"], second)  # type: ignore[arg-type]  # a sink of any resource
     assert [call.path for call in rig.calls] == [path, path]
     subscription.close()
     assert [call.was_reset for call in rig.calls] == [True, False]
@@ -208,7 +208,7 @@ def test_single_type_has_a_stream_for_each_subscription(kind: str, path: str) ->
 def test_flood_is_used_bit_by_bit_and_the_server_has_to_wait() -> None:
     rig = Rig()
     source = rig.ads()
-    slow = RecordingSink(then=lambda: rig.host.clock._time.advance(0.0004))  # type: ignore[attr-defined]
+    slow = RecordingSink(then=lambda: rig.host.clock._time.advance(0.0004))  # type: ignore[attr-defined]  # work takes time, no timer fires
     rig.host.pace = Pace(rig.clock.now, lambda: True)
     source.subscribe(ENDPOINTS, ["a"], slow)
     [call] = rig.calls
@@ -242,7 +242,7 @@ def test_large_response_is_used_in_slices_and_answered_once_at_its_end() -> None
     names = [f"c{number}" for number in range(300)]
     told: list[str] = []
     for name in names:
-        sink = RecordingSink(then=lambda: rig.host.clock._time.advance(0.001))  # type: ignore[attr-defined]
+        sink = RecordingSink(then=lambda: rig.host.clock._time.advance(0.001))  # type: ignore[attr-defined]  # work takes time, no timer fires
         sink.told = told
         source.subscribe(ENDPOINTS, [name], sink)
     [call] = rig.calls
@@ -275,7 +275,7 @@ def test_source_that_is_closed_within_a_response_uses_no_more_of_it() -> None:
     names = [f"c{number}" for number in range(300)]
     told: list[str] = []
     for name in names:
-        sink = RecordingSink(then=lambda: rig.host.clock._time.advance(0.001))  # type: ignore[attr-defined]
+        sink = RecordingSink(then=lambda: rig.host.clock._time.advance(0.001))  # type: ignore[attr-defined]  # work takes time, no timer fires
         sink.told = told
         source.subscribe(ENDPOINTS, [name], sink)
     was_collecting = gc.isenabled()
@@ -291,7 +291,7 @@ def test_source_that_is_closed_within_a_response_uses_no_more_of_it() -> None:
 def test_without_traffic_nothing_waits() -> None:
     rig = Rig()
     source = rig.ads()
-    slow = RecordingSink(then=lambda: rig.host.clock._time.advance(0.0015))  # type: ignore[attr-defined]
+    slow = RecordingSink(then=lambda: rig.host.clock._time.advance(0.0015))  # type: ignore[attr-defined]  # work takes time, no timer fires
     rig.host.pace = Pace(rig.clock.now, lambda: False)
     source.subscribe(ENDPOINTS, ["a"], slow)
     for number in range(30):

@@ -6,7 +6,7 @@ import asyncio
 import socket
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import uvloop
@@ -57,10 +57,14 @@ class Handle:
             self.loop.calls.remove(self.call)
 
 
+def wheel(loop: FakeLoop) -> TimerWheel:
+    return TimerWheel(cast(asyncio.AbstractEventLoop, loop))
+
+
 @pytest.mark.parametrize("delay", [0.3, 2.0])
 def test_a_timer_of_a_loop_that_was_held_up_waits_a_little(delay: float) -> None:
     loop, fired = FakeLoop(), list[float]()
-    TimerWheel(loop).schedule(delay, lambda: fired.append(loop.now))  # type: ignore[arg-type]
+    wheel(loop).schedule(delay, lambda: fired.append(loop.now))
     loop.advance(delay + 1)
     assert fired == []
     loop.advance(GRACE)
@@ -70,7 +74,7 @@ def test_a_timer_of_a_loop_that_was_held_up_waits_a_little(delay: float) -> None
 @pytest.mark.parametrize("delay", [0.3, 2.0])
 def test_a_timer_can_be_cancelled_by_what_is_read_meanwhile(delay: float) -> None:
     loop, fired = FakeLoop(), list[float]()
-    timer = TimerWheel(loop).schedule(delay, lambda: fired.append(loop.now))  # type: ignore[arg-type]
+    timer = wheel(loop).schedule(delay, lambda: fired.append(loop.now))
     loop.advance(delay + 1)
     timer.cancel()
     for _ in range(10):
@@ -81,7 +85,7 @@ def test_a_timer_can_be_cancelled_by_what_is_read_meanwhile(delay: float) -> Non
 @pytest.mark.parametrize("delay", [0.3, 2.0])
 def test_a_loop_that_is_held_up_again_still_reads_first(delay: float) -> None:
     loop, fired = FakeLoop(), list[float]()
-    timer = TimerWheel(loop).schedule(delay, lambda: fired.append(loop.now))  # type: ignore[arg-type]
+    timer = wheel(loop).schedule(delay, lambda: fired.append(loop.now))
     loop.advance(delay + 1)
     loop.now += GRACE + LATE / 2  # not late enough for one grace more
     loop.go_round()
@@ -95,7 +99,7 @@ def test_a_loop_that_is_held_up_again_still_reads_first(delay: float) -> None:
 @pytest.mark.parametrize("delay", [0.3, 2.0])
 def test_a_loop_that_is_always_late_has_timers(delay: float) -> None:
     loop, fired = FakeLoop(), list[float]()
-    TimerWheel(loop).schedule(delay, lambda: fired.append(loop.now))  # type: ignore[arg-type]
+    wheel(loop).schedule(delay, lambda: fired.append(loop.now))
     for _ in range(GRACES + 1):
         assert fired == []
         loop.advance(delay + 1)
@@ -105,7 +109,7 @@ def test_a_loop_that_is_always_late_has_timers(delay: float) -> None:
 @pytest.mark.parametrize("delay", [0.3, 2.0])
 def test_a_timer_of_a_loop_that_runs_is_in_time(delay: float) -> None:
     loop, fired = FakeLoop(), list[float]()
-    TimerWheel(loop).schedule(delay, lambda: fired.append(loop.now))  # type: ignore[arg-type]
+    wheel(loop).schedule(delay, lambda: fired.append(loop.now))
     while not fired:
         loop.advance(0.02)
     assert delay - 1e-6 <= fired[0] - 1000.0 <= delay + 0.1

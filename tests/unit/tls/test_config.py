@@ -191,7 +191,7 @@ def test_static_secrets() -> None:
         "envoy.config.bootstrap.v3.Bootstrap.StaticResources", [Source("t", textwrap.dedent(text))]
     ).view.views("secrets")
     context = Context()
-    secrets = compile_static_secrets(views, context)  # type: ignore[arg-type]
+    secrets = compile_static_secrets(views, context)  # type: ignore[arg-type]  # what of a context it uses
     assert list(secrets) == ["a", "b"]
     assert secrets["b"] == TicketKeys((DataSource(data=b"x"),))
     assert "Duplicate static secret 'a'" in str(context.problems[0])

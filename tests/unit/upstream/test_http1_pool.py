@@ -300,7 +300,7 @@ async def test_a_body_without_a_connection_is_bounded(monkeypatch: pytest.Monkey
     lab = Lab(monkeypatch, per_connection_buffer_limit=1000)
     blocked: list[bool] = []
     sink = Sink()
-    sink.on_upstream_blocked = blocked.append  # type: ignore[method-assign, assignment]
+    sink.on_upstream_blocked = blocked.append  # type: ignore[method-assign, assignment]  # the one call that is looked at
     request = RequestHeaders("POST", "/", "h", "http", (("content-length", "1500"),))
     waiting = lab.pool.request(request, False, sink)
     waiting.send_body(bytes(999), False)
