@@ -16,7 +16,7 @@ from meshproxy.plugin.declared_messages import OF, enum, field, map_entry
 STATS = "stats.PluginConfig"
 METADATA_EXCHANGE = "envoy.tcp.metadataexchange.config.MetadataExchange"
 ALPN = "istio.envoy.config.filter.http.alpn.v2alpha1.FilterConfig"
-NAMES = frozenset({STATS, METADATA_EXCHANGE, ALPN})
+NAMES = frozenset({STATS, "stats.MetricConfig", METADATA_EXCHANGE, ALPN})
 
 _DURATION = f".{duration_pb2.Duration.DESCRIPTOR.full_name}"
 
