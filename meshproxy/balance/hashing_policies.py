@@ -123,7 +123,7 @@ class RingHash(HashPicker):
         shares = Counter(index for _, index in ring).values()
         self._sizes = {
             "ring_hash_lb.size": len(ring),
-            "ring_hash_lb.min_hashes_per_host": min(shares),
+            "ring_hash_lb.min_hashes_per_host": min(shares) if len(shares) == len(hosts) else 0,
             "ring_hash_lb.max_hashes_per_host": max(shares),
         }
         self._hashes = [point for point, _ in ring]
@@ -171,7 +171,7 @@ class Maglev(HashPicker):
         # One host alone has all, and Envoy says 1 of it.
         shares = Counter(self._table).values() if len(entries) > 1 else (1,)
         self._sizes = {
-            "maglev_lb.min_entries_per_host": min(shares),
+            "maglev_lb.min_entries_per_host": min(shares) if len(shares) == len(entries) else 0,
             "maglev_lb.max_entries_per_host": max(shares),
         }
 

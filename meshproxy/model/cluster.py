@@ -235,7 +235,7 @@ class ClusterConfig:
     endpoints: for the DNS types their addresses are names still to be resolved.
     idle_timeout: of a pooled upstream connection, 0 for none.
     protocol: what is spoken to hosts; DOWNSTREAM: as the client does, AUTO: as is agreed on by ALPN.
-    max_stream_duration: of one request to a host, 0 for none.
+    max_stream_duration: of one request to a host, 0 for none. max_connection_duration_jitter: as a part of it.
     pool_per_connection: connections to hosts are each a downstream connection's own.
     outlier_log: the file that ejections are written to, "" for none.
     ignore_health_on_host_removal: a host that discovery takes away goes at once, though health checks find it well.
@@ -269,6 +269,7 @@ class ClusterConfig:
     protocol: UpstreamProtocol = "HTTP1"
     idle_timeout: float = 3600.0
     max_connection_duration: float = 0.0
+    max_connection_duration_jitter: float = 0.0
     max_stream_duration: float = 0.0
     max_requests_per_connection: int = 0
     per_connection_buffer_limit: int = 1 << 20

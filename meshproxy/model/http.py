@@ -62,6 +62,7 @@ class HttpConnectionManagerConfig:
     stream_flush_timeout: for what is left of a response that the client doesn't read; None: as `stream_idle_timeout`.
     log_new_requests, log_interval, log_tunnels: rows of the access log when a request begins, this often while it is,
     and when it has become a tunnel.
+    max_connection_duration_jitter: the most by which a connection lives longer, as a part of that duration.
     early_changes: to each head, before it is looked at.
     sheds_load: whether the overload manager may answer requests.
     """
@@ -98,6 +99,8 @@ class HttpConnectionManagerConfig:
     upgrades: Mapping[str, UpgradeConfig] = field(default_factory=dict)
     idle_timeout: float = 3600.0
     max_connection_duration: float = 0.0
+    max_connection_duration_jitter: float = 0.0
+    http1_safe_max_connection_duration: bool = False
     max_stream_duration: float = 0.0
     max_requests_per_connection: int = 0
     stream_idle_timeout: float = 300.0

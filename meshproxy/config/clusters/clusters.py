@@ -126,6 +126,7 @@ def compile_cluster(view: ConfigView, context: CompileContext) -> ClusterConfig:
         protocol=http.protocol,
         idle_timeout=http.common.idle_timeout,
         max_connection_duration=http.common.max_connection_duration,
+        max_connection_duration_jitter=http.common.max_connection_duration_jitter,
         max_stream_duration=http.common.max_stream_duration,
         max_requests_per_connection=http.common.max_requests_per_connection or older_limit,
         per_connection_buffer_limit=view.integer("per_connection_buffer_limit_bytes", _MEBIBYTE),

@@ -242,6 +242,8 @@ def _compile_limits(view: ConfigView, common: CommonOptions) -> dict[str, Any]:
     return {
         "idle_timeout": common.idle_timeout,
         "max_connection_duration": common.max_connection_duration,
+        "max_connection_duration_jitter": common.max_connection_duration_jitter,
+        "http1_safe_max_connection_duration": view.boolean("http1_safe_max_connection_duration"),
         "max_stream_duration": common.max_stream_duration,
         "max_requests_per_connection": common.max_requests_per_connection,
         "stream_idle_timeout": view.seconds("stream_idle_timeout", 300.0),

@@ -19,10 +19,14 @@ _FRAME_SIZE = 16384
 
 @dataclass(frozen=True, slots=True)
 class CommonOptions:
-    """`HttpProtocolOptions`. Times in seconds, 0 for no limit; `max_response_headers_kb` 0 when unset."""
+    """`HttpProtocolOptions`. Times in seconds, 0 for no limit; `max_response_headers_kb` 0 when unset.
+
+    max_connection_duration_jitter: the most by which that duration grows, as a part of it.
+    """
 
     idle_timeout: float = _DEFAULT_IDLE_TIMEOUT
     max_connection_duration: float = 0.0
+    max_connection_duration_jitter: float = 0.0
     max_headers_count: int = 100
     max_response_headers_kb: int = 0
     max_stream_duration: float = 0.0
@@ -38,6 +42,7 @@ def compile_common_options(view: ConfigView | None, *, upstream: bool) -> Common
     return CommonOptions(
         idle_timeout=view.seconds("idle_timeout", _DEFAULT_IDLE_TIMEOUT),
         max_connection_duration=view.seconds("max_connection_duration", 0.0),
+        max_connection_duration_jitter=view.number("max_connection_duration_jitter") / 100,
         max_headers_count=view.integer("max_headers_count", 100),
         max_response_headers_kb=view.integer("max_response_headers_kb") if upstream else 0,
         max_stream_duration=view.seconds("max_stream_duration", 0.0),

@@ -30,6 +30,8 @@ class Http1Connection(DownstreamConnection):
 
     parser: RequestParser
     _requests: int = 0
+    _outlived: bool = False
+    _overdue: bool = False
     _stalled: bool = False
 
     def __init__(self, config: HttpManager, context: FactoryContext) -> None:
@@ -154,13 +156,26 @@ class Http1Connection(DownstreamConnection):
             stream.protocol = "HTTP/1.0"
         if self.meter is not None:
             self.meter.head_received(stream, request, end)
-        if manager.max_requests:
-            self._requests += 1
-            if self._requests >= manager.max_requests:
-                stats.cx_max_requests_reached.value += 1
-                stream.close_after = True
+        if manager.limits_requests:
+            self._limit_requests(stream)
         upgrade = "connect" if request.method == "CONNECT" else parser.upgrade
         self.admit(stream, request, upgrade, expects=parser.expect_continue)
+
+    def _limit_requests(self, stream: Http1ServerStream) -> None:
+        self._requests += 1
+        most = self.manager.max_requests
+        if most and self._requests >= most:
+            self.manager.stats.cx_max_requests_reached.value += 1
+            stream.close_after = True
+        elif self._outlived:
+            stream.close_after = True
+
+    def _duration_reached(self) -> None:
+        if self.manager.config.http1_safe_max_connection_duration:
+            self.manager.stats.cx_max_duration_reached.value += 1
+            self._outlived = True  # the next request is the last
+        else:
+            super()._duration_reached()
 
     def on_request_body(self, data: bytes, end: bool) -> None:
         stream = self.stream
@@ -230,7 +245,13 @@ class Http1Connection(DownstreamConnection):
         if stream.raw:
             self.stream = None
             self._close(delay)
-        elif cut or stream.raw_wanted or not stream.request_received or (stream.replied and self._parsing):
+        elif (
+            cut
+            or self._overdue
+            or stream.raw_wanted
+            or not stream.request_received
+            or (stream.replied and self._parsing)
+        ):
             self._close(delay)
         else:
             # Nothing of the client's can be on its way, so no RST can wipe the answer out. A reply of our own to a
@@ -266,6 +287,8 @@ class Http1Connection(DownstreamConnection):
     def _drained(self) -> None:
         if self.stream is None:
             self._close(self.manager.config.delayed_close_timeout)
+        else:
+            self._overdue = self.stream.close_after = True
 
     def _headers_timed_out(self) -> None:
         self._headers_timer = None

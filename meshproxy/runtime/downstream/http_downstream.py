@@ -101,6 +101,7 @@ class DownstreamConnection(NetworkFilter[HttpManager]):
             self._idle_timer = self.worker.schedule(first, self._look)
         duration = self.manager.config.max_connection_duration
         if duration:
+            duration *= 1 + self.manager.config.max_connection_duration_jitter * self.worker.rng.random()
             self._duration_timer = self.connection.schedule(duration, self._duration_reached)
 
     def on_close(self, connection: Connection) -> None:

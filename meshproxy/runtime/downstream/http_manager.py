@@ -56,6 +56,7 @@ class HttpManager:
         # Seconds after which a new connection is first looked at for idleness; 0: never.
         self.look_after = min((t for t in (config.idle_timeout, config.stream_idle_timeout) if t), default=0.0)
         self.max_requests = config.max_requests_per_connection
+        self.limits_requests = bool(self.max_requests) or config.http1_safe_max_connection_duration
         self.replaces_ids = config.use_remote_address and not config.preserve_external_request_id
         # Whether a stream has something to do before its filters: see `StreamTimers.arm`.
         self.stream_timers = bool(

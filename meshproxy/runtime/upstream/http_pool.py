@@ -255,7 +255,8 @@ class HttpPool(ABC, Generic[C]):
         self.stats.upstream_cx_active.value += 1
         self.host.cx_active += 1
         if self._max_duration:
-            connection.expire(self._max_duration)
+            jitter = self.cluster.config.max_connection_duration_jitter * self.cluster.worker.rng.random()
+            connection.expire(self._max_duration * (1 + jitter))
         self._admit(connection)
 
     # Moving to a pool of another protocol (`alpn_pool`).

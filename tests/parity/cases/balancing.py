@@ -91,6 +91,20 @@ TO_METADATA = (
 )
 
 CASES = [
+    *(
+        balanced(
+            f"{name}-smaller-than-its-hosts",
+            options,
+            BY_KEY,
+            KEYED,
+            send=KEYS,
+            stats=r"^cluster\.$case\.many\.\w+\.(size|min|max)",
+        )
+        for name, options in (
+            ("ring-hash", "lb_policy: RING_HASH, ring_hash_lb_config: {minimum_ring_size: 1, maximum_ring_size: 1}"),
+            ("maglev", "lb_policy: MAGLEV, maglev_lb_config: {table_size: 2}"),
+        )
+    ),
     balanced(
         "named-by-header",
         OVERRIDE,

@@ -31,6 +31,8 @@ _REPLIES: dict[str, dict[str, Any]] = {
     },
 }
 
+DURATIONS = r"^http\.$case\.downstream_cx_(max_duration|drain_close|destroy_local|destroy_remote|delayed)"
+
 CASES = [
     Case("pipelined", get("/1") + get("/2") + get("/3"), upstreams=answers(number(1, 0.3), number(2), number(3))),
     Case(
@@ -108,6 +110,32 @@ CASES = [
         get(),
         hcm="{common_http_protocol_options: {max_connection_duration: 0.6s}, drain_timeout: 0.5s}",
         quiet=4.0,
+    ),
+    Case(
+        "max-connection-duration-in-a-request",
+        (get("/1"), 0.05, get("/2")),
+        hcm="{common_http_protocol_options: {max_connection_duration: 0.4s}, drain_timeout: 0.6s}",
+        upstreams=answer(0.7, OK),
+        quiet=3.0,
+        stats=DURATIONS,
+    ),
+    Case(
+        "max-connection-duration-and-jitter",
+        (get("/1"), 0.8, get("/2")),
+        hcm="{common_http_protocol_options: {max_connection_duration: 0.5s, max_connection_duration_jitter: {value: 1}}, drain_timeout: 0.5s}",
+        quiet=3.0,
+    ),
+    Case(
+        "max-connection-duration-safely",
+        clients=(
+            client(get("/1"), 0.8, get("/2"), 0.05, get("/3"), quiet=2.5),
+            client(get("/idle"), quiet=2.5),
+            client(0.8, quiet=2.5),
+        ),
+        hcm="{common_http_protocol_options: {max_connection_duration: 0.4s}, http1_safe_max_connection_duration: true}",
+        stats=DURATIONS,
+        sort_log=True,
+        flat_upstream=True,
     ),
     Case("delayed-close-off", "BAD\r\n\r\n", hcm="delayed_close_timeout: 0s"),
     Case("delayed-close-short", "BAD\r\n\r\n", hcm="delayed_close_timeout: 2s", quiet=3.5),
