@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Sequence
+from dataclasses import replace
 
 from meshproxy.headers import check_name, check_value
 from meshproxy.records import dataclass
@@ -77,9 +78,11 @@ PER_TRY_IDLE_TIMEOUT = LocalReply(504, b"upstream request timeout", details="ups
 STREAM_IDLE_TIMEOUT = LocalReply(504, b"stream timeout", details="stream_idle_timeout", flags="SI")
 REQUEST_IDLE_TIMEOUT = LocalReply(408, b"stream timeout", details="stream_idle_timeout", flags="SI")
 MAX_DURATION_TIMEOUT = LocalReply(504, b"downstream duration timeout", details="max_duration_timeout", grpc_status=4)
+REQUEST_DURATION_TIMEOUT = replace(MAX_DURATION_TIMEOUT, status=408)
 MAX_UPSTREAM_DURATION = LocalReply(
     504, b"upstream max stream duration reached", details="upstream_max_stream_duration_reached", flags="UMSDR"
 )
+REQUEST_UPSTREAM_DURATION = replace(MAX_UPSTREAM_DURATION, status=408)
 REQUEST_TIMEOUT = LocalReply(408, b"request timeout", details="request_overall_timeout", close=True)
 REQUEST_HEADERS_TIMEOUT = LocalReply(408, b"request header timeout", details="request_header_timeout", close=True)
 PAYLOAD_TOO_LARGE = LocalReply(413, b"Payload Too Large", details="request_payload_too_large", close=True)

@@ -14,7 +14,7 @@ from meshproxy.codec.h1_request import RequestParser
 from meshproxy.errors import ProtocolError
 from meshproxy.headers import Headers, RequestHeaders
 from meshproxy.plugin.context import Connection, FactoryContext, Timer
-from meshproxy.plugin.replies import MISSING_HOST, REQUEST_HEADERS_TIMEOUT, LocalReply
+from meshproxy.plugin.replies import MISSING_HOST, LocalReply
 from meshproxy.runtime.downstream.connection import ServerConnection
 from meshproxy.runtime.downstream.http1_stream import Http1ServerStream
 from meshproxy.runtime.downstream.http_downstream import DownstreamConnection
@@ -38,7 +38,7 @@ class Http1Connection(DownstreamConnection):
         super().__init__(config, context)
         self.stream: Http1ServerStream | None = None
         self.names = NameWriter(None) if config.config.http1.header_key_format == "proper_case" else None
-        self._headers_timer: Timer | None = None
+        self._head_timer: Timer | None = None
         self._unread = False
         self._parsing = False
 
@@ -67,7 +67,7 @@ class Http1Connection(DownstreamConnection):
         parser.receive(data)
         self._parsing = False
         if self.stream is None and not self._unread:
-            if self.manager.config.request_headers_timeout and parser.unparsed:
+            if parser.unparsed and not self._head_begun:
                 self._await_head()
         elif (
             parser.unparsed
@@ -78,9 +78,16 @@ class Http1Connection(DownstreamConnection):
             connection.read_disable(True)
 
     def _await_head(self) -> None:
-        if self._headers_timer is None:
-            timeout = self.manager.config.request_headers_timeout
-            self._headers_timer = self.connection.schedule(timeout, self._headers_timed_out)
+        self._head_begun = True
+        limit = self.manager.head_limit
+        if limit is not None:
+            self._head_timer = self.connection.schedule(limit.seconds, self._head_timed_out)
+
+    def _head_is_over(self) -> None:
+        self._head_begun = False
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
 
     def on_read_done(self, connection: Connection) -> None:
         stream = self.stream
@@ -124,9 +131,7 @@ class Http1Connection(DownstreamConnection):
     def on_close(self, connection: Connection) -> None:
         super().on_close(connection)
         self.manager.stats.cx_http1_active.value -= 1
-        if self._headers_timer is not None:
-            self._headers_timer.cancel()
-            self._headers_timer = None
+        self._head_is_over()
         stream, self.stream = self.stream, None
         if stream is not None and not stream.done:
             self._count_left()
@@ -146,9 +151,8 @@ class Http1Connection(DownstreamConnection):
         manager = self.manager
         stats = manager.stats
         stats.started += 1
-        if self._headers_timer is not None:
-            self._headers_timer.cancel()
-            self._headers_timer = None
+        if self._head_begun:
+            self._head_is_over()
         parser = self.parser
         stream = Http1ServerStream(self, request, end, self.worker.loop.time())
         self.stream = stream
@@ -201,7 +205,9 @@ class Http1Connection(DownstreamConnection):
         stats = self.manager.stats
         if error.details == "downstream_remote_disconnect":
             return
-        stats.cx_protocol_error.value += 1
+        headless = error.details == "missing_host_header"  # only this fault is found after Envoy has taken the head in
+        if not headless:
+            stats.cx_protocol_error.value += 1
         if error.details == "http1.unexpected_underscore":
             stats.rejected_underscores.value += 1
         stream = self.stream
@@ -209,14 +215,15 @@ class Http1Connection(DownstreamConnection):
             if stream is not None and stream.close_after:
                 return
             stats.started += 1
-            request = RequestHeaders("", "", "")
-            if error.request is not None and error.details == "missing_host_header":
-                request = error.request  # only this fault is found after Envoy has taken the head in
+            request, end = RequestHeaders("", "", ""), False
+            if headless and error.request is not None:
+                request = error.request
                 request.authority = ""
-            stream = Http1ServerStream(self, request, False, self.worker.loop.time())
+                end = request.fields.get("content-length", "0") == "0" and "transfer-encoding" not in request.fields
+            stream = Http1ServerStream(self, request, end, self.worker.loop.time())
             self.stream = stream
         stream.close_after = True
-        if error.details == "missing_host_header":
+        if headless:
             stream.reply(MISSING_HOST)
             return
         self.connection.stream.add_flag("DPE")
@@ -274,7 +281,7 @@ class Http1Connection(DownstreamConnection):
         self._parsing = True
         self.parser.next_message()
         self._parsing = False
-        if self.stream is None and self.parser.unparsed and self.manager.config.request_headers_timeout:
+        if self.stream is None and self.parser.unparsed and not self._head_begun:
             self._await_head()
         self.on_read_done(self.connection)
 
@@ -285,15 +292,18 @@ class Http1Connection(DownstreamConnection):
         return (stream,) if stream is not None and not stream.done else ()
 
     def _drained(self) -> None:
-        if self.stream is None:
-            self._close(self.manager.config.delayed_close_timeout)
-        else:
+        if self.stream is not None:
             self._overdue = self.stream.close_after = True
+        elif self._head_begun:
+            self._drain_timer = self.connection.schedule(self.manager.config.drain_timeout, self._drained)
+        else:
+            self._close(self.manager.config.delayed_close_timeout)
 
-    def _headers_timed_out(self) -> None:
-        self._headers_timer = None
-        if self.stream is None:
-            self.manager.stats.rq_header_timeout.value += 1
+    def _head_timed_out(self) -> None:
+        limit = self.manager.head_limit
+        self._head_is_over()
+        if self.stream is None and limit is not None:
+            limit.counter.value += 1
             self.manager.stats.started += 1
             self.stream = Http1ServerStream(self, RequestHeaders("", "", ""), False, self.worker.loop.time())
-            self.stream.reply(REQUEST_HEADERS_TIMEOUT)
+            self.stream.reply(limit.reply)

@@ -11,17 +11,19 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
+from functools import partial
 
 from meshproxy.codec.h2_server import Http2ServerCodec
 from meshproxy.errors import ProtocolError
 from meshproxy.headers import Headers, RequestHeaders
 from meshproxy.model.route import ForwardAction
 from meshproxy.plugin.context import Connection, FactoryContext, Timer
-from meshproxy.plugin.replies import MISSING_HOST, REQUEST_HEADERS_TIMEOUT
+from meshproxy.plugin.replies import MISSING_HOST
 from meshproxy.runtime.downstream.connection import ServerConnection
 from meshproxy.runtime.downstream.http2_measuring import MeteredHttp2ServerCodec, MeteredHttp2ServerStream
 from meshproxy.runtime.downstream.http2_stream import BY_CONNECTION, BY_STREAM, Http2ServerStream
 from meshproxy.runtime.downstream.http_downstream import DownstreamConnection
+from meshproxy.runtime.downstream.http_head_limit import HeadLimit
 from meshproxy.runtime.downstream.http_manager import HttpManager
 from meshproxy.runtime.downstream.http_stream import HttpServerStream
 from meshproxy.runtime.http2_keepalive import Http2Keepalive
@@ -50,10 +52,9 @@ class Http2Connection(DownstreamConnection):
         self._unfinished: list[tuple[int, int]] = []
         self._requests = 0
         self._ending = False
-        # The stream whose head is waited for, and until when.
-        self._headers_timeout = config.config.request_headers_timeout
+        # The stream whose head is waited for.
         self._coming = 0
-        self._headers_timer: Timer | None = None
+        self._head_timer: Timer | None = None
         # When the responses that are finished but for the client's window are given up, by stream.
         self._flushing: dict[int, float] = {}
         self._flush_timer: Timer | None = None
@@ -116,7 +117,7 @@ class Http2Connection(DownstreamConnection):
                 if not stream.request_received and not stream.done and stream.filters:
                     stream.filters[-1].on_request_read_done(stream)  # type: ignore[attr-defined]  # the last is terminal
         self._reading = False
-        if self._headers_timeout and self.wire.unfinished_head != self._coming:
+        if self.wire.unfinished_head != self._coming:
             self._await_head()
         self._write_out()
 
@@ -164,9 +165,9 @@ class Http2Connection(DownstreamConnection):
             self._keepalive.stop()
         if self._flush_timer is not None:
             self._flush_timer.cancel()
-        if self._headers_timer is not None:
-            self._headers_timer.cancel()
-        self._keepalive = self._flush_timer = self._headers_timer = None
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+        self._keepalive = self._flush_timer = self._head_timer = None
         self._client_left()
         self.wire.let_go()
 
@@ -328,25 +329,28 @@ class Http2Connection(DownstreamConnection):
 
     def _await_head(self) -> None:
         """Another head than before, or none, is unfinished."""
-        if self._headers_timer is not None:
-            self._headers_timer.cancel()
-            self._headers_timer = None
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
         self._coming = self.wire.unfinished_head
-        if self._coming:
-            self._headers_timer = self.connection.schedule(self._headers_timeout, self._headers_timed_out)
+        self._head_begun = bool(self._coming)
+        limit = self.manager.head_limit
+        if self._coming and limit is not None:
+            self._head_timer = self.connection.schedule(limit.seconds, partial(self._head_timed_out, limit))
 
-    def _headers_timed_out(self) -> None:
+    def _head_timed_out(self, limit: HeadLimit) -> None:
         """Its stream is answered; the rest of the head is read all the same, for later heads refer to it."""
-        self._headers_timer = None
+        self._head_timer = None
         stats = self.manager.stats
-        stats.rq_header_timeout.value += 1
+        limit.counter.value += 1
         stats.started += 1
         stats.started_http2 += 1
         sid = self.wire.open_unread()
         self._coming = 0
+        self._head_begun = False
         request = RequestHeaders("", "", "")
         stream = self.streams[sid] = self._new_stream(self, sid, request, False, self.worker.loop.time())
-        stream.reply(REQUEST_HEADERS_TIMEOUT)
+        stream.reply(limit.reply)
 
     def _watch_flush(self, stream: Http2ServerStream) -> None:
         """A client that opens no window must not keep a finished response for ever: it has a time to take it."""
@@ -393,7 +397,10 @@ class Http2Connection(DownstreamConnection):
         super()._drain_then_close()
 
     def _drained(self) -> None:
-        self._go_away()
+        if self._head_begun:
+            self._drain_timer = self.connection.schedule(self.manager.config.drain_timeout, self._drained)
+        else:
+            self._go_away()
 
     def _go_away(self) -> None:
         """Take no stream any more, and close when those that are open have ended."""

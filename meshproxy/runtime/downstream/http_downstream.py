@@ -49,6 +49,7 @@ class DownstreamConnection(NetworkFilter[HttpManager]):
     _idle_timer: Timer | None = None
     _duration_timer: Timer | None = None
     _drain_timer: Timer | None = None
+    _head_begun: bool = False
     _local_close: bool = False
 
     def __init__(self, config: HttpManager, context: FactoryContext) -> None:
@@ -282,13 +283,13 @@ class DownstreamConnection(NetworkFilter[HttpManager]):
             idle_timeout, stream_idle_timeout = self._as_overloaded(idle_timeout, stream_idle_timeout)
         now = self.worker.loop.time()
         due = []
-        busy = False
+        busy = self._head_begun
         for stream in self.live_streams():
             busy = True
             if stream_idle_timeout and not stream.idle_timeout_of_route:
                 stream.check_idle(stream_idle_timeout)
                 due.append(stream.last_activity + stream_idle_timeout)
-        if stream_idle_timeout and not busy:
+        if stream_idle_timeout and not due:
             due.append(now + stream_idle_timeout)
         if idle_timeout and busy:
             due.append(now + idle_timeout)

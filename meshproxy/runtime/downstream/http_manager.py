@@ -19,6 +19,7 @@ from meshproxy.routing.finalize import changes_request
 from meshproxy.routing.table import RouteIndex
 from meshproxy.runtime.downstream.http_client_certificate import client_certificate_header
 from meshproxy.runtime.downstream.http_edge import RequestEdge
+from meshproxy.runtime.downstream.http_head_limit import head_limit
 from meshproxy.runtime.downstream.http_stats import HttpStats
 from meshproxy.runtime.downstream.route_stats import RouteStats
 from meshproxy.runtime.node_address import node_ip
@@ -55,6 +56,7 @@ class HttpManager:
         self._plan_filters()
         # Seconds after which a new connection is first looked at for idleness; 0: never.
         self.look_after = min((t for t in (config.idle_timeout, config.stream_idle_timeout) if t), default=0.0)
+        self.head_limit = head_limit(config, self.stats)
         self.max_requests = config.max_requests_per_connection
         self.limits_requests = bool(self.max_requests) or config.http1_safe_max_connection_duration
         self.replaces_ids = config.use_remote_address and not config.preserve_external_request_id

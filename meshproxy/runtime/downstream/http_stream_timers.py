@@ -12,6 +12,7 @@ from meshproxy.plugin.context import Timer
 from meshproxy.plugin.grpc_timeout import format_grpc_timeout, parse_grpc_timeout
 from meshproxy.plugin.replies import (
     MAX_DURATION_TIMEOUT,
+    REQUEST_DURATION_TIMEOUT,
     REQUEST_IDLE_TIMEOUT,
     REQUEST_TIMEOUT,
     STREAM_IDLE_TIMEOUT,
@@ -92,7 +93,7 @@ class StreamTimers(FilterStream):
 
     def _duration_reached(self) -> None:
         self.owner.manager.stats.rq_max_duration_reached.value += 1
-        self.reply(MAX_DURATION_TIMEOUT)
+        self.reply(MAX_DURATION_TIMEOUT if self.request_received else REQUEST_DURATION_TIMEOUT)
         self.flush()
 
     def schedule(self, delay: float, callback: Callable[[], None]) -> Timer:

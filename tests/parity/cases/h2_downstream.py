@@ -591,6 +591,20 @@ CASES = [
     ),
     *(
         Case(
+            f"h2-head-{name}",
+            clients=h2(frame(1, block((":method", "GET"), (":path", "/")), 1, 1), quiet=2.0),
+            hcm=hcm,
+            log="%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS%\n",
+            shows="408",
+        )
+        for name, hcm in (
+            ("request-timeout", "request_timeout: 0.5s"),
+            ("stream-idle-timeout", "stream_idle_timeout: 0.5s"),
+            ("max-stream-duration", "common_http_protocol_options: {max_stream_duration: 0.5s}"),
+        )
+    ),
+    *(
+        Case(
             f"h2-headers-timeout-{name}",
             clients=h2(*ops),
             hcm="{request_headers_timeout: 0.4s}",

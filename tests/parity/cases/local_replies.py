@@ -33,6 +33,14 @@ def malformed(name: str, send: str, shows: str, **more: Any) -> Case:
     return Case(f"malformed-{name}", send, shows=shows, **more)
 
 
+UPSTREAM_DURATION = """
+typed_extension_protocol_options:
+  http:
+    "@type": HttpProtocolOptions
+    common_http_protocol_options: {max_stream_duration: 0.5s}
+    explicit_http_config: {http_protocol_options: {}}
+"""
+
 CASES = [
     Case("no-route", get("/a"), routes="[]", shows=("404 Not Found", "rf=NR rcd=route_not_found")),
     Case("no-route-post", get("/a", method="POST", body="hello"), routes="[]", shows="404"),
@@ -222,6 +230,58 @@ CASES = [
         hcm="request_headers_timeout: 0.5s",
         quiet=2.5,
         shows=("request header timeout", "request_header_timeout"),
+    ),
+    *(
+        Case(
+            f"head-{name}-{after}",
+            "GET / HTTP/1.1\r\nhost: h.t" if after == "begun" else (get("/1"), 0.1, get("/2")[:-5]),
+            hcm=hcm,
+            quiet=3.0,
+            stats=r"^http\.$case\.downstream_(rq_(total|timeout|idle_timeout|max_duration_reached|4xx)|cx_idle_timeout)$",
+            shows=shows,
+        )
+        for name, hcm, shows in (
+            ("request-timeout", "request_timeout: 0.5s", "408"),
+            ("stream-idle-timeout", "stream_idle_timeout: 0.5s", "408"),
+            ("max-stream-duration", "common_http_protocol_options: {max_stream_duration: 0.5s}", "408"),
+            ("idle-timeout", "{common_http_protocol_options: {idle_timeout: 0.5s}, drain_timeout: 0.2s}", "open"),
+            (
+                "duration",
+                "{common_http_protocol_options: {max_connection_duration: 0.5s}, drain_timeout: 0.2s}",
+                "open",
+            ),
+        )
+        for after in ("begun", "behind-another")
+    ),
+    *(
+        Case(
+            f"half-a-request-{name}",
+            ("POST / HTTP/1.1\r\nhost: h.test\r\ncontent-length: 10\r\n\r\nabc",),
+            quiet=2.5,
+            upstreams=answer(3.0, OK),
+            shows="408 Request Timeout",
+            hcm=hcm,
+            routes=routes,
+            cluster=cluster,
+        )
+        for name, hcm, routes, cluster in (
+            ("max-stream-duration", "common_http_protocol_options: {max_stream_duration: 0.5s}", "", ""),
+            ("max-stream-duration-of-route", "", routed("max_stream_duration: {max_stream_duration: 0.5s}"), ""),
+            ("max-stream-duration-of-cluster", "", "", UPSTREAM_DURATION),
+        )
+    ),
+    *(
+        Case(
+            f"no-host-{name}",
+            request,
+            stats=r"^http\.$case\.downstream_(cx_protocol_error|rq_(total|rx_reset|4xx|response_before_rq_complete))$",
+            quiet=2.0,
+        )
+        for name, request in (
+            ("alone", "GET / HTTP/1.1\r\n\r\n"),
+            ("with-a-body", "POST / HTTP/1.1\r\ncontent-length: 3\r\n\r\nabc"),
+            ("with-half-a-body", "POST / HTTP/1.1\r\ncontent-length: 3\r\n\r\na"),
+        )
     ),
     Case("headers-too-large", get("/", "big: " + "x" * 62000), shows=("431", "http1.headers_too_large"), quiet=2.5),
     Case("url-too-large", get("/" + "x" * 62000), shows="431", quiet=2.5),

@@ -18,6 +18,7 @@ from meshproxy.plugin.context import Stream
 from meshproxy.plugin.replies import (
     MAX_UPSTREAM_DURATION,
     NO_HEALTHY_UPSTREAM,
+    REQUEST_UPSTREAM_DURATION,
     RESPONSE_TIMEOUT,
     LocalReply,
     ResetReason,
@@ -403,7 +404,8 @@ class Attempts(Again):
         if rules is not None and rules.wants_reset(ResetReason.LOCAL_RESET, sent=True) and self._may_retry(rules, host):
             return
         self._end_retry()
-        stream.reply(MAX_UPSTREAM_DURATION)  # which Envoy doesn't count as a response of the cluster
+        # Which Envoy doesn't count as a response of the cluster.
+        stream.reply(MAX_UPSTREAM_DURATION if self._ended or stream.request_end else REQUEST_UPSTREAM_DURATION)
         stream.flush()
 
     # A race of several attempts; see `router_hedge`.
