@@ -66,7 +66,7 @@ def serve_fleet(configuration: Configuration, options: Options, load: Load | Non
         log,
     )
     snapshot = configuration.snapshot
-    sinks = StatsSinks(snapshot.stats_sinks, to_servers, partial(tag_producer, snapshot.stats, options))
+    sinks = StatsSinks(snapshot.stats_sinks, host, parent.node, partial(tag_producer, snapshot.stats, options))
     management = Management(
         loop,
         configuration,

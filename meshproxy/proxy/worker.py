@@ -51,7 +51,7 @@ class Proxy:
         self.listeners = Listeners(self.worker, self.tls)
         self.tls.add_listeners(snapshot)
         self.sinks = StatsSinks(
-            snapshot.stats_sinks, self.worker.clusters, partial(tag_producer, snapshot.stats, options)
+            snapshot.stats_sinks, self.worker, self.worker.node, partial(tag_producer, snapshot.stats, options)
         )
         self.sinks.listen(self.worker.stats)
         self._heap = HeapKeeper()

@@ -28,8 +28,7 @@ def compile_open_telemetry(view: ConfigView, context: CompileContext) -> OpenTel
     if grpc_view is not None and http_view is not None:
         view.fail("OpenTelemetry Tracer cannot have both gRPC and HTTP exporters configured.", "http_service")
     attributes = {"service.name": view.text("service_name") or "unknown_service:envoy"}
-    for entry in view.views("resource_detectors"):
-        attributes |= _resource(entry, context)
+    attributes |= compile_resource(view, context)
     sampler = view.view("sampler")
     common = OpenTelemetryProvider(
         max_waiting=view.integer("max_cache_size", 1024),
@@ -43,6 +42,14 @@ def compile_open_telemetry(view: ConfigView, context: CompileContext) -> OpenTel
     return replace(
         common, cluster=http.cluster, path=http.path, host=http.host, timeout=http.timeout, headers=http.headers
     )
+
+
+def compile_resource(view: ConfigView, context: CompileContext) -> dict[str, str]:
+    """What `resource_detectors` know of us. Raises ConfigError."""
+    attributes: dict[str, str] = {}
+    for entry in view.views("resource_detectors"):
+        attributes |= _resource(entry, context)
+    return attributes
 
 
 def compile_http_service(view: ConfigView, context: CompileContext) -> OtlpHttp:

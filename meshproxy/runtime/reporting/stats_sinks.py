@@ -1,7 +1,7 @@
 """Sends statistics to the sinks of the configuration.
 
-Counters and gauges are told by whoever owns the configuration, for all workers together, every flush interval. The
-values of histograms are told by the worker that noted them, when its interval ends.
+Statistics are told by whoever owns the configuration, for all workers together, every flush interval. To servers of
+statsd the values of histograms are told by the worker that noted them, when its interval ends.
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from meshproxy.address import PipeAddress, SocketAddress
-from meshproxy.model.stats_sink import StatsSink
+from meshproxy.model.snapshot import Node
+from meshproxy.model.stats_sink import MetricsServiceSink, OpenTelemetrySink, StatsdSink, StatsSink
 from meshproxy.plugin.replies import ResetReason
 from meshproxy.plugin.stream_info import StreamInfo
 from meshproxy.plugin.upstream import TcpUpstream
+from meshproxy.runtime.fetch import Fetcher
 from meshproxy.telemetry.stats import StatsSnapshot, StatsStore
 from meshproxy.telemetry.statsd import StatsdWriter, datagrams
 from meshproxy.telemetry.tags import TagProducer
@@ -36,7 +38,7 @@ class FindsClusters(Protocol):
 class Datagrams:
     """Sends each line, or as many as fit, as a datagram. What can't be sent is lost, as datagrams are."""
 
-    def __init__(self, sink: StatsSink) -> None:
+    def __init__(self, sink: StatsdSink) -> None:
         self._max_bytes = sink.max_bytes
         address = sink.address
         if isinstance(address, PipeAddress):
@@ -62,7 +64,7 @@ class Datagrams:
 class Stream:
     """Lines over a TCP connection to a host of a cluster; made when first needed, and anew when it was lost."""
 
-    def __init__(self, sink: StatsSink, clusters: FindsClusters) -> None:
+    def __init__(self, sink: StatsdSink, clusters: FindsClusters) -> None:
         self._cluster = sink.cluster
         self._clusters = clusters
         self._upstream: TcpUpstream | None = None
@@ -101,34 +103,72 @@ class Stream:
             upstream.close()
 
 
+class Lines:
+    """A server of statsd."""
+
+    def __init__(self, sink: StatsdSink, host: Fetcher, tags: TagProducer) -> None:
+        self._writer = StatsdWriter(sink.dialect, sink.prefix, tags)
+        self._way = Stream(sink, host.clusters) if sink.address is None else Datagrams(sink)
+
+    def flush(self, snapshot: StatsSnapshot) -> None:
+        self._way.send(self._writer.flush(snapshot))
+
+    def samples(self, name: str, recorded: Mapping[float, int]) -> None:
+        self._way.send(self._writer.samples(name, recorded))
+
+    async def settle(self) -> None:
+        """What was sent is on its way."""
+
+    def close(self) -> None:
+        self._way.close()
+
+
+class Sink(Protocol):
+    """Where statistics go."""
+
+    def flush(self, snapshot: StatsSnapshot) -> None: ...
+
+    async def settle(self) -> None:
+        """Before the end: see that what was flushed is told."""
+
+    def close(self) -> None: ...
+
+
+def _make(sink: StatsSink, host: Fetcher, node: Node, tags: TagProducer) -> Sink:
+    if isinstance(sink, StatsdSink):
+        return Lines(sink, host, tags)
+    from meshproxy.runtime.reporting.metric_sinks import MetricExports, MetricsStream  # few send metrics over gRPC
+
+    if isinstance(sink, MetricsServiceSink):
+        return MetricsStream(sink, host, node, tags)
+    assert isinstance(sink, OpenTelemetrySink)
+    return MetricExports(sink, host, tags)
+
+
 class StatsSinks:
     """All sinks, as one process serves them; without any it does nothing."""
 
     def __init__(
-        self, sinks: Sequence[StatsSink], clusters: FindsClusters, make_tags: Callable[[], TagProducer]
+        self, sinks: Sequence[StatsSink], host: Fetcher, node: Node, make_tags: Callable[[], TagProducer]
     ) -> None:
         tags = make_tags() if sinks else TagProducer()
-        self._sinks = [
-            (
-                StatsdWriter(sink.dialect, sink.prefix, tags),
-                Stream(sink, clusters) if sink.address is None else Datagrams(sink),
-            )
-            for sink in sinks
-        ]
+        self._sinks = [_make(sink, host, node, tags) for sink in sinks]
         self._statistics: Statistics | None = None
         self._task: asyncio.Task[None] | None = None
 
     def listen(self, store: StatsStore) -> None:
         """Tell the values of the histograms of this store, from now on."""
-        if self._sinks:
-            store.tell_samples = self._tell_samples
+        lines = [sink for sink in self._sinks if isinstance(sink, Lines)]
 
-    def _tell_samples(self, name: str, recorded: Mapping[float, int]) -> None:
-        for writer, way in self._sinks:
-            way.send(writer.samples(name, recorded))
+        def tell_samples(name: str, recorded: Mapping[float, int]) -> None:
+            for sink in lines:
+                sink.samples(name, recorded)
+
+        if lines:
+            store.tell_samples = tell_samples
 
     def begin(self, loop: asyncio.AbstractEventLoop, statistics: Statistics, interval: float) -> None:
-        """Tell counters and gauges, every `interval` seconds."""
+        """Tell statistics, every `interval` seconds."""
         if self._sinks:
             self._statistics = statistics
             self._task = loop.create_task(self._keep_telling(interval))
@@ -141,8 +181,8 @@ class StatsSinks:
     async def _tell(self) -> None:
         assert self._statistics is not None
         snapshot = await self._statistics()
-        for writer, way in self._sinks:
-            way.send(writer.flush(snapshot))
+        for sink in self._sinks:
+            sink.flush(snapshot)
 
     async def end(self) -> None:
         """Tell a last time."""
@@ -150,8 +190,10 @@ class StatsSinks:
             self._task.cancel()
             self._task = None
             await self._tell()
+            for sink in self._sinks:
+                await sink.settle()
 
     def close(self) -> None:
         """Let go of sockets and connections."""
-        for _, way in self._sinks:
-            way.close()
+        for sink in self._sinks:
+            sink.close()
