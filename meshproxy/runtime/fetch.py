@@ -33,11 +33,20 @@ class _Call:
         self._response: ResponseHeaders | None = None
         self._body: list[bytes] = []
         self._size = 0
+        self.late = False
         self.upstream: HttpUpstream | None = None
+
+    @property
+    def status(self) -> int:
+        """Of the answer; what a router would say while there is none."""
+        if self._response is not None:
+            return self._response.status
+        return 504 if self.late else 503
 
     def time_out(self) -> None:
         """Nobody waits any longer."""
         if not self._reply.done():
+            self.late = True
             self._fail("no answer in time")
             if self.upstream is not None:
                 self.upstream.reset()
@@ -105,6 +114,7 @@ async def fetch(
     info.request = request
     host = cluster.pick(info)
     if host is None:
+        cluster.stats.count_response(503, internal=True)  # what a router would say
         raise FetchError(f"no healthy host in cluster {cluster_name!r}")
     fields = request.fields
     if body and not chunked:
@@ -121,10 +131,12 @@ async def fetch(
         upstream.send_body(body, True)
     limit = ShortTimer(worker.loop, max(timeout, 0.0), call.time_out)
     try:
-        answer = await reply
+        return await reply
     finally:
         limit.cancel()
         if reply.cancelled():
             call.upstream.reset()
-    cluster.stats.count_response(answer.status, internal=True)
-    return answer
+        else:
+            cluster.stats.count_response(call.status, internal=True)
+            if call.late:
+                cluster.stats.upstream_rq_timeout.inc()

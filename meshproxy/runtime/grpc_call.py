@@ -8,7 +8,7 @@ from collections import deque
 from meshproxy.model.grpc_service import GrpcService
 from meshproxy.plugin.context import GrpcCall, GrpcError
 from meshproxy.runtime.fetch import Fetcher
-from meshproxy.runtime.grpc_client import OK, UNAVAILABLE, GrpcStream, open_stream
+from meshproxy.runtime.grpc_client import OK, GrpcStream, open_stream, why_none
 from meshproxy.runtime.time_limit import TimeLimit
 
 
@@ -16,7 +16,7 @@ class OpenCall(GrpcCall):
     """The sink of the call (`GrpcSink`)."""
 
     def __init__(self, host: Fetcher, service: GrpcService, path: str) -> None:
-        """Raises GrpcError when there is no host."""
+        """Raises GrpcError when there is no cluster, or no host in it."""
         self._loop = host.loop
         self._messages: deque[bytes] = deque()
         self._ignored = False
@@ -24,7 +24,7 @@ class OpenCall(GrpcCall):
         self._waiter: asyncio.Future[None] | None = None
         stream = open_stream(host, service, path, self)
         if stream is None:
-            raise GrpcError(UNAVAILABLE, f"no healthy host in cluster '{service.cluster}'")
+            raise why_none(host, service)
         self._stream: GrpcStream = stream
 
     def send(self, message: bytes) -> None:

@@ -58,12 +58,19 @@ def open_stream(
     info.request = request = _make_request(service, path, "https" if cluster.tls is not None else "http", timeout)
     chosen = cluster.pick(info)
     if chosen is None:
+        cluster.stats.count_response(503, internal=True)  # what a router would say
         return None
     stream = GrpcStream(host, cluster, MessageReader(service.max_message), sink)
     # gRPC is HTTP/2, also to a cluster that would speak as a client does.
     stream.upstream = cluster.request(chosen, request, False, stream, protocol="HTTP/2")
     stream.begun()
     return stream
+
+
+def why_none(host: Fetcher, service: GrpcService) -> GrpcError:
+    """Why `open_stream` has given none."""
+    missing = host.clusters.get(service.cluster) is None
+    return GrpcError(UNAVAILABLE, "Cluster not available" if missing else "no healthy upstream")
 
 
 def _make_request(service: GrpcService, path: str, scheme: str, timeout: float | None) -> RequestHeaders:
@@ -132,6 +139,7 @@ class GrpcStream:
         """There was no answer in time: count it as one that says so, and give the call up."""
         if not self._over:
             self._cluster.stats.count_response(504, internal=True)
+            self._cluster.stats.upstream_rq_timeout.inc()
             self.reset()
 
     def _close(self, status: int, message: str) -> None:
@@ -274,7 +282,7 @@ async def call(host: Fetcher, service: GrpcService, path: str, message: bytes) -
     single = _Single(reply)
     stream = open_stream(host, service, path, single, service.timeout)
     if stream is None:
-        raise GrpcError(UNAVAILABLE, f"no healthy host in cluster '{service.cluster}'")
+        raise why_none(host, service)
     stream.send(message)
     stream.end()
     limit = None

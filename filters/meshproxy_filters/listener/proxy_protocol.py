@@ -67,10 +67,13 @@ class ProxyProtocol(ListenerFilter[ProxyProtocolConfig]):
             if pair is not None:
                 rules[tlv_type] = pair.text("metadata_namespace") or _DEFAULT_NAMESPACE, pair.text("key")
         prefix = view.text("stat_prefix")
+        disallowed = frozenset(_VERSIONS[version] for version in view.enums("disallowed_versions"))
+        if len(disallowed) == len(_VERSIONS):
+            view.fail("all versions of the header are disallowed", "disallowed_versions")
         return ProxyProtocolConfig(
             stats=ProxyProtocolStats(context.stats.scope(f"proxy_proto.{prefix}." if prefix else "proxy_proto.")),
             optional=view.boolean("allow_requests_without_proxy_protocol"),
-            disallowed=frozenset(_VERSIONS[version] for version in view.enums("disallowed_versions")),
+            disallowed=disallowed,
             rules=rules,
             kept=_read_kept(view.view("pass_through_tlvs")),
         )

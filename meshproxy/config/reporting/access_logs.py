@@ -64,8 +64,8 @@ def _compile_access_log(view: ConfigView, context: CompileContext) -> AccessLog:
 
 def _compile_grpc(view: ConfigView, of_tcp: bool, predicate: LogPredicate | None, context: CompileContext) -> AccessLog:
     common = view.required("common_config")
-    if common.enum("transport_api_version") != "V3":
-        common.fail("only version V3 of the API is supported", "transport_api_version")
+    if common.enum("transport_api_version") == "V2":
+        common.fail("the second version of the API is no more", "transport_api_version")
     service = LogService(
         common.text("log_name"),
         compile_grpc_service(common.required("grpc_service"), context),

@@ -53,7 +53,7 @@ def compile_resource(view: ConfigView, context: CompileContext) -> dict[str, str
 
 
 def compile_http_service(view: ConfigView, context: CompileContext) -> OtlpHttp:
-    """`HttpService`. Raises ConfigError."""
+    """`HttpService`. Raises ConfigError. Its cluster need not be there yet."""
     uri = view.required("http_uri")
     host, slash, path = uri.text("uri").partition("://")[2].partition("/")
     headers = []
@@ -61,7 +61,7 @@ def compile_http_service(view: ConfigView, context: CompileContext) -> OtlpHttp:
         header = entry.required("header")
         headers.append((header.text("key").lower(), header.text("value")))
     return OtlpHttp(
-        cluster=check_cluster(uri, "cluster", context),
+        cluster=uri.text("cluster"),
         path=f"{slash}{path}" if slash else "/",
         host=host,
         timeout=uri.seconds("timeout", 5.0),

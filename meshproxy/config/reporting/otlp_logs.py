@@ -45,8 +45,8 @@ def _collector(view: ConfigView, common: ConfigView | None, context: CompileCont
     if len(services) != 1:
         view.fail("one of common_config, grpc_service and http_service is required, and no more than one")
     if common is not None:
-        if common.enum("transport_api_version") != "V3":
-            common.fail("only version V3 of the API is supported", "transport_api_version")
+        if common.enum("transport_api_version") == "V2":
+            common.fail("the second version of the API is no more", "transport_api_version")
         return _unlimited(common.required("grpc_service"), context)
     http = view.view("http_service")
     return _unlimited(services[0], context) if http is None else compile_http_service(http, context)

@@ -31,6 +31,8 @@ def compile_api_config_source(view: ConfigView, context: CompileContext) -> ApiS
     if len(services) != 1:
         view.fail(f"{name} must have a single gRPC service specified", "grpc_services")
     service = compile_grpc_service(services[0], context)
+    if service.own is None and service.cluster not in context.cluster_names:
+        services[0].fail(f"no cluster '{service.cluster}'", "envoy_grpc")
     # Both are for REST, and Envoy lets them stand here, too.
     view.duration("refresh_delay")
     view.duration("request_timeout")

@@ -14,7 +14,7 @@ _RETRY_MAX = 30.0
 
 
 def compile_grpc_service(view: ConfigView, context: CompileContext) -> GrpcService:
-    """Compile one service. Raises ConfigError."""
+    """Compile one service. Raises ConfigError. Its cluster need not be there yet: calls fail until it is."""
     if view.which("target_specifier") == "google_grpc":
         own = compile_google_grpc(view.required("google_grpc"), context)
         base, maximum = _compile_back_off(view)
@@ -27,8 +27,6 @@ def compile_grpc_service(view: ConfigView, context: CompileContext) -> GrpcServi
         )
     envoy = view.required("envoy_grpc")
     cluster = envoy.text("cluster_name")
-    if cluster not in context.cluster_names:
-        envoy.fail(f"no cluster '{cluster}'", "cluster_name")
     limit = envoy.integer("max_receive_message_length") if envoy.has("max_receive_message_length") else 0
     base, maximum = _compile_back_off(envoy if envoy.has("retry_policy") else view)
     return GrpcService(

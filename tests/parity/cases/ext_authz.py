@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ..case import OK, Case, Upstream, get
+from ..case import OK, Act, Case, Upstream, get
 
 _TYPE = "envoy.extensions.filters.http.ext_authz.v3.ExtAuthz"
 _PER_ROUTE = "envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute"
@@ -25,6 +25,7 @@ def verdict(status: int, *lines: str, body: str = "") -> str:
 
 
 ALLOW = verdict(200)
+ANSWERS = r"^cluster\.$case\.up2\.(internal\.|upstream_rq_(\d|timeout|total|completed))"
 
 
 def asked(
@@ -101,8 +102,10 @@ CASES = [
     ),
     asked("error-500", says=verdict(500, "x-why: 1", body="broken"), shows=("403", "ext_authz_error")),
     asked("error-503", says=verdict(503)),
-    asked("error-refused", other=Upstream(mode="refuse")),
-    asked("error-timeout", says=(3.0, ALLOW), timing=True),
+    asked("error-timeout", says=(3.0, ALLOW), timing=True, stats=ANSWERS),
+    asked("error-refused", other=Upstream(mode="refuse"), stats=ANSWERS),
+    asked("error-reset", says=(Act.RESET,), stats=ANSWERS),
+    asked("error-half-an-answer", says=("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nab", Act.CLOSE), stats=ANSWERS),
     asked("error-junk", says="junk\r\n\r\n"),
     asked(
         "error-unknown-cluster",

@@ -12,7 +12,8 @@ from google.protobuf.json_format import ParseDict
 from .. import known
 from ..case import OK, Case, Upstream, get
 from ..grpc_peer import H2Op, closing, message, service, status
-from ..h2_peer import Reset
+from ..h2_peer import Data, Head, Reset
+from .ext_authz import ANSWERS
 
 _TYPE = "envoy.extensions.filters.http.ext_authz.v3.ExtAuthz"
 _PER_ROUTE = "envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute"
@@ -450,10 +451,18 @@ CASES = [
     asked("status-7", says=(status(7, "denied by status"),)),
     asked("status-allowed", failure_mode_allow=True, failure_mode_allow_header_add=True, says=(status(13, "broken"),)),
     asked("status-on-error", status_on_error={"code": "ServiceUnavailable"}, says=(status(13, "broken"),)),
-    asked("reset", says=(Reset(8),)),
+    asked("reset", says=(Reset(8),), stats=ANSWERS),
     asked("nothing", says=(status(0),)),
-    asked("timeout", grpc_service={"envoy_grpc": {"cluster_name": "$up2"}, "timeout": "0.3s"}, says=(2.0, status(13))),
-    asked("refused", other=Upstream(mode="refuse"), stats=""),
+    asked(
+        "timeout",
+        grpc_service={"envoy_grpc": {"cluster_name": "$up2"}, "timeout": "0.3s"},
+        says=(2.0, status(13)),
+        stats=ANSWERS,
+    ),
+    asked("refused", other=Upstream(mode="refuse"), stats=ANSWERS),
+    asked("no-grpc", says=(Head(200, (("content-type", "text/plain"),)), Data(b"ok", True)), stats=ANSWERS),
+    asked("no-such-cluster", grpc_service={"envoy_grpc": {"cluster_name": "none"}}),
+    asked("no-such-cluster-allowed", grpc_service={"envoy_grpc": {"cluster_name": "none"}}, failure_mode_allow=True),
     # Whether it is asked.
     asked("disabled-by-route", per_route={"disabled": True}),
     asked("enabled-none", filter_enabled={"default_value": {"numerator": 0}}),

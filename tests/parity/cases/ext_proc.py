@@ -905,6 +905,14 @@ CASES = [
         "head", get("/", method="HEAD"), upstream="HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\n", modes=both("BUFFERED")
     ),
     processed("no-content", upstream="HTTP/1.1 204 No Content\r\n\r\n", modes=both("STREAMED")),
+    *(
+        processed(
+            f"no-such-cluster-{allowed}",
+            grpc_service={"envoy_grpc": {"cluster_name": "none"}},
+            failure_mode_allow=allowed,
+        )
+        for allowed in (False, True)
+    ),
     processed("not-found", get("/none"), routes=[{"match": {"prefix": "/other"}, "route": {"cluster": "$up"}}]),
     processed(
         "direct-response",

@@ -18,6 +18,18 @@ def filtered(name: str, kind: str, config: dict[str, Any], *requests: str | floa
     return Case(name, requests or (get(),), filters=json.dumps(chain), timing=False, **more)
 
 
+_NO_SCRIPTS: dict[str, dict[str, Any]] = {
+    "/a": {"disabled": True},
+    "/b": {"source_code": {"inline_string": "--"}, "filter_context": {"a": "b"}},
+    "/": {"name": "none"},
+}
+
+
+def _saying_nothing(prefix: str, **override: Any) -> dict[str, Any]:
+    said = {"@type": f"{_FILTERS}lua.v3.LuaPerRoute", **override}
+    return {"match": {"prefix": prefix}, "route": {"cluster": "$up"}, "typed_per_filter_config": {"f": said}}
+
+
 def setting(name: str, *configs: dict[str, Any], **more: Any) -> Case:
     """Each is a filter of its own."""
     chain = [
@@ -168,4 +180,11 @@ CASES = [
     guarded("off", "origin: http://evil.test", filter_enabled=_NONE),
     guarded("enabled-and-shadow", "origin: http://evil.test", shadow_enabled=_ALL),
     filtered("on-demand", "on_demand.v3.OnDemand", {}),
+    filtered(
+        "lua-without-a-script",
+        "lua.v3.Lua",
+        {"default_source_code": {"inline_string": "-- for routes\n--[[ and\nmore ]]"}},
+        get("/a") + get("/b") + get("/c"),
+        routes=json.dumps([_saying_nothing(path, **said) for path, said in _NO_SCRIPTS.items()]),
+    ),
 ]

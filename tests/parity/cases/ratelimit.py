@@ -22,6 +22,8 @@ LOOPBACK = {"ranges": [{"address_prefix": "127.0.0.0", "prefix_len": 8}]}
 ELSEWHERE = {"ranges": [{"address_prefix": "10.0.0.0", "prefix_len": 8}]}
 OVER = {"overall_code": "OVER_LIMIT"}
 
+NO_SERVICE = {"grpc_service": {"envoy_grpc": {"cluster_name": "none"}}, "transport_api_version": "V3"}
+
 
 def limited(
     name: str,
@@ -495,6 +497,10 @@ CASES = [
     limited("reset", says=(Reset(2),), failure_mode_deny=True),
     limited("timeout", says=(2.0, status(0)), timeout="0.2s", failure_mode_deny=True),
     limited("refused", other=Upstream(mode="refuse"), failure_mode_deny=True, stats=""),
+    *(
+        limited(f"no-such-cluster-{denied}", rate_limit_service=NO_SERVICE, failure_mode_deny=denied)
+        for denied in (False, True)
+    ),
     limited("nothing", says=(status(0),), failure_mode_deny=True),
     # Whom it is about.
     limited("internal-only", request_type="internal"),

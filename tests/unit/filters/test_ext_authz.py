@@ -248,7 +248,6 @@ def test_without_a_route_nobody_is_asked() -> None:
     ("settings", "message"),
     [
         ({"http_service": None}, "one of 'http_service' and 'grpc_service'"),
-        ({"http_service": None, "grpc_service": {"envoy_grpc": {"cluster_name": "a"}}}, "grpc_service"),
         ({"metadata_context_namespaces": ["a"]}, "metadata_context_namespaces"),
         ({"include_peer_certificate": True}, "include_peer_certificate"),
         ({"http_service": {"server_uri": URI, "path_prefix": "a"}}, "path_prefix"),

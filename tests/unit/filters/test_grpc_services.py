@@ -226,11 +226,6 @@ def test_what_a_route_adds() -> None:
     assert question(harness)["contextExtensions"] == {"team": "shop"}
 
 
-def test_a_service_needs_a_cluster() -> None:
-    with pytest.raises(ConfigError, match="no cluster 'authz'"):
-        FilterHarness(ExtAuthz, {"grpc_service": SERVICE})
-
-
 # The rate limit service.
 
 

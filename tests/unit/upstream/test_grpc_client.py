@@ -15,6 +15,7 @@ from meshproxy.model.grpc_service import GrpcService
 from meshproxy.plugin.context import GrpcError
 from meshproxy.plugin.replies import ResetReason
 from meshproxy.runtime.grpc_client import call, open_stream
+from meshproxy.telemetry.stats import Counter
 
 SERVICE = GrpcService("up", "service.test", (("x-token", "t"),))
 
@@ -27,7 +28,10 @@ class FakeCluster:
         self.fails = fails
         self.tls = None
         self.counted: list[int] = []
-        self.stats = SimpleNamespace(count_response=lambda status, internal: self.counted.append(status))
+        self.timed_out = Counter("upstream_rq_timeout")
+        self.stats = SimpleNamespace(
+            count_response=lambda status, internal: self.counted.append(status), upstream_rq_timeout=self.timed_out
+        )
         self.sink: Any = None
         self.head: Any = None
         self.body = b""
@@ -175,11 +179,15 @@ async def test_nothing_is_told_before_there_is_a_stream_or_after_it_was_given_up
 
 
 async def test_no_way_to_the_service() -> None:
-    assert opened(has_host=False)[2] is None
+    cluster, _, stream = opened(has_host=False)
+    assert stream is None
+    assert cluster.counted == [503]
     missing = SimpleNamespace(loop=asyncio.get_running_loop(), clusters={})
     assert open_stream(missing, SERVICE, "/a.B/C", Sink()) is None
-    with pytest.raises(GrpcError, match="no healthy host"):
+    with pytest.raises(GrpcError, match="Cluster not available"):
         await call(missing, SERVICE, "/a.B/C", b"")
+    with pytest.raises(GrpcError, match="no healthy upstream"):
+        await call(host_of(cluster), SERVICE, "/a.B/C", b"")
 
 
 async def test_single_call() -> None:
@@ -199,4 +207,5 @@ async def test_single_call_that_is_late_is_cut() -> None:
     with pytest.raises(GrpcError, match="in time"):
         await call(host_of(cluster), late, "/a.B/C", b"q")
     assert cluster.was_reset
+    assert (cluster.counted, cluster.timed_out.value) == ([504], 1)
     assert cluster.head["grpc-timeout"] == "10m"

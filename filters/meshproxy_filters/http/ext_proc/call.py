@@ -29,6 +29,8 @@ _MILLISECOND = 0.001
 _NOT_ANSWERED = (4, 14)
 """The statuses of calls that the service itself didn't end, as a rule."""
 
+_NO_CLUSTER = "Cluster not available"
+
 
 class Answered(Exception):
     """The client gets this instead."""
@@ -114,14 +116,16 @@ class Conversation:
         self._call = None
         self._count("streams_failed")
         text = str(error).partition(": ")[2]
-        if error.status not in _NOT_ANSWERED or text == "remote reset":
+        if error.status not in _NOT_ANSWERED or text in ("remote reset", _NO_CLUSTER):
             self._count("server_half_closed")
             if self.settings.failure_allowed:  # Envoy closes what is over, and counts that too
                 self._count("server_half_closed")
                 self._count("streams_closed")
         if error.status not in _NOT_ANSWERED:
             text = f"{text}{{via_upstream}}" if text else "via_upstream"
-        elif error.status == 14:
+        elif text == "no healthy upstream":
+            text = "no healthy upstream{no_healthy_upstream}"
+        elif error.status == 14 and text != _NO_CLUSTER:
             reason, _, detail = text.partition(": ")
             inner = f"{reason}|{detail}" if detail else reason
             text = (
