@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import enum
 import functools
 import os
 import shutil
 import socket
 import ssl
+import struct
 import subprocess
 import sys
 from collections.abc import Callable, Coroutine
@@ -340,8 +342,16 @@ async def test_junk_after_the_handshake_ends_that_connection_only(junk: bytes) -
         other.close()
 
 
-def _half_closing_client(port: int) -> tuple[bytes, bool]:
-    """Sends, says close_notify, and reads on: what came, and whether the proxy said close_notify too."""
+class End(enum.Flag):
+    """How a client says that it sends nothing more."""
+
+    NONE = 0
+    NOTIFY = enum.auto()
+    FIN = enum.auto()
+
+
+def _half_closing_client(port: int, end: End) -> tuple[bytes, bool]:
+    """Sends, says that this is all, and reads on: what came, and whether the proxy said close_notify too."""
     with socket.create_connection(("127.0.0.1", port)) as sock:
         sock.settimeout(5)
         incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -354,15 +364,24 @@ def _half_closing_client(port: int) -> tuple[bytes, bool]:
                 sock.sendall(outgoing.read())
                 incoming.write(sock.recv(65536))
         tls.write(b"question")
-        with pytest.raises(ssl.SSLWantReadError):
-            tls.unwrap()
+        if end & End.NOTIFY:
+            with pytest.raises(ssl.SSLWantReadError):
+                tls.unwrap()
         sock.sendall(outgoing.read())
+        if end & End.FIN:
+            sock.shutdown(socket.SHUT_WR)
         answer = b""
         while True:
             try:
-                answer += tls.read(1000)
+                data = tls.read(1000)
+                if not data:
+                    return answer, True
+                answer += data
             except ssl.SSLWantReadError:
-                data = sock.recv(65536)
+                try:
+                    data = sock.recv(65536)
+                except ConnectionResetError:
+                    data = b""
                 if not data:
                     return answer, False
                 incoming.write(data)
@@ -370,15 +389,8 @@ def _half_closing_client(port: int) -> tuple[bytes, bool]:
                 return answer, True
 
 
-@on_uvloop
-async def test_close_notify_is_a_half_close_through_the_tcp_proxy() -> None:
-    seen: list[bytes] = []
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        seen.append(await reader.read(-1))
-        writer.write(b"answer after your end")
-        writer.close()
-
+async def through_tcp_proxy(serve: Callable[..., Coroutine[Any, Any, None]], end: End) -> tuple[bytes, bool]:
+    """What such a client gets of a host that does `serve` behind the proxy."""
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     cluster = (
@@ -387,9 +399,34 @@ async def test_close_notify_is_a_half_close_through_the_tcp_proxy() -> None:
     )
     text = bootstrap(f"tls_certificates: [{files(CERTS.path)}]", network=TCP, cluster=cluster)
     async with running(text) as proxy:
-        assert await asyncio.to_thread(_half_closing_client, proxy.port) == (b"answer after your end", True)
-    assert seen == [b"question"]
+        got = await asyncio.to_thread(_half_closing_client, proxy.port, end)
     server.close()
+    return got
+
+
+@pytest.mark.parametrize("end", [End.NOTIFY, End.FIN, End.NOTIFY | End.FIN], ids=["notify", "fin", "both"])
+@on_uvloop
+async def test_an_end_is_a_half_close_through_the_tcp_proxy(end: End) -> None:
+    seen: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.append(await reader.read(-1))
+        writer.write(b"answer after your end")
+        writer.close()
+
+    assert await through_tcp_proxy(serve, end) == (b"answer after your end", True)
+    assert seen == [b"question"]
+
+
+@on_uvloop
+async def test_no_end_in_good_order_is_announced_where_the_host_has_reset_the_connection() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(len(b"question"))
+        raw = writer.get_extra_info("socket")
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        writer.transport.abort()
+
+    assert await through_tcp_proxy(serve, End.NONE) == (b"", False)
 
 
 @on_uvloop

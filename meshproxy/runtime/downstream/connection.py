@@ -13,8 +13,6 @@ raises in whoever's callback it is); `on_close` is told once, and after that the
 
 from __future__ import annotations
 
-import socket
-import struct
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any
@@ -28,13 +26,13 @@ from meshproxy.plugin.stream_info import ConnectionInfo, StreamInfo
 from meshproxy.runtime.downstream.hooks import Suspended, run_hook
 from meshproxy.runtime.drain import Drain
 from meshproxy.runtime.grpc_client import call
+from meshproxy.runtime.resetting import end_by_reset
+from meshproxy.runtime.resetting import reset as send_reset
 from meshproxy.runtime.sleeping import sleep
 from meshproxy.runtime.worker import Worker
 
 Maker = tuple[type[NetworkFilter[Any]], Any, FactoryContext]
 """Class, configuration and context of a network filter."""
-
-_RESET = struct.pack("ii", 1, 0)
 
 
 class ServerConnection(Connection):
@@ -338,14 +336,13 @@ class ServerConnection(Connection):
             return
         if reset:
             self._closing = True
-            self._set_linger()
-            self.transport.abort()
+            send_reset(self.transport)
         elif delay > 0:
             self._close_later(delay)
         else:
             self._closing = True
             if self._held:
-                self._set_linger()  # the kernel resets a connection that is closed before all has been read
+                end_by_reset(self.transport)  # the kernel resets a connection that is closed before all has been read
             self.transport.close()
         if give_up and not reset and self.transport.get_write_buffer_size():
             self.worker.schedule(delay + give_up, partial(self._check_flush, give_up, -1))
@@ -364,12 +361,6 @@ class ServerConnection(Connection):
             self.transport.abort()
         else:
             self.worker.schedule(give_up, partial(self._check_flush, give_up, left))
-
-    def _set_linger(self) -> None:
-        """Make close() send RST instead of FIN (SO_LINGER with a time of zero)."""
-        raw = self.transport.get_extra_info("socket")
-        if raw is not None:
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
 
     def _close_later(self, delay: float) -> None:
         """Keep the socket open for `delay` seconds, reading into the void, unless the peer closes first.

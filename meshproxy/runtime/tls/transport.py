@@ -12,7 +12,8 @@ more is there is asked of both BIOs rather than found out by `SSLWantReadError`.
 Invariants:
 - the protocol above hears nothing before the handshake is complete and the peer is accepted, and nothing after
   `connection_lost`, which comes exactly once;
-- while paused nothing is read from OpenSSL; at most one read of the socket waits in `_incoming`;
+- while paused nothing is read from OpenSSL; at most one read of the socket waits in `_incoming`, and
+  perhaps a FIN behind it;
 - nothing is written below once `_closing` is set.
 """
 
@@ -55,6 +56,7 @@ class TlsTransport(asyncio.BufferedProtocol):
         "_eof_written",
         "_error",
         "_established",
+        "_fin",
         "_incoming",
         "_loop",
         "_outgoing",
@@ -90,6 +92,7 @@ class TlsTransport(asyncio.BufferedProtocol):
         self._ended = False
         self._eof_wanted = False
         self._eof_written = False
+        self._fin = False
 
     # What the transport below calls.
 
@@ -114,16 +117,15 @@ class TlsTransport(asyncio.BufferedProtocol):
             self._handshake()
 
     def eof_received(self) -> bool:
-        """FIN. Without `close_notify` before it the peer is gone for good, in both directions (as in Envoy)."""
+        """FIN. Without `close_notify` before it, it stands for that, behind what has come so far (as in Envoy)."""
         if not self._established:
             self._fail(None)
-        elif self._ended:
-            return not self._closing
-        else:
-            self._ended = True
-            if not self._closing:
-                self._app.eof_received()
-        return False
+            return False
+        if not (self._ended or self._closing):
+            self._fin = True
+            if not self._paused:
+                self._read()
+        return not self._closing
 
     def pause_writing(self) -> None:
         if self._established:
@@ -137,6 +139,8 @@ class TlsTransport(asyncio.BufferedProtocol):
         self._closing = True
         if self._established:
             self._established = False
+            if isinstance(error, ConnectionResetError) and self._owner is not None:
+                self._owner.broken(self, reset_by_peer())
             self._app.connection_lost(self._error or error)
         else:
             self._fail(reset_by_peer() if isinstance(error, ConnectionResetError) else None)
@@ -215,6 +219,8 @@ class TlsTransport(asyncio.BufferedProtocol):
                 return
             if filled:
                 self._app.data_received(bytes(_PLAINTEXT[:filled]))
+            if self._fin and not (more or self._paused):
+                self._ended = True
             if self._ended:
                 self._peer_ended()
                 return
@@ -295,6 +301,12 @@ class TlsTransport(asyncio.BufferedProtocol):
             pass  # wants the peer's own notification, or complains of data before it; ours is written all the same
         self._flush()
 
+    def drop(self) -> None:
+        """Close without a word to the peer."""
+        self._closing = True
+        if self._raw is not None:
+            self._raw.abort()
+
     def is_closing(self) -> bool:
         return self._closing
 
@@ -334,7 +346,7 @@ class TlsTransport(asyncio.BufferedProtocol):
             self._paused = False
             if not self._closing:
                 self._raw.resume_reading()
-                if self._incoming.pending or self.object.pending():
+                if self._fin or self._incoming.pending or self.object.pending():
                     self._loop.call_soon(self._read_on)
 
     def is_reading(self) -> bool:

@@ -11,8 +11,6 @@ Invariants:
 from __future__ import annotations
 
 import asyncio
-import socket
-import struct
 from typing import TYPE_CHECKING, Any
 
 from meshproxy.balance.host import Host
@@ -21,17 +19,21 @@ from meshproxy.plugin.peer_exchange import PeerPart, TooLong
 from meshproxy.plugin.replies import ResetReason
 from meshproxy.plugin.upstream import TcpUpstream, TcpUpstreamSink
 from meshproxy.plugin.workload import NO_PEER, UPSTREAM_PEER, Peer, Workload
+from meshproxy.runtime.resetting import reset as send_reset
 from meshproxy.runtime.time_limit import TimeLimit
 from meshproxy.runtime.upstream.auto_sni import NO_NAME, ServerName, upstream_source
-from meshproxy.runtime.upstream.connect import connect_at_once, describe_failure, local_text, open_connection
+from meshproxy.runtime.upstream.connect import (
+    TransportFailure,
+    connect_at_once,
+    describe_failure,
+    local_text,
+    open_connection,
+)
 from meshproxy.runtime.upstream.internal_connection import shared_state
 from meshproxy.runtime.upstream.proxy_header import proxy_header
 
 if TYPE_CHECKING:
     from meshproxy.runtime.upstream.cluster import ActiveCluster
-
-_RESET = struct.pack("ii", 1, 0)
-"""SO_LINGER with a time of zero: close() sends RST instead of FIN."""
 
 
 class RawUpstream(TcpUpstream):
@@ -234,7 +236,9 @@ class RawUpstream(TcpUpstream):
         stats.count_destroy(remote=self._ended_by_host or not self._closing, active=self._active)
         stats.upstream_cx_length_ms.record(int((self.cluster.worker.loop.time() - self._opened) * 1000))
         self.host.cx_active -= 1
-        self._end(None if error is None else ResetReason.CONNECTION_TERMINATION, "")
+        # What TLS can't read ends the connection as its host's own end would, as far as its client is concerned.
+        orderly = error is None or isinstance(error, TransportFailure)
+        self._end(None if orderly else ResetReason.CONNECTION_TERMINATION, "")
 
     # What the TCP proxy calls.
 
@@ -273,10 +277,7 @@ class RawUpstream(TcpUpstream):
         self._closing = True
         if self.transport is not None:
             if reset:
-                raw = self.transport.get_extra_info("socket")
-                if raw is not None:
-                    raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-                self.transport.abort()
+                send_reset(self.transport)
             else:
                 self.transport.close()
         else:
