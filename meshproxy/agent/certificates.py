@@ -30,6 +30,7 @@ from meshproxy.agent.credentials import (
     renewal_delay,
     utc_now,
 )
+from meshproxy.agent.figures import Figures
 from meshproxy.agent.grpc_call import GrpcError
 from meshproxy.agent.grpc_channel import Channel
 from meshproxy.agent.settings import AgentSettings, parse_duration, parse_flag
@@ -136,7 +137,7 @@ def mounted_certificates(settings: AgentSettings) -> Path | None:
 class Certificates:
     """The current credentials. `problem` says why there are none, or no newer ones."""
 
-    def __init__(self, directory: Path, log: Logger, rng: random.Random | None = None) -> None:
+    def __init__(self, directory: Path, log: Logger, figures: Figures, rng: random.Random | None = None) -> None:
         self.current: Credentials | None = None
         self.problem = "none received yet"
         self.there = asyncio.Event()
@@ -144,6 +145,11 @@ class Certificates:
         self._directory = directory
         self._log = log
         self._rng = rng or random.Random()
+        self._figures = figures
+        figures.read("cert_expiry_seconds", self._valid_for)
+
+    def _valid_for(self) -> float | None:
+        return None if self.current is None else (self.current.not_after - utc_now()).total_seconds()
 
     def use(self, credentials: Credentials) -> None:
         """These are current from now on. Raises OSError if they can't be written."""
@@ -179,10 +185,12 @@ class Certificates:
         """Ask the authority, now and whenever it is time."""
         wait = _FIRST_WAIT
         while True:
+            self._figures.add("num_outgoing_requests", "csr")
             try:
                 self.use(await request_certificate(authority, spiffe_id, cluster_id))
                 wait = _FIRST_WAIT
             except (GrpcError, OSError, ValueError, IndexError) as error:
+                self._figures.add("num_failed_outgoing_requests", "csr")
                 self._failed(f"{authority.address}: {error}")
                 await asyncio.sleep(wait * self._rng.uniform(0.75, 1.25))
                 wait = min(wait * 2, _LONGEST_WAIT)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from meshproxy.agent.application_health import HEALTH_TYPE, watch_health
 from meshproxy.agent.control_plane import ControlPlane
 from meshproxy.agent.debug_pages import DebugPages
+from meshproxy.agent.figures import Figures
 from meshproxy.agent.http import serve
 from meshproxy.agent.identity import Identity
 from meshproxy.agent.istio_messages import NAME_TABLE_TYPE, PROXY_CONFIG_TYPE, ProxyConfigMessage
@@ -29,7 +30,13 @@ class Discovery:
     """Does nothing without a control plane."""
 
     def __init__(
-        self, settings: AgentSettings, identity: Identity, names: Names, readiness: ReadinessProbe, log: Logger
+        self,
+        settings: AgentSettings,
+        identity: Identity,
+        names: Names,
+        readiness: ReadinessProbe,
+        figures: Figures,
+        log: Logger,
     ) -> None:
         """Raises ConfigError."""
         self._settings = settings
@@ -46,7 +53,7 @@ class Discovery:
         if read_variable(variables, "PROXY_CONFIG_XDS_AGENT", "false", parse_flag):
             uses[PROXY_CONFIG_TYPE] = self._trust
         self._control_plane = ControlPlane(settings, identity)
-        self.relay = XdsRelay(self._control_plane, uses, log)
+        self.relay = XdsRelay(self._control_plane, uses, figures, log)
         self._debug: asyncio.Server | None = None
         self._watching: asyncio.Task[None] | None = None
 

@@ -14,6 +14,7 @@ import socket
 from pathlib import Path
 
 from meshproxy.agent.certificates import Certificates, mounted_certificates, read_authority
+from meshproxy.agent.figures import Figures
 from meshproxy.agent.grpc_server import GrpcServer, serve_grpc
 from meshproxy.agent.sds import SOCKET, SecretService
 from meshproxy.agent.secrets import Secrets
@@ -25,7 +26,7 @@ from meshproxy.plugin.context import Logger
 class Identity:
     """The credentials of one workload. `secrets`: the socket that the proxy gets them from, "" if there are none."""
 
-    def __init__(self, settings: AgentSettings, log: Logger) -> None:
+    def __init__(self, settings: AgentSettings, log: Logger, figures: Figures) -> None:
         """Raises ConfigError."""
         self._settings = settings
         self._log = log
@@ -35,7 +36,7 @@ class Identity:
             raise ConfigError(Problem("USE_EXTERNAL_WORKLOAD_SDS", f"nobody serves secrets on {SOCKET}", "environment"))
         asks = self._mounted is None and not self._foreign
         self._authority = read_authority(settings) if asks else None
-        self.certificates = Certificates(Path(settings.certificate_directory), log)
+        self.certificates = Certificates(Path(settings.certificate_directory), log, figures)
         self.secrets = SOCKET if self._foreign or self.is_ours else ""
         self.known_secrets = Secrets(self.certificates)
         self._tasks: list[asyncio.Task[None]] = []

@@ -22,31 +22,6 @@ class Page:
     content_type: str = TEXT
 
 
-class ScrapeCounts:
-    """How often a source couldn't be scraped, and how often the merged page was asked for."""
-
-    def __init__(self) -> None:
-        self.scrapes = 0
-        self.failures = {"envoy": 0, "application": 0, "agent": 0}
-
-    def render(self, ready: bool) -> bytes:
-        """The agent's own metrics, under pilot-agent's names."""
-        lines = [
-            "# HELP istio_agent_scrapes_total How many scrapes there were.",
-            "# TYPE istio_agent_scrapes_total counter",
-            f"istio_agent_scrapes_total {self.scrapes}",
-            "# HELP istio_agent_scrape_failures_total How many scrapes of a source failed.",
-            "# TYPE istio_agent_scrape_failures_total counter",
-        ]
-        lines += [f'istio_agent_scrape_failures_total{{type="{kind}"}} {n}' for kind, n in self.failures.items()]
-        lines += [
-            "# HELP istio_agent_ready Whether the proxy is ready.",
-            "# TYPE istio_agent_ready gauge",
-            f"istio_agent_ready {int(ready)}",
-        ]
-        return ("\n".join(lines) + "\n").encode()
-
-
 def is_open_metrics(content_type: str) -> bool:
     return content_type.split(";")[0].strip().lower() == "application/openmetrics-text"
 

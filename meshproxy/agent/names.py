@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from meshproxy.agent.dns_server import DnsServer
+from meshproxy.agent.figures import Figures
 from meshproxy.agent.istio_messages import NameTableMessage
 from meshproxy.agent.name_table import NameTable
 from meshproxy.agent.names_file import watch_names
@@ -30,6 +31,16 @@ class Names:
         self._server: DnsServer | None = None
         self._make: partial[NameTable]
         self._tasks: list[asyncio.Task[None]] = []
+
+    def tell(self, figures: Figures) -> None:
+        """Let it be known how many names are asked for."""
+
+        def count(*kinds: str) -> int | None:
+            return sum(self._server.counts[kind] for kind in kinds) if self._server is not None else None
+
+        figures.read("dns_requests_total", lambda: count("answered", "forwarded", "failed"))
+        figures.read("dns_upstream_requests_total", lambda: count("forwarded", "failed"))
+        figures.read("dns_upstream_failures_total", lambda: count("failed"))
 
     def entries(self) -> dict[str, Any]:
         """The table in force."""

@@ -8,6 +8,7 @@ out of service whose older configuration works. What was refused since is told a
 from __future__ import annotations
 
 import json
+import time
 from urllib.parse import quote
 
 from meshproxy.agent.http import HttpError, fetch
@@ -56,7 +57,7 @@ def judge(stats: dict[str, int], *, dynamic: bool, was_ready: bool = False) -> R
 class ReadinessProbe:
     """Asks the proxy, and remembers that it was ready once. admin_port: 0 where there is no proxy.
 
-    waiting_for: what keeps the proxy from being started at all; "" once it has been.
+    waiting_for: what keeps the proxy from being started at all; "" once it has been. took: seconds until it was ready.
     """
 
     def __init__(self, admin_port: int, *, dynamic: bool) -> None:
@@ -65,6 +66,8 @@ class ReadinessProbe:
         self._was_ready = False
         self.draining = False
         self.waiting_for = ""
+        self._began = time.monotonic()
+        self.took: float | None = None
 
     async def check(self) -> Readiness:
         if self.draining:
@@ -78,6 +81,8 @@ class ReadinessProbe:
         except HttpError as error:
             return Readiness(False, (f"the proxy's admin interface doesn't answer: {error}",))
         found = judge(stats, dynamic=self._dynamic, was_ready=self._was_ready)
+        if found.ready and self.took is None:
+            self.took = time.monotonic() - self._began
         self._was_ready = self._was_ready or found.ready
         return found
 

@@ -21,6 +21,7 @@ import yaml
 from meshproxy.agent.bootstrap import make_bootstrap
 from meshproxy.agent.discovery import Discovery
 from meshproxy.agent.ending import Ending
+from meshproxy.agent.figures import Figures
 from meshproxy.agent.grpc_bootstrap import write_grpc_bootstrap
 from meshproxy.agent.http import serve
 from meshproxy.agent.identity import Identity
@@ -63,13 +64,14 @@ class Agent:
         self._settings = settings
         self._log = log
         self._flags = proxy_flags
-        self._identity = Identity(settings, log)
+        figures = Figures()
+        self._identity = Identity(settings, log, figures)
         self._names = Names(settings, log)
         self._bootstrap, content = write_bootstrap(settings, self._identity.secrets)
         self._admin_port = _admin_port(content, settings.ports.admin)
         proxy_port = self._admin_port if settings.with_proxy else 0
         self._readiness = ReadinessProbe(proxy_port, dynamic="dynamic_resources" in content)
-        self._discovery = Discovery(settings, self._identity, self._names, self._readiness, log)
+        self._discovery = Discovery(settings, self._identity, self._names, self._readiness, figures, log)
         self._pages = StatusPages(
             self._readiness,
             admin_port=proxy_port,
@@ -79,7 +81,10 @@ class Agent:
             end=self._end_now,
             drain=self._drain,
             name_table=self._names.entries,
+            figures=figures,
         )
+        figures.read("startup_duration_seconds", lambda: self._readiness.took)
+        self._names.tell(figures)
         self._process: asyncio.subprocess.Process | None = None
         self._ending: Ending | None = None
         self._asked = asyncio.Event()

@@ -265,8 +265,11 @@ def read_settings(
     domain: str = "",
     pod: PodFiles = NO_FILES,
     outlier_log: str = "",
+    addresses: Sequence[str] = (),
 ) -> AgentSettings:
     """The settings of an environment. role: "sidecar", "router" or "waypoint". outlier_log: see `AgentSettings`.
+
+    addresses: of this machine, beside the one that the environment names.
 
     Raises ConfigError with every problem found.
     """
@@ -290,7 +293,9 @@ def read_settings(
         ("NAMESPACE", namespace),
         ("SERVICE_ACCOUNT", service_account),
         ("CLUSTER_ID", cluster_id),
-        ("INSTANCE_IPS", ip),
+        ("INSTANCE_IPS", ",".join(dict.fromkeys((ip, *addresses)))),
+        ("ENVOY_STATUS_PORT", ports.ready),
+        ("ENVOY_PROMETHEUS_PORT", ports.prometheus),
         ("INTERCEPTION_MODE", reader.option("interceptionMode", "REDIRECT", str)),
         ("ISTIO_VERSION", "1.29.6"),
     ):

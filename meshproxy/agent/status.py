@@ -9,8 +9,9 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+from meshproxy.agent.figures import Figures
 from meshproxy.agent.http import HttpError, Reply, Request, Unreachable, fetch, json_reply, text_reply
-from meshproxy.agent.metrics import Page, ScrapeCounts, merge
+from meshproxy.agent.metrics import Page, merge
 from meshproxy.agent.probes import Prober, probe
 from meshproxy.agent.readiness import ReadinessProbe
 from meshproxy.errors import ConfigError, Problem
@@ -56,6 +57,7 @@ class StatusPages:
         end: Callable[[], None],
         drain: Callable[[], Awaitable[None]],
         name_table: Callable[[], object],
+        figures: Figures,
     ) -> None:
         self._readiness = readiness
         self._admin_port = admin_port
@@ -65,8 +67,9 @@ class StatusPages:
         self._end = end
         self._drain = drain
         self._name_table = name_table
-        self._counts = ScrapeCounts()
+        self._figures = figures
         self._was_ready = False
+        figures.read("ready", lambda: int(self._was_ready))
 
     async def handle(self, request: Request) -> Reply:
         path = request.path
@@ -107,7 +110,7 @@ class StatusPages:
         return await probe(prober, request, self._application_ip)
 
     async def _metrics(self, request: Request) -> Reply:
-        self._counts.scrapes += 1
+        self._figures.add("scrapes_total")
         headers = [(name, value) for name, value in request.headers.items() if name in _PASSED_ON]
         within = _scrape_timeout(request.headers.get(_TIMEOUT, ""))
         proxies = [("127.0.0.1", self._admin_port)] if self._admin_port else []
@@ -118,7 +121,7 @@ class StatusPages:
         pages = await asyncio.gather(*sources)
         proxy = pages[0] if proxies else None
         applications = [page for page in pages[len(proxies) :] if page is not None]
-        page = merge(self._counts.render(self._was_ready), proxy, applications)
+        page = merge(self._figures.render(), proxy, applications)
         return Reply(200, page.body, [("content-type", page.content_type)])
 
     async def _scrape(
@@ -135,7 +138,7 @@ class StatusPages:
                 pass
             break
         if reply.status != 200:
-            self._counts.failures[kind] += 1
+            self._figures.add("scrape_failures_total", kind)
             return None
         return Page(reply.body, reply.content_type)
 

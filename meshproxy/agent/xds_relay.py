@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from meshproxy.agent.control_plane import ControlPlane
+from meshproxy.agent.figures import Figures
 from meshproxy.agent.grpc_call import UNAVAILABLE, Call, GrpcError
 from meshproxy.agent.grpc_server import GrpcServer, serve_grpc
 from meshproxy.plugin.context import Logger
@@ -32,15 +33,19 @@ Use = Callable[[Sequence[bytes]], None]
 
 
 class XdsRelay:
-    """uses: by type URL, who takes the resources that are the agent's. `active`: a stream at the control plane."""
+    """uses: by type URL, who takes the resources that are the agent's. `active`: a stream at the control plane.
 
-    def __init__(self, control_plane: ControlPlane, uses: Mapping[str, Use], log: Logger) -> None:
+    health: the type and the text by which the application's is told, None as long as nobody knows.
+    """
+
+    def __init__(self, control_plane: ControlPlane, uses: Mapping[str, Use], figures: Figures, log: Logger) -> None:
         self._control_plane = control_plane
-        self._uses = uses
-        self._log = log
+        self.uses = uses
+        self.figures = figures
+        self.log = log
         self._server: GrpcServer | None = None
         self._current: _Stream | None = None
-        self._health: Any = None
+        self.health: Any = None
         self.streams = 0
 
     async def start(self, path: Path, mode: int = 0o600) -> None:
@@ -65,9 +70,9 @@ class XdsRelay:
 
     def report_health(self, type_url: str, problem: str) -> None:
         """Tell the control plane how the application is, now and on each stream to come. problem: "" for well."""
-        self._health = (type_url, problem)
+        self.health = (type_url, problem)
         if self._current is not None:
-            self._current.tell_health(*self._health)
+            self._current.tell_health(*self.health)
 
     async def _state_of_the_world(self, call: Call) -> None:
         await self._relay(call, delta=False)
@@ -80,13 +85,14 @@ class XdsRelay:
             self._current.end()
         try:
             channel = await self._control_plane.connect()
-        except OSError as error:
-            raise GrpcError(UNAVAILABLE, str(error)) from None
+        except (OSError, GrpcError) as error:
+            self.figures.add("istiod_connection_failures")
+            raise error if isinstance(error, GrpcError) else GrpcError(UNAVAILABLE, str(error)) from None
         self.streams += 1
         method = "DeltaAggregatedResources" if delta else "StreamAggregatedResources"
         try:
             remote = channel.call(f"{SERVICE}{method}", self._control_plane.metadata())
-            stream = self._current = _Stream(call, remote, self._uses, self._health, self._log, delta=delta)
+            stream = self._current = _Stream(call, remote, self, delta=delta)
             try:
                 await stream.run()
             finally:
@@ -99,15 +105,12 @@ class XdsRelay:
 class _Stream:
     """One stream on either side."""
 
-    def __init__(
-        self, local: Call, remote: Call, uses: Mapping[str, Use], health: Any, log: Logger, *, delta: bool
-    ) -> None:
+    def __init__(self, local: Call, remote: Call, relay: XdsRelay, *, delta: bool) -> None:
         from envoy.service.discovery.v3 import discovery_pb2
 
         self._local, self._remote = local, remote
-        self._uses = uses
-        self._health = health
-        self._log = log
+        self._relay = relay
+        self._figures = relay.figures
         self._own_began = False
         self._accepted: dict[str, str] = {}
         self._delta = delta
@@ -124,6 +127,7 @@ class _Stream:
         others = [asyncio.ensure_future(self._from_proxy()), asyncio.ensure_future(self._over.wait())]
         try:
             await asyncio.wait([down, *others], return_when=asyncio.FIRST_COMPLETED)
+            self._figures.add(f"{'istiod' if down.done() else 'envoy'}_connection_terminations")
             if down.done():
                 down.result()
         finally:
@@ -134,21 +138,21 @@ class _Stream:
 
     async def _from_proxy(self) -> None:
         async for message in self._local:
+            self._figures.add("xds_proxy_requests")
             self._remote.send(message)
             if not self._own_began and self._request.FromString(message).type_url == _LISTENERS:
                 self._begin_own()
 
     def _begin_own(self) -> None:
         self._own_began = True
-        for type_url in self._uses:
+        for type_url in self._relay.uses:
             self._remote.send(self._request(type_url=type_url).SerializeToString())
-        if self._health is not None:
-            self.tell_health(*self._health)
+        if self._relay.health is not None:
+            self.tell_health(*self._relay.health)
 
     def tell_health(self, type_url: str, problem: str) -> None:
         if not self._own_began:
-            self._health = (type_url, problem)
-            return
+            return  # it is told when that begins
         request = self._request(type_url=type_url)
         if problem:
             request.error_detail.code = _INTERNAL
@@ -158,8 +162,9 @@ class _Stream:
     async def _from_control_plane(self) -> None:
         async for message in self._remote:
             response = self._response.FromString(message)
-            use = self._uses.get(response.type_url)
+            use = self._relay.uses.get(response.type_url)
             if use is None:
+                self._figures.add("xds_proxy_responses")
                 self._local.send(message)
             else:
                 self._take(response, use)
@@ -172,7 +177,7 @@ class _Stream:
             if not self._delta:
                 self._accepted[response.type_url] = response.version_info
         except Exception as error:  # protobuf's own errors have no common base that is public
-            self._log.warning("refused what the control plane says", type=response.type_url, error=str(error))
+            self._relay.log.warning("refused what the control plane says", type=response.type_url, error=str(error))
             answer.error_detail.code = _INTERNAL
             answer.error_detail.message = str(error)
         if not self._delta:

@@ -63,6 +63,7 @@ def run_agent_command(arguments: Sequence[str]) -> int:
     if role not in ("sidecar", "router", "waypoint") or len(words) > 1:
         parser.error(f"'{' '.join(words)}': what the proxy is for is 'sidecar', 'router' or 'waypoint'")
 
+    from meshproxy.agent.local_addresses import local_addresses
     from meshproxy.agent.pod_files import read_pod_files
     from meshproxy.agent.run import run_agent
     from meshproxy.agent.settings import read_settings
@@ -87,6 +88,7 @@ def run_agent_command(arguments: Sequence[str]) -> int:
             domain=given.domain,
             pod=read_pod_files(mesh=given.meshConfig),
             outlier_log=given.outlierLogPath,
+            addresses=local_addresses(),
         )
         return run_agent(settings, log, flags)
     except ConfigError as error:

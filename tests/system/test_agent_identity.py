@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
 from envoy.service.discovery.v3 import discovery_pb2
 
+from meshproxy.agent.figures import Figures
 from meshproxy.agent.grpc_call import GrpcError
 from meshproxy.agent.grpc_channel import Channel
 from meshproxy.agent.grpc_server import serve_grpc
@@ -75,7 +76,7 @@ async def until(condition: object, seconds: float = 10.0) -> None:
 
 @pytest.mark.parametrize("algorithm", ["", "ECDSA"])
 async def test_a_certificate_is_asked_for_as_the_service_account(istiod: Istiod, algorithm: str) -> None:
-    identity = Identity(settings_for(istiod, ECC_SIGNATURE_ALGORITHM=algorithm, SECRET_TTL="2h"), LOG)
+    identity = Identity(settings_for(istiod, ECC_SIGNATURE_ALGORITHM=algorithm, SECRET_TTL="2h"), LOG, Figures())
     assert identity.missing == "no certificate: none received yet"
     await identity.start()
     try:
@@ -101,7 +102,7 @@ async def test_a_longer_key_in_the_other_form_for_who_is_known_by_a_certificate(
     key, request = make_request(SPIFFE, KeyOptions(ecdsa=True))
     write_files(Path("earlier"), read_chain(key, istiod.authority.sign(request.decode())))
     variables = {"WORKLOAD_RSA_KEY_SIZE": "3072", "PKCS8_KEY": "true", "PROV_CERT": "earlier"}
-    identity = Identity(settings_for(istiod, **variables), LOG)
+    identity = Identity(settings_for(istiod, **variables), LOG, Figures())
     await identity.start()
     try:
         await until(lambda: not identity.missing)
@@ -119,12 +120,12 @@ async def test_a_longer_key_in_the_other_form_for_who_is_known_by_a_certificate(
 )
 async def test_what_an_identity_cant_be_made_of_is_named(istiod: Istiod, variable: str, value: str) -> None:
     with pytest.raises(ConfigError, match=variable):
-        Identity(settings_for(istiod, **{variable: value}), LOG)
+        Identity(settings_for(istiod, **{variable: value}), LOG, Figures())
 
 
 async def test_an_authority_that_fails_is_asked_again_and_says_why(istiod: Istiod) -> None:
     istiod.failing = True
-    identity = Identity(settings_for(istiod), LOG)
+    identity = Identity(settings_for(istiod), LOG, Figures())
     await identity.start()
     try:
         await until(lambda: "not yet" in identity.missing)
@@ -137,7 +138,7 @@ async def test_an_authority_that_fails_is_asked_again_and_says_why(istiod: Istio
 async def test_an_authority_of_another_root_is_not_trusted(istiod: Istiod) -> None:
     settings = settings_for(istiod)
     Path("root.pem").write_bytes(Authority(SPIFFE).root_pem)
-    identity = Identity(settings, LOG)
+    identity = Identity(settings, LOG, Figures())
     await identity.start()
     try:
         await until(lambda: "certificate verify failed" in identity.missing)
@@ -148,7 +149,7 @@ async def test_an_authority_of_another_root_is_not_trusted(istiod: Istiod) -> No
 
 async def test_renewed_at_half_of_its_life_and_sent_to_everyone_who_asked(istiod: Istiod) -> None:
     istiod.authority.lifetime = 3.0
-    identity = Identity(settings_for(istiod), LOG)
+    identity = Identity(settings_for(istiod), LOG, Figures())
     await identity.start()
     try:
         async with grpc.aio.insecure_channel(f"unix:{os.path.abspath(SOCKET)}") as channel:
@@ -185,7 +186,7 @@ async def test_renewed_at_half_of_its_life_and_sent_to_everyone_who_asked(istiod
 
 
 async def test_delta_secrets_come_once_per_version(istiod: Istiod) -> None:
-    identity = Identity(settings_for(istiod), LOG)
+    identity = Identity(settings_for(istiod), LOG, Figures())
     await identity.start()
     try:
         await until(lambda: not identity.missing)
@@ -220,7 +221,7 @@ async def test_mounted_files_are_followed(istiod: Istiod) -> None:
         return credentials
 
     first = issue()
-    identity = Identity(settings_for(istiod), LOG)
+    identity = Identity(settings_for(istiod), LOG, Figures())
     await identity.start()
     try:
         await until(lambda: identity.certificates.current == first)
@@ -236,7 +237,7 @@ async def test_mounted_files_are_followed(istiod: Istiod) -> None:
 
 async def test_secrets_of_files_by_their_names(istiod: Istiod) -> None:
     Path("chain.pem").write_bytes(b"chain")
-    identity = Identity(settings_for(istiod), LOG)
+    identity = Identity(settings_for(istiod), LOG, Figures())
     await identity.start()
     try:
         async with grpc.aio.insecure_channel(f"unix:{os.path.abspath(SOCKET)}") as channel:
@@ -265,7 +266,7 @@ async def test_secrets_of_files_by_their_names(istiod: Istiod) -> None:
 
 
 async def test_further_roots_are_trusted_too(istiod: Istiod) -> None:
-    identity = Identity(settings_for(istiod), LOG)
+    identity = Identity(settings_for(istiod), LOG, Figures())
     await identity.start()
     try:
         await until(lambda: not identity.missing)
@@ -284,7 +285,7 @@ async def test_further_roots_are_trusted_too(istiod: Istiod) -> None:
 async def test_a_foreign_server_of_secrets_is_left_alone(istiod: Istiod) -> None:
     os.makedirs(os.path.dirname(SOCKET))
     foreign = await serve_grpc(SOCKET, {})
-    identity = Identity(settings_for(istiod), LOG)
+    identity = Identity(settings_for(istiod), LOG, Figures())
     await identity.start()
     assert identity.secrets == SOCKET
     assert not identity.is_ours

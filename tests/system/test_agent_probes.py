@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from meshproxy.agent.figures import Figures
 from meshproxy.agent.http import Reply, Request, serve
 from meshproxy.agent.probes import Prober, probe
 from meshproxy.agent.readiness import ReadinessProbe
@@ -92,6 +93,7 @@ async def test_an_applications_metrics_are_on_the_loopback_or_the_pods_address(h
             end=lambda: None,
             drain=lambda: asyncio.sleep(0),
             name_table=dict,
+            figures=Figures(),
         )
         reply = await pages.handle(Request("GET", "/metrics", headers={"x-prometheus-scrape-timeout-seconds": "0.3"}))
     assert b"\nup 1\n" in reply.body

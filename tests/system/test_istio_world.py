@@ -206,6 +206,16 @@ async def test_a_sidecar_does_what_istiod_says(delta: bool) -> None:
         names = await dns.asyncquery.udp(query, "127.0.0.1", port=pod.ports["dns"], timeout=5)
         assert [str(item) for item in names.answer[0]] == ["10.0.0.7"]
 
+        page = (await fetch("127.0.0.1", pod.ports["status"], "/metrics", max_body=1 << 22)).body.decode()
+        figures = dict(line.rsplit(" ", 1) for line in page.splitlines() if line.startswith("istio_agent_"))
+        assert float(figures['istio_agent_cert_expiry_seconds{resource_name="default"}']) > 3000
+        assert int(figures["istio_agent_xds_proxy_responses"]) >= 4
+        assert (figures["istio_agent_dns_requests_total"], figures["istio_agent_istiod_connection_failures"]) == (
+            "1",
+            "0",
+        )
+        assert float(figures["istio_agent_startup_duration_seconds"]) > 0
+
         # A change of routes.
         routes = pod.istiod.resources[ROUTES]["80"]
         pod.istiod.resources[ROUTES]["80"] = routes.replace(b"10.0.0.7", b"10.0.0.8")

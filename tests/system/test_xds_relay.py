@@ -18,6 +18,7 @@ from envoy.service.discovery.v3 import discovery_pb2
 from meshproxy.agent.application_health import HEALTH_TYPE, HealthProbe, watch_health
 from meshproxy.agent.control_plane import ControlPlane
 from meshproxy.agent.debug_pages import DebugPages
+from meshproxy.agent.figures import Figures
 from meshproxy.agent.http import Request
 from meshproxy.agent.identity import Identity
 from meshproxy.agent.istio_messages import NAME_TABLE_TYPE
@@ -48,7 +49,7 @@ class Rig:
         self.istiod, self.control_plane, self.settings = istiod, control_plane, settings
         self.taken: list[list[bytes]] = []
         uses: dict[str, Use] = {NAME_TABLE_TYPE: self._take}
-        self.relay = XdsRelay(control_plane, uses, LOG)
+        self.relay = XdsRelay(control_plane, uses, Figures(), LOG)
 
     def _take(self, resources: Any) -> None:
         if b"bad" in resources:
@@ -71,7 +72,7 @@ async def rig() -> AsyncIterator[Rig]:
             "XDS_HEADER_X-Region": "west",
         }
     )
-    rig = Rig(istiod, ControlPlane(settings, Identity(settings, LOG)), settings)
+    rig = Rig(istiod, ControlPlane(settings, Identity(settings, LOG, Figures())), settings)
     await rig.relay.start(SOCKET)
     yield rig
     rig.relay.close()

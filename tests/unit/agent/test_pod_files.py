@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from meshproxy.agent.bootstrap import make_bootstrap
+from meshproxy.agent.local_addresses import local_addresses
 from meshproxy.agent.pod_files import ANNOTATIONS, LABELS, MESH, PodFiles, parse_downward, read_pod_files
 from meshproxy.agent.proxy_process import proxy_arguments
 from meshproxy.agent.settings import AgentSettings, read_settings
@@ -128,3 +129,18 @@ def test_what_is_merged_over_the_bootstrap(tmp_path: Path) -> None:
 def test_what_cant_be_used_is_named(config: dict[str, Any], annotations: dict[str, str], place: str) -> None:
     with pytest.raises(ConfigError, match=place):
         read_settings({"PROXY_CONFIG": json.dumps(config)}, pod=PodFiles(annotations=annotations))
+
+
+def test_addresses_of_the_machine_are_those_that_others_can_reach(tmp_path: Path) -> None:
+    (tmp_path / "fib_trie").write_text(
+        "Main:\n  +-- 0.0.0.0/0 3 0 5\n     |-- 127.0.0.1\n        /32 host LOCAL\n"
+        "     |-- 10.0.0.7\n        /32 host LOCAL\n     |-- 10.0.0.255\n        /32 link BROADCAST\n"
+        "Local:\n     |-- 10.0.0.7\n        /32 host LOCAL\n"
+    )
+    (tmp_path / "if_inet6").write_text(
+        "00000000000000000000000000000001 01 80 10 80       lo\n"
+        "fe800000000000000000000000000001 02 40 20 80     eth0\n"
+        "fd770000000000000000000000000002 02 40 00 80     eth0\n"
+    )
+    assert local_addresses(tmp_path) == ["10.0.0.7", "fd77::2"]
+    assert local_addresses(tmp_path / "none") == []
