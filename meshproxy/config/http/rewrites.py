@@ -82,6 +82,9 @@ class Redirect:
         return path.partition("?")[0] if self.strip_query else path
 
 
+_DEFAULT_PORTS = {"http": "80", "https": "443"}
+
+
 def _kept_authority(request: RequestHeaders, scheme: str, port: str) -> str:
     """The request's authority, without its port when another one follows or when it was the old scheme's default."""
     authority = request.authority
@@ -89,7 +92,7 @@ def _kept_authority(request: RequestHeaders, scheme: str, port: str) -> str:
     if not colon or (authority.startswith("[") and not host.endswith("]")):
         return authority
     forwarded = request.get("x-forwarded-proto") or ""
-    default = {"http": "80", "https": "443"}.get(forwarded)
+    default = _DEFAULT_PORTS.get(forwarded)
     if port or (scheme != forwarded and old_port == default):
         return host
     return authority
