@@ -111,10 +111,10 @@ class GrpcStream:
         if self._early is not None:
             self._host.loop.call_soon(self._tell, *self._early)
 
-    def send(self, message: bytes) -> None:
-        """Send a message; after the end of the call it goes nowhere."""
+    def send(self, message: bytes, *, last: bool = False) -> None:
+        """Send a message, and with the last the end; after the end of the call it goes nowhere."""
         if not self._over:
-            self.upstream.send_body(frame_message(message), False)
+            self.upstream.send_body(frame_message(message), last)
             self.upstream.flush()
 
     def end(self) -> None:
@@ -271,8 +271,7 @@ def tell(host: Fetcher, service: GrpcService, path: str, message: bytes) -> None
     """A call with one message, whatever comes of it within the service's timeout."""
     stream = open_stream(host, service, path, _NOBODY, service.timeout)
     if stream is not None:
-        stream.send(message)
-        stream.end()
+        stream.send(message, last=True)
         host.loop.call_later(service.timeout or _PATIENCE_S, stream.time_out)
 
 
@@ -283,8 +282,7 @@ async def call(host: Fetcher, service: GrpcService, path: str, message: bytes) -
     stream = open_stream(host, service, path, single, service.timeout)
     if stream is None:
         raise why_none(host, service)
-    stream.send(message)
-    stream.end()
+    stream.send(message, last=True)
     limit = None
     if service.timeout is not None:
         limit = ShortTimer(host.loop, max(service.timeout, 0.0), partial(single.time_out, stream))
