@@ -14,7 +14,7 @@ value; Python's `re`, which can take exponential time, is never used on a patter
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import Protocol
 from urllib.parse import unquote
@@ -131,25 +131,55 @@ def regex_replacer(pattern: str, substitution: str) -> Callable[[str], str]:
     """
     compiled = _compile(pattern, captures=True)
     parts = _parse_substitution(substitution, compiled.groups)
+    find = _finder(compiled)
 
     def replace(value: str) -> str:
         data = value.encode("latin-1")
         output: list[bytes] = []
-        position = last_end = 0
-        for match in compiled.finditer(data):
-            start, end = match.span()
+        position = last_end = at = 0
+        while (spans := find(data, at)) is not None:
+            start, end = spans[0]
             # An empty match right behind the previous match doesn't count.
-            if start == end == last_end and output:
-                continue
-            output.append(data[position:start])
-            output += [part if isinstance(part, bytes) else match.group(part) or b"" for part in parts]
-            position = last_end = end
+            if not (start == end == last_end and output):
+                output.append(data[position:start])
+                for part in parts:
+                    if isinstance(part, bytes):
+                        output.append(part)
+                    else:
+                        first, behind = spans[part]
+                        output.append(data[first:behind] if first >= 0 else b"")
+                position = last_end = end
+            if at == len(data):
+                break
+            at = end if end > at else at + 1
         if not output:
             return value
         output.append(data[position:])
         return b"".join(output).decode("latin-1")
 
     return replace
+
+
+_Spans = Sequence[tuple[int, int]]
+
+
+def _finder(compiled: re2._Regexp) -> Callable[[bytes, int], _Spans | None]:
+    """What finds the first match from a position on, and where it and its groups are; -1 for groups without a part."""
+    native = getattr(compiled, "_regexp", None)
+    if native is None:  # another release of the binding
+
+        def find(data: bytes, at: int) -> _Spans | None:
+            match = compiled.search(data, at)
+            return None if match is None else [match.span(group) for group in range(compiled.groups + 1)]
+
+        return find
+    search, anywhere = native.Match, re2._Anchor.UNANCHORED
+
+    def find_natively(data: bytes, at: int) -> _Spans | None:
+        spans: _Spans = search(anywhere, data, at, len(data))
+        return spans if spans[0][0] >= 0 else None
+
+    return find_natively
 
 
 def _parse_substitution(substitution: str, groups: int) -> list[bytes | int]:

@@ -17,10 +17,10 @@ from meshproxy.records import dataclass
 
 def split_path(path: str) -> tuple[str, str]:
     """A request target as the path itself and what follows it: the query with its `?`, or a fragment."""
-    for index, character in enumerate(path):
-        if character in "?#":
-            return path[:index], path[index:]
-    return path, ""
+    alone, mark, rest = path.partition("?")
+    if "#" in alone:
+        alone, mark, rest = path.partition("#")
+    return alone, mark + rest
 
 
 def prefix_rewriter(match: PathMatch, replacement: str) -> PathRewrite:
