@@ -1,6 +1,6 @@
 """What stands behind the proxies: nginx with a configuration of its own, answering 33 bytes on three ports, and on a
 fourth in HTTP/2; `/large` is a mebibyte. On a fifth port is `body_server`, on a sixth nginx answers one in ten requests
-with 503, and on a seventh it has a thousand addresses.
+with 503, on a seventh it has a thousand addresses, and on an eighth TLS.
 
 Without nginx a small server on uvloop does the same. It is slower, which lowers requests per second for both proxies
 alike and leaves the CPU time per request of the proxies as it is; HTTP/2 and large answers it doesn't have.
@@ -17,6 +17,7 @@ from pathlib import Path
 
 from bench import process
 from bench.client import free_ports, wait_for_answer
+from bench.dress import Certificates
 
 BODY = '{"status":"ok","items":[1,2,3,4]}'
 assert len(BODY) == 33
@@ -56,6 +57,13 @@ http {{
     location / {{ if ($fails) {{ return 503; }} return 200 '{body}'; }}
   }}
   server {{
+    listen 127.0.0.1:{tls} ssl backlog=4096;
+    ssl_certificate {certs}/web.pem; ssl_certificate_key {certs}/web.key;
+    ssl_client_certificate {certs}/ca.pem; ssl_verify_client optional; ssl_session_tickets off;
+    default_type application/json;
+    location / {{ return 200 '{body}'; }}
+  }}
+  server {{
     {many}
     default_type application/json;
     location / {{ return 200 '{body}'; }}
@@ -78,7 +86,7 @@ def _command(ports: list[int], directory: Path) -> list[str]:
     nginx = nginx_path()
     if nginx is None:
         return [sys.executable, "-m", "bench.backend_server", *map(str, ports[:4])]
-    *plain, http2, _bodies, flaky, many = ports
+    *plain, http2, _bodies, flaky, many, tls = ports
     listens = " ".join(f"listen 127.0.0.1:{port} backlog=4096;" for port in plain)
     listens += f" listen 127.0.0.1:{http2} http2 backlog=4096;"
     (directory / "large").write_bytes(bytes(LARGE))
@@ -86,6 +94,8 @@ def _command(ports: list[int], directory: Path) -> list[str]:
     (directory / "small").write_text(
         "".join(f'{{"id":{number},"name":"item {number * 7919}"}}' for number in range(480))
     )
+    certificates = Certificates(directory / "certs")
+    certificates.make()
     configuration = directory / "nginx.conf"
     configuration.write_text(
         NGINX.format(
@@ -96,6 +106,8 @@ def _command(ports: list[int], directory: Path) -> list[str]:
             allowed="\0" * 5,
             below="\0\0\0\0\2\x08\1",
             flaky=flaky,
+            tls=tls,
+            certs=certificates.directory,
             many=" ".join(f"listen {address}:{many};" for address in addresses()),
         )
     )
@@ -105,7 +117,7 @@ def _command(ports: list[int], directory: Path) -> list[str]:
 @contextmanager
 def backend(directory: Path, cpu: int) -> Iterator[list[int]]:
     """Run the backend and give its ports."""
-    ports = free_ports(7)
+    ports = free_ports(8)
     output = directory / "backend.log"
     server: subprocess.Popen[bytes] = process.start(_command(ports, directory), cpu, Path.cwd(), output)
     bodies = process.start([sys.executable, "-m", "bench.body_server", str(ports[4])], cpu, Path.cwd(), output)

@@ -1,6 +1,7 @@
 """A configuration of the benchmark dressed up: "istio+tls" is istio.yaml with TLS in front.
 
-tls: clients come over TLS. mtls: and show a certificate. h2up: hosts are spoken to in HTTP/2. bodies: the host is
+tls: clients come over TLS. mtls: and show a certificate. h2up: hosts are spoken to in HTTP/2. tlsup: over TLS,
+and shown a certificate. bodies: the host is
 `body_server`. Certificates are made
 once for a run, by `meshproxy certs`: P-256, as everywhere in a mesh.
 """
@@ -32,6 +33,19 @@ _TLS = """\
                 {validation}
           filters:
 """
+_TLS_UPSTREAM = """\
+      transport_socket:
+        name: envoy.transport_sockets.tls
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext
+          sni: web.test
+          common_tls_context:
+            tls_certificates:
+            - certificate_chain: {{filename: {certs}/client.pem}}
+              private_key: {{filename: {certs}/client.key}}
+            validation_context: {{trusted_ca: {{filename: {certs}/ca.pem}}}}
+"""
+_OTHER_HOSTS = {"h2up": "$backend_4", "bodies": "$backend_5", "tlsup": "$backend_8"}
 _H2_UPSTREAM = """\
       typed_extension_protocol_options:
         envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
@@ -65,10 +79,15 @@ class Certificates:
         return context
 
 
+def is_secured(name: str) -> bool:
+    """Whether clients of the configuration `name` come over TLS."""
+    return not {"tls", "mtls"}.isdisjoint(name.split("+"))
+
+
 def dress(text: str, name: str, certificates: Certificates) -> str:
     """The configuration `text` with what is in `name` behind its first "+"."""
     parts = name.split("+")[1:]
-    if "tls" in parts or "mtls" in parts:
+    if is_secured(name):
         mutual = "mtls" in parts
         validation = f"validation_context: {{trusted_ca: {{filename: {certificates.authority}}}}}" if mutual else ""
         socket = _TLS.format(required=str(mutual).lower(), certs=certificates.directory, validation=validation)
@@ -77,7 +96,9 @@ def dress(text: str, name: str, certificates: Certificates) -> str:
             text = text.replace(_STATS, _STATS + _AT_ONCE)
     if "h2up" in parts:
         text = text.replace(_CONNECT, _CONNECT + _H2_UPSTREAM)
-    instead = "$backend_4" if "h2up" in parts else "$backend_5" if "bodies" in parts else ""
+    if "tlsup" in parts:
+        text = text.replace(_CONNECT, _CONNECT + _TLS_UPSTREAM.format(certs=certificates.directory))
+    instead = next((port for part, port in _OTHER_HOSTS.items() if part in parts), "")
     for number in (1, 2, 3) if instead else ():
         text = text.replace(f"$backend_{number}", instead)
     return text

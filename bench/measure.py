@@ -17,6 +17,7 @@ from statistics import fmean
 
 from bench import load, load_h2, load_tls, process
 from bench.client import ask, idle_connections
+from bench.dress import is_secured
 from bench.results import Result, Series
 from bench.scenarios import Footprint, Load
 from bench.subjects import Running, Subject, running
@@ -105,7 +106,8 @@ def measure_load(bench: Bench, scenario: Load) -> Result:
     with ExitStack() as stack:
         subjects = [bench.start(subject, scenario.config, stack) for subject in bench.subjects]
         for one in subjects:
-            run_load(bench, [one.port], scenario, 1, seed=0)  # fills pools, caches, memories
+            # Fills pools, caches, memories; a thousand connections take a second on a busy machine.
+            run_load(bench, [one.port], scenario, 1 + scenario.connections // 500, seed=0)
         for number in range(1, bench.rounds + 1):
             for one, account in zip(subjects, measure_round(bench, scenario, subjects, number), strict=True):
                 name, requests = one.subject.name, account.requests
@@ -178,5 +180,5 @@ def run_load(bench: Bench, ports: Sequence[int], scenario: Load, seconds: int, s
         return load_h2.run(ports, scenario.connections, seconds, seed, scenario.kind)
     if scenario.kind == "handshake":
         return load_tls.run(ports, scenario.connections, seconds, bench.directory / "certs")
-    scheme = "https" if "tls" in scenario.config else "http"
+    scheme = "https" if is_secured(scenario.config) else "http"
     return load.run(ports, scenario.connections, scenario.kind, seconds, seed, scheme=scheme)

@@ -19,7 +19,7 @@ from string import Template
 
 from bench import process
 from bench.client import BenchError, free_ports, wait_for_answer
-from bench.dress import Certificates, dress
+from bench.dress import Certificates, dress, is_secured
 from bench.shapes import shape
 
 CONFIGS = Path(__file__).with_name("configs")
@@ -88,7 +88,7 @@ def running(subject: Subject, config: str | Path, backends: list[int], directory
     name = config.stem if isinstance(config, Path) else config
     template = config if isinstance(config, Path) else CONFIGS / f"{name.split('+')[0]}.yaml"
     certificates = Certificates(directory / "certs")
-    if "tls" in name:
+    if is_secured(name):
         certificates.make()
     listener_port, admin_port = free_ports(2)
     run_directory = directory / f"{name}-{subject.name.replace(' ', '-')}-{listener_port}"
@@ -104,7 +104,7 @@ def running(subject: Subject, config: str | Path, backends: list[int], directory
     command = (*subject.command, "-c", str(yaml), *FLAGS)
     started = process.start(command, cpu, run_directory, output, subject.environment)
     try:
-        tls = certificates.client() if "tls" in name else None
+        tls = certificates.client() if is_secured(name) else None
         wait_for_answer(listener_port, started, output, timeout_s=20.0, tls=tls)
         yield Running(subject, started, listener_port, (time.perf_counter() - began) * 1000)
         if started.poll() is not None:
