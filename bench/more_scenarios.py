@@ -20,7 +20,6 @@ MORE: tuple[Load, ...] = (
     _load("fields", "50 header fields", "istio", "fields"),
     _load("h1-h2", "HTTP/1 to HTTP/2", "istio+h2up"),
     _load("tls-up", "HTTP/1 to hosts over mutual TLS", "istio+tlsup"),
-    _load("tls-both", "TLS in front and behind", "istio+tls+tlsup"),
     _load("tcp-new", "A TCP connection per request", "tcp", "shut"),
     _load("tcp-large", "A mebibyte through tcp_proxy, 4 connections", "tcp", "large", 4),
     _load("routes", "200 routes, regular expressions and prefixes", "router+routes"),
