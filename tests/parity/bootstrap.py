@@ -247,4 +247,4 @@ def build(cases: Sequence[Case], names: Mapping[str, Names], admin_port: int) ->
 
 def write(bootstrap: Mapping[str, Any], path: Path) -> None:
     """As JSON: what YAML takes for a boolean (`y`, `no`) differs from reader to reader."""
-    path.write_text(json.dumps(dict(bootstrap), indent=1))
+    path.write_text(json.dumps(dict(bootstrap)))

@@ -17,6 +17,7 @@ from . import bootstrap
 from .bootstrap import Names
 from .case import Act, Case, Client, Signal, WaitExit
 from .h2_wire import show_frames
+from .statistics import Statistics
 from .subject import Refused, StartFailed, Subject
 from .transcript import Normaliser, Timing, Transcript, show_body, show_message, show_wire
 from .upstream import Peer, Recorder
@@ -196,11 +197,11 @@ class Placed:
             rows = list(dict.fromkeys(rows)) if self.case.distinct_log else rows
             self.transcript.sections["access log"] = sorted(rows) if self.case.sort_log else rows
 
-    def collect_stats(self, all_of_them: Sequence[tuple[str, str]]) -> None:
-        """all_of_them: names, and the lines that they stand in."""
+    def collect_stats(self, all_of_them: Statistics) -> None:
         if self.case.stats:
-            wanted = re.compile(self.names.fill(self.case.stats)).search
-            self.transcript.sections["stats"] = [self.normalise(line) for name, line in all_of_them if wanted(name)]
+            words = {self.case.name, *map(str, self.ports)}
+            lines = all_of_them.wanted(self.names.fill(self.case.stats), words)
+            self.transcript.sections["stats"] = [self.normalise(line) for line in lines]
 
 
 async def _open(client: Client, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -306,7 +307,7 @@ class Session:
     async def finish(self) -> None:
         if self._subject is not None:
             await self._subject.stop()
-        statistics = [(line.partition(": ")[0], line) for line in self._statistics.splitlines()]
+        statistics = Statistics(self._statistics)
         for each in self._placed:
             each.collect()
             each.collect_stats(statistics)
