@@ -7,8 +7,8 @@ network filters see. Bytes that were read go through `on_data` first to last, by
 Back-pressure: the transport's buffer limit is the listener's `per_connection_buffer_limit_bytes`. Above it the filters
 hear `on_write_blocked(True)` and stop whoever feeds them.
 
-Invariants: reading is on exactly when `_read_disabled` is 0; nothing is written to a transport that is closing (uvloop
-raises in whoever's callback it is); `on_close` is told once, and after that the filters are let go.
+Invariants: nothing is written to a transport that is closing (uvloop raises in whoever's callback it is); `on_close` is
+told once, and after that the filters are let go. How what is read goes through them is in `connection_reading`.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from typing import Any
 
 from meshproxy.model.grpc_service import GrpcService
 from meshproxy.model.listener import AccessLog, Listener
-from meshproxy.plugin.context import Connection, FactoryContext, Timer
+from meshproxy.plugin.context import FactoryContext, Timer
 from meshproxy.plugin.listener import Socket
 from meshproxy.plugin.network import NetworkFilter
 from meshproxy.plugin.stream_info import ConnectionInfo, StreamInfo
+from meshproxy.runtime.downstream.connection_reading import ReadSide
 from meshproxy.runtime.downstream.hooks import Suspended, run_hook
 from meshproxy.runtime.drain import Drain
 from meshproxy.runtime.grpc_client import call
@@ -35,7 +36,7 @@ Maker = tuple[type[NetworkFilter[Any]], Any, FactoryContext]
 """Class, configuration and context of a network filter."""
 
 
-class ServerConnection(Connection):
+class ServerConnection(ReadSide):
     """See the module. started: when it was accepted, in monotonic seconds. outwaited: we were closing, and the peer
     didn't do so within the delay.
 
@@ -47,13 +48,6 @@ class ServerConnection(Connection):
     chain: Any = None
     outwaited = False
     give_up: Callable[[], None] | None = None  # ends a handshake that is still going on
-    # What few connections change stands here and isn't set with each; what each read asks for is the instance's own.
-    _read_disabled = 0
-    _paused = False
-    _lost = False
-    _ended = False
-    _begun = 0
-    _held: list[tuple[int, bytes, bool]] | None = None
     _stream: StreamInfo | None = None
 
     def __init__(
@@ -92,125 +86,6 @@ class ServerConnection(Connection):
             # uvloop begins to read when this returns, whatever was said in here; what has come by then is kept.
             self._keeps = True
             self.worker.loop.call_soon(self._pause_if_still_wanted)
-
-    def _pause_if_still_wanted(self) -> None:
-        if self._read_disabled > 0 and not self._closing:
-            self.transport.pause_reading()
-            self._keeps = self._hook_waits or bool(self._held)
-        else:
-            self._work_off()
-
-    def _start(self, at: int) -> None:
-        for position in range(at, len(self._filters)):
-            if self._closing:
-                return
-            self._begun = position + 1
-            result = self._filters[position].on_new_connection(self)
-            if result is not None:
-                outcome = run_hook(self.worker.loop, result)
-                if isinstance(outcome, Suspended):
-                    self._hold()
-                    outcome.then(self._started, position + 1)
-                    return
-
-    def _started(self, at: int, _: Any, error: BaseException | None) -> None:
-        if not self._release(error):
-            return
-        self._start(at)
-        self._work_off()
-
-    def data_received(self, data: bytes) -> None:
-        if self._sole is not None and not self._keeps:
-            if self._closing:
-                return
-            result = self._sole.on_data(data, False, self)
-            if result is None:
-                if self._tells_read_done:
-                    self._sole.on_read_done(self)
-                return
-            self._after_data(result, 0, False)
-            return
-        self._feed(0, data, False)
-
-    def eof_received(self) -> bool:
-        if self._closing:
-            return False  # we only waited for this
-        if not self._ended:
-            self._ended = True
-            self._feed(0, b"", True)
-        return True  # the write half stays open: whoever answers decides when to close
-
-    def _feed(self, at: int, data: bytes, end: bool) -> None:
-        if self._keeps:
-            if self._held is None:
-                self._held = []
-            self._held.append((at, data, end))
-        else:
-            self._pass_on(at, data, end)
-
-    def _pass_on(self, at: int, data: bytes, end: bool) -> None:
-        while at < len(self._filters) and not self._closing:
-            result = self._filters[at].on_data(data, end, self)
-            at += 1
-            if result is None:
-                continue
-            if not isinstance(result, bytes):
-                outcome = run_hook(self.worker.loop, result)
-                if isinstance(outcome, Suspended):
-                    self._hold()
-                    outcome.then(self._fed, at, data, end)
-                    return
-                result = outcome
-            if result is not None:
-                data = bytes(result)
-                if not data and not end:
-                    return
-        if not self._closing:
-            self._filters[-1].on_read_done(self)
-
-    def _after_data(self, result: Any, at: int, end: bool) -> None:
-        """The sole filter answered with something else than None; its data go nowhere, but it may have to wait."""
-        if not isinstance(result, bytes):
-            outcome = run_hook(self.worker.loop, result)
-            if isinstance(outcome, Suspended):
-                self._hold()
-                outcome.then(self._fed, at + 1, b"", end)
-
-    def _fed(self, at: int, data: bytes, end: bool, result: Any, error: BaseException | None) -> None:
-        if not self._release(error):
-            return
-        if result is not None:
-            data = bytes(result)
-        if data or end:
-            self._pass_on(at, data, end)
-        self._work_off()
-
-    def _hold(self) -> None:
-        self._hook_waits = self._keeps = True
-        self.read_disable(True)
-
-    def _release(self, error: BaseException | None) -> bool:
-        self._hook_waits = False
-        if self._closing or self._lost:
-            return False
-        if error is not None:
-            self._fail(error)
-            return False
-        self.read_disable(False)
-        return True
-
-    def _fail(self, error: BaseException) -> None:
-        self.worker.log.error("network filter failed", error=repr(error), connection=self.info.connection_id)
-        self.close(reset=True)
-
-    def _work_off(self) -> None:
-        """Pass on what was kept, as far as reading is on."""
-        while not self._hook_waits and self._read_disabled <= 0:
-            if not self._held:
-                self._keeps = False
-                return
-            at, data, end = self._held.pop(0)
-            self._pass_on(at, data, end)
 
     def pause_writing(self) -> None:
         self._blocked(True)
@@ -308,22 +183,6 @@ class ServerConnection(Connection):
             transport.write(data)
         if end and transport.can_write_eof():
             transport.write_eof()
-
-    def read_disable(self, disable: bool) -> None:
-        self._read_disabled += 1 if disable else -1
-        if self.transport is not None and not self._closing:
-            self._apply_reading()
-
-    def _apply_reading(self) -> None:
-        paused = self._read_disabled > 0
-        if paused != self._paused:
-            self._paused = paused
-            if paused:
-                self.transport.pause_reading()
-            else:
-                self.transport.resume_reading()
-                if self._keeps:
-                    self.worker.loop.call_soon(self._work_off)
 
     def close(self, *, reset: bool = False, delay: float = 0.0, give_up: float = 0.0) -> None:
         """See `Connection`. give_up: seconds after which a peer that takes nothing of what is left is cut off; 0: never
