@@ -12,6 +12,7 @@ from meshproxy.telemetry.used_gauges import is_used
 
 FORMATS = ("text", "json", "prometheus")
 BUCKET_MODES = ("cumulative", "disjoint", "detailed", "summary")
+_NATIVE = "prometheusnative"  # of Prometheus' binary form alone
 TYPES = ("All", "Counters", "Gauges", "Histograms", "TextReadouts")
 
 _NO_COUNTER = (0, False)
@@ -41,17 +42,30 @@ def parse_stats_query(parameters: Mapping[str, str], path_format: str = "text") 
     output = parameters.get("format", path_format)
     if output not in FORMATS:
         raise ValueError(f"usage: /stats?format=({'|'.join(sorted(FORMATS))})\n\n")
-    buckets = parameters.get("histogram_buckets", "")
-    if buckets and buckets not in BUCKET_MODES:
-        raise ValueError(f"usage: /stats?histogram_buckets=({'|'.join(BUCKET_MODES)})\n")
-    if output == "prometheus" and buckets in ("detailed", "disjoint"):
-        raise ValueError("unsupported prometheus histogram bucket mode")
+    buckets = _buckets(parameters.get("histogram_buckets", ""), output)
     kind = parameters.get("type", "All")
     if kind not in TYPES:
         raise ValueError("invalid &type= param")
+    if output == "prometheus":
+        kind = "All"
     return StatsQuery(
         output, buckets, kind, "usedonly" in parameters, "text_readouts" in parameters, _wanted(parameters)
     )
+
+
+def _buckets(mode: str, output: str) -> str:
+    """One of BUCKET_MODES, or "". Raises ValueError."""
+    if mode == "none":
+        return "summary" if output == "prometheus" else ""
+    if mode == _NATIVE:
+        if output == "prometheus":
+            raise ValueError(f"unsupported {_NATIVE} histogram type when not using protobuf exposition format")
+        raise ValueError("Invalid histogram_buckets type for non prometheus stats type")
+    if mode and mode not in BUCKET_MODES:
+        raise ValueError(f"usage: /stats?histogram_buckets=({'|'.join((*BUCKET_MODES, _NATIVE))})\n")
+    if output == "prometheus" and mode in ("detailed", "disjoint"):
+        raise ValueError("unsupported prometheus histogram bucket mode")
+    return mode
 
 
 def _wanted(parameters: Mapping[str, str]) -> Callable[[str], bool] | None:

@@ -3,8 +3,8 @@ tags `envoy.response_code=200` and `envoy.cluster_name=up`.
 
 An extractor is a regular expression matched against the whole name. Its first group is cut out of the name, its second
 (or else the first) is the tag's value. Extractors see the name as it was, so their order decides only the order of the
-tags: as in Envoy those whose expression doesn't begin with `^word\.` come first. Of two extractors of one tag the first
-that matches counts.
+tags: as in Envoy those whose expression doesn't begin with `^word\.` come first, and patterns of tokens last. Of two
+extractors of one tag the first that matches counts.
 
 The default tags are those of Envoy's `well_known_names.cc`.
 """
@@ -74,6 +74,10 @@ _TAG_END = ";.;"
 _FIRST_TOKEN = re.compile(r"\^(\w+)\\\.")
 
 
+def _is_of_tokens(pattern: str) -> bool:
+    return not pattern.startswith(("^", "_"))
+
+
 def _regex_of_tokens(pattern: str) -> str:
     """The regular expression of a pattern of tokens; a token is cut out together with its dot."""
     out = "^"
@@ -117,10 +121,10 @@ def custom_extractor(name: str, regex: str) -> TagExtractor:
 def default_extractors(name: str = "") -> tuple[TagExtractor, ...]:
     """Envoy's own extractors; only those of the tag `name` if it is given (with the prefix `envoy.`)."""
     extractors = []
-    for short, pattern in _DEFAULTS:
+    for short, pattern in sorted(_DEFAULTS, key=lambda default: _is_of_tokens(default[1])):
         full = f"envoy.{short}"
         if name in ("", full):
-            regex = pattern if pattern.startswith(("^", "_")) else _regex_of_tokens(pattern)
+            regex = _regex_of_tokens(pattern) if _is_of_tokens(pattern) else pattern
             compiled = re.compile(regex)
             extractors.append(_extractor(full, regex, compiled.search, compiled.groups))
     return tuple(extractors)

@@ -120,6 +120,10 @@ LIMIT_OFF = Difference("the gauge of a connection_limit that is off", _STATS)
 
 FIELDS_WITHOUT_EFFECT = Difference("fields that can't have the effect they ask for", _STARTING)
 NOT_THERE = Difference("fields and values that ask for what meshproxy doesn't have", _STARTING)
+FOREIGN_PAGE = Difference(
+    "a request to admin under a host name of a public zone, or a change there that a page of another site asks for",
+    _CLIENT,
+)
 USAGE = Difference("exit code of a wrong command line", ())
 
 ALL = {value.title: value for value in list(globals().values()) if isinstance(value, Difference)}

@@ -3,7 +3,8 @@
 There is no password, so whoever reaches the address may do everything. A browser on the same machine reaches it on
 behalf of any web page it shows. Two things give such a page away: DNS rebinding needs a host name of the attacker's in
 `Host`, and a form or script of a foreign page carries its `Origin` (or `Referer`). Both are refused; Envoy refuses
-neither.
+neither. A name without a dot, or in a zone that no registry sells, is nobody's but the network's: whatever scrapes
+`envoy:9901` or `web.default.svc.cluster.local` is served.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from meshproxy.address import is_ip
+
+_OWN_ZONES = tuple(f".{zone}" for zone in ("localhost", "local", "internal", "svc", "localdomain", "home.arpa", "test"))
+"""RFC 2606, 6761, 6762 and 8375, ICANN's `internal`, and what Kubernetes calls services."""
 
 
 def split_host(authority: str) -> str:
@@ -44,7 +48,8 @@ def refusal(authority: str, fields: Mapping[str, str], mutates: bool, allowed: f
 
 
 def _is_ours(host: str, allowed: frozenset[str]) -> bool:
-    return host == "localhost" or host.endswith(".localhost") or host in allowed or is_ip(host)
+    private = "." not in host or host.endswith(_OWN_ZONES)
+    return bool(host) and (private or host in allowed or is_ip(host))
 
 
 def _same_site(url: str, authority: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from meshproxy.runtime.process.program_log import Levels
+from meshproxy.runtime.process.program_log import LEVELS, Levels
 
 _USAGE = (
     "usage: /logging?<name>=<level> (change single level)\n"
@@ -21,20 +21,25 @@ def change_levels(levels: Levels, parameters: Mapping[str, str]) -> str:
     if len(wanted) > 1:
         return "error: invalid number of parameters"
     for name, value in wanted.items():
-        try:
-            if name == "level":
-                levels.set_all(value)
-            elif name == "paths":
-                levels.set_many(value)
-            elif name == "group":
-                return "error: group parameter requires fine-grain logging to be enabled"
-            else:
-                levels.set(name, value)
-        except KeyError:
-            return "error: unknown logger name"
-        except ValueError:
+        if name == "group":
+            return "error: group parameter requires fine-grain logging to be enabled"
+        pairs = [_pair(part) for part in value.split(",") if part] if name == "paths" else [(name, value)]
+        if not all(each and level for each, level in pairs):
+            return "error: empty logger name or empty logger level"
+        if any(level not in LEVELS for _, level in pairs):
             return "error: unknown logger level"
+        if name == "level":
+            levels.set_all(value)
+            return ""
+        if any(each not in levels.by_component for each, _ in pairs):
+            return "error: unknown logger name"
+        levels.by_component.update(pairs)
     return ""
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, _, level = text.partition(":")
+    return name, level
 
 
 def render(levels: Levels, error: str = "") -> str:

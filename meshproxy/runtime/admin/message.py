@@ -18,12 +18,14 @@ HTML = "text/html; charset=UTF-8"
 
 @dataclass(frozen=True, slots=True)
 class AdminRequest:
-    """path: without its query. parameters: of the query; of a name that stands twice the first counts."""
+    """path: without its query. parameters: of the query; of a name that stands twice the first counts. form: the body
+    is said to be one of parameters."""
 
     method: str
     path: str
     parameters: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
+    form: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ def render(runtime: LayeredRuntime) -> str:
 def modify(runtime: LayeredRuntime, request: AdminRequest) -> AdminResponse:
     """Set and take away values of the admin layer: those of the query, or without any those of a form."""
     parameters = dict(request.parameters)
-    if not parameters:
+    if not parameters and request.form:
         parameters = parse_parameters(request.body.decode("latin-1"))
     if not parameters:
         return AdminResponse(_USAGE, 400)

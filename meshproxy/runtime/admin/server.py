@@ -34,8 +34,12 @@ from meshproxy.runtime.upstream.clusters import Clusters
 from meshproxy.runtime.worker import Worker
 
 _MAX_BODY = 64 * 1024
+_FORM = "application/x-www-form-urlencoded"
 _AFTERWARDS = 0.1
 """Seconds after which all that a page was made of is gone."""
+
+
+_FORM = "application/x-www-form-urlencoded"
 
 
 class AdminShared:
@@ -112,7 +116,8 @@ class AdminFilter(TerminalHttpFilter[AdminShared]):
         if mutates and request.method != "POST":
             _send(stream, AdminResponse(f"Method {request.method} not allowed, POST required.", 405))
             return
-        answer = handler(AdminRequest(request.method, path, parse_parameters(query), self._body))
+        form = request.fields.get("content-type") == _FORM
+        answer = handler(AdminRequest(request.method, path, parse_parameters(query), self._body, form))
         if isinstance(answer, AdminResponse):
             _send(stream, answer)
         else:

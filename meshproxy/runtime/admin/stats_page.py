@@ -55,6 +55,8 @@ class StatsPage:
             return AdminResponse(str(error), 400)
         if "invert_filter" in parameters and query.wanted is not None:
             query = replace(query, wanted=_inverted(query.wanted))
+        if parameters.get("hidden") == "only":  # none is
+            query = replace(query, wanted=lambda name: False)
         snapshot = await self._fleet.statistics()
         keeps = query.format == "prometheus" and self._tags is None
         if keeps:

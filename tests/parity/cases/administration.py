@@ -8,6 +8,7 @@ from typing import Any
 
 from ..case import OK, REFUSE, Act, Case, Client, Upstream, Wait, admin, answer, get, raw
 from ..h2_wire import frame, h2get, hello
+from ..known import FOREIGN_PAGE
 from ..transcript import shape
 
 STATIC = """
@@ -165,6 +166,18 @@ CASES = [
                 timing=False,
             ),
         ),
+    ),
+    *(
+        Case(
+            f"admin-host-{name}",
+            clients=(Client((f"GET /ready HTTP/1.1\r\nhost: {host}\r\n\r\n",), to="admin_port", timing=False),),
+            differs=differs,
+        )
+        for name, host, differs in (
+            ("short", "envoy:9901", None),
+            ("cluster", "web.default.svc.cluster.local", None),
+            ("public", "envoy.example.com:9901", FOREIGN_PAGE),
+        )
     ),
     Case("admin-bad-request", clients=(Client(("nonsense\r\n\r\n",), to="admin_port", timing=False),)),
     Case("admin-http-1.0", clients=(Client(("GET /ready HTTP/1.0\r\n\r\n",), to="admin_port", timing=False),)),

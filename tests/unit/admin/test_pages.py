@@ -56,9 +56,10 @@ def test_parameters(query: str, parameters: dict[str, str]) -> None:
     ("parameters", "changed"),
     [
         ({"level": "debug"}, {"http": "debug", "main": "debug"}),
-        ({"http": "warn"}, {"http": "warning", "main": "info"}),
+        ({"http": "warning"}, {"http": "warning", "main": "info"}),
         ({"paths": "http:trace,main:off"}, {"http": "trace", "main": "off"}),
         ({"x": ""}, {"http": "info"}),
+        ({"paths": ","}, {"http": "info"}),
     ],
 )
 def test_levels_are_changed(parameters: dict[str, str], changed: dict[str, str]) -> None:
@@ -71,6 +72,11 @@ def test_levels_are_changed(parameters: dict[str, str], changed: dict[str, str])
     ("parameters", "error"),
     [
         ({"level": "loud"}, "error: unknown logger level"),
+        ({"level": "warn"}, "error: unknown logger level"),
+        ({"level": "DEBUG"}, "error: unknown logger level"),
+        ({"paths": "http"}, "error: empty logger name or empty logger level"),
+        ({"paths": "http:debug,:info"}, "error: empty logger name or empty logger level"),
+        ({"paths": "nobody:loud"}, "error: unknown logger level"),
         ({"nobody": "debug"}, "error: unknown logger name"),
         ({"paths": "http:debug,nobody:debug"}, "error: unknown logger name"),
         ({"paths": "http:debug,main:loud"}, "error: unknown logger level"),
