@@ -11,6 +11,16 @@ from meshproxy.runtime_values import Live
 HostRefusal = Callable[[Any, tuple[Any, ...]], bool]
 """`retry_host_predicate`: whether a retry must not go to a host. Arguments: the host, and those tried before."""
 
+CONDITIONS = frozenset(
+    {
+        *("5xx", "gateway-error", "reset", "reset-before-request", "connect-failure", "envoy-ratelimited"),
+        *("retriable-4xx", "refused-stream", "retriable-status-codes", "retriable-headers"),
+        *("http3-post-connect-failure", "cancelled", "deadline-exceeded", "internal", "resource-exhausted"),
+        "unavailable",
+    }
+)
+"""What `retry_on` can name: "x-envoy-retry-on" and "x-envoy-retry-grpc-on" in the router's documentation."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RetryPolicy:

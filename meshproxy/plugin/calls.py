@@ -9,7 +9,7 @@ from meshproxy.headers import ResponseHeaders
 from meshproxy.records import dataclass
 
 if TYPE_CHECKING:
-    pass
+    from meshproxy.plugin.replies import ResetReason
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,14 @@ class FetchReply:
 
 
 class FetchError(Exception):
-    """`fetch` got no answer: unknown cluster, no healthy host, time-out, a reset, or a body over the limit."""
+    """`fetch` got no answer: unknown cluster, no healthy host, time-out, a reset, or a body over the limit.
+
+    reason: of a reset before there was an answer.
+    """
+
+    def __init__(self, message: str, reason: ResetReason | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class GrpcError(Exception):

@@ -51,9 +51,9 @@ class _Call:
             if self.upstream is not None:
                 self.upstream.reset()
 
-    def _fail(self, why: str) -> None:
+    def _fail(self, why: str, reason: ResetReason | None = None) -> None:
         if not self._reply.done():
-            self._reply.set_exception(FetchError(why))
+            self._reply.set_exception(FetchError(why, reason))
 
     def _finish(self) -> None:
         response = self._response
@@ -86,7 +86,8 @@ class _Call:
         self._finish()
 
     def on_upstream_reset(self, reason: ResetReason, detail: str) -> None:
-        self._fail(f"{reason.text}: {detail}" if detail else reason.text)
+        early = reason if self._response is None else None
+        self._fail(f"{reason.text}: {detail}" if detail else reason.text, early)
 
     def on_upstream_blocked(self, blocked: bool) -> None:
         """The body was given whole; there is nobody to stop."""

@@ -6,31 +6,33 @@ from collections.abc import Sequence
 from random import Random
 from typing import TYPE_CHECKING
 
+from meshproxy.model.retry import CONDITIONS, RetryPolicy
 from meshproxy.plugin.context import FactoryContext, FetchError, FetchReply, Stream
+from meshproxy.plugin.replies import ResetReason
 from meshproxy.records import dataclass
+from meshproxy_filters.http.router.retry import RetryRules
 
 if TYPE_CHECKING:
     from meshproxy.plugin.view import ConfigView
 
-_ON_STATUS = {"5xx": range(500, 600), "gateway-error": range(502, 505)}
-_ON_NO_ANSWER = frozenset(("5xx", "gateway-error", "connect-failure", "reset"))
+_NOT_SENT = (ResetReason.CONNECT_FAILURE, ResetReason.CONNECT_TIMEOUT, ResetReason.REMOTE_REFUSED_STREAM)
 
 
 @dataclass(frozen=True, slots=True)
 class Retries:
-    """How often a service is asked again, after how many seconds (by chance below a bound that doubles), and why.
-
-    statuses: those that are no answer. no_answer: whether no answer at all is a reason.
-    """
+    """How often a service is asked again, after how many seconds (by chance below a bound that doubles), and why."""
 
     count: int = 0
     base: float = 0.0
     maximum: float = 0.0
-    statuses: frozenset[int] = frozenset()
-    no_answer: bool = False
+    rules: RetryRules = RetryRules(RetryPolicy(), frozenset(), frozenset(), (), 0)
 
     def pause(self, attempt: int, rng: Random) -> float:
         return rng.uniform(0.0, min(self.base * 2.0**attempt, self.maximum))
+
+    def after_error(self, error: FetchError) -> bool:
+        reason = error.reason
+        return reason is not None and self.rules.wants_reset(reason, sent=reason not in _NOT_SENT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +78,11 @@ class Service:
                     timeout=left,
                     tell_address=tell_address,
                 )
-            except FetchError:
-                if last or not retries.no_answer:
+            except FetchError as error:
+                if last or not retries.after_error(error):
                     raise
                 continue
-            if last or reply.status not in retries.statuses:
+            if last or not retries.rules.wants_response(reply.headers):
                 return reply
         raise FetchError(f"no answer from cluster {self.cluster!r} in {self.timeout:g} s")
 
@@ -91,8 +93,8 @@ def read_service(uri: ConfigView, retries: Retries) -> Service:
     return Service(uri.text("cluster"), authority, path, uri.seconds("timeout", 0.0), retries)
 
 
-def read_retries(view: ConfigView | None, *, default_on: str) -> Retries:
-    """`RetryPolicy`. default_on: `retry_on` where it says none; "" where it must say it. Raises ConfigError."""
+def read_retries(view: ConfigView | None, *, own: str = "") -> Retries:
+    """`RetryPolicy`. own: the reasons of a filter that doesn't ask its configuration for any. Raises ConfigError."""
     if view is None:
         return Retries()
     back_off = view.view("retry_back_off")
@@ -100,12 +102,13 @@ def read_retries(view: ConfigView | None, *, default_on: str) -> Retries:
     maximum = back_off.seconds("max_interval", base * 10) if back_off is not None else base * 10
     if maximum < base:
         view.fail("max_interval must be greater than or equal to the base_interval", "retry_back_off")
-    reasons = {each.strip(" ") for each in (default_on or view.text("retry_on")).split(",")} - {""}
-    unknown = reasons - _ON_NO_ANSWER
+    given = view.text("retry_on")
+    reasons = frozenset(each.strip(" ") for each in (own or given).split(",")) - {""}
+    unknown = reasons - CONDITIONS
     if unknown:
-        view.fail(f"'{min(unknown)}' isn't supported by meshproxy here", "retry_on")
-    statuses = frozenset(status for reason in reasons for status in _ON_STATUS.get(reason, ()))
-    return Retries(view.integer("num_retries", 1), base, maximum, statuses, bool(reasons))
+        view.fail(f"'{min(unknown)}' is no reason to ask again", "retry_on")
+    count = view.integer("num_retries", 1)
+    return Retries(count, base, maximum, RetryRules(RetryPolicy(), reasons, frozenset(), (), count))
 
 
 def split_uri(uri: str) -> tuple[str, str]:

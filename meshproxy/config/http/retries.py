@@ -8,20 +8,10 @@ from meshproxy.config.http.retry_hosts import compile_host_refusals, compile_ret
 from meshproxy.config.matching.matchers import compile_header_matcher
 from meshproxy.config.values.context import CompileContext
 from meshproxy.matching import HeaderMatcher
-from meshproxy.model.retry import RetryPolicy
+from meshproxy.model.retry import CONDITIONS, RetryPolicy
 from meshproxy.model.route import RequestPredicate
 from meshproxy.plugin.suggest import did_you_mean
 from meshproxy.plugin.view import ConfigView
-
-CONDITIONS = frozenset(
-    {
-        *("5xx", "gateway-error", "reset", "reset-before-request", "connect-failure", "envoy-ratelimited"),
-        *("retriable-4xx", "refused-stream", "retriable-status-codes", "retriable-headers"),
-        *("http3-post-connect-failure", "cancelled", "deadline-exceeded", "internal", "resource-exhausted"),
-        "unavailable",
-    }
-)
-"""What `retry_on` can name: "x-envoy-retry-on" and "x-envoy-retry-grpc-on" in the router's documentation."""
 
 
 def compile_retry_policy(view: ConfigView, context: CompileContext) -> RetryPolicy:

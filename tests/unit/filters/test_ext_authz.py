@@ -211,6 +211,28 @@ def test_retries_stay_within_the_time() -> None:
     assert len(harness.cluster("authz").requests) < 4
 
 
+@pytest.mark.parametrize(
+    ("reasons", "status", "headers", "asked"),
+    [
+        ("5xx,deadline-exceeded,internal,unavailable", 503, {}, 2),
+        ("5xx,deadline-exceeded,internal,unavailable", 403, {"grpc-status": "4"}, 2),
+        ("5xx,deadline-exceeded,internal,unavailable", 403, {}, 1),
+        ("gateway-error", 500, {}, 1),
+        ("gateway-error", 502, {}, 2),
+        ("retriable-4xx", 409, {}, 2),
+        ("envoy-ratelimited", 429, {"x-envoy-ratelimited": "true"}, 2),
+        ("5xx", 503, {"x-envoy-ratelimited": "true"}, 1),
+        ("", 503, {}, 1),
+    ],
+)
+def test_what_is_a_reason_to_ask_again(reasons: str, status: int, headers: dict[str, str], asked: int) -> None:
+    harness = asking({"retry_policy": {"retry_on": reasons, "retry_back_off": {"base_interval": "0.02s"}}})
+    harness.cluster("authz").returns(status, headers)
+    harness.request()
+    harness.clock.advance(0.5)
+    assert len(harness.cluster("authz").requests) == asked
+
+
 @pytest.mark.parametrize(("percent", "deny", "status"), [(0, False, 200), (0, True, 403), (100, True, 401)])
 def test_a_share_of_the_requests(percent: int, deny: bool, status: int) -> None:
     harness = asking(

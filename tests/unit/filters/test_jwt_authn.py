@@ -364,7 +364,6 @@ def test_filter_state_names_a_requirement() -> None:
         ({"providers": {"p": provider(local_jwks={"inline_string": "{"})}}, "invalid JSON"),
         ({"requires": {"provider_name": "x"}}, "'x'] is not configured"),
         ({"rules": [{"match": {"prefix": "/"}, "requirement_name": "x"}]}, "Wrong requirement_name"),
-        ({"providers": {"p": remote(retry_policy={"retry_on": "5xx"})}}, "retry_on"),
         ({"providers": {"p": provider(forward_payload_header="a b")}}, "forward_payload_header"),
     ],
 )

@@ -164,7 +164,7 @@ def read_authorization_service(view: ConfigView, context: FactoryContext) -> Aut
 
     client = of_response("allowed_client_headers")
     return AuthorizationService(
-        service=read_service(view.required("server_uri"), read_retries(view.view("retry_policy"), default_on="")),
+        service=read_service(view.required("server_uri"), read_retries(view.view("retry_policy"))),
         path_prefix=prefix,
         mutations=_read_additions(request, context),
         asked=or_authorization(read_names(request, "allowed_headers", context) if request is not None else None),

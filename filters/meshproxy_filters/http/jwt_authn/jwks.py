@@ -144,7 +144,7 @@ def read_key_source(view: ConfigView, stats: JwtStats, context: FactoryContext) 
 
 
 def _read_remote(view: ConfigView, stats: JwtStats, context: FactoryContext) -> RemoteKeys:
-    retries = read_retries(view.view("retry_policy"), default_on="5xx,gateway-error,connect-failure,reset")
+    retries = read_retries(view.view("retry_policy"), own="5xx,gateway-error,connect-failure,reset")
     service = read_service(view.required("http_uri"), retries)
     refetch = None
     ahead = view.view("async_fetch")

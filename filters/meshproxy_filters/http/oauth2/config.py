@@ -184,7 +184,7 @@ def read_config(view: ConfigView, scope: StatsScope, context: FactoryContext) ->
 
 def _read_endpoint(view: ConfigView, credentials: ConfigView, context: FactoryContext) -> TokenEndpoint:
     uri = view.view("token_endpoint")
-    retries = read_retries(view.view("retry_policy"), default_on=_RETRY_ON)
+    retries = read_retries(view.view("retry_policy"), own=_RETRY_ON)
     service = read_service(uri, retries) if uri is not None else Service("", "", "", 0.0, retries)
     kind = view.enum("auth_type")
     by_tls = kind == "TLS_CLIENT_AUTH"
