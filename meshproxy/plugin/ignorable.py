@@ -47,6 +47,9 @@ IGNORABLE: Final[dict[str, dict[str, str]]] = {
     "envoy.extensions.compression.zstd.decompressor.v3.Zstd": {
         "chunk_size": _CHUNKS,
     },
+    "envoy.extensions.access_loggers.grpc.v3.CommonGrpcAccessLogConfig": {
+        "filter_state_objects_to_log": "of no effect in Envoy's log for OpenTelemetry either; that of gRPC heeds it",
+    },
     "stats.MetricConfig": {"match": "of no effect in Istio's own filter either"},
     "envoy.tcp.metadataexchange.config.MetadataExchange": {
         "enable_discovery": "asks who a silent peer is by its address; nobody knows without Istio's extension",

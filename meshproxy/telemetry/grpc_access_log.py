@@ -13,12 +13,14 @@ from typing import Any
 from envoy.config.core.v3 import base_pb2
 from envoy.data.accesslog.v3 import accesslog_pb2
 from envoy.service.accesslog.v3 import als_pb2
+from google.protobuf.struct_pb2 import Struct
 from google.protobuf.wrappers_pb2 import StringValue
 
 from meshproxy.headers import Headers
 from meshproxy.matching import header_getter
 from meshproxy.model.listener import LogService
 from meshproxy.plugin.stream_info import StreamInfo, TlsInfo
+from meshproxy.plugin.workload import Peer
 from meshproxy.telemetry.address_messages import set_address
 
 _FLAGS = {
@@ -169,6 +171,10 @@ def _fill_extra(common: Any, info: StreamInfo, extra: LogService) -> None:
         kept = known.get(name)
         if isinstance(kept, str):
             common.filter_state_objects[name].Pack(StringValue(value=utf8_text(kept)))
+        elif isinstance(kept, Peer):
+            fields = Struct()
+            fields.update(kept)
+            common.filter_state_objects[name].Pack(fields)
 
 
 def _fill_times(common: Any, info: StreamInfo) -> None:

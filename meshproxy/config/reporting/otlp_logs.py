@@ -24,6 +24,8 @@ def compile_otlp_log(view: ConfigView, context: CompileContext) -> OtlpLogServic
     common = view.view("common_config")
     collector = _collector(view, common, context)
     older = common if common is not None else view
+    if common is not None:
+        common.ignore("filter_state_objects_to_log")
     extensions = compile_extensions(view.views("formatters"))
     body, attributes = view.view("body"), view.view("attributes")
     tags = (*(common.views("custom_tags") if common is not None else ()), *view.views("custom_tags"))

@@ -95,6 +95,15 @@ CASES = [
     logged("nested-body", {"body": _NESTED}),
     logged("name", {"log_name": "mine", "body": text("x")}),
     logged("common", {"common_config": _COMMON, "body": text("x")}, wait=0.2),
+    logged(
+        "state",
+        {
+            "common_config": {**_COMMON, "filter_state_objects_to_log": ["envoy.string", "upstream_peer"]},
+            "body": text("x"),
+        },
+        wait=0.2,
+        filters="""[{name: state, typed_config: {"@type": envoy.extensions.filters.http.set_filter_state.v3.Config, on_request_headers: [{object_key: envoy.string, format_string: {text_format_source: {inline_string: "%REQ(x-a)%"}}}]}}]""",
+    ),
     logged("without-labels", {"disable_builtin_labels": True, "body": text("x")}),
     logged(
         "resource",

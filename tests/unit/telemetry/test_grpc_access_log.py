@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from envoy.data.accesslog.v3 import accesslog_pb2
 from envoy.service.accesslog.v3 import als_pb2
+from google.protobuf.struct_pb2 import Struct
 from google.protobuf.wrappers_pb2 import StringValue
 
 from meshproxy.headers import RequestHeaders, ResponseHeaders
 from meshproxy.model.grpc_service import GrpcService
 from meshproxy.model.listener import LogService
 from meshproxy.plugin.stream_info import ConnectionInfo, StreamInfo
+from meshproxy.plugin.workload import Peer, Workload
 from meshproxy.telemetry.grpc_access_log import (
     encode_batch,
     encode_identifier,
@@ -49,11 +51,15 @@ def test_tags_and_state() -> None:
     tags = (("said", lambda info: "v"), ("unsaid", lambda info: ""))
     info = stream()
     info.set_filter_state("known", "text")
-    service = LogService("l", SERVICE, tags=tags, state=("known", "unknown"))
+    info.set_filter_state("peer", Peer(Workload(workload="web")))
+    service = LogService("l", SERVICE, tags=tags, state=("known", "unknown", "peer"))
     common = accesslog_pb2.HTTPAccessLogEntry.FromString(http_entry_encoder(service)(info)).common_properties
     assert dict(common.custom_tags) == {"said": "v"}
     value = StringValue()
-    assert list(common.filter_state_objects) == ["known"]
+    assert sorted(common.filter_state_objects) == ["known", "peer"]
+    fields = Struct()
+    assert common.filter_state_objects["peer"].Unpack(fields)
+    assert dict(fields) == {"workload": "web"}
     assert common.filter_state_objects["known"].Unpack(value)
     assert value.value == "text"
 
