@@ -22,7 +22,7 @@ class ClusterPolicies:
 
     filters: that each attempt passes on its way to its host, the codec left out. judges_error: whether a response
     with this head counts as a failure of its host, whatever its status; None: its status decides.
-    timeout_budgets, sizes: what is measured.
+    timeout_budgets, sizes: what is measured. endpoints: each host has statistics of its own.
     """
 
     retry: RetryPolicy | None = None
@@ -32,6 +32,7 @@ class ClusterPolicies:
     judges_error: Callable[[Any], bool] | None = None
     timeout_budgets: bool = False
     sizes: bool = False
+    endpoints: bool = False
     _actions: dict[ForwardAction, ForwardAction] = field(default_factory=dict, init=False)
 
     def on(self, action: ForwardAction) -> ForwardAction:

@@ -45,6 +45,7 @@ _DEFAULTS = (
     ("clientssl_prefix", "auth.clientssl.$.**"),
     ("ratelimit_prefix", "ratelimit.$.**"),
     ("cluster_name", "cluster.$.**"),
+    ("endpoint_address", rf"^cluster\.{_VALUE}\.endpoint(\.({_ADDRESS}))\."),
     ("http_conn_manager_prefix", rf"^listener\..*?\.http\.(({_VALUE})\.)"),
     ("http_conn_manager_prefix", "http.$.**"),
     ("listener_address", rf"^listener\.((?!admin\.)({_ADDRESS}|{_VALUE})\.)"),
@@ -71,6 +72,7 @@ _DEFAULTS = (
 )  # fmt: skip
 
 _TAG_END = ";.;"
+_ENDPOINT = "envoy.endpoint_address"  # whose value is written as an address, other than in the name
 _FIRST_TOKEN = re.compile(r"\^(\w+)\\\.")
 
 
@@ -190,5 +192,6 @@ class TagProducer:
             if not extractor.value_group:
                 tags[extractor.name] = ""  # no group says what the value is: in Envoy it is empty
                 continue
-            tags[extractor.name] = match.group(extractor.value_group) or ""
+            value = match.group(extractor.value_group) or ""
+            tags[extractor.name] = value.replace("_", ":") if extractor.name == _ENDPOINT else value
             cut.update(range(*match.span(1)))

@@ -22,15 +22,17 @@ _Judge = Callable[[Any], bool]
 
 def compile_cluster_policies(cluster: ConfigView, context: CompileContext) -> ClusterPolicies:
     """The policies of a `Cluster`. Raises ConfigError; problems of single mirrors are noted in the context."""
-    budgets, sizes = cluster.boolean("track_timeout_budgets"), False
+    budgets, sizes, endpoints = cluster.boolean("track_timeout_budgets"), False, False
     tracked = cluster.view("track_cluster_stats")
     if tracked is not None:
         budgets = tracked.boolean("timeout_budgets") or budgets
         sizes = tracked.boolean("request_response_sizes")
+        endpoints = tracked.boolean("per_endpoint_stats")
     typed = cluster.any_map("typed_extension_protocol_options").get(_OPTIONS)
     view = typed.view if typed is not None else None
     if view is None:
-        return ClusterPolicies(timeout_budgets=budgets, sizes=sizes) if budgets or sizes else NO_POLICIES
+        measures = budgets or sizes or endpoints
+        return ClusterPolicies(timeout_budgets=budgets, sizes=sizes, endpoints=endpoints) if measures else NO_POLICIES
     retry, outlier = view.view("retry_policy"), view.view("outlier_detection")
     stats = context.stats.scope(f"cluster.{cluster.text('alt_stat_name') or cluster.text('name')}.")
     made = ClusterPolicies(
@@ -43,8 +45,9 @@ def compile_cluster_policies(cluster: ConfigView, context: CompileContext) -> Cl
         judges_error=_compile_judge(outlier.view("error_matcher")) if outlier is not None else None,
         timeout_budgets=budgets,
         sizes=sizes,
+        endpoints=endpoints,
     )
-    said = (made.retry, made.hash_policy, made.mirrors, made.filters, made.judges_error, budgets, sizes)
+    said = (made.retry, made.hash_policy, made.mirrors, made.filters, made.judges_error, budgets, sizes, endpoints)
     return made if any(said) else NO_POLICIES
 
 

@@ -47,6 +47,7 @@ from meshproxy.runtime_values import as_integer
 if TYPE_CHECKING:
     from meshproxy.balance.load_window import LoadMetrics
     from meshproxy.runtime.upstream.cluster_pools import HttpPool
+    from meshproxy.runtime.upstream.endpoint_stats import EndpointStats
     from meshproxy.runtime.upstream.health_checker import HealthChecker
     from meshproxy.runtime.upstream.load_weights import LoadWeights
     from meshproxy.runtime.upstream.preconnect import NextHosts
@@ -65,9 +66,15 @@ class ActiveCluster(Cluster):
         self.config = config
         self.tls = tls
         self.retired = False
-        self.stats = LiveClusterStats(worker.stats.scope(f"cluster.{config.alt_stat_name or config.name}."))
+        scope = worker.stats.scope(f"cluster.{config.alt_stat_name or config.name}.")
+        self.stats = LiveClusterStats(scope)
         policies = config.policies
         self.measures = ClusterMeasures.of(self.stats.scope, budgets=policies.timeout_budgets, sizes=policies.sizes)
+        self._endpoint_stats: EndpointStats | None = None
+        if policies.endpoints:
+            from meshproxy.runtime.upstream.endpoint_stats import EndpointStats  # few ask for it
+
+            self._endpoint_stats = EndpointStats(scope, self.hosts)
         self.set_drop_overload(config.drop_overload)
         worker.runtime.follow(self)
         matches = config.transport_socket_matches
@@ -138,6 +145,8 @@ class ActiveCluster(Cluster):
         if self.health is not None:
             self.health.fold()
         self._balancing.fold(self.stats)
+        if self._endpoint_stats is not None:
+            self._endpoint_stats.fold()
 
     def start(self) -> None:
         """Find the hosts; those of a STATIC cluster are in the configuration."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..case import OK, REFUSE, Act, Case, Op, answer, answers, client, get
+from ..case import OK, REFUSE, Act, Case, Op, admin, answer, answers, client, get
 
 ERROR = "HTTP/1.1 503 X\r\ncontent-length: 0\r\n\r\n"
 # Byte counts depend on header lengths that hold ports and ids; `length_ms`, `time` and `connect_ms` are histograms.
@@ -53,6 +53,19 @@ CASES = [
         r"^cluster\.$case\.up\.(ring|maglev)_\w+\.",
         cluster="lb_policy: MAGLEV",
         routes="- {match: {prefix: /}, route: {cluster: $up, hash_policy: [{header: {header_name: x}}]}}",
+    ),
+    Case(
+        "stats-of-each-host",
+        clients=(
+            client(get(), 0.1, get(), 0.1, get("/late"), timing=False),
+            admin("/stats/prometheus?filter=endpoint", start=1.0),
+        ),
+        upstreams=answers(OK, ERROR, (1.0, OK)),
+        cluster="{alt_stat_name: $case, track_cluster_stats: {per_endpoint_stats: true}}",
+        routes="- {match: {path: /late}, route: {cluster: $up, timeout: 0.2s}}\n- {match: {prefix: /}, route: {cluster: $up}}",
+        stats=r"^cluster\.$case\.endpoint\..*(total|error|success|timeout|fail)$",
+        masks=((r"127\.0\.0\.1_\d+", "<address>"),),
+        alone=True,
     ),
     counted(
         "cors-names",
