@@ -95,6 +95,7 @@ class ResponseParser(MessageParser):
         "_sink",
         "_state",
         "_usual_method",
+        "exceeded",
         "head_bytes",
         "http10",
         "keep_alive",
@@ -120,6 +121,7 @@ class ResponseParser(MessageParser):
         self._chunked: ChunkedBody | None = None
         self.http10 = False
         self.keep_alive = True
+        self.exceeded = False
         self.upgrade = ""
         self.head_bytes = 0
 
@@ -279,7 +281,7 @@ class ResponseParser(MessageParser):
         if length == 0:
             self._state = _IDLE
             if rest:
-                self.keep_alive = False
+                self._exceed()
             self._sink.on_response(response, True)
             return b""
         if length == CHUNKED:
@@ -322,7 +324,7 @@ class ResponseParser(MessageParser):
             return b""
         self._state = _IDLE
         if size > left:
-            self.keep_alive = False
+            self._exceed()
             data = data[:left]
         self._sink.on_response_body(data, True)
         return b""
@@ -345,7 +347,7 @@ class ResponseParser(MessageParser):
         self._chunked = None
         self._state = _IDLE
         if consumed != len(data):
-            self.keep_alive = False
+            self._exceed()
         if self._options.enable_trailers and chunked.trailers:
             if pieces:
                 self._sink.on_response_body(b"".join(pieces), False)
@@ -353,6 +355,11 @@ class ResponseParser(MessageParser):
         else:
             self._sink.on_response_body(b"".join(pieces), True)
         return b""
+
+    def _exceed(self) -> None:
+        """There are bytes behind the response's end."""
+        self.keep_alive = False
+        self.exceeded = True
 
     def _fail(self, error: ProtocolError) -> bytes:
         if self._state != _FAILED:

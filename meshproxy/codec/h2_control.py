@@ -156,9 +156,9 @@ class Control(Output):
         if last > self._goaway_last or (last and last % 2 == self.is_server):
             raise Fault(h2.PROTOCOL_ERROR, "GOAWAY names a stream that it can't")
         self._goaway_last = last
-        self._peer_goes_away(last)
+        self._sink.on_goaway(last, int.from_bytes(payload[4:8], "big"))
         if not self.failed:
-            self._sink.on_goaway(last, int.from_bytes(payload[4:8], "big"))
+            self._peer_goes_away(last)
 
     def _peer_goes_away(self, last_sid: int) -> None:
         """Only a client opens streams, so only it has any that the peer can leave out."""

@@ -299,6 +299,8 @@ class Http1Upstream(Starts):
         if self.requests_left == 0:
             if not self.expired:
                 stats.upstream_cx_max_requests.value += 1
+        elif self._parser.exceeded:
+            stats.upstream_cx_protocol_error.value += 1
         elif not (self._parser.keep_alive or self._raw or self._ended_by_host):
             stats.upstream_cx_close_notify.value += 1
 

@@ -90,7 +90,7 @@ class Http2Upstream:
         self.draining = True
         self.pool.check(self)
         if not self.requests:
-            self.close()
+            self._leave()
 
     # What requests call.
 
@@ -117,7 +117,7 @@ class Http2Upstream:
         if not self.requests:
             self.idle_since = self._loop.time()
             if self.draining:
-                self.close()
+                self._leave()
 
     # What the transport calls.
 
@@ -196,6 +196,13 @@ class Http2Upstream:
         self.let_go()
         if self.transport is not None:
             self.transport.abort()
+
+    def _leave(self) -> None:
+        """Close behind what has been said: nothing is under way any more."""
+        self._write()
+        if not self.closed:
+            self._over(ResetReason.CONNECTION_TERMINATION, "", remote=False)
+            self.transport.close()
 
     def close(self, reason: ResetReason = ResetReason.CONNECTION_TERMINATION) -> None:
         """Close at once; requests that are under way hear `reason`."""

@@ -182,10 +182,13 @@ class Again(RouterState):
             self._heard_at = self.context.clock.now()
             self._idle_timer = self._stream.schedule(timeouts.per_try_idle, self._look_for_idleness)
 
-    def _stop_try_timers(self) -> None:
+    def _stop_try_timer(self) -> None:
         if self._try_timer is not None:
             self._try_timer.cancel()
             self._try_timer = None
+
+    def _stop_try_timers(self) -> None:
+        self._stop_try_timer()
         if self._idle_timer is not None:
             self._idle_timer.cancel()
             self._idle_timer = None

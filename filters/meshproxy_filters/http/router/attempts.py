@@ -11,6 +11,8 @@ Invariants:
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from meshproxy.headers import Headers, ResponseHeaders
 from meshproxy.plugin.context import Stream
 from meshproxy.plugin.replies import (
@@ -126,7 +128,10 @@ class Attempts(Sending):
 
     def on_upstream_informational(self, response: ResponseHeaders) -> None:
         self._count(response.status)
-        self._rules = None  # as Envoy: once the client has heard of this attempt there is no other
+        # As Envoy: once the client has heard of this attempt there is no other, and what becomes of it isn't counted.
+        self._informed = True
+        self._rules = None
+        self._stop_try_timer()
         self._stream.send_informational(response)
 
     def on_upstream_response(self, response: ResponseHeaders, end: bool) -> None:
@@ -181,9 +186,7 @@ class Attempts(Sending):
 
     def _settle(self, cluster: Cluster) -> None:
         """An attempt has been answered: no other is needed."""
-        if self._try_timer is not None:
-            self._try_timer.cancel()
-            self._try_timer = None
+        self._stop_try_timer()
         if self._race is not None:
             self._race.end()
         if self._retrying:
@@ -290,7 +293,10 @@ class Attempts(Sending):
             self._upstream.reset()
             self._upstream = None
         self._end_retry()
-        self._count(reply.status)
+        if self._informed:
+            reply = replace(reply, details=reply.details.replace("_before_", "_after_"))
+        else:
+            self._count(reply.status)
         for counts in self._counts if not self._quiet else ():
             counts.codes[reply.status] += 1
         route = stream.route
@@ -316,8 +322,8 @@ class Attempts(Sending):
             self._host.rq_timeout += 1
             if not self._response_started:
                 self._host.rq_error += 1
-            if self._host.monitor is not None:
-                self._host.monitor.on_failure(connected=True, timeout=True)
+                if self._host.monitor is not None:
+                    self._host.monitor.on_failure(connected=True, timeout=True)
         if self._response_started:
             if self._upstream is not None:
                 self._upstream.reset()

@@ -98,6 +98,7 @@ class RouterState(TerminalHttpFilter[RouterConfig]):
     _blocked: bool = False
     _request_blocked: bool = False
     _response_started: bool = False
+    _informed: bool = False
     _counts: tuple[RouteCounts, ...] = ()
     _no_content_on_timeout: bool = False
     _idle_timer: Timer | None = None
