@@ -31,10 +31,19 @@ EXTENDED = frozenset(
         "config.route.v3.route_components",
         "extensions.access_loggers.open_telemetry.v3.logs_service",
         "extensions.clusters.dns.v3.dns_cluster",
+        "extensions.filters.http.basic_auth.v3.basic_auth",
+        "extensions.filters.http.compressor.v3.compressor",
+        "extensions.filters.http.fault.v3.fault",
+        "extensions.filters.http.local_ratelimit.v3.local_rate_limit",
         "extensions.filters.http.oauth2.v3.oauth",
+        "extensions.filters.http.set_filter_state.v3.set_filter_state",
+        "extensions.filters.http.stateful_session.v3.stateful_session",
+        "extensions.http.custom_response.local_response_policy.v3.local_response_policy",
+        "extensions.http.injected_credentials.generic.v3.generic",
         "extensions.filters.network.tcp_proxy.v3.tcp_proxy",
         "extensions.transport_sockets.tls.v3.tls_spiffe_validator_config",
         "type.matcher.v3.address",
+        "type.v3.token_bucket",
     )
 )
 """The modules with additions, those of `newer_api.ADDITIONS`; listed here too so that protobuf isn't imported early."""

@@ -61,7 +61,8 @@ class Additions:
     """What one file of a published package gets.
 
     messages, enums: its new ones; nested: new messages inside of the message that is named; fields: new ones of the
-    message that is named. A field's oneof is named before its name, as `oneof/name`. dependencies: further files that
+    message that is named. A field's oneof, which may be new, is named before its name, as `oneof/name`.
+    dependencies: further files that
     the additions name. values: those that an enum, named with its message, gets behind its own. freed: fields of the
     message that is named whose rules on values are gone.
     """

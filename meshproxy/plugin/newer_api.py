@@ -214,6 +214,9 @@ def _add_fields(message: DescriptorProto, fields: Sequence[FieldDescriptorProto]
         added.CopyFrom(declared)
         oneof, _, added.name = declared.name.rpartition("/")
         if oneof:
+            if oneof not in oneofs:
+                oneofs.append(oneof)
+                message.oneof_decl.add(name=oneof)
             added.oneof_index = oneofs.index(oneof)
 
 

@@ -80,4 +80,59 @@ def _oauth2() -> Additions:
     )
 
 
-FILTER_ADDITIONS = {"envoy/extensions/filters/http/oauth2/v3/oauth.proto": _oauth2()}
+_STRING_MATCHER = ".envoy.type.matcher.v3.StringMatcher"
+_HTTP = "envoy/extensions/filters/http"
+_NO_CONTROLS = r"^[^\x00-\x1f\x7f]*$"
+
+
+def _realm(number: int) -> FieldDescriptorProto:
+    return ruled(text_field("realm", number), FieldRules(string=StringRules(pattern=_NO_CONTROLS)))
+
+
+def _response_code_details() -> Additions:
+    preserve = ruled(field("preserve_response_code_details", 5, OF.TYPE_BOOL), FieldRules(bool=BoolRules(const=True)))
+    details = text_field("response_code_details", 6, least=1)
+    for each in (preserve, details):
+        each.name = f"response_code_details_action/{each.name}"
+    return Additions({"LocalResponsePolicy": [preserve, details]})
+
+
+FILTER_ADDITIONS = {
+    f"{_HTTP}/basic_auth/v3/basic_auth.proto": Additions(
+        {
+            "BasicAuth": [
+                field("allow_missing", 4, OF.TYPE_BOOL),
+                field("emit_dynamic_metadata", 5, OF.TYPE_BOOL),
+                _realm(6),
+            ],
+            "BasicAuthPerRoute": [_realm(2)],
+        }
+    ),
+    f"{_HTTP}/compressor/v3/compressor.proto": Additions(
+        {
+            "Compressor.CommonDirectionConfig": [
+                field("content_type_matcher", 4, OF.TYPE_MESSAGE, _STRING_MATCHER, repeated=True)
+            ],
+            "Compressor.ResponseDirectionConfig": [field("weaken_etag_on_compress", 6, OF.TYPE_BOOL)],
+        },
+        dependencies=["envoy/type/matcher/v3/string.proto"],
+    ),
+    f"{_HTTP}/fault/v3/fault.proto": Additions({"FaultAbort": [text_field("response_body", 6)]}),
+    f"{_HTTP}/local_ratelimit/v3/local_rate_limit.proto": Additions(
+        {"LocalRateLimit": [field("enable_retry_after_header", 19, OF.TYPE_BOOL)]}
+    ),
+    f"{_HTTP}/oauth2/v3/oauth.proto": _oauth2(),
+    f"{_HTTP}/set_filter_state/v3/set_filter_state.proto": Additions(
+        {"Config": [field("clear_route_cache", 2, OF.TYPE_BOOL)]}
+    ),
+    f"{_HTTP}/stateful_session/v3/stateful_session.proto": Additions(
+        {"StatefulSession": [field("status_on_strict_destination_not_found", 4, OF.TYPE_UINT32)]}
+    ),
+    "envoy/extensions/http/custom_response/local_response_policy/v3/local_response_policy.proto": (
+        _response_code_details()
+    ),
+    "envoy/extensions/http/injected_credentials/generic/v3/generic.proto": Additions(
+        {"Generic": [text_field("header_value_prefix", 3)]}
+    ),
+    "envoy/type/v3/token_bucket.proto": Additions({}, freed={"TokenBucket": ["max_tokens"]}),
+}

@@ -193,7 +193,7 @@ class StreamInfo:
     lb_hash: what the route's hash policies make of the request, None for nothing; lb_attempt: how many hosts have been
     refused in the choice under way; lb_cookies: `Set-Cookie` values by which the client is to be known again.
     lb_override: address of the host that the first attempt goes to, if it isn't unhealthy; else to another one, or with
-    lb_override_strict to none.
+    lb_override_strict to none. lb_override_status: that a client is told then, 0 for the usual.
     alpn_override: protocols to offer in TLS to the upstream, joined by ",", in place of the configured ones; "": those.
     lb_metadata: what hosts must have in their metadata (`metadata_match`, subsets), None for nothing.
     own_tlvs: entries of a PROXY protocol header for the upstream in place of those that the client's connection began
@@ -269,6 +269,7 @@ class StreamInfo:
     lb_cookies: tuple[str, ...] = ()
     lb_override: str = ""
     lb_override_strict: bool = False
+    lb_override_status: int = 0
     alpn_override: str = ""
     own_tlvs: tuple[tuple[int, bytes], ...] | None = None
     hides_addresses: bool = False

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 _LONGEST_REMEMBERED = 128
-_NUMBER = re.compile(r"[0-9]{0,6}\.?[0-9]{0,9}\Z")
+_NUMBER = re.compile(r"(?:[0-9]{1,6}\.?[0-9]{0,9}|\.[0-9]{1,9})(?:[eE][+-]?[0-9]{1,2})?\Z")
 
 
 def parse_encodings(text: str) -> Sequence[tuple[str, float]]:
@@ -23,9 +23,10 @@ def _parse(text: str) -> Sequence[tuple[str, float]]:
     for token in text.split(",")[:100]:
         name, _, parameters = token.partition(";")
         quality = 1.0
-        if parameters:
-            value = parameters.partition("=")[2].strip()
-            if not value or not _NUMBER.match(value) or value == ".":
+        parameter, equals, value = parameters.partition("=")
+        if equals and parameter.strip().lower() == "q":
+            value = value.strip()
+            if not _NUMBER.match(value):
                 continue
             quality = float(value)
         pairs.append((name.strip(), quality))

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from meshproxy.plugin.view import ConfigView
 
 _HASH = "{SHA}"
+_SCHEME = "Basic "
 _SHA1_BASE64 = 28
 
 
@@ -33,12 +34,17 @@ _SHA1_BASE64 = 28
 class BasicAuthConfig:
     """users: name -> the base64 of the password's hash. name_header: where the name is passed on, "" for nowhere.
 
-    credentials_header: where credentials are looked for. allowed, denied: None in what a route says.
+    credentials_header: where credentials are looked for. realm: "" for the URL that is asked for.
+    allows_missing: whoever has no basic credentials passes. tells_name: to others, in the dynamic metadata.
+    allowed, denied: None in what a route says.
     """
 
     users: Mapping[str, str]
     name_header: str = ""
     credentials_header: str = "authorization"
+    realm: str = ""
+    allows_missing: bool = False
+    tells_name: bool = False
     allowed: Counter | None = None
     denied: Counter | None = None
 
@@ -55,6 +61,9 @@ class BasicAuth(HttpFilter[BasicAuthConfig]):
             _read_users(view.required("users"), context),
             _read_name(view, "forward_username_header"),
             _read_name(view, "authentication_header") or "authorization",
+            _read_realm(view),
+            view.boolean("allow_missing"),
+            view.boolean("emit_dynamic_metadata"),
             scope.counter("allowed"),
             scope.counter("denied"),
         )
@@ -62,20 +71,23 @@ class BasicAuth(HttpFilter[BasicAuthConfig]):
     @classmethod
     def compile_route(cls, view: ConfigView, context: FactoryContext) -> BasicAuthConfig:
         """`BasicAuthPerRoute`: other users."""
-        return BasicAuthConfig(_read_users(view.required("users"), context))
+        return BasicAuthConfig(_read_users(view.required("users"), context), realm=_read_realm(view))
 
     @classmethod
     def merge_route(cls, base: BasicAuthConfig, route: BasicAuthConfig) -> BasicAuthConfig:
-        return replace(base, users=route.users)
+        return replace(base, users=route.users, realm=route.realm or base.realm)
 
     def on_request_headers(self, request: RequestHeaders, stream: Stream) -> LocalReply | None:
         config = self.config
         assert config.allowed is not None
         assert config.denied is not None
-        name, reason, detail = _check(request.get(config.credentials_header), config.users)
+        credentials = request.get(config.credentials_header)
+        if config.allows_missing and (credentials is None or not credentials.startswith(_SCHEME)):
+            return None
+        name, reason, detail = _check(credentials, config.users)
         if reason:
             config.denied.value += 1
-            realm = f"{request.scheme}://{request.authority}{request.path}".replace("\\", "%5C").replace('"', "%22")
+            realm = config.realm or _realm_of(request)
             return LocalReply(
                 401,
                 f"User authentication failed. {reason}".encode(),
@@ -85,18 +97,28 @@ class BasicAuth(HttpFilter[BasicAuthConfig]):
         if config.name_header:
             request.remove(config.name_header)  # as in Envoy it goes to the end
             request[config.name_header] = name
+        if config.tells_name:
+            stream.set_metadata(self.context.name, "username", name)
         config.allowed.value += 1
         return None
+
+
+def _realm_of(request: RequestHeaders) -> str:
+    return f"{request.scheme}://{request.authority}{request.path}".replace("\\", "%5C").replace('"', "%22")
+
+
+def _read_realm(view: ConfigView) -> str:
+    return wire_text(view.text("realm")).replace("\\", "\\\\").replace('"', '\\"')
 
 
 def _check(credentials: str | None, users: Mapping[str, str]) -> tuple[str, str, str]:
     """The name, and for what is refused the reason and its name."""
     if credentials is None:
         return "", "Missing username and password.", "no_credential"
-    if not credentials.startswith("Basic "):
+    if not credentials.startswith(_SCHEME):
         return "", "Expected 'Basic' authentication scheme.", "invalid_scheme"
     try:
-        decoded = base64.b64decode(credentials[6:].encode("latin-1"), validate=True)
+        decoded = base64.b64decode(credentials[len(_SCHEME) :].encode("latin-1"), validate=True)
     except binascii.Error:
         decoded = b""
     name, colon, password = decoded.partition(b":")

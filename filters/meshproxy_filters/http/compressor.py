@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
+from meshproxy.matching import StringMatcher
 from meshproxy.plugin.context import FactoryContext, Stream
 from meshproxy.plugin.http import HttpFilter
 from meshproxy.plugin.stats import StatsScope
@@ -60,11 +61,13 @@ class ResponseStats(DirectionStats):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Direction:
-    """enabled: None for never. min_length: of a `content-length`. types: of contents compressed; () for all."""
+    """enabled: None for never. min_length: of a `content-length`. types: of contents compressed; () for all.
+    type_matchers: in place of `types`, where there are any."""
 
     enabled: Live[bool] | None
     min_length: int
     types: frozenset[str]
+    type_matchers: tuple[StringMatcher, ...] = ()
 
     @property
     def on(self) -> bool:
@@ -80,7 +83,12 @@ class Direction:
 
     def type_allowed(self, message: Headers) -> bool:
         kind = message.get("content-type")
-        return not kind or not self.types or kind.partition(";")[0].strip().lower() in self.types
+        if kind is None:
+            return True
+        kind = kind.partition(";")[0].strip()
+        if self.type_matchers:
+            return any(matches(kind) for matches in self.type_matchers)
+        return not self.types or kind.lower() in self.types
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,6 +104,7 @@ class CompressorConfig:
     request_stats: DirectionStats
     response: Direction
     response_stats: ResponseStats
+    weakens_etag: bool
     not_with_etag: bool
     remove_accept: bool
     uncompressible: frozenset[int]
@@ -193,7 +202,7 @@ class ResponseCompressing(HttpFilter[CompressorConfig]):
             _vary(response)
         if accepted and not against and _transfer_allows(response):
             status = f"Compressed;OriginalLength={response.get('content-length') or ''}"
-            _weaken_etag(response)
+            _weaken_etag(response, keep=self.config.weakens_etag)
             response.remove("content-length")
             response["content-encoding"] = config.library.encoding
             stats.compressed.value += 1
@@ -291,10 +300,17 @@ def _transfer_allows(message: Headers) -> bool:
     return not {"gzip", "deflate", "compress", "br", "zstd"}.intersection(_tokens(message.get("transfer-encoding")))
 
 
-def _weaken_etag(response: ResponseHeaders) -> None:
-    """A strong validator says that the bytes are the same; they aren't any more (RFC 9110 section 8.8.1)."""
+def _weaken_etag(response: ResponseHeaders, *, keep: bool) -> None:
+    """A strong validator says that the bytes are the same; they aren't any more (RFC 9110 section 8.8.1).
+
+    keep: as a weak one.
+    """
     etag = response.get("etag")
-    if etag is not None and not etag.lower().startswith("w/"):
+    if etag is None or etag.lower().startswith("w/"):
+        return
+    if keep:
+        response["etag"] = f"W/{etag}"
+    else:
         response.remove("etag")
 
 
@@ -318,6 +334,7 @@ def _read(view: ConfigView, context: FactoryContext) -> CompressorConfig:
         response_direction = _read_old_direction(view, context)
     options = response if response is not None else view
     codes = response.integers("uncompressible_response_codes") if response is not None else []
+    weakens = response is not None and response.boolean("weaken_etag_on_compress")
     return CompressorConfig(
         library=library,
         first=view.boolean("choose_first"),
@@ -325,7 +342,8 @@ def _read(view: ConfigView, context: FactoryContext) -> CompressorConfig:
         request_stats=DirectionStats(scope.scope("request.")),
         response=response_direction,
         response_stats=ResponseStats(scope.scope("response.") if response is not None else scope, scope),
-        not_with_etag=options.boolean("disable_on_etag_header"),
+        weakens_etag=weakens,
+        not_with_etag=options.boolean("disable_on_etag_header") and not weakens,
         remove_accept=options.boolean("remove_accept_encoding_header"),
         uncompressible=frozenset(codes),
         tell_status=response is not None and response.boolean("status_header_enabled"),
@@ -341,6 +359,7 @@ def _read_direction(view: ConfigView | None, context: FactoryContext, *, on: boo
         enabled=enabled if on else None,
         min_length=view.integer("min_content_length", _MIN_LENGTH),
         types=frozenset(map(str.lower, view.texts("content_type"))) or _CONTENT_TYPES,
+        type_matchers=tuple(context.compile_string_matcher(each) for each in view.views("content_type_matcher")),
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from meshproxy.headers import RequestHeaders, check_name, check_value
+from meshproxy.matching import wire_text
 from meshproxy.plugin.context import FactoryContext, Stream
 from meshproxy.plugin.http import HeadersResult, HttpFilter
 from meshproxy.plugin.replies import LocalReply
@@ -48,6 +49,7 @@ class SecretCredential:
 
     header: str
     secret: LiveSecret
+    prefix: str = ""
 
     def current(self) -> str:
         value = self.secret.value.decode("latin-1").strip(" \t\r\n")
@@ -55,7 +57,7 @@ class SecretCredential:
             check_value(value)
         except ValueError:
             return ""
-        return value
+        return f"{self.prefix}{value}" if value else ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -131,4 +133,13 @@ def _read_generic(view: ConfigView, context: FactoryContext) -> SecretCredential
         check_name(header)
     except ValueError as error:
         view.fail(str(error), "header")
-    return SecretCredential(header, context.compile_secret(view.required("credential")))
+    return SecretCredential(header, context.compile_secret(view.required("credential")), _read_prefix(view))
+
+
+def _read_prefix(view: ConfigView) -> str:
+    prefix = wire_text(view.text("header_value_prefix"))
+    try:
+        check_value(prefix)
+    except ValueError as error:
+        view.fail(str(error), "header_value_prefix")
+    return prefix

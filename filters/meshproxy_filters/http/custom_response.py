@@ -33,6 +33,8 @@ class LocalPolicy:
     body: bytes
     format: LineFormatter | None
     mutations: tuple[HeaderMutations, ...]
+    details: str = ""
+    keeps_details: bool = False
 
 
 Choose = Callable[[Any], Any]
@@ -85,7 +87,8 @@ def _reply(policy: LocalPolicy, response: ResponseHeaders, stream: Stream) -> Lo
         body = policy.format(stream).encode("latin-1")
     apply_mutations(policy.mutations, headers, stream)
     status = response.status if policy.status is None else policy.status
-    return LocalReply(status, body, headers=tuple(headers.items()))
+    details = stream.details if policy.keeps_details else policy.details
+    return LocalReply(status, body, headers=tuple(headers.items()), details=details)
 
 
 def _read_policy(typed: TypedView, context: FactoryContext) -> LocalPolicy:
@@ -98,4 +101,6 @@ def _read_policy(typed: TypedView, context: FactoryContext) -> LocalPolicy:
         context.compile_data_source(body) if body is not None else b"",
         context.compile_body_format(form) if form is not None else None,
         (mutations,) if mutations is not None else (),
+        view.text("response_code_details"),
+        view.boolean("preserve_response_code_details"),
     )

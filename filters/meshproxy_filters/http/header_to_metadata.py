@@ -54,7 +54,7 @@ class Target:
             return "header_value_too_long"
         if self.base64:
             try:
-                value = base64.b64decode(value, validate=True).decode("latin-1")
+                value = base64.b64decode(value + _padding(value), validate=True).decode("latin-1")
             except (binascii.Error, ValueError):
                 return "base64_decode_failed"
         try:
@@ -159,6 +159,11 @@ def _text(value: str) -> str:
         return value
 
 
+def _padding(value: str) -> str:
+    """What base64 lacks where its padding was left out."""
+    return "" if "=" in value else "=" * (-len(value) % 4)
+
+
 def _number(text: str) -> float:
     """A decimal number as absl::SimpleAtod reads it, without its infinities and names. Raises ValueError."""
     value = float(text) if text.isascii() and "_" not in text else math.nan
@@ -194,7 +199,7 @@ def _read_rule(view: ConfigView, cookies: bool) -> Rule:
     if cookie and remove:
         view.fail("Cannot specify remove for cookie", "remove")
     return Rule(
-        read=(lambda headers: parse_cookies(headers).get(cookie)) if cookie else _reader(view, header),
+        read=(lambda headers: parse_cookies(headers).get(cookie) or None) if cookie else _reader(view, header),
         present=_read_target(present) if present is not None else None,
         missing=_read_missing(missing) if missing is not None else None,
         remove=header.lower() if remove else "",

@@ -46,6 +46,8 @@ class Target:
         """Add the constant, or `value` as the type wanted, to what was found; False if it can't be made one."""
         if self.constant is not None:
             value = self.constant
+        elif isinstance(value, str) and len(value.encode()) >= _LONGEST_TEXT:
+            return False
         elif self.kind != "PROTOBUF_VALUE":
             value = _number(value) if self.kind == "NUMBER" else _text(value)
             if value is None:
@@ -56,6 +58,7 @@ class Target:
         return True
 
 
+_LONGEST_TEXT = 8 * 1024
 _LONGEST_INTEGER, _BEYOND = 30, 2**100
 
 

@@ -30,11 +30,13 @@ _HEADER = "envoy.extensions.http.stateful_session.header.v3.HeaderBasedSessionSt
 
 @dataclass(frozen=True, slots=True)
 class SessionConfig:
-    """name: of the cookie, or of the field. cookie: it is one. path, ttl (seconds), attributes: of the cookie."""
+    """name: of the cookie, or of the field. cookie: it is one. status: that a client is told where its
+    host isn't there, 0 for the usual. path, ttl (seconds), attributes: of the cookie."""
 
     name: str
     cookie: bool
     strict: bool
+    status: int
     path: str = ""
     ttl: int = 0
     attributes: str = ""
@@ -48,7 +50,7 @@ class SessionConfig:
         return bare.startswith(own) and (own.endswith("/") or len(bare) == len(own) or bare[len(own)] == "/")
 
 
-OFF = SessionConfig("", False, False)
+OFF = SessionConfig("", False, False, 0)
 
 
 class StatefulSession(HttpFilter[SessionConfig]):
@@ -84,6 +86,7 @@ class StatefulSession(HttpFilter[SessionConfig]):
         if self._asked:
             stream.lb_override = self._asked
             stream.lb_override_strict = config.strict
+            stream.lb_override_status = config.status
 
     def on_response_headers(self, response: ResponseHeaders, stream: Stream) -> None:
         config, host = self.config, stream.upstream_host
@@ -171,7 +174,7 @@ def _fields(data: bytes) -> dict[int, int | bytes]:
 def _read(view: ConfigView) -> SessionConfig:
     if view.has("stat_prefix"):
         view.fail("it isn't supported by meshproxy", "stat_prefix")
-    strict = view.boolean("strict")
+    strict, status = view.boolean("strict"), view.integer("status_on_strict_destination_not_found")
     state = view.view("session_state")
     if state is None:
         return OFF
@@ -181,7 +184,7 @@ def _read(view: ConfigView) -> SessionConfig:
     if typed is None:
         state.fail("'typed_config' is required: a kind of session is found by the type of its configuration")
     if typed.full_name == _HEADER:
-        return SessionConfig(typed.message(_HEADER).text("name").lower(), False, strict)
+        return SessionConfig(typed.message(_HEADER).text("name").lower(), False, strict, status)
     cookie = typed.message(_COOKIE).required("cookie")
     attributes = "".join(
         [
@@ -194,5 +197,5 @@ def _read(view: ConfigView) -> SessionConfig:
     except ValueError as error:
         cookie.fail(str(error))
     return SessionConfig(
-        cookie.text("name"), True, strict, cookie.text("path"), int(cookie.seconds("ttl", 0.0)), attributes
+        cookie.text("name"), True, strict, status, cookie.text("path"), int(cookie.seconds("ttl", 0.0)), attributes
     )

@@ -91,6 +91,7 @@ FOR_GENERIC = described(("generic_key", "g"))
 
 CASES = [
     limited("over", config(), shows=("429 Too Many Requests", "local_rate_limited", "rf=RL")),
+    limited("nobody-ever", config(token_bucket=bucket(0))),
     limited("under", config(token_bucket=bucket(2)), shows="ok: 2"),
     limited("head", config(), get("/", method="HEAD"), 0.1, get("/", method="HEAD")),
     limited("grpc", config(), get("/", _GRPC), 0.1, get("/", _GRPC)),

@@ -115,6 +115,10 @@ CASES = [
     copied("present", X, "x-a: 1"),
     copied("absent", X),
     copied("empty", X, "x-a:"),
+    copied(
+        "base64-without-padding", {"header": "x-a", "on_header_present": {"key": "k", "encode": "BASE64"}}, "x-a: YWI"
+    ),
+    copied("empty-cookie", {"cookie": "c", "on_header_missing": {"key": "k", "value": "none"}}, "cookie: c="),
     copied("repeated", X, "x-a: 1", "x-a: 2"),
     copied("removed", {**X, "remove": True}, "x-a: 1", "x-b: 2"),
     copied("namespace", {"header": "x-a", "on_header_present": {"key": "k", "metadata_namespace": "ns"}}, "x-a: 1"),

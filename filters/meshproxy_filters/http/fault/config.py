@@ -6,7 +6,9 @@ also lower the share, never raise it. Runtime values override the numbers, under
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from dataclasses import field
+from typing import TYPE_CHECKING, Any
 
 from meshproxy.headers import RequestHeaders
 from meshproxy.matching import FractionalPercent, HeaderMatcher, parse_int64
@@ -71,11 +73,13 @@ class Fault:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FaultConfig:
-    """A fault that is None, or whose share is empty, isn't injected."""
+    """A fault that is None, or whose share is empty, isn't injected. metadata: that a stream with a fault gets."""
 
     stats: FaultStats
     delay: Fault | None = None
     abort: Fault | None = None
+    abort_body: bytes = b"fault filter abort"
+    metadata: Mapping[str, Any] = field(default_factory=dict)
     limit: Fault | None = None
     upstream_cluster: str = ""
     headers: tuple[HeaderMatcher, ...] = ()
@@ -92,12 +96,15 @@ class FaultConfig:
         """Read the message. Raises ConfigError."""
         view.boolean("disable_downstream_cluster_stats")  # there are none, see FaultStats
         runtime = _Runtime(view, context)
+        metadata = view.struct("filter_metadata")
         delay, abort, limit = view.view("delay"), view.view("abort"), view.view("response_rate_limit")
         max_active = view.integer("max_active_faults", _NO_LIMIT)
         return cls(
             stats=FaultStats(context.stats.scope("fault.")),
             delay=_read_delay(delay, runtime) if delay is not None else None,
             abort=_read_abort(abort, runtime) if abort is not None else None,
+            abort_body=_read_abort_body(abort),
+            metadata=metadata.value if metadata is not None else {},
             limit=_read_limit(limit, runtime) if limit is not None else None,
             upstream_cluster=view.text("upstream_cluster"),
             headers=tuple(context.compile_header_matcher(entry) for entry in view.views("headers")),
@@ -133,6 +140,10 @@ def _read_delay(view: ConfigView, runtime: _Runtime) -> Fault:
             return Fault(share, milliseconds)
         case _:
             view.fail("one of 'fixed_delay' and 'header_delay' is required")
+
+
+def _read_abort_body(view: ConfigView | None) -> bytes:
+    return (view.text("response_body").encode() if view is not None else b"") or b"fault filter abort"
 
 
 def _read_abort(view: ConfigView, runtime: _Runtime) -> Fault:

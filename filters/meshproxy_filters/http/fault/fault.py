@@ -20,7 +20,6 @@ from meshproxy_filters.token_bucket import TokenBucket
 if TYPE_CHECKING:
     from meshproxy.plugin.view import ConfigView
 
-_BODY = b"fault filter abort"
 _FILL_INTERVAL = 0.05
 
 
@@ -53,10 +52,11 @@ class Fault(HttpFilter[FaultConfig]):
             delay = self._delay(config.delay, request)
             if delay > 0:
                 stream.add_flag("DI")
+                self._tell(stream)
                 config.stats.delays_injected.value += 1
                 self._count()
                 return self._wait(delay, request, stream)
-        return self._abort(request)
+        return self._abort(request, stream)
 
     def on_response_body(self, data: bytes, end: bool, stream: Stream) -> bytes | Parted | None:
         return None if self._bucket is None else self._pass_slowly(self._bucket, data, stream)
@@ -90,9 +90,12 @@ class Fault(HttpFilter[FaultConfig]):
 
     async def _wait(self, delay: float, request: RequestHeaders, stream: Stream) -> LocalReply | None:
         await stream.sleep(delay)
-        return self._abort(request)
+        return self._abort(request, stream)
 
-    def _abort(self, request: RequestHeaders) -> LocalReply | None:
+    def _tell(self, stream: Stream) -> None:
+        stream.metadata(self.context.name).update(self.config.metadata)
+
+    def _abort(self, request: RequestHeaders, stream: Stream) -> LocalReply | None:
         fault = self.config.abort
         if fault is None:
             return None
@@ -112,7 +115,9 @@ class Fault(HttpFilter[FaultConfig]):
             return None
         self.config.stats.aborts_injected.value += 1
         self._count()
-        return LocalReply(status, _BODY, details="fault_filter_abort", flags="FI", grpc_status=grpc_status)
+        self._tell(stream)
+        body = self.config.abort_body
+        return LocalReply(status, body, details="fault_filter_abort", flags="FI", grpc_status=grpc_status)
 
     def _set_limit(self, fault: FaultKind, request: RequestHeaders) -> None:
         rate = fault.value.value

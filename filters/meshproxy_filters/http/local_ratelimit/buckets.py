@@ -84,7 +84,9 @@ class Buckets:
         """Whether a request so described may pass, and the bucket that decided it or, if it may, is the tightest."""
         if not descriptors:
             default = self._default
-            return (True, None) if default is None else (default.take(now), default)
+            if default is None:
+                return True, None
+            return default.take(now), default if default.maximum else None  # as in Envoy an empty one isn't told of
         matched: list[tuple[TokenBucket, int]] = []
         for entries, hits in descriptors:
             bucket = self._find(entries, now)

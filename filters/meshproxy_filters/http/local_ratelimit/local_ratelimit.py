@@ -69,6 +69,7 @@ class LocalRateLimitConfig:
     grpc_status: int | None
     request_mutations: tuple[HeaderMutations, ...]
     response_mutations: tuple[HeaderMutations, ...]
+    retry_after: bool
     x_headers: bool
     per_connection: WeakKeyDictionary[ConnectionInfo, Buckets] = field(default_factory=WeakKeyDictionary)
 
@@ -126,6 +127,8 @@ class LocalRateLimit(HttpFilter[LocalRateLimitConfig]):
         stats.enforced.value += 1
         added = Headers()
         apply_mutations(config.response_mutations, added, stream)
+        if config.retry_after and bucket is not None and "retry-after" not in added:
+            added.add("retry-after", str(bucket.reset_seconds(config.now())))
         return LocalReply(
             config.status,
             _BODY,
@@ -213,6 +216,7 @@ def _read(view: ConfigView, context: FactoryContext) -> LocalRateLimitConfig:
         grpc_status=_RESOURCE_EXHAUSTED if view.boolean("rate_limited_as_resource_exhausted") else None,
         request_mutations=_read_mutations(view, "request_headers_to_add_when_not_enforced", context),
         response_mutations=_read_mutations(view, "response_headers_to_add", context),
+        retry_after=view.boolean("enable_retry_after_header"),
         x_headers=view.enum("enable_x_ratelimit_headers") == "DRAFT_VERSION_03",
     )
 

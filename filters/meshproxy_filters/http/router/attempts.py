@@ -56,7 +56,8 @@ class Attempts(Sending):
             if host is None and not stream.lb_override_strict:
                 host = cluster.pick(stream)
         if host is None:
-            self._fail(NO_HEALTHY_UPSTREAM)
+            status = stream.lb_override_status if stream.lb_override_strict else 0
+            self._fail(replace(NO_HEALTHY_UPSTREAM, status=status) if status else NO_HEALTHY_UPSTREAM)
             return
         self._host = host
         stream.upstream_host = stream.upstream_remote_address = host.text
