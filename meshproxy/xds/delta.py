@@ -114,7 +114,12 @@ class DeltaState(TypeState):
             nothing = not response.resources and not removed
             errors = yield from self.deliver(changed, removed, response.system_version_info, tell_all=nothing)
         self.version = response.system_version_info
+        before = self.versions
+        if errors:  # as in Envoy, which tells at the next connect of nothing that came with a refused resource
+            self.versions = dict(before)
         yield from self.note(changed, renewed, removed, errors, now)
+        if errors:
+            self.versions = before
         return shorten(self.mux.nack_message(self.type_url, errors)) if errors else ""
 
     def _decode(self, response: Any) -> Steps[tuple[list[Decoded], list[Decoded], list[str]]]:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from envoy.config.core.v3 import health_check_pb2
 from envoy.config.endpoint.v3 import endpoint_pb2
 
-from tests.discovery.dialogue import Dialogue
-from tests.discovery.resources import ADS, cluster, endpoints, listener, routes
+from tests.discovery.ads_server import told
+from tests.discovery.dialogue import PATIENCE_S, Dialogue
+from tests.discovery.resources import ADS, bad_cluster, cluster, endpoints, listener, routes
 from tests.discovery.scripts import script, serving
 
 
@@ -81,6 +86,59 @@ async def listeners_change_in_place_and_move(talk: Dialogue) -> None:
     await talk.says(["LDS l2 n6 []"], ["LDS n6"])
     await talk.gets(second, 200)
     await talk.refuses(first)
+
+
+@script
+async def of_a_push_that_was_refused_in_part_no_version_is_told(talk: Dialogue) -> None:
+    await serving(talk)
+    talk.answer("CDS", "w1", "n5", cluster("c1"), bad_cluster("bad"))
+    await talk.says(["CDS w0 n5 [] ! *"], ["CDS n5 ! *"])
+    await talk.server.restart()
+    await talk.connected()
+    heard = [told(await talk.stream.request(PATIENCE_S)).rstrip() for _ in range(4)]
+    sotw = ["CDS w0 - []", "EDS e0 - [c1]", "LDS l0 - []", "RDS r0 - [r1]"]
+    delta = ["CDS - c1@w0", "EDS - +c1 c1@e0", "LDS - a@l0", "RDS - +r1 r1@r0"]
+    assert sorted(heard) == (delta if talk.delta else sotw)
+
+
+@script
+async def connections_of_a_listener_that_is_gone_follow_their_routes(talk: Dialogue) -> None:
+    await serving(talk)
+    first = talk.ports[0]
+    async with _connection(first) as ask:
+        assert await ask("/old") == 200
+        changed = listener("a", first, "r1")
+        changed.per_connection_buffer_limit_bytes.value = 77_777
+        talk.answer("LDS", "l1", "n5", changed)
+        await talk.says(["LDS l1 n5 []"], ["LDS n5"])
+        await talk.counts("listener_manager.total_listeners_draining", 1)
+        talk.answer("RDS", "r1", "n6", routes("r1", "c1", old="nowhere"))
+        await talk.says(["RDS r1 n6 [r1]"], ["RDS n6"])
+        await talk.gets(first, 503, "/old")
+        assert await ask("/old") == 503
+        # Also when the listener that took its place asks for others.
+        talk.answer("LDS", "l2", "n7", listener("a", first, "r2"))
+        await talk.says(["RDS r1 n6 [r1 r2]", "LDS l2 n7 []"], ["RDS - +r2", "LDS n7"])
+        talk.answer("RDS", "r2", "n8", routes("r2", "c1"), routes("r1", "c1"))
+        await talk.says(["RDS r2 n8 [r1 r2]"], ["RDS n8"])
+        assert await ask("/old") == 200
+
+
+@contextlib.asynccontextmanager
+async def _connection(port: int) -> AsyncIterator[Callable[[str], Awaitable[int]]]:
+    """One connection for several requests: what asks for a path, and gives the status."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+
+    async def ask(path: str) -> int:
+        writer.write(f"GET {path} HTTP/1.1\r\nhost: test\r\n\r\n".encode())
+        async with asyncio.timeout(PATIENCE_S):
+            head = (await reader.readuntil(b"\r\n\r\n")).lower()
+            length = re.search(rb"\r\ncontent-length: (\d+)", head)
+            await reader.readexactly(int(length[1]) if length else 0)
+        return int(head.split()[1])
+
+    yield ask
+    writer.close()
 
 
 @script

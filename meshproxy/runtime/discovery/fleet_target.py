@@ -11,6 +11,7 @@ keeps its old cluster until its new one is warm.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 from meshproxy.config.bootstrap.resources import (
@@ -79,9 +80,11 @@ class FleetTarget:
         if heir_of:
             supervisor.loop.call_later(self._drain_time, when_drained)
 
-    def update_chains(self, config: Listener, message: Any) -> None:
+    def update_chains(self, config: Listener, message: Any, when_drained: Callable[[], object]) -> None:
         """See `Target`."""
         self._tell("chains", message.SerializeToString())
+        if self.supervisor is not None:
+            self.supervisor.loop.call_later(self._drain_time, when_drained)
 
     def remove_listener(self, name: str, when_drained: Callable[[], object]) -> None:
         """See `Target`."""
@@ -128,6 +131,7 @@ class WorkerSide:
         self._target = target
         self._context = context
         self._listeners = {config.name: (config, message) for config, message in listeners}
+        self._draining: list[Listener] = []
         self._routes = {resource.name: resource for resource in routes}
         self._secrets = {resource.name: secret_of(resource, context) for resource in secrets}
         self._extensions = {(kind, resource.name): resource for kind, resource in extensions}
@@ -188,27 +192,40 @@ class WorkerSide:
     def _listener(self, packed: bytes, inherits: bool, heir_of: str) -> None:
         sockets = None if inherits else [self._take_sockets()]
         config, message = self._compile_listener(packed)
-        self._listeners.pop(heir_of, None)
+        drained = self._drains(self._listeners.pop(heir_of, None))
         self._listeners[config.name] = config, message
-        self._target.set_listener(config, message, sockets, heir_of, lambda: None)
+        self._target.set_listener(config, message, sockets, heir_of, drained)
+
+    def _drains(self, before: tuple[Listener, Any] | None) -> Callable[[], object]:
+        """Connections of a listener may be left, and follow what it was configured with. Returns what is to be called
+        when there are none any more."""
+        if before is None:
+            return lambda: None
+        self._draining.append(before[0])
+        return partial(self._draining.remove, before[0])
+
+    def _in_use(self) -> list[Listener]:
+        """The listeners that are in force, and those with connections left."""
+        return [*(config for config, _ in self._listeners.values()), *self._draining]
 
     def _chains(self, packed: bytes) -> None:
         config, message = self._compile_listener(packed)
         before, before_message = self._listeners[config.name]
         config = keep_chains(before, before_message, config, message)
+        drained = self._drains(self._listeners[config.name])
         self._listeners[config.name] = config, message
-        self._target.update_chains(config, message)
+        self._target.update_chains(config, message, drained)
 
     def _remove_listener(self, name: str) -> None:
-        self._listeners.pop(name, None)
-        self._target.remove_listener(name, lambda: None)
+        drained = self._drains(self._listeners.pop(name, None))
+        self._target.remove_listener(name, drained)
 
     def _set_routes(self, name: str, packed: bytes | None) -> None:
         if packed is None:
             self._routes.pop(name, None)
         else:
             self._routes[name] = _unpack(ROUTES, packed)
-        for config, _ in self._listeners.values():
+        for config in self._in_use():
             for manager in managers_of(config):
                 if manager.routes.name == name:
                     self._fill(manager.routes)
@@ -222,7 +239,7 @@ class WorkerSide:
             self._extensions.pop((kind, name), None)
         else:
             self._extensions[kind, name] = _unpack(EXTENSION, packed)
-        for config, _ in self._listeners.values():
+        for config in self._in_use():
             for slot in extension_slots_of(config):
                 if (slot.kind, slot.name) == (kind, name):
                     self._fill_extension(slot)

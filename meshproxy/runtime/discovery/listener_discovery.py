@@ -68,6 +68,7 @@ class ListenerEntry:
     extensions: list[ExtensionSlot] = field(default_factory=list)
     tls: list[Any] = field(default_factory=list)
     waits: set[str] = field(default_factory=set)
+    let_go: Callable[[], object] = lambda: None
 
     @property
     def name(self) -> str:
@@ -282,10 +283,13 @@ class ListenerDiscovery:
         del self.warming[entry.name]
         before = self.active.pop(entry.heir_of, None) if entry.heir_of else None
         self.active[entry.name] = entry
+        if before is not None:
+            before.let_go = self._leave(before, keep=entry)
         if self.started:
             self._hand_over(entry, before)
+        elif before is not None:
+            before.let_go()
         if before is not None:
-            self._release(before, keep=entry)
             if before.sockets is not entry.sockets:
                 _close(before.sockets)
             if before.name != entry.name:
@@ -296,7 +300,7 @@ class ListenerDiscovery:
     def _hand_over(self, entry: ListenerEntry, before: ListenerEntry | None = None) -> None:
         """Give a listener to the target."""
         if entry.in_place and before is not None:
-            self._target.update_chains(entry.config, entry.message)
+            self._target.update_chains(entry.config, entry.message, before.let_go)
             self._in_place.inc()
             return
         sockets, entry.sockets = entry.sockets, None
@@ -308,28 +312,35 @@ class ListenerDiscovery:
 
     def _drained(self, entry: ListenerEntry | None) -> None:
         if entry is not None:
+            entry.let_go()
             self.draining.pop(entry, None)
             self._count()
 
-    def _release(self, entry: ListenerEntry, keep: ListenerEntry | None = None) -> None:
-        """An entry is out of force: its routes aren't wanted any more, but for what `keep` has of them too."""
-        for slot in entry.slots:
-            if keep is None or slot not in keep.slots:
-                self._routes.release(slot)
-        entry.slots.clear()
-        for extension in entry.extensions:
-            if keep is None or extension not in keep.extensions:
-                self._extensions.release(extension)
-        entry.extensions = []
+    def _leave(self, entry: ListenerEntry, keep: ListenerEntry | None = None) -> Callable[[], None]:
+        """An entry is out of force. Returns what is to be called when its last connection is gone, for these follow
+        their routes and filters until then. keep: has some of them too."""
+        slots = [slot for slot in entry.slots if keep is None or slot not in keep.slots]
+        extensions = [each for each in entry.extensions if keep is None or each not in keep.extensions]
+        entry.slots, entry.extensions = [], []
         self._secrets.release(entry.tls)
         entry.tls = []
+
+        def let_go() -> None:
+            for slot in slots:
+                self._routes.release(slot)
+            for extension in extensions:
+                self._extensions.release(extension)
+            slots.clear()
+            extensions.clear()
+
+        return let_go
 
     def _cancel_warming(self, name: str) -> None:
         entry = self.warming.pop(name, None)
         if entry is None:
             return
         active = self.active.get(name)
-        self._release(entry, keep=active)
+        self._leave(entry, keep=active)()
         entry.config.scope.close()
         if active is None or entry.sockets is not active.sockets:
             _close(entry.sockets)
@@ -341,11 +352,12 @@ class ListenerDiscovery:
         entry = self.active.pop(name, None)
         if entry is None:
             return
-        self._release(entry)
+        entry.let_go = self._leave(entry)
         if self.started:
             self.draining[entry] = None
             self._target.remove_listener(name, partial(self._drained, entry))
         else:
+            entry.let_go()
             _close(entry.sockets)
 
     def _count(self) -> None:

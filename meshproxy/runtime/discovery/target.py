@@ -45,8 +45,8 @@ class Target(Protocol):
     ) -> None:
         """Add a listener, or replace the one called `heir_of` (""). sockets: None takes those of that one over."""
 
-    def update_chains(self, config: Listener, message: Any) -> None:
-        """Update a listener in place: only its filter chains differ."""
+    def update_chains(self, config: Listener, message: Any, when_drained: Callable[[], object]) -> None:
+        """Update a listener in place: only its filter chains differ. when_drained: those that are gone are empty."""
 
     def remove_listener(self, name: str, when_drained: Callable[[], object]) -> None: ...
 
@@ -106,12 +106,14 @@ class LocalTarget:
             own = own or given
         listeners.activate(listener, own)
 
-    def update_chains(self, config: Listener, message: Any) -> None:
+    def update_chains(self, config: Listener, message: Any, when_drained: Callable[[], object]) -> None:
         """See `Target`."""
         listener = self._listeners.find(config.name)
         if listener is not None:
             self._tls.add_listener(config)
-            self._listeners.update_chains(listener, config, self._drain_time, immediate=self._immediate)
+            self._listeners.update_chains(
+                listener, config, self._drain_time, immediate=self._immediate, when_over=when_drained
+            )
 
     def remove_listener(self, name: str, when_drained: Callable[[], object]) -> None:
         """See `Target`."""

@@ -93,9 +93,21 @@ class Listeners:
         self.draining.remove(listener)
         self.worker.loop.call_soon(listener.let_go)
 
-    def update_chains(self, listener: ActiveListener, config: Listener, drain_time: float, *, immediate: bool) -> None:
+    def update_chains(
+        self,
+        listener: ActiveListener,
+        config: Listener,
+        drain_time: float,
+        *,
+        immediate: bool,
+        when_over: Callable[[], object],
+    ) -> None:
         """Update a listener in place; the connections of chains that are gone end within the drain time."""
-        for chain in listener.update_chains(config):
+        gone = listener.update_chains(config)
+        left = set(gone)
+        if not left:
+            when_over()
+        for chain in gone:
             self.worker.departures += 1
             self.chains_draining += 1
             depart(
@@ -104,10 +116,13 @@ class Listeners:
                 partial(listener.of_chain, chain),
                 drain_time,
                 immediate=immediate,
-                when_over=partial(self._chain_departed, chain),
+                when_over=partial(self._chain_departed, chain, left, when_over),
             )
 
-    def _chain_departed(self, chain: ActiveChain) -> None:
+    def _chain_departed(self, chain: ActiveChain, left: set[ActiveChain], when_over: Callable[[], object]) -> None:
+        left.discard(chain)
+        if not left:
+            when_over()
         self.worker.departures -= 1
         self.chains_draining -= 1
         if chain.config.scope is not None:

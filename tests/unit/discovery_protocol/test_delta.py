@@ -56,7 +56,7 @@ def test_name_given_up_and_wanted_again_is_told_again() -> None:
     assert again.told == []
 
 
-def test_partly_refused_response_is_remembered_as_far_as_it_was_used() -> None:
+def test_of_a_partly_refused_response_no_version_is_told() -> None:
     talk = Talk(delta=True)
     talk.mux.watch(CLUSTER, (), RecordingSink(refuses=["bad"]))
     talk.connect()
@@ -64,7 +64,10 @@ def test_partly_refused_response_is_remembered_as_far_as_it_was_used() -> None:
     sent = talk.answer(CLUSTER, "v2", "n2", cluster("b"), cluster("bad"), removed=["a"])
     assert sent == ["CDS n2 ! 13 CDS bad: refused"]
     talk.disconnect()
-    assert talk.connect() == ["CDS - b@v2"]
+    assert talk.connect() == ["CDS - a@v1 b@v1"]
+    talk.answer(CLUSTER, "v3", "n1", cluster("b"), removed=["a"])
+    talk.disconnect()
+    assert talk.connect() == ["CDS - b@v3"]
 
 
 def test_refused_whole() -> None:
