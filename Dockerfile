@@ -1,6 +1,7 @@
 # meshproxy as a container: the sidecar by default, and with another entry point the init container of the same pod.
 #
 #   sidecar   docker run -v ./envoy.yaml:/etc/meshproxy/envoy.yaml:ro meshproxy
+#   in Istio  sidecar.istio.io/proxyImage: meshproxy: the injector's own arguments are understood (docs/agent.md)
 #   init      docker run --user 0 --cap-drop ALL --cap-add NET_ADMIN --cap-add NET_RAW \
 #               --entrypoint /opt/meshproxy/bin/meshproxy-iptables meshproxy -u 1337 -g 1337 -i '*' -b '*'
 #
@@ -26,6 +27,9 @@ FROM python:${PYTHON}
 RUN apt-get update && apt-get install --yes --no-install-recommends iptables nftables && rm -rf /var/lib/apt/lists/*
 RUN groupadd --gid 1337 meshproxy && useradd --uid 1337 --gid 1337 --no-create-home --shell /usr/sbin/nologin meshproxy
 COPY --from=build /opt/meshproxy /opt/meshproxy
+# What Istio's injector writes into a pod calls it pilot-agent: in hooks, probes and arguments.
+RUN ln -s /opt/meshproxy/bin/meshproxy /usr/local/bin/pilot-agent \
+    && ln -s /opt/meshproxy/bin/meshproxy /usr/local/bin/meshproxy
 ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 HEALTHCHECK_ADDRESS=127.0.0.1:15000
 USER 1337:1337
 ENTRYPOINT ["/opt/meshproxy/bin/meshproxy"]

@@ -26,6 +26,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         from meshproxy.cli.agent import COMMANDS
 
         return COMMANDS[arguments[0]](arguments[1:])
+    if arguments and not arguments[0].startswith("-"):
+        from meshproxy.cli.pilot_agent import COMMANDS as OF_ISTIO
+
+        if arguments[0] in OF_ISTIO:
+            return OF_ISTIO[arguments[0]](arguments[1:])
     from meshproxy.cli.flags import parse_flags
 
     try:

@@ -70,6 +70,10 @@ class TestInstructions:
             assert FINAL.command(instruction), instruction
         assert all(" 1337 " in command for command in FINAL.all("RUN") if "useradd" in command)
 
+    def test_is_called_as_istio_calls_it(self) -> None:
+        (program,) = FINAL.command("ENTRYPOINT")
+        assert any(f"ln -s {program} /usr/local/bin/pilot-agent" in command for command in FINAL.all("RUN"))
+
     def test_writes_no_byte_code(self) -> None:
         assert FINAL.environment()["PYTHONDONTWRITEBYTECODE"] == "1"
 
