@@ -33,7 +33,7 @@ def _run_clean_iptables(arguments: Sequence[str]) -> int:
 def _run_version(arguments: Sequence[str]) -> int:
     from meshproxy.runtime.version import version
 
-    print(version())
+    sys.stdout.write(f"{version()}\n")
     return 0
 
 
