@@ -111,8 +111,9 @@ class DownstreamConnection(NetworkFilter[HttpManager]):
         if self.connection.info.tls is not None:
             stats.cx_ssl_active.value -= 1
         stats.cx_destroy.value += 1
-        (stats.cx_destroy_local if self._local_close else stats.cx_destroy_remote).value += 1
-        if self.connection.outwaited:
+        outwaited = self.connection.outwaited
+        (stats.cx_destroy_local if self._local_close or outwaited else stats.cx_destroy_remote).value += 1
+        if outwaited:
             stats.cx_delayed_close_timeout.value += 1
         stats.cx_length_ms.record((self.worker.loop.time() - self.connection.started) * 1000)
         # They know us: no cycle is to be left.
@@ -330,5 +331,5 @@ class DownstreamConnection(NetworkFilter[HttpManager]):
         """The drain time is over."""
 
     def _close(self, delay: float) -> None:
-        self._local_close = True
+        self._local_close = not delay  # else the client may close first
         self.connection.close(delay=delay, give_up=self.manager.config.delayed_close_timeout)

@@ -139,7 +139,7 @@ CASES = [
     ),
     Case("delayed-close-off", "BAD\r\n\r\n", hcm="delayed_close_timeout: 0s"),
     Case("delayed-close-short", "BAD\r\n\r\n", hcm="delayed_close_timeout: 2s", quiet=3.5),
-    Case("delayed-close-client-first", ("BAD\r\n\r\n", 0.3, Act.HALF_CLOSE)),
+    Case("delayed-close-client-first", ("BAD\r\n\r\n", 0.3, Act.HALF_CLOSE), stats=DURATIONS),
     Case(
         "headers-timeout-not-after-head",
         get("/", method="POST", body="abc"),
