@@ -45,7 +45,6 @@ _DEFAULTS = (
     ("clientssl_prefix", "auth.clientssl.$.**"),
     ("ratelimit_prefix", "ratelimit.$.**"),
     ("cluster_name", "cluster.$.**"),
-    ("endpoint_address", rf"^cluster\.{_VALUE}\.endpoint(\.({_ADDRESS}))\."),
     ("http_conn_manager_prefix", rf"^listener\..*?\.http\.(({_VALUE})\.)"),
     ("http_conn_manager_prefix", "http.$.**"),
     ("listener_address", rf"^listener\.((?!admin\.)({_ADDRESS}|{_VALUE})\.)"),
@@ -72,7 +71,9 @@ _DEFAULTS = (
 )  # fmt: skip
 
 _TAG_END = ";.;"
-_ENDPOINT = "envoy.endpoint_address"  # whose value is written as an address, other than in the name
+_ENDPOINT = "envoy.endpoint_address"
+"""No extractor of Envoy's: it gives this tag with the statistic, after the others, and the address as it is written."""
+_OF_ENDPOINT = rf"^cluster\.{_VALUE}\.endpoint(\.({_ADDRESS}))\."
 _FIRST_TOKEN = re.compile(r"\^(\w+)\\\.")
 
 
@@ -129,6 +130,8 @@ def default_extractors(name: str = "") -> tuple[TagExtractor, ...]:
             regex = _regex_of_tokens(pattern) if _is_of_tokens(pattern) else pattern
             compiled = re.compile(regex)
             extractors.append(_extractor(full, regex, compiled.search, compiled.groups))
+    if not name:
+        extractors.append(_extractor(_ENDPOINT, _OF_ENDPOINT, re.compile(_OF_ENDPOINT).search, 2))
     return tuple(extractors)
 
 

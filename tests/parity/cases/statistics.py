@@ -58,7 +58,7 @@ CASES = [
         "stats-of-each-host",
         clients=(
             client(get(), 0.1, get(), 0.1, get("/late"), timing=False),
-            admin("/stats/prometheus?filter=endpoint", start=1.0),
+            admin("/stats/prometheus?filter=endpoint.*(total|error|success)", start=1.5),
         ),
         upstreams=answers(OK, ERROR, (1.0, OK)),
         cluster="{alt_stat_name: $case, track_cluster_stats: {per_endpoint_stats: true}}",
