@@ -13,6 +13,8 @@ from meshproxy.headers import RequestHeaders, ResponseHeaders
 from meshproxy.model.codec import Http2Options
 
 _PING = b"meshprox"
+_FAREWELL = 1.0
+"""Seconds that a peer has to answer the end of TLS. Many never do, and each is held with a third of a megabyte."""
 
 
 class Channel(CallConnection):
@@ -50,7 +52,9 @@ class Channel(CallConnection):
                     reader, writer = await asyncio.open_unix_connection(host)
                 else:
                     name = (server_name or host) if tls else None
-                    reader, writer = await asyncio.open_connection(host, port, ssl=tls, server_hostname=name)
+                    reader, writer = await asyncio.open_connection(
+                        host, port, ssl=tls, server_hostname=name, ssl_shutdown_timeout=_FAREWELL if tls else None
+                    )
         except (OSError, TimeoutError) as error:
             raise GrpcError(UNAVAILABLE, f"{host}:{port}: {error or 'no connection in time'}") from None
         authority = "localhost" if "/" in host else f"{server_name or host}:{port}"

@@ -22,6 +22,8 @@ from meshproxy.records import dataclass
 _READ = 65536
 _MAX_REQUEST_BODY = 1 << 20
 _IDLE = 60.0
+_FAREWELL = 1.0
+"""Seconds that a peer has to answer the end of TLS (see `grpc_channel`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +169,10 @@ async def fetch(
     """
     try:
         async with asyncio.timeout(timeout):
-            reader, writer = await asyncio.open_connection(host, port, ssl=tls, server_hostname="" if tls else None)
+            farewell = _FAREWELL if tls else None
+            reader, writer = await asyncio.open_connection(
+                host, port, ssl=tls, server_hostname="" if tls else None, ssl_shutdown_timeout=farewell
+            )
             try:
                 authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
                 return await _exchange(reader, writer, authority, path, method, headers, max_body, cut)
