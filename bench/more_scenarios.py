@@ -15,6 +15,7 @@ def _load(name: str, title: str, config: str, kind: str = "mesh", connections: i
 
 MORE: tuple[Load, ...] = (
     _load("http-1000", "HTTP/1, 1,000 connections", "istio", connections=1000),
+    _load("post", "A kibibyte there", "istio", "post"),
     _load("both-16k", "16 KiB there and back", "router", "both"),
     _load("chunks", "An upload of sixteen chunks", "router", "chunks"),
     _load("fields", "50 header fields", "istio", "fields"),

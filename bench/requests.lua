@@ -7,7 +7,7 @@
 -- large  a mebibyte of answer. medium: 64 KiB.
 -- upload a body of 256 KiB.
 -- both   16 KiB there, 15 KiB back. chunks: sixteen chunks there. json: 15 KiB back, and gzip is accepted.
--- fields mesh with 50 fields. hosts: mesh for one of a thousand virtual hosts.
+-- post   mesh with a body of a kibibyte. fields: mesh with 50 fields. hosts: mesh for one of a thousand virtual hosts.
 -- shut   a short message behind which the other side closes.
 -- small  a short message that never varies: for proxies that don't look inside.
 
@@ -18,6 +18,7 @@ local kind, seen = "mesh", 0
 local upload = "POST /items HTTP/1.1\r\nhost: a\r\ncontent-type: application/octet-stream\r\ncontent-length: 262144\r\n\r\n" .. string.rep("u", 262144)
 local both = "POST /small HTTP/1.1\r\nhost: a\r\ncontent-type: application/octet-stream\r\ncontent-length: 16384\r\n\r\n" .. string.rep("u", 16384)
 local chunks = "POST /items HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n" .. string.rep("400\r\n" .. string.rep("u", 1024) .. "\r\n", 16) .. "0\r\n\r\n"
+local body = '{"text":"' .. string.rep("p", 1013) .. '"}'
 local fields = ""
 for i = 1, 42 do fields = fields .. format("x-field-%d: value %d of a request with many fields\r\n", i, i * 7919) end
 
@@ -45,11 +46,11 @@ local function request_id()
   return format("%s-%s-4%s-a%s-%s%s", hex32(), tail:sub(1, 4), tail:sub(2, 4), tail:sub(5, 7), hex32(), tail:sub(5, 8))
 end
 
-local function mesh(last)
+local function mesh(last, method)
   seen = seen + 1
   local user = users[random(0, 499)]
   local id = seen % 2 == 0 and ("x-request-id: " .. request_id() .. "\r\n") or ""
-  return "GET " .. paths[random(0, 199)] .. " HTTP/1.1\r\nhost: shop.default.svc.cluster.local\r\n"
+  return (method or "GET ") .. paths[random(0, 199)] .. " HTTP/1.1\r\nhost: shop.default.svc.cluster.local\r\n"
     .. "user-agent: frontend/1.14.2 (linux; x86_64)\r\naccept: application/json\r\naccept-encoding: gzip, deflate\r\n"
     .. "authorization: Bearer " .. user.bearer .. "\r\ncookie: session=" .. user.session .. "; theme=dark; seen=" .. seen
     .. "\r\ntraceparent: 00-" .. hex32() .. hex32() .. hex32() .. hex32() .. "-" .. hex32() .. hex32() .. "-01\r\n"
@@ -66,6 +67,7 @@ function request()
   if kind == "shut" then return "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n" end
   if kind == "both" then return both end
   if kind == "chunks" then return chunks end
+  if kind == "post" then return mesh("content-type: application/json\r\ncontent-length: 1024\r\n", "POST ") .. body end
   if kind == "fields" then return mesh(fields) end
   if kind == "hosts" then return hosts() end
   if kind == "large" then return "GET /large HTTP/1.1\r\nhost: a\r\n\r\n" end
