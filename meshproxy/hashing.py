@@ -7,6 +7,7 @@ for a request whose route has a hash policy, and for each entry of a ring when h
 
 from __future__ import annotations
 
+import struct
 from typing import Final
 
 _P1: Final = 0x9E3779B185EBCA87
@@ -17,41 +18,44 @@ _P5: Final = 0x27D4EB2F165667C5
 _MASK: Final = 0xFFFFFFFFFFFFFFFF
 
 
-def _rotate(value: int, bits: int) -> int:
-    return (value << bits | value >> (64 - bits)) & _MASK
-
-
-def _round(accumulator: int, lane: int) -> int:
-    return _rotate((accumulator + lane * _P2) & _MASK, 31) * _P1 & _MASK
+_stripes = struct.Struct("<4Q").iter_unpack
+_words = struct.Struct("<Q").iter_unpack
 
 
 def xxhash64(data: bytes, seed: int = 0) -> int:
-    """The hash, as a number of 64 bits without sign."""
+    """The hash, as a number of 64 bits without sign. Without calls for its rounds, which were half of its time."""
     length = len(data)
-    position = 0
-    number = int.from_bytes
-    if length >= 32:
-        lanes = [(seed + _P1 + _P2) & _MASK, (seed + _P2) & _MASK, seed, (seed - _P1) & _MASK]
-        while position + 32 <= length:
-            for index in range(4):
-                lanes[index] = _round(lanes[index], number(data[position : position + 8], "little"))
-                position += 8
-        result = sum(map(_rotate, lanes, (1, 7, 12, 18))) & _MASK
-        for lane in lanes:
-            result = ((result ^ _round(0, lane)) * _P1 + _P4) & _MASK
+    striped = length & ~31
+    if striped:
+        one, two, three, four = (seed + _P1 + _P2) & _MASK, (seed + _P2) & _MASK, seed, (seed - _P1) & _MASK
+        for first, second, third, fourth in _stripes(data[:striped]):
+            one = (one + first * _P2) & _MASK
+            one = (one << 31 | one >> 33) * _P1 & _MASK
+            two = (two + second * _P2) & _MASK
+            two = (two << 31 | two >> 33) * _P1 & _MASK
+            three = (three + third * _P2) & _MASK
+            three = (three << 31 | three >> 33) * _P1 & _MASK
+            four = (four + fourth * _P2) & _MASK
+            four = (four << 31 | four >> 33) * _P1 & _MASK
+        result = (one << 1 | one >> 63) + (two << 7 | two >> 57) + (three << 12 | three >> 52) + (four << 18 | four >> 46)
+        for lane in (one, two, three, four):
+            lane = lane * _P2 & _MASK
+            result = ((result ^ (lane << 31 | lane >> 33) * _P1) * _P1 + _P4) & _MASK
     else:
         result = (seed + _P5) & _MASK
     result = (result + length) & _MASK
-    while position + 8 <= length:
-        result ^= _round(0, number(data[position : position + 8], "little"))
-        result = (_rotate(result, 27) * _P1 + _P4) & _MASK
-        position += 8
-    if position + 4 <= length:
-        result ^= number(data[position : position + 4], "little") * _P1 & _MASK
-        result = (_rotate(result, 23) * _P2 + _P3) & _MASK
-        position += 4
-    for byte in data[position:]:
-        result = _rotate(result ^ (byte * _P5 & _MASK), 11) * _P1 & _MASK
+    whole = length & ~7
+    for (word,) in _words(data[striped:whole]):
+        word = word * _P2 & _MASK
+        result = (result ^ (word << 31 | word >> 33) * _P1) & _MASK
+        result = ((result << 27 | result >> 37) * _P1 + _P4) & _MASK
+    if length & 4:
+        result ^= int.from_bytes(data[whole : whole + 4], "little") * _P1 & _MASK
+        result = ((result << 23 | result >> 41) * _P2 + _P3) & _MASK
+        whole += 4
+    for byte in data[whole:]:
+        result ^= byte * _P5 & _MASK
+        result = (result << 11 | result >> 53) * _P1 & _MASK
     result = (result ^ result >> 33) * _P2 & _MASK
     result = (result ^ result >> 29) * _P3 & _MASK
     return result ^ result >> 32
