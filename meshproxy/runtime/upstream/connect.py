@@ -138,7 +138,6 @@ def _open_socket(cluster: ActiveCluster, address: SocketAddress, own: Source) ->
     family = socket.AF_INET6 if address.is_v6 else socket.AF_INET
     sock = socket.SocketType(family, _STREAM)  # `socket.socket` would make an enumeration's member at each look
     try:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if config.tcp_keepalive is not None:
             idle, interval, probes = config.tcp_keepalive
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
