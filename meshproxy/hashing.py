@@ -37,7 +37,8 @@ def xxhash64(data: bytes, seed: int = 0) -> int:
             three = (three << 31 | three >> 33) * _P1 & _MASK
             four = (four + fourth * _P2) & _MASK
             four = (four << 31 | four >> 33) * _P1 & _MASK
-        result = (one << 1 | one >> 63) + (two << 7 | two >> 57) + (three << 12 | three >> 52) + (four << 18 | four >> 46)
+        result = (one << 1 | one >> 63) + (two << 7 | two >> 57)
+        result += (three << 12 | three >> 52) + (four << 18 | four >> 46)
         for lane in (one, two, three, four):
             lane = lane * _P2 & _MASK
             result = ((result ^ (lane << 31 | lane >> 33) * _P1) * _P1 + _P4) & _MASK
