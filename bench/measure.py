@@ -106,8 +106,8 @@ def measure_load(bench: Bench, scenario: Load) -> Result:
     with ExitStack() as stack:
         subjects = [bench.start(subject, scenario.config, stack) for subject in bench.subjects]
         for one in subjects:
-            # Fills pools, caches, memories; a thousand connections take a second on a busy machine.
-            run_load(bench, [one.port], scenario, 1 + scenario.connections // 500, seed=0)
+            # Fills pools, caches, memories; a thousand connections take seconds on a busy machine.
+            run_load(bench, [one.port], scenario, 1 + scenario.connections // 250, seed=0)
         for number in range(1, bench.rounds + 1):
             for one, account in zip(subjects, measure_round(bench, scenario, subjects, number), strict=True):
                 name, requests = one.subject.name, account.requests
