@@ -1,5 +1,6 @@
 """A service mesh proxy that reads Envoy's configuration."""
 
-from meshproxy.api_import import install
+from meshproxy import api_import, lazy_import
 
-install()
+api_import.install()
+lazy_import.install()

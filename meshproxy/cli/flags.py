@@ -104,6 +104,17 @@ def _destination(flag: str) -> str:
     return flag.lstrip("-").replace("-", "_")
 
 
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """As wide as the terminal: for which argparse would import `shutil`, at the first flag and help or no help."""
+
+    def __init__(self, prog: str) -> None:
+        try:
+            columns = os.get_terminal_size().columns
+        except OSError:
+            columns = 80
+        super().__init__(prog, width=columns - 2)
+
+
 class _Parser(argparse.ArgumentParser):
     """Says of a fault what it is, and of the flags, of which there are forty, only how to see them."""
 
@@ -124,7 +135,7 @@ def build_parser(environ: Mapping[str, str]) -> tuple[argparse.ArgumentParser, l
         prog="meshproxy",
         description="The sidecar of a service mesh, configured as Envoy is.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Help,
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="store_true", help="print the version and exit")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from google.protobuf import json_format
 from google.protobuf.message import Message
 
 from meshproxy.errors import ConfigError
@@ -24,6 +23,8 @@ _STEP = re.compile(r"([^.\[\]]+)|\[([0-9]+)\]")
 
 def read_message(struct: StructView, target: type[Message]) -> Message:
     """A `target` with these values. Raises ConfigError with the first fault."""
+    from google.protobuf import json_format  # few wrap configuration that way
+
     message = target()
     _import_packed(struct.value)
     try:

@@ -14,7 +14,6 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict, replace
 from typing import Any, cast
 
-from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import DecodeError
 from google.protobuf.struct_pb2 import Struct
 
@@ -169,6 +168,8 @@ def to_struct(values: Mapping[str, Any]) -> bytes:
 
 def from_struct(data: bytes) -> dict[str, Any] | None:
     """What a serialized `Struct` holds; None if it is none."""
+    from google.protobuf.json_format import MessageToDict  # which few need, and no program at its start
+
     try:
         found: dict[str, Any] = MessageToDict(Struct.FromString(data))
     except (DecodeError, ValueError, RecursionError):

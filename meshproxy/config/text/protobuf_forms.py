@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from google.protobuf import text_format
 from google.protobuf.message import DecodeError, Message
 
 from meshproxy.errors import ConfigError, Problem
@@ -26,6 +25,8 @@ def read_protobuf(source: str, content: bytes | str, message: Message) -> None:
             name = message.DESCRIPTOR.full_name
             raise ConfigError(Problem("", f"no packed {name}, or nested too deeply", source)) from None
         return
+    from google.protobuf import text_format  # hardly anybody writes it
+
     for name in set(_PACKED_NAME.findall(content)):
         message_class(name)  # the parser finds only what was imported
     try:

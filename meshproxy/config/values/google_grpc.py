@@ -10,8 +10,6 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from google.protobuf import json_format
-
 from meshproxy.address import is_ip
 from meshproxy.config.values.context import CompileContext
 from meshproxy.hashing import xxhash64
@@ -99,6 +97,8 @@ def _transport(view: ConfigView, authority: str) -> dict[str, Any] | None:
 
 def _source(view: ConfigView, name: str) -> dict[str, Any]:
     """A DataSource as it stands; whoever reads it says what is wrong with it."""
+    from google.protobuf import json_format  # few speak google_grpc
+
     shown: dict[str, Any] = json_format.MessageToDict(view.required(name).raw(), preserving_proto_field_name=True)
     return shown
 
@@ -141,6 +141,8 @@ def _cluster(name: str, address: dict[str, Any], transport: dict[str, Any] | Non
         described["transport_socket"] = transport
     for packed in (_OPTIONS, _TLS):
         message_class(packed)  # to be packed by name
+    from google.protobuf import json_format
+
     kind = message_class(_CLUSTER)
     assert kind is not None
     return json_format.ParseDict(described, kind())
