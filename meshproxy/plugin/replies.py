@@ -120,10 +120,13 @@ class ResetReason(enum.Enum):
         self.status = status
 
 
-def upstream_reset(reason: ResetReason, transport_detail: str = "", *, retried: bool = False) -> LocalReply:
+def upstream_reset(
+    reason: ResetReason, transport_detail: str = "", *, retried: bool = False, informed: bool = False
+) -> LocalReply:
     """The reply when an upstream stream was reset before its response began.
 
     transport_detail: what the transport said, such as `delayed connect error: Connection refused`; only in details.
+    informed: whether there was a 1xx, with which the response has begun as far as the details are concerned.
     """
     if reason is ResetReason.NO_POOL:
         return NO_HEALTHY_UPSTREAM
@@ -134,6 +137,6 @@ def upstream_reset(reason: ResetReason, transport_detail: str = "", *, retried: 
         reason.status,
         text.encode(),
         headers=(("x-envoy-overloaded", "true"),) if reason.flag == "UO" else (),
-        details=f"upstream_reset_before_response_started{{{cause}}}".replace(" ", "_"),
+        details=f"upstream_reset_{'after' if informed else 'before'}_response_started{{{cause}}}".replace(" ", "_"),
         flags=reason.flag,
     )

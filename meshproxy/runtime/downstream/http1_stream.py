@@ -57,10 +57,11 @@ class Http1ServerStream(HttpServerStream):
     def send_informational(self, response: ResponseHeaders) -> None:
         if not self.owner.manager.config.proxy_100_continue and not self.expected_here:
             return  # as Envoy: a 1xx of the upstream ends here unless it was asked for
-        if not self.done and not self.on_wire and response.status != 102:
+        if not self.done and not self.on_wire:
             head, _ = encode_response_head(response, True, self.request.method, self.owner.parser.http10)
             self.owner.write(head)
             self.owner.manager.stats.codes[response.status] += 1
+            self.response_code = response.status
 
     def accept_upgrade(self) -> None:
         super().accept_upgrade()

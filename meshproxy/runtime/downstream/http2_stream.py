@@ -113,9 +113,10 @@ class Http2ServerStream(HttpServerStream):
     def send_informational(self, response: ResponseHeaders) -> None:
         if not self.owner.manager.config.proxy_100_continue and not self.expected_here:
             return  # as Envoy: a 1xx of the upstream ends here unless it was asked for
-        if not self.done and not self.on_wire and response.status != 102:
+        if not self.done and not self.on_wire:
             self.owner.wire.send_informational(self.sid, response)
             self.owner.manager.stats.codes[response.status] += 1
+            self.response_code = response.status
 
     def encode_headers(self, response: ResponseHeaders, end: bool) -> None:
         owner = self.owner

@@ -7,7 +7,7 @@ from typing import Any
 from meshproxy.joined_headers import JOINED_IN_RESPONSES
 
 from .. import known
-from ..case import OK, Act, Case, Upstream, answer, answers, get
+from ..case import OK, Act, Case, Upstream, Wait, answer, answers, get
 
 EMPTY = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
 CHUNKED = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n3\r\nyou\r\n0\r\n\r\n"
@@ -200,6 +200,66 @@ typed_extension_protocol_options:
         get(),
         hcm="proxy_100_continue: true",
         upstreams=answer("HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n", 0.1, OK),
+    ),
+    *(
+        Case(
+            f"response-informational-{name}-proxied",
+            get(),
+            hcm="proxy_100_continue: true",
+            upstreams=answer("".join(f"HTTP/1.1 {code} X\r\nx-a: {code}\r\n\r\n" for code in codes) + OK),
+        )
+        for name, codes in {
+            "102": (102,),
+            "104": (104,),
+            "unknown": (105, 199),
+            "twice": (103, 103),
+            "first-of-many": (102, 100, 103),
+            "known-behind-unknown": (199, 103, 104),
+        }.items()
+    ),
+    *(
+        Case(
+            f"response-{code}-and-nothing-more",
+            get(),
+            upstreams=answer(f"HTTP/1.1 {code} X\r\n\r\n", Act.CLOSE),
+            log="%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS%\n",
+        )
+        for code in (100, 103, 199)
+    ),
+    *(
+        Case(
+            f"upgrade-answered-with-{code}",
+            get("/", "connection: upgrade", "upgrade: websocket"),
+            hcm="upgrade_configs: [{upgrade_type: websocket}]",
+            upstreams=answer(
+                f"HTTP/1.1 {code} X\r\nx-a: b\r\ncontent-length: {0 if code == 204 else 2}\r\n\r\n" + body
+            ),
+            log="%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %BYTES_SENT%\n",
+        )
+        for code, body in ((204, ""), (206, "no"), (302, "no"), (404, "no"))
+    ),
+    Case(
+        "upgrade-unanswered",
+        get("/", "connection: upgrade", "upgrade: websocket"),
+        hcm="upgrade_configs: [{upgrade_type: websocket}]",
+        routes="- {match: {prefix: /}, route: {cluster: $up, timeout: 0.3s}}",
+        upstreams=answer(Act.WAIT_EOF),
+        shows="upstream request timeout",
+    ),
+    Case(
+        "upgrade-outlives-the-timeout",
+        (get("/", "connection: upgrade", "upgrade: websocket"), 0.8),
+        hcm="upgrade_configs: [{upgrade_type: websocket}]",
+        routes="- {match: {prefix: /}, route: {cluster: $up, timeout: 0.3s}}",
+        upstreams=answer("HTTP/1.1 101 X\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n", 0.6, "late"),
+        shows="late",
+    ),
+    Case(
+        "response-103-and-a-client-that-leaves",
+        (get(), Wait("103"), Act.CLOSE),
+        hcm="proxy_100_continue: true",
+        upstreams=answer("HTTP/1.1 103 X\r\n\r\n", Act.WAIT_EOF),
+        log="%RESPONSE_CODE% %RESPONSE_FLAGS%\n",
     ),
     Case(
         "response-101-unasked",

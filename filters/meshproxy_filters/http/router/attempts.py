@@ -32,6 +32,8 @@ from meshproxy_filters.http.router.timeouts import is_grpc
 from meshproxy_filters.http.router.tunnel import ConnectTunnel
 
 _NO_UPGRADE = "websocket_handshake_unsuccessful"
+_KNOWN_INFORMATIONAL = (100, 102, 103, 104)
+"""Of which the first is passed on, as in Envoy; the others are dropped."""
 
 
 class Attempts(Sending):
@@ -129,11 +131,15 @@ class Attempts(Sending):
 
     def on_upstream_informational(self, response: ResponseHeaders) -> None:
         self._count(response.status)
+        if response.status not in _KNOWN_INFORMATIONAL:
+            return
         # As Envoy: once the client has heard of this attempt there is no other, and what becomes of it isn't counted.
+        first = not self._informed
         self._informed = True
         self._rules = None
         self._stop_try_timer()
-        self._stream.send_informational(response)
+        if first:
+            self._stream.send_informational(response)
 
     def on_upstream_response(self, response: ResponseHeaders, end: bool) -> None:
         stream = self._stream
@@ -201,9 +207,12 @@ class Attempts(Sending):
         stream = self._stream
         status = response.status
         if status == 101 or (status < 300 and self._upgrade == "CONNECT"):
+            if self._whole_timer is not None:
+                self._whole_timer.cancel()  # it was for the handshake
+                self._whole_timer = None
             stream.accept_upgrade()
-        elif status == 200:
-            # A 200 isn't an upgrade, and what follows it must not be taken for the tunnel's bytes.
+        elif status == 200 or (status < 400 and stream.upstream_protocol != "HTTP/2"):
+            # This isn't an upgrade, and what follows it must not be taken for the tunnel's bytes.
             if self._upstream is not None:
                 self._upstream.reset()
             response.remove("content-length")
@@ -283,7 +292,8 @@ class Attempts(Sending):
 
     def fail_with(self, reason: ResetReason, detail: str) -> None:
         """Answer for an attempt that was reset, and no other is left."""
-        self._fail(upstream_reset(reason, detail, retried=self._stream.attempt_count > 1))
+        retried = self._stream.attempt_count > 1
+        self._fail(upstream_reset(reason, detail, retried=retried, informed=self._informed))
 
     def _fail(self, reply: LocalReply) -> None:
         """Answer for an upstream that didn't."""

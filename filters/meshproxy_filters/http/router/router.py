@@ -179,8 +179,7 @@ class Router(Attempts):
             if found is not None:
                 return self._attempt_later(found)
         self._attempt()
-        if stream.request_end and not stream.done:
-            self._request_ended()
+        self._head_sent()
         return None
 
     def _treat_specially(self, request: RequestHeaders) -> bool:
@@ -206,8 +205,7 @@ class Router(Attempts):
             self._fail(reply)
             return
         self._attempt()
-        if stream.request_end and not stream.done:
-            self._request_ended()
+        self._head_sent()
 
     def _obey_cluster(self, cluster: Cluster, action: ForwardAction, stream: Stream) -> bool:
         """What some clusters say of requests to them. Returns whether the request was answered."""
@@ -334,16 +332,28 @@ class Router(Attempts):
             mirror.send_trailers(trailers)
         self._request_ended()
 
+    def _head_sent(self) -> None:
+        if self._stream.done:
+            return
+        if self._upgrade and self._upgrade != "CONNECT":
+            self._begin_timeouts()  # of the answer to the handshake
+        if self._stream.request_end:
+            self._request_ended()
+
     def _request_ended(self) -> None:
         """The clock of the route's timeout starts when the request is complete."""
         self._ended = True
+        if not self._upgrade:
+            self._begin_timeouts()
+
+    def _begin_timeouts(self) -> None:
         timeouts = self._timeouts
         stream = self._stream
         if stream.done or self._cluster is None:
             return
         if self._looks_on:
             self._completed_at = self.context.clock.now()
-        if timeouts.whole > 0 and not self._upgrade:
+        if timeouts.whole > 0:
             self._extras = True
             self._whole_timer = stream.schedule(timeouts.whole, self._timed_out)
         if timeouts.limits_tries and self._upstream is not None and self._request_sent:
