@@ -35,9 +35,15 @@ IPV4_PATTERN = rf"{_OCTET}\.{_OCTET}\.{_OCTET}\.{_OCTET}"
 _IPV4 = re.compile(IPV4_PATTERN)
 
 
+_LONGEST_IP = 64
+"""With the zone, the name of an interface. Clients write addresses too, and what is read here is remembered."""
+
+
 @lru_cache(maxsize=4096)
 def _ip_number(ip: str) -> tuple[int, int]:
     """Width in bits (32 or 128) and value of an IP address; IPv4-mapped IPv6 is IPv4. Raises ValueError."""
+    if len(ip) > _LONGEST_IP:
+        raise ValueError("too long for an IP address")
     if ":" not in ip:
         return 32, int(IPv4Address(ip))
     address = IPv6Address(ip.partition("%")[0])

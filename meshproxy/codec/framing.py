@@ -115,10 +115,17 @@ def response_framing(response: ResponseHeaders, method: str, allow_chunked_lengt
 _ORDINARY = frozenset(("close", "keep-alive", "upgrade"))
 
 
-@lru_cache(maxsize=256)
 def connection_options(value: str) -> frozenset[str]:
     """The options of a Connection field, in lower case (RFC 9110 section 7.6.1)."""
+    return _remembered_options(value) if len(value) <= _LONGEST_REMEMBERED else _options(value)
+
+
+def _options(value: str) -> frozenset[str]:
     return frozenset(option for part in value.split(",") if (option := part.strip(" \t").lower()))
+
+
+_LONGEST_REMEMBERED = 64
+_remembered_options = lru_cache(maxsize=256)(_options)
 
 
 def check_nominations(headers: Headers, options: frozenset[str]) -> None:

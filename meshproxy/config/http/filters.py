@@ -185,7 +185,10 @@ def _as_message(typed: TypedView) -> ConfigView:
         return typed.view
     message_type = message_class(typed.full_name)
     if message_type is None or typed.struct is None:
-        typed.fail(f"'{typed.full_name}' takes its configuration as a message, not as a TypedStruct")
+        typed.fail(
+            f"'{typed.full_name}' takes its configuration as a message, not as a TypedStruct: "
+            "its class names no dataclass in `config_type`"
+        )
     message = read_struct(typed.struct, message_type)
     problems, _ = check_constraints(message, typed.struct.place, source=typed.source, path=typed.path)
     if problems:
