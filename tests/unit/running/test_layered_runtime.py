@@ -31,7 +31,7 @@ class Rig:
         self.runtime = LayeredRuntime(layers, self.values, self.store.scope("runtime."), self.log, self.told.append)
 
     def post(self, body: str = "", **parameters: str) -> tuple[int, object]:
-        response = modify(self.runtime, AdminRequest("POST", "/runtime_modify", parameters, body.encode()))
+        response = modify(self.runtime, AdminRequest("POST", "/runtime_modify", parameters, body.encode(), form=True))
         return response.status, response.body
 
     def statistics(self) -> dict[str, int]:
