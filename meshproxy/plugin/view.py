@@ -27,6 +27,9 @@ from meshproxy.plugin.struct_message import read_message
 from meshproxy.plugin.struct_view import StructView, plain_struct
 from meshproxy.plugin.view_record import ViewRecord
 
+_MAX_SECONDS = 2.0**63 / 1e9
+"""Envoy counts nanoseconds in 64 bits."""
+
 
 class ConfigView(ViewRecord):
     """One message of the configuration.
@@ -105,6 +108,8 @@ class ConfigView(ViewRecord):
         seconds = float(value.seconds + value.nanos / 1e9)
         if seconds < 0.0:
             self.fail("invalid duration: expected a positive duration", name)
+        if seconds >= _MAX_SECONDS:
+            self.fail("invalid duration: it is out of range", name)
         return seconds
 
     def seconds(self, name: str, default: float) -> float:

@@ -38,9 +38,9 @@ class TooMuch(Exception):
 
 
 class _Field:
-    """What the reader needs of a field's descriptor. `read` is None for a message."""
+    """What the reader needs of a field's descriptor. `read` is None for a message. empty: a value that says nothing."""
 
-    __slots__ = ("is_map", "key_read", "message_type", "name", "oneof", "read", "repeated")
+    __slots__ = ("empty", "is_map", "key_read", "message_type", "name", "oneof", "read", "repeated")
 
     def __init__(self, field: Any) -> None:
         self.name: str = field.name
@@ -53,6 +53,8 @@ class _Field:
             self.key_read = reader_for(message_type.fields_by_name["key"])
             field = message_type.fields_by_name["value"]
         self.message_type: Any = field.message_type
+        text = field.cpp_type == field.CPPTYPE_STRING
+        self.empty = 0 if not text else b"" if field.type == field.TYPE_BYTES else ""
         self.read: ScalarReader | None = None if field.message_type is not None else reader_for(field)
 
 
@@ -209,22 +211,41 @@ class TreeReader:
                 setter(value)
 
     def _read_list(self, field: _Field, node: Node, message: Message, path: str, place: Place) -> None:
-        elements = node.value if type(node) is SequenceNode else [node]
+        """protobuf's reader, and so Envoy, takes a list within a list for its elements, and null for an empty value."""
+        if type(node) is not SequenceNode:
+            elements = [node]
+        elif _reads_null(field):
+            elements = node.value
+        else:
+            elements = self._flat(node)
         self.enter(len(elements))
         repeated = getattr(message, field.name)
         places = place.items = []
         for index, element in enumerate(elements):
             element_path = f"{path}[{index}]"
-            if is_null(element) and not _reads_null(field):
-                self.refuse(element, element_path, "an element of a list can't be null")
-                continue
             element_place = self.place(element)
             places.append(element_place)
+            empty = is_null(element) and not _reads_null(field)
             if field.read is None:
-                self.read_message(element, repeated.add(), element_path, element_place)
+                added = repeated.add()
+                if not empty:
+                    self.read_message(element, added, element_path, element_place)
+            elif empty:
+                repeated.append(field.empty)
             else:
                 self._set(field.read, element, element_path, repeated.append)
         self.leave()
+
+    def _flat(self, node: SequenceNode) -> list[Node]:
+        self.enter(0)
+        elements: list[Node] = []
+        for element in node.value:
+            if type(element) is SequenceNode:
+                elements += self._flat(element)
+            else:
+                elements.append(element)
+        self.leave()
+        return elements
 
     def _read_map(self, field: _Field, node: Node, message: Message, path: str, place: Place) -> None:
         if type(node) is not MappingNode or field.key_read is None:
@@ -252,7 +273,9 @@ class TreeReader:
             places[str(key)] = entry_place = self.place(key_node)
             entry_path = f'{path}["{key}"]'
             if field.read is None:
-                self.read_message(value, entries[key], entry_path, entry_place)
+                entry = entries[key]
+                if not is_null(value) or _reads_null(field):
+                    self.read_message(value, entry, entry_path, entry_place)
             else:
                 self._set(field.read, value, entry_path, functools.partial(entries.__setitem__, key))
         self.leave()

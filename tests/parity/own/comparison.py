@@ -45,7 +45,7 @@ def _clients(adapted: Adapted, most: int) -> Iterator[Client]:
     number = 0
     for entrance in adapted.entrances:
         for request in list(of_route_table(entrance.manager.get("route_config") or {}))[:most]:
-            for h2 in _versions(entrance):
+            for h2 in _versions(entrance) if request.method != "CONNECT" else (False,):
                 number += 1
                 yield _client(entrance, request, number, h2=h2)
 
@@ -61,7 +61,8 @@ def _client(entrance: Entrance, request: Request, number: int, *, h2: bool) -> C
             1, request.target, *lines, method=request.method, host=request.host, body=request.body.encode()
         )
     else:
-        lines.append("connection: close")
+        if request.method != "CONNECT":
+            lines.append("connection: close")
         sent = get(request.target, *lines, host=request.host, method=request.method, body=request.body)
     tls = partial(folder().client_context, alpn=("h2",) if h2 else ("http/1.1",)) if entrance.tls else None
     return Client(

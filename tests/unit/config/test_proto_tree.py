@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 import yaml
+from envoy.config.core.v3.base_pb2 import Node
+from envoy.config.route.v3.route_components_pb2 import RetryPolicy
 from google.protobuf import json_format
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
@@ -167,10 +169,22 @@ def test_names_given_twice_are_refused() -> None:
     ]
 
 
-def test_null_elements_and_odd_keys_are_refused() -> None:
-    assert problems("envoy.config.core.v3.Node", "client_features: [a, ~]\n? [x]\n: y\n") == [
-        "x:1:22: client_features[1]: an element of a list can't be null",
-        "x:2:3: the name of a field is expected, not a list",
+def test_odd_keys_are_refused() -> None:
+    assert problems("envoy.config.core.v3.Node", "client_features: [a]\n? [x]\n: y\n") == [
+        "x:2:3: the name of a field is expected, not a list"
+    ]
+
+
+def test_lists_in_lists_are_flat_and_null_is_an_empty_element() -> None:
+    node = read("client_features: [[a, [b]], ~, [], c]\nextensions: [[{name: x}], ~]", Node(), as_json=False)
+    assert isinstance(node, Node)
+    assert list(node.client_features) == ["a", "b", "", "c"]
+    assert [each.name for each in node.extensions] == ["x", ""]
+    retries = read("retriable_status_codes: [[503], ~]", RetryPolicy(), as_json=False)
+    assert isinstance(retries, RetryPolicy)
+    assert list(retries.retriable_status_codes) == [503, 0]
+    assert problems("envoy.config.core.v3.Node", "client_features: [[a, {}]]") == [
+        "x:1:23: client_features[1]: a single value is expected, not a mapping"
     ]
 
 
