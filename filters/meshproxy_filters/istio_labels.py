@@ -65,11 +65,11 @@ def principals_of_client(info: StreamInfo) -> tuple[str, str]:
 
 def principals_of_server(info: StreamInfo) -> tuple[str, str]:
     """As the called one: (the caller's, our own). A tunnel that the connection came by says whose it is."""
-    state = info.known_state
-    if state and (_PEER_PRINCIPAL in state or _OWN_PRINCIPAL in state):
-        told = str(state.get(_PEER_PRINCIPAL, "")), str(state.get(_OWN_PRINCIPAL, ""))
-        if any(told):
-            return told
+    for state in (info.filter_state, info.connection.filter_state):
+        if state and (_PEER_PRINCIPAL in state or _OWN_PRINCIPAL in state):
+            told = str(state.get(_PEER_PRINCIPAL, "")), str(state.get(_OWN_PRINCIPAL, ""))
+            if any(told):
+                return told
     return _sans(info.connection.tls)
 
 
@@ -205,12 +205,22 @@ def _server_states(info: StreamInfo) -> States:
     return info.filter_state, info.connection.filter_state
 
 
+def _host_of_client(info: StreamInfo) -> Workload | None:
+    return peer_in(info.upstream_filter_state, UPSTREAM_PEER) or peer_in(info.filter_state, UPSTREAM_PEER)
+
+
+def _client_of_server(info: StreamInfo) -> Workload | None:
+    return peer_in(info.filter_state, DOWNSTREAM_PEER) or peer_in(info.connection.filter_state, DOWNSTREAM_PEER)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Role:
-    """At which end we stand. peer_key: what the filter states call the other end. principals: its and our own."""
+    """At which end we stand. find_peer: who is at the other, peer_key: what filter states call it. principals: its and
+    our own."""
 
     peer_key: str
     states: Callable[[StreamInfo], States]
+    find_peer: Callable[[StreamInfo], Workload | None]
     principals: Callable[[StreamInfo], tuple[str, str]]
     labels: Callable[[Facts, StreamInfo], Labels]
     tells_security: bool = True
@@ -222,9 +232,11 @@ class Role:
         return "mutual_tls" if all(principals) else "none"
 
 
-CLIENT = Role(UPSTREAM_PEER, _client_states, principals_of_client, labels_of_client, tells_security=False)
-SERVER = Role(DOWNSTREAM_PEER, _server_states, principals_of_server, labels_of_server)
-WAYPOINT = Role(DOWNSTREAM_PEER, _server_states, principals_of_server, labels_of_waypoint)
+CLIENT = Role(
+    UPSTREAM_PEER, _client_states, _host_of_client, principals_of_client, labels_of_client, tells_security=False
+)
+SERVER = Role(DOWNSTREAM_PEER, _server_states, _client_of_server, principals_of_server, labels_of_server)
+WAYPOINT = Role(DOWNSTREAM_PEER, _server_states, _client_of_server, principals_of_server, labels_of_waypoint)
 
 STANDARD_LABELS = frozenset(
     {name for name, _ in labels_of_server(Facts(_NOBODY, None, ("", ""), Service("", "")), StreamInfo())}

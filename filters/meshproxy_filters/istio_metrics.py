@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from meshproxy.plugin.context import FactoryContext
 from meshproxy.plugin.stats import StatsScope, tagged_name
 from meshproxy.plugin.stream_info import StreamInfo
-from meshproxy.plugin.workload import NO_PEER, Workload, peer_in
+from meshproxy.plugin.workload import NO_PEER, Workload
 from meshproxy.records import dataclass
 from meshproxy_filters.istio_labels import CLIENT, SERVER, UNKNOWN, WAYPOINT, Facts, Labels, Role, service_of
 from meshproxy_filters.istio_overrides import HISTOGRAMS, Kind, Overrides, read_overrides
@@ -30,13 +30,19 @@ _GRACE = 300.0
 
 
 class LabelSet:
-    """The handles of one set of labels, each made when it is first counted with. values: of the expressions."""
+    """The handles of one set of labels, each made when it is first counted with. values: of the expressions.
 
-    __slots__ = ("_config", "_counts", "_labels", "_values")
+    peer: kept here, so that nobody else gets its identity.
+    """
 
-    def __init__(self, labels: Labels, values: tuple[str, ...], config: IstioStatsConfig) -> None:
+    __slots__ = ("_config", "_counts", "_labels", "_peer", "_values")
+
+    def __init__(
+        self, labels: Labels, values: tuple[str, ...], peer: Workload | None, config: IstioStatsConfig
+    ) -> None:
         self._labels = labels
         self._values = values
+        self._peer = peer
         self._config = config
         self._counts: dict[str, Callable[[int], None]] = {}
 
@@ -92,54 +98,54 @@ class IstioStatsConfig:
 
     def of_request(self, info: StreamInfo, protocol: str, grpc_status: str) -> LabelSet:
         """The handles for a request that is over."""
-        own = ("response_code", str(info.response_code)), ("grpc_response_status", grpc_status)
-        return self._find(info, protocol, own)
+        return self._find(info, protocol, info.response_code, grpc_status)
 
     def of_messages(self, info: StreamInfo) -> LabelSet:
         """The handles for what counts while a request goes on."""
-        return self._find(info, "", ())
+        return self._find(info, "", None, "")
 
     def of_connection(self, info: StreamInfo) -> LabelSet:
         """The handles for a connection of TCP."""
-        return self._find(info, "tcp", ())
+        return self._find(info, "tcp", None, "")
 
     def peer_is_known(self, info: StreamInfo) -> bool:
         """Whether the other end has said who it is, or is known not to say so."""
         return any(state and (self.role.peer_key in state or NO_PEER in state) for state in self.role.states(info))
 
-    def _find(self, info: StreamInfo, protocol: str, more: tuple[tuple[str, str], ...]) -> LabelSet:
-        """more: labels beside those that each connection has. protocol: "" for what isn't told by it."""
+    def _find(self, info: StreamInfo, protocol: str, code: int | None, grpc_status: str) -> LabelSet:
+        """protocol: "" for what isn't told by it, nor by what only the end shows. code: None for connections."""
         if self.rotation:
             self._rotate()
-        request = info.request
+        request, role, sets = info.request, self.role, self.sets
         host = request.authority if request is not None and self.host_fallback else ""
-        values = tuple([read(info) or UNKNOWN for read in self.overrides.expressions])
-        peer = self._peer(info)
-        principals = self.role.principals(info)
-        full = len(self.sets) >= _MAX_SETS
-        if full:
+        expressions = self.overrides.expressions
+        values = tuple([read(info) or UNKNOWN for read in expressions]) if expressions else ()
+        peer = role.find_peer(info)
+        principals = role.principals(info)
+        if len(sets) >= _MAX_SETS:
             host, peer, values = "", None, (UNKNOWN,) * len(values)
+        # A peer by its identity, which its set of labels keeps: to hash all of it costs more than all the rest.
         key = (
-            *(more, info.flags if protocol else "", protocol, info.upstream_cluster, info.upstream_host),
-            *(info.route_name, host, peer, principals, values),
+            *(code, grpc_status, info.flags if protocol else "", protocol, info.upstream_cluster, info.upstream_host),
+            *(info.route_name, host, id(peer), principals, values),
         )
-        found = self.sets.get(key)
+        found = sets.get(key)
         if found is None:
-            if len(self.sets) >= 2 * _MAX_SETS:
-                self.sets.clear()  # the statistics stay; only the way to them is found anew
+            if len(sets) >= 2 * _MAX_SETS:
+                sets.clear()  # the statistics stay; only the way to them is found anew
             facts = Facts(self.own, peer, principals, service_of(info, bool(host)))
-            labels = self.role.labels(facts, info)
-            if protocol:
-                labels += [("request_protocol", protocol), *more, ("response_flags", info.flags or "-")]
-                labels.append(("connection_security_policy", self.role.security_policy(principals)))
-            found = self.sets[key] = LabelSet(labels, values, self)
+            found = sets[key] = LabelSet(self._labels(info, facts, protocol, code, grpc_status), values, peer, self)
         return found
 
-    def _peer(self, info: StreamInfo) -> Workload | None:
-        for state in self.role.states(info):
-            if state and (found := peer_in(state, self.role.peer_key)) is not None:
-                return found
-        return None
+    def _labels(self, info: StreamInfo, facts: Facts, protocol: str, code: int | None, grpc_status: str) -> Labels:
+        labels = self.role.labels(facts, info)
+        if protocol:
+            labels.append(("request_protocol", protocol))
+            if code is not None:
+                labels += [("response_code", str(code)), ("grpc_response_status", grpc_status)]
+            labels.append(("response_flags", info.flags or "-"))
+            labels.append(("connection_security_policy", self.role.security_policy(facts.principals)))
+        return labels
 
     def _rotate(self) -> None:
         """Begin new statistics from time to time, so that those of what is long gone go."""

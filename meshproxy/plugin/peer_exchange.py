@@ -7,6 +7,7 @@ Who a peer claims to be goes into metrics and logs; no policy may rest on it.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -64,11 +65,13 @@ class PeerPart:
             self._held = held
             return held if end else b""
         self.over = self.told = True
-        self.workload = _read(held[_HEAD:size], self._labels)
+        self.workload = _read(bytes(held[_HEAD:size]), tuple(self._labels))
         return held[size:]
 
 
-def _read(message: bytes, more_labels: Collection[str]) -> Workload | None:
+@functools.lru_cache(maxsize=500)
+def _read(message: bytes, more_labels: tuple[str, ...]) -> Workload | None:
+    """Peers are few: the same one is the same object."""
     try:
         told = from_struct(AnyMessage.FromString(message).value)
     except DecodeError:
