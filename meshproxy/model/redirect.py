@@ -13,10 +13,12 @@ class RedirectHistory:
     """What has been followed for one request so far; goes along from stream to stream.
 
     count: how often. followed: route whose policy remembers -> names of the routes that it has led to.
+    cause: what else began the request again, for whoever did that; None for nothing.
     """
 
     count: int = 0
     followed: dict[str, set[str]] = field(default_factory=dict)
+    cause: object = None
 
 
 RedirectPredicate = Callable[[RedirectHistory, str, str, bool, bool], bool]

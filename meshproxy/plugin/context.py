@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from meshproxy.clock import Clock
+from meshproxy.headers import RequestHeaders
 from meshproxy.matching import FractionalPercent, HeaderMatcher, StringMatcher
 from meshproxy.model.grpc_service import GrpcService
 from meshproxy.model.listener import AccessLog, FilterSpec, LineFormatter
@@ -63,6 +64,7 @@ class FactoryContext:
     messages that Envoy's filters have in common: `AccessLog`, a format string, `HeaderValueOption` with names to
     remove, `StringMatcher`, `RegexMatcher`, `HeaderMatcher`, `FractionalPercent`, `RuntimeFractionalPercent`,
     `DataSource`, `SubstitutionFormatString`, `route.v3.RateLimit`, `RouteMatch`, `HeaderValue` (each overwrites),
+    `RedirectAction` without rewrites of paths (to what gives the URI for a request),
     `MetadataMatcher`, `FilterStateMatcher`, `RuntimeFeatureFlag`, `GrpcService`, `Expr` of CEL with
     `CelExpressionConfig`.
     compile_header_format: a format string as in headers, where what is absent is empty; a text where nothing varies.
@@ -100,6 +102,7 @@ class FactoryContext:
     compile_data_source: Callable[[ConfigView], bytes]
     compile_rate_limits: Callable[[Sequence[ConfigView]], tuple[RateLimit, ...]]
     compile_route_match: Callable[[ConfigView], RequestPredicate]
+    compile_redirect: Callable[[ConfigView], Callable[[RequestHeaders, StreamInfo], str]]
     compile_header_values: Callable[[Sequence[ConfigView]], HeaderMutations | None]
     compile_metadata_matcher: Callable[[ConfigView], Callable[[Mapping[str, Any] | None], bool]]
     compile_filter_state_matcher: Callable[[ConfigView], Callable[[StreamInfo], bool]]

@@ -1,8 +1,8 @@
 """`envoy.filters.http.custom_response`: other words in place of a response that a matcher picks out.
 
-Of Envoy's policies the local one is here: a status, a body and header fields of its own. The matcher sees the head of
-the response; where a route, its virtual host or its table have matchers too, the most specific one that has something
-to say counts. A response that was replaced isn't looked at again.
+A local policy has a status, a body and header fields of its own; a redirect policy has another place answer. The
+matcher sees the head of the response; where a route, its virtual host or its table have matchers too, the most specific
+one that has something to say counts. A response that was replaced isn't looked at again.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from meshproxy.plugin.http import HttpFilter
 from meshproxy.plugin.mutations import apply_mutations
 from meshproxy.plugin.replies import LocalReply, ResponseReplaced
 from meshproxy.records import dataclass
+from meshproxy_filters.http.custom_response_redirect import REDIRECT, Redirected, RedirectPolicy, read_redirect
 
 if TYPE_CHECKING:
     from meshproxy.plugin.view import ConfigView, TypedView
@@ -73,8 +74,14 @@ class CustomResponse(HttpFilter[CustomResponseConfig]):
         return bool(config.choosers)
 
     def on_response_headers(self, response: ResponseHeaders, stream: Stream) -> None:
+        if stream.redirects is not None and isinstance(stream.redirects.cause, Redirected):
+            stream.redirects.cause.shape(response, stream)
+            return
         for choose in self.config.choosers:
             policy = choose(stream)
+            if isinstance(policy, RedirectPolicy):
+                policy.follow(response, stream)
+                return
             if policy is not None:
                 raise ResponseReplaced(_reply(policy, response, stream))
 
@@ -91,7 +98,9 @@ def _reply(policy: LocalPolicy, response: ResponseHeaders, stream: Stream) -> Lo
     return LocalReply(status, body, headers=tuple(headers.items()), details=details)
 
 
-def _read_policy(typed: TypedView, context: FactoryContext) -> LocalPolicy:
+def _read_policy(typed: TypedView, context: FactoryContext) -> LocalPolicy | RedirectPolicy:
+    if typed.full_name == REDIRECT:
+        return read_redirect(typed.message(REDIRECT), context)
     view = typed.message(_LOCAL)
     status, body = view.view("status_code"), view.view("body")
     mutations = context.compile_header_mutations(view.views("response_headers_to_add"), ())

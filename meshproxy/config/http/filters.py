@@ -13,6 +13,7 @@ from typing import Any
 
 from meshproxy.config.http.header_mutations import compile_mutations, compile_values
 from meshproxy.config.http.rate_limits import compile_rate_limits
+from meshproxy.config.http.rewrites import compile_redirect
 from meshproxy.config.http.route_match import compile_request_match
 from meshproxy.config.http.upstream_filters import compile_upstream_filters
 from meshproxy.config.matching.matcher_inputs import NETWORK_INPUTS, http_inputs
@@ -102,6 +103,7 @@ def factory_context(name: str, stats: StatsScope, context: CompileContext) -> Fa
         compile_metadata_matcher=compile_metadata_matcher,
         compile_filter_state_matcher=compile_filter_state_matcher,
         compile_route_match=compile_request_match,
+        compile_redirect=lambda view: compile_redirect(view).location,
         compile_runtime_flag=lambda view: compile_runtime_flag(view, context),
         compile_expression=_compile_tree_expression,
         compile_http_matcher=lambda view, action, inputs: compile_matcher(view, action, http_inputs(inputs), context),

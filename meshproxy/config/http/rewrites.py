@@ -11,7 +11,9 @@ from collections.abc import Callable
 from typing import Any
 
 from meshproxy.headers import RequestHeaders
+from meshproxy.matching import wire_text
 from meshproxy.model.route import PathMatch, PathRewrite, ValueFormatter
+from meshproxy.plugin.view import ConfigView
 from meshproxy.records import dataclass
 
 
@@ -80,6 +82,23 @@ class Redirect:
         elif self.rewrite_path is not None:
             path = self.rewrite_path(path) or path
         return path.partition("?")[0] if self.strip_query else path
+
+
+def compile_redirect(view: ConfigView) -> Redirect:
+    """`RedirectAction`, as far as it is the same for all paths."""
+    return Redirect(
+        scheme=_redirect_scheme(view),
+        host=wire_text(view.text("host_redirect")),
+        port=view.integer("port_redirect"),
+        path=wire_text(view.text("path_redirect")),
+        strip_query=view.boolean("strip_query"),
+    )
+
+
+def _redirect_scheme(view: ConfigView) -> str:
+    if view.which("scheme_rewrite_specifier") == "scheme_redirect":
+        return view.text("scheme_redirect")
+    return "https" if view.boolean("https_redirect") else ""
 
 
 _DEFAULT_PORTS = {"http": "80", "https": "443"}

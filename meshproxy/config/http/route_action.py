@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from typing import Any
 
 from meshproxy.config.http.filters import Level, compile_filter_level, merge_levels
@@ -11,7 +12,7 @@ from meshproxy.config.http.header_mutations import compile_level
 from meshproxy.config.http.mirrors import compile_mirrors
 from meshproxy.config.http.redirects import compile_internal_redirects
 from meshproxy.config.http.retries import compile_hedging, compile_retry_policy
-from meshproxy.config.http.rewrites import Redirect, prefix_rewriter, regex_rewriter, with_path_only
+from meshproxy.config.http.rewrites import Redirect, compile_redirect, prefix_rewriter, regex_rewriter, with_path_only
 from meshproxy.config.matching.matchers import compile_regex_replacer
 from meshproxy.config.values.context import CompileContext
 from meshproxy.config.values.data_sources import read_data_source
@@ -279,22 +280,9 @@ def _compile_upgrades(view: ConfigView, context: CompileContext) -> dict[str, An
 
 
 def _compile_redirect(view: ConfigView, match: PathMatch, context: CompileContext) -> RedirectAction:
-    redirect = Redirect(
-        scheme=_redirect_scheme(view),
-        host=wire_text(view.text("host_redirect")),
-        port=view.integer("port_redirect"),
-        path=wire_text(view.text("path_redirect")),
-        format_path=_compile_path_format(view, context),
-        rewrite_path=_redirect_rewrite(view, match),
-        strip_query=view.boolean("strip_query"),
-    )
+    format_path, rewrite_path = _compile_path_format(view, context), _redirect_rewrite(view, match)
+    redirect = replace(compile_redirect(view), format_path=format_path, rewrite_path=rewrite_path)
     return RedirectAction(_REDIRECT_CODES[view.enum("response_code")], redirect.location, redirect.rewrite_path)
-
-
-def _redirect_scheme(view: ConfigView) -> str:
-    if view.which("scheme_rewrite_specifier") == "scheme_redirect":
-        return view.text("scheme_redirect")
-    return "https" if view.boolean("https_redirect") else ""
 
 
 def _redirect_rewrite(view: ConfigView, match: PathMatch) -> Callable[[str], str] | None:

@@ -56,6 +56,37 @@ def replaced(
     )
 
 
+_REDIRECT = "type.googleapis.com/envoy.extensions.http.custom_response.redirect_policy.v3.RedirectPolicy"
+_PLACES = [
+    {"match": {"prefix": "/err"}, "route": {"cluster": "$up2"}},
+    {"match": {"prefix": "/local"}, "direct_response": {"status": 503}},
+    {"match": {"prefix": "/r"}, "route": {"cluster": "$up", "prefix_rewrite": "/x"}},
+    {"match": {"prefix": "/a"}, "route": {"cluster": "$up"}},
+]
+
+
+def redirected(name: str, policy: dict[str, Any], *requests: str, answer: str = "", **more: Any) -> Case:
+    code = "type.googleapis.com/envoy.type.matcher.v3.HttpResponseStatusCodeMatchInput"
+    test = {"input": {"name": "i", "typed_config": {"@type": code}}, "value_match": {"exact": "503"}}
+    action = {"action": {"name": "a", "typed_config": {"@type": _REDIRECT, **policy}}}
+    entries = [{"predicate": {"single_predicate": test}, "on_match": action}]
+    config = {"@type": _TYPE, "custom_response_matcher": {"matcher_list": {"matchers": entries}}}
+    other = answer or "HTTP/1.1 200 OK\r\nx-own: 2\r\ncontent-length: 5\r\n\r\nother"
+    refusal = "HTTP/1.1 503 X\r\ncontent-length: 3\r\nx-own: 1\r\n\r\nown"
+    sent = tuple(part for request in requests or (get("/a?b=c", "x-a: 1"),) for part in (request, 0.05))
+    return Case(
+        f"custom-response-redirect-{name}",
+        sent,
+        timing=False,
+        filters=json.dumps([{"name": "custom", "typed_config": config}]),
+        routes=json.dumps(_PLACES),
+        upstreams={"up": Upstream(((refusal,),)), "up2": Upstream(((other,),))},
+        log="%RESPONSE_CODE% %RESPONSE_CODE_DETAILS% %REQ(:METHOD)% %REQ(:PATH)% %UPSTREAM_CLUSTER%\n",
+        stats=r"^http\.$case\.(custom_response|downstream_rq_(total|[0-9]xx|completed))",
+        **more,
+    )
+
+
 BODY = {"body": {"inline_string": "sorry"}}
 CASES = [
     replaced("body", policy=BODY),
@@ -123,4 +154,27 @@ CASES = [
         policy=BODY,
         hcm='{local_reply_config: {body_format: {text_format_source: {inline_string: "mapped %LOCAL_REPLY_BODY%"}}}}',
     ),
+    redirected("uri", {"uri": "https://h.test/err/page?q=1"}),
+    redirected(
+        "more",
+        {
+            "uri": "http://other.test:8080/err",
+            "status_code": 299,
+            "request_headers_to_add": [{"header": {"key": "x-req", "value": "%REQ(x-a)%"}}],
+            "response_headers_to_add": [{"header": {"key": "x-res", "value": "%RESPONSE_CODE%"}}],
+        },
+    ),
+    redirected("post", {"uri": "http://h.test/err"}, get("/a", method="POST", body="hello")),
+    redirected("head", {"uri": "http://h.test/err"}, get("/a", method="HEAD")),
+    redirected("rewritten", {"uri": "http://h.test/err"}, get("/r/1")),
+    redirected("local", {"uri": "http://h.test/err"}, get("/local")),
+    redirected("no-route", {"uri": "http://h.test/zzz"}, compare_log=False),
+    redirected("error", {"uri": "http://h.test/err"}, answer="HTTP/1.1 404 X\r\ncontent-length: 0\r\n\r\n"),
+    redirected("same-again", {"uri": "http://h.test/a", "status_code": 299}),
+    redirected("path", {"redirect_action": {"path_redirect": "/err"}}),
+    redirected(
+        "host", {"redirect_action": {"host_redirect": "o.test", "path_redirect": "/err?x", "https_redirect": True}}
+    ),
+    redirected("bad-uri", {"uri": "/err"}, refused=True),
+    redirected("bad-action", {"redirect_action": {"prefix_rewrite": "/err"}}, refused=True),
 ]

@@ -57,6 +57,8 @@ def test_fields_of_its_own() -> None:
     assert (response.status, response["x-n"], response["content-type"]) == (503, "1", "text/y")
 
 
-def test_other_policies_are_refused() -> None:
-    with pytest.raises(ConfigError, match="LocalResponsePolicy"):
-        FilterHarness(CustomResponse, config("5xx", f"{POLICIES}.redirect_policy.v3.RedirectPolicy", uri="http://a/"))
+def test_no_request_is_modified_by_what_there_is_not() -> None:
+    action = {"name": "m", "typed_config": {"@type": "type.googleapis.com/envoy.config.core.v3.DataSource"}}
+    policy = f"{POLICIES}.redirect_policy.v3.RedirectPolicy"
+    with pytest.raises(ConfigError, match="modify_request_headers_action"):
+        FilterHarness(CustomResponse, config("5xx", policy, uri="http://a/", modify_request_headers_action=action))
