@@ -7,11 +7,10 @@ look-ups in a dict); divide by it to compare figures of different hours and mach
 
 from __future__ import annotations
 
-import gc
 import random
-import time
 from collections.abc import Callable
 
+from bench.yardstick import print_fastest
 from meshproxy.codec.h1_encode import encode_request_head, encode_response_head
 from meshproxy.codec.h1_request import RequestParser
 from meshproxy.codec.h1_response import ResponseParser
@@ -87,7 +86,6 @@ def cases() -> dict[str, Callable[[], None]]:
     sink = Sink()
     server = RequestParser(sink, Http1Options())
     client = ResponseParser(sink, Http1Options())
-    fields = dict.fromkeys(map(str, range(20)), "")
 
     def parse_requests() -> None:
         for data in requests:
@@ -107,32 +105,16 @@ def cases() -> dict[str, Callable[[], None]]:
         for _ in responses:
             encode_response_head(sink.response, False, "GET", False, True)
 
-    def yardstick() -> None:
-        for _ in requests:
-            for key in fields:
-                fields[key]
-
     return {
         "parse request": parse_requests,
         "parse response": parse_responses,
         "encode request": encode_requests,
         "encode response": encode_responses,
-        "yardstick": yardstick,
     }
 
 
 def main() -> None:
-    gc.freeze()
-    gc.set_threshold(50_000)
-    timed = cases()
-    best = dict.fromkeys(timed, float("inf"))
-    for _ in range(ROUNDS):
-        for name, run in timed.items():
-            start = time.perf_counter()
-            run()
-            best[name] = min(best[name], time.perf_counter() - start)
-    for name, seconds in best.items():
-        print(f"{name:16} {seconds / MESSAGES * 1e6:6.2f} us")
+    print_fastest(cases(), MESSAGES, ROUNDS)
 
 
 if __name__ == "__main__":

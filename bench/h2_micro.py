@@ -8,13 +8,13 @@ dict, as in `codec_micro`; divide by it to compare hours and machines.
 
 from __future__ import annotations
 
-import gc
 import random
 import time
 from collections.abc import Callable
 
 import hpack
 
+from bench.yardstick import print_fastest
 from meshproxy.codec.h2_client import Http2ClientCodec
 from meshproxy.codec.h2_server import Http2ServerCodec
 from meshproxy.codec.hpack_decode import Decoder
@@ -108,7 +108,6 @@ def cases() -> dict[str, Callable[[], None]]:
     ours, theirs = Encoder(), hpack.Encoder()
     mesh = [ours.encode(fields[2:], b"\x82\x86") for fields in lists]
     other = [theirs.encode(fields) for fields in lists]
-    fields = dict.fromkeys(map(str, range(20)), "")
     sink, options = Sink(), Http2Options()
     body = b"x" * 33
     sender = Http2ClientCodec(sink, options, time.monotonic)
@@ -145,33 +144,17 @@ def cases() -> dict[str, Callable[[], None]]:
             client.send_request(head, True)
             client.take()
 
-    def yardstick() -> None:
-        for _ in requests:
-            for key in fields:
-                fields[key]
-
     return {
         "decode a block of a mesh": lambda: decode(mesh),
         "decode a block of hpack": lambda: decode(other),
         "encode a block": encode,
         "serve: request in, response out": serve,
         "ask: request out": ask,
-        "yardstick": yardstick,
     }
 
 
 def main() -> None:
-    gc.freeze()
-    gc.set_threshold(50_000)
-    timed = cases()
-    best = dict.fromkeys(timed, float("inf"))
-    for _ in range(ROUNDS):
-        for name, run in timed.items():
-            start = time.perf_counter()
-            run()
-            best[name] = min(best[name], time.perf_counter() - start)
-    for name, seconds in best.items():
-        print(f"{name:32} {seconds / MESSAGES * 1e6:6.2f} us")
+    print_fastest(cases(), MESSAGES, ROUNDS)
 
 
 if __name__ == "__main__":
