@@ -20,6 +20,7 @@ from meshproxy.model.route import ForwardAction
 from meshproxy.plugin.context import Connection, FactoryContext, Timer
 from meshproxy.plugin.replies import MISSING_HOST
 from meshproxy.runtime.downstream.connection import ServerConnection
+from meshproxy.runtime.downstream.http2_flushes import Http2Flushes
 from meshproxy.runtime.downstream.http2_measuring import MeteredHttp2ServerCodec, MeteredHttp2ServerStream
 from meshproxy.runtime.downstream.http2_stream import BY_CONNECTION, BY_STREAM, Http2ServerStream
 from meshproxy.runtime.downstream.http_downstream import DownstreamConnection
@@ -30,8 +31,6 @@ from meshproxy.runtime.http2_keepalive import Http2Keepalive
 
 _UNDERSCORE = "http2.unexpected_underscore"
 _GENERIC = "http2.protocol_error"
-#: Responses that may wait for a window, per two streams, before those that don't any more are sorted out.
-_FEW = 64
 #: So many streams are abandoned in one turn of the loop.
 _MOST_AT_ONCE = 64
 
@@ -55,10 +54,7 @@ class Http2Connection(DownstreamConnection):
         # The stream whose head is waited for.
         self._coming = 0
         self._head_timer: Timer | None = None
-        # When the responses that are finished but for the client's window are given up, by stream.
-        self._flushing: dict[int, float] = {}
-        self._flush_timer: Timer | None = None
-        self._next_flush_check = 0.0
+        self._flushes: Http2Flushes | None = None
 
     # What the connection calls.
 
@@ -163,11 +159,11 @@ class Http2Connection(DownstreamConnection):
         self.manager.stats.http2_codecs.discard(self.wire)
         if self._keepalive is not None:
             self._keepalive.stop()
-        if self._flush_timer is not None:
-            self._flush_timer.cancel()
+        if self._flushes is not None:
+            self._flushes.stop()
         if self._head_timer is not None:
             self._head_timer.cancel()
-        self._keepalive = self._flush_timer = self._head_timer = None
+        self._keepalive = self._flushes = self._head_timer = None
         self._client_left()
         self.wire.let_go()
 
@@ -353,40 +349,15 @@ class Http2Connection(DownstreamConnection):
         stream.reply(limit.reply)
 
     def _watch_flush(self, stream: Http2ServerStream) -> None:
-        """A client that opens no window must not keep a finished response for ever: it has a time to take it."""
-        sid = stream.sid
-        timeout = self._flush_timeout(stream)
-        if not timeout:
-            return
-        if len(self._flushing) > 2 * self.wire.open_streams + _FEW:
-            self._flushing = {sid: due for sid, due in self._flushing.items() if self.wire.is_flushing(sid)}
-        self._flushing[sid] = due = self.worker.loop.time() + timeout
-        if self._flush_timer is None or due < self._next_flush_check:
-            if self._flush_timer is not None:
-                self._flush_timer.cancel()
-            self._plan_flush_check(due)
-
-    def _flush_timeout(self, stream: Http2ServerStream) -> float:
         config = self.manager.config
+        timeout = config.stream_idle_timeout if config.stream_flush_timeout is None else config.stream_flush_timeout
         action = stream.route.action if stream.route is not None else None
         if isinstance(action, ForwardAction) and action.flush_timeout is not None:
-            return action.flush_timeout
-        return config.stream_idle_timeout if config.stream_flush_timeout is None else config.stream_flush_timeout
-
-    def _plan_flush_check(self, due: float) -> None:
-        self._next_flush_check = due
-        self._flush_timer = self.worker.schedule(due - self.worker.loop.time(), self._check_flushes)
-
-    def _check_flushes(self) -> None:
-        now = self.worker.loop.time()
-        left = {sid: due for sid, due in self._flushing.items() if self.wire.is_flushing(sid)}
-        for sid in [sid for sid, due in left.items() if due <= now]:
-            del left[sid]
-            self.wire.end_flush(sid)
-        self._flushing = left
-        self._flush_timer = None
-        if left:
-            self._plan_flush_check(min(left.values()))
+            timeout = action.flush_timeout
+        if timeout:
+            if self._flushes is None:
+                self._flushes = Http2Flushes(self.worker, self.wire)
+            self._flushes.watch(stream.sid, timeout)
 
     def live_streams(self) -> Iterable[HttpServerStream]:
         return tuple(self.streams.values())
