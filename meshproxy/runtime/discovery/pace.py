@@ -21,6 +21,8 @@ T = TypeVar("T")
 SLICE = 0.001
 """Seconds; whoever has more to do stops after so long and asks again."""
 AFTER_STREAM = 4.0
+AFTER_LARGE = 1.0
+"""After slices of a response with many resources: one that is waited for, where floods are only suffered."""
 AFTER_FILE = 1.0
 _LONGEST_REST = 0.5
 
