@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _AT_ONCE = 0.1
 """Seconds; a host that ends a connection within them after a response, or with a request on it, is watched."""
+_CLOSED_IN_A_TURN = 20
+"""Idle connections to a host that is gone: all of thousands would hold the loop up."""
 
 
 class Http1Pool(HttpPool[Http1Upstream]):
@@ -127,5 +129,8 @@ class Http1Pool(HttpPool[Http1Upstream]):
         self.forgotten()
 
     def _wind_down(self) -> None:
-        for upstream in list(self._idle):
+        ends = self._when_drained is None  # the process does: there may be no other turn of the loop
+        for upstream in self._idle[: None if ends else _CLOSED_IN_A_TURN]:
             upstream.close()
+        if self._idle:
+            self._loop.call_soon(self._wind_down)

@@ -281,6 +281,28 @@ async def test_draining_waits_for_what_waits_and_what_is_busy(monkeypatch: pytes
     assert lab.counts() == (0, 0, 0, 0)
 
 
+@pytest.mark.parametrize("ends", [False, True], ids=["the-host-is-gone", "the-process-ends"])
+async def test_many_idle_connections_are_closed_in_several_turns_if_there_are_any(
+    ends: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab = Lab(monkeypatch)
+    for _ in range(50):
+        lab.ask()
+    upstreams = [await lab.connect() for _ in range(50)]
+    for upstream in upstreams:
+        upstream.data_received(OK)
+    drained: list[bool] = []
+    if ends:
+        lab.pool.close()
+    else:
+        lab.pool.drain(lambda: drained.append(True))
+        assert 0 < sum(upstream.transport.aborted for upstream in upstreams) < 50
+        await lab.settle()
+        assert drained == [True]
+    assert all(upstream.transport.aborted for upstream in upstreams)
+    assert lab.counts() == (0, 0, 0, 0)
+
+
 async def test_the_end_of_the_process_takes_back_what_is_being_opened(monkeypatch: pytest.MonkeyPatch) -> None:
     lab = Lab(monkeypatch)
     _, sink = lab.ask()
