@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.drill.endpoints import Endpoint, Mood
+from tests.drill.http2_endpoints import Http2Endpoint
 from tests.parity.subject import Subject
 from tests.ports import PortBlock
 
@@ -40,10 +41,20 @@ class Outcome:
         return sum(self.answers.values())
 
 
-def configuration(ports: list[int], port: int, admin_port: int, retries: bool) -> dict[str, Any]:
-    """What Istio makes of a service with outlier detection: LEAST_REQUEST, its retries, ejection after 3 failures."""
+@dataclass(frozen=True)
+class Policy:
+    """retries: as Istio has them. hedging: another try beside one that is late. checks: hosts are asked how they are.
+    http2: is spoken to the endpoints."""
+
+    retries: bool = False
+    hedging: bool = False
+    checks: bool = False
+    http2: bool = False
+
+
+def _action(policy: Policy) -> dict[str, Any]:
     action: dict[str, Any] = {"cluster": "c", "timeout": "1.5s"}
-    if retries:
+    if policy.retries:
         action["retry_policy"] = {
             "retry_on": "connect-failure,refused-stream,unavailable,cancelled,reset,retriable-status-codes",
             "num_retries": 2,
@@ -57,15 +68,45 @@ def configuration(ports: list[int], port: int, admin_port: int, retries: bool) -
                 }
             ],
         }
+    if policy.hedging:
+        action["retry_policy"]["per_try_timeout"] = "0.15s"
+        action["hedge_policy"] = {"hedge_on_per_try_timeout": True}
+    return action
+
+
+def _cluster(policy: Policy, ports: list[int]) -> dict[str, Any]:
+    endpoints = [{"endpoint": {"address": _address(each)}} for each in ports]
+    cluster: dict[str, Any] = {
+        "name": "c",
+        "type": "STATIC",
+        "connect_timeout": "0.5s",
+        "lb_policy": "LEAST_REQUEST",
+        "outlier_detection": {
+            "consecutive_5xx": 3,
+            "interval": "0.5s",
+            "base_ejection_time": "1s",
+            "max_ejection_percent": 60,
+        },
+        "load_assignment": {"cluster_name": "c", "endpoints": [{"lb_endpoints": endpoints}]},
+    }
+    if policy.checks:
+        asks = {"path": "/", "codec_client_type": "HTTP2" if policy.http2 else "HTTP1"}
+        often = {"timeout": "0.2s", "interval": "0.3s", "unhealthy_threshold": 1, "healthy_threshold": 1}
+        cluster["health_checks"] = [{**often, "http_health_check": asks}]
+    if policy.http2:
+        cluster["http2_protocol_options"] = {}
+    return cluster
+
+
+def configuration(ports: list[int], port: int, admin_port: int, policy: Policy) -> dict[str, Any]:
+    """What Istio makes of a service with outlier detection: LEAST_REQUEST, its retries, ejection after 3 failures."""
+    route = {"match": {"prefix": "/"}, "route": _action(policy)}
     manager = {
         "@type": f"{_TYPES}filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "drill",
-        "route_config": {
-            "virtual_hosts": [{"name": "v", "domains": ["*"], "routes": [{"match": {"prefix": "/"}, "route": action}]}]
-        },
+        "route_config": {"virtual_hosts": [{"name": "v", "domains": ["*"], "routes": [route]}]},
         "http_filters": [{"name": "r", "typed_config": {"@type": f"{_TYPES}filters.http.router.v3.Router"}}],
     }
-    endpoints = [{"endpoint": {"address": _address(each)}} for each in ports]
     return {
         "admin": {"address": _address(admin_port)},
         "static_resources": {
@@ -76,21 +117,7 @@ def configuration(ports: list[int], port: int, admin_port: int, retries: bool) -
                     "filter_chains": [{"filters": [{"name": "h", "typed_config": manager}]}],
                 }
             ],
-            "clusters": [
-                {
-                    "name": "c",
-                    "type": "STATIC",
-                    "connect_timeout": "0.5s",
-                    "lb_policy": "LEAST_REQUEST",
-                    "outlier_detection": {
-                        "consecutive_5xx": 3,
-                        "interval": "0.5s",
-                        "base_ejection_time": "1s",
-                        "max_ejection_percent": 60,
-                    },
-                    "load_assignment": {"cluster_name": "c", "endpoints": [{"lb_endpoints": endpoints}]},
-                }
-            ],
+            "clusters": [_cluster(policy, ports)],
         },
     }
 
@@ -131,18 +158,18 @@ def _drop(writer: asyncio.StreamWriter | None) -> None:
         writer.transport.abort()
 
 
-async def drill(program: str, mood: Mood, *, retries: bool = True, seconds: float = 4.0) -> Outcome:
+async def drill(program: str, mood: Mood, policy: Policy, seconds: float = 4.0) -> Outcome:
     """One endpoint of four turns to `mood` after a quarter of the time, and comes back after three quarters."""
     outcome = Outcome()
     block = PortBlock()
-    endpoints = [Endpoint() for _ in range(ENDPOINTS)]
+    endpoints = [Http2Endpoint() if policy.http2 else Endpoint() for _ in range(ENDPOINTS)]
     with tempfile.TemporaryDirectory(prefix="drill-") as folder:
         directory = Path(folder)
         port, admin_port = block.take(), block.take()
         for endpoint in endpoints:
             await endpoint.listen()
         config = directory / "drill.json"
-        config.write_text(json.dumps(configuration([each.port for each in endpoints], port, admin_port, retries)))
+        config.write_text(json.dumps(configuration([each.port for each in endpoints], port, admin_port, policy)))
         subject = Subject(program, directory, admin_port)
         await subject.start(config)
         try:

@@ -8,6 +8,10 @@ import enum
 import socket
 import struct
 
+DAWDLING = 0.3
+_ON_ITS_WAY = 0.02
+_HEAD = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n"
+
 
 class Mood(enum.Enum):
     """What an endpoint does with a request."""
@@ -17,6 +21,10 @@ class Mood(enum.Enum):
     HANGS = "takes the request and says nothing"
     RESETS = "resets the connection"
     REFUSES = "doesn't listen"
+    DAWDLES = "answers after 0.3 s"
+    CUTS = "closes in the middle of its answer"
+    BREAKS_OFF = "resets behind the head of its answer"
+    HALF_CLOSES = "answers and sends FIN, and reads on"
 
 
 class Endpoint:
@@ -59,6 +67,10 @@ class Endpoint:
                     await reader.readuntil(b"\r\n\r\n")
                     if not await self._answer(writer):
                         return
+                    if self.mood is Mood.HALF_CLOSES:
+                        writer.write_eof()
+                        await reader.read()
+                        return
         finally:
             self._writers.discard(writer)
             writer.close()
@@ -68,16 +80,23 @@ class Endpoint:
             while self.mood is Mood.HANGS:
                 await asyncio.sleep(0.05)
             return False
-        if self.mood is Mood.RESETS:
-            sock = writer.get_extra_info("socket")
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            writer.transport.abort()
+        mood = self.mood
+        if mood is Mood.RESETS:
+            _reset(writer)
             return False
-        if self.mood is Mood.ERRORS:
+        if mood is Mood.ERRORS:
             writer.write(b"HTTP/1.1 503 X\r\ncontent-length: 0\r\n\r\n")
+        elif mood in (Mood.CUTS, Mood.BREAKS_OFF):
+            writer.write(_HEAD + (b"o" if mood is Mood.CUTS else b""))
+            await asyncio.sleep(_ON_ITS_WAY)
+            if mood is Mood.BREAKS_OFF:
+                _reset(writer)
+            return False
         else:
+            if mood is Mood.DAWDLES:
+                await asyncio.sleep(DAWDLING)
             self.served += 1
-            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+            writer.write(_HEAD + b"ok")
         await writer.drain()
         return True
 
@@ -92,3 +111,9 @@ class Endpoint:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    sock = writer.get_extra_info("socket")
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
