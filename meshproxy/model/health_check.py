@@ -55,6 +55,7 @@ class HealthCheck:
     interval_jitter_percent: of the interval, added on top of `interval_jitter`. alt_port: 0 for the endpoint's own.
     alpn: the protocols offered in TLS, joined by ",", "" for what requests offer. socket_match: metadata that the
     transport socket is chosen by, None for the host's own.
+    name: a part of the names of its statistics, "" for none.
     event_logs: the files that hosts found ill or well are written to. log_failures, log_successes: and each check.
     """
 
@@ -78,3 +79,4 @@ class HealthCheck:
     log_successes: bool = False
     alpn: str = ""
     socket_match: Mapping[str, Any] | None = None
+    name: str = ""

@@ -60,6 +60,7 @@ def compile_health_check(
         healthy_edge_interval=view.seconds("healthy_edge_interval", interval),
         reuse_connection=view.boolean("reuse_connection", True),
         alt_port=view.integer("alt_port"),
+        name=view.text("name"),
         event_logs=_event_logs(view, context),
         alpn=",".join(tls.texts("alpn_protocols")) if tls is not None else "",
         socket_match=criteria.value if criteria is not None else None,

@@ -191,6 +191,8 @@ def _compile_weight(view: ConfigView, around: Surroundings) -> WeightedCluster:
         view.fail("exactly one of 'name' and 'cluster_header' must be set", "cluster_header" if header else "")
     if name:
         _check_cluster(view, "name", name, around)
+    if not view.has("weight"):
+        view.fail("field 'weight' is missing")
     weight = view.integer("weight")
     own = compile_filter_level(view, around.filters, context)
     return WeightedCluster(

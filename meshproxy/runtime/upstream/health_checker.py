@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
 
 class HealthStats:
-    """`cluster.<name>.health_check.`"""
+    """`cluster.<name>.health_check.`, and there `name.<name>.` of a check that has a name."""
 
-    def __init__(self, cluster: ActiveCluster) -> None:
-        scope = cluster.stats.scope.scope("health_check.")
+    def __init__(self, cluster: ActiveCluster, name: str) -> None:
+        scope = cluster.stats.scope.scope(f"health_check.name.{name}." if name else "health_check.")
         self.attempt = scope.counter("attempt")
         self.success = scope.counter("success")
         self.failure = scope.counter("failure")
@@ -48,7 +48,7 @@ class HealthChecker:
     def __init__(self, cluster: ActiveCluster, config: HealthCheck) -> None:
         self.cluster = cluster
         self.config = config
-        self.stats = HealthStats(cluster)
+        self.stats = HealthStats(cluster, config.name)
         self.events: HealthEvents | None = None
         if config.event_logs:
             worker = cluster.worker

@@ -82,7 +82,7 @@ def checked(
         log=LOG,
         timing=False,
         sort_upstream=True,
-        stats=r"cluster\.$case\.one\.(health_check\.(healthy|degraded|passive_failure|verify_cluster)|membership_(healthy|degraded|excluded))",
+        stats=r"cluster\.$case\.one\.(health_check\.(name\.mine\.)?(healthy|degraded|passive_failure|verify_cluster)|membership_(healthy|degraded|excluded))",
         **options,
     )
 
@@ -152,6 +152,7 @@ CASES = [
     ),
     watched("panic-serves-on", "consecutive_5xx: 1", BAD, OK, more="metadata: {}"),
     checked("http", HTTP % "", *[OK] * 2),
+    checked("named", f"name: mine, {HTTP % ''}", *[OK] * 2),
     checked("http-ill", HTTP % "", *[BAD] * 2),
     checked("http-expected", HTTP % ", expected_statuses: [{start: 201, end: 300}]", *[status(204)] * 2),
     checked("http-not-expected", HTTP % ", expected_statuses: [{start: 201, end: 300}]", *[OK] * 2),
