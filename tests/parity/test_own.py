@@ -83,3 +83,12 @@ def test_a_configuration_is_made_to_run_here_and_by_no_chance() -> None:
     assert settled["match"]["runtime_fraction"]["default_value"]["numerator"] == 100
     assert [each["weight"] for each in settled["route"]["weighted_clusters"]["clusters"]] == [4, 0]
     assert host["endpoint"]["address"]["socket_address"]["address"] == "away.test"
+
+
+def test_names_may_be_in_camel_case() -> None:
+    manager = {"@type": "x/envoy.http_connection_manager.v3.HttpConnectionManager", "routeConfig": {"virtualHosts": []}}
+    chain = {"filters": [{"typedConfig": manager}]}
+    adapted = adapt({"staticResources": {"listeners": [{"filterChains": [chain], "metadata": {"someKey": {"aB": 1}}}]}})
+    (entrance,) = adapted.entrances
+    assert entrance.manager["route_config"] == {"virtual_hosts": []}
+    assert adapted.config["static_resources"]["listeners"][0]["metadata"] == {"someKey": {"aB": 1}}

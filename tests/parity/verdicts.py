@@ -1,7 +1,7 @@
-"""`python -m tests.parity.verdicts FILE`: which snippets of configuration one program takes and the other doesn't.
+"""`python -m tests.parity.verdicts FILE...`: which configurations one program takes and the other doesn't.
 
-FILE is like `tests/unit/config_compile/cases.yaml`, except that a snippet may be its text alone and `verdict` is left
-out: a list of {place, snippets}. What turns out to differ, and is mended, belongs into that table.
+A FILE is a whole bootstrap, or like `tests/unit/config_compile/cases.yaml`, except that a snippet may be its text
+alone and `verdict` is left out: a list of {place, snippets}. What differs, and is mended, belongs into that table.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import argparse
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -41,25 +42,37 @@ def our_fault(text: str) -> str:
     return ""
 
 
+def configurations(path: Path) -> Iterator[tuple[str, str]]:
+    """What a file holds: a title, and the whole bootstrap."""
+    text = path.read_text()
+    try:
+        groups = yaml.load(text, Loader=yaml.CSafeLoader)
+    except yaml.YAMLError:
+        groups = None  # for the programs to judge
+    if not isinstance(groups, list):
+        yield str(path), text
+        return
+    for group in groups:
+        for snippet in group["snippets"]:
+            filled = fill(snippet if isinstance(snippet, str) else snippet["text"])
+            yield f"{group['place']}: {' '.join(filled.split())}", bootstrap(group["place"], filled)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.parity.verdicts", description=__doc__.splitlines()[0])
-    parser.add_argument("file", type=Path)
-    snippets = [
-        (group["place"], fill(snippet if isinstance(snippet, str) else snippet["text"]))
-        for group in yaml.safe_load(parser.parse_args().file.read_text())
-        for snippet in group["snippets"]
-    ]
-    texts = [bootstrap(place, text) for place, text in snippets]
+    parser.add_argument("files", nargs="+", type=Path)
+    found = [each for path in parser.parse_args().files for each in configurations(path)]
+    texts = [text for _, text in found]
     ours = [our_fault(text) for text in texts]
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(2) as pool:
         theirs = list(pool.map(lambda item: envoys_fault(Path(folder), *item), enumerate(texts)))
     differ = 0
-    for (place, text), own, envoys in zip(snippets, ours, theirs, strict=True):
+    for (title, _), own, envoys in zip(found, ours, theirs, strict=True):
         if bool(own) != bool(envoys):
             differ += 1
-            print(f"{place}: {' '.join(text.split())}")
+            print(title)
             print(f"    envoy: {envoys or 'takes it'}\n    meshproxy: {own or 'takes it'}")
-    print(f"{len(snippets) - differ} of {len(snippets)} agree")
+    print(f"{len(found) - differ} of {len(found)} agree")
     return 1 if differ else 0
 
 

@@ -8,6 +8,7 @@ becomes the whole, of weighted clusters the first one gets all, and a log says n
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -28,6 +29,17 @@ _LOG_FORMAT = (
     "rcd=%RESPONSE_CODE_DETAILS% rx=%BYTES_RECEIVED% tx=%BYTES_SENT% host=%REQ(:AUTHORITY)% up=%UPSTREAM_CLUSTER% "
     "route=%ROUTE_NAME% n=%REQ(X-NUMBER)%\n"
 )
+_CAMEL = re.compile("(?<=[a-z0-9])[A-Z]")
+_NAMES = """
+    additional_addresses address case_sensitive codec_type common_tls_context connect_matcher contains_match
+    default_filter_chain domains dynamic_resources exact_match explicit_http_config filter_chain_match filter_chains
+    health_check_config http2_protocol_options internal_listener invert_match json_format lb_endpoints load_assignment
+    log_format path_match_policy path_separated_prefix path_template port_value prefix_match present_match
+    query_parameters range_match require_client_certificate route_config runtime_fraction safe_regex server_names
+    socket_address static_resources string_match suffix_match transport_socket transport_socket_matches typed_config
+    typed_extension_protocol_options typed_json_format virtual_hosts weighted_clusters default_value safe_regex_match
+"""
+_FIELDS = frozenset(_NAMES.split())
 _DENOMINATORS = {"HUNDRED": 100, "TEN_THOUSAND": 10_000, "MILLION": 1_000_000}
 
 
@@ -56,7 +68,7 @@ class Adapted:
 
 
 def adapt(config: Mapping[str, Any]) -> Adapted:
-    adapted = Adapted(copy.deepcopy(dict(config)))
+    adapted = Adapted(_in_snake_case(copy.deepcopy(dict(config))))
     resources = adapted.config.setdefault("static_resources", {})
     for log in _logs(adapted.config):
         _to_our_file(log)
@@ -67,6 +79,16 @@ def adapt(config: Mapping[str, Any]) -> Adapted:
         _adapt_cluster(cluster, adapted)
     _settle(adapted.config)
     return adapted
+
+
+def _in_snake_case(node: Any) -> Any:
+    """`typedConfig` is `typed_config`; keys that name no field, such as those of metadata, stay as they are."""
+    if isinstance(node, list):
+        return [_in_snake_case(each) for each in node]
+    if not isinstance(node, dict):
+        return node
+    named = {_CAMEL.sub(lambda found: f"_{found[0].lower()}", str(key)): key for key in node}
+    return {(name if name in _FIELDS else key): _in_snake_case(node[key]) for name, key in named.items()}
 
 
 def _loopback(port: str) -> dict[str, Any]:
