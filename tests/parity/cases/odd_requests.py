@@ -81,6 +81,21 @@ def cross_origin(name: str, *levels: dict[str, Any] | None) -> Case:
     )
 
 
+def preflight_of_our_own() -> Case:
+    """What is said to a preflight isn't a local reply: neither mapped nor put in gRPC's terms."""
+    always = {"comparison": {"op": "GE", "value": {"default_value": 100, "runtime_key": "x"}}}
+    mapper = {"filter": {"status_code_filter": always}, "status_code": 277, "body": {"inline_string": "mapped"}}
+    policy = {"cors": {"@type": _POLICY, **_ORIGIN}}
+    return asked(
+        "cors-answered-as-it-is",
+        [extension("cors", "cors.v3.Cors")],
+        preflight(),
+        preflight("content-type: application/grpc"),
+        hcm=json.dumps({"local_reply_config": {"mappers": [mapper]}}),
+        routes=json.dumps([{"match": {"prefix": "/"}, "route": {"cluster": "$up"}, "typed_per_filter_config": policy}]),
+    )
+
+
 def cross_origins() -> Iterator[Case]:
     said = {
         **_ORIGIN,
@@ -445,6 +460,7 @@ def odd_tokens() -> Iterator[Case]:
 
 CASES = [
     *cross_origins(),
+    preflight_of_our_own(),
     asked(
         "csrf",
         [extension("csrf", "csrf.v3.CsrfPolicy", filter_enabled=_ALL, additional_origins=[{"suffix": "ok"}])],
