@@ -138,7 +138,7 @@ def test_refused_cluster_leaves_no_pattern() -> None:
     context = make_context()
     for _ in range(2):
         with pytest.raises(ConfigError, match="isn't supported"):
-            cluster_of(resource("a", {"track_cluster_stats": {"per_endpoint_stats": True}}), context)
+            cluster_of(resource("a", {"outlier_detection": {"detect_degraded_hosts": True}}), context)
 
 
 @pytest.mark.parametrize(
