@@ -54,7 +54,8 @@ FILES = ("key.pem", "cert-chain.pem", "root-cert.pem")
 class AuthoritySettings:
     """How the authority is asked. lifetime in seconds; ratio and jitter: see `renewal_delay`.
 
-    provisioned: a directory that may have a key and a certificate to be known by, in place of the token.
+    provisioned: a directory that may have a key and a certificate to be known by, in place of the token. signer: which
+    of those that the authority has.
     """
 
     address: str
@@ -66,6 +67,7 @@ class AuthoritySettings:
     provisioned: Path | None = None
     ratio: float = 0.5
     jitter: float = 0.01
+    signer: str = ""
 
     @property
     def host_and_port(self) -> tuple[str, int]:
@@ -93,6 +95,7 @@ def read_authority(settings: AgentSettings) -> AuthoritySettings | None:
             provisioned=Path(env("PROV_CERT", "")) if env("PROV_CERT", "") else None,
             ratio=float(env("SECRET_GRACE_PERIOD_RATIO", "") or 0.5),
             jitter=float(env("SECRET_GRACE_PERIOD_RATIO_JITTER", "") or 0.01),
+            signer=str(settings.metadata.get("CERT_SIGNER", "")),
         )
     except ValueError as error:
         names = "SECRET_TTL, SECRET_GRACE_PERIOD_RATIO, WORKLOAD_RSA_KEY_SIZE, PKCS8_KEY"
@@ -214,6 +217,8 @@ async def request_certificate(authority: AuthoritySettings, spiffe_id: str, clus
             if own is None:
                 metadata.append(("authorization", f"Bearer {_read(authority.token).decode('ascii').strip()}"))
         message = CertificateRequest(csr=request.decode(), validity_duration=authority.lifetime)
+        if authority.signer:
+            message.metadata["CertSigner"] = authority.signer
         answer = await channel.unary(CREATE_CERTIFICATE, message.SerializeToString(), metadata=metadata)
     finally:
         channel.close()

@@ -76,13 +76,15 @@ async def until(condition: object, seconds: float = 10.0) -> None:
 
 @pytest.mark.parametrize("algorithm", ["", "ECDSA"])
 async def test_a_certificate_is_asked_for_as_the_service_account(istiod: Istiod, algorithm: str) -> None:
-    identity = Identity(settings_for(istiod, ECC_SIGNATURE_ALGORITHM=algorithm, SECRET_TTL="2h"), LOG, Figures())
+    variables = {"ECC_SIGNATURE_ALGORITHM": algorithm, "SECRET_TTL": "2h", "ISTIO_META_CERT_SIGNER": "issuers/web"}
+    identity = Identity(settings_for(istiod, **variables), LOG, Figures())
     assert identity.missing == "no certificate: none received yet"
     await identity.start()
     try:
         await until(lambda: not identity.missing)
         request = istiod.requests[0]
         assert request.validity_duration == 7200
+        assert dict(request.metadata) == {"CertSigner": "issuers/web"}
         csr = x509.load_pem_x509_csr(request.csr.encode())
         names = csr.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         assert [name.value for name in names] == [SPIFFE]
