@@ -66,8 +66,9 @@ class Channel(CallConnection):
 
     def close(self, reason: str = "the connection has ended") -> None:
         super().close(reason)
-        if self._pinging is not None:
-            self._pinging.cancel()
+        for task in (self._pinging, self._task):
+            if task is not None and task is not asyncio.current_task():
+                task.cancel()  # nobody else holds it: a task that is forgotten while it waits is complained about
 
     def call(self, path: str, metadata: Sequence[tuple[str, str]] = ()) -> Call:
         """Begin a call of a method. Raises GrpcError(UNAVAILABLE)."""
