@@ -36,6 +36,10 @@ def compile_matcher(
     return _Compiler(compile_action, inputs, context).matcher(view)
 
 
+def _no_match(info: object) -> None:
+    """What a matcher that says nothing finds."""
+
+
 class _Compiler:
     def __init__(self, compile_action: CompileAction[Any], inputs: Inputs, context: CompileContext) -> None:
         self._compile_action = compile_action
@@ -50,10 +54,8 @@ class _Compiler:
             found = self._list(view.required(kind).views("matchers"))
         elif kind == "matcher_tree":
             found = self._tree(view.required(kind))
-        elif fallback is not None:
-            return fallback
         else:
-            view.fail("'matcher_list', 'matcher_tree' or 'on_no_match' is required")
+            return fallback or _no_match
         if fallback is None:
             return found
         return lambda info: fallback(info) if (action := found(info)) is None else action

@@ -318,6 +318,8 @@ CASES = [
     delegated("skip", listed((single(_ONE), _SKIP)), shows="x-m"),
     delegated("skip-otherwise", listed((single(_ONE), _SKIP), on_no_match=_SKIP)),
     delegated("no-matcher", None),
+    delegated("says-nothing", {}),
+    controlled("says-nothing", {}, shows="403"),
     delegated("map", mapped("exact", {"1": _SKIP})),
     delegated("reply", listed((single(_ONE), _SKIP)), inner=_RBAC_NONE, shows=("403", "200")),
     delegated("buffer", listed((single(_ONE), _SKIP)), get("/", "x-a: 1", method="POST", body="12345"), 0.1, get("/", method="POST", body="12345"), inner=_BUFFER, shows="413"),
