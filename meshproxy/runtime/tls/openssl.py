@@ -25,6 +25,7 @@ from typing import Any
 
 # Commands of `SSL_CTX_ctrl` and `SSL_ctrl`, and values for them, of openssl/ssl.h.
 _SET_SESSION_CACHE_MODE = 44
+_SET_SERVER_NAME = 55
 _SET_GROUPS = 92
 _SET_SIGNATURE_ALGORITHMS = 98
 _GET_PEER_SIGNATURE_DIGEST = 108
@@ -144,6 +145,17 @@ def set_session_realm(context: ssl.SSLContext, realm: bytes) -> None:
     """Sessions are resumed only where the realm, of 32 bytes at most, is that in which they began."""
     types = (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_uint)
     function("SSL_CTX_set_session_id_context", ctypes.c_int, *types)(context_pointer(context), realm, len(realm))
+
+
+def set_server_name(tls: ssl.SSLObject, name: str) -> bool:
+    """Have a client ask for this name, whatever it looks like. False for one that is too long, or with NUL in it.
+
+    `ssl` itself takes only what is a host name to it, by the rules of the internationalised ones.
+    """
+    if "\0" in name:
+        return False
+    encoded = ctypes.c_char_p(name.encode("latin-1", "replace"))
+    return bool(library().SSL_ctrl(object_pointer(tls), _SET_SERVER_NAME, 0, encoded))
 
 
 def ask_without_verifying(context: ssl.SSLContext, *, required: bool) -> None:

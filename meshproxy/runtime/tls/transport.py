@@ -26,6 +26,10 @@ from typing import Any, Protocol
 from meshproxy.runtime.tls import openssl
 from meshproxy.runtime.tls.failures import TlsFailure, describe, reset_by_peer
 
+_INVALID_NAME = (
+    "Failed to create upstream TLS due to failure setting SNI: "
+    "error:100000d5:SSL routines:OPENSSL_internal:SSL3_EXT_INVALID_SERVERNAME"
+)
 _SIZE = 65536
 # Shared by all connections: filled and emptied within one callback of the event loop.
 _CIPHERTEXT = memoryview(bytearray(_SIZE))
@@ -43,6 +47,24 @@ class HandshakeOwner(Protocol):
 
     def broken(self, transport: TlsTransport, failure: TlsFailure) -> None:
         """After the handshake the peer sent an alert or what can't be decrypted; `connection_lost` follows."""
+
+
+def _wrap(
+    context: ssl.SSLContext, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, server_side: bool, name: str | None
+) -> ssl.SSLObject:
+    """Raises TlsFailure for a server name that can't be asked for."""
+    if name is None:
+        return context.wrap_bio(incoming, outgoing, server_side=server_side)
+    if openssl.library() is not None:
+        tls = context.wrap_bio(incoming, outgoing)
+        if openssl.set_server_name(tls, name):
+            return tls
+    else:
+        try:
+            return context.wrap_bio(incoming, outgoing, server_hostname=name)
+        except (TypeError, ValueError):
+            pass
+    raise TlsFailure(_INVALID_NAME, "")
 
 
 class TlsTransport(asyncio.BufferedProtocol):
@@ -79,9 +101,7 @@ class TlsTransport(asyncio.BufferedProtocol):
         self._loop = loop
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
-        self.object = context.wrap_bio(
-            self._incoming, self._outgoing, server_side=server_side, server_hostname=server_hostname
-        )
+        self.object = _wrap(context, self._incoming, self._outgoing, server_side, server_hostname)
         self._app = app
         self._owner: HandshakeOwner | None = owner
         self._error: TlsFailure | None = None

@@ -172,6 +172,25 @@ CASES = [
         send=(get("/1", host="one.test"), 0.3, get("/2", host="two.test"), 0.3, get("/3", host="one.test")),
         shows="upstream_cx_total: 2",
     ),
+    *(
+        case(
+            f"auto-sni-{name}",
+            socket(CA, more=f"max_session_keys: 0{more}"),
+            cluster=http_options("auto_sni: true") if host else "",
+            send=get("/1", host=host or "h.test"),
+            log="%RESPONSE_CODE% %RESPONSE_FLAGS% %UPSTREAM_TRANSPORT_FAILURE_REASON%\n",
+        )
+        for name, host, more in (
+            ("empty-label", "a..b", ""),
+            ("dot-first", ".a.test", ""),
+            ("long-label", "x" * 64 + ".test", ""),
+            ("long-name", ".".join(["x" * 50] * 6), ""),
+            ("dot-last", "a.test.", ""),
+            ("odd-bytes", "a_b~c!d", ""),
+            ("configured-empty-label", "", ", sni: a..b"),
+            ("configured-address", "", ", sni: 127.0.0.1"),
+        )
+    ),
     case("auto-sni-san-validation", socket(CA, more="sni: server.test, auto_sni_san_validation: true"), shows="200"),
     case(
         "auto-sni-san-validation-other",

@@ -150,6 +150,23 @@ def test_old_versions() -> None:
     assert ends.server.version() == "TLSv1.1"
 
 
+@pytest.mark.parametrize("name", ["a.test", "a..b", ".a", "x" * 64 + ".test", "a_b~c", "192.0.2.1", "x" * 255])
+def test_server_names_of_any_looks(name: str) -> None:
+    seen: list[str | None] = []
+    contexts = serve()
+    contexts.context.sni_callback = lambda _tls, name, _context: seen.append(name)
+    ends = Ends(contexts.context, CERTS.client_context("", version=V12))
+    assert openssl.set_server_name(ends.client, name)
+    ends.shake()
+    assert seen == [name]
+
+
+@pytest.mark.parametrize("name", ["x" * 256, "a\0b", ""])
+def test_server_names_that_can_not_be_sent(name: str) -> None:
+    client = CERTS.client_context("").wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO())
+    assert not openssl.set_server_name(client, name)
+
+
 @pytest.mark.usefixtures("no_library")
 def test_without_the_library() -> None:
     assert openssl.group_of(shake(serve()).server) == ""
