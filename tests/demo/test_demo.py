@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -34,6 +33,9 @@ def command(arguments: list[str]) -> list[str]:
 FIRST_HOP = re.compile("  1 ")
 STAYS = re.compile("sidecar of shop .*http://")
 
+sessions: set[int] = set()
+"""The demos of one test, each with what it starts in a session of its own."""
+
 
 @contextlib.contextmanager
 def running(arguments: list[str], until: re.Pattern[str]) -> Iterator[tuple[subprocess.Popen[str], str]]:
@@ -46,6 +48,7 @@ def running(arguments: list[str], until: re.Pattern[str]) -> Iterator[tuple[subp
         text=True,
         start_new_session=True,
     )
+    sessions.add(process.pid)
     try:
         assert process.stdout is not None
         said = ""
@@ -55,7 +58,7 @@ def running(arguments: list[str], until: re.Pattern[str]) -> Iterator[tuple[subp
                 break
         yield process, said
     finally:
-        with contextlib.suppress(ProcessLookupError):
+        if process.poll() is None:  # else what is left is for `clean` to find
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         if process.stdout is not None:
@@ -63,13 +66,13 @@ def running(arguments: list[str], until: re.Pattern[str]) -> Iterator[tuple[subp
 
 
 def descendants() -> set[int]:
-    """Processes that a demo started: they carry its configurations, or are its applications."""
+    """Processes that this test's demos started, themselves left out: others may show a demo on this machine, too."""
     found = set()
-    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+    for entry in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
-            words = entry.read_bytes()
-            if re.search(rb"/meshproxy-demo-\d|/run/meshproxy/|/demo/app\.py", words):
-                found.add(int(entry.parent.name))
+            session = int(entry.read_text().rpartition(")")[2].split()[3])
+            if session in sessions and (process := int(entry.parent.name)) != session:
+                found.add(process)
     return found
 
 
@@ -78,29 +81,32 @@ def links() -> str:
     return subprocess.run(["ip", "-brief", "link"], capture_output=True, text=True).stdout if not why_not() else ""
 
 
-def folders() -> set[Path]:
-    return set(Path(tempfile.gettempdir()).glob("meshproxy-demo-*"))
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where this test's demos put their files."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    return tmp_path
 
 
 @pytest.fixture
-def clean() -> Iterator[None]:
+def clean(folder: Path) -> Iterator[None]:
     """Whatever a test does with demos: nothing of them is left."""
-    processes, interfaces, left = descendants(), links(), folders()
+    sessions.clear()
+    interfaces = links()
     yield
     deadline = time.monotonic() + 20
-    while descendants() - processes:
-        assert time.monotonic() < deadline, descendants() - processes
+    while left := descendants():
+        assert time.monotonic() < deadline, left
         time.sleep(0.05)
     assert links() == interfaces
-    assert folders() <= left
+    assert not list(folder.iterdir())
 
 
 @pytest.mark.parametrize("arguments", KINDS)
 def test_tells_each_hop_and_stays_until_it_is_told_to_go(arguments: list[str], clean: None) -> None:
     need_pods(arguments)
-    processes = descendants()
     with running(arguments, STAYS) as (process, story):
-        assert descendants() > processes
+        assert descendants()
         door = re.findall(r"http://127\.0\.0\.1:\d+/", story)[0]
         with urllib.request.urlopen(f"{door}ready", timeout=10) as answer:
             assert answer.read() == b"LIVE\n"
@@ -136,9 +142,8 @@ def test_tells_each_hop_and_stays_until_it_is_told_to_go(arguments: list[str], c
 
 @pytest.mark.parametrize("arguments", KINDS)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=lambda number: number.name)
-def test_leaves_nothing_behind(arguments: list[str], number: signal.Signals, clean: None) -> None:
+def test_leaves_nothing_behind(arguments: list[str], number: signal.Signals, folder: Path, clean: None) -> None:
     need_pods(arguments)
-    left = folders()
     with running(arguments, FIRST_HOP if number == signal.SIGKILL else STAYS) as (process, _):
         if number == signal.SIGINT:
             os.killpg(process.pid, number)  # as a terminal does
@@ -147,13 +152,14 @@ def test_leaves_nothing_behind(arguments: list[str], number: signal.Signals, cle
         assert process.wait(30) == (-number if number == signal.SIGKILL else 0)
         assert process.stdout is not None
         assert "Traceback" not in process.stdout.read()
-    if number == signal.SIGKILL and folders() > left:  # the kernel removes no files; the next run does
+    if number == signal.SIGKILL and list(folder.iterdir()):  # the kernel removes no files; the next run does
         with running(["--loopback"], FIRST_HOP) as (process, _):
             process.terminate()
             assert process.wait(30) == 0
 
 
 def test_leaves_after_the_story_if_asked_to(clean: None) -> None:
-    done = subprocess.run(command(["--loopback", "--once"]), cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert not STAYS.search(done.stdout)
+    with running(["--loopback", "--once"], re.compile(r"\Z.")) as (process, said):
+        assert process.wait(30) == 0
+    assert "Traceback" not in said
+    assert not STAYS.search(said)
