@@ -6,7 +6,6 @@ from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
 
 FRAME_HEAD = 5
 """Bytes before each message: a flag of compression, and the length."""
-_OF_HTTP = {400: 13, 401: 16, 403: 7, 404: 12, 429: 14, 502: 14, 503: 14, 504: 14}
 
 
 def is_grpc(content_type: str | None) -> bool:
@@ -31,11 +30,6 @@ def grpc_status(fields: Headers | ResponseHeaders) -> int | None:
     if text is None or text == "":
         return None
     return int(text) if text.isdecimal() and text.isascii() and len(text) < 10 else -1
-
-
-def grpc_status_of_http(status: int) -> int:
-    """What a client of gRPC makes of an HTTP status (gRPC, "HTTP to gRPC Status Code Mapping")."""
-    return _OF_HTTP.get(status, 2)
 
 
 def frame(message: bytes) -> bytes:

@@ -14,7 +14,6 @@ from .rules import (
     Address,
     ConnState,
     Drop,
-    Family,
     Interface,
     Jump,
     Mark,
@@ -128,8 +127,3 @@ def _target(verdict: Verdict) -> list[str]:
             return ["CONNMARK", "--restore-mark"]
         case SetZone(zone):
             return ["CT", "--zone", str(zone)]
-
-
-def family_name(family: Family) -> str:
-    """`IPv4` or `IPv6`."""
-    return f"IPv{family}"

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from meshproxy.balance.balancer import Choice, LoadBalancer
 from meshproxy.balance.host import Host
-from meshproxy.balance.host_set import HostSet
+from meshproxy.balance.host_set import HostSet, PrioritySet
 from meshproxy.balance.priority import HostCounts, share_load
 from meshproxy.balance.subset import SubsetBalancer
 from meshproxy.runtime_values import Live
@@ -26,13 +26,16 @@ class Member(Protocol):
     @property
     def balancer(self) -> LoadBalancer | SubsetBalancer: ...
 
+    @property
+    def priorities(self) -> PrioritySet: ...
+
 
 class _Level:
     """One priority of one cluster."""
 
     __slots__ = ("counts", "member", "priority")
 
-    def __init__(self, member: Any, priority: int, counts: HostCounts) -> None:
+    def __init__(self, member: Member, priority: int, counts: HostCounts) -> None:
         self.member = member
         self.priority = priority
         self.counts = counts
@@ -44,11 +47,11 @@ class AggregateBalancer:
     A change of a cluster's hosts shows in the identity of its `priorities.sets`, so nobody has to tell.
     """
 
-    def __init__(self, members: Callable[[], Sequence[Any]], panic_threshold: Live[float], random: Random) -> None:
+    def __init__(self, members: Callable[[], Sequence[Member]], panic_threshold: Live[float], random: Random) -> None:
         self._members = members
         self._panic_threshold = panic_threshold
         self._random = random
-        self._seen: list[tuple[Any, tuple[HostSet, ...]]] = []
+        self._seen: list[tuple[Member, tuple[HostSet, ...]]] = []
         self._levels: list[_Level] = []
         self._shares: list[tuple[_Level, str]] = []
         self._bounds: list[int] = []

@@ -5,8 +5,8 @@ from __future__ import annotations
 from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
 from meshproxy.plugin.stream_info import StreamInfo
 
-# HTTP status -> gRPC status, from the gRPC document "HTTP to gRPC Status Code Mapping".
 _GRPC_OF_HTTP = {400: 13, 401: 16, 403: 7, 404: 12, 429: 14, 502: 14, 503: 14, 504: 14}
+_GRPC_UNKNOWN = 2
 
 
 def trailer_bytes(headers: Headers | None) -> int:
@@ -36,4 +36,9 @@ def response_grpc_status(info: StreamInfo) -> int | None:
         value = message.fields.get("grpc-status") if message is not None else None
         if value is not None:
             return int(value) if value.isascii() and value.isdigit() and len(value) < 10 else -1
-    return _GRPC_OF_HTTP.get(info.response_code, 2) if info.response_code else None
+    return grpc_status_of_http(info.response_code) if info.response_code else None
+
+
+def grpc_status_of_http(status: int) -> int:
+    """What a client of gRPC makes of an HTTP status (gRPC, "HTTP to gRPC Status Code Mapping")."""
+    return _GRPC_OF_HTTP.get(status, _GRPC_UNKNOWN)

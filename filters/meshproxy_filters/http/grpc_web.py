@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
 from meshproxy.plugin.context import FactoryContext, Stream
 from meshproxy.plugin.http import HttpFilter
+from meshproxy.plugin.message_facts import grpc_status_of_http
 from meshproxy.plugin.replies import LocalReply
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ _TRAILERS_FRAME = b"\x80"
 _MAX_MESSAGE = 16384
 _BAD = "Bad gRPC-web request, invalid base64 data."
 _INTERNAL = "13"
-_STATUS = {400: 13, 401: 16, 403: 7, 404: 12, 429: 14, 502: 14, 503: 14, 504: 14}
 
 
 class GrpcWeb(HttpFilter[None]):
@@ -104,7 +104,7 @@ class GrpcWeb(HttpFilter[None]):
     def _concluded(self, response: Any) -> bytes:
         """An answer that is no gRPC, as the trailers of one that has failed."""
         page, self._page = self._page, None
-        status = _STATUS.get(response.status, 2)
+        status = grpc_status_of_http(response.status)
         return self._frame(f"grpc-status:{status}\r\ngrpc-message:{_percent(bytes(page or b''))}\r\n".encode("latin-1"))
 
     def _frame(self, trailers: bytes) -> bytes:

@@ -14,6 +14,7 @@ from meshproxy.config.values.context import CompileContext
 from meshproxy.headers import Headers
 from meshproxy.matching import FractionalPercent
 from meshproxy.model.listener import LogPredicate
+from meshproxy.plugin.message_facts import grpc_status_of_http
 from meshproxy.plugin.stream_info import StreamInfo
 from meshproxy.plugin.suggest import unsupported_extension
 from meshproxy.plugin.view import ConfigView
@@ -32,9 +33,6 @@ _GRPC_CODES = (
     *("PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED"),
     *("INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED"),
 )
-# https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md
-_GRPC_OF_HTTP = {400: 13, 401: 16, 403: 7, 404: 12, 429: 14, 502: 14, 503: 14, 504: 14}
-_GRPC_UNKNOWN = 2
 
 
 _CEL = "envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter"
@@ -123,7 +121,7 @@ def grpc_status(stream: StreamInfo) -> int:
         text = headers.get("grpc-status") if headers is not None else None
         if text and text.isascii() and text.isdigit():
             return int(text)
-    return _GRPC_OF_HTTP.get(stream.response_code, _GRPC_UNKNOWN)
+    return grpc_status_of_http(stream.response_code)
 
 
 def _grpc_status(view: ConfigView, context: CompileContext) -> LogPredicate:

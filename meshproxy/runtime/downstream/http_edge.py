@@ -301,11 +301,6 @@ def strip_response(response: ResponseHeaders, *, upgraded: bool) -> None:
             response.remove("upgrade")
 
 
-def grpc_status_of(http_status: int) -> int:
-    """The gRPC status for an HTTP status (gRPC's `http-grpc-status-mapping.md`, as Envoy applies it)."""
-    return {400: 13, 401: 16, 403: 7, 404: 12, 429: 14, 502: 14, 503: 14, 504: 14}.get(http_status, 2)
-
-
 def is_grpc(headers: Headers) -> bool:
     """Whether a message is gRPC, by its content type."""
     content_type = headers.fields.get("content-type", "")

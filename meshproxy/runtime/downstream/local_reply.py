@@ -12,9 +12,10 @@ from urllib.parse import quote
 
 from meshproxy.headers import ResponseHeaders
 from meshproxy.model.http import LocalReplyConfig
+from meshproxy.plugin.message_facts import grpc_status_of_http
 from meshproxy.plugin.replies import LocalReply
 from meshproxy.routing.mutations import apply_mutations
-from meshproxy.runtime.downstream.http_edge import grpc_status_of, is_grpc
+from meshproxy.runtime.downstream.http_edge import is_grpc
 
 _PLAIN_IN_GRPC_MESSAGE = " !\"#$&'()*+,/:;<=>?@[\\]^_`{|}~"
 
@@ -33,7 +34,7 @@ def shape_reply(reply: LocalReply, config: LocalReplyConfig | None, stream: Any)
     if stream.keeps_reply_status and not reply.as_is:
         return _as_grpc_web(response, body), b""
     if is_grpc(stream.request) and not (stream.plain_replies or reply.as_is):
-        status = reply.grpc_status if reply.grpc_status is not None else grpc_status_of(response.status)
+        status = reply.grpc_status if reply.grpc_status is not None else grpc_status_of_http(response.status)
         response.status = 200
         response.remove("content-length")  # a filter may have said that of the body, which becomes a header here
         fields["content-type"] = "application/grpc"
@@ -59,7 +60,7 @@ def _as_grpc_web(response: ResponseHeaders, body: bytes) -> ResponseHeaders:
     fields["content-type"] = "application/grpc"
     if body:
         fields["grpc-message"] = quote(body, safe=_PLAIN_IN_GRPC_MESSAGE)
-        fields["grpc-status"] = str(grpc_status_of(response.status))
+        fields["grpc-status"] = str(grpc_status_of_http(response.status))
         fields["content-length"] = "0"
     return response
 
