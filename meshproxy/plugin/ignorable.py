@@ -21,6 +21,9 @@ _FORMATTED = "counts only where the value is a format, which Envoy has behind a 
 _UNUSED = "of no effect in Envoy either"
 
 IGNORABLE: Final[dict[str, dict[str, str]]] = {
+    "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager": {
+        "http3_protocol_options": "matters to HTTP/3 alone, which is refused as a codec",
+    },
     "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy": {
         "downstream_idle_timeout": _UNUSED,
         "upstream_idle_timeout": _UNUSED,
