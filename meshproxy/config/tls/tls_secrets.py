@@ -238,8 +238,8 @@ def compile_reference(view: ConfigView, context: CompileContext, kind: type[S]) 
             view.fail(f"Unknown static {_KIND_NAMES[kind]}: {name}", "name")
         return secret
     found = compile_config_source(source, context)
-    if found.kind == "path":
-        return SecretReference(name, found.path)
+    if found.kind == "path" and kind is GenericSecret:
+        return SecretReference(name, found.path)  # filters look after files themselves
     return SecretReference(name, source=found)
 
 

@@ -172,7 +172,7 @@ class Watch:
         """Write the version that is in force, and since when, into the statistics."""
         if not self._closed:
             version = self.state.version
-            self.scope.gauge("version").set(xxhash64(version.encode()) if version else 0)
+            self.scope.gauge("version").set(xxhash64(version.encode()))
             self.scope.gauge("update_time").set(int(self.state.updated * 1000))
             self.scope.text_readout("version_text").value = version
 

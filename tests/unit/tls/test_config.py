@@ -148,7 +148,11 @@ def test_secrets_by_name_and_by_file(tmp_path: Path) -> None:
       - name: file
         sds_config: {{path_config_source: {{path: {path}, watched_directory: {{path: {tmp_path}}}}}}}
     """
-    assert down(text, context).common.certificates == (TlsCertificate(), SecretReference("file", str(path)))
+    static, discovered = down(text, context).common.certificates
+    assert static == TlsCertificate()
+    assert isinstance(discovered, SecretReference)
+    assert discovered.source is not None
+    assert (discovered.name, discovered.source.path) == ("file", str(path))
 
 
 def test_secrets_of_a_file(tmp_path: Path) -> None:
