@@ -203,7 +203,6 @@ def test_the_configuration_of_a_route_stands_in_place_of_the_filters_own() -> No
         {"abort": {"percentage": ALL}},
         {"delay": {"percentage": ALL}},
         {"response_rate_limit": {"percentage": ALL}},
-        {"filter_metadata": {"a": 1}},
     ],
 )
 def test_what_is_refused(config: dict[str, Any]) -> None:
