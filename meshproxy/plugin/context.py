@@ -78,6 +78,7 @@ class FactoryContext:
     `HttpFilter` towards hosts, without its codec.
     compile_secret: a generic secret, from a `SdsSecretConfig`. awaited_secrets: those that somebody has to provide.
     shared_objects: see `shared`. traffic_direction: of the listener, "INBOUND", "OUTBOUND" or "UNSPECIFIED".
+    scheme_of_upstream: requests go upstream with the scheme of the transport there.
     """
 
     name: str
@@ -120,6 +121,7 @@ class FactoryContext:
     awaited_secrets: list[Any]
     shared_objects: dict[Hashable, Any]
     traffic_direction: str
+    scheme_of_upstream: bool
 
     def shared(self, key: Hashable, make: Callable[[], T]) -> T:
         """What all filters of one configuration that name the same `key` have in common; `make` makes it once."""

@@ -53,6 +53,8 @@ def compile_http_connection_manager(view: ConfigView, context: CompileContext) -
     stat_prefix = view.text("stat_prefix")
     stats = context.stats.scope(f"http.{stat_prefix}.")
     stats.declare(_TRACING)
+    scheme = view.view("scheme_header_transformation")
+    context.scheme_of_upstream = scheme is not None and scheme.boolean("match_upstream")
     http_filters = compile_http_filters(view, "http_filters", stats, context)
     upgrades = _compile_upgrades(view, stats, context)
     common = compile_common_options(view.view("common_http_protocol_options"), upstream=False)

@@ -118,6 +118,7 @@ def factory_context(name: str, stats: StatsScope, context: CompileContext) -> Fa
         awaited_secrets=secrets,
         shared_objects=context.shared_objects,
         traffic_direction=context.traffic_direction,
+        scheme_of_upstream=context.scheme_of_upstream,
     )
 
 

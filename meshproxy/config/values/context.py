@@ -103,6 +103,7 @@ class CompileContext:
     surroundings: Surroundings = field(default_factory=Surroundings)
     secrets: Mapping[str, Any] = field(default_factory=dict)
     traffic_direction: str = "UNSPECIFIED"
+    scheme_of_upstream: bool = False
     shared_objects: dict[Hashable, Any] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)

@@ -12,12 +12,13 @@ from ..h2_peer import OK
 from ..h2_wire import head
 from ..known import BAD_PROTOCOL
 from .h2_downstream import TUNNELS, h2
-from .h2_upstream import EXPLICIT
+from .h2_upstream import CERTS, EXPLICIT, SOCKET
 
 Pairs = tuple[tuple[str, str], ...]
 SCHEME_LOG = "scheme=%REQ(:SCHEME)% xfp=%REQ(X-FORWARDED-PROTO)%\n"
 TO_HTTP2 = {"up": Upstream((OK,), mode="h2")}
 REMOTE = "use_remote_address: true"
+OF_UPSTREAM = "scheme_header_transformation: {match_upstream: true}"
 REDIRECT = "[{match: {prefix: /}, redirect: {path_redirect: /x}}]"
 
 
@@ -118,6 +119,15 @@ CASES = [
     scheme("forwarded", (*PLAIN, *proto("https"))),
     scheme("forwarded-unknown", (*pseudo(scheme="https"), *proto("gopher"))),
     scheme("overwritten", PLAIN, hcm="scheme_header_transformation: {scheme_to_overwrite: https}"),
+    scheme("of-upstream", pseudo(scheme="https"), hcm=OF_UPSTREAM),
+    scheme("of-upstream-redirect", pseudo(scheme="https"), hcm=OF_UPSTREAM, routes=REDIRECT),
+    scheme(
+        "of-upstream-tls",
+        PLAIN,
+        hcm=OF_UPSTREAM,
+        cluster=f"{EXPLICIT}\n{SOCKET % 'alpn_protocols: [h2], '}",
+        upstreams={"up": Upstream((OK,), mode="h2", tls=CERTS.server_context)},
+    ),
     scheme("redirect", pseudo(scheme="https"), routes=REDIRECT),
     scheme("redirect-forwarded", (*PLAIN, *proto("https")), routes=REDIRECT),
     scheme("tls-required", pseudo(scheme="https"), vhost="require_tls: ALL"),

@@ -103,6 +103,7 @@ class Router(Attempts):
             respects_expected=view.boolean("respect_expected_rq_timeout"),
             counts_all=view.boolean("dynamic_stats", True),
             counts_grpc=not view.boolean("suppress_grpc_request_failure_code_stats"),
+            scheme_of_upstream=context.scheme_of_upstream,
             uses_retry=context.runtime.share("upstream.use_retry", FractionalPercent(100)).sampler(context.rng),
         )
 
@@ -189,7 +190,7 @@ class Router(Attempts):
         if refusal is not None:
             self._stream.reply(refusal)
             return True
-        self._looks_on = config.upstream_log is not None or bool(config.upstream_filters)
+        self._looks_on = config.upstream_log is not None or bool(config.upstream_filters) or config.scheme_of_upstream
         self._quiet = (
             not config.counts_all or self._stream.health_check or (not config.counts_grpc and is_grpc(request))
         )

@@ -32,6 +32,8 @@ class Sending(Again):
         stream, config, clock = self._stream, self.config, self.context.clock
         cluster = self._cluster
         assert cluster is not None
+        if config.scheme_of_upstream:
+            stream.request.scheme = "https" if cluster.encrypts(host) else "http"
         if config.upstream_log is not None:
             sink = LoggedAttempt(config.upstream_log, stream, host, sink, clock)
             carried.append(sink)

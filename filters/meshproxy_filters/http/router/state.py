@@ -37,7 +37,7 @@ class RouterConfig:
     strict: control fields whose values are checked. respects_expected: the time that a proxy before us gave the request
     counts as the route's timeout. counts_all: responses are counted by status and time; counts_grpc: to gRPC, too.
     special: one of those is other than usual, respects_expected left out. uses_retry: draws whether an attempt may be
-    followed by another (the runtime's `upstream.use_retry`).
+    followed by another (the runtime's `upstream.use_retry`). scheme_of_upstream: see `FactoryContext`.
     """
 
     envoy_headers: bool
@@ -55,11 +55,13 @@ class RouterConfig:
     counts_all: bool = True
     counts_grpc: bool = True
     uses_retry: Callable[[], bool] = _always
+    scheme_of_upstream: bool = False
     special: bool = field(init=False)
 
     def __post_init__(self) -> None:
         usual = self.counts_all and self.counts_grpc and self.upstream_log is None
-        object.__setattr__(self, "special", not usual or bool(self.strict or self.upstream_filters))
+        unusual = not usual or self.scheme_of_upstream or bool(self.strict or self.upstream_filters)
+        object.__setattr__(self, "special", unusual)
 
 
 class RouterState(TerminalHttpFilter[RouterConfig]):
