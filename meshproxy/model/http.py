@@ -49,6 +49,20 @@ class LocalReplyConfig:
     content_type: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class ProxyStatusConfig:
+    """`proxy_status_config`. name: the proxy's. details: told at all; termination_details, flags: told among them.
+
+    sets_status: a response gets the status that is recommended for its error.
+    """
+
+    name: str
+    details: bool
+    termination_details: bool
+    flags: bool
+    sets_status: bool
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class HttpConnectionManagerConfig:
     """Everything of a connection manager that a request can meet. Times in seconds; 0 switches a limit off.
@@ -119,6 +133,7 @@ class HttpConnectionManagerConfig:
     append_x_forwarded_port: bool = False
     scheme_to_overwrite: str = ""
     local_reply: LocalReplyConfig | None = None
+    proxy_status: ProxyStatusConfig | None = None
     log_new_requests: bool = False
     log_interval: float = 0.0
     log_tunnels: bool = False

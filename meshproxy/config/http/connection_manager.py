@@ -23,7 +23,7 @@ from meshproxy.config.values.addresses import compile_ranges
 from meshproxy.config.values.context import CompileContext
 from meshproxy.config.values.discovery import compile_config_source
 from meshproxy.errors import ConfigError
-from meshproxy.model.http import HttpConnectionManagerConfig, LocalReplyConfig, UpgradeConfig
+from meshproxy.model.http import HttpConnectionManagerConfig, LocalReplyConfig, ProxyStatusConfig, UpgradeConfig
 from meshproxy.model.listener import AccessLog, FilterSpec
 from meshproxy.model.mirror import HeaderChange
 from meshproxy.model.route_slot import RouteSlot
@@ -81,6 +81,7 @@ def compile_http_connection_manager(view: ConfigView, context: CompileContext) -
         **_compile_limits(view, common),
         early_changes=_compile_early_changes(view, context),
         local_reply=_compile_local_reply(view, context),
+        proxy_status=_compile_proxy_status(view, context),
         **_compile_log_times(view),
     )
 
@@ -262,6 +263,27 @@ def _compile_limits(view: ConfigView, common: CommonOptions) -> dict[str, Any]:
 def _compile_local_reply(view: ConfigView, context: CompileContext) -> LocalReplyConfig | None:
     local_reply = view.view("local_reply_config")
     return compile_local_replies(local_reply, context) if local_reply is not None else None
+
+
+def _compile_proxy_status(view: ConfigView, context: CompileContext) -> ProxyStatusConfig | None:
+    status = view.view("proxy_status_config")
+    if status is None:
+        return None
+    match status.which("proxy_name"):
+        case "literal_proxy_name":
+            name = status.text("literal_proxy_name")
+        case "use_node_id":
+            status.boolean("use_node_id")  # also a false one, as in Envoy
+            name = context.node.id
+        case _:
+            name = view.text("server_name") or "envoy"
+    return ProxyStatusConfig(
+        name,
+        details=not status.boolean("remove_details"),
+        termination_details=not status.boolean("remove_connection_termination_details"),
+        flags=not status.boolean("remove_response_flags"),
+        sets_status=status.boolean("set_recommended_response_code"),
+    )
 
 
 def _compile_log_times(view: ConfigView) -> dict[str, Any]:

@@ -228,6 +228,7 @@ class Http1Connection(DownstreamConnection):
             return
         self.connection.stream.add_flag("DPE")
         body = _BODIES.get(error.status, b"Bad Request")
+        stream.malformed = True
         stream.reply(LocalReply(error.status, body, details=error.details, flags="DPE", close=True))
 
     # What streams call.

@@ -74,11 +74,10 @@ class Http1ServerStream(HttpServerStream):
         self._head = b""
         self._left = -1
         fields = response.fields
-        status = response.status
-        upgraded = self.raw and status == 101
+        upgraded = self.raw and response.status == 101
         now = owner.worker.loop.time()
         self.complete_head(response, now, upgraded=upgraded)
-        self.response_code = status
+        self.response_code = status = response.status
         method = self.request.method
         parser = owner.parser
         keep_alive = not self._must_close(end)

@@ -120,11 +120,10 @@ class Http2ServerStream(HttpServerStream):
 
     def encode_headers(self, response: ResponseHeaders, end: bool) -> None:
         owner = self.owner
-        status = response.status
-        upgraded = self.raw and status == 101
+        upgraded = self.raw and response.status == 101
         now = owner.worker.loop.time()
         self.complete_head(response, now, upgraded=upgraded)
-        self.response_code = status
+        self.response_code = status = response.status
         if status < 200 and not upgraded:
             self._replace_unwritable(f"{status} ends no request")
             return

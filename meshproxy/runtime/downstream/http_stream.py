@@ -30,6 +30,7 @@ from meshproxy.runtime.fetch import fetch
 from meshproxy.runtime.grpc_call import OpenCall
 from meshproxy.runtime.grpc_client import call, tell
 from meshproxy.runtime.sleeping import sleep
+from meshproxy.telemetry.proxy_status import tell_status
 
 if TYPE_CHECKING:
     from meshproxy.runtime.downstream.http_downstream import DownstreamConnection
@@ -44,8 +45,9 @@ class HttpServerStream(StreamTimers):
     and a stream has more. A slot hides the default of the base class, so `__init__` sets each of them.
 
     raw_wanted: the upgrade that the request asks for and may have. raw: it was granted. expected_here: we answer an
-    `expect: 100-continue` ourselves. close_after: the connection ends with this response. codec: what %PROTOCOL% says,
-    unless it turns out otherwise.
+    `expect: 100-continue` ourselves. malformed: the codec refused the request, which Envoy notes only after the
+    answer. close_after: the connection ends with this response. codec: what %PROTOCOL% says, unless it turns out
+    otherwise.
     """
 
     __slots__ = (
@@ -84,6 +86,7 @@ class HttpServerStream(StreamTimers):
     raw: bool
     tells_request_id: bool = False
     expected_here: bool = False
+    malformed: bool = False
     close_after: bool
     weighted: WeightedCluster | None = None
     _hooks: set[asyncio.Task[Any]] | None = None
@@ -296,6 +299,8 @@ class HttpServerStream(StreamTimers):
             fields["server"] = config.server_name
         if (config.always_set_request_id_in_response or self.tells_request_id) and self.request_id:
             fields["x-request-id"] = self.request_id
+        if self.flags and config.proxy_status is not None and not self.malformed:
+            tell_status(config.proxy_status, response, self)
         if self.health_check:
             # An answer to a health check doesn't count with the others, which its code soon will.
             owner.manager.stats.rq_health_check.value += 1

@@ -24,6 +24,8 @@ local_reply_config:
     status_code: %d
 """
 
+CODES = r"^http\.$case\.downstream_rq_\d"
+
 
 def routed(options: str) -> str:
     return TO_UP % (", " + options)
@@ -32,6 +34,13 @@ def routed(options: str) -> str:
 def malformed(name: str, send: str, shows: str, **more: Any) -> Case:
     return Case(f"malformed-{name}", send, shows=shows, **more)
 
+
+def with_status(name: str, send: str = "", more_config: str = "", **more: Any) -> Case:
+    hcm = f"proxy_status_config: {{{more_config}}}\n{more.pop('hcm', '')}"
+    return Case(f"proxy-status-{name}", send or get(), hcm=hcm, **more)
+
+
+BEFORE = "HTTP/1.1 200 OK\r\nproxy-status: origin; x=1\r\ncontent-length: 0\r\n\r\n"
 
 UPSTREAM_DURATION = """
 typed_extension_protocol_options:
@@ -42,6 +51,24 @@ typed_extension_protocol_options:
 """
 
 CASES = [
+    with_status("fine", upstreams={"up": Upstream(((BEFORE,),))}),
+    with_status("no-route", routes="[]"),
+    with_status("named", routes="[]", more_config="literal_proxy_name: 'a, b'"),
+    with_status("node", routes="[]", more_config="use_node_id: false", bootstrap="node: {id: me, cluster: c}"),
+    with_status("server-name", routes="[]", hcm="server_name: s"),
+    with_status("no-details", routes="[]", more_config="remove_details: true"),
+    with_status("no-flags", routes="[]", more_config="remove_response_flags: true"),
+    with_status("recommended", routes="[]", more_config="set_recommended_response_code: true", stats=CODES),
+    with_status(
+        "recommended-grpc",
+        get("/", "content-type: application/grpc", method="POST"),
+        "set_recommended_response_code: true, remove_connection_termination_details: true",
+        routes="[]",
+    ),
+    with_status("malformed", "GET / HTTP/1.1\r\nhost: a b\r\n\r\n"),
+    with_status("upstream-reset", upstreams={"up": Upstream(((Act.CLOSE,),))}),
+    with_status("timeout", routes=routed("timeout: 0.2s"), upstreams={"up": Upstream(((1.0,),))}),
+    with_status("refused", upstreams=REFUSE, more_config="set_recommended_response_code: true"),
     Case("no-route", get("/a"), routes="[]", shows=("404 Not Found", "rf=NR rcd=route_not_found")),
     Case("no-route-post", get("/a", method="POST", body="hello"), routes="[]", shows="404"),
     Case("no-route-head", get("/a", method="HEAD"), routes="[]", shows="404"),
