@@ -78,7 +78,7 @@ class HttpConnectionManagerConfig:
     and when it has become a tunnel.
     max_connection_duration_jitter: the most by which a connection lives longer, as a part of that duration.
     early_changes: to each head, before it is looked at.
-    sheds_load: whether the overload manager may answer requests.
+    sheds_load: whether the overload manager may answer requests. tells_overload: with a header that says so.
     """
 
     stat_prefix: str
@@ -86,6 +86,7 @@ class HttpConnectionManagerConfig:
     http_filters: tuple[FilterSpec, ...]
     codec_type: str = "AUTO"
     sheds_load: bool = False
+    tells_overload: bool = False
     http1: Http1Options = _HTTP1
     http2: Http2Options = _HTTP2
     access_logs: tuple[AccessLog, ...] = ()

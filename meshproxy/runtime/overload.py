@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import gc
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from meshproxy.headers import RequestHeaders
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
 
 _SHRINK_EVERY = 10.0
 """Seconds between two givings back of memory; Envoy's is the same."""
+
+
+_OVERLOADED = LocalReply(503, b"envoy overloaded", details="overload")
+_TELLING = replace(_OVERLOADED, headers=(("x-envoy-local-overloaded", "true"),))
 
 
 class Affected(Protocol):
@@ -171,7 +176,7 @@ class ShedFilter(HttpFilter[None]):
             return None
         owner.manager.stats.rq_overload_close.value += 1
         _stream(stream).forget_route()
-        return LocalReply(503, b"envoy overloaded", details="overload")
+        return _TELLING if owner.manager.config.tells_overload else _OVERLOADED
 
 
 def _stream(stream: Stream) -> HttpServerStream:

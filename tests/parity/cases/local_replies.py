@@ -42,6 +42,16 @@ def with_status(name: str, send: str = "", more_config: str = "", **more: Any) -
 
 BEFORE = "HTTP/1.1 200 OK\r\nproxy-status: origin; x=1\r\ncontent-length: 0\r\n\r\n"
 
+OVERLOADED = """
+overload_manager:
+  refresh_interval: 0.1s
+  resource_monitors:
+  - name: envoy.resource_monitors.fixed_heap
+    typed_config: {"@type": type.googleapis.com/envoy.extensions.resource_monitors.fixed_heap.v3.FixedHeapConfig, max_heap_size_bytes: 1}
+  actions:
+  - name: envoy.overload_actions.stop_accepting_requests
+    triggers: [{name: envoy.resource_monitors.fixed_heap, threshold: {value: 0.5}}]
+"""
 UPSTREAM_DURATION = """
 typed_extension_protocol_options:
   http:
@@ -51,6 +61,14 @@ typed_extension_protocol_options:
 """
 
 CASES = [
+    Case(
+        "overloaded-and-told",
+        (0.6, get()),
+        hcm="append_local_overload: true",
+        bootstrap=OVERLOADED,
+        alone=True,
+        shows="x-envoy-local-overloaded",
+    ),
     with_status("fine", upstreams={"up": Upstream(((BEFORE,),))}),
     with_status("no-route", routes="[]"),
     with_status("named", routes="[]", more_config="literal_proxy_name: 'a, b'"),
