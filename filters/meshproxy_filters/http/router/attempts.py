@@ -206,12 +206,13 @@ class Attempts(Sending):
         """The answer to a request for an upgrade. Returns whether it is the whole response."""
         stream = self._stream
         status = response.status
-        if status == 101 or (status < 300 and self._upgrade == "CONNECT"):
+        connect = self._upgrade == "CONNECT"
+        if status == 101 or (connect and status < 300):
             if self._whole_timer is not None:
                 self._whole_timer.cancel()  # it was for the handshake
                 self._whole_timer = None
             stream.accept_upgrade()
-        elif status == 200 or (status < 400 and stream.upstream_protocol != "HTTP/2"):
+        elif not connect and (status == 200 or (status < 400 and stream.upstream_protocol != "HTTP/2")):
             # This isn't an upgrade, and what follows it must not be taken for the tunnel's bytes.
             if self._upstream is not None:
                 self._upstream.reset()
