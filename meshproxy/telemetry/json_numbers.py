@@ -13,12 +13,12 @@ _PLAIN_BELOW = 100_000  # the first whole number that an exponent makes shorter
 
 
 def number_text(number: float) -> str:
-    """A number as JSON; null for one that JSON can't say."""
+    """A number as JSON; null for what is none. What is infinite is `inf`, which no JSON is, but Envoy's word."""
     if isinstance(number, int) and -_PLAIN_BELOW < number < _PLAIN_BELOW:
         return str(number)
     value = float(number)
     if not math.isfinite(value):
-        return "null"
+        return "null" if math.isnan(value) else str(value)
     if value == 0:
         return "-0" if math.copysign(1, value) < 0 else "0"
     sign = "-" if value < 0 else ""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 _NAMESPACE = "envoy.filters.http.header_to_metadata"
 _LONGEST = 8 * 1024
+_NAN = re.compile(r"[+-]?nan(\([0-9a-z]*\))?", re.IGNORECASE)
+_HEXADECIMAL = re.compile(r"[+-]?0x", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -165,11 +168,18 @@ def _padding(value: str) -> str:
 
 
 def _number(text: str) -> float:
-    """A decimal number as absl::SimpleAtod reads it, without its infinities and names. Raises ValueError."""
-    value = float(text) if text.isascii() and "_" not in text else math.nan
-    if not math.isfinite(value):
+    """A number as absl::SimpleAtod reads it: decimal, hexadecimal, infinite, or none at all. Raises ValueError."""
+    text = text.strip(" \t\r\n\v\f")
+    if not text.isascii() or "_" in text:
         raise ValueError(f"{text!r} is no number")
-    return value
+    if _NAN.fullmatch(text):
+        return math.nan
+    if not _HEXADECIMAL.match(text):
+        return float(text)
+    try:
+        return float.fromhex(text)
+    except OverflowError:
+        return -math.inf if text.startswith("-") else math.inf
 
 
 def _packed(value: str) -> Any:

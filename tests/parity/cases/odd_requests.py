@@ -281,6 +281,35 @@ _NOTED = "%REQ(:PATH)% %DYNAMIC_METADATA(ns)%\n"
 _TO = {"metadata_namespace": "ns", "key": "k"}
 
 
+_NUMBERS = (
+    "5",
+    "-1.5e3",
+    "+1",
+    "0x10",
+    "0X1p4",
+    "-0x1.8",
+    "+-1",
+    "++1",
+    "0x",
+    "inf",
+    "-Infinity",
+    "nan",
+    "1_0",
+    "1e400",
+    "-1e400",
+    "1e-400",
+    ".5",
+    "5.",
+    "1.5f",
+    "infi",
+    "nan(x)",
+    "0x1p",
+    "0x1p2000",
+    "1e",
+    "-nan",
+)
+
+
 def noted(name: str, rules: list[dict[str, Any]], *values: str, **more: Any) -> Case:
     config = {"request_rules": rules, **more.pop("config", {})}
     return asked(
@@ -302,6 +331,8 @@ def notes() -> Iterator[Case]:
     counted = {"header": "x-a", "on_header_present": {**_TO, "encode": "BASE64"}, **missing}
     yield noted("counted", [counted, counted], "YQ==", "?", "l" * 9000, config={"stat_prefix": "$case"})
     yield noted("nothing", [], "a")
+    number = {"header": "x-a", "on_header_present": {**_TO, "type": "NUMBER"}}
+    yield noted("number", [number], *_NUMBERS)
     numbers = [1e15, 123456789012345680000, 1e22, 0.0001, 0.00012, 1e-7, -1e18, 2**53 + 2, 2**64, 100000, 1.7e9, 120000]
     values = {f"n{number}": each for number, each in enumerate(numbers)}
     told = [{"metadata_namespace": "ns", "value": values}]
