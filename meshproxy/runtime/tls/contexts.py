@@ -155,8 +155,7 @@ class ServerContexts(Generation):
             certificate.load_into(context)
         self.staples.give_to(context)
         if self._ticket_keys:
-            seal_with(context, self._ticket_keys)
-            openssl.set_session_realm(context, self._realm())
+            seal_with(context, self._ticket_keys, self._realm())
         elif not self._config.tickets or self._clients.mode is not ssl.CERT_NONE:
             # With client certificates each ticket would carry the client's chain: a third of a handshake's cost.
             context.num_tickets = 0

@@ -141,12 +141,6 @@ def keep_no_sessions(context: ssl.SSLContext) -> None:
     library().SSL_CTX_ctrl(context_pointer(context), _SET_SESSION_CACHE_MODE, _NO_SESSIONS, None)
 
 
-def set_session_realm(context: ssl.SSLContext, realm: bytes) -> None:
-    """Sessions are resumed only where the realm, of 32 bytes at most, is that in which they began."""
-    types = (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_uint)
-    function("SSL_CTX_set_session_id_context", ctypes.c_int, *types)(context_pointer(context), realm, len(realm))
-
-
 def set_server_name(tls: ssl.SSLObject, name: str) -> bool:
     """Have a client ask for this name, whatever it looks like. False for one that is too long, or with NUL in it.
 

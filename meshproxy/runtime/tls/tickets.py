@@ -3,12 +3,18 @@
 A key is 80 bytes: 16 of its name, 32 for HMAC-SHA256, 32 for AES-256-CBC, as RFC 5077 section 4 recommends and Envoy
 has it. The first one seals; all of them open, and what a later one has opened is sealed anew with the first.
 
+A ticket is opened only in the realm where it was sealed: by servers that show the same names and judge clients by the
+same rules. The realm is part of the HMAC's key: a ticket of another one is as good as forged, and a whole handshake
+follows. OpenSSL's own word for it, the context of session ids, can't be relied upon: from Python 3.13 on `ssl` sets it
+on each connection, the same for everybody.
+
 What stands in a ticket is OpenSSL's form of a session: Envoy can't resume it, nor we Envoy's.
 """
 
 from __future__ import annotations
 
 import ctypes
+import hmac
 import os
 import ssl
 from collections.abc import Sequence
@@ -53,15 +59,20 @@ def check_keys(keys: Sequence[bytes]) -> None:
             )
 
 
-def seal_with(context: ssl.SSLContext, keys: Sequence[bytes]) -> None:
-    """Have a server's context seal its tickets with these keys. Raises MaterialError."""
+def seal_with(context: ssl.SSLContext, keys: Sequence[bytes], realm: bytes) -> None:
+    """Have a server's context seal its tickets with these keys, for its realm. Raises MaterialError."""
     try:
-        callback = _CALLBACK(_Sealing(keys))
+        callback = _CALLBACK(_Sealing([_of_realm(key, realm) for key in keys]))
         install = openssl.function("SSL_CTX_set_tlsext_ticket_key_evp_cb", ctypes.c_long, ctypes.c_void_p, _CALLBACK)
     except AttributeError:
         raise MaterialError("this Python's ssl can't take keys for session tickets") from None
     openssl.keep(context, "tickets", callback)
     install(openssl.context_pointer(context), callback)
+
+
+def _of_realm(key: bytes, realm: bytes) -> bytes:
+    """The key, with what is for HMAC made from it and the realm."""
+    return key[:_NAME_SIZE] + hmac.digest(key[16:48], realm, "sha256") + key[48:]
 
 
 class _Sealing:
