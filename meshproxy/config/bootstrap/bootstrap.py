@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from meshproxy.config.bootstrap.admin import compile_admin
-from meshproxy.config.bootstrap.bootstrap_extensions import check_extensions, compile_default_resolver
+from meshproxy.config.bootstrap.bootstrap_extensions import check_extensions, check_ignored, compile_default_resolver
 from meshproxy.config.bootstrap.overload import compile_connection_limit, compile_overload
 from meshproxy.config.bootstrap.runtime_layers import compile_layers
 from meshproxy.config.clusters.cluster_manager import compile_cluster_manager
@@ -56,6 +56,7 @@ def _compile(view: ConfigView, context: CompileContext) -> Snapshot:
     stats = compile_stats_config(view, context)
     context.configure_stats(stats)
     check_extensions(view, context)
+    check_ignored(view, context)
     context.dns_resolver = compile_default_resolver(view, context)
     context.overload = compile_overload(view.view("overload_manager"), context)
     context.cluster_manager = compile_cluster_manager(view.view("cluster_manager"), context.cluster_names, context)

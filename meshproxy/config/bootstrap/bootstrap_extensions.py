@@ -5,6 +5,8 @@ Each is checked, so that a configuration that asks for something else is refused
 
 from __future__ import annotations
 
+from typing import Any
+
 from meshproxy.config.values.context import CompileContext
 from meshproxy.config.values.dns import compile_older_resolver, compile_typed_resolver
 from meshproxy.model.dns import DnsResolverOptions
@@ -33,6 +35,18 @@ def check_extensions(view: ConfigView, context: CompileContext) -> None:
             if known.full_name == _INTERNAL_LISTENER:
                 context.internal_buffer = 1024 * known.integer("buffer_size_kb", _BUFFER_KB)
     view.text("default_socket_interface")  # names one of them; Envoy takes its own for a name that it doesn't know
+
+
+def check_ignored(view: ConfigView, context: CompileContext) -> None:
+    """What has no effect here must be sound all the same. Problems are noted in the context."""
+    bootstrap: Any = view.peek()
+    if bootstrap.HasField("watchdog") and bootstrap.HasField("watchdogs"):
+        context.problems.append(view.error("only one of watchdog and watchdogs can be set", "watchdog"))
+    json_format = str(bootstrap.application_log_config.log_format.json_format)
+    for operator in ("%v", "%_"):
+        if operator in json_format:
+            message = f"{operator} can't stand in a JSON log format"
+            context.problems.append(view.error(message, "application_log_config"))
 
 
 def _typed(extension: ConfigView, *known: str) -> ConfigView:

@@ -286,10 +286,14 @@ class TreeReader:
             return
         if not node.value:
             return
-        type_node = next((value for key, value in node.value if key.value == "@type"), None)
-        if type_node is None:
+        types = [(key, value) for key, value in node.value if key.value == "@type"]
+        if not types:
             self.refuse(node, path, 'no "@type": it says which message this is')
             return
+        if len(types) > 1:
+            self.refuse(types[1][0], path, "'@type' is given twice")
+            return
+        type_node = types[0][1]
         type_url = type_node.value if type(type_node.value) is str else ""
         packed_class = self._find_type(name_of_type_url(type_url))
         if packed_class is None:

@@ -167,6 +167,8 @@ def test_names_given_twice_are_refused() -> None:
     assert problems("envoy.config.core.v3.Metadata", "filter_metadata:\n  a: {}\n  a: {}\n") == [
         "x:3:3: filter_metadata: 'a' is given twice"
     ]
+    node = '"@type": type.googleapis.com/envoy.config.core.v3.Node'
+    assert problems("google.protobuf.Any", f"{node}\nid: a\n{node}\n") == ["x:3:1: '@type' is given twice"]
 
 
 def test_odd_keys_are_refused() -> None:
