@@ -15,7 +15,7 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from meshproxy.address import INTERNAL_CLIENT, InternalAddress, PipeAddress, SocketAddress
+from meshproxy.address import INTERNAL_CLIENT, Address, InternalAddress, PipeAddress, SocketAddress
 from meshproxy.model.cluster import HappyEyeballs
 from meshproxy.runtime.attach import attach
 from meshproxy.runtime.upstream.auto_sni import NO_NAME, ServerName
@@ -42,11 +42,13 @@ class TransportFailure(OSError):
         return self.text
 
 
-def describe_failure(error: OSError) -> str:
-    """What Envoy says of a connect that failed (`%UPSTREAM_TRANSPORT_FAILURE_REASON%`)."""
+def describe_failure(error: OSError, address: Address) -> str:
+    """What Envoy says of a connect to `address` that failed (`%UPSTREAM_TRANSPORT_FAILURE_REASON%`)."""
     if isinstance(error, TransportFailure | UnknownListener):
         return error.text
     cause = os.strerror(error.errno) if error.errno else str(error)
+    if isinstance(address, PipeAddress):  # the kernel knows at once
+        return f"immediate connect error: {cause}|remote address:{address.text}"
     return f"delayed connect error: {cause}"
 
 
@@ -70,10 +72,10 @@ async def open_connection(
     tls = cluster.tls
     if isinstance(address, PipeAddress):
         if tls is not None or cluster.proxies:
-            unix = await _connect_unix(loop, address.path)
+            unix = await _connect_unix(loop, address.bind_name)
             await _announce(cluster, host, unix, name)
             return await _wrap(cluster, host, unix, protocol, name)
-        _, made = await loop.create_unix_connection(protocol, address.path)
+        _, made = await loop.create_unix_connection(protocol, address.bind_name)
         return made
     more = host.more_addresses
     sock: socket.SocketType

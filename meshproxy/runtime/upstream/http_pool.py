@@ -218,7 +218,7 @@ class HttpPool(ABC, Generic[C]):
             self.stats.upstream_cx_connect_timeout.value += 1
             self._failed(connection, ResetReason.CONNECT_TIMEOUT, "")
         except OSError as error:
-            self._failed(connection, ResetReason.CONNECT_FAILURE, describe_failure(error))
+            self._failed(connection, ResetReason.CONNECT_FAILURE, describe_failure(error, self.host.address))
         else:
             self.stats.upstream_cx_connect_ms.record(int((self._loop.time() - began) * 1000))
 

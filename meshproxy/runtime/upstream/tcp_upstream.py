@@ -97,7 +97,7 @@ class RawUpstream(TcpUpstream):
             stats.upstream_cx_connect_timeout.inc()
             self._failed(ResetReason.CONNECT_TIMEOUT, "")
         except OSError as error:
-            self._failed(ResetReason.CONNECT_FAILURE, describe_failure(error))
+            self._failed(ResetReason.CONNECT_FAILURE, describe_failure(error, self.host.address))
 
     def _name(self) -> ServerName:
         """With the client's address, where the cluster's transport socket tells it or the connection comes from it."""

@@ -9,6 +9,12 @@ from ..case import OK, Case, Upstream, answer, client, get
 NAMED = "HTTP/1.1 200 OK\r\nx-up: %s\r\ncontent-length: 0\r\n\r\n"
 TWO = {"up": Upstream(((NAMED % "one",),)), "up2": Upstream(((NAMED % "two",),))}
 DEAD_AND_ALIVE = {"up": Upstream(mode="refuse"), "up2": Upstream()}
+NO_SOCKET = """
+load_assignment:
+  cluster_name: $up
+  endpoints: [{lb_endpoints: [{endpoint: {address: {pipe: {path: /nowhere/socket}}}}]}]
+"""
+
 DNS = """
 type: %s
 dns_lookup_family: V4_ONLY
@@ -66,6 +72,13 @@ def alternating(name: str, policy: str) -> Case:
 
 CASES = [
     Case("cluster-strict-dns", get(), cluster=DNS % "STRICT_DNS", shows="200 OK"),
+    Case(
+        "cluster-unix-socket-that-is-missing",
+        get(),
+        cluster=NO_SOCKET,
+        log="%RESPONSE_FLAGS% %UPSTREAM_TRANSPORT_FAILURE_REASON%\n",
+        shows="immediate_connect_error",
+    ),
     Case("cluster-logical-dns", get(), cluster=DNS % "LOGICAL_DNS", shows="200 OK"),
     Case("cluster-dns-extension-strict", get(), cluster=DNS_EXTENSION % "false", shows="200 OK"),
     Case("cluster-dns-extension-logical", get(), cluster=DNS_EXTENSION % "true", shows="200 OK"),
