@@ -309,6 +309,14 @@ CASES = [
         hcm="{common_http_protocol_options: {max_requests_per_connection: 2}, drain_timeout: 0.6s}",
         shows="goaway",
     ),
+    Case(
+        "h2-stream-flush-timeout",
+        clients=(client(hello(window=3) + h2get(), h2=True, quiet=2.0),),
+        hcm="stream_flush_timeout: 0.5s",
+        stats=r"^http\.$case\.downstream_rq_tx_reset",
+        upstreams=answer("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n123456789"),
+        shows="[reset 2]",
+    ),
     counted("stream-idle-timeout", h2get(method="POST", end=False), quiet=2.0, hcm="stream_idle_timeout: 0.5s"),
     counted(
         "stream-idle-timeout-no-answer", h2get(), quiet=2.0, hcm="stream_idle_timeout: 0.5s", upstreams=answer(3.0, OK)
