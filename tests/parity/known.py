@@ -49,6 +49,7 @@ NOT_HTTP = Difference("a first line that can't become that of a request", _RESPO
 ODD_STATUS_LINE = Difference("a response's status line beyond the grammar", _RESPONSE)
 LOOSE_CHUNKS_OF_HOST = Difference("bytes behind a chunk's data in a response", _REQUEST)
 TOO_MANY_QUEUED = Difference("pipelined requests with local replies among them", _REFUSED)
+CLOSED_CONNECT = Difference("a CONNECT with `connection: close`", _CLIENT)
 
 # HTTP/2: frames, fields and faults.
 
@@ -104,6 +105,8 @@ CORRUPT_BODY = Difference("a body that can't be decompressed", ("client 1", "acc
 CONNECTION_ADDED = Difference("a Connection field that early_header_mutation_extensions add", _UPSTREAM)
 NO_GRPC_ANSWER = Difference("an answer to gRPC-Web that is no gRPC", _RESPONSE)
 TUNNEL_END = Difference("a client that half-closes a connection through a tunnel over HTTP/1", _RESPONSE)
+CHECK_WITH_BODY = Difference("a health check that has a body", _RESPONSE)
+ODD_NUMBER = Difference("a number in hex, inf or nan, for header_to_metadata", _LOG)
 
 # Logs and statistics.
 
@@ -115,6 +118,10 @@ REDIRECT_NOT_FOLLOWED = Difference(
 ALPN_COUNTED_TWICE = Difference("an upstream connection whose protocol ALPN chooses", _STATS)
 DRAINED_CONNECTION = Difference("an HTTP/2 connection to an upstream that ends with its last request", _STATS)
 LIMIT_OFF = Difference("the gauge of a connection_limit that is off", _STATS)
+UNFINISHED_HEAD = Difference("a client that leaves in the head of an HTTP/2 request", _LOG)
+RESET_AS_END = Difference("a reset that ends a response without a length", _STATS)
+WEIGHT_OF_LOGICAL_DNS = Difference("`max_host_weight` of LOGICAL_DNS", _STATS)
+NO_DETAILS = Difference("details of a response by custom_response that names none", _LOG)
 
 # Configurations and the command line.
 

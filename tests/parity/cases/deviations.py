@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from .. import known
-from ..case import Act, Case, Client, Difference, Wait, client, get
+from ..case import Act, Case, Client, Difference, Wait, answer, client, get, raw
 from ..h2_peer import Data, Head
 from ..h2_wire import data, frame, h2get, head, hello
 from .client_address import append, early
+from .clusters import DNS
 from .compression import packed
+from .custom_response import replaced
 from .ext_proc import processed
+from .filters import checked
 from .grpc_web import FRAME, post, web
-from .h2_downstream import PSEUDO, h2
+from .h2_downstream import CONNECT, PSEUDO, TUNNELS, h2
 from .key_filters import each, keyed, passworded
+from .metadata import copied
 from .network_filters import before_tcp, entry, rbac, rules
 from .proxy_headers import proxied
 from .route_fields import template
@@ -99,5 +105,48 @@ CASES = [
         clients=(client(hello() + h2get(method="POST", body=b"more than ten"), h2=True, timing=False),),
         filters="[{buffer: {max_request_bytes: 10}}]",
         differs=known.FRAMED_AT_ONCE,
+    ),
+    Case(
+        "odd-h2-client-leaves-in-a-head",
+        clients=h2(frame(1, b"\x82\x86", 1, 1), 0.2, Act.CLOSE),
+        timing=False,
+        differs=known.UNFINISHED_HEAD,
+    ),
+    Case(
+        "connect-and-close",
+        "CONNECT h.test:80 HTTP/1.1\r\nhost: h.test:80\r\nconnection: close\r\n\r\n",
+        hcm=TUNNELS,
+        routes=CONNECT,
+        upstreams=raw("bye", Act.CLOSE),
+        timing=False,
+        differs=known.CLOSED_CONNECT,
+    ),
+    Case(
+        "reset-ends-a-response-without-length",
+        get(),
+        upstreams=answer("HTTP/1.1 200 OK\r\n\r\nabc", 0.2, Act.RESET),
+        timing=False,
+        stats=r"^cluster\.$up\.upstream_cx_destroy_remote_with_active_rq",
+        differs=known.RESET_AS_END,
+    ),
+    Case(
+        "cluster-logical-dns-weight",
+        get(),
+        cluster=DNS % "LOGICAL_DNS",
+        stats=r"^cluster\.$up\.max_host_weight",
+        differs=known.WEIGHT_OF_LOGICAL_DNS,
+    ),
+    replace(replaced("without-details", policy={}), log="rcd=%RESPONSE_CODE_DETAILS%\n", differs=known.NO_DETAILS),
+    copied(
+        "hex",
+        {"header": "x-a", "on_header_present": {"key": "k", "type": "NUMBER"}},
+        "x-a: 0x10",
+        differs=known.ODD_NUMBER,
+    ),
+    checked(
+        "with-a-body",
+        "{pass_through_mode: false, headers: [{name: ':path', string_match: {exact: /}}]}",
+        get("/", "content-length: 5", method="POST"),
+        differs=known.CHECK_WITH_BODY,
     ),
 ]
