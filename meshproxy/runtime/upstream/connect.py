@@ -65,7 +65,22 @@ def local_text(transport: Any, host: Host) -> str:
 async def open_connection(
     cluster: ActiveCluster, host: Host, protocol: Callable[[], Any], name: ServerName = NO_NAME
 ) -> Any:
-    """Connect to `host`. Raises OSError. name: what TLS is to ask for and to check, if not what is configured."""
+    """Connect to `host`. name: what TLS is to ask for and to check, if not what is configured.
+
+    Raises OSError, and nothing else: another exception is a fault of ours. It is logged and makes the connect fail, for
+    who waits for the connection would wait for ever if it ended the task.
+    """
+    try:
+        return await _opened(cluster, host, protocol, name)
+    except OSError:
+        raise
+    except Exception as error:
+        cluster.worker.log.error("connecting raised", cluster=cluster.config.name, exc_info=error)
+        raise TransportFailure("internal error") from error
+
+
+async def _opened(cluster: ActiveCluster, host: Host, protocol: Callable[[], Any], name: ServerName) -> Any:
+    """Connect to `host`. Raises OSError."""
     loop = cluster.worker.loop
     config = cluster.config
     address = host.address
@@ -252,7 +267,7 @@ async def _first_connected(
             if connected:
                 return connected[0]
             failure = next((attempt.exception() for attempt in done), failure)
-        assert isinstance(failure, OSError)
+        assert failure is not None
         raise failure
     finally:
         for attempt in attempts:

@@ -34,6 +34,23 @@ class Sink:
         self.resets.append(reason)
 
 
+def cluster_of_one(log: Any = None) -> ActiveCluster:
+    """A cluster whose connections tell who the client is, on the loop that runs."""
+    worker: Any = SimpleNamespace(
+        runtime=NO_RUNTIME,
+        sources_vary=False,
+        stats=StatsStore(),
+        loop=asyncio.get_running_loop(),
+        rng=random.Random(1),
+        clock=None,
+        log=log,
+        measures=lambda: False,
+        next_connection_id=lambda: 1,
+    )
+    endpoint = Endpoint(SocketAddress("127.0.0.1", 1))
+    return ActiveCluster(worker, ClusterConfig("c", endpoints=(endpoint,), proxy_header=ProxyHeaderOptions()), None)
+
+
 async def _refuse(*args: Any) -> None:
     raise ConnectionRefusedError
 
@@ -42,21 +59,7 @@ def test_pools_of_clients_that_are_gone_go_too(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(http_pool, "open_connection", _refuse)
 
     async def serve() -> tuple[int, int]:
-        store = StatsStore()
-        loop = asyncio.get_running_loop()
-        worker: Any = SimpleNamespace(
-            runtime=NO_RUNTIME,
-            sources_vary=False,
-            stats=store,
-            loop=loop,
-            rng=random.Random(1),
-            clock=None,
-            measures=lambda: False,
-            next_connection_id=lambda: 1,
-        )
-        endpoint = Endpoint(SocketAddress("127.0.0.1", 1))
-        config = ClusterConfig("c", endpoints=(endpoint,), proxy_header=ProxyHeaderOptions())
-        cluster = ActiveCluster(worker, config, None)
+        cluster = cluster_of_one()
         (host,) = cluster.hosts()
         for client in range(1, 1001):
             sink: Any = Sink(client)
