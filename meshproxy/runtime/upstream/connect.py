@@ -86,11 +86,11 @@ async def _opened(cluster: ActiveCluster, host: Host, protocol: Callable[[], Any
     address = host.address
     tls = cluster.tls
     if isinstance(address, PipeAddress):
+        unix = await _connect_unix(loop, address.bind_name)
         if tls is not None or cluster.proxies:
-            unix = await _connect_unix(loop, address.bind_name)
             await _announce(cluster, host, unix, name)
             return await _wrap(cluster, host, unix, protocol, name)
-        _, made = await loop.create_unix_connection(protocol, address.bind_name)
+        _, made = await loop.create_unix_connection(protocol, sock=unix)
         return made
     more = host.more_addresses
     sock: socket.SocketType
