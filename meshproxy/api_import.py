@@ -36,6 +36,7 @@ EXTENDED = frozenset(
         "extensions.filters.http.fault.v3.fault",
         "extensions.filters.http.local_ratelimit.v3.local_rate_limit",
         "extensions.filters.http.oauth2.v3.oauth",
+        "extensions.filters.http.ratelimit.v3.rate_limit",
         "extensions.filters.http.set_filter_state.v3.set_filter_state",
         "extensions.filters.http.stateful_session.v3.stateful_session",
         "extensions.http.custom_response.local_response_policy.v3.local_response_policy",

@@ -122,6 +122,9 @@ FILTER_ADDITIONS = {
         {"LocalRateLimit": [field("enable_retry_after_header", 19, OF.TYPE_BOOL)]}
     ),
     f"{_HTTP}/oauth2/v3/oauth.proto": _oauth2(),
+    f"{_HTTP}/ratelimit/v3/rate_limit.proto": Additions(
+        {"RateLimit": [text_field("metadata_namespace", 18), field("enable_retry_after_header", 19, OF.TYPE_BOOL)]}
+    ),
     f"{_HTTP}/set_filter_state/v3/set_filter_state.proto": Additions(
         {"Config": [field("clear_route_cache", 2, OF.TYPE_BOOL)]}
     ),

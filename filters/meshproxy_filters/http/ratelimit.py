@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 _NAMESPACE = "envoy.filters.http.ratelimit"
 _RESOURCE_EXHAUSTED = 8
+_TOO_MANY_REQUESTS = 429
 _WINDOWS = (0, 1, 60, 3600, 86400, 2592000, 31536000, 604800)
 """Seconds of RateLimitResponse.RateLimit.Unit: unknown, second, minute, hour, day, month, year, week."""
 
@@ -74,6 +75,8 @@ class RateLimitConfig:
     mutations: tuple[HeaderMutations, ...]
     x_headers: bool
     x_limited: bool
+    retry_after: bool
+    metadata_namespace: str
     own_limits: tuple[RateLimit, ...]
     vh_option: str = "OVERRIDE"
 
@@ -150,7 +153,7 @@ class RateLimitFilter(HttpFilter[Settings]):
         except (GrpcError, DecodeError):
             return self._no_answer(config, cluster)
         if response.dynamic_metadata.fields:
-            stream.metadata(_NAMESPACE).update(plain_struct(response.dynamic_metadata))
+            stream.metadata(config.metadata_namespace).update(plain_struct(response.dynamic_metadata))
         to_client = _fields(response.response_headers_to_add)
         over = response.overall_code == RateLimitResponse.OVER_LIMIT
         config.stats.count("over_limit" if over else "ok", cluster)
@@ -178,6 +181,8 @@ class RateLimitFilter(HttpFilter[Settings]):
         self, config: RateLimitConfig, response: Any, to_client: list[tuple[str, str]], stream: Stream
     ) -> LocalReply:
         headers = Headers(to_client)
+        if config.retry_after and "retry-after" not in headers and (seconds := _seconds_to_reset(response.statuses)):
+            headers.add("retry-after", str(seconds))
         apply_mutations(config.mutations, headers, stream)
         return LocalReply(
             config.status,
@@ -249,12 +254,19 @@ def _limit_headers(statuses: Any) -> list[tuple[str, str]]:
     ]
 
 
+def _seconds_to_reset(statuses: Any) -> int:
+    """When the last limit that is reached begins anew, in whole seconds, at least one; 0 if none is reached."""
+    reached = (status for status in statuses if status.code == RateLimitResponse.OVER_LIMIT)
+    return max((max(status.duration_until_reset.seconds, 1) for status in reached), default=0)
+
+
 def _read(view: ConfigView, context: FactoryContext) -> RateLimitConfig:
     kind = view.text("request_type") or "both"
     if kind not in ("internal", "external", "both"):
         view.fail("it is one of 'internal', 'external' and 'both'", "request_type")
     prefix = view.text("stat_prefix").removesuffix(".")
     mutations = context.compile_header_mutations(view.views("response_headers_to_add"), ())
+    status = _status(view, "rate_limited_status", _TOO_MANY_REQUESTS, 400)
     return RateLimitConfig(
         service=read_rate_limit_service(view, context),
         domain=view.text("domain"),
@@ -265,12 +277,14 @@ def _read(view: ConfigView, context: FactoryContext) -> RateLimitConfig:
         enabled=_sampler(view, "filter_enabled", context, True),
         enforced=_sampler(view, "filter_enforced", context, True),
         denies=_sampler(view, "failure_mode_deny_percent", context, view.boolean("failure_mode_deny")),
-        status=_status(view, "rate_limited_status", 429, 400),
+        status=status,
         status_on_error=_status(view, "status_on_error", 500, 200),
         grpc_status=_RESOURCE_EXHAUSTED if view.boolean("rate_limited_as_resource_exhausted") else None,
         mutations=(mutations,) if mutations is not None else (),
         x_headers=view.enum("enable_x_ratelimit_headers") == "DRAFT_VERSION_03",
         x_limited=not view.boolean("disable_x_envoy_ratelimited_header"),
+        retry_after=view.boolean("enable_retry_after_header") and status == _TOO_MANY_REQUESTS,
+        metadata_namespace=view.text("metadata_namespace") or _NAMESPACE,
         own_limits=context.compile_rate_limits(view.views("rate_limits")),
     )
 

@@ -115,6 +115,11 @@ LIMIT2 = {
     "code": "OK",
 }
 
+
+def reached(until_reset: str) -> dict[str, Any]:
+    return {**LIMIT, "code": "OVER_LIMIT", "duration_until_reset": until_reset}
+
+
 CASES = [
     # Each kind of action.
     acting("address", {"remote_address_match": {"descriptor_value": "v", "address_matcher": LOOPBACK}}),
@@ -478,6 +483,48 @@ CASES = [
             enable_x_ratelimit_headers="DRAFT_VERSION_03",
         )
         for unit in ("UNKNOWN", "SECOND", "DAY", "WEEK", "MONTH", "YEAR")
+    ),
+    *(
+        limited(
+            f"retry-after-{name}",
+            get("/", *asks),
+            says={"overall_code": "OVER_LIMIT", "statuses": statuses, **says},
+            enable_retry_after_header=True,
+            **settings,
+        )
+        for name, statuses, says, settings, asks in (
+            ("longest", [reached("3s"), reached("7s"), {**LIMIT, "duration_until_reset": "60s"}], {}, {}, ()),
+            ("part", [reached("7.2s")], {}, {}, ()),
+            ("soon", [reached("0.2s")], {}, {}, ()),
+            ("now", [reached("0s")], {}, {}, ()),
+            ("untold", [{"code": "OVER_LIMIT"}], {}, {}, ()),
+            ("no-status", [], {}, {}, ()),
+            ("none-reached", [LIMIT], {}, {}, ()),
+            (
+                "of-service",
+                [reached("7s")],
+                {"response_headers_to_add": [{"key": "Retry-After", "value": "2"}]},
+                {},
+                (),
+            ),
+            (
+                "of-filter",
+                [reached("7s")],
+                {},
+                {"response_headers_to_add": [{"header": {"key": "retry-after", "value": "2"}}]},
+                (),
+            ),
+            ("other-status", [reached("7s")], {}, {"rate_limited_status": {"code": "ServiceUnavailable"}}, ()),
+            ("not-enforced", [reached("7s")], {}, {"filter_enforced": {"default_value": {"numerator": 0}}}, ()),
+            ("within", [reached("7s")], {"overall_code": "OK"}, {}, ()),
+            ("grpc", [reached("7s")], {}, {}, ("content-type: application/grpc",)),
+        )
+    ),
+    limited(
+        "metadata-namespace",
+        says={"dynamic_metadata": {"k": "v"}},
+        metadata_namespace="mine",
+        log="%DYNAMIC_METADATA(mine)% %DYNAMIC_METADATA(envoy.filters.http.ratelimit)%\n",
     ),
     # Failures.
     limited("error", says=(status(13, "x"),)),
