@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from functools import partial
 from pathlib import Path
@@ -418,8 +419,15 @@ async def test_unix_sockets_and_ipv6(tmp_path: Path) -> None:
         writer.close()
 
     path = str(tmp_path / "up.sock")
-    async with await asyncio.start_unix_server(serve, path), running(bootstrap(endpoints(path))) as proxy:
-        assert (await proxy.get()).body == b"this"
+    abstract = f"meshproxy-test-{os.getpid()}"
+    for bound, named in ((path, path), (f"\0{abstract}", f"@{abstract}")):
+        listening = socket.socket(socket.AF_UNIX)
+        listening.bind(bound)
+        async with (
+            await asyncio.start_unix_server(serve, sock=listening),
+            running(bootstrap(endpoints(named))) as proxy,
+        ):
+            assert (await proxy.get()).body == b"this"
     six = await asyncio.start_server(serve, "::1", 0)
     address = six.sockets[0].getsockname()[:2]
     text = "upstream_bind_config: {source_address: {address: '::1', port_value: 0}}, "
