@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import uvloop
 
+from tests import uv
 from tests.certificates import ID, Authority, Folder, Issued, folder, uri
 from tests.system.upstream_rig import Running, running
 
@@ -45,8 +45,7 @@ def on_uvloop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., N
             asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context))
             await test(*arguments, **named)
 
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(watched())
+        uv.run(watched())
         assert not faults
 
     return run

@@ -8,9 +8,8 @@ import os
 import socket
 from typing import Any
 
-import uvloop
-
 from meshproxy.runtime.attach import attach
+from tests import uv
 
 
 class _Brief(asyncio.Protocol):
@@ -49,7 +48,7 @@ def test_a_descriptor_that_is_used_again_is_not_closed_by_the_collector() -> Non
             finally:
                 os.close(again)
 
-    uvloop.run(trial())
+    uv.run(trial())
 
 
 def test_a_caller_that_is_cancelled_leaves_the_transport_alone() -> None:
@@ -69,4 +68,4 @@ def test_a_caller_that_is_cancelled_leaves_the_transport_alone() -> None:
             task.cancel()
             await asyncio.wait_for(brief.lost, 5)  # connection_made was called, and so is its counterpart
 
-    uvloop.run(trial())
+    uv.run(trial())

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
-import uvloop
 
 from meshproxy.runtime.time_limit import GRACE, GRACES, LATE, TimeLimit
 from meshproxy.runtime.timers import TimerWheel
+from tests import uv
 
 
 class FakeLoop:
@@ -115,7 +115,7 @@ def test_a_timer_of_a_loop_that_runs_is_in_time(delay: float) -> None:
     assert delay - 1e-6 <= fired[0] - 1000.0 <= delay + 0.1
 
 
-@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+@pytest.mark.parametrize("run", [asyncio.run, uv.run])
 @pytest.mark.parametrize("limit", [0.01, 0.05])
 @pytest.mark.parametrize("before", [0.0, 0.06])
 def test_what_arrived_while_the_loop_was_held_up_is_in_time(
