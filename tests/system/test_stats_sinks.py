@@ -180,7 +180,14 @@ async def test_metrics_go_to_services_over_grpc(tmp_path: Path, workers: int) ->
                 point.data_points[0].as_int == 4 for point in collectors.points("mine.http.downstream_rq_total")
             ):
                 await asyncio.sleep(0.02)
-            while not collectors.families("http.downstream_rq_time"):
+            while (
+                sum(each.metric[0].histogram.sample_count for each in collectors.families("http.downstream_rq_time"))
+                < 4
+            ):
+                await asyncio.sleep(0.02)
+            while not any(
+                point.data_points[0].count == 4 for point in collectors.points("mine.http.downstream_rq_time")
+            ):
                 await asyncio.sleep(0.02)
     await server.stop(0)
     assert {len(message.envoy_metrics) <= 3 for message in collectors.streamed} == {True}

@@ -12,8 +12,8 @@ import ssl
 import struct
 import subprocess
 import sys
-from collections.abc import Callable, Coroutine
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ import pytest
 
 from tests import uv
 from tests.certificates import ID, Authority, Folder, Issued, folder, uri
+from tests.ports import free_ports
+from tests.system.program import Program, serving
 from tests.system.upstream_rig import Running, running
 
 CERTS = folder()
@@ -77,7 +79,9 @@ class TlsClient:
         self.reader, self.writer = reader, writer
 
     @classmethod
-    async def open(cls, proxy: Running, context: ssl.SSLContext, server_name: str = "server.test") -> TlsClient:
+    async def open(
+        cls, proxy: Running | Program, context: ssl.SSLContext, server_name: str = "server.test"
+    ) -> TlsClient:
         return cls(*await asyncio.open_connection("127.0.0.1", proxy.port, ssl=context, server_hostname=server_name))
 
     @property
@@ -94,13 +98,13 @@ class TlsClient:
         self.writer.transport.abort()
 
 
-async def shown_now(proxy: Running, context: ssl.SSLContext) -> str:
+async def shown_now(proxy: Running | Program, context: ssl.SSLContext) -> str:
     client = await TlsClient.open(proxy, context)
     client.close()
     return client.shown
 
 
-async def until_shown(proxy: Running, context: ssl.SSLContext, name: str, seconds: float = 1.5) -> None:
+async def until_shown(proxy: Running | Program, context: ssl.SSLContext, name: str, seconds: float = 1.5) -> None:
     """New handshakes must show `name` within a second; the half is for a busy machine."""
     deadline = asyncio.get_running_loop().time() + seconds
     shown = ""
@@ -111,7 +115,7 @@ async def until_shown(proxy: Running, context: ssl.SSLContext, name: str, second
             shown = await shown_now(proxy, context)
 
 
-async def refuses(proxy: Running, context: ssl.SSLContext) -> bool:
+async def refuses(proxy: Running | Program, context: ssl.SSLContext) -> bool:
     """Whether a client that shows itself so gets nothing through now."""
     client = await TlsClient.open(proxy, context)
     try:
@@ -206,8 +210,19 @@ resources:
 """
 BY_FILE = (
     "tls_certificate_sds_secret_configs: [{{name: default, sds_config: {{path_config_source: {{path: {0}/sds.yaml}}, "
-    "resource_api_version: V3}}}}]"
+    "resource_api_version: V3, initial_fetch_timeout: 0.2s}}}}]"
 )
+
+
+@asynccontextmanager
+async def discovering(mesh: Mesh) -> AsyncIterator[Program]:
+    """A program whose certificate is a secret of the file sds.yaml, which it discovers as it does all resources."""
+    port, admin = free_ports(2)
+    text = bootstrap(BY_FILE.format(mesh.path)).replace("port_value: 0", f"port_value: {port}")
+    where = f"socket_address: {{address: 127.0.0.1, port_value: {admin}}}"
+    text += f"admin: {{address: {{{where}}}}}\nnode: {{id: tests, cluster: tests}}\n"
+    async with serving(mesh.path, text, port, admin) as program:
+        yield program
 
 
 @on_uvloop
@@ -216,7 +231,7 @@ async def test_a_mounted_secret_is_followed_through_its_links(mesh: Mesh) -> Non
     secret.mkdir()
     mounted(secret, "1", mesh.issue("one"))
     (mesh.path / "sds.yaml").write_text(SECRET % ("default", secret, secret, secret))
-    async with running(bootstrap(BY_FILE.format(mesh.path))) as proxy:
+    async with discovering(mesh) as proxy:
         before = await TlsClient.open(proxy, mesh.client())
         assert before.shown == "one"
         mounted(secret, "2", mesh.issue("two"))
@@ -232,7 +247,7 @@ async def test_a_secret_that_has_not_come_refuses_handshakes_until_it_does(mesh:
     secret.mkdir()
     mounted(secret, "1", mesh.issue("one"))
     (mesh.path / "sds.yaml").write_text(SECRET % ("another", secret, secret, secret))
-    async with running(bootstrap(BY_FILE.format(mesh.path))) as proxy:
+    async with discovering(mesh) as proxy:
         with pytest.raises((ConnectionError, ssl.SSLError)):
             await TlsClient.open(proxy, mesh.client())
         (mesh.path / "new.yaml").write_text(SECRET % ("default", secret, secret, secret))
