@@ -33,6 +33,7 @@ EXTENDED = frozenset(
         "extensions.clusters.dns.v3.dns_cluster",
         "extensions.filters.http.basic_auth.v3.basic_auth",
         "extensions.filters.http.compressor.v3.compressor",
+        "extensions.filters.http.ext_authz.v3.ext_authz",
         "extensions.filters.http.fault.v3.fault",
         "extensions.filters.http.local_ratelimit.v3.local_rate_limit",
         "extensions.filters.http.oauth2.v3.oauth",

@@ -117,6 +117,7 @@ FILTER_ADDITIONS = {
         },
         dependencies=["envoy/type/matcher/v3/string.proto"],
     ),
+    f"{_HTTP}/ext_authz/v3/ext_authz.proto": Additions({"ExtAuthz": [field("shadow_mode", 32, OF.TYPE_BOOL)]}),
     f"{_HTTP}/fault/v3/fault.proto": Additions({"FaultAbort": [text_field("response_body", 6)]}),
     f"{_HTTP}/local_ratelimit/v3/local_rate_limit.proto": Additions(
         {"LocalRateLimit": [field("enable_retry_after_header", 19, OF.TYPE_BOOL)]}

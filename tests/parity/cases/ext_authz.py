@@ -74,6 +74,16 @@ def asked(
 POST = get("/a", "x-a: 1", "content-type: text/x", method="POST", body="the body")
 CHUNKED = get("/a", "transfer-encoding: chunked", method="POST") + "4\r\nthe \r\n4\r\nbody\r\n0\r\n\r\n"
 DENY = verdict(403, "x-why: because", "content-type: text/html", body="no")
+SHADOW = {
+    "clear_route_cache": True,
+    "response": {
+        "allowed_upstream_headers": matching("x-up"),
+        "allowed_client_headers_on_success": matching("x-down"),
+        "dynamic_metadata_from_headers": matching("x-m"),
+    },
+}
+NEVER = {"default_value": {"numerator": 0}}
+DENIES = {"default_value": True, "runtime_key": "none"}
 
 CASES = [
     asked("allow", shows="200 OK"),
@@ -113,6 +123,18 @@ CASES = [
         refused=False,
     ),
     asked("error-status", says=verdict(500), status_on_error={"code": "ServiceUnavailable"}, shows="503"),
+    *(
+        asked(f"shadow-{name}", says=says, shadow_mode=True, **more)
+        for name, says, more in (
+            ("allow", verdict(200, "x-up: 1", "x-down: 1", "x-m: 1"), SHADOW),
+            ("deny", verdict(403, "x-why: because", "x-m: 1", body="no"), SHADOW),
+            ("error", verdict(500), {}),
+            ("error-allowed", verdict(503), {"failure_mode_allow": True, "failure_mode_allow_header_add": True}),
+            ("error-status", verdict(500), {"status_on_error": {"code": "BadGateway"}}),
+            ("disabled", ALLOW, {"filter_enabled": NEVER, "deny_at_disable": DENIES}),
+        )
+    ),
+    asked("shadow-body", POST, says=DENY, shadow_mode=True, with_request_body={"max_request_bytes": 100}),
     asked("error-allowed", says=verdict(500), failure_mode_allow=True, shows="200 OK"),
     asked("error-allowed-and-told", says=verdict(500), failure_mode_allow=True, failure_mode_allow_header_add=True),
     asked("error-denied-and-told", says=verdict(500), failure_mode_allow_header_add=True),

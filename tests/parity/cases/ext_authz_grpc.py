@@ -105,7 +105,36 @@ ACTIONS = ("APPEND_IF_EXISTS_OR_ADD", "ADD_IF_ABSENT", "OVERWRITE_IF_EXISTS_OR_A
 POST = get("/a", "x-a: 1", "content-type: text/x", method="POST", body="the body")
 ANSWER = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nx-r: own\r\n\r\nok"
 
+_SHADOW: dict[str, Any] = {
+    "shadow_mode": True,
+    "clear_route_cache": True,
+    "decoder_header_mutation_rules": {"disallow_all": True, "disallow_is_error": True},
+    "stats": r"^(http\.$case\.ext_authz|cluster\.$case\.up\.(ext_authz|upstream_rq_\d|internal))",
+    "log": "%FILTER_STATE(envoy.filters.http.ext_authz)% %FILTER_STATE(authz)% " + _LOG,
+}
+
 CASES = [
+    # Shadow mode.
+    asked("shadow-allow", says=ok(response_headers_to_add=fields(("x-c", "2"))), **_SHADOW),
+    asked("shadow-invalid", says=ok(headers=fields(("x-b", "2"))), **_SHADOW),
+    asked("shadow-metadata", says={**denied(body="no"), "dynamic_metadata": {"k": "v"}}, **_SHADOW),
+    asked("shadow-denied-uncharged", says=denied(), charge_cluster_response_stats=False, **_SHADOW),
+    asked(
+        "shadow-denied-invalid",
+        says={**denied(headers=fields(("x-b", "a\nb"))), "dynamic_metadata": {"k": "v"}},
+        **{**_SHADOW, "validate_mutations": True},
+    ),
+    asked("shadow-error", says=(status(13, "x"),), **_SHADOW),
+    asked(
+        "shadow-ok",
+        says=ok(
+            headers=fields(("x-b", "2")),
+            headers_to_remove=["x-a"],
+            query_parameters_to_set=[{"key": "q", "value": "1"}],
+            response_headers_to_add=fields(("x-c", "2")),
+        ),
+        shadow_mode=True,
+    ),
     # What it is told.
     asked("told"),
     asked("told-post", POST),

@@ -46,8 +46,6 @@ _NEVER = (
     "filter_state_name_collision",
     "omitted_response_headers",
     "request_header_limits_reached",
-    "shadow_denied",
-    "shadow_error",
 )
 
 
@@ -61,6 +59,8 @@ class ExtAuthzStats:
         self.disabled = own.counter("disabled")
         self._own = {outcome: own.counter(outcome) for outcome in _OUTCOMES}
         self.ignored_metadata = own.counter("ignored_dynamic_metadata")
+        self.shadow_denied = own.counter("shadow_denied")
+        self.shadow_error = own.counter("shadow_error")
         self.limits_reached = own.counter("response_header_limits_reached")
         for name in _NEVER:
             own.counter(name)
@@ -96,7 +96,7 @@ class ExtAuthzConfig:
     max_body: bytes of the body that the service is sent, 0 to send none; partial: also of one that is longer.
     asked: fields it is told, where the filter and not the service says so. max_denied_body: bytes of a refusal's body,
     0 for all. takes_metadata: what the service says becomes dynamic metadata. limits_response: one that has become too
-    large by what the service adds is refused.
+    large by what the service adds is refused. shadow: whom the service would refuse passes, and is counted.
     """
 
     stats: ExtAuthzStats
@@ -115,6 +115,7 @@ class ExtAuthzConfig:
     max_denied_body: int
     takes_metadata: bool
     limits_response: bool
+    shadow: bool
     disabled: bool = False
 
 
@@ -189,7 +190,7 @@ class ExtAuthz(HttpFilter[Settings]):
         if not config.enabled() or not config.wanted(stream):
             config.stats.disabled.value += 1
             denies = config.deny_when_disabled
-            return _error(config) if denies is not None and denies.value else None
+            return _refuse_unasked(config, stream) if denies is not None and denies.value else None
         if config.max_body and not stream.request_end:
             self._asks = True
             return None
@@ -219,16 +220,19 @@ class ExtAuthz(HttpFilter[Settings]):
         cluster = stream.clusters.get(stream.cluster_name)
         if verdict.allowed is None:
             config.stats.count("error", cluster)
+            if config.shadow:
+                config.stats.shadow_error.value += 1
+                return None
             if not config.failure_allowed:
                 return _error(config, verdict)
             config.stats.count("failure_mode_allowed", cluster)
             if config.tell_failure:
                 request[_FAILURE_ALLOWED] = "true"
             return None
-        if verdict.invalid:
-            if not verdict.allowed:
-                config.stats.count("denied", cluster)
-                _charge(config, verdict, cluster)
+        if not verdict.allowed:
+            config.stats.count("denied", cluster)
+            _charge(config, verdict, cluster)
+        if verdict.invalid and (verdict.allowed or not config.shadow):
             config.stats.count("invalid", cluster)
             return _INVALID
         if verdict.metadata and not config.takes_metadata:
@@ -239,8 +243,10 @@ class ExtAuthz(HttpFilter[Settings]):
             if verdict.allowed:
                 noted["ext_authz_duration"] = verdict.milliseconds
         if not verdict.allowed:
-            config.stats.count("denied", cluster)
-            return _refuse(config, verdict, cluster)
+            if config.shadow:
+                config.stats.shadow_denied.value += 1
+                return None
+            return _refuse(config, verdict)
         config.stats.count("ok", cluster)
         if verdict.unwritable:
             return _unwritable(verdict.unwritable)
@@ -270,6 +276,14 @@ def _error(config: ExtAuthzConfig, verdict: Verdict = _NO_VERDICT) -> LocalReply
     return LocalReply(status, verdict.body, headers=verdict.headers, details="ext_authz_error", flags="UAEX")
 
 
+def _refuse_unasked(config: ExtAuthzConfig, stream: Stream) -> LocalReply | None:
+    if not config.shadow:
+        return _error(config)
+    config.stats.shadow_denied.value += 1
+    stream.add_flag("UAEX")
+    return None
+
+
 def _unwritable(name: str) -> LocalReply:
     text = f"invalid header value for: {name}"
     details = f"filter_removed_required_request_headers{{{text}}}"
@@ -286,8 +300,7 @@ def _charge(config: ExtAuthzConfig, verdict: Verdict, cluster: Cluster | None) -
         cluster.stats.count_response(verdict.status, internal=True)
 
 
-def _refuse(config: ExtAuthzConfig, verdict: Verdict, cluster: Cluster | None) -> LocalReply:
-    _charge(config, verdict, cluster)
+def _refuse(config: ExtAuthzConfig, verdict: Verdict) -> LocalReply:
     body = verdict.body[: config.max_denied_body] if config.max_denied_body else verdict.body
     return LocalReply(verdict.status, body, headers=verdict.headers, details="ext_authz_denied", flags="UAEX")
 
@@ -318,6 +331,7 @@ def _read(view: ConfigView, context: FactoryContext) -> ExtAuthzConfig:
         max_denied_body=view.integer("max_denied_response_body_bytes"),
         takes_metadata=view.boolean("enable_dynamic_metadata_ingestion", True),
         limits_response=view.boolean("enforce_response_header_limits"),
+        shadow=view.boolean("shadow_mode"),
     )
 
 

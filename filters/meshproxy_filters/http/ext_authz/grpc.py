@@ -202,7 +202,7 @@ def _denial(denied: Any, metadata: list[tuple[str, Any]], validates: bool) -> Ve
     status = denied.status.code
     status = status if 200 <= status <= 999 else _FORBIDDEN
     if bad and validates:
-        return Verdict(False, status, invalid=True)
+        return Verdict(False, status, metadata=metadata, invalid=True)
     return Verdict(
         False,
         status,
