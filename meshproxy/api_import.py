@@ -35,6 +35,7 @@ EXTENDED = frozenset(
         "extensions.filters.http.compressor.v3.compressor",
         "extensions.filters.http.ext_authz.v3.ext_authz",
         "extensions.filters.http.fault.v3.fault",
+        "extensions.filters.http.jwt_authn.v3.config",
         "extensions.filters.http.local_ratelimit.v3.local_rate_limit",
         "extensions.filters.http.oauth2.v3.oauth",
         "extensions.filters.http.ratelimit.v3.rate_limit",

@@ -9,6 +9,7 @@ from validate.validate_pb2 import BoolRules, DurationRules, EnumRules, FieldRule
 
 from meshproxy.plugin.declared_messages import OF, Additions, enum, field, required, ruled, text_field
 
+_JWT_AUTHN = "envoy.extensions.filters.http.jwt_authn.v3"
 _OAUTH2 = ".envoy.extensions.filters.http.oauth2.v3"
 _HEADER_MATCHER = ".envoy.config.route.v3.HeaderMatcher"
 
@@ -97,6 +98,17 @@ def _response_code_details() -> Additions:
     return Additions({"LocalResponsePolicy": [preserve, details]})
 
 
+def _claim_paths() -> Additions:
+    """Names of claims are told by a path or by one text, so none of the two has to be there."""
+    segment = DescriptorProto(name="PathSegment", field=[text_field("key", 1, least=1)])
+    path = field("claim_path", 3, OF.TYPE_MESSAGE, f".{_JWT_AUTHN}.JwtClaimToHeader.PathSegment", repeated=True)
+    return Additions(
+        {"JwtClaimToHeader": [path]},
+        nested={"JwtClaimToHeader": [segment]},
+        freed={"JwtClaimToHeader": ["claim_name"]},
+    )
+
+
 FILTER_ADDITIONS = {
     f"{_HTTP}/basic_auth/v3/basic_auth.proto": Additions(
         {
@@ -119,6 +131,7 @@ FILTER_ADDITIONS = {
     ),
     f"{_HTTP}/ext_authz/v3/ext_authz.proto": Additions({"ExtAuthz": [field("shadow_mode", 32, OF.TYPE_BOOL)]}),
     f"{_HTTP}/fault/v3/fault.proto": Additions({"FaultAbort": [text_field("response_body", 6)]}),
+    f"{_HTTP}/jwt_authn/v3/config.proto": _claim_paths(),
     f"{_HTTP}/local_ratelimit/v3/local_rate_limit.proto": Additions(
         {"LocalRateLimit": [field("enable_retry_after_header", 19, OF.TYPE_BOOL)]}
     ),

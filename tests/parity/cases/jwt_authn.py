@@ -99,9 +99,12 @@ def at_place(name: str, *lines: str, path: str = "/", **settings: Any) -> Case:
     return guarded(f"place-{name}", get(path, *lines), providers={"p": provider(**settings)})
 
 
-def claim(name: str, claim_name: str, claims: dict[str, Any]) -> Case:
-    source = provider(claim_to_headers=[{"header_name": "x-c", "claim_name": claim_name}])
-    return guarded(f"claim-{name}", get("/", bearer(token(claims)), "x-c: client"), providers={"p": source})
+def claim(name: str, claim_name: str | list[str], claims: dict[str, Any], **more: Any) -> Case:
+    """claim_name: or the path of the claim."""
+    path = [] if isinstance(claim_name, str) else [{"key": key} for key in claim_name]
+    said = {"claim_name": claim_name} if isinstance(claim_name, str) else {"claim_path": path}
+    source = provider(claim_to_headers=[{"header_name": "x-c", **said, **more.pop("header", {})}])
+    return guarded(f"claim-{name}", get("/", bearer(token(claims)), "x-c: client"), providers={"p": source}, **more)
 
 
 def two(name: str, requires: dict[str, Any], *lines: str) -> Case:
@@ -314,6 +317,14 @@ CASES = [
     claim("empty", "b", {"b": ""}),
     claim("nested", "a.b", {"a": {"b": "c"}}),
     claim("dotted", "a.b", {"a.b": "c"}),
+    claim("path", ["https://a.b/c", "d"], {"https://a.b/c": {"d": "e"}}),
+    claim("path-one", ["a.b"], {"a.b": "c", "a": {"b": "d"}}),
+    claim("path-absent", ["a", "b", "c"], {"a": {"b": "c"}}),
+    claim("path-list", ["a", "0"], {"a": ["b"]}),
+    claim("path-object", ["a"], {"a": {"b": 1}}),
+    claim("path-and-name", ["a"], {"a": "path", "b": "name"}, header={"claim_name": "b"}, refused=True),
+    claim("path-empty", ["a", ""], {"a": {"": "b"}}, refused=True),
+    claim("path-nor-name", [], {"a": "b"}, refused=True),
     claim("list", "l", {"l": ["a", 1, {"b": None}]}),
     claim("object", "o", {"o": {"b": "ü"}}),  # one field: the order in which Envoy writes several is by chance
     claim("unicode", "u", {"u": "ü"}),

@@ -69,7 +69,7 @@ class Provider:
     forward: bool
     payload_header: str
     pad_payload: bool
-    claim_headers: tuple[tuple[str, str], ...]
+    claim_headers: tuple[tuple[str, tuple[str, ...]], ...]
     payload_key: str
     header_key: str
     failure_key: str
@@ -94,8 +94,8 @@ class Provider:
         if self.payload_header:
             padding = "=" * (-len(jwt.payload_text) % 4) if self.pad_payload else ""
             request.append_checked(self.payload_header, jwt.payload_text + padding)
-        for name, claim in self.claim_headers:
-            text = claim_text(find_claim(jwt.payload, claim))
+        for name, path in self.claim_headers:
+            text = claim_text(find_claim(jwt.payload, path))
             if text:
                 try:
                     request.append_checked(name, check_value(wire_text(text)))
@@ -131,10 +131,10 @@ def plain_audience(audience: str) -> str:
     return audience.removesuffix("/")
 
 
-def find_claim(payload: dict[str, Any], path: str) -> Any:
-    """The claim of a name, or below a claim: `a.b` is `b` in `a`. None when there is none."""
+def find_claim(payload: dict[str, Any], path: Sequence[str]) -> Any:
+    """The claim of a name, or one below a claim. None when there is none."""
     found: Any = payload
-    for name in path.split("."):
+    for name in path:
         found = found.get(name) if isinstance(found, dict) else None
     return found
 
@@ -209,5 +209,13 @@ def _read_header(view: ConfigView, field: str) -> str:
         view.fail(str(error), field)
 
 
-def _read_claim_headers(views: Sequence[ConfigView]) -> tuple[tuple[str, str], ...]:
-    return tuple((_read_header(view, "header_name"), view.text("claim_name")) for view in views)
+def _read_claim_headers(views: Sequence[ConfigView]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    return tuple((_read_header(view, "header_name"), _read_claim_path(view)) for view in views)
+
+
+def _read_claim_path(view: ConfigView) -> tuple[str, ...]:
+    """`claim_path`, whose names may have dots in them, or `claim_name`, in which dots part them."""
+    path, name = tuple(segment.text("key") for segment in view.views("claim_path")), view.text("claim_name")
+    if bool(path) == bool(name):
+        view.fail("exactly one of 'claim_name' and 'claim_path' has to be set", "claim_path")
+    return path or tuple(name.split("."))
