@@ -19,7 +19,7 @@ from meshproxy.plugin.view import TypedView
 from meshproxy.records import dataclass
 from meshproxy.runtime.discovery.moves import FileWatch, Moves
 from meshproxy.runtime.discovery.names import resource_name
-from meshproxy.runtime.discovery.pace import AFTER_FILE, paced
+from meshproxy.runtime.discovery.pace import paced
 from meshproxy.runtime.discovery.sources import Host, Sink
 from meshproxy.runtime.process.collector import MANY, pause_collector, resume_collector
 from meshproxy.steps import Outcome, Steps, in_steps
@@ -152,14 +152,14 @@ class FileSource:
                     outcome = read_file(self._path, allow_unknown)
             except (ConfigError, Undecodable) as error:
                 outcome = error
-            pace.spent(loop.time() - began, AFTER_FILE)
+            pace.spent(loop.time() - began)
             if isinstance(outcome, Content):
                 self._host.unknown_fields.tell(outcome.unknown)
             many = isinstance(outcome, Content) and len(outcome.resources) > MANY
             if many:
                 pause_collector()
             try:
-                await paced(_deliver(waiting, outcome), pace, loop.time, AFTER_FILE)
+                await paced(_deliver(waiting, outcome), pace, loop.time)
             finally:
                 if many:
                     resume_collector(keep=True)

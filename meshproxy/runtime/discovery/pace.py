@@ -2,8 +2,8 @@
 
 Files and servers may change faster than changes can be carried out, and one loop serves both. So changes are carried
 out in slices of a millisecond, for a request meets the loop several times on its way, and after each slice the traffic
-has the loop for some time: after what a server sends, which may be thousands of messages a second, four times as long,
-and after a file as long as it took.
+has the loop for as long as the slice took. Longer rests do harm: with four times a slice, 1,000 updates a second took
+the p99 of requests to 17 ms, where it is 6 with this rule.
 
 Without traffic there is nothing to spare, and nothing waits.
 """
@@ -20,10 +20,6 @@ T = TypeVar("T")
 
 SLICE = 0.001
 """Seconds; whoever has more to do stops after so long and asks again."""
-AFTER_STREAM = 4.0
-AFTER_LARGE = 1.0
-"""After slices of a response with many resources: one that is waited for, where floods are only suffered."""
-AFTER_FILE = 1.0
 _LONGEST_REST = 0.5
 
 
@@ -45,13 +41,13 @@ class Pace:
         self._free_at = 0.0
         return 0.0
 
-    def spent(self, seconds: float, rest: float) -> None:
-        """A slice, or what couldn't be cut, took so long. rest: how many times as long it is traffic's turn."""
+    def spent(self, seconds: float) -> None:
+        """A slice, or what couldn't be cut, took so long: as long it is traffic's turn."""
         if self._carries_traffic():
-            self._free_at = max(self._free_at, self._now() + min(seconds * rest, _LONGEST_REST))
+            self._free_at = max(self._free_at, self._now() + min(seconds, _LONGEST_REST))
 
 
-async def paced(steps: Steps[T], pace: Pace, now: Callable[[], float], rest: float = AFTER_STREAM) -> T:
+async def paced(steps: Steps[T], pace: Pace, now: Callable[[], float]) -> T:
     """Take steps in slices, and rest between these as the pace demands."""
     while True:
         while delay := pace.wait():
@@ -61,8 +57,8 @@ async def paced(steps: Steps[T], pace: Pace, now: Callable[[], float], rest: flo
             while now() - began < SLICE:
                 next(steps)
         except StopIteration as end:
-            pace.spent(now() - began, rest)
+            pace.spent(now() - began)
             result: T = end.value
             return result
-        pace.spent(now() - began, rest)
+        pace.spent(now() - began)
         await asyncio.sleep(0)

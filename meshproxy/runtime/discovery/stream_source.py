@@ -24,7 +24,7 @@ from meshproxy.plugin.message_types import message_class
 from meshproxy.plugin.stats import StatsScope
 from meshproxy.runtime.discovery.decoder import decode_in_steps
 from meshproxy.runtime.discovery.names import nack_message
-from meshproxy.runtime.discovery.pace import AFTER_LARGE, AFTER_STREAM, SLICE
+from meshproxy.runtime.discovery.pace import SLICE
 from meshproxy.runtime.discovery.sources import Host, Sink
 from meshproxy.runtime.process.collector import MANY, pause_collector, resume_collector
 from meshproxy.steps import Steps
@@ -166,7 +166,7 @@ class StreamSource:
         passed = 0.0
         while passed < SLICE and self._use_next():
             passed = now() - began
-        self._host.pace.spent(passed, AFTER_LARGE if self._large else AFTER_STREAM)
+        self._host.pace.spent(passed)
         if self._steps is not None or self._waiting:
             self._plan_slice()
         elif self._ended is not None:
