@@ -106,7 +106,6 @@ CONNECTION_ADDED = Difference("a Connection field that early_header_mutation_ext
 NO_GRPC_ANSWER = Difference("an answer to gRPC-Web that is no gRPC", _RESPONSE)
 TUNNEL_END = Difference("a client that half-closes a connection through a tunnel over HTTP/1", _RESPONSE)
 CHECK_WITH_BODY = Difference("a health check that has a body", _RESPONSE)
-ODD_NUMBER = Difference("a number in hex, inf or nan, for header_to_metadata", _LOG)
 
 # Logs and statistics.
 

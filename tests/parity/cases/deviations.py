@@ -17,7 +17,6 @@ from .filters import checked
 from .grpc_web import FRAME, post, web
 from .h2_downstream import CONNECT, PSEUDO, TUNNELS, h2
 from .key_filters import each, keyed, passworded
-from .metadata import copied
 from .network_filters import before_tcp, entry, rbac, rules
 from .proxy_headers import proxied
 from .route_fields import template
@@ -137,12 +136,6 @@ CASES = [
         differs=known.WEIGHT_OF_LOGICAL_DNS,
     ),
     replace(replaced("without-details", policy={}), log="rcd=%RESPONSE_CODE_DETAILS%\n", differs=known.NO_DETAILS),
-    copied(
-        "hex",
-        {"header": "x-a", "on_header_present": {"key": "k", "type": "NUMBER"}},
-        "x-a: 0x10",
-        differs=known.ODD_NUMBER,
-    ),
     checked(
         "with-a-body",
         "{pass_through_mode: false, headers: [{name: ':path', string_match: {exact: /}}]}",
