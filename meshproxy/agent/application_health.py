@@ -96,7 +96,9 @@ async def _run(command: Sequence[str], timeout: float) -> str:
         async with asyncio.timeout(timeout):
             code = await process.wait()
     except TimeoutError:
-        process.kill()
-        await process.wait()
         return f"{command[0]} didn't end within {timeout:g} s"
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
     return f"{command[0]} ended with {code}" if code else ""

@@ -181,24 +181,25 @@ async def test_the_applications_health_is_told_on_each_stream(rig: Rig, delta: b
     assert not well.HasField("error_detail")
 
 
-async def test_health_is_told_when_it_changes() -> None:
+async def test_health_is_told_when_it_changes(tmp_path: Path) -> None:
     ready = ["not ready"]
     told: list[str] = []
 
     async def why_not() -> str:
         return ready[0]
 
-    health = HealthProbe(None, ("test", "-e", "well"), period=0.01, timeout=5.0, failures=2)
+    health = HealthProbe(None, ("test", "-e", str(tmp_path / "well")), period=0.01, timeout=5.0, failures=2)
     watching = asyncio.ensure_future(watch_health(health, why_not, "127.0.0.1", told.append))
     try:
         await until(lambda: told == ["not ready"])
         ready[0] = ""
-        Path("well").touch()
+        (tmp_path / "well").touch()
         await until(lambda: told == ["not ready", ""])
-        Path("well").unlink()
+        (tmp_path / "well").unlink()
         await until(lambda: told == ["not ready", "", "test ended with 1"])
     finally:
         watching.cancel()
+        await asyncio.wait([watching])
 
 
 async def test_the_control_planes_own_pages(rig: Rig) -> None:
