@@ -74,7 +74,7 @@ async def open_connection(
         return await _opened(cluster, host, protocol, name)
     except OSError:
         raise
-    except Exception as error:
+    except Exception as error:  # as the docstring says
         cluster.worker.log.error("connecting raised", cluster=cluster.config.name, exc_info=error)
         raise TransportFailure("internal error") from error
 

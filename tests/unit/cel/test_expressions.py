@@ -30,7 +30,7 @@ def compiled(text: str, options: Options = Options()) -> Evaluate:  # noqa: B008
     return value_or_missing(compile_node(parse(text), Attributes(surroundings), options))
 
 
-def shown(text: str, info: StreamInfo | None = None, options: Options = Options()) -> str | None:  # noqa: B008
+def shown(text: str, info: StreamInfo | None = None, options: Options = Options()) -> str | None:  # noqa: B008  # it is frozen
     value = compiled(text, options)(info or StreamInfo())
     return None if value is MISSING else text_of(value)
 

@@ -14,7 +14,7 @@ GET = b"GET /q HTTP/1.1\r\n"
 HOST = b"Host: a.example\r\n"
 
 
-def parse(data: bytes, options: Http1Options = Http1Options(), eof: bool = False) -> RequestRecorder:  # noqa: B008
+def parse(data: bytes, options: Http1Options = Http1Options(), eof: bool = False) -> RequestRecorder:  # noqa: B008  # it is frozen
     """Parse, and insist on the same outcome however the bytes are cut."""
     got = RequestRecorder(options).feed([data], eof)
     if len(data) < 2000:
@@ -23,14 +23,14 @@ def parse(data: bytes, options: Http1Options = Http1Options(), eof: bool = False
     return got
 
 
-def refused(data: bytes, options: Http1Options = Http1Options()) -> tuple[int, str]:  # noqa: B008
+def refused(data: bytes, options: Http1Options = Http1Options()) -> tuple[int, str]:  # noqa: B008  # it is frozen
     got = parse(data, options)
     assert got.error is not None
     assert not got.complete
     return got.error.status, got.error.details
 
 
-def head(data: bytes, options: Http1Options = Http1Options()) -> RequestHeaders:  # noqa: B008
+def head(data: bytes, options: Http1Options = Http1Options()) -> RequestHeaders:  # noqa: B008  # it is frozen
     got = parse(data, options)
     assert got.error is None, got.error
     request = got.heads[0]
@@ -302,7 +302,7 @@ def test_end_of_input_between_messages_is_none() -> None:
 # -- facts
 
 
-def facts(fields: bytes, line: bytes = GET, options: Http1Options = Http1Options()) -> tuple[bool, bool, str, bool]:  # noqa: B008
+def facts(fields: bytes, line: bytes = GET, options: Http1Options = Http1Options()) -> tuple[bool, bool, str, bool]:  # noqa: B008  # it is frozen
     got = parse(line + HOST + fields + b"\r\n", options)
     assert got.error is None, got.error
     assert got.facts[0][4] == len(line + HOST + fields) + 2

@@ -202,7 +202,7 @@ def _nft_match(word: str, second: str, value: str, negate: bool) -> list[Predica
         inside = _negated(lambda packet: _within(getattr(packet, side), value), negate)
         return [lambda packet: packet.family == family, inside]
     if word in ("tcp", "udp"):
-        port: Predicate = lambda packet: str(getattr(packet, second)) in value.split(",")  # noqa: E731
+        port: Predicate = lambda packet: str(getattr(packet, second)) in value.split(",")  # noqa: E731  # typed, for `_negated`
         return [lambda packet: packet.protocol == word, _negated(port, negate)]
     found: dict[str, Predicate] = {
         "iifname": lambda packet: not packet.local and packet.interface == value,

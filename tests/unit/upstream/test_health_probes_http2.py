@@ -23,7 +23,7 @@ def asked(probe: Http2Probe) -> HostSide:
     return side
 
 
-def grpc(verdicts: list[Verdict], check: GrpcCheck = GrpcCheck("my.Service")) -> HostSide:  # noqa: B008
+def grpc(verdicts: list[Verdict], check: GrpcCheck = GrpcCheck("my.Service")) -> HostSide:  # noqa: B008  # it is frozen
     return asked(GrpcProbe(check, "a.b", 1.5, Http2Options(), lambda: 0.0, verdicts.append))
 
 

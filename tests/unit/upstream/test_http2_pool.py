@@ -157,7 +157,7 @@ class Timer:
 class Lab:
     """A pool whose connections open, and whose timers go off, when the test says so."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, host: Http2Options = Http2Options(), **config: Any) -> None:  # noqa: B008
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, host: Http2Options = Http2Options(), **config: Any) -> None:  # noqa: B008  # it is frozen
         self.opening: list[tuple[Any, asyncio.Future[None]]] = []
         monkeypatch.setattr(http_pool, "open_connection", self._open)
         self.options = host
