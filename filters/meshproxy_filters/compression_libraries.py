@@ -134,8 +134,9 @@ def _zstd(view: ConfigView) -> Callable[[], Compressor]:
     strategies = ("DEFAULT", "FAST", "DFAST", "GREEDY", "LAZY", "LAZY2", "BTLAZY2", "BTOPT", "BTULTRA", "BTULTRA2")
     strategy = strategies.index(view.enum("strategy"))
     options = {"strategy": strategy} if strategy else {}
+    level = min(view.integer("compression_level", 3), zstandard.MAX_COMPRESSION_LEVEL)
     parameters = zstandard.ZstdCompressionParameters.from_level(
-        view.integer("compression_level", 3), write_checksum=view.boolean("enable_checksum"), **options
+        level, write_checksum=view.boolean("enable_checksum"), **options
     )
     compressor = zstandard.ZstdCompressor(compression_params=parameters)
     return lambda: ZstdCompressor(compressor)

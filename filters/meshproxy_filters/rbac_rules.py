@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 Rule = Callable[[Any], bool]
 """Of a `Stream`, or of the `StreamInfo` of a connection."""
 
+_PORTS = 65536
 _ABOUT_REQUESTS = ("header", "url_path")
 
 # What a matcher may look at where requests are decided on: what is known before anybody has answered.
@@ -174,6 +175,8 @@ def _permission(view: ConfigView, context: FactoryContext, requests: bool) -> Ru
             start, end = bounds.integer("start"), bounds.integer("end")
             if start >= end:
                 bounds.fail(f"range start {start} cannot be greater or equal than range end {end}")
+            if start < 0 or end > _PORTS:
+                bounds.fail(f"ports {start} to {end} aren't all between 0 and {_PORTS}")
             return lambda stream: start <= stream.connection.local_port < end
         case "requested_server_name":
             matches = context.compile_string_matcher(view.required("requested_server_name"))

@@ -38,6 +38,8 @@ def read_expression(message: Any, depth: int = 0) -> Node:
     if kind == "const_expr":
         return Constant(_constant(message.const_expr))
     if kind == "ident_expr":
+        if not message.ident_expr.name:
+            raise ExpressionError("an identifier without a name")
         return Name(message.ident_expr.name.lstrip("."))
     if kind == "select_expr":
         selected = message.select_expr
@@ -61,7 +63,9 @@ def _call(message: Any, read: Any) -> Node:
 
 
 def _constant(message: Any) -> Any:
-    kind: str = message.WhichOneof("constant_kind") or "null_value"
+    kind = message.WhichOneof("constant_kind")
+    if kind is None:
+        raise ExpressionError("a constant without a value")
     value: Any = getattr(message, kind, None)
     if kind == "null_value":
         return None

@@ -154,6 +154,9 @@ def _read(view: ConfigView, context: FactoryContext) -> AdmissionControlConfig:
     criteria = view.view("success_criteria")
     if criteria is None:
         view.fail("field 'success_criteria' is required")
+    threshold = view.view("sr_threshold")
+    if threshold is not None and threshold.number("default_value") < 1.0:
+        view.fail("a threshold of the success rate is at least 1 per cent", "sr_threshold")
     enabled = view.view("enabled")
     window = view.seconds("sampling_window", float(_WINDOW))
     return AdmissionControlConfig(

@@ -49,9 +49,9 @@ class SetMetadata(HttpFilter[SetMetadataConfig]):
             if each.has("typed_value"):
                 each.fail("metadata of a protobuf type isn't supported by meshproxy", "typed_value")
             value = each.struct("value")
-            if value is None:
-                each.fail("field 'value' is required")
-            entries.append(Entry(each.text("metadata_namespace"), each.boolean("allow_overwrite"), value.value))
+            namespace, overwrites = each.text("metadata_namespace"), each.boolean("allow_overwrite")
+            if value is not None:
+                entries.append(Entry(namespace, overwrites, value.value))
         return SetMetadataConfig(tuple(entries), context.stats.counter("set_metadata.overwrite_denied"))
 
     @classmethod

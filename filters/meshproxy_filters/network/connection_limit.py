@@ -39,6 +39,8 @@ class ConnectionLimit(NetworkFilter[Limit]):
 
     @classmethod
     def compile(cls, view: ConfigView, context: FactoryContext) -> Limit:
+        if not view.has("max_connections"):
+            view.fail("field 'max_connections' is required")
         limit = Limit(view.text("stat_prefix"), view.integer("max_connections"), view.seconds("delay", 0.0), context)
         enabled = view.view("runtime_enabled")
         if enabled is not None:

@@ -50,7 +50,9 @@ def _compile_drop(policy: ConfigView) -> DropOverload:
     if percentage is None:
         return DropOverload(0.0, category)
     fraction = compile_fraction(percentage)
-    return DropOverload(min(100.0 * fraction.numerator / fraction.denominator, 100.0), category)
+    if fraction.numerator > fraction.denominator:
+        percentage.fail(f"{fraction.numerator} of {fraction.denominator} are more than all", "numerator")
+    return DropOverload(100.0 * fraction.numerator / fraction.denominator, category)
 
 
 def compile_locality(view: ConfigView | None) -> Locality:

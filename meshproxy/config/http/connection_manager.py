@@ -203,6 +203,8 @@ def _compile_request_id(view: ConfigView, context: CompileContext) -> dict[str, 
     pack = by_request_id = True
     if extension is not None:
         typed = extension.any("typed_config")
+        if typed is None and extension.has("typed_config"):
+            extension.fail("it has no type", "typed_config")
         if typed is not None:
             uuid = typed.message(_UUID)
             pack = uuid.boolean("pack_trace_reason", True)

@@ -217,6 +217,8 @@ def _compile_zipkin(view: ConfigView, context: CompileContext) -> ZipkinProvider
     if version != "HTTP_JSON":
         view.fail(f"the only collector_endpoint_version of meshproxy is HTTP_JSON, not {version}")
     cluster = check_cluster(view, "collector_cluster", context)
+    if not view.text("collector_endpoint"):
+        view.fail("field 'collector_endpoint' is required")
     return ZipkinProvider(
         cluster=cluster,
         path=view.text("collector_endpoint"),

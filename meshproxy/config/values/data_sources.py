@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from meshproxy.config.values.context import CompileContext
 from meshproxy.plugin.view import ConfigView
+
+_NO_PLACES_OF_VALUES = ("/dev", "/sys", "/proc")
+"""What lies there may block, never end or tell of the machine; Envoy reads nothing there either."""
 
 
 def read_data_source(view: ConfigView, context: CompileContext, *, limit: int = 0) -> bytes:
@@ -31,6 +35,8 @@ def read_data_source(view: ConfigView, context: CompileContext, *, limit: int = 
 
 
 def _read_file(view: ConfigView, path: str) -> bytes:
+    if os.path.realpath(path).startswith(_NO_PLACES_OF_VALUES):
+        view.fail(f"no values are read from '{path}'", "filename")
     try:
         return Path(path).read_bytes()
     except OSError as error:

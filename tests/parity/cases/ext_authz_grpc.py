@@ -494,6 +494,7 @@ CASES = [
     asked("no-such-cluster-allowed", grpc_service={"envoy_grpc": {"cluster_name": "none"}}, failure_mode_allow=True),
     # Whether it is asked.
     asked("disabled-by-route", per_route={"disabled": True}),
+    asked("not-disabled-by-route", per_route={"disabled": False}),
     asked("enabled-none", filter_enabled={"default_value": {"numerator": 0}}),
     asked("enabled-all", filter_enabled={"default_value": {"numerator": 100}}),
     asked(

@@ -125,7 +125,6 @@ def test_on_demand_does_nothing() -> None:
 @pytest.mark.parametrize(
     ("filter_class", "config", "message"),
     [
-        (SetMetadata, {"metadata": [{"metadata_namespace": "a"}]}, "'value' is required"),
         (SetMetadata, {"metadata": [{"metadata_namespace": "a", "typed_value": {}}]}, "typed_value"),
         (HeaderToMetadata, {"request_rules": [{"header": "a"}]}, "on_header_present"),
         (HeaderToMetadata, {"request_rules": [{**rule(), "cookie": "c"}]}, "both header and cookie"),

@@ -347,9 +347,7 @@ def _read_service(view: ConfigView, oneof: str, context: FactoryContext) -> AnyS
 
 def _read_override(view: ConfigView, context: FactoryContext) -> Override:
     if view.which("override") == "disabled":
-        if not view.boolean("disabled"):
-            view.fail("it must be true where it is set", "disabled")
-        return Override(disabled=True)
+        return Override(disabled=view.boolean("disabled"))
     settings = view.required("check_settings")
     return Override(
         no_body=settings.boolean("disable_request_body_buffering"),
