@@ -15,6 +15,7 @@ for the request path.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NoReturn
 
 from google.protobuf.message import DecodeError, Message
@@ -170,6 +171,16 @@ class ConfigView(ViewRecord):
                 for index, value in enumerate(values)
             ]
         return children
+
+    def views_in_turn(self, name: str) -> Iterator[ConfigView]:
+        """`views` of what there may be thousands of, once: each is made when its turn comes, and settled after it."""
+        path, place = field_path(self.path, name), self._child_place(name)
+        unread = self._children[name] = []
+        for index, value in enumerate(self._value(name) or ()):
+            child = self._child(value, f"{path}[{index}]", place.item(index) if place else None)
+            yield child
+            if child.settle():
+                unread.append(child)
 
     def view_map(self, name: str) -> dict[str, ConfigView]:
         """The views of a map's messages, by key (keys of other types as text)."""

@@ -101,12 +101,16 @@ class ViewRecord:
             self._value(name)
             self._children.pop(name, None)
 
-    def settle(self) -> None:
-        """All that is to be read of this message has been: find what hasn't now, and not when its parent asks."""
+    def settle(self) -> bool:
+        """All that is to be read of this message has been: find what hasn't now, and not when its parent asks.
+
+        Returns whether there is anything.
+        """
         problems: list[Problem] = []
         self._collect_unread(problems)
         self._unread = problems
         self._children.clear()
+        return bool(problems)
 
     def unread_problems(self) -> list[Problem]:
         """A problem for every field, here and below, that is set and that nothing read."""

@@ -78,40 +78,52 @@ class RouteIndex:
     def __init__(self, table: RouteTable) -> None:
         self.table = table
         self._host_header = table.host_header
-        self._exact: dict[str, _Host] = {}
-        self._suffixes: list[tuple[str, _Host]] = []
-        self._prefixes: list[tuple[str, _Host]] = []
-        self._any: _Host | None = None
+        self._exact: dict[str, VirtualHost] = {}
+        self._suffixes: list[tuple[str, VirtualHost]] = []
+        self._prefixes: list[tuple[str, VirtualHost]] = []
+        self._any: VirtualHost | None = None
+        self._hosts: dict[VirtualHost, _Host] = {}  # those that were asked for
         self._remembered: dict[str, _Host | None] = {}
         for virtual_host in table.virtual_hosts:
-            host = _Host(virtual_host, table.ignore_path_parameters)
             for domain in virtual_host.domains:
-                self._add(domain.lower(), host)
+                if "*" in domain:
+                    self._add_pattern(domain, virtual_host)
+                else:
+                    self._exact[domain] = virtual_host
         self._suffixes.sort(key=lambda entry: -len(entry[0]))
         self._prefixes.sort(key=lambda entry: -len(entry[0]))
 
-    def _add(self, domain: str, host: _Host) -> None:
+    def _add_pattern(self, domain: str, virtual_host: VirtualHost) -> None:
         if domain == "*":
-            self._any = host
+            self._any = virtual_host
         elif domain.startswith("*"):
-            self._suffixes.append((domain[1:], host))
+            self._suffixes.append((domain[1:], virtual_host))
         elif domain.endswith("*"):
-            self._prefixes.append((domain[:-1], host))
+            self._prefixes.append((domain[:-1], virtual_host))
         else:
-            self._exact[domain] = host
+            self._exact[domain] = virtual_host
 
-    def _find_host(self, authority: str) -> _Host | None:
+    def _find_virtual_host(self, authority: str) -> VirtualHost | None:
         wanted = authority.lower()
         if self.table.ignore_port_in_host_matching:
             wanted = _without_port(wanted)
-        host = self._exact.get(wanted)
-        if host is None:
+        found = self._exact.get(wanted)
+        if found is None:
             # A wildcard stands for at least one character.
-            host = next((h for suffix, h in self._suffixes if wanted.endswith(suffix) and wanted != suffix), None)
-        if host is None:
-            host = next(
-                (h for prefix, h in self._prefixes if wanted.startswith(prefix) and wanted != prefix), self._any
+            found = next((v for suffix, v in self._suffixes if wanted.endswith(suffix) and wanted != suffix), None)
+        if found is None:
+            found = next(
+                (v for prefix, v in self._prefixes if wanted.startswith(prefix) and wanted != prefix), self._any
             )
+        return found
+
+    def _find_host(self, authority: str) -> _Host | None:
+        virtual_host = self._find_virtual_host(authority)
+        host = None
+        if virtual_host is not None:
+            host = self._hosts.get(virtual_host)
+            if host is None:
+                host = self._hosts[virtual_host] = _Host(virtual_host, self.table.ignore_path_parameters)
         if len(authority) <= _REMEMBERED_LENGTH:
             if len(self._remembered) >= _REMEMBERED:
                 self._remembered.clear()

@@ -6,7 +6,8 @@ with its place (a resource from a file has one) or else with its type and name.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import TypeVar
 
 from meshproxy.config.clusters.alike_clusters import Patterned, patterned, patterns_of
@@ -41,32 +42,32 @@ def resource_view(resource: Resource) -> ConfigView:
     return ConfigView(message, place=resource.place, source=source)
 
 
-def _compile(resource: Resource, context: CompileContext, compile: Callable[[ConfigView, CompileContext], T]) -> T:
+@contextmanager
+def _compiling(resource: Resource, context: CompileContext) -> Iterator[tuple[ConfigView, CompileContext]]:
+    """While one resource is compiled: its view, and a context of its own whose statistics go if that fails.
+
+    Raises ConfigError at the end for what was noted in the context, and for fields that nobody read.
+    """
     own = resource_context(context)
-    try:
+    with ExitStack() as undo:
+        undo.callback(own.stats.close)
         view = resource_view(resource)
-        compiled = compile(view, own)
+        yield view, own
         problems = [*own.problems, *view.unread_problems()]
         if problems:
             raise ConfigError(problems)
-    except ConfigError:
-        own.stats.close()
-        raise
-    return compiled
+        undo.pop_all()
 
 
 def _compile_plain(
     resource: Resource, context: CompileContext, compile: Callable[[ConfigView, CompileContext], T]
 ) -> T:
-    """`_compile` for what makes no statistics: the scope for them goes at once, or each update would leave one."""
-
-    def compile_and_close(view: ConfigView, own: CompileContext) -> T:
+    """Compile what makes no statistics: the scope for them goes at once, or each update would leave one."""
+    with _compiling(resource, context) as (view, own):
         try:
             return compile(view, own)
         finally:
             own.stats.close()
-
-    return _compile(resource, context, compile_and_close)
 
 
 def cluster_of(resource: Resource, context: CompileContext) -> ClusterConfig:
@@ -88,13 +89,18 @@ def listener_of(
     resource: Resource, context: CompileContext, check_logs: Callable[[Mapping[str, Problem]], None]
 ) -> Listener:
     """A `Listener`. check_logs: sees to it that its access logs can be written. Raises ConfigError."""
+    return finish(listener_in_steps(resource, context, check_logs))
 
-    def compile(view: ConfigView, own: CompileContext) -> Listener:
-        listener = compile_listener(view, own)
+
+def listener_in_steps(
+    resource: Resource, context: CompileContext, check_logs: Callable[[Mapping[str, Problem]], None]
+) -> Steps[Listener]:
+    """The same, a filter chain with each step."""
+    with _compiling(resource, context) as (view, own):
+        yield
+        listener = yield from compile_listener(view, own)
         check_logs(own.log_files)
-        return listener
-
-    return _compile(resource, context, compile)
+    return listener
 
 
 def assignment_of(resource: Resource, context: CompileContext) -> Assignment:

@@ -85,9 +85,8 @@ class _TableCompiler:
         """The table, a virtual host with each step."""
         view = self.view
         hosts = []
-        for entry in view.views("virtual_hosts"):
+        for entry in view.views_in_turn("virtual_hosts"):
             hosts.append(self._virtual_host(entry))
-            entry.settle()
             yield
         internal_only = []
         for name in view.texts("internal_only_headers"):

@@ -18,6 +18,7 @@ from meshproxy.config.values.metadata import compile_metadata
 from meshproxy.model.listener import FilterChain, Listener
 from meshproxy.plugin.view import ConfigView, TypedView
 from meshproxy.runtime_values import Live
+from meshproxy.steps import Steps, finish
 
 _MEBIBYTE = 1 << 20
 
@@ -44,15 +45,18 @@ def compile_listeners(views: Sequence[ConfigView], context: CompileContext) -> t
 def _compile_static(view: ConfigView, context: CompileContext) -> Listener:
     own = resource_context(context)
     try:
-        return compile_listener(view, own)
+        return finish(compile_listener(view, own))
     finally:
         context.problems += own.problems
         context.warnings += own.warnings
         context.log_files.update(own.log_files)
 
 
-def compile_listener(view: ConfigView, context: CompileContext) -> Listener:
-    """One listener. context: its own (`resource_context`). Problems are noted in it; some raise ConfigError."""
+def compile_listener(view: ConfigView, context: CompileContext) -> Steps[Listener]:
+    """One listener, a filter chain with each step.
+
+    context: its own (`resource_context`). Problems are noted in it; some raise ConfigError.
+    """
     internal = view.view("internal_listener")
     if internal is not None:
         address: Address = compile_internal_address(view, context)
@@ -68,7 +72,7 @@ def compile_listener(view: ConfigView, context: CompileContext) -> Listener:
             "address",
         )
     context.traffic_direction = view.enum("traffic_direction")
-    chains = _compile_chains(view, name, context)
+    chains = yield from _compile_chains(view, name, context)
     default_view = view.view("default_filter_chain")
     default = None
     if default_view is not None:
@@ -94,11 +98,12 @@ def compile_listener(view: ConfigView, context: CompileContext) -> Listener:
     )
 
 
-def _compile_chains(view: ConfigView, name: str, context: CompileContext) -> tuple[FilterChain, ...]:
+def _compile_chains(view: ConfigView, name: str, context: CompileContext) -> Steps[tuple[FilterChain, ...]]:
     chains: list[tuple[ConfigView, FilterChain]] = []
     for entry in view.views("filter_chains"):
         with entry.collect(context.problems):
             chains.append((entry, compile_filter_chain(entry, context)))
+        yield
     if view.has("filter_chain_matcher"):
         _check_names(chains, name, context)
     else:

@@ -12,6 +12,7 @@ from meshproxy.config.text.constraints import check_unpacked
 from meshproxy.steps import Steps
 
 _MOST = 20_000
+_AT_ONCE = 200
 
 
 class CheckedHosts:
@@ -23,7 +24,7 @@ class CheckedHosts:
     def check(self, table: Any) -> Steps[bool | None]:
         """Whether all of a `RouteConfiguration` was checked, and keeps the rules; None when it may break some.
 
-        A step is a virtual host that is new.
+        A step is a virtual host that is new, or some that aren't.
         """
         rest = type(table)()
         for field, value in table.ListFields():
@@ -40,7 +41,9 @@ class CheckedHosts:
             return None
         if len(self._known) > _MOST:
             self._known.clear()
-        for host in table.virtual_hosts:
+        for number, host in enumerate(table.virtual_hosts):
+            if number % _AT_ONCE == _AT_ONCE - 1:
+                yield
             packed = host.SerializeToString(deterministic=True)
             known = self._known.get(packed)
             if known is None:

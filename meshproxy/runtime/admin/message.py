@@ -41,7 +41,8 @@ class AdminResponse:
     keeps: bool = False
 
 
-Handler = Callable[[AdminRequest], AdminResponse | Awaitable[AdminResponse]]
+Answer = AdminResponse | Awaitable[AdminResponse]
+Handler = Callable[[AdminRequest], Answer]
 
 
 class AdminSite(Protocol):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
-from functools import cached_property, partial
+from functools import partial
 from typing import Any
 
 from meshproxy.address import BoundAddress, PipeAddress
@@ -23,8 +23,9 @@ from meshproxy.model.route_slot import RouteSlot
 from meshproxy.model.snapshot import AdminConfig
 from meshproxy.plugin.context import FactoryContext, Stream
 from meshproxy.plugin.http import TerminalHttpFilter
+from meshproxy.runtime.admin.aside import aside
 from meshproxy.runtime.admin.guard import refusal, split_host
-from meshproxy.runtime.admin.message import AdminRequest, AdminResponse, AdminSite, parse_parameters
+from meshproxy.runtime.admin.message import AdminRequest, AdminResponse, AdminSite, Answer, parse_parameters
 from meshproxy.runtime.downstream.http_connection import HttpConnection
 from meshproxy.runtime.downstream.listener import ActiveListener
 from meshproxy.runtime.downstream.listeners import Listeners
@@ -39,14 +40,12 @@ _AFTERWARDS = 0.1
 """Seconds after which all that a page was made of is gone."""
 
 
-_FORM = "application/x-www-form-urlencoded"
-
-
 class AdminShared:
     """What the filter's instances share.
 
     make_site: makes the pages, when the first request comes; most of a proxy's life nobody asks for most of them, and
-    the code for them needn't be there at the start. allowed_hosts: host names accepted beside localhost and IP
+    the code for them needn't be there at the start. Loading it takes some 30 ms: beside the traffic, if this process
+    carries any. site: the pages, once they are made. allowed_hosts: host names accepted beside localhost and IP
     addresses. allowed: whether a path with its query is served.
     """
 
@@ -54,18 +53,24 @@ class AdminShared:
         self,
         worker: Worker,
         make_site: Callable[[], AdminSite],
+        carries_traffic: bool,
         allowed_hosts: frozenset[str],
         allowed: Callable[[str], bool] | None,
     ) -> None:
         self.worker = worker
+        self.site: AdminSite | None = None
         self.allowed_hosts = allowed_hosts
         self.allowed = allowed
         self._make_site = make_site
+        self._carries_traffic = carries_traffic
 
-    @cached_property
-    def site(self) -> AdminSite:
-        """The pages."""
-        return self._make_site()
+    async def open(self) -> AdminSite:
+        """The pages, made now."""
+        if self._carries_traffic:
+            self.site = await aside(self._make_site)
+        else:
+            self.site = self._make_site()
+        return self.site
 
 
 class AdminFilter(TerminalHttpFilter[AdminShared]):
@@ -97,31 +102,34 @@ class AdminFilter(TerminalHttpFilter[AdminShared]):
             self._task.cancel()
 
     def _answer(self, stream: Stream) -> None:
-        request = self._request
-        path, _, query = request.path.partition("?")
         site = self.config.site
-        mutates = path in site.mutating
-        reason = refusal(request.authority, request.fields, mutates, self.config.allowed_hosts)
-        if reason is not None:
-            _send(stream, AdminResponse(reason, 403))
-            return
-        allowed = self.config.allowed
-        if allowed is not None and not allowed(request.path):
-            _send(stream, AdminResponse(f"request to path {request.path} not allowed", 403))
-            return
-        handler = site.handlers.get(path)
-        if handler is None:
-            _send(stream, AdminResponse(site.not_found(), 404))
-            return
-        if mutates and request.method != "POST":
-            _send(stream, AdminResponse(f"Method {request.method} not allowed, POST required.", 405))
-            return
-        form = request.fields.get("content-type") == _FORM
-        answer = handler(AdminRequest(request.method, path, parse_parameters(query), self._body, form))
+        answer = self._first_answer() if site is None else self._answer_of(site)
         if isinstance(answer, AdminResponse):
             _send(stream, answer)
         else:
             self._task = self.config.worker.loop.create_task(self._wait(answer, stream))
+
+    async def _first_answer(self) -> AdminResponse:
+        answer = self._answer_of(await self.config.open())
+        return answer if isinstance(answer, AdminResponse) else await answer
+
+    def _answer_of(self, site: AdminSite) -> Answer:
+        request = self._request
+        path, _, query = request.path.partition("?")
+        mutates = path in site.mutating
+        reason = refusal(request.authority, request.fields, mutates, self.config.allowed_hosts)
+        if reason is not None:
+            return AdminResponse(reason, 403)
+        allowed = self.config.allowed
+        if allowed is not None and not allowed(request.path):
+            return AdminResponse(f"request to path {request.path} not allowed", 403)
+        handler = site.handlers.get(path)
+        if handler is None:
+            return AdminResponse(site.not_found(), 404)
+        if mutates and request.method != "POST":
+            return AdminResponse(f"Method {request.method} not allowed, POST required.", 405)
+        form = request.fields.get("content-type") == _FORM
+        return handler(AdminRequest(request.method, path, parse_parameters(query), self._body, form))
 
     async def _wait(self, answer: Any, stream: Stream) -> None:
         pause_collector()
@@ -192,6 +200,7 @@ class AdminServer:
         address: BoundAddress,
         config: AdminConfig,
         make_site: Callable[[], AdminSite],
+        carries_traffic: bool,
         context: FactoryContext,
         allowed_hosts: frozenset[str] = frozenset(),
     ) -> None:
@@ -199,7 +208,7 @@ class AdminServer:
         self.worker = worker
         worker.clusters = Clusters(worker, {})
         self.address = address
-        shared = AdminShared(worker, make_site, allowed_hosts, config.allowed)
+        shared = AdminShared(worker, make_site, carries_traffic, allowed_hosts, config.allowed)
         manager = HttpConnectionManagerConfig(
             stat_prefix="admin",
             routes=RouteSlot(RouteTable(name="admin")),

@@ -56,6 +56,7 @@ def start_admin(
         admin.address,
         admin,
         partial(make_site, configuration, options, program),
+        program.fleet.carries_traffic,
         factory_context("admin", stats.scope(""), configuration.context),
         host_of(admin.address),
     )

@@ -21,6 +21,7 @@ from meshproxy.model.discovery import CLUSTER, ENDPOINTS, ConfigSource, Resource
 from meshproxy.model.endpoint import Assignment
 from meshproxy.plugin.stats import StatNames
 from meshproxy.records import dataclass
+from meshproxy.runtime.discovery.pace import SLICE
 from meshproxy.runtime.discovery.secret_discovery import SecretDiscovery, slots_of
 from meshproxy.runtime.discovery.sources import Pause
 from meshproxy.runtime.discovery.target import Target
@@ -173,7 +174,7 @@ class ClusterDiscovery:
                 continue
             seen.add(name)
             try:
-                changed |= self._set(resource, origin)
+                changed |= yield from self._set(resource, origin)
                 self.refused.pop(name, None)
             except ConfigError as error:
                 errors[name] = str(error)
@@ -199,7 +200,7 @@ class ClusterDiscovery:
             scope.counter("config_reload").inc()
             scope.gauge("config_reload_time_ms").set(int(self._clock.wall() * 1000))
 
-    def _set(self, resource: Resource, origin: str) -> bool:
+    def _set(self, resource: Resource, origin: str) -> Steps[bool]:
         """Returns whether that is news. Raises ConfigError."""
         name = resource.name
         before = self.warming.get(name) or self.active.get(name)
@@ -213,6 +214,7 @@ class ClusterDiscovery:
         if not name:
             raise ConfigError(Problem("name", "a cluster needs a name"))
         config = cluster_of(resource, self._context)
+        yield
         entry = ClusterEntry(config, resource.message, raw, origin, resource.version, self._clock.wall())
         (self._added if before is None else self._modified).inc()
         self._context.cluster_names.add(name)
@@ -342,9 +344,18 @@ class ClusterDiscovery:
         self._use_endpoints(entry, Assignment(), type(entry.endpoints_message)(cluster_name=entry.name))
 
     def _take_endpoints(self) -> None:
-        """Put the newest endpoints into force; of a burst of updates each was checked, and the last one counts."""
-        fresh, self._fresh = self._fresh, {}
-        for entry, assignment in fresh.items():
+        """Put the newest endpoints into force, for a slice of time; of a burst of updates the last one counts."""
+        host = self._hub.host
+        now = host.clock.now
+        began = now()
+        passed = 0.0
+        while self._fresh and passed < SLICE:
+            entry = next(iter(self._fresh))
+            assignment = self._fresh.pop(entry)
             if self.active.get(entry.name) is entry:
                 entry.config = entry.config.with_endpoints(assignment)
                 self._target.set_endpoints(entry.name, assignment, entry.endpoints_message, warming=False)
+            passed = now() - began
+        host.pace.spent(passed)
+        if self._fresh:
+            host.loop.call_later(host.pace.wait(), self._take_endpoints)

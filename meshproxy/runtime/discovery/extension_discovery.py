@@ -35,7 +35,7 @@ def extension_slots_of(listener: Listener) -> list[ExtensionSlot]:
 class ExtensionDiscovery(SlotDiscovery[Key, ExtensionSlot, FilterSpec]):
     """All of them."""
 
-    def acquire(self, slot: ExtensionSlot, when_settled: Callable[[], object]) -> None:
+    def acquire(self, slot: ExtensionSlot, when_settled: Callable[[], object]) -> Steps[None]:
         """Fill a slot from now on. when_settled: called, maybe at once, when a configuration came or none will."""
         kind, source, name = key = _key(slot)
 
@@ -44,7 +44,7 @@ class ExtensionDiscovery(SlotDiscovery[Key, ExtensionSlot, FilterSpec]):
             scope.declare(_EXTENSION)
             return Watch(self._hub, EXTENSION, source, (name,), scope, apply)
 
-        self._acquire(key, name, slot, make_watch, partial(self._settled, key, slot), when_settled)
+        return self._acquire(key, name, slot, make_watch, partial(self._settled, key, slot), when_settled)
 
     def _settled(self, key: Key, slot: ExtensionSlot) -> None:
         provider = self.providers.get(key)

@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any
 
 from meshproxy.address import Address
-from meshproxy.config.bootstrap.resources import listener_of
+from meshproxy.config.bootstrap.resources import listener_in_steps
 from meshproxy.config.values.context import CompileContext
 from meshproxy.errors import ConfigError, Problem
 from meshproxy.model.discovery import LISTENER, ConfigSource, Resource
@@ -40,7 +40,7 @@ from meshproxy.runtime.downstream.listening_socket import bound_addresses
 from meshproxy.runtime.process.bind import BindError, open_addresses
 from meshproxy.runtime.process.configuration import check_log_files
 from meshproxy.runtime.process.hot_restart import Inherited
-from meshproxy.steps import Steps
+from meshproxy.steps import Steps, finish
 
 _ASKING = "asking"
 
@@ -126,7 +126,7 @@ class ListenerDiscovery:
         entry = ListenerEntry(config, message, packed(message), STATIC, "", self._clock.wall(), sockets)
         entry.bound = bound_addresses(config, sockets[0] if sockets else ())
         self._added.inc()
-        self._warm(entry)
+        finish(self._warm(entry))
 
     def subscribe(self, source: ConfigSource) -> Watch:
         """Begin with LDS."""
@@ -161,7 +161,7 @@ class ListenerDiscovery:
     def apply(
         self, origin: str, added: Sequence[Resource], removed: Sequence[str], full: bool, version: str
     ) -> Steps[Mapping[str, str]]:
-        """Put listeners of one origin into force, one with each step. Returns the faults of the refused, by name."""
+        """Put listeners of one origin into force, in steps. Returns the faults of the refused, by name."""
         errors: dict[str, str] = {}
         names = {resource.name for resource in added}
         known = {**self.active, **self.warming}
@@ -176,7 +176,7 @@ class ListenerDiscovery:
                 continue
             seen.add(name)
             try:
-                changed |= self._set(resource, origin, gone)
+                changed |= yield from self._set(resource, origin, gone)
                 self.refused.pop(name, None)
             except ConfigError as error:
                 errors[name] = str(error)
@@ -192,19 +192,20 @@ class ListenerDiscovery:
         self._tell_if_warm()
         return errors
 
-    def _set(self, resource: Resource, origin: str, gone: list[str]) -> bool:
+    def _set(self, resource: Resource, origin: str, gone: list[str]) -> Steps[bool]:
         """Returns whether that is news. Raises ConfigError. gone: names of listeners that go with this update."""
         name = resource.name
         raw = packed(resource.message)
-        active, warming = self.active.get(name), self.warming.get(name)
-        before = warming or active
+        active = self.active.get(name)
+        before = self.warming.get(name) or active
         if before is not None and (before.raw == raw or (before.origin == STATIC and origin == DYNAMIC)):
             return False  # the same, or one of the bootstrap, which discovery can't change
         if active is not None and active.raw == raw:
             self._cancel_warming(name)
             return True
-        config = listener_of(resource, self._context, check_log_files)
+        config = yield from listener_in_steps(resource, self._context, check_log_files)
         entry = ListenerEntry(config, resource.message, raw, origin, resource.version, self._clock.wall())
+        active = self.active.get(name)
         try:
             self._find_sockets(entry, active, gone)
         except (BindError, ConfigError) as error:
@@ -213,7 +214,7 @@ class ListenerDiscovery:
             raise error if isinstance(error, ConfigError) else ConfigError(Problem("", str(error))) from None
         (self._added if before is None else self._modified).inc()
         self._cancel_warming(name)
-        self._warm(entry)
+        yield from self._warm(entry)
         return True
 
     def _find_sockets(self, entry: ListenerEntry, active: ListenerEntry | None, gone: list[str]) -> None:
@@ -247,7 +248,7 @@ class ListenerDiscovery:
             entry.sockets = self.open_sockets(config)
         entry.bound = bound_addresses(config, entry.sockets[0])
 
-    def _warm(self, entry: ListenerEntry) -> None:
+    def _warm(self, entry: ListenerEntry) -> Steps[None]:
         self.warming[entry.name] = entry
         before = self.active.get(entry.name)
         shared = set(before.slots) if entry.in_place and before is not None else set()
@@ -256,17 +257,17 @@ class ListenerDiscovery:
         entry.waits.add(_ASKING)  # an answer may come at once, and another not
         for slot, stat_prefix in wanted.items():
             if slot not in shared:
-                wait = f"routes '{slot.name}'"
-                entry.waits.add(wait)
-                self._routes.acquire(slot, stat_prefix, partial(self._came, entry, wait))
+                settled = self._wait(entry, f"routes '{slot.name}'")
+                yield from self._routes.acquire(slot, stat_prefix, settled)
         entry.extensions = extension_slots_of(entry.config)
         kept = before.extensions if entry.in_place and before is not None else ()
         for extension in entry.extensions:
             if extension not in kept:
                 settled = self._wait(entry, f"filter '{extension.name}'") if not extension.at_once else _nothing
-                self._extensions.acquire(extension, settled)
+                yield from self._extensions.acquire(extension, settled)
         entry.tls = list(slots_of(entry.config))
         self._secrets.acquire(entry.tls, partial(self._wait, entry))
+        yield
         self._came(entry, _ASKING)
 
     def _wait(self, entry: ListenerEntry, wait: str) -> Callable[[], object]:

@@ -24,7 +24,7 @@ RouteProvider = Provider[Key, RouteSlot]
 class RouteDiscovery(SlotDiscovery[Key, RouteSlot, RouteTable]):
     """All of them."""
 
-    def acquire(self, slot: RouteSlot, stat_prefix: str, when_settled: Callable[[], object]) -> None:
+    def acquire(self, slot: RouteSlot, stat_prefix: str, when_settled: Callable[[], object]) -> Steps[None]:
         """Fill a slot from now on. when_settled: called, maybe at once, when a table came or none will.
 
         stat_prefix: of the connection manager that asks first; the statistics are under its name.
@@ -36,7 +36,7 @@ class RouteDiscovery(SlotDiscovery[Key, RouteSlot, RouteTable]):
             scope.declare(_TABLE)
             return Watch(self._hub, ROUTES, source, (name,), scope, apply)
 
-        self._acquire(key, name, slot, make_watch, when_settled)
+        return self._acquire(key, name, slot, make_watch, when_settled)
 
     def release(self, slot: RouteSlot) -> None:
         """A slot isn't used any more."""

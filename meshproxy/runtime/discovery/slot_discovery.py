@@ -10,7 +10,6 @@ Invariants:
 
 from __future__ import annotations
 
-import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
@@ -19,18 +18,13 @@ from typing import Any, Generic, TypeVar
 from meshproxy.errors import ConfigError
 from meshproxy.model.discovery import Resource
 from meshproxy.runtime.discovery.cluster_discovery import packed
-from meshproxy.runtime.discovery.pace import paced
 from meshproxy.runtime.discovery.target import Target
 from meshproxy.runtime.discovery.watch import Hub, Watch
-from meshproxy.steps import Steps, finish
+from meshproxy.steps import Steps
 
 K = TypeVar("K", bound=Hashable)
 S = TypeVar("S")
 V = TypeVar("V")
-
-
-_LARGE = 65536
-"""Bytes; with a larger resource a slot is filled in turns with all else that the loop has to do."""
 
 
 class Provider(Generic[K, S]):
@@ -54,7 +48,6 @@ class SlotDiscovery(ABC, Generic[K, S, V]):
         self._hub = hub
         self._target = target
         self.providers: dict[K, Provider[K, S]] = {}
-        self._filling: set[asyncio.Task[None]] = set()
 
     @abstractmethod
     def _compile(self, resource: Resource, slot: S) -> Steps[V]:
@@ -74,10 +67,11 @@ class SlotDiscovery(ABC, Generic[K, S, V]):
 
     def _acquire(
         self, key: K, name: str, slot: S, make_watch: Callable[[Any], Watch], *when_settled: Callable[[], object]
-    ) -> Provider[K, S]:
-        """Fill a slot from now on. make_watch: called with its `apply` if nobody has asked for the resource before.
+    ) -> Steps[None]:
+        """Fill a slot from now on, at once if the resource is there.
 
-        when_settled: called, maybe at once, when a resource came or none will.
+        make_watch: called with its `apply` if nobody has asked for the resource before. when_settled: called, maybe at
+        once, when a resource came or none will.
         """
         provider = self.providers.get(key)
         fresh = provider is None
@@ -85,26 +79,11 @@ class SlotDiscovery(ABC, Generic[K, S, V]):
             provider = self.providers[key] = Provider(key, name)
             provider.watch = make_watch(partial(self._apply, key))
         provider.slots[slot] = None
-        filling = self._fill_with_held(provider, slot)
-        if len(provider.raw) > _LARGE:
-            task = self._hub.host.loop.create_task(self._fill_in_turns(provider, filling, when_settled))
-            self._filling.add(task)
-            task.add_done_callback(self._filling.discard)
-            return provider
-        finish(filling)
+        yield from self._fill_with_held(provider, slot)
         for call in when_settled:
             provider.watch.when_settled(call)
         if fresh:
             provider.watch.start()
-        return provider
-
-    async def _fill_in_turns(
-        self, provider: Provider[K, S], filling: Steps[None], when_settled: Sequence[Callable[[], object]]
-    ) -> None:
-        host = self._hub.host
-        await paced(filling, host.pace, host.loop.time)
-        for call in when_settled:
-            provider.watch.when_settled(call)
 
     def _fill_with_held(self, provider: Provider[K, S], slot: S) -> Steps[None]:
         """Fill a slot that comes later than the resource, unless a newer one does it meanwhile."""

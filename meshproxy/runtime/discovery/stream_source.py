@@ -26,7 +26,7 @@ from meshproxy.runtime.discovery.decoder import decode_in_steps
 from meshproxy.runtime.discovery.names import nack_message
 from meshproxy.runtime.discovery.pace import SLICE
 from meshproxy.runtime.discovery.sources import Host, Sink
-from meshproxy.runtime.process.collector import MANY, pause_collector, resume_collector
+from meshproxy.runtime.process.collector import LARGE, MANY, pause_collector, resume_collector
 from meshproxy.steps import Steps
 from meshproxy.xds.delta import DeltaMux
 from meshproxy.xds.mux import Mux, Pause, Watch
@@ -206,7 +206,7 @@ class StreamSource:
             return None
         self._back_off.reset()
         self._trouble = ""
-        if len(response.resources) > MANY and not self._large:
+        if (len(response.resources) > MANY or len(data) > LARGE) and not self._large:
             self._large = True
             pause_collector()
         return self._mux.receive(response, self._host.loop.time())

@@ -16,6 +16,9 @@ _collects = True
 MANY = 200
 """Resources; fewer are collected like all else."""
 
+LARGE = 1 << 17
+"""Bytes of resources; the same for few of them."""
+
 
 def pause_collector() -> None:
     """No collections until `resume_collector` was called as often as this."""

@@ -70,6 +70,24 @@ def test_what_nothing_read_is_a_problem_at_its_place() -> None:
     ]
 
 
+def test_of_views_in_turn_only_what_nothing_read_is_remembered() -> None:
+    view = view_of(
+        "envoy.config.route.v3.RouteConfiguration",
+        """\
+        virtual_hosts:
+        - {name: a, domains: [a]}
+        - {name: b, domains: [b], include_request_attempt_count: true}
+        """,
+    )
+    names = []
+    for host in view.views_in_turn("virtual_hosts"):
+        names.append(host.text("name"))
+        host.texts("domains")
+    assert names == ["a", "b"]
+    field = "field 'include_request_attempt_count' in VirtualHost isn't supported by meshproxy"
+    assert unread(view) == [f"x.yaml:3:27: virtual_hosts[1]: {field}"]
+
+
 def test_presence_alone_reads_a_message_but_not_its_fields() -> None:
     view = view_of("envoy.config.route.v3.RouteMatch", "prefix: /\ngrpc: {}\ntls_context: {presented: true}\n")
     assert view.which("path_specifier") == "prefix"
