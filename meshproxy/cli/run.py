@@ -12,6 +12,7 @@ from meshproxy.errors import ConfigError
 from meshproxy.model.snapshot import Node
 from meshproxy.proxy import BindError, Configuration, hold_collector, load_configuration, make_logger
 from meshproxy.runtime.process.hot_restart import HotRestartError
+from meshproxy.runtime.process.open_files import raise_limit
 from meshproxy.runtime.process.options import Options
 from meshproxy.runtime.process.program_log import PROGRAM_LOG
 
@@ -68,6 +69,7 @@ def _load(options: Options, sources: list[Source]) -> Configuration:
 
 
 def _serve(configuration: Configuration, options: Options) -> int:
+    raise_limit()
     if options.concurrency > 1:
         from meshproxy.proxy.fleet import serve_fleet
 
