@@ -14,7 +14,8 @@ _EVERYWHERE = frozenset((
 
 _REQUESTS = frozenset((
     "accept", "accept-encoding", "access-control-request-headers", "access-control-request-method",
-    "access-control-request-private-network", "authorization", "expect", "grpc-accept-encoding", "grpc-timeout",
+    "access-control-request-private-network", "authorization", "cdn-loop", "expect", "grpc-accept-encoding",
+    "grpc-timeout",
     "if-modified-since", "if-none-match", "origin", "pragma", "referer", "te", "user-agent", "x-client-trace-id",
     "x-envoy-downstream-service-cluster", "x-envoy-downstream-service-node", "x-envoy-expected-rq-timeout-ms",
     "x-envoy-external-address", "x-envoy-force-trace", "x-envoy-hedge-on-per-try-timeout", "x-envoy-internal",

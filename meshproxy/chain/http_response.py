@@ -55,7 +55,8 @@ class ResponsePipeline(HttpWire):
             return
         self.answered = True
         self.response = response
-        self.response_code = response.status
+        if not self.replied:  # whose code stands, though gRPC is answered with 200
+            self.response_code = response.status
         self.response_end = end
         if self.plan.response_headers and not self.skip_response_hooks:
             self._pass_response_headers(0)

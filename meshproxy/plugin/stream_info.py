@@ -51,6 +51,16 @@ class HashableString(str):
     __slots__ = ()
 
 
+class StateMessage:
+    """An object in the filter state that is a message to Envoy: a log shows its fields. Plain, it is its `str`."""
+
+    __slots__ = ()
+
+    def fields(self) -> dict[str, Any]:
+        """What is set, by the names of the API."""
+        raise NotImplementedError
+
+
 class TlsInfo:
     """What a handshake told about the two certificates. Texts as `%DOWNSTREAM_PEER_*%` and its like print them.
 

@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from meshproxy.plugin.message_facts import response_grpc_status
-from meshproxy.plugin.stream_info import StreamInfo, split_address
+from meshproxy.plugin.stream_info import StateMessage, StreamInfo, split_address
 from meshproxy.telemetry.json_numbers import number_text
 
 _GRPC_STATUS = (
@@ -146,10 +146,17 @@ def state_text(state: Mapping[str, object] | None, name: str) -> str | None:
     return None if value is None else latin(str(value))
 
 
-def state_json(state: Mapping[str, object] | None, name: str) -> str | None:
-    """A filter state object as JSON."""
+def state_json(state: Mapping[str, object] | None, name: str, camel: bool = False) -> str | None:
+    """A filter state object as JSON. camel: the names of a message's fields are as in JSON of protobuf."""
     value = state.get(name) if state is not None else None
+    if isinstance(value, StateMessage):
+        value = {_camel(name) if camel else name: each for name, each in value.fields().items()}
     return None if value is None else json_of(value)
+
+
+def _camel(name: str) -> str:
+    first, *others = name.split("_")
+    return first + "".join(map(str.capitalize, others))
 
 
 def state_field(state: Mapping[str, object] | None, name: str, field: str) -> Any:
@@ -157,7 +164,7 @@ def state_field(state: Mapping[str, object] | None, name: str, field: str) -> An
     value = state.get(name) if state is not None else None
     if isinstance(value, Mapping):
         return value.get(field)
-    return None if field.startswith("_") else getattr(value, field, None)
+    return None if field.startswith("_") or isinstance(value, StateMessage) else getattr(value, field, None)
 
 
 def hosts_attempted(info: StreamInfo) -> Sequence[str]:

@@ -201,7 +201,8 @@ def _filter_state_builder(state: str) -> Builder:
             return Operand(f"state_field({state}, {name!r}, {options[1]!r})", Kind.VALUE, length=command.length)
         if form == "PLAIN":
             return Operand(f"state_text({state}, {name!r})", length=command.length)
-        return Operand(f"state_json({state}, {name!r})", Kind.JSON, length=command.length)
+        in_text = Operand(f"state_json({state}, {name!r}, camel=True)", Kind.JSON, length=command.length)
+        return Operand(f"state_json({state}, {name!r})", Kind.JSON, length=command.length, in_text=in_text)
 
     return build
 

@@ -110,7 +110,7 @@ class AdmissionControlConfig:
 class AdmissionControl(HttpFilter[AdmissionControlConfig]):
     """See the module."""
 
-    _counts: bool = False
+    _counts: bool = True
     _awaits_trailers: bool = False
 
     @classmethod
@@ -120,11 +120,12 @@ class AdmissionControl(HttpFilter[AdmissionControlConfig]):
     def on_request_headers(self, request: RequestHeaders, stream: Stream) -> LocalReply | None:
         config = self.config
         if not config.enabled.value or stream.health_check:
+            self._counts = False
             return None
         if config.refuses():
+            self._counts = False
             config.stats.rq_rejected.value += 1
             return _DENIED
-        self._counts = True
         return None
 
     def on_response_headers(self, response: ResponseHeaders, stream: Stream) -> None:

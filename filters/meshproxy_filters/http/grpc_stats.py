@@ -13,7 +13,9 @@ from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
 from meshproxy.plugin.context import FactoryContext, Stream
 from meshproxy.plugin.http import HttpFilter
 from meshproxy.plugin.stats import StatsScope
+from meshproxy.plugin.stream_info import StateMessage
 from meshproxy.records import dataclass
+from meshproxy_filters.grpc_heads import is_grpc, is_grpc_response
 
 if TYPE_CHECKING:
     from meshproxy.plugin.view import ConfigView
@@ -22,11 +24,21 @@ FILTER_STATE = "envoy.filters.http.grpc_stats"
 
 
 @dataclass(slots=True)
-class GrpcCounts:
+class GrpcCounts(StateMessage):
     """What `emit_filter_state` leaves for the access log."""
 
     request_message_count: int = 0
     response_message_count: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.request_message_count},{self.response_message_count}"
+
+    def fields(self) -> dict[str, str]:
+        counts = (
+            ("request_message_count", self.request_message_count),
+            ("response_message_count", self.response_message_count),
+        )
+        return {name: str(count) for name, count in counts if count}
 
 
 class MessageCounter:
@@ -78,8 +90,7 @@ class GrpcStats(HttpFilter[GrpcStatsConfig]):
     _request: MessageCounter | None = None
     _response: MessageCounter | None = None
     _counts: GrpcCounts | None = None
-    _method: str = ""
-    _charged: bool = False
+    _scope: StatsScope | None = None
 
     @classmethod
     def compile(cls, view: ConfigView, context: FactoryContext) -> GrpcStatsConfig:
@@ -100,22 +111,24 @@ class GrpcStats(HttpFilter[GrpcStatsConfig]):
         )
 
     def on_request_headers(self, request: RequestHeaders, stream: Stream) -> None:
-        content_type = request.fields.get("content-type", "")
-        if not content_type.startswith("application/grpc") or content_type[16:17] not in ("", "+", ";"):
+        if not is_grpc(request.fields.get("content-type")):
             return
-        self._request, self._response = MessageCounter(), MessageCounter()
-        self._method = self._method_prefix(request.path)
+        self._request = MessageCounter()
+        cluster = stream.clusters.get(stream.cluster_name)
+        method = self._method_prefix(request.path)
+        if cluster is not None and method is not None:
+            self._scope = cluster.stats.scope.scope(f"grpc.{method}")
 
-    def _method_prefix(self, path: str) -> str:
-        """`<service>.<method>.` for a method that is counted by itself, else ""."""
-        parts = path.partition("?")[0].split("/")
-        if len(parts) != 3 or not parts[1] or not parts[2]:
-            return ""
+    def _method_prefix(self, path: str) -> str | None:
+        """`<service>.<method>.` for a method that is counted by itself, else ""; None for a path that names none."""
+        parts = [part for part in path.partition("?")[0].split("/") if part]
+        if len(parts) != 2:
+            return None
+        service, method = parts
         methods = self.config.methods
-        if methods is not None and (parts[1], parts[2]) not in methods:
+        if methods is not None and (service, method) not in methods:
             return ""
-        service = parts[1].replace(".", "_") if self.config.replace_dots else parts[1]
-        return f"{service}.{parts[2]}."
+        return f"{service.replace('.', '_') if self.config.replace_dots else service}.{method}."
 
     def on_request_body(self, data: bytes, end: bool, stream: Stream) -> None:
         if self._request is not None and (began := self._request.feed(data)):
@@ -126,40 +139,30 @@ class GrpcStats(HttpFilter[GrpcStatsConfig]):
             self._count_messages("response_message_count", began, stream)
 
     def on_response_headers(self, response: ResponseHeaders, stream: Stream) -> None:
-        if self._request is not None and "grpc-status" in response.fields:
-            self._charge(response, stream)
+        if is_grpc_response(response, stream.response_end):
+            self._response = MessageCounter()
+        self._charge(response)
 
     def on_response_trailers(self, trailers: Headers, stream: Stream) -> None:
-        if self._request is None:
-            return
-        self._charge(trailers, stream)
-        if self.config.upstream_times:
-            scope = self._scope(stream)
-            if scope is not None:
-                began = stream.request_complete or stream.start
-                scope.histogram("upstream_rq_time").record(int((self.context.clock.now() - began) * 1000))
-
-    def _scope(self, stream: Stream) -> StatsScope | None:
-        cluster = stream.clusters.get(stream.cluster_name)
-        return None if cluster is None else cluster.stats.scope.scope(f"grpc.{self._method}")
+        self._charge(trailers)
+        if self.config.upstream_times and self._scope is not None:
+            began = stream.request_complete or stream.start
+            self._scope.histogram("upstream_rq_time").record(int((self.context.clock.now() - began) * 1000))
 
     def _count_messages(self, name: str, began: int, stream: Stream) -> None:
-        scope = self._scope(stream)
-        if scope is not None:
-            scope.counter(name).add(began)
+        if self._scope is not None:
+            self._scope.counter(name).add(began)
         if self.config.emit_filter_state:
             if self._counts is None:
                 self._counts = GrpcCounts()
                 stream.set_filter_state(FILTER_STATE, self._counts)
             setattr(self._counts, name, getattr(self._counts, name) + began)
 
-    def _charge(self, fields: Headers, stream: Stream) -> None:
-        """Count the call's outcome, once."""
-        status = fields.get("grpc-status")
-        scope = self._scope(stream)
-        if self._charged or scope is None or status is None:
+    def _charge(self, fields: Headers) -> None:
+        """Count the call's outcome."""
+        status, scope = fields.get("grpc-status"), self._scope
+        if scope is None or status is None:
             return
-        self._charged = True
         known = status.isascii() and status.isdigit() and len(status) <= 2
         scope.counter(status if known else "invalid").inc()
         scope.counter("success" if status == "0" else "failure").inc()

@@ -2,7 +2,8 @@
 
 Envoy: "Local reply modification". The first mapper whose filter matches may change status, headers and body; then the
 body goes through the mapper's format, or the general one. A gRPC client is answered in its own terms, whatever the
-reply: status 200, with the outcome in `grpc-status` and the body in `grpc-message`.
+reply: status 200, with the outcome in `grpc-status` and the body in `grpc-message`. A route to an upstream
+adds to a reply what it adds to the upstream's responses.
 """
 
 from __future__ import annotations
@@ -12,10 +13,14 @@ from urllib.parse import quote
 
 from meshproxy.headers import ResponseHeaders
 from meshproxy.model.http import LocalReplyConfig
+from meshproxy.model.route import DirectResponseAction, RedirectAction
 from meshproxy.plugin.message_facts import grpc_status_of_http
 from meshproxy.plugin.replies import LocalReply
 from meshproxy.routing.mutations import apply_mutations
 from meshproxy.runtime.downstream.http_edge import is_grpc
+
+_ANSWERS = (DirectResponseAction, RedirectAction)
+"""Routes without an upstream; what they add is added by the router, where the reply is theirs."""
 
 _PLAIN_IN_GRPC_MESSAGE = " !\"#$&'()*+,/:;<=>?@[\\]^_`{|}~"
 
@@ -23,6 +28,9 @@ _PLAIN_IN_GRPC_MESSAGE = " !\"#$&'()*+,/:;<=>?@[\\]^_`{|}~"
 def shape_reply(reply: LocalReply, config: LocalReplyConfig | None, stream: Any) -> tuple[ResponseHeaders, bytes]:
     """What is sent for `reply`. The stream's `response` and `response_code` are set, for formats read them."""
     response = ResponseHeaders(reply.status)
+    route = stream.route
+    if route is not None and not isinstance(route.action, _ANSWERS):
+        stream.finalize_response(response)
     for name, value in reply.headers:
         response.add(name, value)
     stream.response = response
@@ -39,7 +47,7 @@ def shape_reply(reply: LocalReply, config: LocalReplyConfig | None, stream: Any)
         response.remove("content-length")  # a filter may have said that of the body, which becomes a header here
         fields["content-type"] = "application/grpc"
         fields["grpc-status"] = str(status)
-        if body:
+        if body and stream.request.method != "HEAD":
             fields["grpc-message"] = quote(body, safe=_PLAIN_IN_GRPC_MESSAGE)
         return response, b""
     if body:
