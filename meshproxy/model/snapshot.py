@@ -14,6 +14,7 @@ from meshproxy.model.listener import AccessLog, Listener
 from meshproxy.model.overload import OverloadConfig
 from meshproxy.model.runtime_layer import RuntimeLayer
 from meshproxy.model.stats_sink import StatsSink
+from meshproxy.model.watchdog import Watchdog
 from meshproxy.records import dataclass
 from meshproxy.runtime_values import Live, RuntimeValues
 
@@ -125,4 +126,6 @@ class Snapshot:
     connection_limit: Live[int] | None = None
     stats_sinks: tuple[StatsSink, ...] = ()
     own_clusters: Mapping[str, ClusterConfig] = field(default_factory=dict)
+    main_watchdog: Watchdog = Watchdog()
+    worker_watchdog: Watchdog = Watchdog()
     source: Any = None

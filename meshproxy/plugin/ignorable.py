@@ -13,7 +13,8 @@ _TUNING = "tunes Envoy's event loop; what is observable from outside stays the s
 _IDENTITY = "says to a management server what the client is; meshproxy sends its own"
 _LABEL = "a label; the extension is found by the type of its configuration, as in Envoy"
 _DNS = "tunes c-ares' sockets; here each question has a socket of its own"
-_SHUTDOWN = "steers Envoy's own watchdog and crash handling, of which meshproxy has none"
+_CRASH = "steers Envoy's own crash handling, of which meshproxy has none"
+_SEVERAL = "ends the process when several of Envoy's threads hang; each worker here is a process, watched by itself"
 _CHUNKS = "sizes a buffer of Envoy's; output comes in bounded chunks here too"
 
 _FORMATTED = "counts only where the value is a format, which Envoy has behind a runtime feature that is off"
@@ -83,16 +84,19 @@ IGNORABLE: Final[dict[str, dict[str, str]]] = {
         "dynamic_parameters": "goes to a management server as it stands",
     },
     "envoy.config.bootstrap.v3.Bootstrap": {
-        "watchdog": _SHUTDOWN,
-        "watchdogs": _SHUTDOWN,
         "perf_tracing_file_path": "a build of Envoy for profiling writes it",
         "application_log_config": "the format of the program's own log; meshproxy's is its own",
         "deferred_stat_options": "saves Envoy memory; the statistics are the same",
         "enable_dispatcher_stats": "statistics of Envoy's event loop",
-        "fatal_actions": _SHUTDOWN,
+        "fatal_actions": _CRASH,
         "grpc_async_client_manager_config": "says how long Envoy keeps clients that nobody uses",
         "node_context_params": "goes into the names of xdstp:// resources, of which there are none",
         "memory_allocator_manager": "tunes Envoy's memory allocator",
+    },
+    "envoy.config.bootstrap.v3.Watchdog": {
+        "actions": "further things to do about a hang, which is counted and logged with its stack anyway",
+        "multikill_timeout": _SEVERAL,
+        "multikill_threshold": _SEVERAL,
     },
     "envoy.config.metrics.v3.HistogramBucketSettings": {
         "bins": "sizes the memory of Envoy's histograms; the buckets are the same",

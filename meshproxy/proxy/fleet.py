@@ -7,12 +7,13 @@ all; it carries no traffic. Workers are forked once everything is prepared, and 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from functools import partial
 
 from meshproxy.proxy.discovery import begin_load_reports, make_host, make_remote, prepare
 from meshproxy.proxy.fleet_worker import run_worker
 from meshproxy.proxy.management import Management
-from meshproxy.proxy.worker import make_worker
+from meshproxy.proxy.worker import make_worker, watch_loop
 from meshproxy.runtime.admin.start import tag_producer
 from meshproxy.runtime.discovery.engine import Discovery
 from meshproxy.runtime.discovery.fleet_target import FleetTarget
@@ -22,6 +23,7 @@ from meshproxy.runtime.process.configuration import Configuration, hold_collecto
 from meshproxy.runtime.process.hot_restart import Takeover
 from meshproxy.runtime.process.lifecycle import Lifecycle
 from meshproxy.runtime.process.options import Options
+from meshproxy.runtime.process.watchdog import LoopWatch
 from meshproxy.runtime.reporting.stats_sinks import StatsSinks
 from meshproxy.runtime.tls.sockets import WorkerTls
 from meshproxy.runtime.upstream.clusters import Clusters
@@ -92,7 +94,8 @@ def serve_fleet(configuration: Configuration, options: Options, load: Load | Non
         announcing = loop.create_task(_announce_when_up(supervisor, management, takeover))
         management.await_successor()
         management.watch_for_reload(discovery, load)
-        while loop.run_until_complete(supervisor.run()):
+        watch = watch_loop(loop, replace(configuration, stats=stats), main=True)
+        while _supervise(loop, supervisor, watch):
             supervisor.spawn_due()
         end_load_reports()
         announcing.cancel()
@@ -104,6 +107,12 @@ def serve_fleet(configuration: Configuration, options: Options, load: Load | Non
     sinks.close()
     management.stop_admin()
     return 0
+
+
+def _supervise(loop: asyncio.AbstractEventLoop, supervisor: Supervisor, watch: LoopWatch) -> bool:
+    """Whether something must be forked; by then nobody watches the loop: a process with threads mustn't fork."""
+    with watch.watching():
+        return loop.run_until_complete(supervisor.run())
 
 
 async def _announce_when_up(supervisor: Supervisor, management: Management, takeover: Takeover) -> None:

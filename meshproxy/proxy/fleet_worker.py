@@ -13,7 +13,7 @@ from functools import partial
 
 import uvloop
 
-from meshproxy.proxy.worker import Proxy
+from meshproxy.proxy.worker import Proxy, watch_loop
 from meshproxy.runtime.discovery.engine import Discovery
 from meshproxy.runtime.discovery.fleet_target import WorkerSide
 from meshproxy.runtime.discovery.target import LocalTarget
@@ -66,6 +66,7 @@ async def serve_worker(
     await proxy.worker.clusters.warm()
     proxy.start(sockets)
     await open_end(AnsweringEnd(proxy.control.perform, lifecycle.drain.set), control)
-    await lifecycle.drain.wait()
-    await proxy.drain_unless_told(options.drain_time, lifecycle)
+    with watch_loop(loop, configuration, worker=index).watching():
+        await lifecycle.drain.wait()
+        await proxy.drain_unless_told(options.drain_time, lifecycle)
     proxy.close()

@@ -7,7 +7,7 @@ from functools import partial
 
 from meshproxy.proxy.discovery import begin_load_reports, make_host, make_remote, prepare
 from meshproxy.proxy.management import Management
-from meshproxy.proxy.worker import Proxy
+from meshproxy.proxy.worker import Proxy, watch_loop
 from meshproxy.runtime.discovery.engine import Discovery
 from meshproxy.runtime.discovery.reload import Load
 from meshproxy.runtime.discovery.target import LocalTarget
@@ -40,6 +40,7 @@ async def serve(configuration: Configuration, options: Options, load: Load | Non
         copies=1,
         sockets=lambda: [sock for listener in listeners.active for sock in listener.acceptor.sockets],
     )
+    watch = watch_loop(loop, configuration, main=True, worker=0)
     lifecycle.watch_signals(lambda: proxy.control.perform("reopen_logs"))
     target = LocalTarget(proxy.worker.clusters, listeners, proxy.tls, options)
     host = make_host(configuration, proxy.worker, options, busy=True, carries_traffic=listeners.carry_traffic)
@@ -57,12 +58,14 @@ async def serve(configuration: Configuration, options: Options, load: Load | Non
         tune_collector()
         takeover.complete()
         management.watch_for_reload(discovery, load)
+        watch.start()
     management.await_successor()
     await lifecycle.drain.wait()
     management.drain()
     end_load_reports()
     discovery.close()
     left = await proxy.drain_unless_told(options.drain_time, lifecycle)
+    watch.stop()
     await proxy.sinks.end()
     management.stop_admin()
     proxy.close()

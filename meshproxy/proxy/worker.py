@@ -15,6 +15,7 @@ from meshproxy.runtime.process.heap import HeapKeeper
 from meshproxy.runtime.process.lifecycle import Lifecycle
 from meshproxy.runtime.process.options import Options
 from meshproxy.runtime.process.program_log import PROGRAM_LOG
+from meshproxy.runtime.process.watchdog import LoopWatch
 from meshproxy.runtime.reporting.access_log_files import AccessLogFiles
 from meshproxy.runtime.reporting.stats_sinks import StatsSinks
 from meshproxy.runtime.tls.sockets import WorkerTls
@@ -95,6 +96,19 @@ class Proxy:
         self.worker.clusters.close()
         self.tls.close()
         self.worker.access_logs.close()
+
+
+def watch_loop(
+    loop: asyncio.AbstractEventLoop, configuration: Configuration, *, main: bool = False, worker: int | None = None
+) -> LoopWatch:
+    """What sees that the loop of the main thread, or of a worker, or of both hangs. Not yet begun."""
+    snapshot = configuration.snapshot
+    names = ["main_thread", "server.main_thread"] if main else []
+    config = snapshot.main_watchdog
+    if worker is not None:
+        names += ["workers", f"server.worker_{worker}"]
+        config = snapshot.worker_watchdog.strictest(config) if main else snapshot.worker_watchdog
+    return LoopWatch(loop, config, configuration.stats, names, make_logger("main"), configuration.rng)
 
 
 def make_worker(

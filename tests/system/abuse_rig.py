@@ -59,7 +59,7 @@ def bootstrap(port: int, admin: int, up: int, unanswered: int, refused: int, opt
     abuse = {"@type": "type.googleapis.com/xds.type.v3.TypedStruct", "type_url": "tests.Abuse", "value": {}}
     buffer = {"@type": f"{_TYPE}.extensions.filters.http.buffer.v3.Buffer", "max_request_bytes": 1000}
     router = {"@type": f"{_TYPE}.extensions.filters.http.router.v3.Router"}
-    listener_options = options.pop("listener", {})
+    listener_options, more = options.pop("listener", {}), options.pop("bootstrap", {})
     filters = [{"name": "abuse", "typed_config": abuse}, {"name": "router", "typed_config": router}]
     if options.pop("buffered", False):
         filters.insert(0, {"name": "buffer", "typed_config": buffer})
@@ -85,7 +85,7 @@ def bootstrap(port: int, admin: int, up: int, unanswered: int, refused: int, opt
     ]
     admin_address = {"socket_address": {"address": "127.0.0.1", "port_value": admin}}
     resources = {"listeners": [listener], "clusters": clusters}
-    return json.dumps({"admin": {"address": admin_address}, "static_resources": resources})
+    return json.dumps({"admin": {"address": admin_address}, "static_resources": resources, **more})
 
 
 class AbuseUpstream:
@@ -295,7 +295,7 @@ def unanswering() -> list[socket.socket]:
 
 @contextlib.asynccontextmanager
 async def abused(directory: Path, **options: Any) -> AsyncIterator[Rig]:
-    """The program with these options of its connection manager; `listener` holds options of the listener."""
+    """The program with these options of its connection manager; `listener` and `bootstrap` hold options of those."""
     upstream = AbuseUpstream()
     await upstream.open()
     silent = unanswering()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import signal
 import socket
 from pathlib import Path
 
@@ -50,6 +51,23 @@ async def _abuse(rig: Rig, how: str, body: bytes) -> list[str]:
         found.append(f"upstream: {paths}")
     await rig.plain()
     return found
+
+
+async def test_a_filter_that_blocks_the_loop_is_named_and_in_the_end_not_suffered(tmp_path: Path) -> None:
+    watchdogs = {"worker_watchdog": {"miss_timeout": "0.1s", "megamiss_timeout": "0.2s", "kill_timeout": "1.5s"}}
+    async with abused(tmp_path, bootstrap={"watchdogs": watchdogs}) as rig:
+        blocking = b"GET /x HTTP/1.1\r\nhost: h\r\nx-block-seconds: %b\r\n\r\n"
+        assert (await rig.send(blocking % b"0.5", b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+        names = "workers", "main_thread", "server.worker_0", "server.main_thread"
+        assert min([await rig.program.statistic(f"{name}.watchdog_miss") for name in names]) > 0
+        assert await rig.program.statistic("workers.watchdog_mega_miss") > 0
+        line = next(line for line in rig.program.output().splitlines() if "blocks the event loop" in line)
+        assert "filter=abuse hook=Abuse.on_request_headers thread=worker_0" in line
+        assert "abuse.py" in line
+        assert "the event loop goes on" in rig.program.output()
+        await rig.send(blocking % b"30", seconds=10)
+        assert await rig.program.exit_code() == -signal.SIGABRT
+        assert "longer than kill_timeout" in rig.program.output()
 
 
 _INNER = b"GET /smuggled HTTP/1.1\r\nhost: h\r\n\r\n"

@@ -13,6 +13,7 @@ from meshproxy.config.bootstrap.admin import compile_admin
 from meshproxy.config.bootstrap.bootstrap_extensions import check_extensions, check_ignored, compile_default_resolver
 from meshproxy.config.bootstrap.overload import compile_connection_limit, compile_overload
 from meshproxy.config.bootstrap.runtime_layers import compile_layers
+from meshproxy.config.bootstrap.watchdogs import compile_watchdogs
 from meshproxy.config.clusters.cluster_manager import compile_cluster_manager
 from meshproxy.config.clusters.clusters import compile_cluster, compile_clusters
 from meshproxy.config.clusters.endpoints import compile_locality
@@ -57,6 +58,7 @@ def _compile(view: ConfigView, context: CompileContext) -> Snapshot:
     context.configure_stats(stats)
     check_extensions(view, context)
     check_ignored(view, context)
+    main_watchdog, worker_watchdog = compile_watchdogs(view, context)
     context.dns_resolver = compile_default_resolver(view, context)
     context.overload = compile_overload(view.view("overload_manager"), context)
     context.cluster_manager = compile_cluster_manager(view.view("cluster_manager"), context.cluster_names, context)
@@ -81,6 +83,8 @@ def _compile(view: ConfigView, context: CompileContext) -> Snapshot:
         connection_limit=compile_connection_limit(context),
         stats_sinks=compile_stats_sinks(view, context),
         own_clusters=context.own_clusters,
+        main_watchdog=main_watchdog,
+        worker_watchdog=worker_watchdog,
     )
 
 

@@ -40,8 +40,6 @@ def check_extensions(view: ConfigView, context: CompileContext) -> None:
 def check_ignored(view: ConfigView, context: CompileContext) -> None:
     """What has no effect here must be sound all the same. Problems are noted in the context."""
     bootstrap: Any = view.peek()
-    if bootstrap.HasField("watchdog") and bootstrap.HasField("watchdogs"):
-        context.problems.append(view.error("only one of watchdog and watchdogs can be set", "watchdog"))
     json_format = str(bootstrap.application_log_config.log_format.json_format)
     for operator in ("%v", "%_"):
         if operator in json_format:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +26,7 @@ class Abuse(HttpFilter[AbuseConfig]):
 
     def on_request_headers(self, request: RequestHeaders, stream: Stream) -> Any:
         how = self.how = request.get("x-abuse") or ""
+        time.sleep(float(request.get("x-block-seconds") or 0.0))  # the abuse
         match how:
             case "raise-head":
                 raise RuntimeError(how)
