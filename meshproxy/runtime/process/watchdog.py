@@ -91,21 +91,26 @@ class LoopWatch:
     # In the thread.
 
     def _watch(self, thread: int, native: int) -> None:
+        rest = self._patience / 2
+        asked = 0.0
+        self._answered.set()
         while True:
-            asked = time.monotonic() + self._patience / 2
-            if self._stopped.wait(self._patience / 2):
+            due = time.monotonic() + rest
+            if self._stopped.wait(rest):
                 return
-            doing: Doing | None = None
-            if time.monotonic() - asked > self._patience:
-                doing = what_does(thread)
-                if not doing.filter:
-                    asked = time.monotonic()  # nobody kept the interpreter from us, it's the machine that was busy
-            self._answered.clear()
-            try:
-                self._loop.call_soon_threadsafe(self._answered.set)
-            except RuntimeError:
-                return  # the loop is closed
-            if not self._answered.wait(max(asked + self._patience - time.monotonic(), 0.0)):
+            now = time.monotonic()
+            doing = what_does(thread) if now - due > self._patience else None  # why do we come so late?
+            if self._answered.is_set():
+                kept_away = doing is not None and doing.filter != ""
+                asked = due if kept_away else now
+                self._answered.clear()
+                try:
+                    self._loop.call_soon_threadsafe(self._answered.set)
+                except RuntimeError:
+                    return  # the loop is closed
+                if not kept_away:
+                    continue
+            if now - asked >= self._patience:
                 self.in_a_hang = True
                 self._see_out(asked, thread, native, doing)
                 self.in_a_hang = False
@@ -117,7 +122,7 @@ class LoopWatch:
             self._answered.wait(max(asked + after - time.monotonic(), 0.0))
             if time.monotonic() - asked < after:
                 break
-            doing = doing or what_does(thread)  # first of all: a call that kept the interpreter has just returned
+            doing = doing or what_does(thread)
             for counter in counters:
                 counter.inc()
             if not counters:
@@ -146,7 +151,7 @@ class LoopWatch:
             self._log.warning("the event loop hangs", thread=self._name, for_seconds=seconds, stack=doing.stack)
 
     def _kill(self, asked: float, doing: Doing) -> None:
-        self._log.critical(
+        self._log.error(
             "the event loop hangs for longer than kill_timeout: aborting",
             filter=doing.filter,
             thread=self._name,
