@@ -33,8 +33,10 @@ from meshproxy.model.codec import Http2Options
 
 #: How much a server does for one client before others have their turn: a frame is one, a head HEAD_COST more, and each
 #: two bytes of it, which may name two fields, are one again; control frames, of which most are answered or change
-#: windows, cost double and by their length. This is a millisecond or two.
+#: windows, cost double and by their length. This is a millisecond or two, and as much again for what heads set off. Who
+#: sends more at once than one turn is worth gets shorter ones from then on: a flood, mostly.
 TURN = 1500
+LATER_TURN = 400
 HEAD_COST = 80
 _LARGE_READ = 65_536
 
@@ -48,7 +50,7 @@ class Http2Codec(Bodies):
     buffer_limit: bytes queued on a stream beyond which `on_stream_blocked` tells its owner.
 
     unfinished: `receive` has had its turn, and whole frames may be left (server role): call `resume` in the loop's next
-        turn, and read nothing until then.
+        turn, and `receive` nothing until then.
     last_peer_sid: the highest stream of the peer that was taken (server role); what the second step of a drain names.
     """
 
@@ -65,6 +67,8 @@ class Http2Codec(Bodies):
         self._preface = h2.PREFACE if self.is_server else b""
         self._pending = bytearray()
         self._needed = 0
+        self._rest = b""
+        self._rest_start = 0
         self._block: list[bytes] | None = None
         self._block_size = 0
         self._block_sid = 0
@@ -98,12 +102,9 @@ class Http2Codec(Bodies):
 
     def receive(self, data: bytes) -> None:
         """Take bytes from the peer. Must not be called from within a hook."""
-        if self.unfinished:
-            self.unfinished = False
-        else:
-            self._controls_before = self._controls_sent
         if self.failed:
             return
+        self._controls_before = self._controls_sent
         if self._preface:
             data = self._read_preface(data)
         first, position = b"", 0
@@ -119,12 +120,23 @@ class Http2Codec(Bodies):
                 first = bytes(pending + data[:position])
             else:
                 data = b"".join((pending, data))
+        self._act(first, data, position, self._turn)
+
+    def resume(self) -> None:
+        """Go on with what `receive` has left (`unfinished`), one turn of the loop later."""
+        rest, self._rest = self._rest, b""
+        self.unfinished = False
+        if not self.failed:
+            self._act(b"", rest, self._rest_start, LATER_TURN)
+
+    def _act(self, first: bytes, data: bytes, position: int, turn: int) -> None:
+        """Act on the frame `first`, if there is one, and then on those in `data` from `position` on."""
         try:
             if first:
-                self._read_frames(first, 0)
+                self._read_frames(first, 0, turn)
                 if self.failed:
                     return
-            self._read_frames(data, position)
+            self._read_frames(data, position, turn)
             if self._holding:
                 self._hand_on()
         except Fault as fault:
@@ -136,10 +148,6 @@ class Http2Codec(Bodies):
         if self._controls_sent - self._controls_before > self._options.max_outbound_control_frames:
             self._flooded("outbound_control_flood")
 
-    def resume(self) -> None:
-        """Go on with what `receive` has left (`unfinished`), one turn of the loop later."""
-        self.receive(b"")
-
     def _read_preface(self, data: bytes) -> bytes:
         """What follows the client's preface. Something else than the preface ends the connection without a word."""
         expected = self._preface[: len(data)]
@@ -150,11 +158,10 @@ class Http2Codec(Bodies):
         self._preface = self._preface[len(expected) :]
         return data[len(expected) :]
 
-    def _read_frames(self, data: bytes, position: int) -> None:
+    def _read_frames(self, data: bytes, position: int, left: int) -> None:
         size = len(data)
         unpack = h2.unpack_head
         view = memoryview(data)
-        left = self._turn
         while size - position >= 9 and left > 0:
             word, flags, sid = unpack(data, position)
             length = word >> 8
@@ -180,10 +187,13 @@ class Http2Codec(Bodies):
                 self._read_other(kind, flags, sid, data[start:end])
             if self.failed:
                 return
-        if position < size:
+        if position == size:
+            return
+        if left <= 0:
+            self._rest, self._rest_start, self.unfinished = data, position, True
+        else:
             self._pending = bytearray(data[position:] if position else data)
             self._needed = 9 + (int.from_bytes(self._pending[:3], "big") if size - position >= 9 else 0)
-            self.unfinished = left <= 0
 
     def _check_head(self, kind: int, flags: int, length: int) -> None:
         """What can be told from the head of a frame that isn't complete, and of the first frame of all."""

@@ -32,7 +32,7 @@ from meshproxy.runtime.http2_keepalive import Http2Keepalive
 _UNDERSCORE = "http2.unexpected_underscore"
 _GENERIC = "http2.protocol_error"
 #: So many streams are abandoned in one turn of the loop.
-_MOST_AT_ONCE = 64
+_MOST_AT_ONCE = 16
 
 
 class Http2Connection(DownstreamConnection):
