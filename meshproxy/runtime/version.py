@@ -22,10 +22,10 @@ def version() -> str:
 
 @functools.cache
 def tls_library() -> str:
-    """Such as `OpenSSL`. Importing `ssl` takes a while, so only who asks does."""
+    """Such as `OpenSSL-3.5.9`; its version decides what a handshake costs. `ssl` is imported for who asks alone."""
     import ssl
 
-    return ssl.OPENSSL_VERSION.split()[0]
+    return "-".join(ssl.OPENSSL_VERSION.split()[:2])
 
 
 def full_version() -> str:

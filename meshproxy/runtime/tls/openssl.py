@@ -38,8 +38,16 @@ _HEADER = object.__basicsize__
 _POINTER = ctypes.sizeof(ctypes.c_void_p)
 _ACCEPT = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_void_p)(lambda _verified, _store: 1)
 
-_GROUPS = {415: "P-256", 715: "P-384", 716: "P-521", 1034: "X25519", 1035: "X448"}
-"""By the numbers of openssl/obj_mac.h, as BoringSSL names them."""
+POST_QUANTUM_GROUP = "X25519MLKEM768"
+_GROUPS = {
+    415: "P-256",
+    715: "P-384",
+    716: "P-521",
+    1034: "X25519",
+    1035: "X448",
+    0x1000000 | 0x11EC: POST_QUANTUM_GROUP,
+}
+"""By the numbers of openssl/obj_mac.h, as BoringSSL names them; a group without one there has TLS's own, marked."""
 _ED25519 = 1087
 _SIGNATURES = {
     (408, 64): "ecdsa_sha1",
@@ -121,8 +129,20 @@ def _member(python_object: object, position: int) -> int | None:
 
 
 def set_groups(context: ssl.SSLContext, names: Sequence[str]) -> bool:
-    """The groups of the key exchange, best first, by OpenSSL's names. False if OpenSSL doesn't know one."""
+    """The groups of the key exchange, best first, by OpenSSL's names. False if OpenSSL doesn't know one.
+
+    Where a post-quantum group comes first, a client sends a key for it and for the next one, as BoringSSL does: a
+    server that knows only that one needn't ask for another hello.
+    """
+    if names[0] == POST_QUANTUM_GROUP:
+        names = [f"*{name}" for name in names[:2]] + list(names[2:])
     return bool(library().SSL_CTX_ctrl(context_pointer(context), _SET_GROUPS, 0, ":".join(names).encode()))
+
+
+@cache
+def knows_post_quantum_group() -> bool:
+    """Whether this OpenSSL has it: from 3.5 on."""
+    return set_groups(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), (POST_QUANTUM_GROUP,))
 
 
 def set_signature_algorithms(context: ssl.SSLContext, names: Sequence[str]) -> bool:

@@ -51,12 +51,16 @@ def apply_parameters(context: ssl.SSLContext, parameters: TlsParameters, *, wide
     if openssl.library() is None:
         _apply_single_group(context, parameters)
         return
-    groups = _GROUPS + _CERTIFICATE_CURVES if wide and parameters.minimum < "TLSv1_3" else _GROUPS
-    if not openssl.set_groups(context, parameters.groups or groups):
+    if not openssl.set_groups(context, parameters.groups or _default_groups(parameters, wide=wide)):
         raise MaterialError(f"Failed to initialize ECDH curves {':'.join(parameters.groups)}")
     signatures = parameters.signature_algorithms or (_SIGNATURES + _OLD_SIGNATURES if old else _SIGNATURES)
     if not openssl.set_signature_algorithms(context, signatures):
         raise MaterialError(f"Failed to initialize TLS signature algorithms {':'.join(signatures)}")
+
+
+def _default_groups(parameters: TlsParameters, *, wide: bool) -> tuple[str, ...]:
+    groups = _GROUPS + _CERTIFICATE_CURVES if wide and parameters.minimum < "TLSv1_3" else _GROUPS
+    return (openssl.POST_QUANTUM_GROUP, *groups) if openssl.knows_post_quantum_group() else groups
 
 
 def _apply_single_group(context: ssl.SSLContext, parameters: TlsParameters) -> None:

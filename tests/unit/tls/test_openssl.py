@@ -73,6 +73,17 @@ def test_the_group_of_a_handshake(group: str, name: str, version: ssl.TLSVersion
     assert openssl.group_of(ends.server) == openssl.group_of(ends.client) == name
 
 
+def test_the_groups_where_none_are_configured() -> None:
+    """Envoy's: the post-quantum one first, where this OpenSSL has it and the client too."""
+    client = CERTS.client_context("")
+    if openssl.knows_post_quantum_group():
+        assert openssl.set_groups(client, (openssl.POST_QUANTUM_GROUP, "X25519"))
+    else:
+        assert not openssl.set_groups(client, (openssl.POST_QUANTUM_GROUP,))
+    expected = openssl.POST_QUANTUM_GROUP if openssl.knows_post_quantum_group() else "X25519"
+    assert openssl.group_of(Ends(serve().context, client).shake().server) == expected
+
+
 def test_groups_of_the_server() -> None:
     contexts = serve(groups=("secp521r1", "secp384r1"))
     assert openssl.group_of(shake(contexts).server) == "P-521"
