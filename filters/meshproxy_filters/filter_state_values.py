@@ -26,7 +26,7 @@ RESTORED_REMOTE = "envoy.filters.listener.original_dst.remote_ip"
 """The addresses that `original_dst` restores of connections within the program."""
 
 _ADDRESSES = (RESTORED_LOCAL, RESTORED_REMOTE, ORIGINAL_DST_ADDRESS)
-_HASHABLE = ("envoy.hashable_string", *_ADDRESSES)
+_HASHABLE = ("envoy.hashable_string", "istio.hashable_string", *_ADDRESSES)
 _KINDS = ("envoy.string", TCP_CLUSTER, DYNAMIC_HOST, DYNAMIC_PORT, *_HASHABLE)
 
 

@@ -56,16 +56,17 @@ def compile_http_service(view: ConfigView, context: CompileContext) -> OtlpHttp:
     """`HttpService`. Raises ConfigError. Its cluster need not be there yet."""
     uri = view.required("http_uri")
     host, slash, path = uri.text("uri").partition("://")[2].partition("/")
-    headers = []
+    headers: dict[str, str] = {}
     for entry in view.views("request_headers_to_add"):
         header = entry.required("header")
-        headers.append((header.text("key").lower(), header.text("value")))
+        entry.enum("append_action")  # as in Envoy the last one of a name stands, whatever this says
+        headers[header.text("key").lower()] = header.text("value")
     return OtlpHttp(
         cluster=uri.text("cluster"),
         path=f"{slash}{path}" if slash else "/",
         host=host,
         timeout=uri.seconds("timeout", 5.0),
-        headers=tuple(headers),
+        headers=tuple(headers.items()),
     )
 
 

@@ -183,7 +183,7 @@ def _compile_validation(
             "validation_context_certificate_provider", "validation_context_certificate_provider_instance"
         ):
             raise ConfigError(problem)
-        default = compile_validation(combined.required("default_validation_context"), context.environ)
+        default = compile_validation(combined.required("default_validation_context"), context.environ, whole=False)
         return _referred(default, combined.required("validation_context_sds_secret_config"), context)
     return None, None
 

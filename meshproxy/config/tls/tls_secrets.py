@@ -95,8 +95,8 @@ def compile_ticket_keys(view: ConfigView, environ: Mapping[str, str]) -> TicketK
     return TicketKeys(tuple(compile_data_source(key, environ) or DataSource() for key in view.views("keys")))
 
 
-def compile_validation(view: ConfigView, environ: Mapping[str, str]) -> CertificateValidation:
-    """`CertificateValidationContext`. Raises ConfigError."""
+def compile_validation(view: ConfigView, environ: Mapping[str, str], *, whole: bool = True) -> CertificateValidation:
+    """`CertificateValidationContext`. whole: no secret is merged over it. Raises ConfigError."""
     for problem in view.unsupported("ca_certificate_provider_instance"):
         raise ConfigError(problem)
     if view.boolean("require_signed_certificate_timestamp"):
@@ -110,7 +110,7 @@ def compile_validation(view: ConfigView, environ: Mapping[str, str]) -> Certific
     system_roots = view.has("system_root_certs")
     crl = compile_data_source(view.view("crl"), environ)
     untrusted = view.enum("trust_chain_verification") == "ACCEPT_UNTRUSTED"
-    if crl is not None and trusted_ca is None and not system_roots and not spiffe:
+    if whole and crl is not None and trusted_ca is None and not system_roots and not spiffe:
         view.fail(f"Failed to load CRL from {crl.label} without trusted CA", "crl")
     if spiffe and trusted_ca is not None:
         view.fail("SPIFFE's validator takes its authorities from trust_domains, not from trusted_ca", "trusted_ca")

@@ -282,7 +282,19 @@ class HttpServerStream(StreamTimers):
             self.owner.manager.stats.rq_too_large.value += 1
         elif reply is RESPONSE_TOO_LARGE:
             self.owner.manager.stats.rs_too_large.value += 1
+        if self.upstream_cluster and not self.hosts_attempted:
+            self._tell_of_cluster()
         return shape_reply(reply, self.owner.manager.config.local_reply, self)
+
+    def _tell_of_cluster(self) -> None:
+        """What logs and metrics say of the cluster that a request would have gone to, had no filter answered it."""
+        cluster = self.clusters.get(self.upstream_cluster)
+        if cluster is None:
+            self.upstream_cluster = ""
+            return
+        self.upstream_cluster_alt = cluster.config.alt_stat_name
+        if cluster.config.metadata:
+            self.upstream_cluster_metadata = cluster.config.metadata
 
     # The end.
 

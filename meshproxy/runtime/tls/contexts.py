@@ -90,6 +90,8 @@ def _check_rules(validation: CertificateValidation | None) -> None:
         )
     if validation.allow_expired:
         raise MaterialError("Certificate validity period is always ignored without trusted CA")
+    if validation.crl is not None:
+        raise MaterialError(f"Failed to load CRL from {validation.crl.label} without trusted CA")
 
 
 def _has_authorities(validation: CertificateValidation | None) -> bool:

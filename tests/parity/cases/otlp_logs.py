@@ -84,7 +84,10 @@ _POSTED = {
     "grpc_service": None,
     "http_service": {
         "http_uri": {"uri": "http://collector.test/v1/logs", "cluster": "$up2", "timeout": "1s"},
-        "request_headers_to_add": [{"header": {"key": "X-Api", "value": "k"}}],
+        "request_headers_to_add": [
+            {"header": {"key": "X-Api", "value": "first"}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"},
+            {"header": {"key": "X-Api", "value": "k"}, "append_action": "APPEND_IF_EXISTS_OR_ADD"},
+        ],
     },
 }
 

@@ -10,7 +10,7 @@ from ..case import Case, client, get
 
 _TYPE = "envoy.extensions.filters.http.rbac.v3.RBAC"
 _PER_ROUTE = "envoy.extensions.filters.http.rbac.v3.RBACPerRoute"
-_LOG = "%RESPONSE_CODE% %RESPONSE_CODE_DETAILS% %REQ(:PATH)% %DYNAMIC_METADATA(envoy.filters.http.rbac)%\n"
+_LOG = "%RESPONSE_CODE% %RESPONSE_CODE_DETAILS% %REQ(:PATH)% %DYNAMIC_METADATA(envoy.filters.http.rbac)% %UPSTREAM_CLUSTER%\n"
 _ANY = {"any": True}
 
 
@@ -159,6 +159,12 @@ CASES = [
     controlled("log-none", {"rules": {"action": "LOG"}}, shows="200"),
     controlled("allow", {"rules": {"action": "ALLOW", "policies": policies(p=(_ANY, _ANY))}}, shows="200"),
     controlled("deny", {"rules": {"action": "DENY", "policies": policies(p=(_ANY, _ANY))}}, shows="policy[p]"),
+    controlled(
+        "deny-other-name",
+        {"rules": {"action": "DENY", "policies": policies(p=(_ANY, _ANY))}},
+        cluster="{alt_stat_name: another}",
+        shows="another",
+    ),
     controlled("log", {"rules": {"action": "LOG", "policies": policies(p=(_ANY, _ANY))}}, shows="200"),
     controlled(
         "first-by-name",

@@ -125,14 +125,15 @@ def test_a_combined_context_is_the_default_with_the_secret_over_it() -> None:
     context.secrets = {"ROOTCA": CertificateValidation(trusted_ca=DataSource("root.pem"))}
     config = down(
         common(
-            "combined_validation_context: {default_validation_context: {match_typed_subject_alt_names: "
-            "[{san_type: URI, matcher: {exact: x}}]}, validation_context_sds_secret_config: {name: ROOTCA}}"
+            "combined_validation_context: {default_validation_context: {crl: {filename: crl.pem}, "
+            "match_typed_subject_alt_names: [{san_type: URI, matcher: {exact: x}}]}, "
+            "validation_context_sds_secret_config: {name: ROOTCA}}"
         ),
         context,
     )
     validation = config.common.validation
     assert validation is not None
-    assert validation.trusted_ca == DataSource("root.pem")
+    assert (validation.trusted_ca, validation.crl) == (DataSource("root.pem"), DataSource("crl.pem"))
     assert len(validation.sans) == 1
 
 

@@ -58,6 +58,7 @@ class LoggedAttempt(Carried):
             stream.remote_address,
         )
         info.upstream_cluster, info.upstream_host = stream.upstream_cluster, host.text
+        info.upstream_cluster_alt = stream.upstream_cluster_alt
         info.upstream_host_metadata, info.upstream_cluster_metadata = host.metadata, stream.upstream_cluster_metadata
         info.dynamic_metadata, info.filter_state = stream.dynamic_metadata, stream.filter_state
         info.health_check, info.sampled = stream.health_check, stream.sampled
