@@ -33,7 +33,7 @@ from meshproxy.plugin.upstream import (
     TcpUpstreamSink,
 )
 from meshproxy.plugin.upstream import Host as PluginHost
-from meshproxy.runtime.upstream.cluster_balancing import ClusterBalancing, named_first
+from meshproxy.runtime.upstream.cluster_balancing import ClusterBalancing
 from meshproxy.runtime.upstream.cluster_events import OutlierEvents
 from meshproxy.runtime.upstream.cluster_limits import ClusterLimits
 from meshproxy.runtime.upstream.cluster_pools import ClusterPools
@@ -50,7 +50,6 @@ if TYPE_CHECKING:
     from meshproxy.runtime.upstream.endpoint_stats import EndpointStats
     from meshproxy.runtime.upstream.health_checker import HealthChecker
     from meshproxy.runtime.upstream.load_weights import LoadWeights
-    from meshproxy.runtime.upstream.preconnect import NextHosts
 
 
 class ActiveCluster(Cluster):
@@ -100,23 +99,16 @@ class ActiveCluster(Cluster):
         if config.lb.client_weights is not None:
             from meshproxy.runtime.upstream.load_weights import LoadWeights  # few ask for it
 
-            self._weights = LoadWeights(worker, config.lb.client_weights, self.priorities, self._refresh)
+            self._weights = LoadWeights(worker, config.lb.client_weights, self.priorities, self._balancing.refresh)
         self.load_metrics: LoadMetrics | None = None
         if config.load_metrics:
             from meshproxy.balance.load_window import LoadMetrics
 
             self.load_metrics = LoadMetrics(config.load_metrics)
         self.stats.scope.before_read(self.fold)
-        self._next: NextHosts | None = None
-        # The uncommon ways to pick stand before the common one where they are configured, and cost others nothing.
-        if config.preconnect is not None and config.preconnect.ahead > 1.0:
-            from meshproxy.runtime.upstream.preconnect import NextHosts
-
-            self._next = NextHosts(self, config.preconnect.ahead, self.pick)
-            # Instead of a call more for each choice: mypy takes a method for constant, here and below.
-            self.pick = self._next.pick  # type: ignore[method-assign]
-        if config.lb.override_sources:
-            self.pick = named_first(config, self.priorities, self.pick)  # type: ignore[method-assign]
+        pick = self._balancing.uncommon_pick(self)
+        if pick is not None:  # in place of the common one, which then pays nothing for them
+            self.pick = pick  # type: ignore[method-assign]  # mypy takes a method for constant
         self.start()
 
     def _make_outlier_monitor(self) -> OutlierMonitor | None:
@@ -173,7 +165,7 @@ class ActiveCluster(Cluster):
         if self.health is not None:
             self.health.update(added, removed)
         self._hear_reports(added, removed)
-        self._refresh()
+        self._balancing.refresh()
         after = set(self.hosts())
         self.drop(before - after)
         if before != after:
@@ -202,13 +194,8 @@ class ActiveCluster(Cluster):
             for upstream in list(self._raw.get(host, ())):
                 upstream.end()
             self._drain((host,))
-        self._refresh()
+        self._balancing.refresh()
         self._count_members()
-
-    def _refresh(self) -> None:
-        self.balancer.refresh()
-        if self._next is not None:
-            self._next.forget()
 
     def _remove_ill(self, host: Host) -> None:
         """A host that discovery took away some time ago isn't well any more."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from meshproxy.balance.balancer import LoadBalancer
 from meshproxy.balance.hashing_policies import HASHING, hash_picker_factory
@@ -25,6 +25,10 @@ from meshproxy.plugin.stream_info import StreamInfo
 from meshproxy.plugin.upstream import HostChoice
 from meshproxy.runtime.upstream.cluster_stats import LiveClusterStats
 from meshproxy.runtime.worker import Worker
+
+if TYPE_CHECKING:
+    from meshproxy.runtime.upstream.cluster import ActiveCluster
+    from meshproxy.runtime.upstream.preconnect import NextHosts
 
 
 class Pick(Protocol):
@@ -50,6 +54,7 @@ class ClusterBalancing:
         self._config = config
         self._pickers = _pickers(config, worker.loop.time, active)
         self._zones: list[ZoneRouting] = []
+        self._next: NextHosts | None = None
         self.tables = _TABLES.get(config.lb_policy)
         self.balancer: LoadBalancer | SubsetBalancer
         if config.subsets is not None:
@@ -68,6 +73,28 @@ class ClusterBalancing:
             zones = ZoneRouting(options.zone, local, worker.rng)
             self._zones.append(zones)
         return LoadBalancer(hosts, self._pickers, options, worker.rng, config.overprovisioning_factor, zones)
+
+    def refresh(self) -> None:
+        """The hosts, or what is known of them, have changed."""
+        self.balancer.refresh()
+        if self._next is not None:
+            self._next.forget()
+
+    def uncommon_pick(self, cluster: ActiveCluster) -> Pick | None:
+        """What picks for `cluster` where it is configured to do more than ask the balancer; None where it isn't.
+
+        Hosts that a request names come first, and connections to the next hosts are made before they are needed.
+        """
+        config = self._config
+        pick: Pick | None = None
+        if config.preconnect is not None and config.preconnect.ahead > 1.0:
+            from meshproxy.runtime.upstream.preconnect import NextHosts  # few ask for it
+
+            self._next = NextHosts(cluster, config.preconnect.ahead, cluster.pick)
+            pick = self._next.pick
+        if config.lb.override_sources:
+            pick = _named_first(config, cluster.priorities, pick or cluster.pick)
+        return pick
 
     def fold(self, stats: LiveClusterStats) -> None:
         """Count what was counted beside the statistics."""
@@ -105,7 +132,7 @@ def _pickers(config: ClusterConfig, now: Callable[[], float], active: Callable[[
     return picker_factory(config.lb_policy, lb.choice_count, lb.active_request_bias, slow_start, lb.full_scan)
 
 
-def named_first(config: ClusterConfig, hosts: PrioritySet, otherwise: Pick) -> Pick:
+def _named_first(config: ClusterConfig, hosts: PrioritySet, otherwise: Pick) -> Pick:
     """A `pick` where a request may name its hosts (`override_host`)."""
     from meshproxy.balance.override import NamedHosts  # few ask for it
 
