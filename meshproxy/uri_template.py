@@ -12,8 +12,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from meshproxy.matching import Pattern, regex_matcher
 from meshproxy.records import dataclass
+from meshproxy.regex import Pattern, regex_matcher
 
 _LITERAL = r"[A-Za-z0-9._~%!$&'()*+,;:@=-]"
 _ONE, _REST = _LITERAL + "+", r"[A-Za-z0-9._~%!$&'()*+,;:@=/-]*"

@@ -7,7 +7,7 @@ from typing import Any
 
 from meshproxy.cel.nodes import ExpressionError
 from meshproxy.cel.values import EvaluationError, ValueMap
-from meshproxy.matching import Pattern, regex_replacement
+from meshproxy.regex import Pattern, regex_replacement
 
 LARGEST = 100
 """Instructions that the program of an expression may have, as in Envoy."""

@@ -10,7 +10,8 @@ import pytest
 
 from meshproxy.headers import RequestHeaders
 from meshproxy.inlining import compile_all, compile_choice, inlined
-from meshproxy.matching import header_matcher, range_matcher, regex_matcher, string_matcher
+from meshproxy.matching import header_matcher, range_matcher, string_matcher
+from meshproxy.regex import regex_matcher
 
 VALUES = ("", "a", "A", "ab", "ba", "7", "'", '"\\', "{x}")
 MATCHERS = [

@@ -13,11 +13,10 @@ from meshproxy.matching import (
     parse_query,
     query_parameter_matcher,
     range_matcher,
-    regex_matcher,
-    regex_replacer,
     string_matcher,
     wire_text,
 )
+from meshproxy.regex import regex_matcher, regex_replacer
 
 BINARY = st.text(st.characters(max_codepoint=255), max_size=12)
 

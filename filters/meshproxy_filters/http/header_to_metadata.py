@@ -17,12 +17,13 @@ from google.protobuf.message import DecodeError
 
 from meshproxy.cookies import parse_cookies
 from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders, check_name
-from meshproxy.matching import header_getter, regex_replacer, wire_text
+from meshproxy.matching import header_getter, wire_text
 from meshproxy.plugin.context import FactoryContext, Stream
 from meshproxy.plugin.http import HttpFilter
 from meshproxy.plugin.stats import Counter, StatsScope
 from meshproxy.plugin.struct_view import plain_value
 from meshproxy.records import dataclass
+from meshproxy.regex import regex_replacer
 
 if TYPE_CHECKING:
     from meshproxy.plugin.view import ConfigView

@@ -14,11 +14,10 @@ from meshproxy.matching import (
     header_matcher,
     query_parameter_matcher,
     range_matcher,
-    regex_matcher,
-    regex_replacer,
     string_matcher,
 )
 from meshproxy.plugin.view import ConfigView
+from meshproxy.regex import regex_matcher, regex_replacer
 from meshproxy.runtime_values import DENOMINATORS, Live, Share
 
 
