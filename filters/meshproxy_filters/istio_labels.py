@@ -8,6 +8,7 @@ metadata of the cluster (`istio`: `services`) and of the endpoint (`istio`: `wor
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from meshproxy.plugin.stream_info import StreamInfo, TlsInfo
@@ -114,87 +115,69 @@ class Facts:
 _NOBODY = Workload()
 
 
-def labels_of_client(facts: Facts, info: StreamInfo) -> Labels:
-    """As the caller tells it."""
-    own, service = facts.own, facts.service
-    peer = facts.peer or of_endpoint(info) or _NOBODY
-    namespace = namespace_of(facts.principals[0]) or peer.namespace
-    return [
-        ("reporter", "source"),
-        ("source_workload", own.workload),
-        ("source_canonical_service", own.service),
-        ("source_canonical_revision", own.revision),
-        ("source_workload_namespace", own.namespace),
-        ("source_principal", facts.principals[1] or UNKNOWN),
-        ("source_app", own.app),
-        ("source_version", own.version),
-        ("source_cluster", own.cluster),
-        ("destination_workload", peer.workload or UNKNOWN),
-        ("destination_workload_namespace", namespace or UNKNOWN),
-        ("destination_principal", facts.principals[0] or UNKNOWN),
-        ("destination_app", peer.app or UNKNOWN),
-        ("destination_version", peer.version or UNKNOWN),
-        ("destination_service", service.host or UNKNOWN),
-        ("destination_canonical_service", peer.service or UNKNOWN),
-        ("destination_canonical_revision", peer.revision or _LATEST),
-        ("destination_service_name", service.name or UNKNOWN),
-        ("destination_service_namespace", service.namespace or namespace or UNKNOWN),
-        ("destination_cluster", peer.cluster or UNKNOWN),
-    ]
+def _told(workload: Workload, namespace: str, revision: str = _LATEST) -> Workload:
+    """Another end's workload with words for what isn't known of it."""
+    return replace(
+        workload,
+        workload=workload.workload or UNKNOWN,
+        namespace=namespace or UNKNOWN,
+        service=workload.service or UNKNOWN,
+        revision=workload.revision or revision,
+        cluster=workload.cluster or UNKNOWN,
+        app=workload.app or UNKNOWN,
+        version=workload.version or UNKNOWN,
+    )
 
 
-def _labels_of_source(facts: Facts, reporter: str) -> Labels:
-    peer = facts.peer or _NOBODY
+def _labels(reporter: str, source: Workload, destination: Workload, principals: tuple[str, str], to: Service) -> Labels:
+    """principals: of source and destination. to: what was called, by the names that are told of it."""
     return [
         ("reporter", reporter),
-        ("source_workload", peer.workload or UNKNOWN),
-        ("source_canonical_service", peer.service or UNKNOWN),
-        ("source_canonical_revision", peer.revision or _LATEST),
-        ("source_workload_namespace", facts.peer_namespace or UNKNOWN),
-        ("source_principal", facts.principals[0] or UNKNOWN),
-        ("source_app", peer.app or UNKNOWN),
-        ("source_version", peer.version or UNKNOWN),
-        ("source_cluster", peer.cluster or UNKNOWN),
+        ("source_workload", source.workload),
+        ("source_canonical_service", source.service),
+        ("source_canonical_revision", source.revision),
+        ("source_workload_namespace", source.namespace),
+        ("source_principal", principals[0] or UNKNOWN),
+        ("source_app", source.app),
+        ("source_version", source.version),
+        ("source_cluster", source.cluster),
+        ("destination_workload", destination.workload),
+        ("destination_workload_namespace", destination.namespace),
+        ("destination_principal", principals[1] or UNKNOWN),
+        ("destination_app", destination.app),
+        ("destination_version", destination.version),
+        ("destination_service", to.host),
+        ("destination_canonical_service", destination.service),
+        ("destination_canonical_revision", destination.revision),
+        ("destination_service_name", to.name),
+        ("destination_service_namespace", to.namespace),
+        ("destination_cluster", destination.cluster),
     ]
+
+
+def labels_of_client(facts: Facts, info: StreamInfo) -> Labels:
+    """As the caller tells it."""
+    service, principals = facts.service, facts.principals
+    peer = facts.peer or of_endpoint(info) or _NOBODY
+    called = _told(peer, namespace_of(principals[0]) or peer.namespace)
+    to = Service(service.host or UNKNOWN, service.name or UNKNOWN, service.namespace or called.namespace)
+    return _labels("source", facts.own, called, principals[::-1], to)
 
 
 def labels_of_server(facts: Facts, info: StreamInfo) -> Labels:
     """As the called one tells it."""
     own, service = facts.own, facts.service
-    return [
-        *_labels_of_source(facts, "destination"),
-        ("destination_workload", own.workload),
-        ("destination_workload_namespace", own.namespace),
-        ("destination_principal", facts.principals[1] or UNKNOWN),
-        ("destination_app", own.app),
-        ("destination_version", own.version),
-        ("destination_service", service.host or own.service),
-        ("destination_canonical_service", own.service),
-        ("destination_canonical_revision", own.revision),
-        ("destination_service_name", service.name or own.service),
-        ("destination_service_namespace", own.namespace),
-        ("destination_cluster", own.cluster),
-    ]
+    to = Service(service.host or own.service, service.name or own.service, own.namespace)
+    return _labels("destination", _told(facts.peer or _NOBODY, facts.peer_namespace), own, facts.principals, to)
 
 
 def labels_of_waypoint(facts: Facts, info: StreamInfo) -> Labels:
     """As somebody in between tells it, who serves many workloads: the called one is whoever the host is."""
     service = facts.service
+    caller = _told(facts.peer or _NOBODY, facts.peer_namespace)
     host = peer_in(info.filter_state, UPSTREAM_PEER) or _NOBODY
-    return [
-        *_labels_of_source(facts, "waypoint"),
-        ("destination_workload", host.workload or UNKNOWN),
-        ("destination_workload_namespace", host.namespace or UNKNOWN),
-        ("destination_principal", UNKNOWN),
-        ("destination_app", host.app or UNKNOWN),
-        ("destination_version", host.version or UNKNOWN),
-        ("destination_service", service.host or UNKNOWN),
-        ("destination_canonical_service", host.service or UNKNOWN),
-        ("destination_canonical_revision", host.revision or UNKNOWN),
-        ("destination_service_name", service.name or UNKNOWN),
-        ("destination_service_namespace", service.namespace or UNKNOWN),
-        ("destination_cluster", host.cluster or UNKNOWN),
-    ]
+    to = Service(service.host or UNKNOWN, service.name or UNKNOWN, service.namespace or UNKNOWN)
+    return _labels("waypoint", caller, _told(host, host.namespace, UNKNOWN), (facts.principals[0], ""), to)
 
 
 def _client_states(info: StreamInfo) -> States:
