@@ -17,9 +17,10 @@ from meshproxy.headers import RequestHeaders, ResponseHeaders
 from meshproxy.plugin.context import Stream
 from meshproxy.records import dataclass
 from meshproxy_filters.http.jwt_authn.token import decode_base64url, read_json_object
-from meshproxy_filters.http.oauth2.config import OAuth2Config, read_query, write_query
 from meshproxy_filters.http.oauth2.login import Browser
+from meshproxy_filters.http.oauth2.query import read_query, write_query
 from meshproxy_filters.http.oauth2.sealing import code_challenge, encode_base64url, new_code_verifier, new_flow_id
+from meshproxy_filters.http.oauth2.settings import OAuth2Config
 
 _PORT = re.compile(r":[0-9]+\Z")
 

@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from meshproxy.absolute_url import parse_absolute_url
-from meshproxy.headers import RequestHeaders
 from meshproxy.matching import HeaderMatcher, wire_text
 from meshproxy.model.listener import LineFormatter
 from meshproxy.plugin.context import FactoryContext
 from meshproxy.plugin.stats import StatsScope
-from meshproxy.records import dataclass
 from meshproxy_filters.http.asking import Service, read_retries, read_service
 from meshproxy_filters.http.oauth2.assertion import read_assertion
 from meshproxy_filters.http.oauth2.cookies import Chunking, Cookie
+from meshproxy_filters.http.oauth2.query import read_query
 from meshproxy_filters.http.oauth2.sealing import Sealer
+from meshproxy_filters.http.oauth2.settings import Authorization, CookieSet, Kept, OAuth2Config, SignOut
+from meshproxy_filters.http.oauth2.stats import OAuth2Stats
 from meshproxy_filters.http.oauth2.tokens import TokenEndpoint
 
 if TYPE_CHECKING:
@@ -37,122 +38,6 @@ _FLOW_SECONDS = 600
 _SAME_SITE = {"STRICT": ";SameSite=Strict", "LAX": ";SameSite=Lax", "NONE": ";SameSite=None"}
 _MOST_COOKIE = 4096
 _MOST_CHUNKS = 8
-
-Query = dict[str, list[str]]
-
-
-class OAuth2Stats:
-    """`http.<prefix>.<stat_prefix>oauth_*`"""
-
-    def __init__(self, scope: StatsScope) -> None:
-        self.unauthorized = scope.counter("oauth_unauthorized_rq")
-        self.failure = scope.counter("oauth_failure")
-        self.passthrough = scope.counter("oauth_passthrough")
-        self.allowed_failed = scope.counter("oauth_allow_failed_passthrough")
-        self.success = scope.counter("oauth_success")
-        self.refreshed = scope.counter("oauth_refreshtoken_success")
-        self.not_refreshed = scope.counter("oauth_refreshtoken_failure")
-        self.legacy_decrypted = scope.counter("oauth_legacy_cbc_decrypt")
-        self.chunked = scope.counter("oauth_token_cookie_chunked")
-        self.malformed_chunks = scope.counter("oauth_token_cookie_malformed_chunks")
-        self.oversized = scope.counter("oauth_token_cookie_oversized")
-        self.reassembled = scope.counter("oauth_token_cookie_reassembled")
-
-
-@dataclass(frozen=True, slots=True)
-class CookieSet:
-    """domain: that all of them are for, "" for the host that was asked."""
-
-    domain: str
-    signature: Cookie
-    expires: Cookie
-    access: Cookie
-    identity: Cookie
-    refresh: Cookie
-    nonce: Cookie
-    verifier: Cookie
-
-    @property
-    def tokens(self) -> tuple[Cookie, Cookie, Cookie]:
-        return self.access, self.identity, self.refresh
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """Which tokens a browser is given, and for how many seconds where they don't say it. sealed: encrypted."""
-
-    access: bool
-    identity: bool
-    refresh: bool
-    refresh_seconds: int
-    identity_as_access: bool
-    sealed: bool
-    chunking: Chunking | None
-
-
-@dataclass(frozen=True, slots=True)
-class Authorization:
-    """The server that browsers are sent to. url: without its query; parameters: of that, as they are sent."""
-
-    url: str
-    parameters: Query
-    resources: str
-    redirect_uri: LineFormatter
-    own_uri: LineFormatter | None
-    domains: tuple[str, ...]
-    nonce_seconds: int
-    verifier_seconds: int
-
-
-@dataclass(frozen=True, slots=True)
-class SignOut:
-    """endpoint: of the server's own sign-out, "" for none. back: None for the root of the host that was asked."""
-
-    matches: Callable[[str], bool]
-    endpoint: str
-    tells_back: bool
-    back: LineFormatter | None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class OAuth2Config:
-    """uses_refresh: whether a refresh token of a browser is of use. identity_header: that the id token goes on in."""
-
-    stats: OAuth2Stats
-    endpoint: TokenEndpoint
-    sealer: Sealer
-    cookies: CookieSet
-    kept: Kept
-    authorization: Authorization
-    sign_out: SignOut
-    is_callback: Callable[[str], bool]
-    passes: tuple[HeaderMatcher, ...]
-    denies_redirect: tuple[HeaderMatcher, ...]
-    allows_failure: tuple[HeaderMatcher, ...]
-    uses_refresh: bool
-    forwards_access: bool
-    identity_header: str
-    keeps_authorization: bool
-
-
-def read_query(query: str) -> Query:
-    """The values of each parameter, as they are written."""
-    found: Query = {}
-    for pair in query.split("&"):
-        name, _, value = pair.partition("=")
-        if pair:
-            found.setdefault(name, []).append(value)
-    return found
-
-
-def write_query(query: Query) -> str:
-    """By name, as Envoy sorts them."""
-    pairs = [f"{name}={value}" for name in sorted(query) for value in query[name]]
-    return f"?{'&'.join(pairs)}" if pairs else ""
-
-
-def matches_any(matchers: tuple[HeaderMatcher, ...], request: RequestHeaders) -> bool:
-    return any(matches(request) for matches in matchers)
 
 
 def read_config(view: ConfigView, scope: StatsScope, context: FactoryContext) -> OAuth2Config:

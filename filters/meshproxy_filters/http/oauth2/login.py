@@ -8,7 +8,6 @@ from __future__ import annotations
 from meshproxy.cookies import parse_cookies
 from meshproxy.headers import RequestHeaders, ResponseHeaders
 from meshproxy.records import dataclass
-from meshproxy_filters.http.oauth2.config import OAuth2Config
 from meshproxy_filters.http.oauth2.cookies import (
     Cookie,
     Held,
@@ -18,6 +17,7 @@ from meshproxy_filters.http.oauth2.cookies import (
     take_chunks,
     write_cookies,
 )
+from meshproxy_filters.http.oauth2.settings import OAuth2Config
 from meshproxy_filters.http.oauth2.tokens import Tokens, lifetime_of
 
 

@@ -16,10 +16,11 @@ from meshproxy.plugin.context import FactoryContext, Stream
 from meshproxy.plugin.http import HeadersResult, HttpFilter
 from meshproxy.plugin.replies import LocalReply
 from meshproxy_filters.http.oauth2.callback import Callback, Refused, read_callback, send_away
-from meshproxy_filters.http.oauth2.config import OAuth2Config, matches_any, read_config
+from meshproxy_filters.http.oauth2.config import read_config
 from meshproxy_filters.http.oauth2.cookies import TooLong
 from meshproxy_filters.http.oauth2.login import Browser, Login, end_flow, end_login, make_login
 from meshproxy_filters.http.oauth2.sealing import SealBroken
+from meshproxy_filters.http.oauth2.settings import OAuth2Config, matches_any
 from meshproxy_filters.http.oauth2.tokens import NoTokens
 
 if TYPE_CHECKING:
