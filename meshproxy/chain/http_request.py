@@ -337,14 +337,17 @@ class RequestPipeline(ResponsePipeline):
             self._pass_request_body(data, False, passed)
 
     def _pass_request_trailers(self, trailers: Headers, at: int) -> None:
-        held = self._held
-        if held is not None:
-            self._queue().append((trailers, True, at))
-            held.end_with_trailers()
-            self._give_held_request(held, self.plan.request_body.index(held.position) + 1)
-            return
         hooks = self.plan.request_trailers
-        while at < len(hooks):
+        while True:
+            held = self._held
+            if held is not None and (at == len(hooks) or hooks[at] >= held.position):
+                # Filters before this one may have had more to say of the body.
+                self._queue().append((trailers, True, at))
+                held.end_with_trailers()
+                self._give_held_request(held, self.plan.request_body.index(held.position) + 1)
+                return
+            if at == len(hooks):
+                break
             position = self._request_trailers_position = hooks[at]
             at += 1
             try:
@@ -365,6 +368,9 @@ class RequestPipeline(ResponsePipeline):
                 self.reply(result)
                 return
             if self.request_over:
+                return
+            if self._request_waits:  # what the hook added waits for a filter
+                self._queue().append((trailers, True, at))
                 return
         terminal = len(self.filters) - 1
         try:

@@ -301,14 +301,17 @@ class ResponsePipeline(HttpWire):
     # Trailers.
 
     def _pass_response_trailers(self, trailers: Headers, at: int) -> None:
-        held = self._response_held
-        if held is not None:
-            self._queued_response().append((trailers, True, at))
-            held.end_with_trailers()
-            self._give_held_response(held, self.plan.response_body.index(held.position) + 1)
-            return
         hooks = self.plan.response_trailers if self.filters and not self.skip_response_hooks else ()
-        while at < len(hooks):
+        while True:
+            held = self._response_held
+            if held is not None and (at == len(hooks) or hooks[at] <= held.position):
+                # Filters before this one may have had more to say of the body.
+                self._queued_response().append((trailers, True, at))
+                held.end_with_trailers()
+                self._give_held_response(held, self.plan.response_body.index(held.position) + 1)
+                return
+            if at == len(hooks):
+                break
             position = self._response_trailers_position = hooks[at]
             at += 1
             try:
@@ -324,8 +327,10 @@ class ResponsePipeline(HttpWire):
                     return
             if self.done:
                 return
-        if not self.done:
-            self.encode_trailers(trailers)
+            if self._response_waits:  # what the hook added waits for a filter
+                self._queued_response().append((trailers, True, at))
+                return
+        self.encode_trailers(trailers)
 
     def _response_trailers_resumed(
         self, position: int, at: int, trailers: Headers, _: Any, error: BaseException | None

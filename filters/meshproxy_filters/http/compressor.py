@@ -28,7 +28,8 @@ _MIN_LENGTH = 30
 _TYPES = (
     "text/html text/plain text/css application/javascript application/x-javascript text/javascript text/x-javascript "
     "text/ecmascript text/js text/jscript text/x-js application/ecmascript application/x-json application/xml "
-    "application/json image/svg+xml text/xml application/xhtml+xml"
+    "application/json image/svg+xml text/xml application/xhtml+xml application/grpc-web "
+    "application/grpc-web+proto"
 )
 _OFF, _OFF_LIMITS, _TOO_SMALL = "off", "off limits", "ContentLengthTooSmall"
 _CONTENT_TYPES = frozenset(_TYPES.split())

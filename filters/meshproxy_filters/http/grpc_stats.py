@@ -2,11 +2,13 @@
 
 Counters stand under the cluster the call went to: `cluster.<name>.grpc.`, and with `stats_for_all_methods` or an
 allow-list below that `<service>.<method>.`. Messages are counted by their five-byte frame heads (gRPC over HTTP/2,
-"Length-Prefixed-Message"), which may be cut anywhere.
+"Length-Prefixed-Message"), which may be cut anywhere. Calls of Connect are counted with them (Connect: "Protocol").
 """
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
@@ -19,6 +21,11 @@ from meshproxy_filters.grpc_heads import is_grpc, is_grpc_response
 
 if TYPE_CHECKING:
     from meshproxy.plugin.view import ConfigView
+
+_FRAME_HEAD = 5
+_GRPC, _CONNECT_STREAM, _CONNECT_UNARY = "gRPC", "Connect stream", "Connect"
+_CONNECT_END = 2
+"""The flag of the message that ends a stream of Connect."""
 
 FILTER_STATE = "envoy.filters.http.grpc_stats"
 
@@ -42,14 +49,15 @@ class GrpcCounts(StateMessage):
 
 
 class MessageCounter:
-    """Counts the messages in a gRPC body that comes in pieces."""
+    """Counts the messages in a body of gRPC, or of a stream of Connect, that comes in pieces."""
 
-    __slots__ = ("_head", "_left", "count")
+    __slots__ = ("_head", "_last", "_left", "count")
 
     def __init__(self) -> None:
         self.count = 0
         self._head = b""
         self._left = 0
+        self._last: bytearray | None = None
 
     def feed(self, data: bytes) -> int:
         """Take a piece; say how many messages began in it."""
@@ -59,16 +67,46 @@ class MessageCounter:
             if self._left:
                 step = min(self._left, size - position)
                 self._left -= step
+                if self._last is not None:
+                    self._last += data[position : position + step]
                 position += step
                 continue
-            needed = 5 - len(self._head)
+            if not self._head:
+                if self._last is not None:
+                    break
+                self._begin(data[position])
+            needed = _FRAME_HEAD - len(self._head)
             self._head += data[position : position + needed]
             position += needed
-            if len(self._head) == 5:
+            if len(self._head) == _FRAME_HEAD:
                 self._left = int.from_bytes(self._head[1:], "big")
                 self._head = b""
-                self.count += 1
         return self.count - before
+
+    def _begin(self, flags: int) -> None:
+        self.count += 1
+
+
+class ResponseCounter(MessageCounter):
+    """The same of a response, where a message may be the one that ends a stream of Connect: that doesn't count."""
+
+    __slots__ = ()
+
+    def _begin(self, flags: int) -> None:
+        if flags & _CONNECT_END:
+            self._last = bytearray()
+        else:
+            self.count += 1
+
+    def succeeded(self) -> bool:
+        """Whether the stream ended as it should, and without an error."""
+        if self._last is None or self._left or self._head:
+            return False
+        try:
+            said = json.loads(self._last)
+        except ValueError:
+            return False
+        return isinstance(said, dict) and "error" not in said
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +125,15 @@ class GrpcStatsConfig:
 class GrpcStats(HttpFilter[GrpcStatsConfig]):
     """See the module."""
 
-    _request: MessageCounter | None = None
-    _response: MessageCounter | None = None
+    _protocol: str = ""
+    _response_is_grpc: bool = False
     _counts: GrpcCounts | None = None
     _scope: StatsScope | None = None
+
+    def __init__(self, config: GrpcStatsConfig, context: FactoryContext) -> None:
+        super().__init__(config, context)
+        self._requests = MessageCounter()
+        self._responses = ResponseCounter()
 
     @classmethod
     def compile(cls, view: ConfigView, context: FactoryContext) -> GrpcStatsConfig:
@@ -111,9 +154,9 @@ class GrpcStats(HttpFilter[GrpcStatsConfig]):
         )
 
     def on_request_headers(self, request: RequestHeaders, stream: Stream) -> None:
-        if not is_grpc(request.fields.get("content-type")):
+        self._protocol = _protocol_of(request.fields)
+        if not self._protocol:
             return
-        self._request = MessageCounter()
         cluster = stream.clusters.get(stream.cluster_name)
         method = self._method_prefix(request.path)
         if cluster is not None and method is not None:
@@ -131,20 +174,42 @@ class GrpcStats(HttpFilter[GrpcStatsConfig]):
         return f"{service.replace('.', '_') if self.config.replace_dots else service}.{method}."
 
     def on_request_body(self, data: bytes, end: bool, stream: Stream) -> None:
-        if self._request is not None and (began := self._request.feed(data)):
+        began = 0
+        if self._protocol in (_GRPC, _CONNECT_STREAM):
+            began = self._requests.feed(data)
+        elif self._protocol == _CONNECT_UNARY and end:
+            began = 1
+        if began:
             self._count_messages("request_message_count", began, stream)
 
-    def on_response_body(self, data: bytes, end: bool, stream: Stream) -> None:
-        if self._response is not None and (began := self._response.feed(data)):
-            self._count_messages("response_message_count", began, stream)
-
     def on_response_headers(self, response: ResponseHeaders, stream: Stream) -> None:
-        if is_grpc_response(response, stream.response_end):
-            self._response = MessageCounter()
-        self._charge(response)
+        self._response_is_grpc = is_grpc_response(response, stream.response_end)
+        if self._protocol == _CONNECT_UNARY:
+            self._charge_outcome(response.status == 200)
+        elif not (response.status == 200 and _is_connect_stream(response.fields)):
+            self._charge(response)
+        if stream.response_end:
+            self._note_time(stream)
+
+    def on_response_body(self, data: bytes, end: bool, stream: Stream) -> None:
+        began = 0
+        if self._response_is_grpc or self._protocol == _CONNECT_STREAM:
+            began = self._responses.feed(data)
+        elif self._protocol == _CONNECT_UNARY and end:
+            began = 1
+        if began:
+            self._count_messages("response_message_count", began, stream)
+        if end and self._protocol in (_CONNECT_STREAM, _CONNECT_UNARY) and not self._response_is_grpc:
+            if self._protocol == _CONNECT_STREAM:
+                self._charge_outcome(self._responses.succeeded())
+            self._note_time(stream)
 
     def on_response_trailers(self, trailers: Headers, stream: Stream) -> None:
-        self._charge(trailers)
+        if self._protocol == _GRPC:
+            self._charge(trailers)
+            self._note_time(stream)
+
+    def _note_time(self, stream: Stream) -> None:
         if self.config.upstream_times and self._scope is not None:
             began = stream.request_complete or stream.start
             self._scope.histogram("upstream_rq_time").record(int((self.context.clock.now() - began) * 1000))
@@ -165,5 +230,22 @@ class GrpcStats(HttpFilter[GrpcStatsConfig]):
             return
         known = status.isascii() and status.isdigit() and len(status) <= 2
         scope.counter(status if known else "invalid").inc()
-        scope.counter("success" if status == "0" else "failure").inc()
-        scope.counter("total").inc()
+        self._charge_outcome(status == "0")
+
+    def _charge_outcome(self, success: bool) -> None:
+        if self._scope is not None:
+            self._scope.counter("success" if success else "failure").inc()
+            self._scope.counter("total").inc()
+
+
+def _protocol_of(fields: Mapping[str, str]) -> str:
+    """The protocol of a request with these fields, "" for none that is counted here."""
+    if is_grpc(fields.get("content-type")):
+        return _GRPC
+    if _is_connect_stream(fields):
+        return _CONNECT_STREAM
+    return _CONNECT_UNARY if "connect-protocol-version" in fields else ""
+
+
+def _is_connect_stream(fields: Mapping[str, str]) -> bool:
+    return fields.get("content-type", "").startswith("application/connect+")

@@ -66,7 +66,60 @@ def counted(name: str, path: str, *lines: str, **more: Any) -> Case:
     return chain(f"grpc-stats-{name}", [GRPC_STATS], request, **more)
 
 
+def called(name: str, kind: str, body: str, answered: str = MESSAGE, *lines: str, status: str = "200 OK") -> Case:
+    """A call of Connect."""
+    head = f"HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: {len(answered)}"
+    request = get("/a.b/c", f"content-type: {kind}", *lines, method="POST", body=body)
+    more = {"upstreams": answer(f"{head}\r\n\r\n{answered}"), "stats": r"^cluster\.$case\..*grpc\."}
+    return chain(f"connect-{name}", [GRPC_STATS], request, log=_STATES, **more)
+
+
+def connect_end(said: str) -> str:
+    """The last message of a stream of Connect."""
+    return "\2" + len(said).to_bytes(4, "big").decode("latin-1") + said
+
+
+STREAM, UNARY, VERSION = "application/connect+proto", "application/json", "connect-protocol-version: 1"
+_GZIP = {"name": "g", "typed_config": {"@type": "type.googleapis.com/envoy.extensions.compression.gzip.compressor.v3.Gzip"}}  # fmt: skip
+_BOTH_WAYS: dict[str, Any] = {
+    "request_direction_config": {"common_config": {}},
+    "response_direction_config": {"common_config": {}},
+}
+ZIP = f("zip", "compressor.v3.Compressor", compressor_library=_GZIP, **_BOTH_WAYS)
+_PRESENT = {"metadata_namespace": "m", "key": "k"}
+_RULE = {"rules": [{"selectors": [{"key": "k"}], "on_present": _PRESENT, "on_error": {**_PRESENT, "value": "no JSON"}}]}
+READ_JSON = f("json", "json_to_metadata.v3.JsonToMetadata", request_rules=_RULE, response_rules=_RULE)
+TEXT = "lorem ipsum dolor sit amet " * 4
+_CHUNKED = f"transfer-encoding: chunked\r\n\r\n{len(TEXT):x}\r\n{TEXT}\r\n0\r\nx-t: 1\r\n\r\n"
+TRAILERS = "http_protocol_options: {enable_trailers: true}"
+_JSON = "content-type: application/json\r\n"
+
+
+def trailed(name: str, filters: list[dict[str, Any]]) -> Case:
+    """Bodies that end with trailers, through a filter that has more to say at their end and one that wants all."""
+    return chain(
+        f"trailers-{name}",
+        filters,
+        f"POST / HTTP/1.1\r\nhost: h.test\r\naccept-encoding: gzip\r\n{_JSON}{_CHUNKED}",
+        upstreams=answer(f"HTTP/1.1 200 OK\r\n{_JSON}{_CHUNKED}"),
+        hcm=TRAILERS,
+        cluster=f"typed_extension_protocol_options: {{http: {{'@type': HttpProtocolOptions, explicit_http_config: {{{TRAILERS}}}}}}}",
+        log="%DYNAMIC_METADATA(m)%\n",
+        masks=((r"content-length: \d+|\[length \d+\]|'\\x1f.*", "<gzip>"),),
+        shows="x-t: 1",
+    )
+
+
 CASES = [
+    trailed("compressed-then-read", [ZIP, READ_JSON]),
+    trailed("read-then-compressed", [READ_JSON, ZIP]),
+    trailed("compressed-then-buffered", [ZIP, f("buffer", "buffer.v3.Buffer", max_request_bytes=1000)]),
+    called("stream", STREAM, MESSAGE * 2, MESSAGE + connect_end("{}")),
+    called("stream-error", STREAM, MESSAGE, MESSAGE + connect_end('{"error": {"code": "x"}}')),
+    called("stream-no-json", STREAM, MESSAGE, connect_end("x")),
+    called("stream-cut", STREAM, MESSAGE, MESSAGE),
+    called("unary", UNARY, "{}", "{}", VERSION),
+    called("unary-error", UNARY, "{}", "{}", VERSION, status="404 Not Found"),
     told("refused", upstreams=REFUSE, shows="x-config: a 0 UF"),
     told("no-cluster", "[{name: a, match: {prefix: /}, route: {cluster_header: x-c}}]"),
     told("timeout", _TO_UP % ", timeout: 0.1s", upstreams=answer(5.0), shows="x-host: a 0 UT"),
