@@ -29,11 +29,10 @@ class DataSource:
 
 @dataclass(frozen=True, slots=True)
 class SecretReference:
-    """A secret that comes by discovery (SDS): the resource `name` in the file `path`, or of another `source`."""
+    """A secret that comes by discovery (SDS): the resource `name` of a source, which may be a file."""
 
     name: str
-    path: str = ""
-    source: ConfigSource | None = None
+    source: ConfigSource
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,10 @@
 """Secrets that filters are configured with by name (envoy.extensions.transport_sockets.tls.v3.SdsSecretConfig).
 
-Theory. A `NamedSecret` is what a filter holds: it gives the bytes that are in force. What they come from is one of
-three things, as with certificates: a static secret, a resource in a file, or a resource of a management server. The
-latter is provided from outside, by the same hands that provide transport sockets (`awaited`, `provide`). Files are
-looked at again when the secret is asked for, at most twice a second, so nobody has to watch them. A file that can't be
-read any more, or isn't right, changes nothing.
+Theory. A `NamedSecret` is what a filter holds: it gives the bytes that are in force. They come from one of three
+places: a static secret, a resource in a file, or a resource of a management server. The latter is provided from
+outside, by the same hands that provide transport sockets (`awaited`, `provide`). Files a `NamedSecret` reads itself,
+and looks at again when it is asked, at most twice a second: it can be in a filter that is itself discovered, for which
+nobody provides secrets. A file that can't be read any more, or isn't right, changes nothing.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class NamedSecret:
     @property
     def awaited(self) -> list[SecretReference]:
         found = self._found
-        return [found] if isinstance(found, SecretReference) and found.source is not None else []
+        return [found] if isinstance(found, SecretReference) and found.source.kind != "path" else []
 
     def provide(self, reference: SecretReference, secret: object) -> str:
         """The secret has come, or another one. Returns what is wrong with it, and then nothing has changed; else ""."""
@@ -74,11 +74,11 @@ class NamedSecret:
         self._files = files = SeenFiles()
         found: object = self._found
         if isinstance(found, SecretReference):
-            if found.source is not None:
-                found = self._provided
+            if found.source.kind == "path":
+                files.note(found.source.path)
+                found = load_secrets(found.source.path, self._environ).get(found.name)
             else:
-                files.note(found.path)
-                found = load_secrets(found.path, self._environ).get(found.name)
+                found = self._provided
         if isinstance(found, GenericSecret):
             filename = found.source.filename
             if filename:

@@ -237,10 +237,7 @@ def compile_reference(view: ConfigView, context: CompileContext, kind: type[S]) 
         if not isinstance(secret, kind):
             view.fail(f"Unknown static {_KIND_NAMES[kind]}: {name}", "name")
         return secret
-    found = compile_config_source(source, context)
-    if found.kind == "path" and kind is GenericSecret:
-        return SecretReference(name, found.path)  # filters look after files themselves
-    return SecretReference(name, source=found)
+    return SecretReference(name, compile_config_source(source, context))
 
 
 _KIND_NAMES: dict[type, str] = {

@@ -1,7 +1,7 @@
 """Secrets from discovery (SDS): one subscription for each source and name, for all sockets and filters that ask.
 
-Secrets in files are the transport sockets' own business (`meshproxy.runtime.tls.slots`); here are those that a
-management server gives. A secret that one of its users can't work with is refused, and that user keeps what it has.
+The source is a management server or a file; filters read their secrets in files themselves (`NamedSecret`). A secret
+that one of its users can't work with is refused, and that user keeps what it has.
 """
 
 from __future__ import annotations
@@ -67,7 +67,6 @@ class SecretDiscovery:
                 provider = self.providers.get(reference)
                 fresh = provider is None
                 if provider is None:
-                    assert reference.source is not None
                     scope = self._hub.host.stats.scope(f"sds.{reference.name}.")
                     apply = partial(self._apply, reference)
                     watch = Watch(self._hub, SECRET, reference.source, (reference.name,), scope, apply)

@@ -12,8 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Generic, TypeVar
 
 from meshproxy.config.tls.seen_files import SeenFiles
-from meshproxy.config.tls.tls_secrets import Secret, load_secrets
-from meshproxy.errors import ConfigError
+from meshproxy.config.tls.tls_secrets import Secret
 from meshproxy.model.tls import (
     CertificateValidation,
     CommonTls,
@@ -36,12 +35,11 @@ _MISSING = "a secret is missing"
 class Slot(Generic[C, G]):
     """One transport socket. generation: None as long as a secret that it needs hasn't come."""
 
-    def __init__(self, config: C, make: Callable[..., G], environ: Mapping[str, str]) -> None:
-        """Raises MaterialError or ConfigError if what is there can't be used."""
+    def __init__(self, config: C, make: Callable[..., G]) -> None:
+        """Raises MaterialError if what is there can't be used."""
         self.config: C = config
         self.updates = 0
         self._make = make
-        self._environ = environ
         self._files = SeenFiles()
         self._provided: dict[SecretReference, Secret] = {}
         self.generation: G | None = self._load()
@@ -50,12 +48,12 @@ class Slot(Generic[C, G]):
         common = self.config.common
         # In force from the start: a fault that a file has now is mended when the file changes.
         self._files = SeenFiles()
-        files = _Files(self._environ, self._provided, self._files)
+        files = _Files(self._provided, self._files)
         certificates = [files.certificate(entry) for entry in common.certificates]
         validation = common.validation
         missing = None in certificates
         if common.validation_reference is not None:
-            found = files.secret(common.validation_reference)
+            found = self._provided.get(common.validation_reference)
             if isinstance(found, CertificateValidation):
                 validation = found if validation is None else validation.merged(found)
             else:
@@ -82,7 +80,7 @@ class Slot(Generic[C, G]):
         """Load everything anew. Returns what is wrong with it, and then nothing has changed; else ""."""
         try:
             generation = self._load()
-        except (MaterialError, ConfigError) as error:
+        except MaterialError as error:
             return str(error)
         if generation is None and self.generation is not None:
             return _MISSING
@@ -92,10 +90,10 @@ class Slot(Generic[C, G]):
 
     @property
     def awaited(self) -> list[SecretReference]:
-        """The secrets that somebody has to `provide`: those that don't stand in files."""
+        """The secrets that somebody has to `provide`."""
         common: CommonTls = self.config.common
         named = [*common.certificates, common.validation_reference, self._ticket_keys]
-        return [entry for entry in named if isinstance(entry, SecretReference) and entry.source is not None]
+        return [entry for entry in named if isinstance(entry, SecretReference)]
 
     def provide(self, reference: SecretReference, secret: Secret) -> str:
         """A secret has come, or another one. Returns what is wrong with it, and then nothing has changed; else ""."""
@@ -114,23 +112,13 @@ class Slot(Generic[C, G]):
 class _Files:
     """Resolves references and notes in `seen` every file on the way."""
 
-    def __init__(self, environ: Mapping[str, str], provided: Mapping[SecretReference, Secret], seen: SeenFiles) -> None:
-        self._environ = environ
+    def __init__(self, provided: Mapping[SecretReference, Secret], seen: SeenFiles) -> None:
         self._provided = provided
         self._seen = seen
-        self._secrets: dict[str, dict[str, Secret]] = {}
-
-    def secret(self, reference: SecretReference) -> Secret | None:
-        if reference.source is not None:
-            return self._provided.get(reference)
-        self._seen.note(reference.path)
-        if reference.path not in self._secrets:
-            self._secrets[reference.path] = load_secrets(reference.path, self._environ)
-        return self._secrets[reference.path].get(reference.name)
 
     def certificate(self, entry: TlsCertificate | SecretReference) -> TlsCertificate | None:
         if isinstance(entry, SecretReference):
-            found = self.secret(entry)
+            found = self._provided.get(entry)
             if not isinstance(found, TlsCertificate):
                 return None
             entry = found
@@ -139,7 +127,7 @@ class _Files:
 
     def ticket_keys(self, entry: TicketKeys | SecretReference | None) -> TicketKeys | None:
         if isinstance(entry, SecretReference):
-            found = self.secret(entry)
+            found = self._provided.get(entry)
             if not isinstance(found, TicketKeys):
                 return None
             entry = found
@@ -161,14 +149,14 @@ ServerSlot = Slot[DownstreamTls, ServerContexts]
 ClientSlot = Slot[UpstreamTls, ClientContext]
 
 
-def server_slot(config: DownstreamTls, environ: Mapping[str, str]) -> ServerSlot:
-    """Raises MaterialError or ConfigError."""
-    return Slot(config, ServerContexts, environ)
+def server_slot(config: DownstreamTls) -> ServerSlot:
+    """Raises MaterialError."""
+    return Slot(config, ServerContexts)
 
 
-def client_slot(config: UpstreamTls, environ: Mapping[str, str]) -> ClientSlot:
-    """Raises MaterialError or ConfigError."""
-    return Slot(config, ClientContext, environ)
+def client_slot(config: UpstreamTls) -> ClientSlot:
+    """Raises MaterialError."""
+    return Slot(config, ClientContext)
 
 
 def leaves(generation: Generation) -> Iterator[LoadedCertificate]:

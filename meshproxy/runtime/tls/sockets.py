@@ -34,7 +34,7 @@ def _downstream(view: ConfigView, context: CompileContext) -> TransportSocket:
 
     config = compile_downstream_tls(view, context)
     try:
-        return TransportSocket("tls", server_slot(config, context.environ))
+        return TransportSocket("tls", server_slot(config))
     except MaterialError as error:
         view.fail(str(error))
 
@@ -45,7 +45,7 @@ def _upstream(view: ConfigView, context: CompileContext) -> TransportSocket:
 
     config = compile_upstream_tls(view, context)
     try:
-        return TransportSocket("tls", client_slot(config, context.environ))
+        return TransportSocket("tls", client_slot(config))
     except MaterialError as error:
         view.fail(str(error))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 from collections.abc import Sequence
 from typing import Any, cast
@@ -101,7 +100,7 @@ class _Rig:
 def _slot(*names: str) -> ServerSlot:
     references = tuple(SecretReference(name, source=_SOURCE) for name in names)
     parameters = TlsParameters("TLSv1_2", "TLSv1_3", DEFAULT_CIPHERS)
-    return server_slot(DownstreamTls(CommonTls(parameters, certificates=references)), os.environ)
+    return server_slot(DownstreamTls(CommonTls(parameters, certificates=references)))
 
 
 async def test_a_secret_reaches_everyone_who_waits_for_it() -> None:
