@@ -3,7 +3,7 @@
 Envoy: "Local reply modification". The first mapper whose filter matches may change status, headers and body; then the
 body goes through the mapper's format, or the general one. A gRPC client is answered in its own terms, whatever the
 reply: status 200, with the outcome in `grpc-status` and the body in `grpc-message`. A route to an upstream
-adds to a reply what it adds to the upstream's responses.
+adds to a reply what it adds to the upstream's responses, unless a response has begun before.
 """
 
 from __future__ import annotations
@@ -28,17 +28,21 @@ _PLAIN_IN_GRPC_MESSAGE = " !\"#$&'()*+,/:;<=>?@[\\]^_`{|}~"
 def shape_reply(reply: LocalReply, config: LocalReplyConfig | None, stream: Any) -> tuple[ResponseHeaders, bytes]:
     """What is sent for `reply`. The stream's `response` and `response_code` are set, for formats read them."""
     response = ResponseHeaders(reply.status)
+    begun = stream.response is not None
+    stream.response = response
     route = stream.route
-    if route is not None and not isinstance(route.action, _ANSWERS):
+    if route is not None and not isinstance(route.action, _ANSWERS) and not begun and not reply.as_is:
         stream.finalize_response(response)
     for name, value in reply.headers:
         response.add(name, value)
-    stream.response = response
     stream.response_code = reply.status
     body, content_type = reply.body, "text/plain"
     fields = response.fields
     if config is not None and not reply.as_is:
+        kind = fields.get("content-type")
         body, content_type = shape_by_config(config, response, body, stream)
+        if kind is not None and body != reply.body and fields.get("content-type") == kind:
+            fields["content-type"] = content_type  # of the body that it has now
     if stream.keeps_reply_status and not reply.as_is:
         return _as_grpc_web(response, body), b""
     if is_grpc(stream.request) and not (stream.plain_replies or reply.as_is):
@@ -48,7 +52,8 @@ def shape_reply(reply: LocalReply, config: LocalReplyConfig | None, stream: Any)
         fields["content-type"] = "application/grpc"
         fields["grpc-status"] = str(status)
         if body and stream.request.method != "HEAD":
-            fields["grpc-message"] = quote(body, safe=_PLAIN_IN_GRPC_MESSAGE)
+            text = body.removesuffix(b"\n") if content_type == "application/json" else body
+            fields["grpc-message"] = quote(text, safe=_PLAIN_IN_GRPC_MESSAGE)
         return response, b""
     if body:
         fields["content-length"] = str(len(body))

@@ -267,6 +267,7 @@ class Router(Attempts):
     def _answer(self, action: object, request: RequestHeaders, stream: Stream) -> None:
         """A route that forwards nothing: redirect or direct response."""
         shaped = ResponseHeaders(200)
+        stream.details = "direct_response"
         if isinstance(action, RedirectAction):
             self.config.rq_direct_response.value += 1  # as Envoy, whose `rq_redirect` stays at zero
             stream.finalize_request()
