@@ -19,8 +19,12 @@ from .pages import ROOT, anchors, defined, fences, links, members, mentions, pag
 
 LIFE = ROOT / "docs" / "life-of-a-request.md"
 README = ROOT / "README.md"
+WRITING_FILTERS = ROOT / "docs" / "writing-filters.md"
 
-OF_OTHERS = {"None", "async", "h11", "python3", "uv"}
+OF_OTHERS = {
+    *("None", "ValueError", "async", "bytes", "def", "re", "requests.get", "self", "time.sleep"),
+    *("TypedStruct", "h11", "python3", "uv"),
+}
 """Names that are somebody else's: of the language, of libraries, of the system."""
 
 _PATH = re.compile(r"[\w.\-/]+/[\w.\-/]*\Z|[\w\-]+\.(?:py|md|toml|yaml|lock)\Z")
@@ -53,9 +57,10 @@ def test_files_in_backticks_exist(page: Path) -> None:
     assert [name for name in files if name not in made and not any((base / name).exists() for base in inside)] == []
 
 
-def test_names_in_backticks_are_defined() -> None:
-    names = {name for name in mentions(LIFE) if _NAME.match(name) and not _PATH.match(name)}
-    assert len(names) > 60
+@pytest.mark.parametrize(("page", "least"), [(LIFE, 60), (WRITING_FILTERS, 30)], ids=["life", "filters"])
+def test_names_in_backticks_are_defined(page: Path, least: int) -> None:
+    names = {name for name in mentions(page) if _NAME.match(name) and not _PATH.match(name)}
+    assert len(names) > least
     unknown = []
     for name in sorted(names - OF_OTHERS - fields_of_envoy()):
         owner, _, member = name.rpartition(".")
@@ -122,16 +127,28 @@ class TestReadme:
         assert list(snapshot.clusters) == ["api"]
 
     def test_filter_passes_its_own_test(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        module = ModuleType("tenants")
-        monkeypatch.setitem(sys.modules, "tenants", module)  # dataclasses look their module up
-        for block in fences(README, "python"):
-            exec(compile(block, "README.md", "exec"), module.__dict__)
+        module = run_blocks(README, "tenants", monkeypatch)
         assert module.harness.request(headers={"x-tenant": "red"}).local_reply.details == "unknown_tenant"
 
     def test_entry_point_has_the_name_that_the_configuration_names(self) -> None:
         (toml,) = fences(README, "toml")
         (name,) = tomllib.loads(toml)["project"]["entry-points"]["meshproxy.filters"]
         assert f"type_url: type.googleapis.com/{name}\n" in fences(README, "yaml")[1]
+
+
+def run_blocks(page: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The module that a page's blocks of Python make, in order; they assert what they say."""
+    module = ModuleType(name)
+    monkeypatch.setitem(sys.modules, name, module)  # dataclasses look their module up
+    for block in fences(page, "python"):
+        exec(compile(block, page.name, "exec"), module.__dict__)
+    return module
+
+
+def test_filters_of_the_guide_do_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = run_blocks(WRITING_FILTERS, "guide", monkeypatch)
+    for example in ("Stamp", "Quota", "Region", "Redact", "Greeting"):
+        assert example in vars(module)
 
 
 def test_lock_files_hold_what_the_project_asks_for() -> None:
