@@ -136,7 +136,7 @@ def set_groups(context: ssl.SSLContext, names: Sequence[str]) -> bool:
     """
     if names[0] == POST_QUANTUM_GROUP:
         names = [f"*{name}" for name in names[:2]] + list(names[2:])
-    return bool(library().SSL_CTX_ctrl(context_pointer(context), _SET_GROUPS, 0, ":".join(names).encode()))
+    return _set_names(context, _SET_GROUPS, names)
 
 
 @cache
@@ -147,8 +147,14 @@ def knows_post_quantum_group() -> bool:
 
 def set_signature_algorithms(context: ssl.SSLContext, names: Sequence[str]) -> bool:
     """Those that we make and take, best first, by the names of TLS 1.3. False if OpenSSL doesn't know one."""
-    pointer, joined = context_pointer(context), ":".join(names).encode()
-    return bool(library().SSL_CTX_ctrl(pointer, _SET_SIGNATURE_ALGORITHMS, 0, joined))
+    return _set_names(context, _SET_SIGNATURE_ALGORITHMS, names)
+
+
+def _set_names(context: ssl.SSLContext, command: int, names: Sequence[str]) -> bool:
+    if library().SSL_CTX_ctrl(context_pointer(context), command, 0, ":".join(names).encode()):
+        return True
+    function("ERR_clear_error", None)()  # whoever calls OpenSSL next would take this error for its own
+    return False
 
 
 def set_session_lifetime(context: ssl.SSLContext, seconds: int) -> None:

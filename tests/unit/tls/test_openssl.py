@@ -178,6 +178,14 @@ def test_server_names_that_can_not_be_sent(name: str) -> None:
     assert not openssl.set_server_name(client, name)
 
 
+def test_names_that_are_not_known_leave_no_error_behind() -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    authority = ssl.PEM_cert_to_DER_cert((CERTS.path / "ca.pem").read_text())
+    for refuses in (openssl.set_groups, openssl.set_signature_algorithms):
+        assert not refuses(context, ("nonsense",))
+        context.load_verify_locations(cadata=authority)
+
+
 @pytest.mark.usefixtures("no_library")
 def test_without_the_library() -> None:
     assert openssl.group_of(shake(serve()).server) == ""
