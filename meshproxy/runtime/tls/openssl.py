@@ -136,7 +136,7 @@ def set_groups(context: ssl.SSLContext, names: Sequence[str]) -> bool:
     """
     if names[0] == POST_QUANTUM_GROUP:
         names = [f"*{name}" for name in names[:2]] + list(names[2:])
-    return _set_names(context, _SET_GROUPS, names)
+    return _taken(library().SSL_CTX_ctrl(context_pointer(context), _SET_GROUPS, 0, ":".join(names).encode()))
 
 
 @cache
@@ -147,14 +147,15 @@ def knows_post_quantum_group() -> bool:
 
 def set_signature_algorithms(context: ssl.SSLContext, names: Sequence[str]) -> bool:
     """Those that we make and take, best first, by the names of TLS 1.3. False if OpenSSL doesn't know one."""
-    return _set_names(context, _SET_SIGNATURE_ALGORITHMS, names)
+    pointer, joined = context_pointer(context), ":".join(names).encode()
+    return _taken(library().SSL_CTX_ctrl(pointer, _SET_SIGNATURE_ALGORITHMS, 0, joined))
 
 
-def _set_names(context: ssl.SSLContext, command: int, names: Sequence[str]) -> bool:
-    if library().SSL_CTX_ctrl(context_pointer(context), command, 0, ":".join(names).encode()):
-        return True
-    function("ERR_clear_error", None)()  # whoever calls OpenSSL next would take this error for its own
-    return False
+def _taken(result: int) -> bool:
+    """Whether OpenSSL took what it was given. Whoever calls it next would take the error that it left for its own."""
+    if not result:
+        function("ERR_clear_error", None)()
+    return bool(result)
 
 
 def set_session_lifetime(context: ssl.SSLContext, seconds: int) -> None:
@@ -175,7 +176,7 @@ def set_server_name(tls: ssl.SSLObject, name: str) -> bool:
     if "\0" in name:
         return False
     encoded = ctypes.c_char_p(name.encode("latin-1", "replace"))
-    return bool(library().SSL_ctrl(object_pointer(tls), _SET_SERVER_NAME, 0, encoded))
+    return _taken(library().SSL_ctrl(object_pointer(tls), _SET_SERVER_NAME, 0, encoded))
 
 
 def ask_without_verifying(context: ssl.SSLContext, *, required: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -178,12 +179,18 @@ def test_server_names_that_can_not_be_sent(name: str) -> None:
     assert not openssl.set_server_name(client, name)
 
 
-def test_names_that_are_not_known_leave_no_error_behind() -> None:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    authority = ssl.PEM_cert_to_DER_cert((CERTS.path / "ca.pem").read_text())
-    for refuses in (openssl.set_groups, openssl.set_signature_algorithms):
-        assert not refuses(context, ("nonsense",))
-        context.load_verify_locations(cadata=authority)
+@pytest.mark.parametrize(
+    "refuse",
+    [
+        lambda context: openssl.set_groups(context, ("nonsense",)),
+        lambda context: openssl.set_signature_algorithms(context, ("nonsense",)),
+        lambda context: openssl.set_server_name(context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO()), "x" * 256),
+    ],
+)
+def test_a_refused_name_leaves_no_error_behind(refuse: Callable[[ssl.SSLContext], bool]) -> None:
+    context = CERTS.client_context("")
+    assert not refuse(context)
+    context.load_verify_locations(cadata=ssl.PEM_cert_to_DER_cert((CERTS.path / "ca.pem").read_text()))
 
 
 @pytest.mark.usefixtures("no_library")
