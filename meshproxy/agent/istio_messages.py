@@ -12,7 +12,7 @@ from typing import Any
 from google.protobuf import descriptor_pool, message_factory, struct_pb2
 from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorProto
 
-from meshproxy.plugin.declared_messages import OF, field, map_entry
+from meshproxy.messages.declared import OF, field, map_entry
 
 CREATE_CERTIFICATE = "/istio.v1.auth.IstioCertificateService/CreateCertificate"
 NAME_TABLE_TYPE = "type.googleapis.com/istio.networking.nds.v1.NameTable"

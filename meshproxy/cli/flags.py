@@ -121,7 +121,7 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         unknown = message.removeprefix("unrecognized arguments: ")
         if unknown != message:
-            from meshproxy.plugin.suggest import did_you_mean
+            from meshproxy.suggest import did_you_mean
 
             first = unknown.split()[0].partition("=")[0]
             message = f"there is no flag '{first}'" if first.startswith("-") else f"'{first}' belongs to no flag"

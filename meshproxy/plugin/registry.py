@@ -19,7 +19,7 @@ from meshproxy.plugin.entry_points import EntryPoint, entry_points
 from meshproxy.plugin.http import HttpFilter
 from meshproxy.plugin.listener import ListenerFilter
 from meshproxy.plugin.network import NetworkFilter
-from meshproxy.plugin.suggest import unsupported_extension
+from meshproxy.suggest import unsupported_extension
 
 GROUP = "meshproxy.filters"
 

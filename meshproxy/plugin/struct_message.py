@@ -12,9 +12,9 @@ from typing import Any
 from google.protobuf.message import Message
 
 from meshproxy.errors import ConfigError
-from meshproxy.plugin.message_types import message_class, name_of_type_url
+from meshproxy.messages.by_name import message_class, name_of_type_url
 from meshproxy.plugin.struct_view import Key, StructView
-from meshproxy.plugin.suggest import did_you_mean
+from meshproxy.suggest import did_you_mean
 
 _UNKNOWN = re.compile(r'Message type "([^"]+)" has no field named "([^"]+)" at "[^".]*\.?([^"]*)"')
 _STEPS = re.compile(r"Failed to parse (\w+) field: ")

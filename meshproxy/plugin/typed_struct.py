@@ -25,7 +25,7 @@ from google.protobuf.message import Message
 from meshproxy.errors import ConfigError, Problem
 from meshproxy.plugin.struct_message import read_message
 from meshproxy.plugin.struct_view import Key, StructView
-from meshproxy.plugin.suggest import did_you_mean
+from meshproxy.suggest import did_you_mean
 
 T = TypeVar("T")
 

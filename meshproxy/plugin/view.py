@@ -21,8 +21,8 @@ from typing import Any, NoReturn
 from google.protobuf.message import DecodeError, Message
 
 from meshproxy.errors import ConfigError, Problem
+from meshproxy.messages.by_name import TYPED_STRUCTS, message_class, name_of_type_url
 from meshproxy.plugin import reading_record
-from meshproxy.plugin.message_types import TYPED_STRUCTS, message_class, name_of_type_url
 from meshproxy.plugin.place import Place, field_path, problem_at
 from meshproxy.plugin.struct_message import read_message
 from meshproxy.plugin.struct_view import StructView, plain_struct

@@ -12,9 +12,9 @@ from typing import Any, NoReturn
 from google.protobuf.message import Message
 
 from meshproxy.errors import ConfigError, Problem
+from meshproxy.messages.shape import shape_of
 from meshproxy.plugin import reading_record
 from meshproxy.plugin.ignorable import reason_to_ignore
-from meshproxy.plugin.message_shape import shape_of
 from meshproxy.plugin.place import Place, field_path, problem_at
 
 

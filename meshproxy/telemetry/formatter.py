@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from meshproxy.plugin.stream_info import StreamInfo
-from meshproxy.plugin.suggest import did_you_mean
 from meshproxy.records import dataclass
+from meshproxy.suggest import did_you_mean
 from meshproxy.telemetry.attribute_operators import (
     MASKABLE,
     NUMBERS,

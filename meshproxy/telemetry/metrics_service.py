@@ -13,7 +13,7 @@ from typing import Any
 from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorProto
 
-from meshproxy.plugin.declared_messages import OF, enum, field
+from meshproxy.messages.declared import OF, enum, field
 from meshproxy.telemetry.histogram import QUANTILES, approximate_sum, counts_up_to, quantile_values
 from meshproxy.telemetry.metrics import Metric
 

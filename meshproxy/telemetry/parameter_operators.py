@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable
 
 from meshproxy.headers import check_name
-from meshproxy.plugin.suggest import did_you_mean
+from meshproxy.suggest import did_you_mean
 from meshproxy.telemetry.format_syntax import Command
 from meshproxy.telemetry.operand import Absent, Kind, Operand, Scope
 from meshproxy.telemetry.operator_values import latin

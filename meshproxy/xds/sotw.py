@@ -15,7 +15,7 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from meshproxy.plugin.message_types import message_class
+from meshproxy.messages.by_name import message_class
 from meshproxy.steps import Steps
 from meshproxy.xds.decode import Decoded, decode_response, shorten
 from meshproxy.xds.mux import INTERNAL, Mux, Pause, TypeState, Watch

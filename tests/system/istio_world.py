@@ -10,7 +10,7 @@ import yaml
 from google.protobuf.json_format import ParseDict
 
 from meshproxy.agent.istio_messages import NAME_TABLE_TYPE
-from meshproxy.plugin.message_types import message_class, name_of_type_url
+from meshproxy.messages.by_name import message_class, name_of_type_url
 from tests.system.istiod import table
 
 _FILE = Path(__file__).parent.parent / "data" / "istio" / "sidecar.yaml"

@@ -10,8 +10,8 @@ from typing import Any
 from meshproxy.config.values.context import CompileContext
 from meshproxy.config.values.dns import compile_older_resolver, compile_typed_resolver
 from meshproxy.model.dns import DnsResolverOptions
-from meshproxy.plugin.suggest import unsupported_extension
 from meshproxy.plugin.view import ConfigView
+from meshproxy.suggest import unsupported_extension
 
 _RE2 = "envoy.extensions.regex_engines.v3.GoogleRE2"
 _INTERNAL_LISTENER = "envoy.extensions.bootstrap.internal_listener.v3.InternalListener"

@@ -7,9 +7,9 @@ from typing import Any
 
 from meshproxy.config.values.context import CompileContext
 from meshproxy.model.overload import Action, Monitor, OverloadConfig, Point, TimerScale, Trigger
-from meshproxy.plugin.suggest import unsupported_extension
 from meshproxy.plugin.view import ConfigView, TypedView
 from meshproxy.runtime_values import Live
+from meshproxy.suggest import unsupported_extension
 
 _CONNECTIONS_KEY = "overload.global_downstream_max_connections"
 _CONNECTIONS_NAME = "envoy.resource_monitors.global_downstream_max_connections"

@@ -19,6 +19,7 @@ from meshproxy.config.values.discovery import compile_config_source
 from meshproxy.config.values.dns import DNS_CLUSTER, DNS_TYPES, compile_dns, compile_dns_cluster
 from meshproxy.config.values.forwarding import AGGREGATE, FORWARD, compile_aggregate, compile_forward
 from meshproxy.config.values.metadata import compile_metadata
+from meshproxy.messages.istio import METADATA_EXCHANGE
 from meshproxy.model.cluster import (
     CircuitBreakerThresholds,
     ClusterConfig,
@@ -30,11 +31,10 @@ from meshproxy.model.discovery import EndpointDiscovery
 from meshproxy.model.dns import DnsOptions
 from meshproxy.model.endpoint import Assignment
 from meshproxy.model.forwarding import ForwardOptions
-from meshproxy.plugin.istio_messages import METADATA_EXCHANGE
 from meshproxy.plugin.peer_exchange import own_part
-from meshproxy.plugin.suggest import unsupported_extension
 from meshproxy.plugin.view import ConfigView
 from meshproxy.records import dataclass
+from meshproxy.suggest import unsupported_extension
 
 _TYPES = ("STATIC", "EDS", "STRICT_DNS", "LOGICAL_DNS", "ORIGINAL_DST")
 _NAMED_TYPES = {f"envoy.cluster.{name.lower()}": name for name in _TYPES}

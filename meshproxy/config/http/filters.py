@@ -38,12 +38,12 @@ from meshproxy.config.values.forwarding import compile_dns_cache
 from meshproxy.config.values.grpc_services import compile_grpc_service
 from meshproxy.config.values.proxy_header import compile_entry_value
 from meshproxy.errors import ConfigError, Problem
+from meshproxy.messages.by_name import message_class
 from meshproxy.model.extension_slot import RouteOverride
 from meshproxy.model.listener import FilterSpec, LogPredicate
 from meshproxy.model.route import FILTER_DISABLED, FILTER_ENABLED
 from meshproxy.plugin.context import FactoryContext
 from meshproxy.plugin.http import HttpFilter
-from meshproxy.plugin.message_types import message_class
 from meshproxy.plugin.registry import FilterClass, UnknownFilter
 from meshproxy.plugin.secret import LiveSecret
 from meshproxy.plugin.stats import StatsScope

@@ -18,8 +18,8 @@ from meshproxy.config.values.formats import compile_text
 from meshproxy.matching import FractionalPercent, decode_query, header_getter, wire_text
 from meshproxy.model.rate_limit import Entries, RateLimit
 from meshproxy.plugin.stream_info import StreamInfo, split_address
-from meshproxy.plugin.suggest import unsupported_extension
 from meshproxy.plugin.view import ConfigView
+from meshproxy.suggest import unsupported_extension
 
 Entry = tuple[str, str]
 Action = Callable[[Any], Entry | None]

@@ -10,8 +10,8 @@ from meshproxy.config.values.context import CompileContext
 from meshproxy.matching import HeaderMatcher
 from meshproxy.model.retry import CONDITIONS, RetryPolicy
 from meshproxy.model.route import RequestPredicate
-from meshproxy.plugin.suggest import did_you_mean
 from meshproxy.plugin.view import ConfigView
+from meshproxy.suggest import did_you_mean
 
 
 def compile_retry_policy(view: ConfigView, context: CompileContext) -> RetryPolicy:

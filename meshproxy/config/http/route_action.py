@@ -34,9 +34,9 @@ from meshproxy.model.route import (
     ValueFormatter,
     WeightedCluster,
 )
-from meshproxy.plugin.suggest import did_you_mean
 from meshproxy.plugin.view import ConfigView
 from meshproxy.records import dataclass
+from meshproxy.suggest import did_you_mean
 from meshproxy.uri_template import compile_rewrite
 
 Action = ForwardAction | RedirectAction | DirectResponseAction | NonForwardingAction

@@ -8,8 +8,8 @@ from typing import Any
 
 from meshproxy.config.http.filters import compile_filter
 from meshproxy.config.values.context import CompileContext
+from meshproxy.messages.by_name import message_class
 from meshproxy.model.listener import FilterSpec
-from meshproxy.plugin.message_types import message_class
 from meshproxy.plugin.view import ConfigView
 
 SocketPredicate = Callable[[Any], bool]

@@ -14,8 +14,8 @@ from urllib.parse import unquote
 from meshproxy.config.matching.stream_matchers import find_value
 from meshproxy.matching import header_getter, wire_text
 from meshproxy.plugin.stream_info import StreamInfo, split_address
-from meshproxy.plugin.suggest import unsupported_extension
 from meshproxy.plugin.view import ConfigView, TypedView
+from meshproxy.suggest import unsupported_extension
 
 Input = Callable[[Any], Any]
 """From the stream to a text, or None."""

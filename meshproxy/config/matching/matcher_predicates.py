@@ -11,8 +11,8 @@ from meshproxy.config.matching.stream_matchers import compile_value_matcher
 from meshproxy.config.values.addresses import compile_range_set
 from meshproxy.config.values.context import CompileContext
 from meshproxy.hashing import xxhash64
-from meshproxy.plugin.suggest import unsupported_extension
 from meshproxy.plugin.view import ConfigView
+from meshproxy.suggest import unsupported_extension
 
 Predicate = Callable[[Any], bool]
 Inputs = Mapping[str, Callable[[ConfigView], Input]]

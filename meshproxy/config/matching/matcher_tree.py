@@ -15,8 +15,8 @@ from meshproxy.config.matching.matcher_predicates import Inputs, Predicate, comp
 from meshproxy.config.values.addresses import compile_ranges
 from meshproxy.config.values.context import CompileContext
 from meshproxy.matching import wire_text
-from meshproxy.plugin.suggest import unsupported_extension
 from meshproxy.plugin.view import ConfigView, TypedView
+from meshproxy.suggest import unsupported_extension
 
 A = TypeVar("A")
 

@@ -12,8 +12,8 @@ from meshproxy.config.values.formats import compile_json, compile_substitution_f
 from meshproxy.config.values.grpc_services import compile_grpc_service
 from meshproxy.errors import ConfigError, Problem
 from meshproxy.model.listener import AccessLog, LineFormatter, LogPredicate, LogService
-from meshproxy.plugin.suggest import unsupported_extension
 from meshproxy.plugin.view import ConfigView
+from meshproxy.suggest import unsupported_extension
 
 _FILE = "envoy.extensions.access_loggers.file.v3.FileAccessLog"
 _GRPC = "envoy.extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig"

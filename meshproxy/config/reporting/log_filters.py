@@ -16,9 +16,9 @@ from meshproxy.matching import FractionalPercent
 from meshproxy.model.listener import LogPredicate
 from meshproxy.plugin.message_facts import grpc_status_of_http
 from meshproxy.plugin.stream_info import StreamInfo
-from meshproxy.plugin.suggest import unsupported_extension
 from meshproxy.plugin.view import ConfigView
 from meshproxy.runtime_values import as_numerator
+from meshproxy.suggest import unsupported_extension
 
 _COMPARISONS: dict[str, Callable[[float, float], bool]] = {
     "EQ": operator.eq,

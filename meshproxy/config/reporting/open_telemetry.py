@@ -9,8 +9,8 @@ from meshproxy.config.values.context import CompileContext
 from meshproxy.config.values.grpc_services import compile_grpc_service
 from meshproxy.model.otlp_log import OtlpHttp
 from meshproxy.model.tracing import OpenTelemetryProvider, Sampler
-from meshproxy.plugin.suggest import unsupported_extension
 from meshproxy.plugin.view import ConfigView, TypedView
+from meshproxy.suggest import unsupported_extension
 
 _EXTENSIONS = "envoy.extensions.tracers.opentelemetry"
 _ENVIRONMENT = f"{_EXTENSIONS}.resource_detectors.v3.EnvironmentResourceDetectorConfig"

@@ -9,8 +9,8 @@ from meshproxy.config.values.addresses import compile_bound_address
 from meshproxy.config.values.context import CompileContext
 from meshproxy.config.values.grpc_services import compile_grpc_service
 from meshproxy.model.stats_sink import MetricForm, MetricsServiceSink, OpenTelemetrySink, StatsdSink, StatsSink
-from meshproxy.plugin.suggest import unsupported_extension
 from meshproxy.plugin.view import ConfigView
+from meshproxy.suggest import unsupported_extension
 
 if TYPE_CHECKING:
     from meshproxy.model.grpc_service import GrpcService

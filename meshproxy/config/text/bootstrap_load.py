@@ -21,7 +21,7 @@ from meshproxy.config.text.proto_tree import TreeReader
 from meshproxy.config.text.protobuf_forms import read_protobuf
 from meshproxy.config.text.yaml_tree import compose
 from meshproxy.errors import ConfigError, Problem
-from meshproxy.plugin.message_types import message_class
+from meshproxy.messages.by_name import message_class
 from meshproxy.plugin.place import Place
 from meshproxy.plugin.view import ConfigView
 from meshproxy.records import dataclass

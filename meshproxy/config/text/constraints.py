@@ -21,7 +21,7 @@ from validate import validate_pb2
 from meshproxy.config.text.constraint_rules import Check, check_for_field
 from meshproxy.config.text.plain_endpoints import plain_assignment
 from meshproxy.errors import ConfigError, Problem
-from meshproxy.plugin.message_types import TYPED_STRUCTS, VALUE_MESSAGES, message_class, name_of_type_url
+from meshproxy.messages.by_name import TYPED_STRUCTS, VALUE_MESSAGES, message_class, name_of_type_url
 from meshproxy.plugin.place import Place, field_path, problem_at
 from meshproxy.plugin.struct_message import read_message
 from meshproxy.plugin.struct_view import StructView, plain_struct

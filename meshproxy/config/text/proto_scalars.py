@@ -18,7 +18,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from yaml.nodes import Node, ScalarNode
 
 from meshproxy.config.text.yaml_tree import Scalar, is_quoted, json_value, kind_of, plain_value
-from meshproxy.plugin.suggest import did_you_mean
+from meshproxy.suggest import did_you_mean
 
 NULL: Final = object()
 # bool | int | float | str | bytes, or NULL: what protobuf's setters take is only known at run time.

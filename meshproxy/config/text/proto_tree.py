@@ -23,9 +23,9 @@ from meshproxy.config.text import proto_wellknown as wellknown
 from meshproxy.config.text.proto_scalars import NULL, Refused, ScalarReader, read_string, reader_for
 from meshproxy.config.text.yaml_tree import IGNORED_KEY, MAX_DEPTH, is_null, kind_of
 from meshproxy.errors import Problem
-from meshproxy.plugin.message_types import message_class, name_of_type_url, nearest_type
+from meshproxy.messages.by_name import message_class, name_of_type_url, nearest_type
 from meshproxy.plugin.place import Place, field_path
-from meshproxy.plugin.suggest import did_you_mean
+from meshproxy.suggest import did_you_mean
 
 ALIASED_VALUES = 250_000  # what aliases may add: more than any mesh has (1,500 clusters are 30,000 values)
 

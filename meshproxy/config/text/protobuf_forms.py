@@ -11,7 +11,7 @@ from typing import Any
 from google.protobuf.message import DecodeError, Message
 
 from meshproxy.errors import ConfigError, Problem
-from meshproxy.plugin.message_types import message_class
+from meshproxy.messages.by_name import message_class
 
 _PACKED_NAME = re.compile(r"\[\s*type\.googleapis\.com/([\w.]+)\s*\]")
 

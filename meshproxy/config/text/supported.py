@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from meshproxy.config.text.bootstrap_load import Source
+from meshproxy.messages.by_name import message_class
 from meshproxy.plugin.ignorable import IGNORABLE
-from meshproxy.plugin.message_types import message_class
 from meshproxy.plugin.reading_record import recording
 from meshproxy.records import dataclass
 

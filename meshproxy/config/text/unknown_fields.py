@@ -12,7 +12,7 @@ from typing import Any
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 
-from meshproxy.plugin.message_types import VALUE_MESSAGES, message_class, name_of_type_url
+from meshproxy.messages.by_name import VALUE_MESSAGES, message_class, name_of_type_url
 
 _ANY = "google.protobuf.Any"
 _LEAVES = VALUE_MESSAGES - {_ANY}

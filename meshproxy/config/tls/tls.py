@@ -16,6 +16,7 @@ from meshproxy.config.tls.tls_secrets import (
 from meshproxy.config.values.addresses import compile_ranges
 from meshproxy.config.values.context import CompileContext
 from meshproxy.errors import ConfigError
+from meshproxy.messages.by_name import message_class
 from meshproxy.model.cluster import AutoSni
 from meshproxy.model.tls import (
     CertificateValidation,
@@ -27,7 +28,6 @@ from meshproxy.model.tls import (
     TlsCertificate,
     UpstreamTls,
 )
-from meshproxy.plugin.message_types import message_class
 from meshproxy.plugin.view import ConfigView
 
 _PREFIX = "envoy.extensions.transport_sockets.tls.v3."

@@ -13,9 +13,9 @@ from typing import Any
 from meshproxy.config.values.context import CompileContext
 from meshproxy.config.values.discovery import compile_config_source
 from meshproxy.errors import ConfigError
+from meshproxy.messages.by_name import name_of_type_url
 from meshproxy.model.extension_slot import ExtensionSlot
 from meshproxy.model.listener import FilterSpec
-from meshproxy.plugin.message_types import name_of_type_url
 from meshproxy.plugin.registry import FilterClass, UnknownFilter
 from meshproxy.plugin.view import ConfigView, TypedView
 

@@ -13,8 +13,8 @@ from typing import Any
 from meshproxy.address import is_ip
 from meshproxy.config.values.context import CompileContext
 from meshproxy.hashing import xxhash64
+from meshproxy.messages.by_name import message_class
 from meshproxy.model.grpc_service import GrpcService
-from meshproxy.plugin.message_types import message_class
 from meshproxy.plugin.view import ConfigView
 
 _CLUSTER = "envoy.config.cluster.v3.Cluster"

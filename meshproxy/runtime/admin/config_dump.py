@@ -11,7 +11,7 @@ from typing import Any
 from google.protobuf import json_format
 from google.protobuf.message import Message
 
-from meshproxy.plugin.message_types import message_class, name_of_type_url
+from meshproxy.messages.by_name import message_class, name_of_type_url
 from meshproxy.runtime.admin.clusters import address_json
 from meshproxy.runtime.admin.discovered import Discovered, timestamp
 from meshproxy.runtime.admin.field_masks import fits, parse_mask, trim

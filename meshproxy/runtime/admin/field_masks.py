@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from meshproxy.plugin.message_types import message_class, name_of_type_url
+from meshproxy.messages.by_name import message_class, name_of_type_url
 
 Paths = list[list[str]]
 

@@ -12,7 +12,7 @@ from typing import Any
 from google.protobuf import json_format
 from google.protobuf.message import DecodeError, Message
 
-from meshproxy.plugin.message_types import message_class, name_of_type_url
+from meshproxy.messages.by_name import message_class, name_of_type_url
 from meshproxy.runtime.admin.redact import redact
 
 _ANY = "google.protobuf.Any"

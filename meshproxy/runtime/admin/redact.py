@@ -13,7 +13,7 @@ from typing import Any
 from google.protobuf.message import Message
 from udpa.annotations import sensitive_pb2
 
-from meshproxy.plugin.message_types import message_class, name_of_type_url
+from meshproxy.messages.by_name import message_class, name_of_type_url
 
 REDACTED = "[redacted]"
 

@@ -13,8 +13,8 @@ from meshproxy.config.clusters.alike_clusters import CheckedPatterns, patterned
 from meshproxy.config.text.checked_routes import CheckedHosts
 from meshproxy.config.text.constraints import check_unpacked
 from meshproxy.config.text.plain_endpoints import plain_assignment
+from meshproxy.messages.by_name import message_class, name_of_type_url
 from meshproxy.model.discovery import CLUSTER, ENDPOINTS, ROUTES
-from meshproxy.plugin.message_types import message_class, name_of_type_url
 from meshproxy.steps import Steps, finish
 from meshproxy.xds.watch import DecodeError, Unpacked
 

@@ -23,12 +23,12 @@ from meshproxy.config.bootstrap.resources import (
     secret_of,
 )
 from meshproxy.config.values.context import CompileContext
+from meshproxy.messages.by_name import message_class, name_of_type_url
 from meshproxy.model.cluster import ClusterConfig
 from meshproxy.model.discovery import CLUSTER, ENDPOINTS, EXTENSION, LISTENER, ROUTES, SECRET, ConfigSource, Resource
 from meshproxy.model.endpoint import Assignment
 from meshproxy.model.extension_slot import ExtensionSlot
 from meshproxy.model.listener import Listener
-from meshproxy.plugin.message_types import message_class, name_of_type_url
 from meshproxy.runtime.discovery.extension_discovery import extension_slots_of
 from meshproxy.runtime.discovery.listener_parts import keep_chains, managers_of
 from meshproxy.runtime.discovery.names import resource_name

@@ -18,9 +18,9 @@ from meshproxy.config.text.proto_tree import TreeReader
 from meshproxy.config.text.yaml_tree import compose
 from meshproxy.errors import ConfigError
 from meshproxy.headers import RequestHeaders
+from meshproxy.messages.by_name import message_class
 from meshproxy.model.grpc_service import ApiSource
 from meshproxy.plugin.context import FetchError
-from meshproxy.plugin.message_types import message_class
 from meshproxy.runtime.discovery.decoder import decode_in_steps
 from meshproxy.runtime.discovery.names import nack_message
 from meshproxy.runtime.discovery.pace import paced

@@ -19,8 +19,8 @@ from typing import Any, Protocol
 from google.protobuf.message import DecodeError as ParseError
 
 from meshproxy.balance.backoff import JitteredBackoff
+from meshproxy.messages.by_name import message_class
 from meshproxy.model.grpc_service import ApiSource, GrpcService
-from meshproxy.plugin.message_types import message_class
 from meshproxy.plugin.stats import StatsScope
 from meshproxy.runtime.discovery.decoder import decode_in_steps
 from meshproxy.runtime.discovery.names import nack_message

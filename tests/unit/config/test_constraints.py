@@ -9,7 +9,7 @@ from validate import validate_pb2
 
 from meshproxy.config.text.constraint_rules import SUPPORTED, check_for_field
 from meshproxy.config.text.constraints import check_constraints
-from meshproxy.plugin.message_types import message_class
+from meshproxy.messages.by_name import message_class
 
 
 def new(full_name: str) -> Any:
@@ -180,7 +180,7 @@ def test_every_rule_of_envoys_api_is_enforced() -> None:
 
 def print_rules() -> None:
     """Print the names of all rules that Envoy's v3 API uses."""
-    from meshproxy.plugin.message_types import packages
+    from meshproxy.messages.by_name import packages
 
     names: set[str] = set()
     for package in packages("envoy"):

@@ -3,8 +3,8 @@ import sys
 
 import pytest
 
-from meshproxy.plugin.message_types import message_class, name_of_type_url, nearest_type
-from meshproxy.plugin.suggest import did_you_mean, nearest, unsupported_extension
+from meshproxy.messages.by_name import message_class, name_of_type_url, nearest_type
+from meshproxy.suggest import did_you_mean, nearest, unsupported_extension
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def test_anything_else_is_none(name: str) -> None:
 
 def test_only_what_is_asked_for_is_imported() -> None:
     code = (
-        "import sys; from meshproxy.plugin.message_types import message_class\n"
+        "import sys; from meshproxy.messages.by_name import message_class\n"
         "message_class('os.path.Foo'); message_class('antigravity.X')\n"
         "assert message_class('envoy.type.v3.Percent')\n"
         "modules = [name for name in sys.modules if name.startswith('envoy.') and name.endswith('_pb2')]\n"

@@ -9,9 +9,9 @@ import sys
 import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 
-from meshproxy.api_import import EXTENDED
-from meshproxy.plugin.message_types import message_class
-from meshproxy.plugin.newer_api import ADDITIONS, NAMES, extended
+from meshproxy.messages.api_import import EXTENDED
+from meshproxy.messages.by_name import message_class
+from meshproxy.messages.newer_api import ADDITIONS, NAMES, extended
 
 
 def module_of(file: str) -> str:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from meshproxy.config.text.proto_tree import TreeReader
 from meshproxy.config.text.yaml_tree import compose
-from meshproxy.plugin.message_types import message_class
+from meshproxy.messages.by_name import message_class
 
 TYPES = (
     "envoy.config.listener.v3.Listener",

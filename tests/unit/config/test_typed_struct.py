@@ -8,7 +8,7 @@ import pytest
 
 from meshproxy.config.text.bootstrap_load import Source, load_message
 from meshproxy.errors import ConfigError
-from meshproxy.plugin.message_types import message_class
+from meshproxy.messages.by_name import message_class
 from meshproxy.plugin.struct_view import StructView
 from meshproxy.plugin.typed_struct import read_struct
 

@@ -4,8 +4,8 @@ import pytest
 
 from meshproxy.config.text.bootstrap_load import Source, load_message
 from meshproxy.errors import ConfigError, Problem
+from meshproxy.messages.by_name import message_class
 from meshproxy.plugin import ignorable
-from meshproxy.plugin.message_types import message_class
 from meshproxy.plugin.reading_record import recording
 from meshproxy.plugin.view import ConfigView, TypedView
 

@@ -14,10 +14,10 @@ from meshproxy.config.bootstrap.resources import cluster_of
 from meshproxy.config.clusters.alike_clusters import patterned, patterns_of
 from meshproxy.config.values.context import CompileContext
 from meshproxy.errors import ConfigError
+from meshproxy.messages.by_name import message_class
 from meshproxy.model.cluster import ClusterConfig
 from meshproxy.model.discovery import CLUSTER, Resource
 from meshproxy.model.snapshot import ClusterManagerConfig
-from meshproxy.plugin.message_types import message_class
 from meshproxy.runtime.discovery.decoder import decode_resource
 from meshproxy.runtime.tls.sockets import COMPILERS
 from tests.unit.config_compile.compiling import make_context

@@ -9,8 +9,8 @@ import pytest
 
 from meshproxy.config.bootstrap.runtime_layers import layer_of, without_comments, yaml_entry
 from meshproxy.errors import ConfigError
+from meshproxy.messages.by_name import message_class
 from meshproxy.model.discovery import Resource
-from meshproxy.plugin.message_types import message_class
 
 from .compiling import compile_text, make_context, problems_of
 

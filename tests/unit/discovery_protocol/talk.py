@@ -14,8 +14,8 @@ from google.protobuf import any_pb2, duration_pb2
 from google.protobuf.message import DecodeError as ParseError
 from google.protobuf.message import Message
 
+from meshproxy.messages.by_name import message_class
 from meshproxy.model.discovery import CLUSTER, ENDPOINTS, LISTENER, Resource
-from meshproxy.plugin.message_types import message_class
 from meshproxy.steps import Steps, finish
 from meshproxy.telemetry.stats import StatsStore
 from meshproxy.testing.environment import RecordingLog

@@ -2,7 +2,7 @@
 
 Names, numbers and rules are those of Envoy's API definitions. Declared is what is read somewhere, and what else is
 likely to be set: nobody reads it, so it is refused as not supported, like any other field. What isn't declared is
-refused as unknown. `meshproxy.api_import` says how the additions get in.
+refused as unknown. `meshproxy.messages.api_import` says how the additions get in.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from google.protobuf.descriptor_pb2 import (
 from google.protobuf.duration_pb2 import Duration
 from validate.validate_pb2 import DurationRules, FieldRules, RepeatedRules, StringRules, rules
 
-from meshproxy.plugin.declared_messages import OF, Additions, enum, field, required, ruled, text_field
-from meshproxy.plugin.newer_filters import FILTER_ADDITIONS
+from meshproxy.messages.declared import OF, Additions, enum, field, required, ruled, text_field
+from meshproxy.messages.newer_filters import FILTER_ADDITIONS
 
 _BOOL_VALUE = ".google.protobuf.BoolValue"
 _DURATION = ".google.protobuf.Duration"

@@ -21,8 +21,8 @@ from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
-from meshproxy.plugin import istio_messages, newer_api
-from meshproxy.plugin.suggest import nearest
+from meshproxy.messages import istio, newer_api
+from meshproxy.suggest import nearest
 
 ROOTS = frozenset({"envoy", "xds", "udpa", "google"})
 TYPED_STRUCTS = frozenset({"xds.type.v3.TypedStruct", "udpa.type.v1.TypedStruct"})
@@ -50,7 +50,7 @@ def name_of_type_url(type_url: str) -> str:
 def message_class(full_name: str) -> type[Message] | None:
     """The class of a message, importing its module if need be; None when no such message is known."""
     descriptor = _loaded(full_name)
-    for declared in (istio_messages, newer_api):
+    for declared in (istio, newer_api):
         if descriptor is None and full_name in declared.NAMES:
             declared.declare()
             descriptor = _loaded(full_name)

@@ -11,7 +11,7 @@ import functools
 from google.protobuf import descriptor_pool, duration_pb2
 from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorProto
 
-from meshproxy.plugin.declared_messages import OF, enum, field, map_entry
+from meshproxy.messages.declared import OF, enum, field, map_entry
 
 STATS = "stats.PluginConfig"
 METADATA_EXCHANGE = "envoy.tcp.metadataexchange.config.MetadataExchange"

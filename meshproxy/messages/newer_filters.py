@@ -7,7 +7,7 @@ from google.protobuf.duration_pb2 import Duration
 from validate import validate_pb2
 from validate.validate_pb2 import BoolRules, DurationRules, EnumRules, FieldRules, StringRules, UInt32Rules
 
-from meshproxy.plugin.declared_messages import OF, Additions, enum, field, required, ruled, text_field
+from meshproxy.messages.declared import OF, Additions, enum, field, required, ruled, text_field
 
 _JWT_AUTHN = "envoy.extensions.filters.http.jwt_authn.v3"
 _OAUTH2 = ".envoy.extensions.filters.http.oauth2.v3"

@@ -1,7 +1,7 @@
 """Adds to Envoy's published API what Envoy 1.40 has and the package `xds-protos` doesn't have yet.
 
 The package follows Envoy some releases behind, so fields that Envoy takes would be unknown here. What is missing
-stands in `meshproxy.plugin.newer_api`. A message type can't grow once protobuf knows it, so the additions are made
+stands in `meshproxy.messages.newer_api`. A message type can't grow once protobuf knows it, so the additions are made
 while its generated module is imported: an import hook, for those modules alone, shows them a descriptor pool that
 puts the additions into the file that the module declares. Whoever imports such a module, and when, gets the whole
 message. An addition that the package has learnt meanwhile changes nothing.
@@ -82,7 +82,7 @@ class _ExtendingLoader(Loader):
     def exec_module(self, module: ModuleType) -> None:
         from google.protobuf import descriptor_pool
 
-        from meshproxy.plugin.newer_api import extended
+        from meshproxy.messages.newer_api import extended
 
         default = descriptor_pool.Default
         pool: Any = _ExtendingPool(default(), self._file, extended)

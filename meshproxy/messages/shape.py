@@ -10,7 +10,7 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from meshproxy.plugin.message_types import VALUE_MESSAGES
+from meshproxy.messages.by_name import VALUE_MESSAGES
 
 _WRAPPED = "value"  # the one field of google.protobuf.UInt32Value and its like, and of envoy.type.v3.Percent
 
