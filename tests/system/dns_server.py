@@ -41,16 +41,16 @@ def _encode_name(name: str) -> bytes:
 class DnsServer:
     """Serves from threads, so that a test may block."""
 
-    def __init__(self, zone: Zone | None = None) -> None:
+    def __init__(self, zone: Zone | None = None, host: str = "127.0.0.1", port: int = 0) -> None:
         self.zone = zone or Zone()
         while True:
             self._udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-            self._udp.bind(("127.0.0.1", 0))
+            self._udp.bind((host, port))
             self.port: int = self._udp.getsockname()[1]
             self._tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
             self._tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                self._tcp.bind(("127.0.0.1", self.port))
+                self._tcp.bind((host, self.port))
                 break
             except OSError:
                 self._udp.close()

@@ -29,10 +29,14 @@ _PARTS = {
 }
 
 
-def make_world(**filled_in: object) -> dict[str, dict[str, bytes]]:
-    """The resources, with `${...}` of the file filled in, and a table of names."""
-    tree = yaml.load(Template(_FILE.read_text()).substitute(filled_in), Loader=yaml.CSafeLoader)
-    world = {NAME_TABLE_TYPE: {"": table(web_shop_svc_cluster_local=["10.0.0.7"])}}
+def read_world(**filled_in: object) -> Any:
+    """The file, with its `${...}` filled in."""
+    return yaml.load(Template(_FILE.read_text()).substitute(filled_in), Loader=yaml.CSafeLoader)
+
+
+def make_world(tree: Any, address: str = "10.0.0.7") -> dict[str, dict[str, bytes]]:
+    """The resources of what `read_world` has read, and a table of names. address: of the service."""
+    world = {NAME_TABLE_TYPE: {"": table(web_shop_svc_cluster_local=[address])}}
     for part, type_url in _PARTS.items():
         entries = tree[part]
         world[type_url] = {entry.get("name") or entry["cluster_name"]: serialize(type_url, entry) for entry in entries}

@@ -69,8 +69,15 @@ class Authority:
 
     def server(self, name: str) -> tuple[bytes, bytes]:
         """Key and chain of a server."""
+        return self._certified(x509.DNSName(name))
+
+    def client(self, spiffe_id: str) -> tuple[bytes, bytes]:
+        """Key and chain of a workload."""
+        return self._certified(x509.UniformResourceIdentifier(spiffe_id))
+
+    def _certified(self, name: Any) -> tuple[bytes, bytes]:
         key = ec.generate_private_key(ec.SECP256R1())
-        leaf = self._leaf(key.public_key(), x509.DNSName(name), datetime.timedelta(hours=1))
+        leaf = self._leaf(key.public_key(), name, datetime.timedelta(hours=1))
         pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         return pem, leaf.public_bytes(Encoding.PEM)
 
@@ -170,7 +177,7 @@ class Istiod:
     port: int = 0
     _streams: set[_Stream] = field(default_factory=set)
 
-    async def start(self, port: int = 0) -> grpc.aio.Server:
+    async def start(self, port: int = 0, host: str = "127.0.0.1") -> grpc.aio.Server:
         server = grpc.aio.server()
         issue = grpc.unary_unary_rpc_method_handler(
             self._issue, CertificateRequest.FromString, CertificateResponse.SerializeToString
@@ -194,7 +201,7 @@ class Istiod:
             [grpc.method_handlers_generic_handler(name, methods) for name, methods in services.items()]
         )
         credentials = grpc.ssl_server_credentials([self.authority.server("localhost")])
-        self.port = server.add_secure_port(f"127.0.0.1:{port}", credentials)
+        self.port = server.add_secure_port(f"{host}:{port}", credentials)
         await server.start()
         return server
 

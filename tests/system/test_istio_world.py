@@ -22,7 +22,7 @@ import pytest
 
 from meshproxy.agent.http import HttpError, Reply, Request, fetch, serve, text_reply
 from tests.launcher import Launched, start_program
-from tests.system.istio_world import ROUTES, make_world
+from tests.system.istio_world import ROUTES, make_world, read_world
 from tests.system.istiod import Authority, Istiod
 from tests.system.program import free_ports
 
@@ -55,7 +55,7 @@ class Pod:
         return text_reply(f"{request.method} {request.path}\n")
 
     def world(self, application: int) -> dict[str, dict[str, bytes]]:
-        return make_world(application=application, log=self.access_log, **self.ports)
+        return make_world(read_world(application=application, log=self.access_log, **self.ports))
 
     async def start(self, delta: bool) -> Launched:
         config = {

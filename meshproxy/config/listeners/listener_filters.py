@@ -15,6 +15,7 @@ from meshproxy.plugin.view import ConfigView
 SocketPredicate = Callable[[Any], bool]
 
 _PROXY_PROTOCOL = "envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol"
+_ORIGINAL_DST = "envoy.extensions.filters.listener.original_dst.v3.OriginalDst"
 
 
 def compile_listener_filters(view: ConfigView, context: CompileContext) -> tuple[FilterSpec, ...]:
@@ -25,10 +26,12 @@ def compile_listener_filters(view: ConfigView, context: CompileContext) -> tuple
             spec = compile_filter(entry, "listener", context.stats, context)
             off = entry.view("filter_disabled")
             specs.append(spec if off is None else replace(spec, skips=_predicate(off)))
+    if view.boolean("use_original_dst"):
+        specs.append(_implied("envoy.filters.listener.original_dst", _ORIGINAL_DST, view, context))
     chains = view.views("filter_chains")
     wants_proxy_protocol = [chain.boolean("use_proxy_proto") for chain in chains]
     if wants_proxy_protocol and wants_proxy_protocol[0]:  # Envoy asks the first alone
-        specs.append(_proxy_protocol(chains[0], context))
+        specs.append(_implied("envoy.filters.listener.proxy_protocol", _PROXY_PROTOCOL, chains[0], context))
     return tuple(specs)
 
 
@@ -52,12 +55,12 @@ def _predicate(view: ConfigView) -> SocketPredicate:
     view.fail("a predicate needs a rule")
 
 
-def _proxy_protocol(chain: ConfigView, context: CompileContext) -> FilterSpec:
-    """What the deprecated `use_proxy_proto` of the first filter chain stands for: the filter, with its defaults."""
-    filter_type, config_type = message_class("envoy.config.listener.v3.ListenerFilter"), message_class(_PROXY_PROTOCOL)
+def _implied(name: str, full_name: str, view: ConfigView, context: CompileContext) -> FilterSpec:
+    """The filter that a flag in `view` stands for (`use_original_dst`, the deprecated `use_proxy_proto`)."""
+    filter_type, config_type = message_class("envoy.config.listener.v3.ListenerFilter"), message_class(full_name)
     assert filter_type is not None
     assert config_type is not None
-    message: Any = filter_type(name="envoy.filters.listener.proxy_protocol")
+    message: Any = filter_type(name=name)
     message.typed_config.Pack(config_type())
-    entry = ConfigView(message, path=chain.path, place=chain.place, source=chain.source)
+    entry = ConfigView(message, path=view.path, place=view.place, source=view.source)
     return compile_filter(entry, "listener", context.stats, context)

@@ -126,7 +126,7 @@ class ActiveListener:
             remote = peer if own.is_v4 else (plain_ip(peer[0]), peer[1])
         facts = Socket(local, remote, local, remote)
         config = self.config
-        if not config.listener_filters and not config.use_original_dst:
+        if not config.listener_filters:
             self._to_chain(accepted, facts)
             return
         sock = accepted.to_socket()

@@ -13,7 +13,7 @@ import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ UID = 1337
 _START = """\
 mount --bind "$WORK_SITE" "$WORK/site"
 mount --bind "$WORK_BASE" "$WORK/base"
+[ ! -e resolv.conf ] || mount --bind resolv.conf /etc/resolv.conf
 exec setpriv --reuid=1337 --regid=1337 --clear-groups $WORK_CAPS "$WORK/base/$WORK_PROGRAM" -m meshproxy.cli "$@"
 """
 
@@ -66,6 +67,39 @@ def readable_copy() -> Iterator[Path]:
         yield work
 
 
+def start(
+    work: Path,
+    namespace: str,
+    arguments: Sequence[str],
+    log: Path,
+    *,
+    cwd: Path | None = None,
+    net_admin: bool = False,
+    environ: Mapping[str, str] | None = None,
+) -> subprocess.Popen[bytes]:
+    """Starts meshproxy as uid 1337 inside a network namespace. log: where its output goes."""
+    program = Path(sys.executable).resolve().relative_to(sys.base_prefix)
+    environment = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": f"{work}/source:{work}/site",
+        "LD_LIBRARY_PATH": f"{work}/base/lib",  # a Python with a shared library looks for it where it was built
+        "WORK": str(work),
+        "WORK_SITE": sysconfig.get_path("purelib"),
+        "WORK_BASE": sys.base_prefix,
+        "WORK_PROGRAM": str(program),
+        "WORK_CAPS": "--inh-caps=+net_admin --ambient-caps=+net_admin" if net_admin else "",
+        **(environ or {}),
+    }
+    with log.open("w") as output:
+        return subprocess.Popen(
+            ["ip", "netns", "exec", namespace, "sh", "-e", "-c", _START, "sh", *arguments],
+            env=environment,
+            cwd=cwd or work,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+        )
+
+
 class Sidecar:
     """A running sidecar. `values` replace the `@NAME@`s of sidecar.yaml."""
 
@@ -77,26 +111,8 @@ class Sidecar:
         config = work / f"{namespace}.yaml"
         config.write_text(text)
         self._log = work / f"{namespace}.log"
-        program = Path(sys.executable).resolve().relative_to(sys.base_prefix)
-        environment = {
-            "PATH": os.environ["PATH"],
-            "PYTHONPATH": f"{work}/source:{work}/site",
-            "LD_LIBRARY_PATH": f"{work}/base/lib",  # a Python with a shared library looks for it where it was built
-            "WORK": str(work),
-            "WORK_SITE": sysconfig.get_path("purelib"),
-            "WORK_BASE": sys.base_prefix,
-            "WORK_PROGRAM": str(program),
-            "WORK_CAPS": "--inh-caps=+net_admin --ambient-caps=+net_admin" if net_admin else "",
-        }
         arguments = ["-c", str(config), "--file-flush-interval-msec", "20"]
-        with self._log.open("w") as log:
-            self.process = subprocess.Popen(
-                ["ip", "netns", "exec", namespace, "sh", "-e", "-c", _START, "sh", *arguments],
-                env=environment,
-                cwd=work,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-            )
+        self.process = start(work, namespace, arguments, self._log, net_admin=net_admin)
         self._wait_until_ready()
 
     def _wait_until_ready(self) -> None:
