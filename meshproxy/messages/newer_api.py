@@ -19,19 +19,22 @@ from google.protobuf.descriptor_pb2 import (
     FileDescriptorProto,
 )
 from google.protobuf.duration_pb2 import Duration
-from validate.validate_pb2 import DurationRules, FieldRules, RepeatedRules, StringRules, rules
+from validate.validate_pb2 import DurationRules, FieldRules, MapRules, RepeatedRules, StringRules, rules
 
-from meshproxy.messages.declared import OF, Additions, enum, field, required, ruled, text_field
+from meshproxy.messages.declared import OF, Additions, enum, field, map_entry, required, ruled, text_field
 from meshproxy.messages.newer_filters import FILTER_ADDITIONS
 
 _BOOL_VALUE = ".google.protobuf.BoolValue"
 _DURATION = ".google.protobuf.Duration"
 _PERCENT = ".envoy.type.v3.Percent"
 _ROUTE = "envoy.config.route.v3"
+_TLS = "envoy.extensions.transport_sockets.tls.v3"
 _TLV_MERGE = ".envoy.extensions.filters.network.tcp_proxy.v3.ProxyProtocolTlvMergePolicy"
 
 COMPOSITE_CLUSTER = "envoy.extensions.clusters.composite.v3.ClusterConfig"
-NAMES = frozenset({COMPOSITE_CLUSTER})
+FILE_CONTENT = "envoy.extensions.formatter.file_content.v3.FileContent"
+GENERIC_SECRET = "envoy.extensions.formatter.generic_secret.v3.GenericSecret"
+NAMES = frozenset({COMPOSITE_CLUSTER, FILE_CONTENT, GENERIC_SECRET})
 """The messages of files that the package doesn't have."""
 
 
@@ -232,14 +235,35 @@ def _composite_cluster() -> FileDescriptorProto:
     """envoy/extensions/clusters/composite/v3/cluster.proto"""
     clusters = field("clusters", 1, OF.TYPE_MESSAGE, f".{COMPOSITE_CLUSTER}.ClusterEntry", repeated=True)
     entry = DescriptorProto(name="ClusterEntry", field=[text_field("name", 1, least=1)])
-    package, _, name = COMPOSITE_CLUSTER.rpartition(".")
     at_least_one = FieldRules(repeated=RepeatedRules(min_items=1))
-    message = DescriptorProto(name=name, nested_type=[entry], field=[ruled(clusters, at_least_one)])
+    message = DescriptorProto(nested_type=[entry], field=[ruled(clusters, at_least_one)])
+    return _file("envoy/extensions/clusters/composite/v3/cluster.proto", COMPOSITE_CLUSTER, message)
+
+
+def _file_content() -> FileDescriptorProto:
+    """envoy/extensions/formatter/file_content/v3/file_content.proto"""
+    return _file("envoy/extensions/formatter/file_content/v3/file_content.proto", FILE_CONTENT, DescriptorProto())
+
+
+def _generic_secret() -> FileDescriptorProto:
+    """envoy/extensions/formatter/generic_secret/v3/generic_secret.proto"""
+    entry = map_entry("SecretConfigsEntry", OF.TYPE_MESSAGE, f".{_TLS}.SdsSecretConfig")
+    configs = field("secret_configs", 1, OF.TYPE_MESSAGE, f".{GENERIC_SECRET}.SecretConfigsEntry", repeated=True)
+    at_least_one = FieldRules(map=MapRules(min_pairs=1))
+    message = DescriptorProto(nested_type=[entry], field=[ruled(configs, at_least_one)])
+    file = "envoy/extensions/formatter/generic_secret/v3/generic_secret.proto"
+    return _file(file, GENERIC_SECRET, message, "envoy/extensions/transport_sockets/tls/v3/secret.proto")
+
+
+def _file(name: str, full_name: str, message: DescriptorProto, *dependencies: str) -> FileDescriptorProto:
+    package, _, message.name = full_name.rpartition(".")
+    for dependency in dependencies:
+        importlib.import_module(_module(dependency))
     return FileDescriptorProto(
-        name="envoy/extensions/clusters/composite/v3/cluster.proto",
+        name=name,
         package=package,
         syntax="proto3",
-        dependency=["validate/validate.proto"],
+        dependency=["validate/validate.proto", *dependencies],
         message_type=[message],
     )
 
@@ -248,5 +272,5 @@ def _composite_cluster() -> FileDescriptorProto:
 def declare() -> None:
     """Make the messages of whole new files known to protobuf."""
     pool = descriptor_pool.Default()
-    for file in (_composite_cluster(),):
+    for file in (_composite_cluster(), _file_content(), _generic_secret()):
         pool.AddSerializedFile(file.SerializeToString())

@@ -90,6 +90,7 @@ class HttpConnectionManagerConfig:
     http1: Http1Options = _HTTP1
     http2: Http2Options = _HTTP2
     access_logs: tuple[AccessLog, ...] = ()
+    measures_routes: bool = False
     server_name: str = "envoy"
     server_header_transformation: str = "OVERWRITE"
     use_remote_address: bool = False

@@ -19,6 +19,13 @@ LogPredicate = Callable[[Any], bool]
 LineFormatter = Callable[[Any], str]
 """A compiled access-log format: `StreamInfo` -> one line, its newline included."""
 
+MakeOperator = Callable[[str], Callable[[], str | None]]
+"""An operator of a formatter extension: from its parameter to what gives its value, as Latin-1 text; None: absent.
+Raises ValueError for a parameter that it can't have."""
+FormatExtensions = Mapping[str, MakeOperator | None]
+"""Such operators by name. None: one that the compiler of formats knows itself, once it is named."""
+NO_EXTENSIONS: FormatExtensions = {}
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FilterSpec:

@@ -114,7 +114,9 @@ class ConnectionInfo:
     local_address: where the peer was going: the restored original destination if there is one.
     direct_local_address: our end of the socket.
     remote_address: the peer, as PROXY protocol or X-Forwarded-For make it known; direct_remote_address: the other end
-    of the socket. transport: "raw_buffer" or "tls". termination_details: why we closed it.
+    of the socket. round_trip: seconds that the kernel's handshake took, noted only where a format asks for it.
+    handshake_began: the client's first bytes of TLS came. transport: "raw_buffer" or "tls".
+    termination_details: why we closed it.
     listener_direction: its `traffic_direction`, "INBOUND", "OUTBOUND" or "UNSPECIFIED".
     proxy_tlvs: of the PROXY protocol header that the connection began with, the entries that may be passed on; None if
     there was no header.
@@ -135,6 +137,9 @@ class ConnectionInfo:
     ja3: str = ""
     ja4: str = ""
     started: float = 0.0
+    ended: float = 0.0
+    round_trip: float = 0.0
+    handshake_began: float = 0.0
     handshake_complete: float = 0.0
     termination_details: str = ""
     transport_failure_reason: str = ""
@@ -190,6 +195,8 @@ class StreamInfo:
     """Facts of one HTTP stream, or of one TCP connection that no HTTP is read from.
 
     random_number: 63 random bits that all shares of traffic among its routes compare; -1 until one of them asks.
+    route_resolutions, route_resolution_time: how often a route was looked for, and the seconds that all of it took;
+    noted only where somebody asks.
     stream_id: `%STREAM_ID%` of a TCP connection, a UUID; an HTTP stream is known by its x-request-id.
     protocol: "HTTP/1.0", "HTTP/1.1", "HTTP/2"; "" for TCP.
     response_code: what the downstream was sent, 0 if nothing. details: `%RESPONSE_CODE_DETAILS%`.
@@ -217,6 +224,8 @@ class StreamInfo:
     connection: ConnectionInfo = NO_CONNECTION
     stream_id: str = ""
     random_number: int = -1
+    route_resolutions: int = 0
+    route_resolution_time: float = 0.0
     start_wall: float = 0.0
     start: float = 0.0
     end: float = 0.0
@@ -294,7 +303,6 @@ class StreamInfo:
     virtual_host_metadata: Mapping[str, Mapping[str, Any]] | None = None
     virtual_cluster_name: str = ""
 
-    request_head_complete: float = 0.0
     request_complete: float = 0.0
     upstream_connect_start: float = 0.0
     upstream_connect_complete: float = 0.0

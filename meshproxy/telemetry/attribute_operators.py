@@ -90,6 +90,8 @@ NUMBERS = {
     "PACKETS_RETRANSMITTED": "int()",  # as above
     "BYTES_SENT": "info.bytes_sent",
     "CONNECTION_ID": "connection.connection_id",
+    "DOWNSTREAM_CX_RTT": "int(connection.round_trip * 1000)",
+    "ROUTE_RESOLUTION_COUNT": "info.route_resolutions",
     "REQUEST_HEADERS_BYTES": "request_bytes(info.request)",
     "RESPONSE_CODE": "info.response_code",
     "RESPONSE_HEADERS_BYTES": "response_bytes(info.response)",
@@ -106,10 +108,11 @@ NUMBERS |= {f"{side}_{kind}_BYTES_{way}": f"info.{side.lower()}_{kind.lower()}_b
 OPTIONAL_NUMBERS = {
     "DOWNSTREAM_DIRECT_LOCAL_PORT": "port_of(connection.direct_local_address)",
     "DOWNSTREAM_DIRECT_REMOTE_PORT": "port_of(connection.direct_remote_address)",
-    "DOWNSTREAM_HANDSHAKE_DURATION": "millis_between(connection.started, connection.handshake_complete)",
+    "DOWNSTREAM_HANDSHAKE_DURATION": "signed_millis(info.start, connection.handshake_complete)",
     "DOWNSTREAM_LOCAL_PORT": "port_of(connection.local_address)",
     "DOWNSTREAM_REMOTE_PORT": f"port_of({_REMOTE})",
     "GRPC_STATUS_NUMBER": "grpc_status(info)",
+    "ROUTE_RESOLUTION_TIME_US": "(int(info.route_resolution_time * 1_000_000) if info.route_resolutions else None)",
     "REQUEST_DURATION": "millis_between(info.start, info.request_complete)",
     "REQUEST_TX_DURATION": "millis_between(info.start, info.last_upstream_tx)",
     "RESPONSE_DURATION": "millis_between(info.start, info.first_upstream_rx)",
@@ -132,13 +135,4 @@ PRESENT_TEXTS |= {
     "DOWNSTREAM_DIRECT_LOCAL_ADDRESS_ENDPOINT_ID": "endpoint_of(info.connection.direct_local_address)",
     "DOWNSTREAM_LOCAL_ADDRESS_ENDPOINT_ID": "endpoint_of(info.connection.local_address)",
     "UPSTREAM_REMOTE_ADDRESS_ENDPOINT_ID": "endpoint_of(info.upstream_remote_address)",
-}
-
-# Envoy's operators that are refused here, with the reason.
-UNSUPPORTED = {
-    "DOWNSTREAM_CX_RTT": "the kernel's TCP counters aren't read",
-    "ROUTE_RESOLUTION_COUNT": "the number of route resolutions isn't recorded",
-    "ROUTE_RESOLUTION_TIME_US": "the time of route resolution isn't recorded",
-    "FILE_CONTENT": "files aren't read while formatting",
-    "SECRET": "secrets are never logged",
 }

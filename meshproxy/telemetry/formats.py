@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from meshproxy.model.listener import LineFormatter
+from meshproxy.model.listener import NO_EXTENSIONS, FormatExtensions, LineFormatter
 from meshproxy.model.route import ValueFormatter
 from meshproxy.telemetry.formatter import compile_header, compile_json, compile_text
 from meshproxy.telemetry.operand import FormatContext
@@ -13,7 +13,9 @@ from meshproxy.telemetry.operand import FormatContext
 MEASURED = frozenset(
     {
         "COMMON_DURATION",
+        "DOWNSTREAM_CX_RTT",
         "REQUEST_TX_DURATION",
+        "UPSTREAM_CONNECTION_POOL_READY_DURATION",
         *(
             f"{side}_{kind}_BYTES_{way}"
             for side in ("DOWNSTREAM", "UPSTREAM")
@@ -23,6 +25,7 @@ MEASURED = frozenset(
     }
 )
 """The operators whose values are noted only when a format has one of them."""
+_OF_ROUTES = frozenset({"ROUTE_RESOLUTION_COUNT", "ROUTE_RESOLUTION_TIME_US"})
 
 
 class Formats:
@@ -35,11 +38,17 @@ class Formats:
         """Whether a format that has been compiled so far asks for one of `MEASURED`."""
         return not MEASURED.isdisjoint(self._context.operators)
 
-    def text(self, text: str, *, omit_empty_values: bool = False, extensions: Sequence[str] = ()) -> LineFormatter:
+    def measures_routes(self) -> bool:
+        """The same of how a stream's route was found."""
+        return not _OF_ROUTES.isdisjoint(self._context.operators)
+
+    def text(
+        self, text: str, *, omit_empty_values: bool = False, extensions: FormatExtensions = NO_EXTENSIONS
+    ) -> LineFormatter:
         return compile_text(text, self._context, omit_empty_values, extensions).render
 
     def json(
-        self, value: Mapping[str, Any], *, omit_empty_values: bool = False, extensions: Sequence[str] = ()
+        self, value: Mapping[str, Any], *, omit_empty_values: bool = False, extensions: FormatExtensions = NO_EXTENSIONS
     ) -> LineFormatter:
         return compile_json(value, self._context, omit_empty_values, extensions).render
 

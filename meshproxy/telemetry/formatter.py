@@ -15,6 +15,7 @@ import ast
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from meshproxy.model.listener import NO_EXTENSIONS, FormatExtensions
 from meshproxy.plugin.stream_info import StreamInfo
 from meshproxy.records import dataclass
 from meshproxy.suggest import did_you_mean
@@ -24,7 +25,6 @@ from meshproxy.telemetry.attribute_operators import (
     OPTIONAL_NUMBERS,
     PRESENT_TEXTS,
     TEXTS,
-    UNSUPPORTED,
 )
 from meshproxy.telemetry.format_syntax import Command, FormatError, parse_format
 from meshproxy.telemetry.operand import PRELUDE, Absent, FormatContext, Kind, Operand, Scope
@@ -45,14 +45,14 @@ class Formatter:
 
 
 def compile_text(
-    text: str, context: FormatContext, omit_empty_values: bool = False, extensions: Iterable[str] = ()
+    text: str, context: FormatContext, omit_empty_values: bool = False, extensions: FormatExtensions = NO_EXTENSIONS
 ) -> Formatter:
-    """Compile a format string. extensions: the operators that configured formatter extensions add.
+    """Compile a format string.
 
     Raises FormatError (a ValueError) for what isn't a format, with the position.
     """
     scope = Scope(context)
-    parts = _operands(text, scope, frozenset(extensions))
+    parts = _operands(text, scope, extensions)
     if all(isinstance(part, str) for part in parts):
         constant = "".join([part for part in parts if isinstance(part, str)])
         return Formatter(lambda info: constant, constant)
@@ -60,7 +60,10 @@ def compile_text(
 
 
 def compile_json(
-    template: Mapping[str, Any], context: FormatContext, omit_empty_values: bool = False, extensions: Iterable[str] = ()
+    template: Mapping[str, Any],
+    context: FormatContext,
+    omit_empty_values: bool = False,
+    extensions: FormatExtensions = NO_EXTENSIONS,
 ) -> Formatter:
     """Compile a JSON format: nested mappings, lists, format strings, and numbers, booleans and None as they are.
 
@@ -68,14 +71,14 @@ def compile_json(
     """
     scope = Scope(context)
     if omit_empty_values:
-        tree = _present_json(template, scope, frozenset(extensions), top=True)
+        tree = _present_json(template, scope, extensions, top=True)
     else:
-        tree = _json(template, scope, frozenset(extensions))
+        tree = _json(template, scope, extensions)
     line = ast.JoinedStr([*_fragments(tree), ast.Constant("\n")])
     return Formatter(_function(line, scope), None)
 
 
-def compile_header(value: str, context: FormatContext, extensions: Iterable[str] = ()) -> Formatter:
+def compile_header(value: str, context: FormatContext, extensions: FormatExtensions = NO_EXTENSIONS) -> Formatter:
     """Compile the value of a header that is added to a message; absent operands leave nothing.
 
     The older ways of writing, `%DYNAMIC_METADATA(["ns", "key"])%` and `%PER_REQUEST_STATE(key)%`, are understood too.
@@ -107,7 +110,7 @@ def _joined_path(text: str, command: Command) -> str:
     return ":".join(path)
 
 
-def _operands(text: str, scope: Scope, extensions: frozenset[str]) -> list[Operand | str]:
+def _operands(text: str, scope: Scope, extensions: FormatExtensions) -> list[Operand | str]:
     """The parts of a format: Latin-1 constants and operands."""
     operands: list[Operand | str] = []
     for part in parse_format(text):
@@ -121,17 +124,18 @@ def _operands(text: str, scope: Scope, extensions: frozenset[str]) -> list[Opera
     return operands
 
 
-def _operand(command: Command, scope: Scope, extensions: frozenset[str]) -> Operand | str:
+def _operand(command: Command, scope: Scope, extensions: FormatExtensions) -> Operand | str:
     name = command.name
     scope.context.operators.add(name)
     if name == "COALESCE":
         return _coalesce([_operand(inner, scope, extensions) for inner in coalesce_commands(command)], command.length)
     if name in BUILDERS:
         return BUILDERS[name](command, scope)
-    if name in extensions and name in EXTENSION_BUILDERS:
-        return EXTENSION_BUILDERS[name](command, scope)
-    if name in UNSUPPORTED:
-        raise ValueError(f"{name} is not supported: {UNSUPPORTED[name]}")
+    if name in extensions:
+        make = extensions[name]
+        if make is None:
+            return EXTENSION_BUILDERS[name](command, scope)
+        return Operand(f"{scope.bind(make(command.argument or ''))}()", length=command.length)
     if name not in KNOWN_OPERATORS:
         raise ValueError(f"no operator {name!r}{did_you_mean(name, KNOWN_OPERATORS)}")
     if name in MASKABLE and command.argument and command.length is None:
@@ -234,7 +238,7 @@ def _fragments(tree: ast.expr) -> list[ast.expr]:
     return [tree if isinstance(tree, ast.Constant) else ast.FormattedValue(tree, -1, None)]
 
 
-def _json(template: Any, scope: Scope, extensions: frozenset[str]) -> ast.expr:
+def _json(template: Any, scope: Scope, extensions: FormatExtensions) -> ast.expr:
     """An expression for the JSON of `template`."""
     fragments: list[ast.expr] = []
     if isinstance(template, Mapping):
@@ -262,7 +266,7 @@ def _json_string(parts: list[Operand | str], default: str) -> ast.expr:
     return _call("quote", _joined(parts, default))
 
 
-def _present_json(template: Any, scope: Scope, extensions: frozenset[str], top: bool = False) -> ast.expr:
+def _present_json(template: Any, scope: Scope, extensions: FormatExtensions, top: bool = False) -> ast.expr:
     """Like `_json`, for `omit_empty_values`: an expression that is None where nothing is to be printed.
 
     Absent members and items go, and members that are empty objects; an empty list stays, as in Envoy.

@@ -141,6 +141,7 @@ HELPERS: dict[str, object] = {
             values.millis,
             values.millis_between,
             values.response_time,
+            values.signed_millis,
             values.object_or_none,
             values.query_of,
             values.query_parameter,

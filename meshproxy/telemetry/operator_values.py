@@ -87,6 +87,11 @@ def millis(seconds: float) -> int | None:
     return int(seconds * 1000 + 0.0005) if seconds >= 0 else None
 
 
+def signed_millis(begin: float, end: float) -> int | None:
+    """Whole milliseconds, cut off, below 0 where the end was first; None unless both points were reached."""
+    return int((end - begin) * 1000) if begin and end else None
+
+
 def duration_between(begin: float, end: float, per_second: int) -> int | None:
     """Like `millis_between`, in any unit."""
     if not begin or not end or end < begin:

@@ -20,9 +20,11 @@ Builder = Callable[[Command, Scope], Operand | str]
 
 _POINTS = {
     "DS_CX_BEG": "connection.started",
+    "DS_CX_END": "(connection.ended or (0.0 if info.protocol else info.end))",
+    "DS_HS_BEG": "connection.handshake_began",
     "DS_HS_END": "connection.handshake_complete",
     "DS_RX_BEG": "info.start",
-    "DS_RX_HDR_END": "info.request_head_complete",
+    "DS_RX_HDR_END": "(info.start if info.request is not None else 0.0)",
     "DS_RX_END": "info.request_complete",
     "US_CX_BEG": "info.upstream_connect_start",
     "US_CX_END": "info.upstream_connect_complete",

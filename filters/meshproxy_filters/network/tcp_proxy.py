@@ -48,6 +48,7 @@ class TcpProxy(NetworkFilter[TcpProxyConfig]):
     _held: bool = False
     _connected: bool = False
     _attempts: int = 0
+    _connect_began: float = 0.0
     _client_ended: bool = False
     _upstream_ended: bool = False
     _upstream_blocked: bool = False
@@ -197,8 +198,8 @@ class TcpProxy(NetworkFilter[TcpProxyConfig]):
             return
         self._attempts += 1
         info.attempt_count = self._attempts
-        if not info.upstream_connect_start:
-            info.upstream_connect_start = self._now()
+        if not self._connect_began:
+            self._connect_began = self._now()
         tunnel = self.config.tunnel
         if tunnel is None:
             self._upstream = cluster.connect(host, self)
@@ -216,7 +217,8 @@ class TcpProxy(NetworkFilter[TcpProxyConfig]):
         info.upstream_connection_id = upstream.connection_id
         info.upstream_tls = upstream.tls
         info.upstream_connect_complete = self._last = self._now()
-        info.pool_ready = self._last - info.upstream_connect_start
+        info.upstream_connect_start = self._connect_began
+        info.pool_ready = self._last - self._connect_began
         config = self.config
         self._watch_idle()
         if config.log_on_connected:
@@ -255,6 +257,7 @@ class TcpProxy(NetworkFilter[TcpProxyConfig]):
         if self._finished:
             return
         if not self._connected:
+            self.info.pool_ready = self._now() - self._connect_began
             self._connect_failed(upstream, reason, detail)
             return
         if reason is not None:

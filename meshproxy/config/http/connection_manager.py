@@ -75,6 +75,7 @@ def compile_http_connection_manager(view: ConfigView, context: CompileContext) -
         sheds_load=context.overload is not None and context.overload.sheds_requests,
         tells_overload=view.boolean("append_local_overload"),
         access_logs=_compile_logs(view, context),
+        measures_routes=context.formats.measures_routes(),
         **_compile_identity(view),
         **_compile_addresses(view),
         **_compile_request_id(view, context),

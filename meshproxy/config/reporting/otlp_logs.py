@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 from meshproxy.config.reporting.open_telemetry import compile_http_service
 from meshproxy.config.reporting.tracing import compile_tags
 from meshproxy.config.values.context import CompileContext
-from meshproxy.config.values.formats import compile_extensions, compile_text
+from meshproxy.config.values.format_extensions import compile_extensions
+from meshproxy.config.values.formats import compile_text
 from meshproxy.config.values.grpc_services import compile_grpc_service
 from meshproxy.model.grpc_service import GrpcService
+from meshproxy.model.listener import FormatExtensions
 from meshproxy.model.otlp_log import OtlpHttp, OtlpLogService, OtlpValue
 from meshproxy.plugin.view import ConfigView
 
@@ -26,7 +27,7 @@ def compile_otlp_log(view: ConfigView, context: CompileContext) -> OtlpLogServic
     older = common if common is not None else view
     if common is not None:
         common.ignore("filter_state_objects_to_log")
-    extensions = compile_extensions(view.views("formatters"))
+    extensions = compile_extensions(view.views("formatters"), context)
     body, attributes = view.view("body"), view.view("attributes")
     tags = (*(common.views("custom_tags") if common is not None else ()), *view.views("custom_tags"))
     return OtlpLogService(
@@ -80,14 +81,14 @@ def _resource(view: ConfigView, log_name: str, context: CompileContext) -> tuple
     return tuple(found.items())
 
 
-def _entries(view: ConfigView, context: CompileContext, extensions: Sequence[str]) -> dict[str, OtlpValue]:
+def _entries(view: ConfigView, context: CompileContext, extensions: FormatExtensions) -> dict[str, OtlpValue]:
     """`KeyValueList`"""
     return {
         entry.text("key"): _value(entry.view("value") or entry, context, extensions) for entry in view.views("values")
     }
 
 
-def _value(view: ConfigView, context: CompileContext, extensions: Sequence[str]) -> OtlpValue:
+def _value(view: ConfigView, context: CompileContext, extensions: FormatExtensions) -> OtlpValue:
     """`AnyValue`"""
     kind = view.which("value") if view.message_name == "AnyValue" else None
     if kind == "string_value":

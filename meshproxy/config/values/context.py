@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import field, replace
 from typing import Any, Protocol
 
@@ -20,7 +20,7 @@ from meshproxy.clock import Clock
 from meshproxy.errors import Problem
 from meshproxy.model.cluster import ClusterConfig
 from meshproxy.model.dns import DnsResolverOptions
-from meshproxy.model.listener import LineFormatter, TransportSocket
+from meshproxy.model.listener import NO_EXTENSIONS, FormatExtensions, LineFormatter, TransportSocket
 from meshproxy.model.overload import OverloadConfig
 from meshproxy.model.route import ValueFormatter
 from meshproxy.model.snapshot import ClusterManagerConfig, Node, StatsConfig
@@ -38,11 +38,17 @@ class FormatCompiler(Protocol):
     def measures(self) -> bool:
         """Whether some format asks for values that are only noted then: bytes on the wire, times of the upstream."""
 
-    def text(self, text: str, *, omit_empty_values: bool = False, extensions: Sequence[str] = ()) -> LineFormatter:
-        """A line (or body) from a text with operators. extensions: operators that aren't there by themselves."""
+    def measures_routes(self) -> bool:
+        """The same of how often a route was looked for, and for how long."""
+
+    def text(
+        self, text: str, *, omit_empty_values: bool = False, extensions: FormatExtensions = NO_EXTENSIONS
+    ) -> LineFormatter:
+        """A line (or body) from a text with operators. extensions: operators that aren't there by themselves; None: one
+        that the compiler knows all the same."""
 
     def json(
-        self, value: Mapping[str, Any], *, omit_empty_values: bool = False, extensions: Sequence[str] = ()
+        self, value: Mapping[str, Any], *, omit_empty_values: bool = False, extensions: FormatExtensions = NO_EXTENSIONS
     ) -> LineFormatter:
         """One line of JSON, its newline included, from nested mappings, lists and texts with operators."""
 

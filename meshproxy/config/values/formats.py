@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from meshproxy.config.values.context import CompileContext
 from meshproxy.config.values.data_sources import read_data_source
+from meshproxy.config.values.format_extensions import compile_extensions
 from meshproxy.errors import ConfigError
-from meshproxy.model.listener import LineFormatter
+from meshproxy.model.listener import NO_EXTENSIONS, FormatExtensions, LineFormatter
 from meshproxy.plugin.struct_view import StructView
 from meshproxy.plugin.view import ConfigView
 from meshproxy.records import dataclass
-
-_EXTENSIONS = {
-    "envoy.extensions.formatter.req_without_query.v3.ReqWithoutQuery": "REQ_WITHOUT_QUERY",
-    "envoy.extensions.formatter.metadata.v3.Metadata": "METADATA",
-    "envoy.extensions.formatter.cel.v3.Cel": "CEL",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +24,7 @@ def compile_substitution_format(view: ConfigView, context: CompileContext) -> Fo
     """`SubstitutionFormatString`. Raises ConfigError."""
     kind = view.which("format")
     omit = view.boolean("omit_empty_values")
-    extensions = compile_extensions(view.views("formatters"))
+    extensions = compile_extensions(view.views("formatters"), context)
     content_type = view.text("content_type")
     if kind == "json_format":
         value = view.struct("json_format")
@@ -51,20 +44,6 @@ def compile_substitution_format(view: ConfigView, context: CompileContext) -> Fo
     )
 
 
-def compile_extensions(views: Sequence[ConfigView]) -> tuple[str, ...]:
-    """`formatters`: the operators that they add. Raises ConfigError."""
-    return tuple(_compile_extension(entry) for entry in views)
-
-
-def _compile_extension(view: ConfigView) -> str:
-    """The operator that a formatter extension adds. Raises ConfigError for one that isn't known."""
-    typed = view.any("typed_config")
-    operator = _EXTENSIONS.get(typed.full_name) if typed is not None else None
-    if operator is None:
-        view.fail(f"the formatter extensions of meshproxy are {', '.join(_EXTENSIONS)}")
-    return operator
-
-
 def compile_text(
     view: ConfigView,
     field: str,
@@ -72,7 +51,7 @@ def compile_text(
     context: CompileContext,
     *,
     omit_empty_values: bool = False,
-    extensions: Sequence[str] = (),
+    extensions: FormatExtensions = NO_EXTENSIONS,
 ) -> LineFormatter:
     """A format string that stands in `field`. Raises ConfigError."""
     try:
@@ -82,7 +61,11 @@ def compile_text(
 
 
 def compile_json(
-    value: StructView, context: CompileContext, *, omit_empty_values: bool = False, extensions: Sequence[str] = ()
+    value: StructView,
+    context: CompileContext,
+    *,
+    omit_empty_values: bool = False,
+    extensions: FormatExtensions = NO_EXTENSIONS,
 ) -> LineFormatter:
     """A JSON format. Raises ConfigError."""
     try:

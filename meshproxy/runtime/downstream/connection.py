@@ -102,6 +102,7 @@ class ServerConnection(ReadSide):
             return
         self._lost = True
         self._closing = True
+        self.info.ended = self.worker.loop.time()
         if isinstance(error, ConnectionResetError):
             self.info.detected_close_type = "RemoteReset"
         # Filters that haven't heard of a beginning (no handshake) don't hear of the end either.

@@ -112,6 +112,7 @@ class Http1Connection(DownstreamConnection):
         return Http1ServerStream(self, RequestHeaders("", "", ""), False, self.worker.loop.time())
 
     def _count_left(self) -> None:
+        self.connection.info.ended = self.worker.loop.time()
         stats = self.manager.stats
         stats.cx_destroy_active_rq.value += 1
         stats.cx_destroy_remote_active_rq.value += 1

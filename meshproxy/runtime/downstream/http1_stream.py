@@ -210,7 +210,8 @@ class Http1ServerStream(HttpServerStream):
     def _finish(self, now: float, cut: bool = False) -> None:
         """The response has been written: tell everybody, then let the connection go on or end."""
         owner = self.owner
-        self.last_downstream_tx = now
+        if not cut:
+            self.last_downstream_tx = now
         while self._read_disabled > 0:
             self._read_disabled -= 1
             owner.connection.read_disable(False)

@@ -169,6 +169,7 @@ class Http2Connection(DownstreamConnection):
 
     def _client_left(self) -> None:
         if self.streams:
+            self.connection.info.ended = self.worker.loop.time()
             self.manager.stats.cx_destroy_active_rq.value += 1
             self.manager.stats.cx_destroy_remote_active_rq.value += 1
             self._abandon_all("downstream_remote_disconnect", "DC")

@@ -176,7 +176,8 @@ class Http2ServerStream(HttpServerStream):
 
     def _finish(self, now: float, cut: bool = False) -> None:
         """The response has been handed over: tell everybody."""
-        self.last_downstream_tx = now
+        if not cut:
+            self.last_downstream_tx = now
         self._complete(now)
         self.owner.stream_finished(self, cut)
 

@@ -16,7 +16,7 @@ from meshproxy.model.route import ForwardAction, Route, RouteTable, WeightedClus
 from meshproxy.plugin.context import FactoryContext
 from meshproxy.plugin.stats import StatsScope
 from meshproxy.routing.finalize import changes_request
-from meshproxy.routing.table import RouteIndex
+from meshproxy.routing.table import MeasuredRoutes, RouteIndex
 from meshproxy.runtime.downstream.http_client_certificate import client_certificate_header
 from meshproxy.runtime.downstream.http_edge import RequestEdge
 from meshproxy.runtime.downstream.http_head_limit import head_limit
@@ -91,7 +91,7 @@ class HttpManager:
         before, self._route_scope = self._route_scope, self._all_stats.scope("")
         scope = self._route_scope
         self.edge.use_routes(table)
-        self.routes = RouteIndex(table)
+        self.routes = MeasuredRoutes(table) if self.config.measures_routes else RouteIndex(table)
         self.requires_tls = self.routes.has_tls_requirement
         self.timed_routes: set[Route] = set()
         self.unchanging_routes: set[Route] = set()

@@ -22,6 +22,7 @@ from meshproxy.plugin.replies import PAYLOAD_TOO_LARGE, RESPONSE_TOO_LARGE, Loca
 from meshproxy.plugin.stream_info import StreamInfo
 from meshproxy.routing.finalize import choose_cluster, finalize_request
 from meshproxy.routing.mutations import apply_mutations
+from meshproxy.routing.table import RouteIndex
 from meshproxy.runtime.downstream.hooks import run_hook
 from meshproxy.runtime.downstream.http_edge import strip_response
 from meshproxy.runtime.downstream.http_stream_timers import StreamTimers
@@ -169,7 +170,8 @@ class HttpServerStream(StreamTimers):
         self.cluster_name = self.upstream_cluster = self.route_name = ""
 
     def match_route(self) -> Route | None:
-        return self.owner.manager.routes.find(self.request, self)
+        # Not counted: whoever asks this clears the route next, and then it is found once more.
+        return RouteIndex.find(self.owner.manager.routes, self.request, self)
 
     def follow(self, response: ResponseHeaders, body: bytes) -> None:
         """See `Stream`. As in Envoy the next stream goes on with this one's times and bytes, and with nothing else."""

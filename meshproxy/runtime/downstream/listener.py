@@ -27,6 +27,7 @@ from meshproxy.runtime.downstream.listener_filters import FilterRun
 from meshproxy.runtime.downstream.listener_stats import ListenerStats
 from meshproxy.runtime.downstream.listening_socket import OwnName
 from meshproxy.runtime.downstream.original_destination import kernel_destination, plain_ip
+from meshproxy.runtime.downstream.round_trip import round_trip
 from meshproxy.runtime.worker import Worker
 
 
@@ -195,6 +196,8 @@ class ActiveListener:
     def _to_chain(self, accepted: LooseSocket, facts: Socket) -> None:
         stats = self.stats
         info = connection_info(self.worker, self.config, facts)
+        if self.worker.measures():
+            info.round_trip = round_trip(accepted)
         chain = self.chains.find(facts)
         if chain is None or not chain.makers:
             if chain is not None and chain.incomplete:

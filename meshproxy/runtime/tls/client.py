@@ -121,6 +121,7 @@ class _Handshake:
         local = generation.certificates[0].leaf if generation.certificates else None
         info: TlsInfo = tls_info(tls, peer, local)
         self._app.tls = info
+        self._app.handshake_began = transport.began
         self._stats.success(tls, info, peer)
         self._end(tls)
         if not self.done.done():

@@ -113,6 +113,7 @@ class _Handshake:
         info = self._connection.info
         info.tls = found = tls_info(tls, peer, local.leaf)
         info.alpn = tls.selected_alpn_protocol() or ""
+        info.handshake_began = transport.began
         info.handshake_complete = self._worker.loop.time()
         self._listener.stats.success(tls, found, peer)
 

@@ -68,7 +68,7 @@ def _wrap(
 
 
 class TlsTransport(asyncio.BufferedProtocol):
-    """See the module. app: the protocol above."""
+    """See the module. app: the protocol above. began: when the handshake did (with a client's first bytes)."""
 
     __slots__ = (
         "_app",
@@ -85,6 +85,7 @@ class TlsTransport(asyncio.BufferedProtocol):
         "_owner",
         "_paused",
         "_raw",
+        "began",
         "object",
     )
 
@@ -104,6 +105,7 @@ class TlsTransport(asyncio.BufferedProtocol):
         self.object = _wrap(context, self._incoming, self._outgoing, server_side, server_hostname)
         self._app = app
         self._owner: HandshakeOwner | None = owner
+        self.began = 0.0
         self._error: TlsFailure | None = None
         self._raw: Any = None
         self._established = False
@@ -171,6 +173,8 @@ class TlsTransport(asyncio.BufferedProtocol):
     # The handshake.
 
     def _handshake(self) -> None:
+        if not self.began:
+            self.began = self._loop.time()
         try:
             self.object.do_handshake()
         except ssl.SSLWantReadError:

@@ -90,7 +90,7 @@ class _Http2Side(Http2Pool):
                 connection.let_go()
                 other = self._both.chosen = self._both.http1
                 other.take_waiting(self.give_waiting())
-                other.adopt(connection.transport, connection.tls, self._opening.pop(connection))
+                other.adopt(connection, self._opening.pop(connection))
                 return
             self.stats.upstream_cx_http2_total.value += 1
             self._both.chosen = self
@@ -113,7 +113,7 @@ class _Http1Side(Http1Pool):
             if _wants_http2(upstream):
                 other = self._both.chosen = self._both.http2
                 other.take_waiting(self.give_waiting())
-                other.adopt(upstream.transport, upstream.tls, self._opening.pop(upstream))
+                other.adopt(upstream, self._opening.pop(upstream))
                 return
             self.stats.upstream_cx_http1_total.value += 1
             self._both.chosen = self

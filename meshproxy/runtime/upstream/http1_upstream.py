@@ -47,7 +47,7 @@ class Http1Upstream(Starts):
         self.tls = None
         self.requests_left = self._allowed = pool.cluster.config.max_requests_per_connection or -1
         self.idle_since = 0.0
-        self.opened = 0.0
+        self.connect_began = self.handshake_began = self.opened = 0.0
         self.local_address = ""
         self.connection_id = 0
         self._parser = ResponseParser(self, pool.cluster.config.http1)

@@ -9,6 +9,7 @@ from meshproxy.plugin.upstream import HttpUpstreamSink
 from meshproxy.runtime.http2_sizes import MeteredHttp2Codec
 from meshproxy.runtime.upstream.http2_request import Http2Request
 from meshproxy.runtime.upstream.http2_upstream import Http2Upstream
+from meshproxy.runtime.upstream.measuring import note_body, note_connection
 from meshproxy.runtime.wire_sizes import SIZE_OF_STATUS, size_of_fields, size_of_request_fields
 
 
@@ -46,7 +47,10 @@ class MeteredHttp2Request(Http2Request):
         assert isinstance(codec, MeteredHttp2ClientCodec)
         codec.asking = self._info = info = getattr(sink, "stream_info", None)
         if info is not None:
-            info.first_upstream_tx = info.last_upstream_tx = self._now()
+            note_connection(info, self.connection)
+            info.first_upstream_tx = self._now()
+            if end:
+                info.last_upstream_tx = info.first_upstream_tx
             info.upstream_decompressed_header_bytes_sent += size_of_request_fields(request)
         super().start(request, end, sink)
 
@@ -54,7 +58,7 @@ class MeteredHttp2Request(Http2Request):
         return self.connection.pool.cluster.worker.loop.time()
 
     def send_body(self, data: bytes, end: bool) -> None:
-        if self._info is not None:
+        if self._info is not None and end:
             self._info.last_upstream_tx = self._now()
         super().send_body(data, end)
 
@@ -66,9 +70,13 @@ class MeteredHttp2Request(Http2Request):
 
     def answered(self, response: ResponseHeaders) -> None:
         if self._info is not None:
-            self._info.last_upstream_rx = self._now()
             self._info.upstream_decompressed_header_bytes_received += SIZE_OF_STATUS + size_of_fields(response)
         super().answered(response)
+
+    def answered_whole(self) -> None:
+        """The final response is a head and nothing else."""
+        if self._info is not None:
+            self._info.last_upstream_rx = self._now()
 
     def answered_first(self, response: ResponseHeaders) -> None:
         """A 1xx is here."""
@@ -77,9 +85,11 @@ class MeteredHttp2Request(Http2Request):
 
     def receive(self, piece: bytes | Headers, end: bool) -> None:
         if self._info is not None:
-            self._info.last_upstream_rx = self._now()
             if isinstance(piece, Headers):
+                self._info.last_upstream_rx = self._now()
                 self._info.upstream_decompressed_header_bytes_received += size_of_fields(piece)
+            else:
+                note_body(self._info, self._now(), end)
         super().receive(piece, end)
 
 
@@ -88,6 +98,13 @@ class MeteredHttp2Upstream(Http2Upstream):
 
     _make_codec = MeteredHttp2ClientCodec
     make_request = MeteredHttp2Request
+
+    def on_stream_response(self, sid: int, response: ResponseHeaders, end: bool) -> None:
+        if end:
+            request = self.requests.get(sid)
+            if isinstance(request, MeteredHttp2Request):
+                request.answered_whole()
+        super().on_stream_response(sid, response, end)
 
     def on_stream_informational(self, sid: int, response: ResponseHeaders) -> None:
         request = self.requests.get(sid)

@@ -51,7 +51,7 @@ class Http2Upstream:
         self.draining = False
         self.blocked = False
         self.closed = False
-        self.opened = 0.0
+        self.connect_began = self.handshake_began = self.opened = 0.0
         self.idle_since = 0.0
         self.local_address = ""
         self.connection_id = 0

@@ -46,11 +46,14 @@ _BREATH = 0.05
 class Pooled(Protocol):
     """A connection, as far as its pool needs to know it.
 
-    opened, idle_since: the loop's time of either. started: how many requests it was given.
+    connect_began, handshake_began, opened, idle_since: the loop's time of each; without TLS there is no handshake.
+    started: how many requests it was given.
     """
 
     tls: TlsInfo | None
     transport: Any
+    connect_began: float
+    handshake_began: float
     opened: float
     idle_since: float
     local_address: str
@@ -210,7 +213,7 @@ class HttpPool(ABC, Generic[C]):
         return opened
 
     async def _open(self, connection: C) -> None:
-        began = self._loop.time()
+        began = connection.connect_began = self._loop.time()
         try:
             async with TimeLimit(self._loop, self.cluster.config.connect_timeout):
                 await open_connection(self.cluster, self.host, lambda: connection, self._name)
@@ -240,6 +243,7 @@ class HttpPool(ABC, Generic[C]):
             stats.upstream_rq_pending_failure_eject.value += 1
             if self.host.monitor is not None:
                 self.host.monitor.on_failure(connected=False, timeout=False)
+            waiting.note_wait()
             waiting.sink.on_upstream_reset(reason, detail)
         self._check_drained()
 
@@ -272,10 +276,12 @@ class HttpPool(ABC, Generic[C]):
             each.pool = self
         self._pending.extend(waiting)
 
-    def adopt(self, transport: Any, tls: TlsInfo | None, task: asyncio.Task[None]) -> None:
-        """Go on with a connection that was opened elsewhere, by `task`; open what else those need that wait."""
+    def adopt(self, before: Pooled, task: asyncio.Task[None]) -> None:
+        """Go on with what was opened elsewhere, by `task`, as `before`; open what else those need that wait."""
         connection = self._make_uncounted()
-        connection.tls = tls
+        connection.tls = before.tls
+        connection.connect_began, connection.handshake_began = before.connect_began, before.handshake_began
+        transport = before.transport
         self._opening[connection] = task
         transport.set_protocol(connection)
         connection.connection_made(transport)

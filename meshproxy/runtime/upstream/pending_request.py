@@ -48,6 +48,7 @@ class PendingRequest(HttpUpstream):
         self._pieces: list[tuple[bytes | Headers, bool]] = []
         self._size = 0
         self._blocked = False
+        self._since = pool.cluster.worker.loop.time()
 
     def send_body(self, data: bytes, end: bool) -> None:
         self._pieces.append((data, end))
@@ -68,6 +69,12 @@ class PendingRequest(HttpUpstream):
     def reset(self) -> None:
         self.pool.abandon(self)
 
+    def note_wait(self) -> None:
+        """The wait is over, one way or the other."""
+        info = getattr(self.sink, "stream_info", None)
+        if info is not None:
+            info.pool_ready = self.pool.cluster.worker.loop.time() - self._since
+
     def attach(self, upstream: Starts) -> None:
         """A connection is there: send what has come so far."""
         try:
@@ -75,6 +82,7 @@ class PendingRequest(HttpUpstream):
         except ValueError as error:
             self.sink.on_upstream_reset(ResetReason.LOCAL_RESET, str(error))
             return
+        self.note_wait()
         self.sink.on_upstream_ready(upstream)
         for piece, end in self._pieces:
             if isinstance(piece, Headers):

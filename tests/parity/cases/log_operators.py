@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-from ..case import REFUSE, Case, get
+from ..case import LEFT, OK, REFUSE, Act, Case, Upstream, answer, answers, client, get
 from .access_logs import operator
 
 _REQUEST = get("/p/a?x=1&y=2", "x-a: one", "x-a: two", "connection: close")
@@ -25,7 +26,99 @@ _CERTIFICATES = (
     'DNS=a;DNS=b;URI=" s "', "nonsense", ' URI = spaced ;by=z', ",,;URI=late", 'Hash="h";URI=a"b"c', "URI",
 )  # fmt: skip
 
+_TYPES = "type.googleapis.com/envoy.extensions.formatter"
+_FILE = Path(__file__).with_name("__init__.py")
+_SECRETS = Path(__file__).parents[2] / "data/secrets/word.yaml"
+_WITH_FILES = f"[{{name: f, typed_config: {{'@type': {_TYPES}.file_content.v3.FileContent}}}}]"
+_WITH_SECRETS = (
+    f"[{{name: s, typed_config: {{'@type': {_TYPES}.generic_secret.v3.GenericSecret, secret_configs: {{"
+    f"key: {{name: word, sds_config: {{path_config_source: {{path: {_SECRETS}}}}}}}, "
+    f"none: {{name: nothing, sds_config: {{path_config_source: {{path: {_SECRETS}}}}}}}}}}}}}]"
+)
+
+
+def extended(name: str, formatters: str, *operators: str, form: str = "text", **more: Any) -> Case:
+    """A format with formatter extensions."""
+    told = "|".join(f"%{each}%" for each in operators)
+    source = f"text_format_source: {{inline_string: '{told}'}}" if form == "text" else f"json_format: {{a: '{told}'}}"
+    log = f"yaml: {{log_format: {{{source}, formatters: {formatters}}}}}"
+    return Case(f"log-op-{name}", _REQUEST, quiet=10.0, timing=False, log=log, **more)
+
+
+_POINTS = (
+    *("DS_CX_END", "DS_HS_BEG", "DS_HS_END", "DS_RX_BEG", "DS_RX_HDR_END", "DS_RX_END", "US_CX_BEG", "US_CX_END"),
+    *("US_HS_END", "US_TX_BEG", "US_TX_END", "US_RX_BEG", "US_RX_BODY_BEG", "US_RX_END", "DS_TX_BEG", "DS_TX_END"),
+)
+_PRESENT = ((r"\b(\w+)=\d+", r"\1=<time>"),)
+
+
+def reached(name: str, *operations: Any, **more: Any) -> Case:
+    """Which points of time were reached."""
+    told = " ".join(f"{point}=%COMMON_DURATION(DS_CX_BEG:{point}:us)%" for point in _POINTS)
+    told += " sent=%REQUEST_TX_DURATION% done=%RESPONSE_TX_DURATION% ready=%UPSTREAM_CONNECTION_POOL_READY_DURATION%"
+    masks = more.pop("masks", ()) + _PRESENT
+    log = f"yaml: {{log_format: {{text_format_source: {{inline_string: '{told}'}}}}}}"
+    return Case(f"log-reached-{name}", operations or _REQUEST, quiet=10.0, timing=False, log=log, masks=masks, **more)
+
+
+def kept(name: str, **more: Any) -> Case:
+    return reached(name, _REQUEST, **more)
+
+
 CASES = [
+    kept("plain"),
+    kept("no-body", upstreams=answer("HTTP/1.1 204 No\r\n\r\n")),
+    kept("refused", upstreams=REFUSE),
+    kept("no-route", routes="[]"),
+    kept("reset", upstreams=answer(Act.RESET)),
+    kept("late", upstreams=answer(0.6), routes="[{match: {prefix: /}, route: {cluster: $up, timeout: 0.2s}}]"),
+    kept("cut-short", upstreams=answer("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhe", 0.05, Act.CLOSE)),
+    kept(
+        "retried",
+        upstreams=answers("HTTP/1.1 503 No\r\ncontent-length: 3\r\n\r\nabc", "HTTP/1.1 204 No\r\n\r\n"),
+        routes="[{match: {prefix: /}, route: {cluster: $up, retry_policy: {retry_on: 5xx}}}]",
+        masks=LEFT,
+    ),
+    reached(
+        "slow",
+        get("/", "content-length: 3", "connection: close", method="POST"),
+        0.05,
+        "abc",
+        upstreams=answer("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n", 0.05, "hello"),
+    ),
+    reached("client-left", get("/", "content-length: 30", method="POST"), Act.WAIT_UPSTREAM, Act.CLOSE),
+    reached(
+        "tcp",
+        clients=(client("hello", 0.1, Act.CLOSE, raw=True),),
+        network="- tcp_proxy: {cluster: $up}",
+        upstreams={"up": Upstream(((Act.ECHO,),), mode="raw")},
+    ),
+    reached(
+        "tcp-refused",
+        clients=(client("hello", raw=True),),
+        network="- tcp_proxy: {cluster: $up}",
+        upstreams=REFUSE,
+    ),
+    one("resolved", "ROUTE_RESOLUTION_COUNT", "DOWNSTREAM_CX_RTT"),
+    one("resolved-none", "ROUTE_RESOLUTION_COUNT", "DOWNSTREAM_CX_RTT", routes="[]"),
+    one(
+        "resolved-again",
+        "ROUTE_RESOLUTION_COUNT",
+        flat_upstream=True,
+        routes="[{match: {path: /p/a}, route: {cluster: $up, internal_redirect_policy: {}}}, "
+        "{match: {prefix: /}, route: {cluster: $up}}]",
+        upstreams=answers("HTTP/1.1 302 Found\r\nlocation: http://h.test/z\r\ncontent-length: 0\r\n\r\n", OK),
+    ),
+    one("resolved-in", "ROUTE_RESOLUTION_TIME_US", masks=((r"\b\d{1,5}\b", "<time>"),)),
+    one("round-trip-with-length", "DOWNSTREAM_CX_RTT:3", refused=True),
+    one("file-unnamed", f"FILE_CONTENT({_FILE})", refused=True),
+    extended("file", _WITH_FILES, f"FILE_CONTENT({_FILE})", f"FILE_CONTENT({_FILE}):5", f"FILE_CONTENT({_FILE}:)"),
+    extended("file-json", _WITH_FILES, f"FILE_CONTENT({_FILE})", form="json"),
+    extended("file-missing", _WITH_FILES, "FILE_CONTENT(/nowhere)", refused=True),
+    extended("file-odd", _WITH_FILES, "FILE_CONTENT(a:b:c)", refused=True),
+    extended("secret", _WITH_SECRETS, "SECRET(key)", "SECRET(key):3", "SECRET(none)"),
+    extended("secret-json", _WITH_SECRETS, "SECRET(key)", form="json"),
+    extended("secret-unknown", _WITH_SECRETS, "SECRET(other)", refused=True),
     *(
         one(
             f"xfcc-{number}",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from meshproxy.clock import FakeClock
@@ -13,7 +13,7 @@ from meshproxy.config.text.bootstrap_load import Source, load_bootstrap, load_me
 from meshproxy.config.values.context import CompileContext
 from meshproxy.errors import ConfigError
 from meshproxy.headers import check_value
-from meshproxy.model.listener import LineFormatter, TransportSocket
+from meshproxy.model.listener import NO_EXTENSIONS, FormatExtensions, LineFormatter, TransportSocket
 from meshproxy.model.route import ValueFormatter
 from meshproxy.model.snapshot import Snapshot
 from meshproxy.plugin.context import FactoryContext
@@ -79,11 +79,19 @@ STAND_INS = FilterRegistry().with_classes(
 class Formats:
     """Formats without operators' values: a text stands for itself, `%` makes it depend on the stream."""
 
-    def text(self, text: str, *, omit_empty_values: bool = False, extensions: Sequence[str] = ()) -> LineFormatter:
+    def measures(self) -> bool:
+        return False
+
+    def measures_routes(self) -> bool:
+        return False
+
+    def text(
+        self, text: str, *, omit_empty_values: bool = False, extensions: FormatExtensions = NO_EXTENSIONS
+    ) -> LineFormatter:
         return lambda stream: text
 
     def json(
-        self, value: Mapping[str, Any], *, omit_empty_values: bool = False, extensions: Sequence[str] = ()
+        self, value: Mapping[str, Any], *, omit_empty_values: bool = False, extensions: FormatExtensions = NO_EXTENSIONS
     ) -> LineFormatter:
         return lambda stream: repr(value)
 

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from meshproxy.telemetry.attribute_operators import UNSUPPORTED
 from meshproxy.telemetry.formatter import KNOWN_OPERATORS
 from tests.unit.telemetry.test_formatter import OBSERVED, REFUSED
 
@@ -59,11 +58,6 @@ def complaint(formats: list[str], directory: Path) -> str:
 def test_envoy_takes_what_we_take(tmp_path: Path) -> None:
     bare = [f"%{name}{f'({_PARAMETER[name]})' if name in _PARAMETER else ''}%" for name in sorted(KNOWN_OPERATORS)]
     assert complaint([*bare, *[format_string for format_string, _, _ in OBSERVED]], tmp_path) == ""
-
-
-def test_what_we_cannot_tell_is_an_operator_of_envoy(tmp_path: Path) -> None:
-    built_in = [name for name in UNSUPPORTED if name not in ("FILE_CONTENT", "SECRET")]
-    assert complaint([f"%{name}%" for name in built_in], tmp_path) == ""
 
 
 @pytest.mark.parametrize("format_string", [format_string for format_string, _ in REFUSED[::3]])
