@@ -7,8 +7,7 @@ from dataclasses import replace
 from meshproxy.config.reporting.open_telemetry import compile_http_service
 from meshproxy.config.reporting.tracing import compile_tags
 from meshproxy.config.values.context import CompileContext
-from meshproxy.config.values.format_extensions import compile_extensions
-from meshproxy.config.values.formats import compile_text
+from meshproxy.config.values.formats import compile_extensions, compile_text
 from meshproxy.config.values.grpc_services import compile_grpc_service
 from meshproxy.model.grpc_service import GrpcService
 from meshproxy.model.listener import FormatExtensions

@@ -20,7 +20,7 @@ from meshproxy.clock import Clock
 from meshproxy.errors import Problem
 from meshproxy.model.cluster import ClusterConfig
 from meshproxy.model.dns import DnsResolverOptions
-from meshproxy.model.listener import NO_EXTENSIONS, FormatExtensions, LineFormatter, TransportSocket
+from meshproxy.model.listener import NO_EXTENSIONS, FormatExtensions, LineFormatter, MakeOperator, TransportSocket
 from meshproxy.model.overload import OverloadConfig
 from meshproxy.model.route import ValueFormatter
 from meshproxy.model.snapshot import ClusterManagerConfig, Node, StatsConfig
@@ -65,6 +65,8 @@ def _no_cluster(message: Any, context: CompileContext) -> ClusterConfig:
     raise AssertionError("nobody has said how clusters are compiled")
 
 
+FormatExtensionCompiler = Callable[[ConfigView, "CompileContext"], tuple[str, MakeOperator]]
+"""From a formatter extension's configuration to the name and the making of the operator that it adds."""
 TransportSocketCompiler = Callable[[ConfigView, "CompileContext"], TransportSocket]
 
 
@@ -73,6 +75,7 @@ class CompileContext:
     """Everything that compile functions ask for.
 
     stats: the root scope. make_logger: name -> logger. formats: see `FormatCompiler`.
+    format_extensions: full message name -> compiler, for formatter extensions that the formats don't know themselves.
     transport_sockets: full message name -> compiler, for sockets other than raw.
     configure_stats: called with the bootstrap's `stats_config` before the first statistic is made.
     log_files: each file that an access log goes to, and the problem that it is if it can't be opened.
@@ -92,6 +95,7 @@ class CompileContext:
     clock: Clock
     rng: random.Random
     formats: FormatCompiler
+    format_extensions: Mapping[str, FormatExtensionCompiler] = field(default_factory=dict)
     transport_sockets: Mapping[str, TransportSocketCompiler] = field(default_factory=dict)
     configure_stats: Callable[[StatsConfig], object] = lambda config: None
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)

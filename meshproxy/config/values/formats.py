@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from meshproxy.config.values.context import CompileContext
 from meshproxy.config.values.data_sources import read_data_source
-from meshproxy.config.values.format_extensions import compile_extensions
 from meshproxy.errors import ConfigError
-from meshproxy.model.listener import NO_EXTENSIONS, FormatExtensions, LineFormatter
+from meshproxy.model.listener import NO_EXTENSIONS, FormatExtensions, LineFormatter, MakeOperator
 from meshproxy.plugin.struct_view import StructView
 from meshproxy.plugin.view import ConfigView
 from meshproxy.records import dataclass
+
+_BUILT_IN = {
+    "envoy.extensions.formatter.req_without_query.v3.ReqWithoutQuery": "REQ_WITHOUT_QUERY",
+    "envoy.extensions.formatter.metadata.v3.Metadata": "METADATA",
+    "envoy.extensions.formatter.cel.v3.Cel": "CEL",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +49,22 @@ def compile_substitution_format(view: ConfigView, context: CompileContext) -> Fo
         compile_text(view, kind or "format", text, context, omit_empty_values=omit, extensions=extensions),
         content_type or "text/plain",
     )
+
+
+def compile_extensions(views: Sequence[ConfigView], context: CompileContext) -> FormatExtensions:
+    """`formatters`: the operators that they add. Raises ConfigError."""
+    return dict(_compile_extension(view, context) for view in views)
+
+
+def _compile_extension(view: ConfigView, context: CompileContext) -> tuple[str, MakeOperator | None]:
+    typed = view.any("typed_config")
+    if typed is not None and typed.view is not None:
+        if typed.full_name in _BUILT_IN:
+            return _BUILT_IN[typed.full_name], None
+        compile_operator = context.format_extensions.get(typed.full_name)
+        if compile_operator is not None:
+            return compile_operator(typed.view, context)
+    view.fail(f"the formatter extensions of meshproxy are {', '.join((*_BUILT_IN, *context.format_extensions))}")
 
 
 def compile_text(

@@ -12,6 +12,7 @@ from dataclasses import replace
 from meshproxy.cel.surroundings import Surroundings
 from meshproxy.clock import SystemClock
 from meshproxy.config.bootstrap.bootstrap import compile_bootstrap
+from meshproxy.config.reporting.live_operators import LIVE_OPERATORS
 from meshproxy.config.text.bootstrap_load import Loaded, Source, load_bootstrap, without_collector
 from meshproxy.config.values.context import CompileContext
 from meshproxy.errors import ConfigError, Problem
@@ -144,6 +145,7 @@ def _load(
         make_logger=make_logger,
         clock=SystemClock(),
         rng=rng,
+        format_extensions=LIVE_OPERATORS,
         formats=Formats(FormatContext(hostname=socket.gethostname(), surroundings=surroundings)),
         surroundings=surroundings,
         transport_sockets=TLS_SOCKETS,

@@ -1,32 +1,24 @@
-"""Formatter extensions: the operators that a format has only if its `formatters` name them.
+"""Operators of formats that tell what stands elsewhere, and may change: formatter extensions.
 
-Two of them tell what stands elsewhere: `%FILE_CONTENT(path)%` (envoy.extensions.formatter.file_content.v3) a file, and
-`%SECRET(name)%` (envoy.extensions.formatter.generic_secret.v3) a generic secret. Both are looked at again when they are
-told, at most twice a second, as all secrets in files are; what can't be read any more stays as it was.
+`%FILE_CONTENT(path)%` (envoy.extensions.formatter.file_content.v3) tells a file, `%SECRET(name)%`
+(envoy.extensions.formatter.generic_secret.v3) a generic secret. Both are looked at again when they are told, at most
+twice a second, as all secrets in files are; what can't be read any more stays as it was.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
 from meshproxy.config.tls.generic_secrets import NamedSecret, compile_named_secret
 from meshproxy.config.tls.seen_files import SeenFiles
-from meshproxy.config.values.context import CompileContext
-from meshproxy.model.listener import FormatExtensions, MakeOperator
+from meshproxy.config.values.context import CompileContext, FormatExtensionCompiler
+from meshproxy.model.listener import MakeOperator
 from meshproxy.plugin.view import ConfigView
 
 _INTERVAL = 0.5
-_BUILT_IN = {
-    "envoy.extensions.formatter.req_without_query.v3.ReqWithoutQuery": "REQ_WITHOUT_QUERY",
-    "envoy.extensions.formatter.metadata.v3.Metadata": "METADATA",
-    "envoy.extensions.formatter.cel.v3.Cel": "CEL",
-}
-_FILE_CONTENT = "envoy.extensions.formatter.file_content.v3.FileContent"
-_GENERIC_SECRET = "envoy.extensions.formatter.generic_secret.v3.GenericSecret"
-_KINDS = (*_BUILT_IN, _FILE_CONTENT, _GENERIC_SECRET)
 
 
 class FileContent:
@@ -59,20 +51,8 @@ class FileContent:
         return self._text
 
 
-def compile_extensions(views: Sequence[ConfigView], context: CompileContext) -> FormatExtensions:
-    """`formatters`: the operators that they add. Raises ConfigError."""
-    return dict(_compile_extension(view, context) for view in views)
-
-
-def _compile_extension(view: ConfigView, context: CompileContext) -> tuple[str, MakeOperator | None]:
-    typed = view.any("typed_config")
-    if typed is None or typed.view is None or typed.full_name not in _KINDS:
-        view.fail(f"the formatter extensions of meshproxy are {', '.join(_KINDS)}")
-    if typed.full_name == _FILE_CONTENT:
-        return "FILE_CONTENT", partial(_file_content, context)
-    if typed.full_name == _GENERIC_SECRET:
-        return "SECRET", partial(_secret, _compile_secrets(typed.view, context))
-    return _BUILT_IN[typed.full_name], None
+def _compile_file_content(view: ConfigView, context: CompileContext) -> tuple[str, MakeOperator]:
+    return "FILE_CONTENT", partial(_file_content, context)
 
 
 def _file_content(context: CompileContext, parameter: str) -> FileContent:
@@ -85,14 +65,14 @@ def _file_content(context: CompileContext, parameter: str) -> FileContent:
     return FileContent(path, context.clock.now)
 
 
-def _compile_secrets(view: ConfigView, context: CompileContext) -> dict[str, NamedSecret]:
+def _compile_secrets(view: ConfigView, context: CompileContext) -> tuple[str, MakeOperator]:
     log = context.make_logger("formatter")
     secrets = {}
     for name, config in view.view_map("secret_configs").items():
         secrets[name] = secret = compile_named_secret(config, context, log)
         if secret.awaited:
             config.fail("a secret of a management server isn't supported by meshproxy in a format")
-    return secrets
+    return "SECRET", partial(_secret, secrets)
 
 
 def _secret(secrets: dict[str, NamedSecret], parameter: str) -> Callable[[], str | None]:
@@ -100,3 +80,10 @@ def _secret(secrets: dict[str, NamedSecret], parameter: str) -> Callable[[], str
     if secret is None:
         raise ValueError(f"envoy.formatter.generic_secret: secret '{parameter}' is not configured in secret_configs")
     return lambda: secret.value.decode("latin-1") or None
+
+
+LIVE_OPERATORS: Mapping[str, FormatExtensionCompiler] = {
+    "envoy.extensions.formatter.file_content.v3.FileContent": _compile_file_content,
+    "envoy.extensions.formatter.generic_secret.v3.GenericSecret": _compile_secrets,
+}
+"""By the type of the extension's configuration, for `CompileContext.format_extensions`."""

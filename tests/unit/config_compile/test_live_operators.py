@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from meshproxy.config.values.format_extensions import FileContent
+from meshproxy.config.reporting.live_operators import FileContent
 
 
 class _Clock:
