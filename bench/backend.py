@@ -1,6 +1,7 @@
 """What stands behind the proxies: nginx with a configuration of its own, answering 33 bytes on three ports, and on a
 fourth in HTTP/2; `/large` is a mebibyte. On a fifth port is `body_server`, on a sixth nginx answers one in ten requests
-with 503, on a seventh it has a thousand addresses, and on an eighth TLS.
+with 503, on a seventh it has a thousand addresses, on an eighth TLS, and on a ninth it answers every other request with
+503. Five more ports are those of `stream_server`.
 
 Without nginx a small server on uvloop does the same. It is slower, which lowers requests per second for both proxies
 alike and leaves the CPU time per request of the proxies as it is; HTTP/2 and large answers it doesn't have.
@@ -23,6 +24,7 @@ BODY = '{"status":"ok","items":[1,2,3,4]}'
 assert len(BODY) == 33
 LARGE = 1024 * 1024
 MEDIUM = 64 * 1024
+STREAM_PORTS = 5
 
 NGINX = """\
 daemon off;
@@ -34,7 +36,7 @@ http {{
   access_log off;
   keepalive_timeout 600s;
   keepalive_requests 1000000000;
-  client_max_body_size 0; client_body_buffer_size 1m;
+  client_max_body_size 0; large_client_header_buffers 16 128k; client_body_buffer_size 1m;
   client_body_temp_path {directory}/body; proxy_temp_path {directory}/proxy; fastcgi_temp_path {directory}/fastcgi;
   uwsgi_temp_path {directory}/uwsgi; scgi_temp_path {directory}/scgi;
   server {{
@@ -55,6 +57,12 @@ http {{
     listen 127.0.0.1:{flaky} backlog=4096;
     default_type application/json;
     location / {{ if ($fails) {{ return 503; }} return 200 '{body}'; }}
+  }}
+  split_clients $request_id $half {{ 50% 1; * 0; }}
+  server {{
+    listen 127.0.0.1:{failing} backlog=4096;
+    default_type application/json;
+    location / {{ if ($half) {{ return 503; }} return 200 '{body}'; }}
   }}
   server {{
     listen 127.0.0.1:{tls} ssl backlog=4096;
@@ -86,7 +94,7 @@ def _command(ports: list[int], directory: Path) -> list[str]:
     nginx = nginx_path()
     if nginx is None:
         return [sys.executable, "-m", "bench.backend_server", *map(str, ports[:4])]
-    *plain, http2, _bodies, flaky, many, tls = ports
+    *plain, http2, _bodies, flaky, many, tls, failing = ports[:9]
     listens = " ".join(f"listen 127.0.0.1:{port} backlog=4096;" for port in plain)
     listens += f" listen 127.0.0.1:{http2} http2 backlog=4096;"
     (directory / "large").write_bytes(bytes(LARGE))
@@ -106,6 +114,7 @@ def _command(ports: list[int], directory: Path) -> list[str]:
             allowed="\0" * 5,
             below="\0\0\0\0\2\x08\1",
             flaky=flaky,
+            failing=failing,
             tls=tls,
             certs=certificates.directory,
             many=" ".join(f"listen {address}:{many};" for address in addresses()),
@@ -117,15 +126,20 @@ def _command(ports: list[int], directory: Path) -> list[str]:
 @contextmanager
 def backend(directory: Path, cpu: int) -> Iterator[list[int]]:
     """Run the backend and give its ports."""
-    ports = free_ports(8)
+    ports = free_ports(9 + STREAM_PORTS)
     output = directory / "backend.log"
     server: subprocess.Popen[bytes] = process.start(_command(ports, directory), cpu, Path.cwd(), output)
     bodies = process.start([sys.executable, "-m", "bench.body_server", str(ports[4])], cpu, Path.cwd(), output)
+    streams = process.start(
+        [sys.executable, "-m", "bench.stream_server", *map(str, ports[9:])], cpu, Path.cwd(), output
+    )
     try:
         for port in ports[:3]:
             wait_for_answer(port, server, output, timeout_s=10.0)
         wait_for_answer(ports[4], bodies, output, timeout_s=10.0)
+        wait_for_answer(ports[9], streams, output, timeout_s=10.0)
         yield ports
     finally:
+        process.stop(streams)
         process.stop(bodies)
         process.stop(server)

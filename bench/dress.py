@@ -45,7 +45,16 @@ _TLS_UPSTREAM = """\
               private_key: {{filename: {certs}/client.key}}
             validation_context: {{trusted_ca: {{filename: {certs}/ca.pem}}}}
 """
-_OTHER_HOSTS = {"h2up": "$backend_4", "bodies": "$backend_5", "tlsup": "$backend_8"}
+_OTHER_HOSTS = {
+    "websocket": "$backend_10",
+    "echo": "$backend_11",
+    "source": "$backend_12",
+    "sink": "$backend_13",
+    "h2up": "$backend_4",
+    "bodies": "$backend_5",
+    "tlsup": "$backend_8",
+}
+"""The port of the hosts instead, see `backend`; the first that is named counts."""
 _H2_UPSTREAM = """\
       typed_extension_protocol_options:
         envoy.extensions.upstreams.http.v3.HttpProtocolOptions:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 
-from bench import load, load_h2, load_tls, process
+from bench import load, load_h2, load_streams, load_tls, process
 from bench.client import ask, idle_connections
 from bench.dress import is_secured
 from bench.results import Result, Series
@@ -178,6 +178,8 @@ def run_load(bench: Bench, ports: Sequence[int], scenario: Load, seconds: int, s
     """Load `ports` with whatever makes this kind of load."""
     if scenario.kind in load_h2.KINDS:
         return load_h2.run(ports, scenario.connections, seconds, seed, scenario.kind)
+    if scenario.kind in load_streams.KINDS:
+        return load_streams.run(ports, scenario.connections, seconds, scenario.kind)
     if scenario.kind == "handshake":
         return load_tls.run(ports, scenario.connections, seconds, bench.directory / "certs")
     scheme = "https" if is_secured(scenario.config) else "http"

@@ -8,6 +8,7 @@
 -- upload a body of 256 KiB.
 -- both   16 KiB there, 15 KiB back. chunks: sixteen chunks there. json: 15 KiB back, and gzip is accepted.
 -- post   mesh with a body of a kibibyte. fields: mesh with 50 fields. hosts: mesh for one of a thousand virtual hosts.
+-- pipeline eight of mesh at once. heads: 74 KiB of fields. bits: a kibibyte there in sixteen chunks of 64 bytes.
 -- shut   a short message behind which the other side closes.
 -- small  a short message that never varies: for proxies that don't look inside.
 
@@ -18,9 +19,13 @@ local kind, seen = "mesh", 0
 local upload = "POST /items HTTP/1.1\r\nhost: a\r\ncontent-type: application/octet-stream\r\ncontent-length: 262144\r\n\r\n" .. string.rep("u", 262144)
 local both = "POST /small HTTP/1.1\r\nhost: a\r\ncontent-type: application/octet-stream\r\ncontent-length: 16384\r\n\r\n" .. string.rep("u", 16384)
 local chunks = "POST /items HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n" .. string.rep("400\r\n" .. string.rep("u", 1024) .. "\r\n", 16) .. "0\r\n\r\n"
+local bits = "POST /items HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n" .. string.rep("40\r\n" .. string.rep("u", 64) .. "\r\n", 16) .. "0\r\n\r\n"
 local body = '{"text":"' .. string.rep("p", 1013) .. '"}'
 local fields = ""
 for i = 1, 42 do fields = fields .. format("x-field-%d: value %d of a request with many fields\r\n", i, i * 7919) end
+
+local heads = ""
+for i = 1, 36 do heads = heads .. format("x-claim-%d: %s\r\n", i, string.rep("c", 2048)) end
 
 function init(args)
   kind = args[1] or "mesh"
@@ -67,6 +72,13 @@ function request()
   if kind == "shut" then return "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n" end
   if kind == "both" then return both end
   if kind == "chunks" then return chunks end
+  if kind == "bits" then return bits end
+  if kind == "heads" then return mesh(heads) end
+  if kind == "pipeline" then
+    local eight = {}
+    for i = 1, 8 do eight[i] = mesh("") end
+    return table.concat(eight)
+  end
   if kind == "post" then return mesh("content-type: application/json\r\ncontent-length: 1024\r\n", "POST ") .. body end
   if kind == "fields" then return mesh(fields) end
   if kind == "hosts" then return hosts() end

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import yaml
 
 from bench.backend import addresses
+from bench.odd_shapes import ODD_SHAPES
+from bench.shape_parts import Config, add_cluster, add_filter, endpoint, manager, routes
 
-Config = dict[str, Any]
-
-_HTTP = "type.googleapis.com/envoy.extensions.filters.http."
 _LOG_FIELDS = (
     "START_TIME",
     "REQ(:METHOD)",
@@ -46,58 +44,28 @@ _LOG_FIELDS = (
 )
 
 
-def _manager(config: Config) -> Config:
-    found: Config = config["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
-    return found
-
-
-def _routes(config: Config) -> list[Config]:
-    found: list[Config] = _manager(config)["route_config"]["virtual_hosts"][0]["routes"]
-    return found
-
-
-def _add_filter(config: Config, message: str, **fields: Any) -> None:
-    entry = {"name": message.partition(".")[0], "typed_config": {"@type": _HTTP + message, **fields}}
-    _manager(config)["http_filters"].insert(0, entry)
-
-
 def _add_log(config: Config, log_format: Config) -> None:
     kind = "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog"
     entry = {"@type": kind, "path": "$access_log", "log_format": log_format}
-    _manager(config)["access_log"] = [{"name": "envoy.access_loggers.file", "typed_config": entry}]
-
-
-def _add_cluster(config: Config, name: str, port: str, *, http2: bool = False) -> None:
-    cluster = json.loads(json.dumps(config["static_resources"]["clusters"][0]))
-    cluster["name"] = cluster["load_assignment"]["cluster_name"] = name
-    cluster["load_assignment"]["endpoints"] = [{"lb_endpoints": [_endpoint(port)]}]
-    if http2:
-        kind = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-        options = {"@type": f"type.googleapis.com/{kind}", "explicit_http_config": {"http2_protocol_options": {}}}
-        cluster["typed_extension_protocol_options"] = {kind: options}
-    config["static_resources"]["clusters"].append(cluster)
-
-
-def _endpoint(port: str, address: str = "127.0.0.1") -> Config:
-    return {"endpoint": {"address": {"socket_address": {"address": address, "port_value": port}}}}
+    manager(config)["access_log"] = [{"name": "envoy.access_loggers.file", "typed_config": entry}]
 
 
 def _many_routes(config: Config) -> None:
     """200 routes, regular expressions and prefixes in turn; those that match are the last ten."""
-    routes = _routes(config)
-    action = routes[0]["route"]
+    table = routes(config)
+    action = table[0]["route"]
     others = [
         {"safe_regex": {"regex": f"/v[0-9]+/area{number}/[^/]+/items"}} if number % 2 else {"prefix": f"/area{number}/"}
         for number in range(190)
     ]
     areas = ("cart", "catalogue", "checkout", "currency", "email", "payment", "product", "recommend", "shipping")
     ours = [{"safe_regex": {"regex": f"/{area}/items/[0-9]+"}} for area in areas]
-    routes[:] = [{"match": match, "route": action} for match in [*others, *ours, {"prefix": "/"}]]
+    table[:] = [{"match": match, "route": action} for match in [*others, *ours, {"prefix": "/"}]]
 
 
 def _many_hosts(config: Config) -> None:
     """A thousand virtual hosts of four names each, as a mesh without a Sidecar resource has them."""
-    hosts = _manager(config)["route_config"]["virtual_hosts"]
+    hosts = manager(config)["route_config"]["virtual_hosts"]
     routes = hosts[0]["routes"]
     for number in range(1000):
         names = [f"service{number}.ns{number % 20}{suffix}" for suffix in ("", ".svc", ".svc.cluster.local")]
@@ -108,9 +76,9 @@ def _ring_hash(config: Config) -> None:
     """A ring of a thousand hosts, chosen by a header that differs from user to user."""
     cluster = config["static_resources"]["clusters"][0]
     cluster["lb_policy"] = "RING_HASH"
-    hosts = [_endpoint("$backend_7", address) for address in addresses()]
+    hosts = [endpoint("$backend_7", address) for address in addresses()]
     cluster["load_assignment"]["endpoints"][0]["lb_endpoints"] = hosts
-    _routes(config)[0]["route"]["hash_policy"] = [{"header": {"header_name": "cookie"}}]
+    routes(config)[0]["route"]["hash_policy"] = [{"header": {"header_name": "cookie"}}]
 
 
 def _text_log(config: Config) -> None:
@@ -124,113 +92,91 @@ def _json_log(config: Config) -> None:
 
 
 def _tracing(config: Config) -> None:
-    _add_cluster(config, "zipkin", "$backend_2")
+    add_cluster(config, "zipkin", "$backend_2")
     provider = {
         "@type": "type.googleapis.com/envoy.config.trace.v3.ZipkinConfig",
         "collector_cluster": "zipkin",
         "collector_endpoint": "/api/v2/spans",
         "collector_endpoint_version": "HTTP_JSON",
     }
-    _manager(config)["tracing"] = {
+    manager(config)["tracing"] = {
         "random_sampling": {"value": 100},
         "provider": {"name": "envoy.tracers.zipkin", "typed_config": provider},
     }
 
 
 def _direct(config: Config) -> None:
-    _routes(config)[0] = {"match": {"prefix": "/"}, "direct_response": {"status": 200, "body": {"inline_string": "ok"}}}
+    routes(config)[0] = {"match": {"prefix": "/"}, "direct_response": {"status": 200, "body": {"inline_string": "ok"}}}
 
 
 def _redirect(config: Config) -> None:
-    first = {"match": {"path": "/cart/items/1"}, "route": _routes(config)[0]["route"]}  # which the bench waits for
-    _routes(config)[:] = [first, {"match": {"prefix": "/"}, "redirect": {"https_redirect": True}}]
+    first = {"match": {"path": "/cart/items/1"}, "route": routes(config)[0]["route"]}  # which the bench waits for
+    routes(config)[:] = [first, {"match": {"prefix": "/"}, "redirect": {"https_redirect": True}}]
 
 
 def _forbid(config: Config) -> None:
     policy = {"permissions": [{"any": True}], "principals": [{"header": {"name": "cookie", "present_match": True}}]}
-    _add_filter(config, "rbac.v3.RBAC", rules={"action": "DENY", "policies": {"all": policy}})
+    add_filter(config, "rbac.v3.RBAC", rules={"action": "DENY", "policies": {"all": policy}})
 
 
 def _gzip(config: Config) -> None:
     kind = "type.googleapis.com/envoy.extensions.compression.gzip.compressor.v3.Gzip"
-    _add_filter(
-        config, "compressor.v3.Compressor", compressor_library={"name": "gzip", "typed_config": {"@type": kind}}
-    )
+    add_filter(config, "compressor.v3.Compressor", compressor_library={"name": "gzip", "typed_config": {"@type": kind}})
 
 
 def _retries(config: Config) -> None:
     """One in ten requests is answered 503 by its first host."""
-    _routes(config)[0]["route"]["retry_policy"] = {"retry_on": "5xx", "num_retries": 3}
+    routes(config)[0]["route"]["retry_policy"] = {"retry_on": "5xx", "num_retries": 3}
     cluster = config["static_resources"]["clusters"][0]
-    cluster["load_assignment"]["endpoints"][0]["lb_endpoints"] = [_endpoint("$backend_6")]
-
-
-def _ext_authz(config: Config) -> None:
-    _add_cluster(config, "authz", "$backend_2")
-    service = {"server_uri": {"uri": "http://authz", "cluster": "authz", "timeout": "2s"}}
-    _add_filter(config, "ext_authz.v3.ExtAuthz", http_service=service)
-
-
-def _ext_authz_grpc(config: Config) -> None:
-    _add_cluster(config, "authz", "$backend_4", http2=True)
-    service = {"envoy_grpc": {"cluster_name": "authz"}, "timeout": "2s"}
-    _add_filter(config, "ext_authz.v3.ExtAuthz", grpc_service=service)
-
-
-def _ratelimit(config: Config) -> None:
-    _add_cluster(config, "limits", "$backend_4", http2=True)
-    service = {"grpc_service": {"envoy_grpc": {"cluster_name": "limits"}}, "transport_api_version": "V3"}
-    _add_filter(config, "ratelimit.v3.RateLimit", domain="bench", rate_limit_service=service, timeout="2s")
-    action = {"request_headers": {"header_name": "user-agent", "descriptor_key": "agent"}}
-    _routes(config)[0]["route"]["rate_limits"] = [{"actions": [action]}]
+    cluster["load_assignment"]["endpoints"][0]["lb_endpoints"] = [endpoint("$backend_6")]
 
 
 def _weighted(config: Config) -> None:
     """Two versions of a service, a tenth for the newer."""
-    _add_cluster(config, "canary", "$backend_2")
-    action = _routes(config)[0]["route"]
+    add_cluster(config, "canary", "$backend_2")
+    action = routes(config)[0]["route"]
     clusters = [{"name": action.pop("cluster"), "weight": 90}, {"name": "canary", "weight": 10}]
     action["weighted_clusters"] = {"clusters": clusters}
 
 
 def _mirror(config: Config) -> None:
-    _add_cluster(config, "shadow", "$backend_2")
-    _routes(config)[0]["route"]["request_mirror_policies"] = [{"cluster": "shadow"}]
+    add_cluster(config, "shadow", "$backend_2")
+    routes(config)[0]["route"]["request_mirror_policies"] = [{"cluster": "shadow"}]
 
 
 def _subsets(config: Config) -> None:
     cluster = config["static_resources"]["clusters"][0]
     cluster["lb_subset_config"] = {"fallback_policy": "ANY_ENDPOINT", "subset_selectors": [{"keys": ["version"]}]}
-    hosts = [_endpoint(f"$backend_{number}") for number in (1, 2, 3)]
+    hosts = [endpoint(f"$backend_{number}") for number in (1, 2, 3)]
     for number, host in enumerate(hosts):
         host["metadata"] = {"filter_metadata": {"envoy.lb": {"version": f"v{number % 2}"}}}
     cluster["load_assignment"]["endpoints"][0]["lb_endpoints"] = hosts
-    _routes(config)[0]["route"]["metadata_match"] = {"filter_metadata": {"envoy.lb": {"version": "v0"}}}
+    routes(config)[0]["route"]["metadata_match"] = {"filter_metadata": {"envoy.lb": {"version": "v0"}}}
 
 
 def _balanced(policy: str) -> Callable[[Config], None]:
     def change(config: Config) -> None:
         cluster = config["static_resources"]["clusters"][0]
         cluster["lb_policy"] = policy
-        cluster["load_assignment"]["endpoints"][0]["lb_endpoints"] = [_endpoint(f"$backend_{n}") for n in (1, 2, 3)]
-        _routes(config)[0].get("route", {})["hash_policy"] = [{"header": {"header_name": "cookie"}}]
+        cluster["load_assignment"]["endpoints"][0]["lb_endpoints"] = [endpoint(f"$backend_{n}") for n in (1, 2, 3)]
+        routes(config)[0].get("route", {})["hash_policy"] = [{"header": {"header_name": "cookie"}}]
 
     return change
 
 
 def _buffer(config: Config) -> None:
-    _add_filter(config, "buffer.v3.Buffer", max_request_bytes=1 << 20)
+    add_filter(config, "buffer.v3.Buffer", max_request_bytes=1 << 20)
 
 
 def _matching(config: Config) -> None:
     """Routes told apart by fields and parameters, as canaries are."""
-    routes = _routes(config)
-    action = routes[0]["route"]
+    table = routes(config)
+    action = table[0]["route"]
     headers = [{"name": "x-canary", "string_match": {"exact": "yes"}}]
     parameters = [{"name": "version", "string_match": {"exact": "2"}}]
     user = [{"name": "cookie", "string_match": {"safe_regex": {"regex": ".*user=test;.*"}}}]
     rewrite = {"pattern": {"regex": "/([a-z]+)/items/"}, "substitution": "/v1/\\1/"}
-    routes[:] = [
+    table[:] = [
         {"match": {"prefix": "/", "headers": headers}, "route": action},
         {"match": {"prefix": "/", "query_parameters": parameters}, "route": action},
         {"match": {"prefix": "/", "headers": user}, "route": action},
@@ -273,9 +219,7 @@ SHAPES: Mapping[str, Callable[[Config], None]] = {
     "buffer": _buffer,
     "matching": _matching,
     "guarded": _guarded,
-    "authz": _ext_authz,
-    "authzgrpc": _ext_authz_grpc,
-    "ratelimit": _ratelimit,
+    **ODD_SHAPES,
 }
 
 
