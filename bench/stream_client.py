@@ -115,11 +115,12 @@ class SlowReader(_Client):
         self._ask()
 
     def _ask(self) -> None:
-        self._came, self._began = 0, perf_counter()
+        self._in_head, self._came, self._began = True, 0, perf_counter()
         self._transport.write(b"GET /large HTTP/1.1\r\nhost: a\r\n\r\n")
 
     def data_received(self, data: bytes) -> None:
-        if not self._came:
+        if self._in_head:
+            self._in_head = False
             self._came -= data.index(b"\r\n\r\n") + 4
         before, self._came = self._came, self._came + len(data)
         if self._came >= self.LENGTH:
