@@ -82,6 +82,7 @@ WORKLOADS = {
     "grpc": lambda count: _http2("istio+h2up", count, grpc=True),
     "http2-path": lambda count: _http2_path("http2", count),
     "grpc-path": lambda count: _http2_path("grpc", count),
+    "streams-path": lambda count: _http2_path("streams", count),
     "hookless": lambda count: _hooks(count, 1),
     "plain-hooks": lambda count: _hooks(count, 2),
     "async-hooks": lambda count: _hooks(count, 3),

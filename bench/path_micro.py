@@ -1,7 +1,7 @@
 """What the whole path of a request costs without sockets: fake transports on both sides of a real proxy.
 
     python -m bench.path_micro [istio | router | config.yaml] [--profile]
-    python -m bench.path_micro --client {http2,grpc} istio+h2up [--profile]
+    python -m bench.path_micro --client {http2,grpc,streams} istio+h2up [--profile]
 
 Prints microseconds per request; with --profile the functions by own time. On a machine that is busy with other things
 `python -m bench.instructions` says more.
@@ -21,10 +21,16 @@ import uvloop
 
 from bench.wireless import WirelessProxy, scratch
 from bench.wireless_http2 import WirelessGrpcProxy, WirelessHttp2Proxy
+from bench.wireless_streams import WirelessStreamsProxy
 from bench.yardstick import yardstick
 from meshproxy.proxy import tune_collector
 
-PROXIES = {"http1": WirelessProxy, "http2": WirelessHttp2Proxy, "grpc": WirelessGrpcProxy}
+PROXIES = {
+    "http1": WirelessProxy,
+    "http2": WirelessHttp2Proxy,
+    "grpc": WirelessGrpcProxy,
+    "streams": WirelessStreamsProxy,
+}
 
 
 async def run(client: str, configuration: str, count: int, profile: bool, directory: Path) -> None:

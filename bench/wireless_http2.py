@@ -25,7 +25,7 @@ _CALL = b"\0\0\0\0\x40" + b"m" * 64
 _REPLY = b"\0\0\0\0\x21" + BODY.encode()
 
 
-def _frame(kind: int, flags: int, sid: int, payload: bytes) -> bytes:
+def frame(kind: int, flags: int, sid: int, payload: bytes) -> bytes:
     return h2.pack_head(len(payload) << 8 | kind, flags, sid) + payload
 
 
@@ -53,8 +53,8 @@ def _requests(count: int, grpc: bool) -> list[bytes]:
         pseudo = [(":method", "POST" if grpc else "GET"), (":scheme", "http"), (":path", path)]
         block = encoder.encode([*pseudo, *fields])
         sid = 2 * number + 1
-        request = _frame(h2.HEADERS, h2.END_HEADERS | (0 if grpc else h2.END_STREAM), sid, block)
-        made.append(request + (_frame(h2.DATA, h2.END_STREAM, sid, _CALL) if grpc else b""))
+        request = frame(h2.HEADERS, h2.END_HEADERS | (0 if grpc else h2.END_STREAM), sid, block)
+        made.append(request + (frame(h2.DATA, h2.END_STREAM, sid, _CALL) if grpc else b""))
     return [b"".join(made[start : start + STREAMS]) for start in range(0, count, STREAMS)]
 
 
@@ -100,11 +100,11 @@ class WirelessHttp2Proxy(WirelessProxy):
 
     def _answer_on(self, sid: int) -> bytes:
         empty_table = b"\x20" if sid == 1 else b""
-        answer = _frame(h2.HEADERS, h2.END_HEADERS, sid, empty_table + self._head)
+        answer = frame(h2.HEADERS, h2.END_HEADERS, sid, empty_table + self._head)
         if not self.grpc:
-            return answer + _frame(h2.DATA, h2.END_STREAM, sid, BODY.encode())
-        trailers = _frame(h2.HEADERS, h2.END_HEADERS | h2.END_STREAM, sid, self._trailers)
-        return answer + _frame(h2.DATA, 0, sid, _REPLY) + trailers
+            return answer + frame(h2.DATA, h2.END_STREAM, sid, BODY.encode())
+        trailers = frame(h2.HEADERS, h2.END_HEADERS | h2.END_STREAM, sid, self._trailers)
+        return answer + frame(h2.DATA, 0, sid, _REPLY) + trailers
 
 
 class WirelessGrpcProxy(WirelessHttp2Proxy):

@@ -1,7 +1,8 @@
 """The bodies that come in on an HTTP/2 connection, and the credit for them (RFC 9113 sections 5.2 and 6.1).
 
-Large pieces of one body that come in one read are handed on together, at its end or with what ends the stream: whoever
-passes a mebibyte on pays for each piece, and peers cut it into sixty to a hundred.
+Large pieces of a body, and small ones with DATA behind them, are handed on together at the end of the read or with what
+ends the stream: whoever passes a body on pays for each piece, and peers cut a mebibyte into sixty pieces, or into a
+thousand.
 
 Invariant: the windows add up. What was received on the connection is returned to it, consumed, dropped or of streams
 that are gone.
@@ -18,7 +19,7 @@ from meshproxy.codec.h2_stream import Stream
 from meshproxy.codec.sinks import Http2Sink
 from meshproxy.model.codec import Http2Options
 
-#: Pieces of body from this size on wait for the end of the read. Shorter ones, as messages of gRPC, mostly come alone.
+#: Pieces of body from this size on wait for the end of the read. Of shorter ones, as messages of gRPC, the last doesn't.
 JOINED = 1024
 
 
@@ -62,7 +63,47 @@ class Bodies(Control):
             raise Fault(h2.PROTOCOL_ERROR, "more padding than payload")
         return payload[start:end]
 
-    def _read_data(self, flags: int, sid: int, payload: bytes | memoryview) -> None:
+    def _read_run(self, data: bytes, view: memoryview, position: int, sid: int, most: int) -> tuple[int, int]:
+        """Take the DATA frames of one stream from `position` on whose heads differ in length alone, `most` at most.
+
+        What has a fault, or could have one, is left to `_read_data`. Accounted for together, they cost a third of what
+        they cost one by one. Returns where they end, and how many they are.
+        """
+        stream = self._streams.get(sid)
+        if stream is None or not stream.remote_open or not (stream.answered or self.is_server):
+            return position, 0
+        room = min(self._receive_left, stream.receive_left)
+        if stream.expected >= 0:
+            room = min(room, stream.expected)
+        held: list[bytes | memoryview] = []
+        begin, alike, size, left = position, data[position + 3 : position + 9], len(data), room
+        while len(held) < most and data.startswith(alike, position + 3):
+            length = int.from_bytes(data[position : position + 3], "big")
+            end = position + 9 + length
+            left -= length
+            if end > size or left < 0 or not 0 < length <= h2.MAX_FRAME_SIZE:
+                left += length
+                break
+            held.append(data[position + 9 : end] if length < JOINED else view[position + 9 : end])
+            position = end
+        if not held:
+            return begin, 0
+        self._empty_frames = 0
+        total = room - left
+        self._receive_left -= total
+        stream.receive_left -= total
+        stream.outstanding += total
+        if stream.expected >= 0:
+            stream.expected -= total
+        if stream.held is None:
+            stream.held = held
+            self._holding.append(stream)
+        else:
+            stream.held += held
+        return position, len(held)
+
+    def _read_data(self, flags: int, sid: int, payload: bytes | memoryview, more: bool) -> None:
+        """more: another frame of DATA is behind it in this read."""
         length = len(payload)
         if length > h2.MAX_FRAME_SIZE:
             raise Fault(h2.FRAME_SIZE_ERROR, "a frame is too large")
@@ -98,7 +139,7 @@ class Bodies(Control):
             if stream.expected < 0 or (end and stream.expected):
                 self._wrong_length(sid)
                 return
-        if size >= JOINED and not end:
+        if (size >= JOINED or more or stream.held is not None) and size and not end:
             if stream.held is None:
                 stream.held = [payload]
                 self._holding.append(stream)
@@ -121,9 +162,8 @@ class Bodies(Control):
         self._stream_fault(sid, h2.PROTOCOL_ERROR, error)
 
     def _hand_on(self) -> None:
-        holding = self._holding
-        while holding:
-            stream = holding.pop(0)
+        holding, self._holding = self._holding, []
+        for stream in holding:
             held, stream.held = stream.held, None
             if held is not None and not self.failed and stream.sid in self._streams:
                 self._sink.on_stream_data(stream.sid, b"".join(held), False)

@@ -179,7 +179,14 @@ class Http2Codec(Bodies):
                 left -= HEAD_COST + (length >> 1)
                 self._read_headers(flags, sid, data[start:end])
             elif kind == h2.DATA and self._block is None:
-                self._read_data(flags, sid, data[start:end] if length < JOINED else view[start:end])
+                more = size - end >= 9 and data[end + 3] == h2.DATA
+                if more and not flags and data.startswith(data[start - 5 : start], end + 4):
+                    position, frames = self._read_run(data, view, start - 9, sid, left + 1)
+                    if frames:
+                        left -= frames - 1
+                        continue
+                    position = end
+                self._read_data(flags, sid, data[start:end] if length < JOINED else view[start:end], more)
             elif length > h2.MAX_FRAME_SIZE:
                 raise Fault(h2.FRAME_SIZE_ERROR, "a frame is too large")
             else:
