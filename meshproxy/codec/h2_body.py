@@ -1,8 +1,8 @@
 """The bodies that come in on an HTTP/2 connection, and the credit for them (RFC 9113 sections 5.2 and 6.1).
 
-Large pieces of a body, and small ones with DATA behind them, are handed on together at the end of the read or with what
-ends the stream: whoever passes a body on pays for each piece, and peers cut a mebibyte into sixty pieces, or into a
-thousand.
+Large pieces of a body, and small ones with more of it close behind them, are handed on together at the end of the read
+or with what ends the stream: whoever passes a body on pays for each piece, and peers cut a mebibyte into sixty pieces,
+or into a thousand.
 
 Invariant: the windows add up. What was received on the connection is returned to it, consumed, dropped or of streams
 that are gone.
@@ -19,7 +19,8 @@ from meshproxy.codec.h2_stream import Stream
 from meshproxy.codec.sinks import Http2Sink
 from meshproxy.model.codec import Http2Options
 
-#: Pieces of body from this size on wait for the end of the read. Of shorter ones, as messages of gRPC, the last doesn't.
+#: Pieces of body from this size on wait for the end of the read; a shorter one that ends the read, as a message of gRPC
+#: mostly does, doesn't.
 JOINED = 1024
 
 
@@ -103,7 +104,7 @@ class Bodies(Control):
         return position, len(held)
 
     def _read_data(self, flags: int, sid: int, payload: bytes | memoryview, more: bool) -> None:
-        """more: another frame of DATA is behind it in this read."""
+        """more: another frame of this stream's DATA is behind it in this read."""
         length = len(payload)
         if length > h2.MAX_FRAME_SIZE:
             raise Fault(h2.FRAME_SIZE_ERROR, "a frame is too large")
@@ -189,7 +190,9 @@ class Bodies(Control):
                 self._emit(h2.window_update(sid, stream.returnable))
                 stream.receive_left += stream.returnable
                 stream.returnable = 0
-        self._return(count)
+        self._returnable += count
+        if self._returnable >= self._return_at:
+            self._return(0)
 
     def _return(self, count: int) -> None:
         """Give bytes back to the connection's window."""

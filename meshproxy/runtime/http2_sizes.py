@@ -40,16 +40,28 @@ class MeteredHttp2Codec(Http2Codec):
             self._count_sent(info, len(frame) + len(body), frame[3] in (HEADERS, CONTINUATION))
         super()._emit(frame, body)
 
+    def _emit_data(self, stream: Stream, data: bytes | memoryview, end: bool) -> None:
+        info = self.accounts.get(stream.sid)
+        if info is not None:
+            self._count_sent(info, HEAD_SIZE + len(data), False)
+        super()._emit_data(stream, data, end)
+
     def _read_headers(self, flags: int, sid: int, payload: bytes) -> None:
         self.fresh = HEAD_SIZE + len(payload)
         if sid in self.accounts:
             self._count_received(self.accounts[sid], self.fresh, True)
         super()._read_headers(flags, sid, payload)
 
-    def _read_data(self, flags: int, sid: int, payload: bytes | memoryview) -> None:
+    def _read_run(self, data: bytes, view: memoryview, position: int, sid: int, most: int) -> tuple[int, int]:
+        end, frames = super()._read_run(data, view, position, sid, most)
+        if sid in self.accounts:
+            self._count_received(self.accounts[sid], end - position, False)
+        return end, frames
+
+    def _read_data(self, flags: int, sid: int, payload: bytes | memoryview, more: bool) -> None:
         if sid in self.accounts:
             self._count_received(self.accounts[sid], HEAD_SIZE + len(payload), False)
-        super()._read_data(flags, sid, payload)
+        super()._read_data(flags, sid, payload, more)
 
     def _read_other(self, kind: int, flags: int, sid: int, payload: bytes) -> None:
         if kind == CONTINUATION:

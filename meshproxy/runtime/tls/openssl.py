@@ -94,7 +94,7 @@ def library() -> Any:
     if found.SSL_CTX_get_options(context_pointer(context)) != int(context.options):
         return None
     tls = context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_side=True)
-    return found if _member(_inside(tls), 2) == id(context) else None
+    return found if _member(inside(tls), 2) == id(context) else None
 
 
 def function(name: str, result: Any, *arguments: Any) -> Any:
@@ -116,10 +116,11 @@ def context_pointer(context: ssl.SSLContext) -> int | None:
 
 def object_pointer(tls: ssl.SSLObject) -> int | None:
     """Its `SSL`."""
-    return _member(_inside(tls), 1)
+    return _member(inside(tls), 1)
 
 
-def _inside(tls: ssl.SSLObject) -> object:
+def inside(tls: ssl.SSLObject) -> Any:
+    """Its part in C, whose `read` and `write` are those of the object without a call of Python around them."""
     return getattr(tls, "_sslobj")  # noqa: B009  # what SSLObject wraps
 
 

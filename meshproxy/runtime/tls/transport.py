@@ -7,7 +7,8 @@ server never sees our certificate, and an unwanted client of TLS 1.2 never sees 
 `close_notify` is a half-close that the protocol above hears of, and a connection holds no buffer of its own.
 
 A read on the common way is one record that came in one piece: one `read` of OpenSSL, one copy, no exception. Whether
-more is there is asked of both BIOs rather than found out by `SSLWantReadError`.
+more is there the BIO is asked rather than found out by `SSLWantReadError`; there is always room for a whole record, so
+OpenSSL keeps none in part.
 
 Invariants:
 - the protocol above hears nothing before the handshake is complete and the peer is accepted, and nothing after
@@ -31,6 +32,8 @@ _INVALID_NAME = (
     "error:100000d5:SSL routines:OPENSSL_internal:SSL3_EXT_INVALID_SERVERNAME"
 )
 _SIZE = 65536
+_RECORD = 16384
+"""Most plaintext in a record (RFC 8446 section 5.1)."""
 # Shared by all connections: filled and emptied within one callback of the event loop.
 _CIPHERTEXT = memoryview(bytearray(_SIZE))
 _PLAINTEXT = memoryview(bytearray(_SIZE))
@@ -73,6 +76,8 @@ class TlsTransport(asyncio.BufferedProtocol):
     __slots__ = (
         "_app",
         "_closing",
+        "_decrypt",
+        "_encrypt",
         "_ended",
         "_eof_wanted",
         "_eof_written",
@@ -103,6 +108,8 @@ class TlsTransport(asyncio.BufferedProtocol):
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self.object = _wrap(context, self._incoming, self._outgoing, server_side, server_hostname)
+        inner = openssl.inside(self.object)
+        self._decrypt, self._encrypt = inner.read, inner.write
         self._app = app
         self._owner: HandshakeOwner | None = owner
         self.began = 0.0
@@ -168,6 +175,7 @@ class TlsTransport(asyncio.BufferedProtocol):
             self._fail(reset_by_peer() if isinstance(error, ConnectionResetError) else None)
         # They'd keep one another alive until the next collection, each with some 30 KiB that OpenSSL has allocated.
         self._app = self._owner = None
+        self._decrypt = self._encrypt = None
         self.object = self._incoming = self._outgoing = None  # type: ignore[assignment]  # nothing is read or written now
 
     # The handshake.
@@ -217,21 +225,19 @@ class TlsTransport(asyncio.BufferedProtocol):
 
     def _read(self) -> None:
         """Hand over what has come, a socket's read at a time."""
-        read = self.object.read
+        decrypt = self._decrypt
         incoming = self._incoming
         while not self._paused and not self._closing and not self._ended:
             filled = 0
             more = False
             try:
-                while filled < _SIZE - 16384:
-                    count: Any = read(
-                        _SIZE - filled, _PLAINTEXT[filled:]
-                    )  # typeshed: only bytes; with a buffer, a count
+                while filled < _SIZE - _RECORD:
+                    count = decrypt(_SIZE - filled, _PLAINTEXT[filled:] if filled else _PLAINTEXT)
                     if not count:
                         self._ended = True
                         break
                     filled += count
-                    more = bool(incoming.pending or self.object.pending())
+                    more = incoming.pending > 0
                     if not more:
                         break
             except ssl.SSLWantReadError:
@@ -290,7 +296,7 @@ class TlsTransport(asyncio.BufferedProtocol):
         if size <= _SIZE:
             if not size:
                 return
-            done = self.object.write(data)
+            done = self._encrypt(data)
             if done == size:
                 self._raw.write(self._outgoing.read())
                 return
@@ -298,7 +304,7 @@ class TlsTransport(asyncio.BufferedProtocol):
         else:
             rest = memoryview(data)
         while rest:
-            done = self.object.write(rest[:_SIZE])
+            done = self._encrypt(rest[:_SIZE])
             rest = rest[done:]
             self._raw.write(self._outgoing.read())
 
