@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Any
 
+from meshproxy.chain.diversion import RequestDiversion
 from meshproxy.chain.held_body import HeldBody, Holding
 from meshproxy.chain.http_plan import HttpPlan
 from meshproxy.chain.http_response import Piece, ResponsePipeline, Rest
@@ -18,7 +19,7 @@ class RequestPipeline(ResponsePipeline):
     """Passes a request through the hooks and gives it to the terminal filter.
 
     A head that has passed all filters is `_headers_passed`; while one stands behind a filter that wants the body,
-    `_held` collects that.
+    `_held` collects that, and `request_diverted` is what takes it in.
     """
 
     plan: HttpPlan
@@ -29,6 +30,7 @@ class RequestPipeline(ResponsePipeline):
     _held: HeldBody | None = None
     _had_whole: frozenset[int] = frozenset()
     _request_trailers_position: int = -1
+    request_diverted: RequestDiversion | None = None
 
     # The head.
 
@@ -158,7 +160,7 @@ class RequestPipeline(ResponsePipeline):
     def _receive(self, piece: Piece, end: bool) -> None:
         if self.request_over:
             return
-        if self._request_waits or (not self._headers_passed and self._held is None):
+        if self._request_waits or (not self._headers_passed and self._held is None and self.request_diverted is None):
             self._queue().append((piece, end, 0))
         else:
             self._pass_piece(piece, end, 0)
@@ -188,6 +190,9 @@ class RequestPipeline(ResponsePipeline):
             position = hooks[at]
             if self._held is not None and position == self._held.position:
                 self._collect(self._held, data, end, at)
+                return
+            if self.request_diverted is not None and position == self.request_diverted.position:
+                self.request_diverted.take_body(data, end)
                 return
             at += 1
             if position in self._had_whole:
@@ -283,6 +288,12 @@ class RequestPipeline(ResponsePipeline):
         """Whether the head stands behind this filter from now on, until the body is there."""
         if self.request_end or position not in self.plan.request_buffered:
             return False
+        diverted = self.request_diverted
+        if diverted is not None and diverted.position == position:
+            diverted.resume_at = resume_at
+            if not diverted.head_is_out:
+                self._work_off()
+            return not diverted.head_is_out
         wanted = self.filters[position].wants_request_body()
         queue = self._request_queue
         if not wanted or (wanted is WHAT_IS_HERE and not (queue and isinstance(queue[0][0], bytes))):
@@ -345,6 +356,10 @@ class RequestPipeline(ResponsePipeline):
                 self._queue().append((trailers, True, at))
                 held.end_with_trailers()
                 self._give_held_request(held, self.plan.request_body.index(held.position) + 1)
+                return
+            diverted = self.request_diverted
+            if diverted is not None and (at == len(hooks) or hooks[at] >= diverted.position):
+                diverted.take_trailers(trailers)
                 return
             if at == len(hooks):
                 break

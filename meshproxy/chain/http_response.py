@@ -6,6 +6,7 @@ from abc import abstractmethod
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from meshproxy.chain.diversion import ResponseDiversion
 from meshproxy.chain.held_body import HeldBody, Holding
 from meshproxy.chain.http_plan import HttpPlan
 from meshproxy.chain.http_wire import HttpWire, Suspended
@@ -41,6 +42,7 @@ class ResponsePipeline(HttpWire):
     _response_held: HeldBody | None = None
     _had_whole_response: frozenset[int] = frozenset()
     _response_trailers_position: int = -1
+    response_diverted: ResponseDiversion | None = None
 
     @property
     def body_limit(self) -> int:
@@ -84,7 +86,7 @@ class ResponsePipeline(HttpWire):
                         result.then(self._response_headers_resumed, position, hooks.index(position) + 1)
                         return
             except Exception as error:  # a filter is foreign code: its fault must stay its stream's
-                if not self._contain_response(position, error):
+                if not self.contain_response(position, error):
                     return
             if self.done:
                 return
@@ -112,7 +114,7 @@ class ResponsePipeline(HttpWire):
         if self.done:
             return False
         self.block_response(False)
-        if error is None or self._contain_response(position, error):
+        if error is None or self.contain_response(position, error):
             return not self.done
         self.flush()
         return False
@@ -137,7 +139,8 @@ class ResponsePipeline(HttpWire):
             return
         if not self.answered:
             raise RuntimeError("a response begins with its head: send_headers")
-        if self._response_waits or (not self.on_wire and self._response_held is None):
+        held = self._response_held is not None or self.response_diverted is not None
+        if self._response_waits or not (self.on_wire or held):
             self._queued_response().append((piece, end, 0))
         else:
             self._pass_response_piece(piece, end, 0)
@@ -168,6 +171,9 @@ class ResponsePipeline(HttpWire):
             if self._response_held is not None and position == self._response_held.position:
                 self._collect_response(self._response_held, data, end, at)
                 return
+            if self.response_diverted is not None and position == self.response_diverted.position:
+                self.response_diverted.take_body(data, end)
+                return
             at += 1
             if position in self._had_whole_response:
                 continue
@@ -192,7 +198,7 @@ class ResponsePipeline(HttpWire):
                 return False, data
             data = self._changed(data, result)
         except Exception as error:  # a filter is foreign code: its fault must stay its stream's
-            return self._contain_response(position, error), data
+            return self.contain_response(position, error), data
         return (bool(data) or end) and not self.done, data
 
     def _part_response(self, parted: Parted, end: bool, at: int) -> None:
@@ -216,7 +222,7 @@ class ResponsePipeline(HttpWire):
         try:
             result = self.run_hook(rest())
         except Exception as error:  # a filter is foreign code: its fault must stay its stream's
-            if not self._contain_response(position, error):
+            if not self.contain_response(position, error):
                 return
             result = None
         if isinstance(result, Suspended):
@@ -251,7 +257,7 @@ class ResponsePipeline(HttpWire):
                 return
             data = self._changed(data, result)
         except TypeError as fault:
-            if not self._contain_response(position, fault):
+            if not self.contain_response(position, fault):
                 return
         held = self._response_held
         if held is not None and position == held.position:
@@ -265,6 +271,12 @@ class ResponsePipeline(HttpWire):
         """Whether the head stands behind this filter from now on, until the body is there."""
         if self.response_end or position not in self.plan.response_buffered:
             return False
+        diverted = self.response_diverted
+        if diverted is not None and diverted.position == position:
+            diverted.resume_at = resume_at
+            if not diverted.head_is_out:
+                self._work_off_response()
+            return not diverted.head_is_out
         wanted = self.filters[position].wants_response_body()
         queue = self._response_queue
         if not wanted or (wanted is WHAT_IS_HERE and not (queue and isinstance(queue[0][0], bytes))):
@@ -310,6 +322,10 @@ class ResponsePipeline(HttpWire):
                 held.end_with_trailers()
                 self._give_held_response(held, self.plan.response_body.index(held.position) + 1)
                 return
+            diverted = self.response_diverted
+            if diverted is not None and (at == len(hooks) or hooks[at] <= diverted.position):
+                diverted.take_trailers(trailers)
+                return
             if at == len(hooks):
                 break
             position = self._response_trailers_position = hooks[at]
@@ -323,7 +339,7 @@ class ResponsePipeline(HttpWire):
                         result.then(self._response_trailers_resumed, position, at, trailers)
                         return
             except Exception as error:  # a filter is foreign code: its fault must stay its stream's
-                if not self._contain_response(position, error):
+                if not self.contain_response(position, error):
                     return
             if self.done:
                 return
@@ -383,6 +399,7 @@ class ResponsePipeline(HttpWire):
         self.answered = False
         self.skip_response_hooks = True
         self._response_held = None
+        self.response_diverted = None
         self._response_queue = None
         self.reply(reply)
 
@@ -391,7 +408,7 @@ class ResponsePipeline(HttpWire):
         details = f"filter_failed{{{self.plan.names[position]}}}"
         return LocalReply(FILTER_FAILED.status, FILTER_FAILED.body, details=details)
 
-    def _contain_response(self, position: int, error: BaseException) -> bool:
+    def contain_response(self, position: int, error: BaseException) -> bool:
         """`contain` for a response hook: the response that failed gives way to the reply about it."""
         if isinstance(error, ResponseReplaced):
             if not self.done:

@@ -2,7 +2,7 @@
 
 Theory. Each direction is a pipeline: head, then pieces of body, then perhaps trailers, through the hooks that the
 plan lists. Nearly always every hook is a plain function that returns None and the pipeline is a loop. Two things make
-it stop, and both stop one direction only:
+it stop, and both stop one direction only (`diversion` has a third):
 
 - a hook *waits* (its coroutine suspended): what arrives meanwhile is queued at the entry and the source is paused;
 - a filter *buffers*: the head stands behind it until the body is whole.
@@ -23,8 +23,12 @@ This module does no input or output: what touches the wire, the loop or the prog
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import Any
 
+from meshproxy.chain.diversion import RequestDiversion, ResponseDiversion
 from meshproxy.chain.http_request import RequestPipeline
+from meshproxy.chain.http_response import Piece
+from meshproxy.plugin.calls import Outlet
 from meshproxy.plugin.context import FactoryContext
 from meshproxy.plugin.http import FAIL_OPEN
 
@@ -56,6 +60,50 @@ class FilterStream(RequestPipeline):
             self.skip_response_hooks = True
             return position
         return -1
+
+    # Filters that say themselves what follows.
+
+    def divert_request(self, giver: Any, *, holds_head: bool) -> Outlet:
+        """See `Stream`."""
+        self.request_diverted = RequestDiversion(self, giver, holds_head)
+        return self.request_diverted
+
+    def divert_response(self, giver: Any, *, holds_head: bool) -> Outlet:
+        """See `Stream`."""
+        self.response_diverted = ResponseDiversion(self, giver, holds_head)
+        return self.response_diverted
+
+    def resume_request(self, at: int) -> None:
+        """The head goes on, from outside of a hook, at the hook with this number."""
+        if not self.request_over:
+            self._pass_request_headers(at)
+            self._write_out()
+
+    def resume_request_piece(self, piece: Piece, end: bool, at: int) -> None:
+        """The same for a piece of body or trailers."""
+        if self.request_over:
+            return
+        if self._request_waits or (not self._headers_passed and self._held is None):
+            self._queue().append((piece, end, at))
+        else:
+            self._pass_piece(piece, end, at)
+            self._write_out()
+
+    def resume_response(self, at: int) -> None:
+        """As `resume_request`."""
+        if not self.done:
+            self._pass_response_headers(at)
+            self.flush()
+
+    def resume_response_piece(self, piece: Piece, end: bool, at: int) -> None:
+        """As `resume_request_piece`."""
+        if self.done:
+            return
+        if self._response_waits or (not self.on_wire and self._response_held is None):
+            self._queued_response().append((piece, end, at))
+        else:
+            self._pass_response_piece(piece, end, at)
+            self.flush()
 
     # The end, and faults.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from meshproxy.headers import ResponseHeaders
 from meshproxy.records import dataclass
@@ -40,6 +40,44 @@ class GrpcError(Exception):
         self.status = status
 
 
+class GrpcListener(Protocol):
+    """Hears a call as it goes, from outside of any hook."""
+
+    def on_call_message(self, message: bytes) -> bool:
+        """A message has come. Returns whether it is dealt with; else it waits for `receive`."""
+
+    def on_call_end(self, error: GrpcError | None) -> None:
+        """The service has ended the call, in order unless there is an error."""
+
+    def on_call_blocked(self, blocked: bool) -> None:
+        """The service can't take more (True), or can again."""
+
+
+class Outlet(ABC):
+    """Where a filter says what goes on behind it, in place of a body that goes to it piece by piece; see
+    `Stream.divert_request`. To be used from outside of hooks."""
+
+    @abstractmethod
+    def head(self) -> None:
+        """The head goes on, if it hasn't; to be called before anything else."""
+
+    @abstractmethod
+    def body(self, data: bytes, end: bool) -> None:
+        """A piece of body; with `end` the message is over, and what still comes in goes nowhere."""
+
+    @abstractmethod
+    def trailers(self) -> None:
+        """The trailers that have come go on, and the message is over."""
+
+    @abstractmethod
+    def let_go(self, ended: bool) -> None:
+        """What comes from now on passes, after the head. ended: all of the body came before."""
+
+    @abstractmethod
+    def block(self, blocked: bool) -> None:
+        """Stop, or go on, reading the message."""
+
+
 class GrpcCall(ABC):
     """A call with messages both ways."""
 
@@ -53,6 +91,10 @@ class GrpcCall(ABC):
 
         Raises GrpcError when it ended otherwise, TimeoutError after `timeout` seconds.
         """
+
+    @abstractmethod
+    def listen(self, listener: GrpcListener) -> None:
+        """`listener` hears everything first."""
 
     @abstractmethod
     def ignore(self) -> None:

@@ -14,7 +14,7 @@ from meshproxy.model.grpc_service import GrpcService
 from meshproxy.model.listener import AccessLog
 from meshproxy.model.redirect import RedirectHistory
 from meshproxy.model.route import Route, WeightedCluster
-from meshproxy.plugin.calls import FetchReply, GrpcCall
+from meshproxy.plugin.calls import FetchReply, GrpcCall, Outlet
 from meshproxy.plugin.replies import LocalReply
 from meshproxy.plugin.services import ServerState, Timer
 from meshproxy.plugin.stream_info import NO_CONNECTION, ConnectionInfo, StreamInfo
@@ -155,6 +155,16 @@ class Stream(StreamInfo, ABC):
     @abstractmethod
     def give_response_body(self, giver: Any, data: bytes) -> None:
         """The same for a response, from `on_response_headers`."""
+
+    @abstractmethod
+    def divert_request(self, giver: Any, *, holds_head: bool) -> Outlet:
+        """From `on_request_headers` of the filter `giver`, which `buffers_request`: the body ends there. The hooks for
+        body and trailers get it as ever, and what they return is of no account: only what the filter puts into the
+        outlet goes on. holds_head: so does the head; else that goes on at once."""
+
+    @abstractmethod
+    def divert_response(self, giver: Any, *, holds_head: bool) -> Outlet:
+        """The same for a response."""
 
     @abstractmethod
     def add_request_body(self, data: bytes) -> None:

@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 
 from meshproxy.model.grpc_service import GrpcService
+from meshproxy.plugin.calls import GrpcListener
 from meshproxy.plugin.context import GrpcCall, GrpcError
 from meshproxy.runtime.fetch import Fetcher
 from meshproxy.runtime.grpc_client import OK, GrpcStream, open_stream, why_none
@@ -20,6 +21,7 @@ class OpenCall(GrpcCall):
         self._loop = host.loop
         self._messages: deque[bytes] = deque()
         self._ignored = False
+        self._listener: GrpcListener | None = None
         self._over: GrpcError | None = None
         self._waiter: asyncio.Future[None] | None = None
         stream = open_stream(host, service, path, self)
@@ -41,8 +43,14 @@ class OpenCall(GrpcCall):
                 await self._waiter
         return self._messages.popleft()
 
+    def listen(self, listener: GrpcListener) -> None:
+        self._listener = listener
+        self._stream.on_blocked = listener.on_call_blocked
+
     def ignore(self) -> None:
         self._ignored = True
+        self._listener = None
+        self._stream.on_blocked = None
         self._messages.clear()
 
     def end(self, after: float = 0.0) -> None:
@@ -56,12 +64,15 @@ class OpenCall(GrpcCall):
     # What the call tells.
 
     def on_message(self, data: bytes) -> None:
-        if not self._ignored:
-            self._messages.append(data)
-            self._wake()
+        if self._ignored or (self._listener is not None and self._listener.on_call_message(data)):
+            return
+        self._messages.append(data)
+        self._wake()
 
     def on_closed(self, status: int, message: str) -> None:
-        self._over = GrpcError(status, message)
+        self._over = error = GrpcError(status, message)
+        if self._listener is not None:
+            self._listener.on_call_end(None if status == OK else error)
         self._wake()
 
     def _wake(self) -> None:

@@ -8,6 +8,7 @@ client makes it (`httpToGrpcStatus`), so a sink has one thing to understand.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
 from urllib.parse import unquote
@@ -91,9 +92,11 @@ def _make_request(service: GrpcService, path: str, scheme: str, timeout: float |
 
 
 class GrpcStream:
-    """One call (`HttpUpstreamSink`). upstream: its request."""
+    """One call (`HttpUpstreamSink`). upstream: its request. on_blocked: told that the service can't take more, or can
+    again."""
 
     upstream: HttpUpstream
+    on_blocked: Callable[[bool], None] | None = None
 
     def __init__(self, host: Fetcher, cluster: Any, reader: MessageReader, sink: GrpcSink) -> None:
         self._host = host
@@ -220,7 +223,9 @@ class GrpcStream:
         self._close(UNAVAILABLE, f"{reason.text}: {detail}" if detail else reason.text)
 
     def on_upstream_blocked(self, blocked: bool) -> None:
-        """Our messages are few and small; they wait in the connection's buffer."""
+        """Of interest where there are many messages; the few and small wait in the connection's buffer."""
+        if self.on_blocked is not None and not self._over:
+            self.on_blocked(blocked)
 
     def on_upstream_read_done(self) -> None:
         """Nothing is joined up here."""

@@ -13,10 +13,11 @@ from envoy.service.ext_proc.v3.external_processor_pb2 import ProcessingRequest, 
 from google.protobuf.message import DecodeError
 
 from meshproxy.headers import Headers
+from meshproxy.plugin.calls import GrpcListener
 from meshproxy.plugin.context import GrpcCall, GrpcError, Stream
 from meshproxy.plugin.replies import LocalReply
 from meshproxy.plugin.struct_view import plain_struct
-from meshproxy_filters.http.ext_proc.config import Attribute, ExtProcConfig, Modes, modes_of
+from meshproxy_filters.http.ext_proc.config import FULL_DUPLEX, Attribute, ExtProcConfig, Modes, modes_of
 from meshproxy_filters.http.ext_proc.messages import Rejected, change_headers, immediate_reply, tell_metadata
 
 _METHOD = "/envoy.service.ext_proc.v3.ExternalProcessor/Process"
@@ -40,14 +41,26 @@ class Answered(Exception):
         self.reply = reply
 
 
+def read_answer(data: bytes) -> ProcessingResponse:
+    """Raises GrpcError."""
+    try:
+        return ProcessingResponse.FromString(data)
+    except DecodeError:
+        raise GrpcError(13, "a malformed message") from None
+
+
 class Conversation:
-    """See the module. over: nothing is asked any more."""
+    """See the module. over: nothing is asked any more. has_swallowed: parts of a body are with the service alone, so
+    that the stream can't go on without it."""
 
     def __init__(self, settings: ExtProcConfig) -> None:
         self.settings = settings
         self.modes = settings.modes
         self.over = False
+        self.has_swallowed = False
+        self._heard = False
         self._call: GrpcCall | None = None
+        self._listener: GrpcListener | None = None
         self._told: tuple[tuple[Attribute, ...], ...] = ()
 
     def _count(self, name: str) -> None:
@@ -64,7 +77,7 @@ class Conversation:
     def fail(self, status: int, details: str) -> None:
         """It can't go on. Raises Answered unless that is allowed."""
         self.over = True
-        if self.settings.failure_allowed:
+        if self.settings.failure_allowed and not self.has_swallowed:
             self._count("failure_mode_allowed")
             return
         self._count("immediate_responses_sent")
@@ -72,20 +85,14 @@ class Conversation:
 
     async def ask(self, kind: str, message: ProcessingRequest, stream: Stream) -> Any:
         """The answer to one message; None when there will be none. Raises Answered."""
-        if self.over:
+        call = self.tell(message, stream)
+        if call is None or self.settings.observes:
             return None
-        settings = self.settings
-        tell_metadata(message, stream.dynamic_metadata, settings.told)
         try:
-            call = self._call or self._open(message, stream)
-            message.observability_mode = settings.observes
-            call.send(message.SerializeToString())
-            self._count("stream_msgs_sent")
-            if settings.observes:
-                return None
-            answer = await self._receive(call)
+            answer = await self._receive(call, None if self.streams(kind) else self.settings.timeout)
         except GrpcError as error:
-            self._broken(error)
+            if not self.over:
+                self.broken(error)
             return None
         except TimeoutError:
             self._count("message_timeouts")
@@ -93,10 +100,35 @@ class Conversation:
             self.fail(504, "ext_proc_error_per-message_timeout_exceeded")
             return None
         if answer is None:
-            self._count("server_half_closed")
-            self.end()
+            if not self.over:
+                self.half_closed()
             return None
-        return self._take(kind, answer, stream)
+        return self.take(kind, answer, stream)
+
+    def listen(self, listener: GrpcListener) -> None:
+        """`listener` hears everything first."""
+        self._listener = listener
+        if self._call is not None:
+            self._call.listen(listener)
+
+    def streams(self, kind: str) -> bool:
+        """Whether the service answers when it likes to what is of this kind's direction."""
+        return (self.modes.request_body if kind.startswith("request") else self.modes.response_body) == FULL_DUPLEX
+
+    def tell(self, message: ProcessingRequest, stream: Stream) -> GrpcCall | None:
+        """Send one message; None when there is nobody to hear it any more. Raises Answered."""
+        if self.over:
+            return None
+        tell_metadata(message, stream.dynamic_metadata, self.settings.told)
+        try:
+            call = self._call or self._open(message, stream)
+        except GrpcError as error:
+            self.broken(error)
+            return None
+        message.observability_mode = self.settings.observes
+        call.send(message.SerializeToString())
+        self._count("stream_msgs_sent")
+        return call
 
     def _open(self, message: ProcessingRequest, stream: Stream) -> GrpcCall:
         """Begin the call; its first message says which bodies it will be about."""
@@ -106,21 +138,31 @@ class Conversation:
             told.request_body_mode = cast(Any, self.settings.modes.request_body)
             told.response_body_mode = cast(Any, self.settings.modes.response_body)
         self._call = call = stream.open_grpc(self.settings.service, _METHOD)
+        if self._listener is not None:
+            call.listen(self._listener)
         self._count("streams_started")
         if self.settings.observes:
             call.ignore()
         return call
 
-    def _broken(self, error: GrpcError) -> None:
+    def broken(self, error: GrpcError) -> None:
         """The call ended in disorder."""
         self._call = None
         self._count("streams_failed")
         text = str(error).partition(": ")[2]
         if error.status not in _NOT_ANSWERED or text in ("remote reset", _NO_CLUSTER):
             self._count("server_half_closed")
-            if self.settings.failure_allowed:  # Envoy closes what is over, and counts that too
+            if (
+                self.settings.failure_allowed and not self.has_swallowed
+            ):  # Envoy closes what is over, and counts that too
                 self._count("server_half_closed")
                 self._count("streams_closed")
+        if self._heard and text == "remote reset":
+            self.fail(
+                self.settings.status_on_error,
+                "ext_proc_error_gRPC_error_13{upstream_reset_after_response_started{remote_reset}}",
+            )
+            return
         if error.status not in _NOT_ANSWERED:
             text = f"{text}{{via_upstream}}" if text else "via_upstream"
         elif text == "no healthy upstream":
@@ -134,18 +176,15 @@ class Conversation:
             )
         self.fail(self.settings.status_on_error, f"ext_proc_error_gRPC_error_{error.status}{{{text}}}")
 
-    async def _receive(self, call: GrpcCall) -> ProcessingResponse | None:
+    async def _receive(self, call: GrpcCall, timeout: float | None) -> ProcessingResponse | None:
         """The next message; one that asks for more time is granted it once."""
         settings = self.settings
-        timeout, asked = settings.timeout, False
+        asked = timeout is None
         while True:
             data = await call.receive(timeout)
             if data is None:
                 return None
-            try:
-                message = ProcessingResponse.FromString(data)
-            except DecodeError:
-                raise GrpcError(13, "a malformed message") from None
+            message = read_answer(data)
             if not message.HasField("override_message_timeout"):
                 return message
             wanted = message.override_message_timeout.ToNanoseconds() / 1e9
@@ -155,8 +194,15 @@ class Conversation:
             self._count("override_message_timeout_received")
             timeout, asked = wanted, True
 
-    def _take(self, kind: str, answer: ProcessingResponse, stream: Stream) -> ProcessingResponse | None:
+    def half_closed(self) -> None:
+        """The service has ended the call in order."""
+        self._count("server_half_closed")
+        self.end()
+
+    def take(self, kind: str, answer: ProcessingResponse, stream: Stream) -> ProcessingResponse | None:
+        """What a message says beside the answer to `kind`, which it must be. Raises Answered."""
         settings = self.settings
+        self._heard = True
         for namespace, value in plain_struct(answer.dynamic_metadata).items():
             if namespace in settings.taken and isinstance(value, dict):
                 stream.metadata(namespace).update(value)
@@ -169,14 +215,18 @@ class Conversation:
             settings.counters["rejected_header_mutations"].value += rejected
             raise Answered(reply)
         if which != kind:
-            self._count("spurious_msgs_received")
-            self.end()
-            self.fail(settings.status_on_error, _UNWANTED.get(which, "spurious_message"))
+            self.spurious(_UNWANTED.get(which, "spurious_message"))
             return None
         self._count("stream_msgs_received")
         if answer.HasField("mode_override") and settings.allow_override and kind.endswith("_headers"):
             self._override(modes_of(answer.mode_override))
         return answer
+
+    def spurious(self, details: str) -> None:
+        """The service said what it mustn't. Raises Answered."""
+        self._count("spurious_msgs_received")
+        self.end()
+        self.fail(self.settings.status_on_error, details)
 
     def _override(self, modes: Modes | None) -> None:
         """How heads are asked about can't be changed any more, so that it isn't compared."""

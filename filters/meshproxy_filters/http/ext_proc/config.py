@@ -24,15 +24,16 @@ _COUNTERS = (
     *("clear_route_cache_disabled", "clear_route_cache_upstream_ignored"),
     *("http_not_ok_resp_received", "immediate_responses_sent", "server_half_closed"),
 )
-_BODIES = ("NONE", "STREAMED", "BUFFERED", "BUFFERED_PARTIAL")
+FULL_DUPLEX = "FULL_DUPLEX_STREAMED"
+_BODIES = ("NONE", "STREAMED", "BUFFERED", "BUFFERED_PARTIAL", FULL_DUPLEX)
 
 Attribute = tuple[str, Callable[[StreamInfo], Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class Modes:
-    """What the service is told. *_body: "NONE", "STREAMED" piece by piece, "BUFFERED" whole, or "BUFFERED_PARTIAL" as
-    much as a buffer may hold."""
+    """What the service is told. *_body: "NONE", "STREAMED" piece by piece, "BUFFERED" whole, "BUFFERED_PARTIAL" as much
+    as a buffer may hold, or "FULL_DUPLEX_STREAMED": piece by piece, and it says itself what goes on."""
 
     request_headers: bool = True
     response_headers: bool = True
@@ -161,10 +162,14 @@ def read_override(view: ConfigView, context: FactoryContext) -> Override:
 
 
 def read_modes(view: ConfigView) -> Modes:
-    """`ProcessingMode`. Raises ConfigError for modes that aren't there."""
-    for name in ("request_body_mode", "response_body_mode"):
-        if view.enum(name) not in _BODIES:
-            view.fail(f"the mode {view.enum(name)} isn't supported by meshproxy; {', '.join(_BODIES)} are", name)
+    """`ProcessingMode`. Raises ConfigError."""
+    for direction in ("request", "response"):
+        name, trailers = f"{direction}_body_mode", f"{direction}_trailer_mode"
+        mode = view.enum(name)
+        if mode not in _BODIES:
+            view.fail(f"the mode {mode} isn't supported by meshproxy; {', '.join(_BODIES)} are", name)
+        if mode == FULL_DUPLEX and view.enum(trailers) != "SEND":
+            view.fail(f"with a {name} of {FULL_DUPLEX} it must be SEND", trailers)
     return Modes(
         request_headers=view.enum("request_header_mode") != "SKIP",
         response_headers=view.enum("response_header_mode") != "SKIP",

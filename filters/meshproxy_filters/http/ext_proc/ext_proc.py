@@ -22,12 +22,14 @@ from meshproxy.plugin.replies import LocalReply, ResponseReplaced
 from meshproxy.plugin.view import ConfigView
 from meshproxy_filters.http.ext_proc.call import Answered, Conversation
 from meshproxy_filters.http.ext_proc.config import (
+    FULL_DUPLEX,
     ExtProcConfig,
     Override,
     apply_override,
     read_config,
     read_override,
 )
+from meshproxy_filters.http.ext_proc.duplex import Duplex, Duplexes
 from meshproxy_filters.http.ext_proc.messages import changed_body, tell_headers
 
 _HELD: dict[str, bool | BodyPart] = {
@@ -35,6 +37,7 @@ _HELD: dict[str, bool | BodyPart] = {
     "STREAMED": WHAT_IS_HERE,
     "BUFFERED": True,
     "BUFFERED_PARTIAL": UP_TO_LIMIT,
+    FULL_DUPLEX: False,
 }
 _WHOLE = ("BUFFERED", "BUFFERED_PARTIAL")
 
@@ -44,6 +47,9 @@ class ExtProc(HttpFilter[ExtProcConfig | Override]):
 
     _request_body: bytes | None = None
     _response_body: bytes | None = None
+    _request_duplex: Duplex | None = None
+    _response_duplex: Duplex | None = None
+    _duplexes: Duplexes | None = None
 
     def __init__(self, config: ExtProcConfig | Override, context: FactoryContext) -> None:
         super().__init__(config, context)
@@ -87,6 +93,9 @@ class ExtProc(HttpFilter[ExtProcConfig | Override]):
     # The request.
 
     def on_request_headers(self, request: RequestHeaders, stream: Stream) -> Awaitable[LocalReply | None] | None:
+        if self._diverts(self._talk.modes.request_body, stream.request_end):
+            self._divert_request(request, stream, told=self._talk.modes.request_headers)
+            return None
         if not self._talk.modes.request_headers:
             self._expect_changes(request, self._talk.modes.request_body, stream.request_end, False)
             return None
@@ -116,6 +125,8 @@ class ExtProc(HttpFilter[ExtProcConfig | Override]):
             request.remove("content-length")
         else:
             self._expect_changes(request, self._talk.modes.request_body, stream.request_end, True)
+            if self._diverts(self._talk.modes.request_body, stream.request_end):
+                self._divert_request(request, stream, told=False)
         return None
 
     def on_request_body(
@@ -123,6 +134,9 @@ class ExtProc(HttpFilter[ExtProcConfig | Override]):
     ) -> bytes | Awaitable[bytes | LocalReply | None] | None:
         if self._request_body is not None:
             return self._request_body
+        if self._request_duplex is not None:
+            self._request_duplex.on_body(data, end and stream.request_trailers is None)
+            return None
         if self._talk.over or not self._is_told(self._talk.modes.request_body):
             return None
         return self._request_data(data, end and stream.request_trailers is None, stream)
@@ -151,6 +165,9 @@ class ExtProc(HttpFilter[ExtProcConfig | Override]):
         return changed
 
     def on_request_trailers(self, trailers: Headers, stream: Stream) -> Awaitable[LocalReply | None] | None:
+        if self._request_duplex is not None:
+            self._request_duplex.on_trailers(trailers)
+            return None
         if self._talk.over or not self._talk.modes.request_trailers:
             return None
         return self._request_trailers(trailers, stream)
@@ -169,6 +186,9 @@ class ExtProc(HttpFilter[ExtProcConfig | Override]):
     # The response.
 
     def on_response_headers(self, response: ResponseHeaders, stream: Stream) -> Awaitable[None] | None:
+        if self._diverts(self._talk.modes.response_body, stream.response_end):
+            self._divert_response(response, stream, told=self._talk.modes.response_headers)
+            return None
         if self._talk.over or not self._talk.modes.response_headers:
             self._expect_changes(response, self._talk.modes.response_body, stream.response_end, False)
             return None
@@ -197,10 +217,15 @@ class ExtProc(HttpFilter[ExtProcConfig | Override]):
             response.remove("content-length")
         else:
             self._expect_changes(response, self._talk.modes.response_body, stream.response_end, True)
+            if self._diverts(self._talk.modes.response_body, stream.response_end):
+                self._divert_response(response, stream, told=False)
 
     def on_response_body(self, data: bytes, end: bool, stream: Stream) -> bytes | Awaitable[bytes | None] | None:
         if self._response_body is not None:
             return self._response_body
+        if self._response_duplex is not None:
+            self._response_duplex.on_body(data, end and stream.response_trailers is None)
+            return None
         if self._talk.over or not self._is_told(self._talk.modes.response_body):
             return None
         return self._response_data(data, end and stream.response_trailers is None, stream)
@@ -227,6 +252,9 @@ class ExtProc(HttpFilter[ExtProcConfig | Override]):
         return changed
 
     def on_response_trailers(self, trailers: Headers, stream: Stream) -> Awaitable[None] | None:
+        if self._response_duplex is not None:
+            self._response_duplex.on_trailers(trailers)
+            return None
         if self._talk.over or not self._talk.modes.response_trailers:
             return None
         return self._response_trailers(trailers, stream)
@@ -240,6 +268,32 @@ class ExtProc(HttpFilter[ExtProcConfig | Override]):
                 self._talk.change(trailers, answer.response_trailers.header_mutation)
         except Answered as answered:
             raise ResponseReplaced(answered.reply) from None
+
+    # Bodies that go to the service.
+
+    def _diverts(self, mode: str, ended: bool) -> bool:
+        return mode == FULL_DUPLEX and not (ended or self._settings.observes or self._talk.over)
+
+    def _divert_request(self, request: RequestHeaders, stream: Stream, *, told: bool) -> None:
+        outlet = stream.divert_request(self, holds_head=told)
+        self._request_duplex = Duplex("request", self._talk, stream, outlet, self._settings.request_attributes)
+        self._begin_duplex(self._request_duplex, request, stream, told=told)
+
+    def _divert_response(self, response: ResponseHeaders, stream: Stream, *, told: bool) -> None:
+        outlet = stream.divert_response(self, holds_head=told)
+        self._response_duplex = Duplex("response", self._talk, stream, outlet, self._settings.response_attributes)
+        self._begin_duplex(self._response_duplex, response, stream, told=told)
+
+    def _begin_duplex(
+        self, duplex: Duplex, head: RequestHeaders | ResponseHeaders, stream: Stream, *, told: bool
+    ) -> None:
+        if self._duplexes is None:
+            self._duplexes = Duplexes(self._talk, stream)
+            self._talk.listen(self._duplexes)
+        self._duplexes.add(duplex)
+        if told:
+            duplex.on_head(head)
+        head.remove("content-length")
 
     def on_stream_complete(self, stream: Stream) -> None:
         self._talk.end(self._settings.deferred_close if self._settings.observes else 0.0)
