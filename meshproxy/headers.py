@@ -22,6 +22,7 @@ from functools import lru_cache
 from typing import ClassVar
 
 from meshproxy.joined_headers import JOINED_IN_REQUESTS, JOINED_IN_RESPONSES
+from meshproxy.name_writer import NameWriter
 
 _TOKEN = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz")
 _FORBIDDEN_IN_VALUE = {**dict.fromkeys(range(32), None), 127: None}
@@ -49,8 +50,7 @@ def check_value(value: str) -> str:
 class Headers:
     """An ordered multimap of header fields. Names are case-insensitive here and lower-case inside.
 
-    written: lower-case name -> name as the peer wrote it, where the configuration wants that kept
-    (`preserve_case`); else None.
+    written: how the peer wrote the names, where the configuration wants that kept (`preserve_case`); else None.
     """
 
     __slots__ = ("fields", "repeated", "written")
@@ -61,7 +61,7 @@ class Headers:
     def __init__(self, fields: Iterable[tuple[str, str]] = ()) -> None:
         self.fields: dict[str, str] = {}
         self.repeated = False
-        self.written: dict[str, str] | None = None
+        self.written: NameWriter | None = None
         for name, value in fields:
             self.add(name, value)
 

@@ -16,6 +16,8 @@ from sys import intern
 
 from meshproxy.codec.target import is_host
 from meshproxy.headers import Headers
+from meshproxy.model.codec import HeaderKeyFormat
+from meshproxy.name_writer import NameWriter
 
 LINES_REMEMBERED = 4096
 NAMES_REMEMBERED = 1024
@@ -138,10 +140,10 @@ def refill(headers: Headers, lines: list[str]) -> None:
         headers.append_checked(name, value)
 
 
-def names_as_written(lines: list[str]) -> dict[str, str]:
-    """Lower-case name -> the name as its first line wrote it."""
+def names_as_written(lines: list[str], form: HeaderKeyFormat, reason: str = "") -> NameWriter:
+    """Who writes the names as the first line of each does. reason: the reason phrase of a response."""
     names: dict[str, str] = {}
     for line in lines:
         written = line.partition(":")[0]
         names.setdefault(written.lower(), written)
-    return names
+    return NameWriter(names, proper=form.proper, reason=reason.strip(" \t") if form.reason else "")

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from meshproxy.codec.framing import may_have_body
 from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
+from meshproxy.model.codec import HeaderKeyFormat
+from meshproxy.name_writer import NameWriter
 
 LAST_CHUNK = b"0\r\n\r\n"
 
@@ -179,6 +181,8 @@ def encode_response_head(
         end_of_lines = "\r\n" if lines else ""
         return f"{start}{lines}{end_of_lines}{connection}{framing}\r\n".encode("latin-1"), chunked
     lines = _field_lines(response, names)
+    if names.reason:
+        start = f"{start[:12]} {names.reason}\r\n"
     return f"{start}{lines}{names.lines(connection)}{names.lines(framing)}\r\n".encode("latin-1"), chunked
 
 
@@ -212,42 +216,12 @@ def encode_trailers(trailers: Headers, names: NameWriter | None = None) -> bytes
     return f"0\r\n{_field_lines(trailers, names)}\r\n".encode("latin-1")
 
 
-class NameWriter:
-    """Writes field names as `header_key_format` asks.
-
-    original: lower-case name -> the name as the peer wrote it (`preserve_case`); a name that isn't in it is written in
-    lower case. None: `proper_case`, each letter behind a non-letter in upper case.
-    """
-
-    __slots__ = ("_original",)
-
-    def __init__(self, original: dict[str, str] | None) -> None:
-        self._original = original
-
-    def line(self, name: str, value: str) -> str:
-        """One field line with its CR LF."""
-        original = self._original
-        written = _proper_case(name) if original is None else original.get(name, name)
-        return f"{written}: {value}\r\n"
-
-    def lines(self, text: str) -> str:
-        """The same for at most one line that is written already."""
-        name, colon, rest = text.partition(": ")
-        return self.line(name, rest[:-2]) if colon else text
+def own_names(form: HeaderKeyFormat | None) -> NameWriter | None:
+    """Who writes the names of heads that nobody has spelt otherwise; None: in lower case."""
+    return NameWriter(proper=True) if form is not None and form.proper and not form.preserve else None
 
 
 def _field_lines(headers: Headers, names: NameWriter | None) -> str:
     if names is None:
         return "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
     return "".join([names.line(name, value) for name, value in headers.items()])
-
-
-def _proper_case(name: str) -> str:
-    """As Envoy: the first letter in upper case, and each that follows a byte that is neither letter nor digit."""
-    letters = list(name)
-    after_other = True
-    for index, letter in enumerate(letters):
-        if after_other:
-            letters[index] = letter.upper()
-        after_other = not letter.isalnum()
-    return "".join(letters)

@@ -106,7 +106,9 @@ class RequestParser(MessageParser):
         self._max_bytes = options.max_headers_kb * 1024
         self._max_fields = options.max_headers_count
         # Whether the names of the fields matter only to those who look for them.
-        self._plain = options.underscores == "ALLOW" and options.header_key_format != "preserve_case"
+        self._plain = options.underscores == "ALLOW" and not (
+            options.header_key_format and options.header_key_format.preserve
+        )
         # Whether each head needs a closer look: for its names, or because the last one left facts to be reset.
         self._careful = not self._plain
         self._state = _HEAD
@@ -300,8 +302,9 @@ class RequestParser(MessageParser):
             dropped = drop_underscored(request, self._options)
             if dropped:
                 self._sink.on_dropped_names(dropped)
-        if self._options.header_key_format == "preserve_case":
-            request.written = names_as_written(lines)
+        form = self._options.header_key_format
+        if form is not None and form.preserve:
+            request.written = names_as_written(lines, form)
 
     def _begin_framed(self, request: RequestHeaders, lines: list[str], data: bytes, end: int) -> bytes:
         """The rest of the fast road for a request with something to decide."""

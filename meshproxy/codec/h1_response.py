@@ -90,7 +90,7 @@ class ResponseParser(MessageParser):
         "_may_upgrade",
         "_method",
         "_options",
-        "_preserve_case",
+        "_preserved",
         "_scanned",
         "_sink",
         "_state",
@@ -108,7 +108,8 @@ class ResponseParser(MessageParser):
         self._max_bytes = options.max_headers_kb * 1024
         self._max_fields = options.max_headers_count
         self._limits = HeadLimits(self._max_bytes, self._max_fields)
-        self._preserve_case = options.header_key_format == "preserve_case"
+        form = options.header_key_format
+        self._preserved = form if form is not None and form.preserve else None
         self._state = _IDLE
         self._method = "GET"
         self._usual_method = True
@@ -205,7 +206,8 @@ class ResponseParser(MessageParser):
     def _recognise(self, data: bytes, end: int) -> bytes | None:
         try:
             lines = data[: end - 4].decode("latin-1").split("\r\n")
-            status = _parse_status_line(lines.pop(0))
+            start = lines.pop(0)
+            status = _parse_status_line(start)
             if len(lines) > self._max_fields:
                 return None
             fields = parse_fields(lines)
@@ -219,8 +221,8 @@ class ResponseParser(MessageParser):
             return None
         response.status = status
         self.http10 = False
-        if self._preserve_case:
-            response.written = names_as_written(lines)
+        if self._preserved is not None:
+            response.written = names_as_written(lines, self._preserved, start[13:])
         try:
             return self._begin(response, data, end)
         except ProtocolError as error:
@@ -252,8 +254,9 @@ class ResponseParser(MessageParser):
             return rest
         head = unfold(data[:end])
         response, self.http10 = parse_odd_response(head)
-        if self._preserve_case:
-            response.written = names_as_written(head[:-4].decode("latin-1").split("\r\n")[1:])
+        if self._preserved is not None:
+            start, *lines = head[:-4].decode("latin-1").split("\r\n")
+            response.written = names_as_written(lines, self._preserved, start[13:])
         return self._begin(response, data, end)
 
     def _check_fold(self, data: bytes, line: bytes) -> None:

@@ -8,7 +8,20 @@ from meshproxy.matching import StringMatcher
 from meshproxy.records import dataclass
 
 Underscores = Literal["ALLOW", "REJECT_REQUEST", "DROP_HEADER"]
-HeaderKeyFormat = Literal["proper_case", "preserve_case"]
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderKeyFormat:
+    """How names are written; without one in lower case.
+
+    preserve: as the peer wrote them (`preserve_case`), for which they are remembered as they are read.
+    proper: others in proper case.
+    reason: the peer's reason phrase is kept, too (`forward_reason_phrase`).
+    """
+
+    preserve: bool = False
+    proper: bool = False
+    reason: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +35,7 @@ class Http1Options:
     enable_trailers: hand trailers on; otherwise they are checked and dropped.
     allow_chunked_length: accept Content-Length beside `Transfer-Encoding: chunked`; Content-Length is then removed.
     underscores: what is done with a field whose name has an underscore.
-    header_key_format: how names are written; None writes them in lower case.
+    header_key_format: how names are written; None writes them in lower case and remembers nothing.
     send_fully_qualified_url: write the absolute-form to an upstream.
     allow_custom_methods: accept any token as the method, not only those that are known.
     ignored_upgrades: what Upgrade may name without asking for anything; those names are taken out of it.

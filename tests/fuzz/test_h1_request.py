@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from meshproxy.codec.h1_encode import LAST_CHUNK, encode_chunk, encode_request_head
 from meshproxy.headers import RequestHeaders
-from meshproxy.model.codec import Http1Options
+from meshproxy.model.codec import HeaderKeyFormat, Http1Options
 from tests.fuzz.h1_bytes import NASTY, field_lists, mutated
 from tests.unit.codec.corpus import cases
 from tests.unit.codec.recording import RequestRecorder, byte_by_byte, cut_at
@@ -25,7 +25,9 @@ MORE = [
 OPTIONS = [
     Http1Options(),
     Http1Options(accept_http_10=True, default_host_for_http_10="d", enable_trailers=True),
-    Http1Options(allow_chunked_length=True, underscores="DROP_HEADER", header_key_format="preserve_case"),
+    Http1Options(
+        allow_chunked_length=True, underscores="DROP_HEADER", header_key_format=HeaderKeyFormat(preserve=True)
+    ),
     Http1Options(max_headers_kb=1, max_headers_count=4, allow_absolute_url=False),
 ]
 FEW = settings(max_examples=400, suppress_health_check=[HealthCheck.too_slow])

@@ -165,10 +165,14 @@ def _compile_key_format(view: ConfigView | None) -> HeaderKeyFormat | None:
     if view is None:
         return None
     if view.which("header_format") == "proper_case_words":
-        return "proper_case"
+        return HeaderKeyFormat(proper=True)
     formatter = view.required("stateful_formatter")
     typed = formatter.any("typed_config")
     if typed is None:
         formatter.fail("'typed_config' is required")
-    typed.message(_PRESERVE_CASE)
-    return "preserve_case"
+    case = typed.message(_PRESERVE_CASE)
+    return HeaderKeyFormat(
+        preserve=True,
+        proper=case.enum("formatter_type_on_envoy_headers") == "PROPER_CASE",
+        reason=case.boolean("forward_reason_phrase"),
+    )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from meshproxy.codec.h1_encode import NameWriter
+from meshproxy.codec.h1_encode import own_names
 from meshproxy.codec.h1_request import RequestParser
 from meshproxy.errors import ProtocolError
 from meshproxy.headers import Headers, RequestHeaders
@@ -37,7 +37,7 @@ class Http1Connection(DownstreamConnection):
     def __init__(self, config: HttpManager, context: FactoryContext) -> None:
         super().__init__(config, context)
         self.stream: Http1ServerStream | None = None
-        self.names = NameWriter(None) if config.config.http1.header_key_format == "proper_case" else None
+        self.names = own_names(config.config.http1.header_key_format)
         self._head_timer: Timer | None = None
         self._unread = False
         self._parsing = False

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from meshproxy.codec.h1_encode import LAST_CHUNK, NameWriter, encode_chunk, encode_response_head, encode_trailers
+from meshproxy.codec.h1_encode import LAST_CHUNK, encode_chunk, encode_response_head, encode_trailers
 from meshproxy.headers import Headers, ResponseHeaders
 from meshproxy.runtime.downstream.http_stream import HttpServerStream
 
@@ -81,7 +81,7 @@ class Http1ServerStream(HttpServerStream):
         method = self.request.method
         parser = owner.parser
         keep_alive = not self._must_close(end)
-        names = owner.names if response.written is None else NameWriter(response.written)
+        names = response.written or owner.names
         try:
             if status < 200 and not upgraded:
                 raise ValueError(f"{status} ends no request")

@@ -16,7 +16,7 @@ from __future__ import annotations
 import select
 from typing import TYPE_CHECKING, Any
 
-from meshproxy.codec.h1_encode import LAST_CHUNK, NameWriter, encode_chunk, encode_request_head, encode_trailers
+from meshproxy.codec.h1_encode import LAST_CHUNK, encode_chunk, encode_request_head, encode_trailers, own_names
 from meshproxy.codec.h1_response import ResponseParser
 from meshproxy.errors import ProtocolError
 from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
@@ -51,7 +51,7 @@ class Http1Upstream(Starts):
         self.local_address = ""
         self.connection_id = 0
         self._parser = ResponseParser(self, pool.cluster.config.http1)
-        self._names = NameWriter(None) if pool.cluster.config.http1.header_key_format == "proper_case" else None
+        self._names = own_names(pool.cluster.config.http1.header_key_format)
         self._fully_qualified = pool.cluster.config.http1.send_fully_qualified_url
         self._sink: HttpUpstreamSink | None = None
         self._head = b""
@@ -79,11 +79,12 @@ class Http1Upstream(Starts):
         method = request.method
         connect = self._connect = method == "CONNECT"
         upgrade = "upgrade" in request.fields and not connect
-        names = self._names if request.written is None else NameWriter(request.written)
         try:
             # A body that comes with a request for an upgrade is framed like any other: until the host has agreed,
             # bytes without framing would be its next request.
-            head, self._chunked = encode_request_head(request, end, names, self._fully_qualified)
+            head, self._chunked = encode_request_head(
+                request, end, request.written or self._names, self._fully_qualified
+            )
             if not end and not self._chunked and not connect:
                 self._left = int(request.fields["content-length"])
         except (

@@ -28,6 +28,32 @@ def start(line: str) -> str:
     return f"{line}\r\nhost: h.test\r\n\r\n"
 
 
+SPELT = "HTTP/1.1 200 Very  Fine\r\nX-fOO-rEs: 1\r\nx-A: 1\r\nX-A: 2\r\nCONTENT-length: 2\r\n\r\nok"
+CHUNKED = SPELT.replace("CONTENT-length: 2", "TRANSFER-encoding: chunked").replace("ok", "2\r\nok\r\n0\r\n\r\n")
+REASON = "forward_reason_phrase: true"
+PROPER = "formatter_type_on_envoy_headers: PROPER_CASE"
+
+
+def preserving(name: str, down: str | None, up: str | None, response: str = SPELT, path: str = "/") -> Case:
+    """down, up: more fields of the formatter; None: without one."""
+    hcm, host = (
+        ""
+        if more is None
+        else "http_protocol_options: {header_key_format: {stateful_formatter: {name: preserve_case, typed_config: "
+        f"{{'@type': PreserveCaseFormatterConfig, {more}}}}}}}}}"
+        for more in (down, up)
+    )
+    own_host = f"typed_extension_protocol_options: {{http: {{'@type': HttpProtocolOptions, explicit_http_config: {{{host}}}}}}}"
+    return Case(
+        f"preserve-case-{name}",
+        get(path, "X-fOO-rEq: 1", "x-A: 1", "X-A: 2"),
+        hcm=hcm,
+        cluster=own_host if host else "",
+        routes="- {match: {path: /}, route: {cluster: $up}}",
+        upstreams=answer(response),
+    )
+
+
 FOO = "{exact: foo}"
 CASES = [
     ignoring("exact", FOO, "connection: Upgrade", "upgrade: foo", "x-a: b"),
@@ -70,6 +96,20 @@ CASES = [
     ),
     Case("target-of-another-scheme", "GET file:///etc/passwd HTTP/1.1\r\nhost: h.test\r\n\r\n"),
     Case("upgrade-empty", get("/", "connection: upgrade", "upgrade:")),
+    preserving("both", "", ""),
+    preserving("down", "", None),
+    preserving("up", None, ""),
+    preserving("proper", PROPER, PROPER),
+    preserving("reason", REASON, REASON),
+    preserving("reason-down", REASON, ""),
+    preserving("reason-up", None, REASON),
+    preserving("reason-empty", "", REASON, SPELT.replace("Very  Fine", "")),
+    preserving("reason-none", "", REASON, SPELT.replace(" Very  Fine", "")),
+    preserving("reason-padded", "", REASON, SPELT.replace("Very  Fine", "  \tFine \t ")),
+    preserving("reason-beyond-ascii", "", REASON, SPELT.replace("Very  Fine", "Tr\xe8s bien")),
+    preserving("reason-of-404", "", REASON, SPELT.replace("200 Very  Fine", "404 Gone Fishing")),
+    preserving("chunked", PROPER, PROPER, CHUNKED),
+    preserving("own-reply", PROPER, PROPER, path="/none"),
     method("unknown", start("FOO / HTTP/1.1")),
     method("with-body", get("/", method="FOO", body="hello"), cluster=OWN_HOST),
     method("any-token", start("A!#$%&'*+-.^_`|~9 / HTTP/1.1")),

@@ -9,7 +9,6 @@ import pytest
 from meshproxy.codec.h1_encode import (
     LAST_CHUNK,
     REASONS,
-    NameWriter,
     encode_chunk,
     encode_request_head,
     encode_response_head,
@@ -17,6 +16,7 @@ from meshproxy.codec.h1_encode import (
     must_close,
 )
 from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
+from meshproxy.name_writer import NameWriter
 
 LENGTH = [("content-length", "2"), ("x-a", "1")]
 PLAIN = [("x-a", "1")]
@@ -154,7 +154,7 @@ def test_chunks() -> None:
 
 
 def test_proper_case() -> None:
-    names = NameWriter(None)
+    names = NameWriter(proper=True)
     request = RequestHeaders("POST", "/", "a", fields=[("x-request-id", "1"), ("te1a_b", "2")])
     head, _ = encode_request_head(request, True, names)
     assert head == b"POST / HTTP/1.1\r\nHost: a\r\nX-Request-Id: 1\r\nTe1a_B: 2\r\nContent-Length: 0\r\n\r\n"
@@ -163,7 +163,7 @@ def test_proper_case() -> None:
 
 
 def test_preserve_case() -> None:
-    names = NameWriter({"host": "HOST", "x-a": "X-a"})
+    names = NameWriter({"host": "HOST", "x-a": "X-a"}, proper=False)
     request = RequestHeaders("GET", "/", "a", fields=[("x-a", "1"), ("x-new", "2")])
     assert encode_request_head(request, True, names)[0] == b"GET / HTTP/1.1\r\nHOST: a\r\nX-a: 1\r\nx-new: 2\r\n\r\n"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from meshproxy.headers import ResponseHeaders
-from meshproxy.model.codec import Http1Options
+from meshproxy.model.codec import HeaderKeyFormat, Http1Options
 from tests.unit.codec.recording import CUTS, ResponseRecorder
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -207,6 +207,12 @@ def test_trailers() -> None:
 
 
 def test_preserve_case() -> None:
-    options = Http1Options(header_key_format="preserve_case")
+    options = Http1Options(header_key_format=HeaderKeyFormat(preserve=True, proper=True, reason=True))
     got = parse(OK + b"X-FOO: 1\r\nContent-LENGTH: 0\r\n\r\n", options=options)
-    assert got.heads[0].written == {"x-foo": "X-FOO", "content-length": "Content-LENGTH"}
+    written = got.heads[0].written
+    assert written is not None
+    assert [written.line(name, "a") for name in ("x-foo", "content-length", "x-own")] == [
+        "X-FOO: a\r\n",
+        "Content-LENGTH: a\r\n",
+        "X-Own: a\r\n",
+    ]

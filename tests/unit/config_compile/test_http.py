@@ -7,7 +7,7 @@ import pytest
 
 from meshproxy.config.http.connection_manager import HTTP_CONNECTION_MANAGER, compile_http_connection_manager
 from meshproxy.errors import ConfigError
-from meshproxy.model.codec import Http1Options
+from meshproxy.model.codec import HeaderKeyFormat, Http1Options
 from meshproxy.model.http import HttpConnectionManagerConfig
 from meshproxy.plugin.context import FactoryContext
 from meshproxy.plugin.http import HttpFilter
@@ -57,7 +57,7 @@ def test_limits_of_the_codec_come_from_three_messages() -> None:
         default_host_for_http_10="d",
         allow_absolute_url=False,
         underscores="REJECT_REQUEST",
-        header_key_format="proper_case",
+        header_key_format=HeaderKeyFormat(proper=True),
     )
     assert (config.idle_timeout, config.max_requests_per_connection) == (0.0, 3)
     assert config.stream_error_on_invalid_http_message
