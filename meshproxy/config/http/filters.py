@@ -7,6 +7,7 @@ message (`compile`), or gives the dataclass that a `TypedStruct` is read into (`
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -177,8 +178,14 @@ def _compile_config(
         config = read_struct(typed.struct, filter_class.config_type)
         try:
             return filter_class.compile_struct(config, factory)
+        except ConfigError:
+            raise
         except ValueError as error:
             typed.fail(str(error))
+        except Exception as error:  # foreign code: its author is told where, and everybody else of which filter
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            at = f"{place.filename}:{place.lineno}"
+            typed.fail(f"{filter_class.__qualname__}.compile_struct raised {type(error).__name__}: {error} ({at})")
     return compile_message(filter_class, _as_message(typed), factory)
 
 

@@ -209,3 +209,25 @@ def test_a_bad_format_is_told_with_its_place() -> None:
             "{text_format_source: {inline_string: '%NONE%'}}}}]",
             formats=Picky(),
         )
+
+
+def test_what_a_filters_configuration_raises_is_told_with_its_place() -> None:
+    @dataclass(frozen=True)
+    class Settings:
+        fault: str = ""
+
+    class Faulty(HttpFilter[Any]):
+        config_type = Settings
+
+        @classmethod
+        def compile_struct(cls, config: Settings, context: FactoryContext) -> Any:
+            raise {"value": ValueError, "key": KeyError}[config.fault](config.fault)
+
+    registry = STAND_INS.with_classes({"tests.Faulty": Faulty})
+    struct = "'@type': type.googleapis.com/xds.type.v3.TypedStruct, type_url: a/tests.Faulty"
+    for fault, says in {
+        "value": "value$",
+        "key": r"compile_struct raised KeyError: 'key' \(.*test_http\.py:\d+\)$",
+    }.items():
+        with pytest.raises(ConfigError, match=rf"test\.yaml:3:\d+: http_filters\[0\].*{says}"):
+            manager(filters=f"{{name: f, typed_config: {{{struct}, value: {{fault: {fault}}}}}}}, ", registry=registry)
