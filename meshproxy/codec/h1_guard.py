@@ -103,8 +103,11 @@ def check_status_start(data: bytes) -> None:
 def check_request_line(line: bytes) -> None:
     """Refuse a malformed request line: 400, or 426 for the simple request of HTTP/0.9. Raises ProtocolError."""
     text = line.decode("latin-1")
-    if _request_line(text) is None:
+    match = _request_line(text)
+    if match is None:
         _refuse_line(text) if _simple_request_line(text) is None else _refuse_version()
+    elif match[2][0] not in "/*" and match[1] != "CONNECT" and not has_scheme(match[2]):
+        raise bad_request("target is not a path")
 
 
 def check_status_line(line: bytes) -> None:
@@ -198,18 +201,13 @@ def _apply_target(request: RequestHeaders, hosts: list[str], options: Http1Optio
         if not is_connect_target(target):
             raise bad_request("CONNECT needs host:port", "http1.invalid_url")
         request.authority, request.path = target, ""
-    elif target == "*":
-        if request.method != "OPTIONS":
+    elif target[0] != "/" and options.allow_absolute_url and not (target[0] == "*" and request.method == "OPTIONS"):
+        if target[0] == "*":
             raise bad_request("target * is for OPTIONS", "http1.invalid_url")
-    elif not target.startswith("/"):
-        if not has_scheme(target):
-            raise bad_request("target is not a path")
-        if not options.allow_absolute_url:
-            return  # the connection manager refuses what isn't a path
         parts = split_absolute(target)
         if parts is None:
-            nobody = not target.partition("://")[2].partition("/")[0]
-            raise bad_request("scheme of the target", "http1.invalid_url" if nobody else "http1.invalid_scheme")
+            somebody = is_url_authority(re.split("[/?#]", target.partition("://")[2], maxsplit=1)[0])
+            raise bad_request("scheme of the target", "http1.invalid_scheme" if somebody else "http1.invalid_url")
         request.scheme, authority, path = parts
         if not is_url_authority(authority):
             raise bad_request("authority of the target", "http1.invalid_url")

@@ -337,6 +337,8 @@ class RequestParser(MessageParser):
         self.expect_continue = "expect" in fields and request["expect"].lower() == "100-continue"
         if "connection" in fields and (http10 or request.repeated or fields["connection"] not in PERSISTENT):
             self.keep_alive, self.upgrade = treat_connection(request, http10, self._options)
+            if self.expect_continue and "expect" in connection_options(request.get("connection", "") or ""):
+                self.expect_continue = False  # it ends here, unread
         if "proxy-connection" in fields and not http10 and "close" in connection_options(request["proxy-connection"]):
             self.keep_alive = False  # no standard, but old clients mean it, and Envoy listens
         self._careful = not (self._plain and self.keep_alive) or http10 or self.expect_continue or self.upgrade != ""

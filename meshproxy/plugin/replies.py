@@ -89,6 +89,7 @@ PAYLOAD_TOO_LARGE = LocalReply(413, b"Payload Too Large", details="request_paylo
 RESPONSE_TOO_LARGE = LocalReply(500, b"Internal Server Error", details="response_payload_too_large")
 UPGRADE_FAILED = LocalReply(403, details="upgrade_failed", close=True)
 MISSING_HOST = LocalReply(400, details="missing_host_header", close=True)
+QUERY_WITHOUT_TYPE = LocalReply(400, details="query_missing_content_type", close=True)
 PATH_NORMALIZATION_FAILED = LocalReply(400, details="path_normalization_failed", close=True)
 ABSOLUTE_PATH_REJECTED = LocalReply(404, details="absolute_path_rejected")
 FILTER_FAILED = LocalReply(500, b"Internal Server Error", details="filter_failed")

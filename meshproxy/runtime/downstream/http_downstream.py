@@ -19,7 +19,7 @@ from meshproxy.headers import RequestHeaders, ResponseHeaders
 from meshproxy.model.route import PathMatch, RedirectAction, Route
 from meshproxy.plugin.context import Connection, FactoryContext, Timer
 from meshproxy.plugin.network import NetworkFilter
-from meshproxy.plugin.replies import PATH_NORMALIZATION_FAILED, UPGRADE_FAILED, LocalReply
+from meshproxy.plugin.replies import PATH_NORMALIZATION_FAILED, QUERY_WITHOUT_TYPE, UPGRADE_FAILED, LocalReply
 from meshproxy.plugin.stats import StatsScope
 from meshproxy.runtime.downstream.connection import ServerConnection
 from meshproxy.runtime.downstream.http_manager import HttpManager
@@ -133,6 +133,11 @@ class DownstreamConnection(NetworkFilter[HttpManager]):
         """Send a head past the edge to its route and filters. upgrade: what it asks for in lower case, or ""; CONNECT
         is "connect". expects: it has `expect: 100-continue`."""
         manager = self.manager
+        if expects:
+            self._treat_expectation(stream, request)
+        if request.method == "QUERY" and not request.get("content-type"):
+            stream.reply(QUERY_WITHOUT_TYPE)
+            return
         refusal = manager.edge.check_target(request, stream.connection)
         if refusal is not None:
             if refusal.status == 404:
@@ -170,8 +175,6 @@ class DownstreamConnection(NetworkFilter[HttpManager]):
             stream.choose_route()
         if upgrade and not self._may_upgrade(stream, upgrade):
             return
-        if expects:
-            self._treat_expectation(stream, request)
         route = stream.route
         if manager.tracing is not None:
             manager.tracing.begin(stream, edge=given is not None and manager.config.use_remote_address)

@@ -190,7 +190,7 @@ class RequestEdge:
                 elif name and name != "close":
                     request.remove(name)
         te = request.get("te")
-        if te is not None and not upgrading:
+        if te is not None and not upgrading and (te or names_te):
             if names_te:
                 te = te.lower()  # as Envoy, which looks for the very word unless Connection names the field
             if any(part.strip(" \t") == "trailers" for part in te.split(",")):

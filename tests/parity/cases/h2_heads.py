@@ -57,6 +57,7 @@ CASES = [
             ("authority-odd", pseudo(authority="H_t%2e~!$&'()*+,;=.")),
             ("authority-and-host", (*PLAIN, ("host", "other"))),
             ("host-alone", (*pseudo(authority=None), ("host", "h.test"))),
+            ("query-without-type", pseudo(method="QUERY")),
             ("te-in-capitals", (*PLAIN, ("te", "Trailers"))),
             ("te-twice", (*PLAIN, ("te", "trailers"), ("te", "trailers"))),
             ("length-zeros", (*PLAIN, ("content-length", "00"))),

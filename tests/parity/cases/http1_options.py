@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..case import Act, Case, Op, Slow, answer, get
+from ..case import Act, Case, Op, Slow, answer, client, get
 from ..known import ODD_SPACES
 from .tunnel_ends import SWITCH
 
@@ -54,6 +54,32 @@ def preserving(name: str, down: str | None, up: str | None, response: str = SPEL
     )
 
 
+QUERIES = (
+    ("",),
+    ("q",),
+    ("q", "content-type: text/plain"),
+    ("q", "content-type:"),
+    ("", "connection: upgrade", "upgrade: foo"),
+    ("", "content-type: application/grpc"),
+)
+ODD_TARGETS = ("*", "*x", "a", "h.test:80", "ftp://h/", "ftp://u@h/", "ftp://h?x", "http:///x", "http://u@h/")
+OTHER_FAULTS = (
+    "transfer-encoding: gzip",
+    "connection: x-forwarded-for",
+    "content-length: 1\r\ntransfer-encoding: chunked",
+)
+
+
+def expecting(path: str, *lines: str) -> str:
+    return get(path, "expect: 100-continue", *lines, method="POST", body="hello")
+
+
+def several(name: str, *requests: str, **more: Any) -> Case:
+    """Each on a connection of its own."""
+    clients = (client(each, start=0.01 * number, timing=False) for number, each in enumerate(requests))
+    return Case(f"http1-{name}", clients=tuple(clients), timing=False, flat_upstream=True, sort_log=True, **more)
+
+
 FOO = "{exact: foo}"
 CASES = [
     ignoring("exact", FOO, "connection: Upgrade", "upgrade: foo", "x-a: b"),
@@ -96,6 +122,29 @@ CASES = [
     ),
     Case("target-of-another-scheme", "GET file:///etc/passwd HTTP/1.1\r\nhost: h.test\r\n\r\n"),
     Case("upgrade-empty", get("/", "connection: upgrade", "upgrade:")),
+    several(
+        "query-method", *(get(f"/{i}", *lines, method="QUERY", body=body) for i, (body, *lines) in enumerate(QUERIES))
+    ),
+    several(
+        "expectation-before-refusal",
+        expecting("/a%00"),
+        expecting("/up", "connection: upgrade", "upgrade: foo"),
+        expecting("*"),
+        expecting("/named", "connection: expect"),
+        expecting("/moved"),
+        hcm="normalize_path: true",
+        routes="- {match: {path: /moved}, redirect: {path_redirect: /x}}\n- {match: {prefix: /}, route: {cluster: $up}}",
+    ),
+    several("te-empty", get("/1", "te:"), get("/2", "te:", "connection: te"), get("/3", "te:", "te: trailers")),
+    several(
+        "targets-as-they-are",
+        *(start(f"{method} {target} HTTP/1.1") for method in ("GET", "OPTIONS") for target in ODD_TARGETS),
+        hcm="http_protocol_options: {allow_absolute_url: false}",
+    ),
+    several(
+        "targets-with-another-fault",
+        *(f"GET {target} HTTP/1.1\r\nhost: h\r\n{line}\r\n\r\n" for target in ODD_TARGETS for line in OTHER_FAULTS),
+    ),
     preserving("both", "", ""),
     preserving("down", "", None),
     preserving("up", None, ""),
