@@ -34,4 +34,9 @@ def grpc_status(fields: Headers | ResponseHeaders) -> int | None:
 
 def frame(message: bytes) -> bytes:
     """A message with its head, uncompressed."""
-    return b"\0" + len(message).to_bytes(4, "big") + message
+    return frame_head(len(message)) + message
+
+
+def frame_head(size: int) -> bytes:
+    """The head of an uncompressed message of so many bytes."""
+    return b"\0" + size.to_bytes(4, "big")

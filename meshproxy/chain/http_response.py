@@ -360,11 +360,15 @@ class ResponsePipeline(HttpWire):
         """See `Stream`."""
         return self._response_held is not None
 
-    def give_response_body(self, giver: Any, data: bytes) -> None:
+    def give_response_body(self, giver: Any, data: bytes, trailers: Headers | None = None) -> None:
         """See `Stream`."""
         position = next(i for i, each in enumerate(self.filters) if each.stands_for(giver))
         self.response_end = False
-        self._queued_response().append((data, True, sum(each >= position for each in self.plan.response_body)))
+        queue = self._queued_response()
+        queue.append((data, trailers is None, sum(each >= position for each in self.plan.response_body)))
+        if trailers is not None:
+            self.response_trailers = trailers
+            queue.append((trailers, True, sum(each >= position for each in self.plan.response_trailers)))
 
     def add_response_body(self, data: bytes) -> None:
         """See `Stream`."""

@@ -60,7 +60,8 @@ class Stream(StreamInfo, ABC):
     redirects: what has been followed of them in the client's place (`follow`), None for nothing.
     weighted: the entry of the route's weighted clusters that was chosen, None without them.
     keeps_reply_status: a filter sets it that has made a request one of gRPC: replies of our own then tell of gRPC's
-    status without hiding that of HTTP. plain_replies: the same, and they stay what a client of HTTP expects.
+    status without hiding that of HTTP. client_is_grpc: what the client expects replies to be, where a filter has made
+    the request one of gRPC or of plain HTTP; None where the request says.
     """
 
     request: RequestHeaders
@@ -74,7 +75,7 @@ class Stream(StreamInfo, ABC):
     span: StreamSpan | None = None
     redirects: RedirectHistory | None = None
     keeps_reply_status: bool = False
-    plain_replies: bool = False
+    client_is_grpc: bool | None = None
     connection: ConnectionInfo = NO_CONNECTION
     clusters: ClusterManager
     server: ServerState
@@ -153,8 +154,8 @@ class Stream(StreamInfo, ABC):
         filters behind see."""
 
     @abstractmethod
-    def give_response_body(self, giver: Any, data: bytes) -> None:
-        """The same for a response, from `on_response_headers`."""
+    def give_response_body(self, giver: Any, data: bytes, trailers: Headers | None = None) -> None:
+        """The same for a response, from `on_response_headers`, perhaps with trailers."""
 
     @abstractmethod
     def divert_request(self, giver: Any, *, holds_head: bool) -> Outlet:

@@ -55,7 +55,7 @@ class GrpcHttp1Bridge(HttpFilter[GrpcHttp1BridgeConfig]):
             self._frames = True
             request["content-type"] = "application/grpc"
             request.remove("content-length")
-            stream.plain_replies = True
+            stream.client_is_grpc = False
             stream.clear_route()
         self._bridges = stream.protocol.startswith("HTTP/1") and is_grpc_request(request)
         if self._bridges and self.config.drop_query:

@@ -45,7 +45,8 @@ def shape_reply(reply: LocalReply, config: LocalReplyConfig | None, stream: Any)
             fields["content-type"] = content_type  # of the body that it has now
     if stream.keeps_reply_status and not reply.as_is:
         return _as_grpc_web(response, body), b""
-    if is_grpc(stream.request) and not (stream.plain_replies or reply.as_is):
+    speaks_grpc = is_grpc(stream.request) if stream.client_is_grpc is None else stream.client_is_grpc
+    if speaks_grpc and not reply.as_is:
         status = reply.grpc_status if reply.grpc_status is not None else grpc_status_of_http(response.status)
         response.status = 200
         response.remove("content-length")  # a filter may have said that of the body, which becomes a header here

@@ -107,7 +107,7 @@ class GrpcJsonTranscoder(HttpFilter[TranscoderConfig]):
         request.path = rule.path
         request.method = "POST"
         request["te"] = "trailers"
-        stream.plain_replies = True
+        stream.client_is_grpc = False
         if not self.config.keeps_route:
             stream.clear_route()
 
