@@ -10,7 +10,7 @@ from meshproxy.plugin.calls import GrpcListener
 from meshproxy.plugin.context import GrpcCall, GrpcError
 from meshproxy.runtime.fetch import Fetcher
 from meshproxy.runtime.grpc_client import OK, GrpcStream, open_stream, why_none
-from meshproxy.runtime.time_limit import TimeLimit
+from meshproxy.runtime.timers import ShortTimer
 
 
 class OpenCall(GrpcCall):
@@ -33,15 +33,25 @@ class OpenCall(GrpcCall):
         self._stream.send(message)
 
     async def receive(self, timeout: float | None = None) -> bytes | None:
-        async with TimeLimit(self._loop, timeout):
-            while not self._messages:
-                if self._over is not None:
-                    if self._over.status == OK:
-                        return None
-                    raise self._over
-                self._waiter = self._loop.create_future()
+        if not self._messages and self._over is None:
+            self._waiter = self._loop.create_future()
+            limit = None if timeout is None else ShortTimer(self._loop, max(timeout, 0.0), self._time_out)
+            try:
                 await self._waiter
-        return self._messages.popleft()
+            finally:
+                if limit is not None:
+                    limit.cancel()
+        if self._messages:
+            return self._messages.popleft()
+        assert self._over is not None
+        if self._over.status == OK:
+            return None
+        raise self._over
+
+    def _time_out(self) -> None:
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_exception(TimeoutError())
 
     def listen(self, listener: GrpcListener) -> None:
         self._listener = listener

@@ -33,8 +33,8 @@ def shape_reply(reply: LocalReply, config: LocalReplyConfig | None, stream: Any)
     route = stream.route
     if route is not None and not isinstance(route.action, _ANSWERS) and not begun and not reply.as_is:
         stream.finalize_response(response)
-    for name, value in reply.headers:
-        response.add(name, value)
+    for name, value in reply.headers:  # which the reply has checked
+        response.append_checked(name.lower(), value.strip(" \t"))
     stream.response_code = reply.status
     body, content_type = reply.body, "text/plain"
     fields = response.fields
@@ -60,7 +60,7 @@ def shape_reply(reply: LocalReply, config: LocalReplyConfig | None, stream: Any)
         fields["content-length"] = str(len(body))
         if "content-type" not in fields:
             fields["content-type"] = content_type
-    else:
+    elif fields:
         response.remove("content-type")
         response.remove("content-length")
     if stream.request.method == "HEAD":

@@ -149,23 +149,18 @@ class GrpcAuthorization:
         told.scheme = request.scheme
         told.protocol = stream.protocol
         told.size = stream.bytes_received if body else 0
-        for name, value in (
-            (":authority", request.authority),
-            (":path", request.path),
-            (":method", request.method),
-            (":scheme", request.scheme),
-        ):
-            if asked(name):
-                _tell(told, self.raw, name, value)
+        pseudo = [(":authority", request.authority), (":path", request.path)]
+        pseudo += [(":method", request.method), (":scheme", request.scheme)]
+        every = asked is _all
         if self.raw:
-            for name, value in request.items():
-                if asked(name):
+            for name, value in (*pseudo, *request.items()):
+                if every or asked(name):
                     _tell(told, True, name, value)
-            return self._tell_body(told, body)
-        headers = told.headers
-        for name, value in request.joined_items():
-            if asked(name):
-                headers[name] = _text(value)
+        else:
+            headers = told.headers
+            for name, value in (*pseudo, *request.joined_items()):
+                if every or asked(name):
+                    headers[name] = value if value.isascii() else _text(value)
         self._tell_body(told, body)
 
     def _tell_body(self, told: Any, body: bytes) -> None:

@@ -10,6 +10,7 @@ Invariant: the request's body is kept only while a retry could need it, and at m
 from __future__ import annotations
 
 from collections.abc import Awaitable
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
@@ -67,6 +68,11 @@ ROUTER = StatNames(
 """What Envoy shows besides the counters below, so that dashboards find it."""
 _NO_HASH = frozenset(("ROUND_ROBIN", "LEAST_REQUEST", "RANDOM"))
 """Policies of load balancing that have no use for a hash."""
+
+
+@lru_cache(64)
+def _direct_reply(status: int, body: bytes) -> LocalReply:
+    return LocalReply(status, body, details="direct_response")
 
 
 def _format(action: DirectResponseAction, shaped: ResponseHeaders, stream: Stream) -> bytes:
@@ -266,28 +272,28 @@ class Router(Attempts):
 
     def _answer(self, action: object, request: RequestHeaders, stream: Stream) -> None:
         """A route that forwards nothing: redirect or direct response."""
-        shaped = ResponseHeaders(200)
         stream.details = "direct_response"
-        if isinstance(action, RedirectAction):
-            self.config.rq_direct_response.value += 1  # as Envoy, whose `rq_redirect` stays at zero
-            stream.finalize_request()
-            shaped["location"] = action.location(request, stream)
-            if action.rewrite_path is not None:  # which Envoy's log shows
-                if self.config.envoy_headers:
-                    request["x-envoy-original-path"] = request.path
-                request.path = action.rewrite_path(request.path)
-            stream.finalize_response(shaped)
-            stream.reply(LocalReply(action.status, headers=tuple(shaped.items()), details="direct_response"))
-        elif isinstance(action, DirectResponseAction):
-            self.config.rq_direct_response.value += 1
-            stream.finalize_request()
-            if action.location is not None:
-                shaped["location"] = action.location(request, stream)
-            stream.finalize_response(shaped)
-            body = action.body if action.format_body is None else _format(action, shaped, stream)
-            stream.reply(LocalReply(action.status, body, headers=tuple(shaped.items()), details="direct_response"))
-        else:
+        if not isinstance(action, RedirectAction | DirectResponseAction):
             stream.reply(cluster_not_found(503))
+            return
+        self.config.rq_direct_response.value += 1  # as Envoy, whose `rq_redirect` stays at zero
+        stream.finalize_request()
+        shaped, body = ResponseHeaders(200), b""
+        if action.location is not None:
+            shaped["location"] = action.location(request, stream)
+        if isinstance(action, DirectResponseAction):
+            body = action.body
+        elif action.rewrite_path is not None:  # which Envoy's log shows
+            if self.config.envoy_headers:
+                request["x-envoy-original-path"] = request.path
+            request.path = action.rewrite_path(request.path)
+        stream.finalize_response(shaped)
+        if isinstance(action, DirectResponseAction) and action.format_body is not None:
+            body = _format(action, shaped, stream)
+        elif not shaped.fields:
+            stream.reply(_direct_reply(action.status, body))
+            return
+        stream.reply(LocalReply(action.status, body, headers=tuple(shaped.items()), details="direct_response"))
 
     def on_request_body(self, data: bytes, end: bool, stream: Stream) -> None:
         self._pass_on(data, end)
