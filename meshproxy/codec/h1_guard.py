@@ -34,6 +34,7 @@ _VERSION_START = b"HTTP/1."
 _request_line = re.compile(r"([^ ]+) ([\x21-\x7e]+) HTTP/([0-9]\.[0-9])").fullmatch
 _simple_request_line = re.compile(r"[^ ]+ /[\x21-\x7e]*").fullmatch
 _status_line = re.compile(r"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: [\t\x20-\x7e\x80-\xff]*)?").fullmatch
+_fold = re.compile(rb"\r\n[ \t]+")
 _control_but_line_end = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]").search
 
 
@@ -225,7 +226,8 @@ def _check_hosts(hosts: list[str], http10: bool) -> None:
 
 def unfold(head: bytes) -> bytes:
     """The head with each folded line made one (RFC 9112 section 5.2: one space)."""
-    return re.sub(rb"[ \t]*\r\n[ \t]+", b" ", head) if b"\r\n " in head or b"\r\n\t" in head else head
+    *folded, rest = _fold.split(head)  # to look for the blanks in front as well would try each of a million blanks
+    return b" ".join([*(part.rstrip(b" \t") for part in folded), rest])
 
 
 def parse_odd_response(head: bytes) -> tuple[ResponseHeaders, bool]:

@@ -138,6 +138,12 @@ def test_folded_lines_become_one() -> None:
     assert list(got.heads[0].items()) == [("x-a", "a b c"), ("content-length", "5")]
 
 
+def test_many_blanks_in_a_folded_head_take_no_time_of_their_own() -> None:
+    blanks = b" " * 50_000  # half a minute, were each of them tried as the beginning of a fold
+    got = parse(OK + b"x: a" + blanks + b"b \r\n\t c\r\ncontent-length: 0\r\n\r\n")
+    assert got.heads[0]["x"] == f"a{blanks.decode()}b c"
+
+
 def test_informational_responses() -> None:
     got = parse(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: <a>\r\n\r\n" + FIVE)
     assert got.informational == [100, 103]
