@@ -116,12 +116,17 @@ def decode_wrapped(wrapped: Any, response: Any, unpacker: Unpacker, version: str
     own = wrapped.version or version
     if not wrapped.HasField("resource"):
         return Decoded(Resource(wrapped.name, own, None, ttl=ttl), aliases, empty=True)
-    if wrapped.resource.type_url != response.type_url:
-        raise DecodeError(_mismatch(wrapped.resource.type_url, response))
+    check_type(wrapped, response)
     value = wrapped.resource.value
     unpacked = yield from unpacker.unpack(value)
     name = wrapped.name or name_of(response.type_url, unpacked.message)
     return Decoded(_resource(name, own, unpacked, ttl), aliases, packed=value, unpacked=unpacked)
+
+
+def check_type(wrapped: Any, response: Any) -> None:
+    """Raises DecodeError for a wrapped resource that isn't of the response's type; an empty one is of none."""
+    if wrapped.resource.type_url != response.type_url:
+        raise DecodeError(_mismatch(wrapped.resource.type_url, response))
 
 
 def _mismatch(found: str, response: Any) -> str:

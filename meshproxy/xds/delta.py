@@ -18,7 +18,7 @@ from google.protobuf.message import Message
 
 from meshproxy.messages.by_name import message_class
 from meshproxy.steps import Steps
-from meshproxy.xds.decode import Decoded, decode_wrapped, shorten
+from meshproxy.xds.decode import Decoded, check_type, decode_wrapped, shorten
 from meshproxy.xds.mux import INTERNAL, Mux, TypeState, Watch
 from meshproxy.xds.types import DISCOVERY, WILDCARD
 from meshproxy.xds.watch import DecodeError
@@ -132,8 +132,9 @@ class DeltaState(TypeState):
             elif is_empty and wrapped.aliases:
                 unresolved += wrapped.aliases
             else:
-                wrapped.resource.SetInParent()  # an empty one isn't of the response's type, and is refused for that
-                changed.append((yield from decode_wrapped(wrapped, response, self.unpacker)))
+                check_type(wrapped, response)
+                if self.wants(wrapped.name, wrapped.aliases):
+                    changed.append((yield from decode_wrapped(wrapped, response, self.unpacker)))
             yield
         return changed, renewed, unresolved
 

@@ -146,10 +146,9 @@ class TypeState(ABC):
         self.ttl.forget(name)
         self.unpacker.forget(name)
 
-    def wants(self, decoded: Decoded) -> bool:
-        """Whether somebody asked for this resource, or for all."""
-        names = (decoded.resource.name, *decoded.aliases)
-        return bool(self.wildcards) or any(name in self.by_name for name in names)
+    def wants(self, name: str, aliases: Iterable[str]) -> bool:
+        """Whether somebody asked for a resource with this name or one of these, or for all."""
+        return bool(self.wildcards) or name in self.by_name or any(alias in self.by_name for alias in aliases)
 
     # Delivery
 
@@ -202,7 +201,7 @@ class TypeState(ABC):
             if index % _AT_ONCE == _AT_ONCE - 1:
                 yield
             resource = decoded.resource
-            if resource.name not in errors and self.wants(decoded):
+            if resource.name not in errors and self.wants(resource.name, decoded.aliases):
                 self.versions[resource.name] = resource.version
                 if decoded.unpacked is not None:
                     self.unpacker.keep(resource.name, decoded.packed, decoded.unpacked)
@@ -213,7 +212,7 @@ class TypeState(ABC):
             self.versions.pop(name, None)
             self._forget(name)
         for one in (*changed, *renewed):
-            if self.wants(one):
+            if self.wants(one.resource.name, one.aliases):
                 self.ttl.note(one.resource.name, one.resource.ttl, now)
 
     def fail(self, reason: str, detail: str) -> None:

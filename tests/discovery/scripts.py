@@ -267,10 +267,15 @@ async def removed_listener_stops_and_comes_back(talk: Dialogue) -> None:
         talk.answer("LDS", "l1", "n5", removed=["a"])
     else:
         talk.answer("LDS", "l1", "n5")
-    # Envoy goes on asking for the routes of what drains; here it keeps those it has.
-    await talk.says(["LDS l1 n5 []"], ["LDS n5"], ours=["RDS - -r1" if talk.delta else "RDS r0 n4 []"])
+    await talk.says(["LDS l1 n5 []"], ["LDS n5"])  # what drains still has routes
     await talk.refuses(talk.ports[0])
     await talk.counts("listener_manager.listener_removed", 1)
+    await talk.counts("listener_manager.total_listeners_draining", 1)
+    talk.answer("RDS", "r1", "n6", routes("r1", "c1", old="nowhere"))
+    await talk.says(["RDS r1 n6 [r1]"], ["RDS n6"])
+    talk.answer("LDS", "l2", "n7", listener("a", talk.ports[0], "r1"))
+    await talk.says(["LDS l2 n7 []"], ["LDS n7"])
+    await talk.gets(talk.ports[0], 503, "/old")
 
 
 @script

@@ -147,8 +147,14 @@ class ConfigDump:
         if field == "static_listeners":
             return self._wrap("listener", (listener for listener in static.listeners if wanted(listener.name)))
         if field == "static_route_configs":
-            listeners = static.listeners if discovered is None else discovered.static_listener_messages()
-            return self._wrap("route_config", (r for r in _route_configs(listeners) if wanted(r.name)))
+            if discovered is None:
+                return self._wrap("route_config", (r for r in _route_configs(static.listeners) if wanted(r.name)))
+            return [
+                {"route_config": legible(routes), "last_updated": updated}
+                for listener, updated in discovered.listeners()
+                for routes in _route_configs((listener,))
+                if wanted(routes.name)
+            ]
         if field == "static_secrets":
             return [
                 {"name": secret.name, "secret": _typed_json(secret)} for secret in static.secrets if wanted(secret.name)
@@ -241,7 +247,7 @@ def _assignment(status: Status) -> dict[str, Any]:
         endpoints.append(entry)
     return {
         "@type": f"{_TYPE}envoy.config.endpoint.v3.ClusterLoadAssignment",
-        "cluster_name": status["name"],
+        "cluster_name": status["service_name"] or status["name"],
         "endpoints": endpoints,
         "policy": {"overprovisioning_factor": status["overprovisioning_factor"]},
     }

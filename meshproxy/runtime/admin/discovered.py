@@ -31,9 +31,9 @@ class Discovered:
         self._listeners = {
             "active_state": list(listeners.active.values()),
             "warming_state": list(listeners.warming.values()),
-            "draining_state": list(listeners.draining),
+            "draining_state": list(listeners.draining.entries.values()),
         }
-        self._refused_listeners = dict(listeners.refused)
+        self._refused_listeners = {name: listeners.refused[name] for name in listeners.failed}
         self._routes = list(discovery.routes.providers.values())
         self._secrets = list(discovery.secrets.providers.values())
         self._extensions = list(discovery.extensions.providers.values())
@@ -64,9 +64,11 @@ class Discovered:
         entry = self._clusters.get(cluster)
         return entry is not None and entry.origin != STATIC
 
-    def static_listener_messages(self) -> Iterator[Any]:
-        """Those that stand in the bootstrap."""
-        return (entry.message for entry in self._listeners["active_state"] if entry.origin == STATIC)
+    def listeners(self) -> Iterator[tuple[Any, str]]:
+        """All of them, each with the time when it came."""
+        for entries in self._listeners.values():
+            for entry in entries:
+                yield entry.message, timestamp(entry.updated)
 
     def _static_clusters(self, wanted: Wanted) -> list[Entry]:
         entries = [entry for entry in self._clusters.values() if entry.origin == STATIC]
@@ -96,20 +98,18 @@ class Discovered:
             for entry in entries:
                 if entry.origin != STATIC and wanted(entry.name):
                     shown.setdefault(entry.name, {"name": entry.name}).setdefault(state, _listener_state(entry))
+        nameless = []  # Envoy tells of each fault twice
         for name, (message, error, wall) in self._refused_listeners.items():
             if wanted(name):
-                shown.setdefault(name, {"name": name})["error_state"] = {
-                    "failed_configuration": legible(message),
-                    "last_update_attempt": timestamp(wall),
-                    "details": error,
-                }
-        return list(shown.values())
+                fault = {"failed_configuration": legible(message), "details": error}
+                attempt = {"last_update_attempt": timestamp(wall)}
+                shown.setdefault(name, {"name": name})["error_state"] = fault | attempt
+                nameless.append({"error_state": fault})
+        return [*shown.values(), *nameless]
 
     def _dynamic_routes(self, wanted: Wanted) -> list[Entry]:
         return [
-            _versioned(
-                "route_config", provider.resource.message, provider.watch.state.version, provider.watch.state.updated
-            )
+            _versioned("route_config", provider.resource.message, provider.resource.version, provider.updated)
             for provider in self._routes
             if provider.resource is not None and wanted(provider.name)
         ]
@@ -127,7 +127,7 @@ class Discovered:
             {
                 "version_info": provider.resource.version,
                 "ecds_filter": legible(provider.resource.message),
-                "last_updated": timestamp(provider.watch.state.updated),
+                "last_updated": timestamp(provider.updated),
             }
             for provider in self._extensions
             if provider.resource is not None and wanted(provider.name)

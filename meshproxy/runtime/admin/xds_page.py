@@ -44,7 +44,7 @@ def _subscription(watch: Any, now: float) -> dict[str, Any]:
 def _resources(discovery: Discovery, now: float) -> Iterator[dict[str, Any]]:
     clusters, listeners = discovery.clusters, discovery.listeners
     yield from _kind("Cluster", {"active": clusters.active, "warming": clusters.warming}, clusters.refused, now)
-    draining = {entry.name: entry for entry in listeners.draining}
+    draining = listeners.draining.entries
     states = {"active": listeners.active, "warming": listeners.warming, "draining": draining}
     yield from _kind("Listener", states, listeners.refused, now)
     for provider in discovery.routes.providers.values():

@@ -44,8 +44,8 @@ _PUSHES = StatNames(counters=("config_reload",), gauges=("config_reload_time_ms"
 
 @dataclass(slots=True, eq=False)
 class ClusterEntry:
-    """One cluster in one version. raw: its message, packed. endpoints: what EDS said last, packed; it counts for
-    `stale_after` seconds (0: for good), until `stale`."""
+    """One cluster in one version. raw: its message, packed. endpoints: what EDS said last, packed, and as `assignment`;
+    it counts for `stale_after` seconds (0: for good), until `stale`."""
 
     config: ClusterConfig
     message: Any
@@ -56,6 +56,7 @@ class ClusterEntry:
     watch: Watch | None = None
     endpoints_message: Any = None
     endpoints: bytes | None = None
+    assignment: Assignment = Assignment()
     stale_after: float = 0.0
     stale: asyncio.TimerHandle | None = None
     tls: list[Any] = field(default_factory=list)
@@ -188,14 +189,15 @@ class ClusterDiscovery:
                 changed = True
                 yield
         if origin == DYNAMIC:
-            self._note_push(version, changed=changed)
+            self._note_push(version, changed=changed, good=not errors)
         self._count()
         self._tell_if_warm()
         return errors
 
-    def _note_push(self, version: str, *, changed: bool) -> None:
-        self.version = version
-        if changed and self.watch is not None:
+    def _note_push(self, version: str, *, changed: bool, good: bool) -> None:
+        if changed:
+            self.version = version
+        if changed and good and self.watch is not None:
             scope = self.watch.scope
             scope.counter("config_reload").inc()
             scope.gauge("config_reload_time_ms").set(int(self._clock.wall() * 1000))
@@ -213,10 +215,10 @@ class ClusterDiscovery:
             return False  # the same, or one of the bootstrap, which discovery can't change
         if not name:
             raise ConfigError(Problem("name", "a cluster needs a name"))
+        (self._added if before is None else self._modified).inc()  # whatever comes of it, as in Envoy
         config = cluster_of(resource, self._context)
         yield
         entry = ClusterEntry(config, resource.message, raw, origin, resource.version, self._clock.wall())
-        (self._added if before is None else self._modified).inc()
         self._context.cluster_names.add(name)
         self._cancel_warming(name)
         self.warming[name] = entry
@@ -317,11 +319,13 @@ class ClusterDiscovery:
         entry.stale_after = assignment.stale_after
         self._time_staleness(entry, scope)
         entry.endpoints = raw
+        if not (assignment.endpoints or entry.assignment.endpoints):
+            scope.counter("update_no_rebuild").inc()
         self._use_endpoints(entry, assignment, resource.message)
         return {}
 
     def _use_endpoints(self, entry: ClusterEntry, assignment: Assignment, message: Any) -> None:
-        entry.endpoints_message = message
+        entry.endpoints_message, entry.assignment = message, assignment
         if self.warming.get(entry.name) is entry:
             entry.config = entry.config.with_endpoints(assignment)
             self._target.set_endpoints(entry.name, assignment, message, warming=True)

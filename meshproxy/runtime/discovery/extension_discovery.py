@@ -56,6 +56,10 @@ class ExtensionDiscovery(SlotDiscovery[Key, ExtensionSlot, FilterSpec]):
         """A slot isn't used any more."""
         self._release(_key(slot), slot)
 
+    def hold(self, slot: ExtensionSlot) -> Callable[[], None]:
+        """Go on asking for its configuration until what is returned is called."""
+        return self._hold(_key(slot))
+
     def _compile(self, resource: Resource, slot: ExtensionSlot) -> Steps[FilterSpec]:
         yield  # others have had their turn; the one step is short
         return extension_of(resource, slot)

@@ -24,6 +24,7 @@ from meshproxy.model.listener import Listener
 from meshproxy.model.route_slot import RouteSlot
 from meshproxy.records import dataclass
 from meshproxy.runtime.discovery.cluster_discovery import DYNAMIC, STATIC, packed
+from meshproxy.runtime.discovery.draining import Draining, Left
 from meshproxy.runtime.discovery.extension_discovery import ExtensionDiscovery, extension_slots_of
 from meshproxy.runtime.discovery.listener_parts import (
     can_inherit,
@@ -68,7 +69,6 @@ class ListenerEntry:
     extensions: list[ExtensionSlot] = field(default_factory=list)
     tls: list[Any] = field(default_factory=list)
     waits: set[str] = field(default_factory=set)
-    let_go: Callable[[], object] = lambda: None
 
     @property
     def name(self) -> str:
@@ -76,7 +76,11 @@ class ListenerEntry:
 
 
 class ListenerDiscovery:
-    """All listeners by name. draining: gone, with connections left. refused: name -> (message, error, wall clock)."""
+    """All listeners by name.
+
+    draining: out of force. refused: name -> (message, error, wall clock). failed: the names of those that
+    the last update refused.
+    """
 
     def __init__(
         self,
@@ -99,12 +103,11 @@ class ListenerDiscovery:
         self._extensions = extensions
         self._copies = copies
         self.open_sockets = partial(open_addresses, copies=copies, listening=False, inherited=inherited)
-        self._drain_time = drain_time
         self._clock = hub.host.clock
         self.active: dict[str, ListenerEntry] = {}
         self.warming: dict[str, ListenerEntry] = {}
-        self.draining: dict[ListenerEntry, None] = {}
         self.refused: dict[str, tuple[Any, str, float]] = {}
+        self.failed: list[str] = []
         self.version = ""
         self.watch: Watch | None = None
         self.started = False
@@ -119,7 +122,8 @@ class ListenerDiscovery:
         self._not_created = scope.counter("listener_create_failure")
         self._active_gauge = scope.gauge("total_listeners_active")
         self._warming_gauge = scope.gauge("total_listeners_warming")
-        self._draining_gauge = scope.gauge("total_listeners_draining")
+        gauge = scope.gauge("total_listeners_draining")
+        self.draining = Draining(hub.host.loop, drain_time, routes, extensions, gauge)
 
     def adopt(self, config: Listener, message: Any, sockets: Opened | None) -> None:
         """A listener of the bootstrap, with its sockets."""
@@ -139,7 +143,7 @@ class ListenerDiscovery:
         """Let the listeners that there are accept."""
         self.started = True
         for entry in list(self.active.values()):
-            self._hand_over(entry)
+            self._hand_over(entry, None, Left([], []))
 
     def when_warm(self, call: Callable[[], object]) -> None:
         """Call back, maybe at once, when no listener waits for anything."""
@@ -182,8 +186,10 @@ class ListenerDiscovery:
                 errors[name] = str(error)
                 self.refused[name] = (resource.message, str(error), self._clock.wall())
             yield
-        if changed and origin == DYNAMIC:
-            self.version = version
+        if origin == DYNAMIC:
+            self.failed = [name for name in errors if name in self.refused]
+            if changed:
+                self.version = version
         inherited = {entry.heir_of for entry in self.warming.values()}
         for name in gone:
             if name not in inherited:
@@ -284,12 +290,11 @@ class ListenerDiscovery:
         del self.warming[entry.name]
         before = self.active.pop(entry.heir_of, None) if entry.heir_of else None
         self.active[entry.name] = entry
-        if before is not None:
-            before.let_go = self._leave(before, keep=entry)
+        left = self._leave(before, keep=entry) if before is not None else Left([], [])
         if self.started:
-            self._hand_over(entry, before)
-        elif before is not None:
-            before.let_go()
+            self._hand_over(entry, before, left)
+        else:
+            self.draining.release(left)
         if before is not None:
             if before.sockets is not entry.sockets:
                 _close(before.sockets)
@@ -298,50 +303,35 @@ class ListenerDiscovery:
         self._count()
         self._tell_if_warm()
 
-    def _hand_over(self, entry: ListenerEntry, before: ListenerEntry | None = None) -> None:
-        """Give a listener to the target."""
-        if entry.in_place and before is not None:
-            self._target.update_chains(entry.config, entry.message, before.let_go)
+    def _hand_over(self, entry: ListenerEntry, before: ListenerEntry | None, left: Left) -> None:
+        """Give a listener to the target. left: what `before` has, and this doesn't."""
+        if entry.in_place:
+            self._target.update_chains(entry.config, entry.message, self.draining.begin(left))
             self._in_place.inc()
             return
         sockets, entry.sockets = entry.sockets, None
+        heir_of, over = "", _nothing
         if before is not None:
-            self.draining[before] = None
-        over = partial(self._drained, before)
-        self._target.set_listener(entry.config, entry.message, sockets, before.name if before is not None else "", over)
+            heir_of, over = before.name, self.draining.begin(left, before)
+        self._target.set_listener(entry.config, entry.message, sockets, heir_of, over)
         self._created.add(self._copies)
 
-    def _drained(self, entry: ListenerEntry | None) -> None:
-        if entry is not None:
-            entry.let_go()
-            self.draining.pop(entry, None)
-            self._count()
-
-    def _leave(self, entry: ListenerEntry, keep: ListenerEntry | None = None) -> Callable[[], None]:
-        """An entry is out of force. Returns what is to be called when its last connection is gone, for these follow
-        their routes and filters until then. keep: has some of them too."""
+    def _leave(self, entry: ListenerEntry, keep: ListenerEntry | None = None) -> Left:
+        """An entry is out of force. Returns what it alone had, for its connections follow that. keep: what it shares
+        with this one is none of it."""
         slots = [slot for slot in entry.slots if keep is None or slot not in keep.slots]
         extensions = [each for each in entry.extensions if keep is None or each not in keep.extensions]
         entry.slots, entry.extensions = [], []
         self._secrets.release(entry.tls)
         entry.tls = []
-
-        def let_go() -> None:
-            for slot in slots:
-                self._routes.release(slot)
-            for extension in extensions:
-                self._extensions.release(extension)
-            slots.clear()
-            extensions.clear()
-
-        return let_go
+        return Left(slots, extensions)
 
     def _cancel_warming(self, name: str) -> None:
         entry = self.warming.pop(name, None)
         if entry is None:
             return
         active = self.active.get(name)
-        self._leave(entry, keep=active)()
+        self.draining.release(self._leave(entry, keep=active))
         entry.config.scope.close()
         if active is None or entry.sockets is not active.sockets:
             _close(entry.sockets)
@@ -353,18 +343,16 @@ class ListenerDiscovery:
         entry = self.active.pop(name, None)
         if entry is None:
             return
-        entry.let_go = self._leave(entry)
+        left = self._leave(entry)
         if self.started:
-            self.draining[entry] = None
-            self._target.remove_listener(name, partial(self._drained, entry))
+            self._target.remove_listener(name, self.draining.begin(left, entry))
         else:
-            entry.let_go()
+            self.draining.release(left)
             _close(entry.sockets)
 
     def _count(self) -> None:
         self._active_gauge.set(len(self.active))
         self._warming_gauge.set(len(self.warming))
-        self._draining_gauge.set(len(self.draining))
 
 
 def _nothing() -> None:

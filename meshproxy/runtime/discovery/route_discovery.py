@@ -42,6 +42,10 @@ class RouteDiscovery(SlotDiscovery[Key, RouteSlot, RouteTable]):
         """A slot isn't used any more."""
         self._release(_key(slot), slot)
 
+    def hold(self, slot: RouteSlot) -> Callable[[], None]:
+        """Go on asking for its routes until what is returned is called."""
+        return self._hold(_key(slot))
+
     def _compile(self, resource: Resource, slot: RouteSlot) -> Steps[RouteTable]:
         return routes_in_steps(resource, slot)
 

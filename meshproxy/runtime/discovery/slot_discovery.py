@@ -4,7 +4,7 @@ A *provider* is one subscription to one resource, for all slots that ask for the
 slot, since what it may say depends on where the slot stands; it comes into force in all of them or in none.
 
 Invariants:
-- a provider is in `providers` exactly as long as it has a slot;
+- a provider is in `providers` exactly as long as it has a slot or is held;
 - `resource` is what is in force in every slot of it, None when nothing is.
 """
 
@@ -28,7 +28,12 @@ V = TypeVar("V")
 
 
 class Provider(Generic[K, S]):
-    """One resource. slots: where it is used. refused: the last that couldn't be used, why, and when (wall clock)."""
+    """One resource.
+
+    slots: where it is used. last: the slot that was used last, when none is any more; what comes is compiled for it, to
+    see whether it is good. holds: how many keep the subscription even so. updated: when the resource became what it is.
+    refused: the last that couldn't be used, why, and when. Times are wall clock.
+    """
 
     watch: Watch
 
@@ -36,8 +41,11 @@ class Provider(Generic[K, S]):
         self.key = key
         self.name = name
         self.slots: dict[S, None] = {}
+        self.last: S | None = None
+        self.holds = 0
         self.resource: Resource | None = None
         self.raw = b""
+        self.updated = 0.0
         self.refused: tuple[Any, str, float] | None = None
 
 
@@ -79,6 +87,7 @@ class SlotDiscovery(ABC, Generic[K, S, V]):
             provider = self.providers[key] = Provider(key, name)
             provider.watch = make_watch(partial(self._apply, key))
         provider.slots[slot] = None
+        provider.last = None
         yield from self._fill_with_held(provider, slot)
         for call in when_settled:
             provider.watch.when_settled(call)
@@ -105,7 +114,23 @@ class SlotDiscovery(ABC, Generic[K, S, V]):
             return
         provider.slots.pop(slot, None)
         if not provider.slots:
-            del self.providers[key]
+            provider.last = slot
+            self._close_if_unused(provider)
+
+    def _hold(self, key: K) -> Callable[[], None]:
+        """Keep the subscription of a slot until what is returned is called, even if nobody uses it any more."""
+        provider = self.providers.get(key)
+        if provider is None:
+            return lambda: None
+        provider.holds += 1
+        return partial(self._let_go, provider)
+
+    def _let_go(self, provider: Provider[K, S]) -> None:
+        provider.holds -= 1
+        self._close_if_unused(provider)
+
+    def _close_if_unused(self, provider: Provider[K, S]) -> None:
+        if not provider.slots and not provider.holds and self.providers.pop(provider.key, None) is not None:
             provider.watch.close()
 
     def _apply(
@@ -126,6 +151,8 @@ class SlotDiscovery(ABC, Generic[K, S, V]):
             return {}
         try:
             values: dict[S, V] = {}
+            if provider.last is not None:
+                yield from self._compile(resource, provider.last)
             while slots := [slot for slot in provider.slots if slot not in values]:  # others may come between two steps
                 values[slots[0]] = yield from self._compile(resource, slots[0])
         except ConfigError as error:
@@ -136,6 +163,7 @@ class SlotDiscovery(ABC, Generic[K, S, V]):
             return {}  # nobody wants it any more
         provider.resource = Resource(resource.name, resource.version, resource.message, checked=True)
         provider.raw = raw
+        provider.updated = self._hub.host.clock.wall()
         provider.refused = None
         for slot in provider.slots:
             self._fill(slot, values[slot])

@@ -22,6 +22,7 @@ def cluster_status(cluster: ActiveCluster) -> Status:
     config = cluster.config
     return {
         "name": config.name,
+        "service_name": cluster.service_name,
         "observability_name": config.alt_stat_name or config.name,
         "overprovisioning_factor": cluster.balancer.overprovisioning_factor,
         "default": _limits(cluster.thresholds("DEFAULT")),
