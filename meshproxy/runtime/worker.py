@@ -45,7 +45,7 @@ class Worker:
     """One event loop and what its connections share.
 
     name: `worker_0` and so on, as it stands in the names of statistics; `main_thread` for the admin interface.
-    index, count: which of how many workers this is.
+    index, count: which of how many workers this is. is_first: it counts what counts once for all of them.
     runtime: the values that clusters follow. connection_limit: of all workers together, None for none ever.
     measures: whether some log tells bytes on the wire, or times, that are only noted for it (see `wire_sizes`).
     internal_listeners: by name, those that clusters connect to.
@@ -84,6 +84,7 @@ class Worker:
         self.runtime = runtime
         self.connection_limit = connection_limit
         self._place = index, count
+        self.is_first = not index
         self.clusters: Clusters
         self.internal_listeners: dict[str, InternalListener] = {}
         self.health_failed = False

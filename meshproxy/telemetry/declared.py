@@ -9,6 +9,7 @@ somebody looks, and a statistic that really exists hides the declared one.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 
 from meshproxy.plugin.stats import StatNames
 from meshproxy.steps import Steps, batched
@@ -32,10 +33,20 @@ class Declared:
             self._names[prefix] = (*before, names)
             self._checked.pop(prefix, None)
 
-    def remove(self, prefix: str) -> None:
-        """Show nothing below `prefix` any more."""
-        self._names.pop(prefix, None)
+    def remove(self, prefix: str) -> list[str]:
+        """Show nothing below `prefix` any more. Returns what was shown, in full."""
         self._checked.pop(prefix, None)
+        return [prefix + name for names in self._names.pop(prefix, ()) for name in _all(names)]
+
+    def covers(self, name: str) -> bool:
+        """Whether a name is shown in any case."""
+        dot = name.find(".")
+        while dot >= 0:
+            declared = self._names.get(name[: dot + 1])
+            if declared is not None and any(name[dot + 1 :] in _all(names) for names in declared):
+                return True
+            dot = name.find(".", dot + 1)
+        return False
 
     def snapshot(self) -> Steps[dict[StatNames, list[str]]]:
         """Everything that is accepted."""
@@ -59,6 +70,11 @@ class Declared:
             )
         )
         return names if left == names else left  # one object for all who want all of them
+
+
+@cache
+def _all(names: StatNames) -> frozenset[str]:
+    return frozenset((*names.counters, *names.gauges, *names.histograms))
 
 
 def join(all_declarations: Sequence[Declarations]) -> dict[StatNames, list[str]]:

@@ -255,13 +255,23 @@ class StatsStore:
         return stat
 
     def _release(self, names: Iterable[str]) -> None:
+        """Nobody holds these any more, or one fewer. What is still declared keeps its value, for whoever counts next:
+        a cluster that takes another's place goes on with its numbers (as in Envoy)."""
         for name in names:
             self._holders[name] -= 1
-            if not self._holders[name]:
-                del self._holders[name]
-                for table in (self._counters, self._gauges, self._histograms, self._texts):
-                    table.pop(name, None)
-                self._declared.remove(name)
+            if self._holders[name]:
+                continue
+            del self._holders[name]
+            if name.endswith("."):
+                for shown in self._declared.remove(name):
+                    if shown not in self._holders:
+                        self._forget(shown)
+            elif not self._declared.covers(name):
+                self._forget(name)
+
+    def _forget(self, name: str) -> None:
+        for table in (self._counters, self._gauges, self._histograms, self._texts):
+            table.pop(name, None)
 
     def _declare(self, prefix: str, names: StatNames, held: set[str]) -> None:
         self._declared.add(prefix, names)

@@ -32,6 +32,7 @@ class DeltaState(TypeState):
     """
 
     mux: DeltaMux
+    attempts_if_refused = 2  # as Envoy counts
 
     def __init__(self, mux: DeltaMux, type_url: str) -> None:
         super().__init__(mux, type_url)

@@ -85,7 +85,10 @@ class TypeState(ABC):
     asked: it has been wanted once. versions: of every resource in force. held: the resources that are wanted by name,
     for whoever wants one later.
     version: of the last response that counts; nonce: of the last one. error: of the last one, "" when it was good.
+    attempts_if_refused: so many are counted for an update that is refused.
     """
+
+    attempts_if_refused = 1
 
     def __init__(self, mux: Mux, type_url: str) -> None:
         self.mux = mux
@@ -180,12 +183,12 @@ class TypeState(ABC):
                     yield
         return errors
 
-    @staticmethod
     def _give(
-        watch: Watch, resources: Sequence[Resource], removed: Sequence[str], version: str
+        self, watch: Watch, resources: Sequence[Resource], removed: Sequence[str], version: str
     ) -> Steps[Mapping[str, str]]:
         errors = yield from in_steps(watch.sink.update(resources, removed, full=False, version=version))
-        watch.sink.attempted()
+        for _ in range(self.attempts_if_refused if errors else 1):
+            watch.sink.attempted()
         return errors
 
     def note(

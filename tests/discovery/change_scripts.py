@@ -58,6 +58,18 @@ async def clusters_change_go_and_come_back(talk: Dialogue) -> None:
     talk.answer("EDS", "e3", "n12", endpoints("c3", talk.upstream))
     await talk.says(["CDS w4 n11 []", "EDS e3 n12 [c1 c2 c3]"], ["CDS n11", "EDS n12"])
     await talk.gets(talk.ports[0], 200, "/three")
+    # One that takes another's place goes on with its numbers.
+    requests = await talk.statistic("cluster.c3.upstream_rq_total")
+    assert requests
+    changed = cluster("c3", connect_timeout="7s")
+    talk.answer("CDS", "w5", "n13", cluster("c1"), cluster("c2", connect_timeout="7s"), changed)
+    talk.answer("EDS", "e4", "n14", endpoints("c3", talk.upstream))
+    await talk.says(["EDS e3 n12 [c1 c2 c3]", "CDS w5 n13 []", "EDS e4 n14 [c1 c2 c3]"], ["CDS n13", "EDS n14"])
+    await talk.counts("cluster.c3.membership_change", 2)
+    assert await talk.statistic("cluster.c3.upstream_rq_total") == requests
+    talk.answer("EDS", "e5", "n15", endpoints("c3", talk.upstream, talk.ports[1]))
+    await talk.says(["EDS e5 n15 [c1 c2 c3]"], ["EDS n15"])
+    await talk.counts("cluster_manager.cluster_updated", 1)
 
 
 @script

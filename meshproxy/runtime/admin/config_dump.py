@@ -248,6 +248,6 @@ def _assignment(status: Status) -> dict[str, Any]:
     return {
         "@type": f"{_TYPE}envoy.config.endpoint.v3.ClusterLoadAssignment",
         "cluster_name": status["service_name"] or status["name"],
-        "endpoints": endpoints,
+        **({"endpoints": endpoints} if endpoints else {}),
         "policy": {"overprovisioning_factor": status["overprovisioning_factor"]},
     }

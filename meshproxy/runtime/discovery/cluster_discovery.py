@@ -167,7 +167,7 @@ class ClusterDiscovery:
         """Put clusters of one origin into force, one with each step. Returns the faults of the refused, by name."""
         errors: dict[str, str] = {}
         seen: set[str] = set()
-        changed = False
+        fresh = gone_any = False
         for resource in added:
             name = resource.name
             if name in seen:
@@ -175,7 +175,7 @@ class ClusterDiscovery:
                 continue
             seen.add(name)
             try:
-                changed |= yield from self._set(resource, origin)
+                fresh |= yield from self._set(resource, origin)
                 self.refused.pop(name, None)
             except ConfigError as error:
                 errors[name] = str(error)
@@ -186,18 +186,19 @@ class ClusterDiscovery:
         for name in (*gone, *removed):
             if name in known and known[name].origin == origin:
                 self._remove(name)
-                changed = True
+                gone_any = True
                 yield
         if origin == DYNAMIC:
-            self._note_push(version, changed=changed, good=not errors)
+            if fresh or gone_any:
+                self.version = version
+            if fresh and not errors:
+                self._count_reload()
         self._count()
         self._tell_if_warm()
         return errors
 
-    def _note_push(self, version: str, *, changed: bool, good: bool) -> None:
-        if changed:
-            self.version = version
-        if changed and good and self.watch is not None:
+    def _count_reload(self) -> None:
+        if self.watch is not None:
             scope = self.watch.scope
             scope.counter("config_reload").inc()
             scope.gauge("config_reload_time_ms").set(int(self._clock.wall() * 1000))

@@ -214,10 +214,13 @@ class ListenerDiscovery:
         active = self.active.get(name)
         try:
             self._find_sockets(entry, active, gone)
-        except (BindError, ConfigError) as error:
+        except ConfigError:
+            config.scope.close()
+            raise
+        except BindError as error:
             config.scope.close()
             self._not_created.inc()
-            raise error if isinstance(error, ConfigError) else ConfigError(Problem("", str(error))) from None
+            raise ConfigError(Problem("", str(error))) from None
         (self._added if before is None else self._modified).inc()
         self._cancel_warming(name)
         yield from self._warm(entry)
@@ -308,6 +311,7 @@ class ListenerDiscovery:
         if entry.in_place:
             self._target.update_chains(entry.config, entry.message, self.draining.begin(left))
             self._in_place.inc()
+            self._created.add(self._copies)
             return
         sockets, entry.sockets = entry.sockets, None
         heir_of, over = "", _nothing

@@ -124,7 +124,7 @@ class ActiveCluster(Cluster):
 
     def fold(self) -> None:
         """Bring the statistics up to date that are counted elsewhere on the path of a request."""
-        total = self.pools.requests_sent(self.hosts())
+        total = self.pools.requests_sent(self.hosts() if not self.retired else ())  # the pools have them all then
         if total != self._folded_requests:
             self.stats.upstream_rq_total.value += total - self._folded_requests
             self._folded_requests = total
@@ -151,8 +151,8 @@ class ActiveCluster(Cluster):
         else:
             when_warm()
 
-    def update(self, endpoints: Sequence[Endpoint]) -> None:
-        """Replace the hosts; those that stay keep their connections and counters."""
+    def update(self, endpoints: Sequence[Endpoint]) -> bool:
+        """Replace the hosts; those that stay keep their connections and counters. Returns whether these are others."""
         before = set(self.hosts())
         keeps = None
         if self.unique_hosts and self.health is not None and not self.config.ignore_health_on_host_removal:
@@ -171,13 +171,12 @@ class ActiveCluster(Cluster):
         if before != after:
             if self.config.close_on_change:
                 self._drain(after)
-            # What discovery brings is one change, and otherwise each priority's is one, as in Envoy.
-            changed = 1 if self.unique_hosts else len({host.priority for host in before ^ after})
-            self.stats.membership_change.add(changed)
+            self.stats.membership_change.add(len({host.priority for host in before ^ after}))  # as Envoy counts
             self.stats.count_new_hosts(len(after - before))
         if self.unique_hosts:
             self.stats.max_host_weight.set(max((host.weight for host in after), default=1))
         self._count_members()
+        return before != after
 
     def _hear_reports(self, added: Sequence[Host], removed: Sequence[Host]) -> None:
         """What hosts say of their load matters where they are new, and no more where they are gone."""

@@ -60,6 +60,7 @@ class Clusters:
     ) -> None:
         self._worker = worker
         self._make_tls = make_tls
+        self._updated = worker.stats.counter("cluster_manager.cluster_updated")
         self._active: dict[str, ActiveCluster] = {name: self._make(config) for name, config in configs.items()}
         self._warming: dict[str, ActiveCluster] = {}
         self._name_caches: dict[DnsCacheOptions, DnsCache] = {}
@@ -121,7 +122,8 @@ class Clusters:
         if cluster is not None:
             cluster.balancer.set_overprovisioning(assignment.overprovisioning_factor)
             cluster.set_drop_overload(assignment.drop_overload)
-            cluster.update(assignment.endpoints)
+            if cluster.update(assignment.endpoints) and not warming and self._worker.is_first:
+                self._updated.inc()
 
     def remove(self, name: str) -> None:
         """Take a cluster away; what it has under way may finish."""

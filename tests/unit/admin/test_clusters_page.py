@@ -18,6 +18,7 @@ class FakeCluster:
         self.config = ClusterConfig("up", alt_stat_name="alt", thresholds=CircuitBreakerThresholds(max_requests=7))
         self._hosts = list(hosts)
         self.outlier = None
+        self.service_name = ""
         self.balancer = SimpleNamespace(overprovisioning_factor=140)
 
     def thresholds(self, priority: str) -> CircuitBreakerThresholds:

@@ -155,10 +155,12 @@ def test_endpoints_when_asked_for(message: Message) -> None:
         "region": "r", "zone": "", "sub_zone": "", "priority": 1, "health": "DEGRADED", "locality_weight": 7,
         "health_check_port": 99, "metadata": {"envoy.lb": {"canary": True}},
     }  # fmt: skip
-    dump = ConfigDump(message, 0.0, [{"name": "up", "overprovisioning_factor": 150, "hosts": [host]}])
+    status = {"name": "up", "service_name": "s", "overprovisioning_factor": 150, "hosts": [host]}
+    dump = ConfigDump(message, 0.0, [status])
     select: Callable[..., dict[str, Any]] = dump.select
     (entry,) = select("static_endpoint_configs", "", everything)["configs"]
     (endpoints,) = entry["endpoint_config"]["endpoints"]
+    assert entry["endpoint_config"]["cluster_name"] == "s"
     assert endpoints["locality"] == {"region": "r"}
     assert (endpoints["priority"], endpoints["load_balancing_weight"]) == (1, 7)
     assert endpoints["lb_endpoints"] == [

@@ -189,6 +189,23 @@ def test_declared_names_follow_the_matcher_and_their_scope() -> None:
     assert not store.snapshot().declared
 
 
+def test_what_is_still_declared_keeps_its_value() -> None:
+    store = StatsStore()
+    first, second = store.scope("cluster.a."), store.scope("cluster.a.")
+    first.declare(NAMES)
+    second.declare(NAMES)
+    for name in ("seen", "other"):
+        first.counter(name).inc()
+    first.close()
+    assert store.snapshot().counters == {"cluster.a.seen": (1, True)}
+    second.counter("seen").inc()
+    second.close()
+    assert not store.snapshot().counters
+    third = store.scope("cluster.a.")
+    third.declare(NAMES)
+    assert third.counter("seen").value == 0
+
+
 def test_processes_that_declare_the_same_are_shown_once() -> None:
     snapshots = []
     for _ in range(2):
