@@ -136,7 +136,8 @@ async def test_a_refused_resource_is_named_and_the_good_ones_beside_it_count(tmp
             )
             files.put("cds", good.replace("'1'", "'2'") + more)
             await _counted(program, "cluster_manager.cds.update_rejected", 1)
-            assert await program.statistic("cluster_manager.cluster_added") == 2
+            assert await program.statistic("cluster_manager.cluster_added") == 3  # the refused one too, as Envoy counts
+            assert await program.statistic("cluster_manager.active_clusters") == 2
             assert "cannot create an EDS cluster without an EDS config" in program.output()
             assert f"{tmp_path}/cds.yaml:4:" in program.output()
             _, text = await program.ask("/stats?filter=cds.version_text")
@@ -204,9 +205,10 @@ async def test_the_admin_interface_shows_what_is_in_force_and_what_was_refused(t
             await _counted(program, "listener_manager.lds.update_rejected", 1)
             dump = json.loads((await program.ask("/config_dump?include_eds"))[1])["configs"]
             by_type = {entry["@type"].rpartition(".")[2]: entry for entry in dump}
-            (listener,) = by_type["ListenersConfigDump"]["dynamic_listeners"]
+            listener, fault = by_type["ListenersConfigDump"]["dynamic_listeners"]
             assert listener["active_state"]["version_info"] == "1"
             assert "'typed_config' is required" in listener["error_state"]["details"]
+            assert fault["error_state"]["details"] == listener["error_state"]["details"]
             (cluster,) = by_type["ClustersConfigDump"]["dynamic_active_clusters"]
             assert (cluster["version_info"], cluster["cluster"]["name"]) == ("1", "up")
             (route,) = by_type["RoutesConfigDump"]["dynamic_route_configs"]
