@@ -49,6 +49,7 @@ NOT_HTTP = Difference("a first line that can't become that of a request", _RESPO
 ODD_STATUS_LINE = Difference("a response's status line beyond the grammar", _RESPONSE)
 LOOSE_CHUNKS_OF_HOST = Difference("bytes behind a chunk's data in a response", _REQUEST)
 TOO_MANY_QUEUED = Difference("pipelined requests with local replies among them", _REFUSED)
+FORBIDDEN_TRAILERS = Difference("trailers that belong into a head", ("client 1", "upstream up"))
 CLOSED_CONNECT = Difference("a CONNECT with `connection: close`", _CLIENT)
 
 # HTTP/2: frames, fields and faults.

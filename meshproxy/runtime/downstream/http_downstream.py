@@ -136,9 +136,9 @@ class DownstreamConnection(NetworkFilter[HttpManager]):
         if expects:
             self._treat_expectation(stream, request)
         if request.method == "QUERY" and not request.get("content-type"):
-            stream.reply(QUERY_WITHOUT_TYPE)
-            return
-        refusal = manager.edge.check_target(request, stream.connection)
+            refusal: LocalReply | None = QUERY_WITHOUT_TYPE
+        else:
+            refusal = manager.edge.check_target(request, stream.connection)
         if refusal is not None:
             if refusal.status == 404:
                 manager.stats.rq_non_relative_path.value += 1

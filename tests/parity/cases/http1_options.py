@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..case import Act, Case, Op, Slow, answer, client, get
-from ..known import ODD_SPACES
+from ..known import FORBIDDEN_TRAILERS, ODD_SPACES
 from .tunnel_ends import SWITCH
 
 METHODS = "http_protocol_options: {allow_custom_methods: true}"
@@ -62,6 +62,25 @@ QUERIES = (
     ("", "connection: upgrade", "upgrade: foo"),
     ("", "content-type: application/grpc"),
 )
+TRAILERS = "".join(
+    f"{name}: 1\r\n"
+    for name in (
+        *(
+            "x-a",
+            "age",
+            "authorization",
+            "cache-control",
+            "connection",
+            "content-length",
+            "content-type",
+            "cookie",
+            "date",
+        ),
+        *("etag", "expect", "grpc-status", "host", "max-forwards", "set-cookie", "te", "trailer", "transfer-encoding"),
+    )
+)
+TRAILING_HOST = OWN_HOST.replace("allow_custom_methods", "enable_trailers")
+CHUNKED_POST = "POST / HTTP/1.1\r\nhost: h.test\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0"
 ODD_TARGETS = ("*", "*x", "a", "h.test:80", "ftp://h/", "ftp://u@h/", "ftp://h?x", "http:///x", "http://u@h/")
 OTHER_FAULTS = (
     "transfer-encoding: gzip",
@@ -134,6 +153,19 @@ CASES = [
         expecting("/moved"),
         hcm="normalize_path: true",
         routes="- {match: {path: /moved}, redirect: {path_redirect: /x}}\n- {match: {prefix: /}, route: {cluster: $up}}",
+    ),
+    several(
+        "query-method-read-on",
+        get("/1", method="QUERY") + get("/2"),
+        hcm="stream_error_on_invalid_http_message: true",
+    ),
+    several(
+        "trailers-of-all-kinds",
+        f"{CHUNKED_POST}\r\n{TRAILERS}\r\n",
+        hcm="http_protocol_options: {enable_trailers: true}",
+        cluster=TRAILING_HOST,
+        upstreams=answer(f"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n{TRAILERS}\r\n"),
+        differs=FORBIDDEN_TRAILERS,
     ),
     several("te-empty", get("/1", "te:"), get("/2", "te:", "connection: te"), get("/3", "te:", "te: trailers")),
     several(
