@@ -34,11 +34,6 @@ class RuntimeLayer:
     resource: str = ""
     source: ConfigSource | None = None
 
-    @property
-    def changes(self) -> bool:
-        """Whether it may be another one while the program runs."""
-        return self.kind != "static"
-
 
 def values_of(layers: list[Mapping[str, RuntimeEntry]]) -> dict[str, Any]:
     """What counts when these layers lie one on the other."""

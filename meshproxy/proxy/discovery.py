@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from meshproxy.model.discovery import ConfigSource
@@ -11,11 +10,9 @@ from meshproxy.runtime.admin.program import Program
 from meshproxy.runtime.discovery.engine import Discovery
 from meshproxy.runtime.discovery.node import make_node
 from meshproxy.runtime.discovery.pace import Pace
-from meshproxy.runtime.discovery.reload import Load, Reload
 from meshproxy.runtime.discovery.sources import Host, Source
 from meshproxy.runtime.discovery.unknown_fields import UnknownFields
 from meshproxy.runtime.process.configuration import Configuration, make_logger
-from meshproxy.runtime.process.lifecycle import Lifecycle
 from meshproxy.runtime.process.options import Options
 from meshproxy.runtime.worker import Worker
 from meshproxy.runtime.workers.fleet import WorkerFleet
@@ -52,22 +49,6 @@ def make_host(
         busy=busy,
         pace=Pace(worker.loop.time, carries_traffic),
     )
-
-
-def watch_for_reload(
-    discovery: Discovery,
-    configuration: Configuration,
-    options: Options,
-    load: Load | None,
-    lifecycle: Lifecycle,
-    program: Program,
-) -> None:
-    """From now on read the configuration again when asked to."""
-    if load is not None:
-        log = make_logger("main")
-        reload = Reload(discovery, configuration, load, options.config_path, log, partial(setattr, program, "message"))
-        reload.watch()
-        lifecycle.on_hangup(reload.reload)
 
 
 def make_remote(configuration: Configuration, source: ConfigSource, host: Host) -> Source:

@@ -83,3 +83,14 @@ async def test_what_needs_a_restart_is_named(tmp_path: Path) -> None:
         program.send_signal(signal.SIGHUP)
         await _counted(program, "meshproxy.reload.success", 1)
         assert "fields=node" in program.output()
+
+
+async def test_layers_of_the_runtime_take_the_place_of_those_before(tmp_path: Path) -> None:
+    layers = "layered_runtime: {layers: [{name: one, static_layer: {a: 1}}]}\n"
+    async with Upstream() as upstream, running(tmp_path, upstream.port, extra=layers) as program:
+        assert '"final_value": "1"' in (await program.ask("/runtime"))[1]
+        _edit(tmp_path / "config.yaml", "static_layer: {a: 1}", "static_layer: {a: 2}")
+        program.send_signal(signal.SIGHUP)
+        await _counted(program, "meshproxy.reload.success", 1)
+        assert '"final_value": "2"' in (await program.ask("/runtime"))[1]
+        assert "only a restart" not in program.output()

@@ -46,8 +46,7 @@ def compile_layers(view: ConfigView | None, context: CompileContext) -> tuple[Ru
             layers.append(layer)
     if not view.has("layers"):
         layers.append(RuntimeLayer("", "admin"))  # as in Envoy: whoever speaks of a runtime can change it
-    fixed = not any(layer.changes for layer in layers)
-    context.runtime = RuntimeValues(values_of([layer.entries for layer in layers]), fixed=fixed)
+    context.runtime = RuntimeValues(values_of([layer.entries for layer in layers]))  # a reload may bring other layers
     return tuple(layers)
 
 

@@ -17,13 +17,13 @@ from meshproxy.runtime.admin import (
     server_info,
     xds_page,
 )
-from meshproxy.runtime.admin.aside import aside
 from meshproxy.runtime.admin.commands import COMMANDS, render_help, render_home
 from meshproxy.runtime.admin.discovered import Discovered
 from meshproxy.runtime.admin.message import HTML, JSON, OK, TEXT, AdminRequest, AdminResponse, Handler, json_parts
 from meshproxy.runtime.admin.program import Program
 from meshproxy.runtime.admin.stats_page import StatsPage
 from meshproxy.runtime.discovery.cluster_discovery import STATIC
+from meshproxy.runtime.process.aside import aside
 from meshproxy.runtime.process.memory import process_memory
 from meshproxy.runtime.tls.listing import list_certificates
 from meshproxy.runtime.version import hot_restart_version

@@ -23,13 +23,13 @@ from meshproxy.model.route_slot import RouteSlot
 from meshproxy.model.snapshot import AdminConfig
 from meshproxy.plugin.context import FactoryContext, Stream
 from meshproxy.plugin.http import TerminalHttpFilter
-from meshproxy.runtime.admin.aside import aside
 from meshproxy.runtime.admin.guard import refusal, split_host
 from meshproxy.runtime.admin.message import AdminRequest, AdminResponse, AdminSite, Answer, parse_parameters
 from meshproxy.runtime.downstream.http_connection import HttpConnection
 from meshproxy.runtime.downstream.listener import ActiveListener
 from meshproxy.runtime.downstream.listeners import Listeners
 from meshproxy.runtime.downstream.listening_socket import open_socket
+from meshproxy.runtime.process.aside import aside
 from meshproxy.runtime.process.collector import pause_collector, resume_collector
 from meshproxy.runtime.upstream.clusters import Clusters
 from meshproxy.runtime.worker import Worker

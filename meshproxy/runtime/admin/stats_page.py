@@ -8,9 +8,9 @@ from functools import partial
 from html import escape
 
 from meshproxy.in_parts import encoded_in_parts
-from meshproxy.runtime.admin.aside import aside
 from meshproxy.runtime.admin.message import HTML, JSON, TEXT, AdminRequest, AdminResponse
 from meshproxy.runtime.admin.program import Fleet
+from meshproxy.runtime.process.aside import aside
 from meshproxy.telemetry.prometheus import prometheus_lines
 from meshproxy.telemetry.stats import StatsSnapshot
 from meshproxy.telemetry.stats_query import FORMATS, StatsQuery, parse_stats_query

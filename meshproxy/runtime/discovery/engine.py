@@ -8,11 +8,12 @@ that is done, or the time for it is up (`initial_fetch_timeout`).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from meshproxy.model.discovery import ConfigSource
+from meshproxy.model.runtime_layer import RuntimeLayer
 from meshproxy.model.snapshot import Snapshot
 from meshproxy.runtime.discovery.cluster_discovery import ClusterDiscovery
 from meshproxy.runtime.discovery.extension_discovery import ExtensionDiscovery
@@ -117,6 +118,10 @@ class Discovery:
         done = asyncio.Event()
         tell(done.set)
         await done.wait()
+
+    def use_layers(self, layers: Sequence[RuntimeLayer]) -> bool:
+        """Let these be the layers of the runtime. Returns False when that takes a restart."""
+        return self._runtime.use(layers)
 
     def missing(self) -> list[str]:
         """What a start still waits for, in words."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from meshproxy.config.text.bootstrap_load import load_message, read_source
@@ -21,6 +22,7 @@ from meshproxy.runtime.discovery.moves import FileWatch, Moves
 from meshproxy.runtime.discovery.names import resource_name
 from meshproxy.runtime.discovery.pace import paced
 from meshproxy.runtime.discovery.sources import Host, Sink
+from meshproxy.runtime.process.aside import aside
 from meshproxy.runtime.process.collector import MANY, pause_collector, resume_collector
 from meshproxy.steps import Outcome, Steps, in_steps
 from meshproxy.xds.mux import Pause
@@ -146,7 +148,7 @@ class FileSource:
             allow_unknown = not self._host.unknown_fields.reject
             try:
                 if self._host.busy and _size(self._path) > _LARGE:
-                    outcome = await loop.run_in_executor(None, read_file, self._path, allow_unknown)
+                    outcome = await aside(partial(read_file, self._path, allow_unknown))
                     began = loop.time()
                 else:
                     outcome = read_file(self._path, allow_unknown)

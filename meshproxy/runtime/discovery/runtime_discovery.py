@@ -23,12 +23,12 @@ class RuntimeDiscovery:
         self._hub = hub
         self._runtime = runtime
         self._waiting: list[Watch] = []
+        self._links: set[str] = set()
 
     def start(self, when_settled: Callable[[], object]) -> None:
         """Begin; call back, maybe at once, when every RTDS layer came or isn't waited for any more."""
         hub = self._hub
-        for link in dict.fromkeys(layer.link for layer in self._runtime.layers if layer.kind == "disk"):
-            hub.sources.watch_file(link, self._runtime.load)
+        self._watch_links()
         for layer in self._runtime.layers:
             if layer.kind == "rtds":
                 assert layer.source is not None
@@ -41,6 +41,25 @@ class RuntimeDiscovery:
         for watch in list(self._waiting):
             watch.when_settled(partial(self._settled, watch, when_settled))
             watch.start()
+
+    def _watch_links(self) -> None:
+        for layer in self._runtime.layers:
+            if layer.kind == "disk" and layer.link not in self._links:
+                self._links.add(layer.link)
+                self._hub.sources.watch_file(layer.link, self._runtime.load)
+
+    def use(self, layers: Sequence[RuntimeLayer]) -> bool:
+        """Let these be the layers from now on. Returns False, and does nothing, where that takes a restart: others come
+        by discovery, or there were none, and so nothing follows them."""
+        before = self._runtime.layers
+        if list(layers) == list(before):
+            return True
+        discovered, discovered_before = ([each for each in some if each.kind == "rtds"] for some in (layers, before))
+        if not before or not layers or discovered != discovered_before:
+            return False
+        self._runtime.use(layers)
+        self._watch_links()
+        return True
 
     def _settled(self, watch: Watch, tell: Callable[[], object]) -> None:
         self._waiting.remove(watch)

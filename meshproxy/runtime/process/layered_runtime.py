@@ -69,6 +69,11 @@ class LayeredRuntime:
         """The layers in force, with their names."""
         return self._loaded
 
+    def use(self, layers: Sequence[RuntimeLayer]) -> None:
+        """Let these take the place of the layers before."""
+        self._layers = layers
+        self.load()
+
     def load(self) -> None:
         """Put all layers together, disks read anew."""
         loaded: list[tuple[str, Mapping[str, RuntimeEntry]]] = []

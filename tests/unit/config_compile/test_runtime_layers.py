@@ -54,7 +54,6 @@ def test_a_later_layer_wins() -> None:
     context = make_context()
     compile_text(_runtime("[{name: a, static_layer: {x: 1, y: 1}}, {name: b, static_layer: {x: 2}}]"), context)
     assert dict(context.runtime) == {"x": 2, "y": 1}
-    assert context.runtime.fixed
 
 
 @pytest.mark.parametrize(
@@ -92,7 +91,9 @@ def test_layers_that_change(tmp_path: Path) -> None:
 def test_a_runtime_without_layers_has_one_for_the_administrator() -> None:
     (layer,) = compile_text("layered_runtime: {}").layers
     assert (layer.name, layer.kind) == ("", "admin")
-    assert compile_text("{}").layers == ()
+    context = make_context()
+    assert compile_text("{}", context).layers == ()
+    assert context.runtime.fixed
 
 
 @pytest.mark.parametrize(
