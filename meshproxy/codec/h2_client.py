@@ -115,8 +115,8 @@ class Http2ClientCodec(Http2Codec):
             response = read_response(fields, self._decoder.odd)
             status = response.status
             if status < 200:
-                if end or status == 101:
-                    raise violation("a 1xx that ends the stream, or 101")
+                if end or status == 101 or "content-length" in response.fields:
+                    raise violation("a 1xx that ends the stream, or has a length, or 101")
                 self._responses.on_stream_informational(sid, response)
                 return
             self._measure(stream, response)

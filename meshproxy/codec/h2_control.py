@@ -210,6 +210,8 @@ class Control(Output):
         self._expects_settings = False
         for name, value in h2.iter_settings(payload):
             self._read_setting(name, value)
+        if self._priorities is None:
+            self._priorities = 0  # RFC 9218 section 2.1: not to be changed after the first SETTINGS
         self._emit_control(h2.SETTINGS_ACK)
         if not self.failed:
             self._sink.on_settings()

@@ -489,5 +489,6 @@ case(
     frame(GOAWAY, 0, 0, bytes(8)) + frame(GOAWAY, 0, 0, bytes((0, 0, 0, 2)) + bytes(4)),
     connection(PROTOCOL),
 )
+case("h.6.5.2.10", "NO_RFC7540_PRIORITIES after the first SETTINGS (RFC 9218)", settings((9, 1)), connection(PROTOCOL))
 case("h.6.5.2.9", "NO_RFC7540_PRIORITIES of 2 (RFC 9218)", settings((9, 2)), connection(PROTOCOL))
 case("h.6.6.2", "the beginning of a PUSH_PROMISE", frame(PUSH_PROMISE, 4, 1, b"", 100), connection(PROTOCOL))

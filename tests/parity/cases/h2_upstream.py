@@ -121,6 +121,7 @@ CASES: list[Case] = [
     case("long", h2((Head(200, (("content-length", "2"),)), Data(b"abc", True)))),
     case("100", h2((Head(100), *OK))),
     case("103", h2((Head(103, (("x-e", "1"),)), *OK))),
+    case("103-with-a-length", h2((Head(103, (("content-length", "0"),)), *OK)), hcm="proxy_100_continue: true"),
     case("103-on", h2((Head(103, (("x-e", "1"),)), *OK)), hcm="proxy_100_continue: true"),
     case("bad-status", h2((Head(99), *OK))),
     case("no-status", h2((Head(None, (("x", "1"),)), *OK))),
