@@ -20,6 +20,7 @@ PEER_HEADER, PEER_ID_HEADER = "x-envoy-peer-metadata", "x-envoy-peer-metadata-id
 _MAGIC = 0x3D230467.to_bytes(4, "big")
 _HEAD = 8
 _LONGEST = 1 << 20
+_LONGEST_REMEMBERED = 1 << 13
 _STRUCT = "type.googleapis.com/google.protobuf.Struct"
 
 
@@ -65,16 +66,19 @@ class PeerPart:
             self._held = held
             return held if end else b""
         self.over = self.told = True
-        self.workload = _read(bytes(held[_HEAD:size]), tuple(self._labels))
+        read = _remembered if size <= _LONGEST_REMEMBERED else _read
+        self.workload = read(bytes(held[_HEAD:size]), tuple(self._labels))
         return held[size:]
 
 
-@functools.lru_cache(maxsize=500)
 def _read(message: bytes, more_labels: tuple[str, ...]) -> Workload | None:
-    """Peers are few: the same one is the same object."""
     try:
         told = from_struct(AnyMessage.FromString(message).value)
     except DecodeError:
         return None
     metadata = (told or {}).get(PEER_HEADER)
     return Workload.of_metadata(metadata, more_labels) if isinstance(metadata, dict) else None
+
+
+_remembered = functools.lru_cache(maxsize=500)(_read)
+"""Peers are few: the same one is the same object."""

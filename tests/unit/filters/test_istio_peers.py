@@ -10,7 +10,7 @@ import pytest
 
 from meshproxy.errors import ConfigError
 from meshproxy.model.snapshot import Node
-from meshproxy.plugin.peer_exchange import own_part
+from meshproxy.plugin.peer_exchange import PeerPart, own_part
 from meshproxy.plugin.workload import NO_PEER, Peer, Workload, from_struct, peer_in, to_struct
 from meshproxy.testing import Exchange, FilterHarness, NetworkHarness
 from meshproxy.testing.stream import HarnessStream
@@ -203,3 +203,14 @@ def test_a_peer_that_ends_while_it_tells_is_served_what_it_sent() -> None:
 
 def test_a_peer_cant_say_too_much() -> None:
     assert exchanging().send(MAGIC + bytes.fromhex("7fffffff")).closed == "reset"
+
+
+def test_only_who_says_little_is_remembered() -> None:
+    def peer(name: str) -> PeerPart:
+        part = PeerPart()
+        part.feed(own_part("", {"WORKLOAD_NAME": name}))
+        return part
+
+    assert peer("small").workload is peer("small").workload
+    assert peer("x" * 100_000).workload == peer("x" * 100_000).workload
+    assert peer("x" * 100_000).workload is not peer("x" * 100_000).workload
