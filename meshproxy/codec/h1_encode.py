@@ -166,12 +166,11 @@ def encode_response_head(
         elif not http10:
             framing = "transfer-encoding: chunked\r\n"
             chunked = method != "HEAD"
-    connection = ""
     if "connection" not in fields and status >= 200:
         if not keep_alive or must_close(response, http10):
-            connection = "connection: close\r\n"
+            fields["connection"] = "close"  # logs show it
         elif http10:
-            connection = "connection: keep-alive\r\n"
+            fields["connection"] = "keep-alive"
     if not http10:
         start = _STATUS_LINES.get(status) or _odd_status_line(status)
     else:
@@ -179,11 +178,11 @@ def encode_response_head(
     if names is None:
         lines = "\r\n".join(map(_line, response.items() if response.repeated else fields.items()))
         end_of_lines = "\r\n" if lines else ""
-        return f"{start}{lines}{end_of_lines}{connection}{framing}\r\n".encode("latin-1"), chunked
+        return f"{start}{lines}{end_of_lines}{framing}\r\n".encode("latin-1"), chunked
     lines = _field_lines(response, names)
     if names.reason:
         start = f"{start[:12]} {names.reason}\r\n"
-    return f"{start}{lines}{names.lines(connection)}{names.lines(framing)}\r\n".encode("latin-1"), chunked
+    return f"{start}{lines}{names.lines(framing)}\r\n".encode("latin-1"), chunked
 
 
 def _odd_status_line(status: int) -> str:

@@ -10,7 +10,7 @@ _UPSTREAM_NAME = "(info.upstream_host_name or info.upstream_host)"
 
 # Operators without a parameter whose expression is "" when there is nothing.
 TEXTS = {
-    "ACCESS_LOG_TYPE": "info.access_log_type",
+    "ACCESS_LOG_TYPE": "(info.access_log_type or 'NotSet')",
     "CONNECTION_TERMINATION_DETAILS": "connection.termination_details",
     "DOWNSTREAM_DETECTED_CLOSE_TYPE": "connection.detected_close_type",
     "DOWNSTREAM_DIRECT_LOCAL_ADDRESS": "connection.direct_local_address",

@@ -264,4 +264,5 @@ class ActiveListener:
         stats.cx_length.record((now - connection.started) * 1000)
         if self.config.access_logs:
             connection.stream.end = now
+            connection.stream.access_log_type = ""  # that of a log of the connection's own
             self.worker.access_logs.log(self.config.access_logs, connection.stream)

@@ -3,7 +3,7 @@
 Envoy: "Local reply modification". The first mapper whose filter matches may change status, headers and body; then the
 body goes through the mapper's format, or the general one. A gRPC client is answered in its own terms, whatever the
 reply: status 200, with the outcome in `grpc-status` and the body in `grpc-message`. A route to an upstream
-adds to a reply what it adds to the upstream's responses, unless a response has begun before.
+adds to a reply what it adds to the upstream's responses.
 """
 
 from __future__ import annotations
@@ -28,10 +28,9 @@ _PLAIN_IN_GRPC_MESSAGE = " !\"#$&'()*+,/:;<=>?@[\\]^_`{|}~"
 def shape_reply(reply: LocalReply, config: LocalReplyConfig | None, stream: Any) -> tuple[ResponseHeaders, bytes]:
     """What is sent for `reply`. The stream's `response` and `response_code` are set, for formats read them."""
     response = ResponseHeaders(reply.status)
-    begun = stream.response is not None
     stream.response = response
     route = stream.route
-    if route is not None and not isinstance(route.action, _ANSWERS) and not begun and not reply.as_is:
+    if route is not None and not isinstance(route.action, _ANSWERS) and not reply.as_is:
         stream.finalize_response(response)
     for name, value in reply.headers:  # which the reply has checked
         response.append_checked(name.lower(), value.strip(" \t"))

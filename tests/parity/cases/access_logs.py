@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..case import LEFT, OK, REFUSE, Act, Case, Op, Upstream, answer, answers, client, get
+from ..case import LEFT, OK, REFUSE, Act, Case, Op, Upstream, answer, answers, client, get, raw
 
 ISTIO = (
     '[%START_TIME%] "%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%" %RESPONSE_CODE% %RESPONSE_FLAGS% '
@@ -242,6 +242,23 @@ CASES = [
         routes="- {match: {prefix: /}, direct_response: {status: 500, body: {inline_string: oh}}}",
     ),
     logged("percent", "100%% %REQ(:METHOD)%%%\n"),
+    logged("connection-closed", "%RESP(CONNECTION)%\n", get("/", "connection: close"), shows="close"),
+    logged(
+        "connection-unknown",
+        "%RESP(CONNECTION)%\n",
+        "GET / HTTP/1.0\r\nhost: a\r\nconnection: keep-alive\r\n\r\n",
+        hcm="http_protocol_options: {accept_http_10: true}",
+        shows="keep-alive",
+    ),
+    Case(
+        "log-of-a-listener",
+        ("abc", 0.1, Act.HALF_CLOSE),
+        network="- tcp_proxy: {cluster: $up}",
+        upstreams=raw(Act.ECHO),
+        listener="access_log: [{file_log: {path: $dir/$case.log, log_format: {text_format_source: {inline_string: \"%ACCESS_LOG_TYPE% %UPSTREAM_CLUSTER%\\n\"}}}}]",
+        sort_log=True,
+        shows="NotSet",
+    ),
     logged("unknown-operator", "%NONSENSE%\n", refused=True),
     logged("unclosed-operator", "%REQ(:METHOD\n", refused=True),
     operator("environment", "ENVIRONMENT(NO_SUCH_VARIABLE_HERE)"),

@@ -18,6 +18,18 @@ _WEIGHTED = f"""
       clusters: [{{name: $up, weight: 1, response_headers_to_add: {_MARK.format(key="x-weighted", value="w")}}}]
 """
 _ABORTS = "- fault: {abort: {http_status: 418, percentage: {numerator: 100}}}"
+_CUSTOM = """
+- name: custom
+  typed_config:
+    "@type": type.googleapis.com/envoy.extensions.filters.http.custom_response.v3.CustomResponse
+    custom_response_matcher:
+      on_no_match:
+        action:
+          name: local
+          typed_config:
+            "@type": type.googleapis.com/envoy.extensions.http.custom_response.local_response_policy.v3.LocalResponsePolicy
+            body: {inline_string: custom}
+"""
 _IN_JSON = """
 local_reply_config:
   body_format: {json_format: {code: "%RESPONSE_CODE%", why: "%LOCAL_REPLY_BODY%"}}
@@ -44,6 +56,15 @@ CASES = [
         shows="x-route: 0 cluster_not_found",
     ),
     marked("time-out", "  route: {cluster: $up, timeout: 0.2s}", upstreams=answer(1.0), shows="x-host: h"),
+    marked("custom", filters=_CUSTOM, shows="x-route: 200", compare_log=False),
+    marked("custom-of-a-failure", filters=_CUSTOM, upstreams=REFUSE, shows="x-host: h", compare_log=False),
+    marked(
+        "preflight",
+        vhost=f"{{{_HOST[1:-1]}, cors: {{allow_origin_string_match: [{{exact: o}}], allow_methods: GET}}}}",
+        send=get("/", "origin: o", "access-control-request-method: GET", method="OPTIONS"),
+        filters='[{name: c, typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.cors.v3.Cors}}]',
+        shows="access-control-allow-methods: GET",
+    ),
     marked("direct", "  direct_response: {status: 200}", shows="x-route: 0 direct_response"),
     marked("redirect", "  redirect: {path_redirect: /x}", shows="x-route: 0 direct_response"),
     Case("reply-headers-no-route", get(), routes="[]", vhost=_HOST, route_config=_TABLE, timing=False),
