@@ -94,7 +94,10 @@ def read_service(uri: ConfigView, retries: Retries) -> Service:
 
 
 def read_retries(view: ConfigView | None, *, own: str = "") -> Retries:
-    """`RetryPolicy`. own: the reasons of a filter that doesn't ask its configuration for any. Raises ConfigError."""
+    """`RetryPolicy`. own: the reasons of a filter that doesn't ask its configuration for any. Raises ConfigError.
+
+    Words in `retry_on` that are no reason are passed over, as in routes.
+    """
     if view is None:
         return Retries()
     back_off = view.view("retry_back_off")
@@ -103,10 +106,7 @@ def read_retries(view: ConfigView | None, *, own: str = "") -> Retries:
     if maximum < base:
         view.fail("max_interval must be greater than or equal to the base_interval", "retry_back_off")
     given = view.text("retry_on")
-    reasons = frozenset(each.strip(" ") for each in (own or given).split(",")) - {""}
-    unknown = reasons - CONDITIONS
-    if unknown:
-        view.fail(f"'{min(unknown)}' is no reason to ask again", "retry_on")
+    reasons = CONDITIONS.intersection(each.strip(" ") for each in (own or given).split(","))
     count = view.integer("num_retries", 1)
     return Retries(count, base, maximum, RetryRules(RetryPolicy(), reasons, frozenset(), (), count))
 

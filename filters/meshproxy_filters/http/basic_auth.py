@@ -142,7 +142,10 @@ def _read_name(view: ConfigView, field: str) -> str:
 def _read_users(view: ConfigView, context: FactoryContext) -> dict[str, str]:
     """An htpasswd file. Raises ConfigError for a line that isn't one."""
     users: dict[str, str] = {}
-    for line in context.compile_data_source(view).decode("utf-8", "surrogateescape").splitlines():
+    data = context.compile_data_source(view)
+    if not data:
+        view.fail("there are no users")
+    for line in data.decode("utf-8", "surrogateescape").splitlines():
         if not line or line.startswith("#"):
             continue
         name, colon, password = line.partition(":")

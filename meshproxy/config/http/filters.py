@@ -235,6 +235,8 @@ def compile_chain(
         if spec.filter_class.terminal and not last:
             message = f"terminal filter {name} must be the last filter in a {kind} filter chain"
             context.problems.append(view.error(message))
+        elif last and spec.disabled:
+            context.problems.append(view.error(f"terminal filter {name} can't be disabled", "disabled"))
         elif last and not spec.filter_class.terminal:
             message = f"non-terminal filter {name} is the last filter in a {kind} filter chain"
             context.problems.append(view.error(message))

@@ -85,13 +85,17 @@ def _compile_match(view: ConfigView) -> FilterChainMatch:
 
 
 def check_distinct(chains: Sequence[tuple[ConfigView, FilterChain]], listener: str, context: CompileContext) -> None:
-    """Note a problem for every chain that would never be chosen, because another one has the same match."""
+    """Note a problem for every chain that would never be chosen, because another one has the same match.
+
+    As in Envoy the other one may be itself, with a criterion that is given twice.
+    """
     seen: dict[tuple[Any, ...], FilterChain] = {}
     for view, chain in chains:
         for key in _keys(chain.match):
-            other = seen.setdefault(key, chain)
-            if other is not chain:
-                what = "the same" if other.match == chain.match else "overlapping"
+            other = seen.get(key)
+            seen[key] = chain
+            if other is not None:
+                what = "the same" if other is not chain and other.match == chain.match else "overlapping"
                 message = f"listener '{listener}': multiple filter chains with {what} matching rules are defined"
                 context.problems.append(view.error(message, "filter_chain_match"))
                 break

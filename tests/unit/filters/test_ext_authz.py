@@ -273,7 +273,6 @@ def test_without_a_route_nobody_is_asked() -> None:
         ({"metadata_context_namespaces": ["a"]}, "metadata_context_namespaces"),
         ({"include_peer_certificate": True}, "include_peer_certificate"),
         ({"http_service": {"server_uri": URI, "path_prefix": "a"}}, "path_prefix"),
-        ({"http_service": {"server_uri": URI, "retry_policy": {"retry_on": "x"}}}, "retry_on"),
     ],
 )
 def test_what_is_refused(settings: dict[str, Any], message: str) -> None:

@@ -349,6 +349,8 @@ def _read_override(view: ConfigView, context: FactoryContext) -> Override:
     if view.which("override") == "disabled":
         return Override(disabled=view.boolean("disabled"))
     settings = view.required("check_settings")
+    if settings.boolean("disable_request_body_buffering") and settings.has("with_request_body"):
+        settings.fail("only one of 'disable_request_body_buffering' and 'with_request_body' can be set")
     return Override(
         no_body=settings.boolean("disable_request_body_buffering"),
         max_body=_read_max_body(settings.view("with_request_body")),

@@ -145,7 +145,10 @@ def read_key_source(view: ConfigView, stats: JwtStats, context: FactoryContext) 
 
 def _read_remote(view: ConfigView, stats: JwtStats, context: FactoryContext) -> RemoteKeys:
     retries = read_retries(view.view("retry_policy"), own="5xx,gateway-error,connect-failure,reset")
-    service = read_service(view.required("http_uri"), retries)
+    uri = view.required("http_uri")
+    if "://" not in uri.text("uri"):
+        uri.fail(f"'{uri.text('uri')}' isn't an absolute URI", "uri")
+    service = read_service(uri, retries)
     refetch = None
     ahead = view.view("async_fetch")
     if ahead is not None:
