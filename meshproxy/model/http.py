@@ -104,6 +104,7 @@ class HttpConnectionManagerConfig:
     early_changes: tuple[HeaderChange, ...] = ()
     generate_request_id: bool = True
     preserve_external_request_id: bool = False
+    packs_trace_reason: bool = True
     always_set_request_id_in_response: bool = False
     tracing: TracingConfig | None = None
     forward_client_cert_details: str = "SANITIZE"

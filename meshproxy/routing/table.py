@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 import time
+from functools import cached_property
 from typing import Any
 
 from meshproxy.headers import RequestHeaders
@@ -131,10 +132,16 @@ class RouteIndex:
             self._remembered[authority] = host
         return host
 
-    def virtual_host(self, authority: str) -> VirtualHost | None:
-        """The virtual host of `authority` (a Host field)."""
+    def virtual_host(self, route: Route | None, authority: str) -> VirtualHost | None:
+        """The virtual host of a route, or where a request has none, of its `authority` (a Host field)."""
+        if route in self._owners:
+            return self._owners[route]
         host = self._find_host(authority)
         return None if host is None else host.virtual_host
+
+    @cached_property
+    def _owners(self) -> dict[Route | None, VirtualHost]:
+        return {route: host for host in self.table.virtual_hosts for route in host.routes}
 
     def find(self, request: RequestHeaders, stream: Any) -> Route | None:
         """The route of a request; `stream` is what conditions beyond the head look at.

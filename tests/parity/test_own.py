@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from tests.parity.generate.comparison import generated
 from tests.parity.own.adapt import adapt
 from tests.parity.own.requests import of_route_table
 from tests.parity.own.samples import of_domain, of_header_match, of_regex, of_string_match
@@ -92,3 +93,12 @@ def test_names_may_be_in_camel_case() -> None:
     (entrance,) = adapted.entrances
     assert entrance.manager["route_config"] == {"virtual_hosts": []}
     assert adapted.config["static_resources"]["listeners"][0]["metadata"] == {"someKey": {"aB": 1}}
+
+
+def test_a_seed_always_makes_the_same_configuration_and_requests() -> None:
+    one, again, other = generated(3, most=4), generated(3, most=4), generated(4, most=4)
+    assert (one.config, [client.ops for client in one.clients]) == (
+        again.config,
+        [client.ops for client in again.clients],
+    )
+    assert one.config != other.config

@@ -213,6 +213,7 @@ def _compile_request_id(view: ConfigView, context: CompileContext) -> dict[str, 
     return {
         "generate_request_id": view.boolean("generate_request_id", True),
         "preserve_external_request_id": view.boolean("preserve_external_request_id"),
+        "packs_trace_reason": pack,
         "always_set_request_id_in_response": view.boolean("always_set_request_id_in_response"),
         "tracing": compile_tracing(view.view("tracing"), context, by_request_id=by_request_id, pack_reason=pack),
     }

@@ -23,6 +23,7 @@ from meshproxy.plugin.replies import PATH_NORMALIZATION_FAILED, QUERY_WITHOUT_TY
 from meshproxy.plugin.stats import StatsScope
 from meshproxy.runtime.downstream.connection import ServerConnection
 from meshproxy.runtime.downstream.http_manager import HttpManager
+from meshproxy.telemetry.request_id import NOT_TRACED, with_trace_reason
 
 if TYPE_CHECKING:
     from meshproxy.runtime.downstream.http1_measuring import DownstreamMeter
@@ -166,6 +167,8 @@ class DownstreamConnection(NetworkFilter[HttpManager]):
         if given is None or manager.replaces_ids:
             self._identify(stream, request, given)
         else:
+            if manager.resets_trace_reason and not stream.internal:
+                given = request["x-request-id"] = with_trace_reason(given, NOT_TRACED)
             stream.request_id = given
         if manager.client_certificate is not None:
             manager.client_certificate.apply(request, stream.connection)

@@ -60,6 +60,10 @@ class HttpManager:
         self.max_requests = config.max_requests_per_connection
         self.limits_requests = bool(self.max_requests) or config.http1_safe_max_connection_duration
         self.replaces_ids = config.use_remote_address and not config.preserve_external_request_id
+        # Why a request is traced isn't for those outside to say.
+        self.resets_trace_reason = (
+            config.use_remote_address and config.preserve_external_request_id and config.packs_trace_reason
+        )
         # Whether a stream has something to do before its filters: see `StreamTimers.arm`.
         self.stream_timers = bool(
             config.max_stream_duration

@@ -126,7 +126,9 @@ class HttpServerStream(StreamTimers):
 
     @property
     def _virtual_host(self) -> VirtualHost | None:
-        return self.owner.manager.routes.virtual_host(self.request.authority)
+        if self.malformed:
+            return None
+        return self.owner.manager.routes.virtual_host(self.route, self.request.authority)
 
     # Few ask, so the common way doesn't note them.
 

@@ -242,6 +242,13 @@ CASES = [
         routes="- {match: {prefix: /}, direct_response: {status: 500, body: {inline_string: oh}}}",
     ),
     logged("percent", "100%% %REQ(:METHOD)%%%\n"),
+    logged(
+        "virtual-host-of-a-rewritten-host",
+        "%METADATA(VIRTUAL_HOST:gen:host)%\n",
+        get(host="a.test"),
+        vhosts="[{name: a, domains: [a.test], metadata: {filter_metadata: {gen: {host: first}}}, routes: [{match: {prefix: /}, route: {cluster: $up, host_rewrite_literal: b.test}}]}, {name: b, domains: [b.test], metadata: {filter_metadata: {gen: {host: second}}}}]",
+        shows="first",
+    ),
     logged("connection-closed", "%RESP(CONNECTION)%\n", get("/", "connection: close"), shows="close"),
     logged(
         "connection-unknown",
@@ -255,7 +262,7 @@ CASES = [
         ("abc", 0.1, Act.HALF_CLOSE),
         network="- tcp_proxy: {cluster: $up}",
         upstreams=raw(Act.ECHO),
-        listener="access_log: [{file_log: {path: $dir/$case.log, log_format: {text_format_source: {inline_string: \"%ACCESS_LOG_TYPE% %UPSTREAM_CLUSTER%\\n\"}}}}]",
+        listener='access_log: [{file_log: {path: $dir/$case.log, log_format: {text_format_source: {inline_string: "%ACCESS_LOG_TYPE% %UPSTREAM_CLUSTER%\\n"}}}}]',
         sort_log=True,
         shows="NotSet",
     ),

@@ -26,6 +26,10 @@ CONTROL = (
     "x-envoy-attempt-count: 9",
     "x-envoy-original-host: o",
 )
+_SAMPLED = "3c8a1d5e-7b1f-9c4d-8e2a-0123456789ab"
+_LOOPBACK = "internal_address_config: {cidr_ranges: [{address_prefix: 127.0.0.0, prefix_len: 8}]}"
+_UNPACKED = "request_id_extension: {typed_config: {'@type': UuidRequestIdConfig, pack_trace_reason: false}}"
+
 REMOTE = "use_remote_address: true"
 INTERNAL = "internal_address_config: {cidr_ranges: [{address_prefix: 127.0.0.0, prefix_len: 8}]}"
 JOINED = sorted(JOINED_IN_REQUESTS - {"connection", "upgrade", "te"})
@@ -177,6 +181,16 @@ typed_extension_protocol_options:
     req("request-id-any-string-kept", "x-request-id: my-id"),
     req("request-id-replaced", "x-request-id: my-id", hcm=REMOTE),
     req("request-id-preserved", "x-request-id: my-id", hcm=f"{REMOTE}\npreserve_external_request_id: true"),
+    *(
+        req(f"request-id-with-a-reason-{name}", f"x-request-id: {_SAMPLED}", hcm=f"{REMOTE}\n{more}")
+        for name, more in (
+            ("preserved", "preserve_external_request_id: true"),
+            ("internal", f"preserve_external_request_id: true\n{_LOOPBACK}"),
+            ("internal-replaced", _LOOPBACK),
+            ("unpacked", f"preserve_external_request_id: true\n{_UNPACKED}"),
+            ("traced", f"preserve_external_request_id: true\n{_LOOPBACK}\ntracing: {{}}"),
+        )
+    ),
     req("request-id-in-response", hcm="always_set_request_id_in_response: true"),
     req("request-id-in-response-kept", "x-request-id: my-id", hcm="always_set_request_id_in_response: true"),
     req("request-id-off", hcm="generate_request_id: false"),

@@ -45,16 +45,19 @@ def _clients(adapted: Adapted, most: int) -> Iterator[Client]:
     number = 0
     for entrance in adapted.entrances:
         for request in list(of_route_table(entrance.manager.get("route_config") or {}))[:most]:
-            for h2 in _versions(entrance) if request.method != "CONNECT" else (False,):
+            for h2 in versions(entrance, request):
                 number += 1
-                yield _client(entrance, request, number, h2=h2)
+                yield client_of(entrance, request, number, h2=h2)
 
 
-def _versions(entrance: Entrance) -> tuple[bool, ...]:
+def versions(entrance: Entrance, request: Request) -> tuple[bool, ...]:
+    """Over which versions of HTTP a request is sent: whether it is HTTP/2."""
+    if request.method == "CONNECT":
+        return (False,)
     return {"HTTP1": (False,), "HTTP2": (True,)}.get(str(entrance.manager.get("codec_type", "AUTO")), (False, True))
 
 
-def _client(entrance: Entrance, request: Request, number: int, *, h2: bool) -> Client:
+def client_of(entrance: Entrance, request: Request, number: int, *, h2: bool) -> Client:
     lines = [f"{name}: {value}" for name, value in (*request.headers, ("x-number", str(number)))]
     if h2:
         sent: str | bytes = hello() + h2get(
