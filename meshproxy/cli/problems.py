@@ -1,13 +1,23 @@
-"""Problems of a configuration for people: the place, the line itself, and a mark under the spot."""
+"""Problems of a configuration for people: the place, the line itself, and a mark under the spot.
+
+What is printed ends in logs that more people read than the file, so secrets in the line are covered.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 from meshproxy.errors import Problem
 
 _BOLD, _RED, _CYAN, _PLAIN = "\x1b[1m", "\x1b[31m", "\x1b[36m", "\x1b[0m"
 _WIDTH = 160
+
+_SECRET = r"\w*(?:secret|password|passphrase|private_key|api_key|ticket_keys|credentials?|pkcs12|token)"
+_TELLING = re.compile(rf"(?i)\b{_SECRET}\b")
+_VALUE = re.compile(
+    rf"""(?i)(\b(?:{_SECRET}|inline_string|inline_bytes)["']?\s*:\s*)("(?:[^"\\]|\\.)*"|'[^']*'|[^\s,{{}}\[\]]+)"""
+)
 
 
 def render_problems(problems: Sequence[Problem], texts: Mapping[str, str], *, color: bool) -> str:
@@ -18,7 +28,10 @@ def render_problems(problems: Sequence[Problem], texts: Mapping[str, str], *, co
         lines.append(f"{_BOLD}{_RED}error:{_PLAIN} {problem}" if color else f"error: {problem}")
         source = split.get(problem.source, [])
         if 0 < problem.line <= len(source):
-            lines += _excerpt(source[problem.line - 1], problem.line, problem.column, color)
+            text = source[problem.line - 1]
+            if _TELLING.search(problem.path) or _TELLING.search(text):
+                text = _VALUE.sub(lambda found: found[1] + "*" * len(found[2]), text)
+            lines += _excerpt(text, problem.line, problem.column, color)
     if len(problems) > 1:
         lines.append(f"{len(problems)} problems")
     return "\n".join(lines) + "\n"

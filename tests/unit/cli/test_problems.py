@@ -1,5 +1,7 @@
 """Problems of a configuration, shown with the line they are in."""
 
+import pytest
+
 from meshproxy.cli.problems import render_problems
 from meshproxy.errors import Problem
 
@@ -26,3 +28,17 @@ def test_a_long_line_is_cut_round_the_spot_and_control_characters_are_not_writte
 
 def test_colour() -> None:
     assert "\x1b[31m" in render_problems([Problem("", "bad")], {}, color=True)
+
+
+@pytest.mark.parametrize(
+    ("path", "line", "shown"),
+    [
+        ("a.generic_secret", "{secret: {inline_string: hunter2}, x: 1}", "{secret: {inline_string: *******}, x: 1}"),
+        ("a.private_key", 'inline_string: "k\\"ey"', "inline_string: *******"),
+        ("a.value", '{"api_key": \'abc\', "b": "c"}', '{"api_key": *****, "b": "c"}'),
+        ("a.body", "{inline_string: hello}", "{inline_string: hello}"),
+        ("a.token_bucket", "{max_tokens: 5}", "{max_tokens: 5}"),
+    ],
+)
+def test_secrets_are_covered(path: str, line: str, shown: str) -> None:
+    assert f"1 | {shown}\n" in render_problems([Problem(path, "bad", "a", 1, 1)], {"a": line}, color=False)
