@@ -223,6 +223,7 @@ CASES = [
     asked("body", POST, with_request_body={"max_request_bytes": 100}),
     asked("body-bytes", POST, with_request_body={"max_request_bytes": 100, "pack_as_bytes": True}),
     asked("body-get", with_request_body={"max_request_bytes": 100}),
+    asked("told-forwarded", get("/", "x-forwarded-for: 1.2.3.4")),
     asked("body-latin", get("/", method="POST", body="a\xff\xe9b"), with_request_body={"max_request_bytes": 100}),
     asked("body-utf-8", get("/", method="POST", body="a\xc3\xa9b"), with_request_body={"max_request_bytes": 100}),
     asked(

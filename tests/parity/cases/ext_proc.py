@@ -192,6 +192,24 @@ CASES = [
     processed("none-trailers", TRAILERS, modes=SEND_TRAILERS, upstream=ANSWER_TRAILERS, hcm=TRAILERS_ON),
     processed("trailers-off", TRAILERS, modes=both("STREAMED"), upstream=ANSWER_TRAILERS, hcm=TRAILERS_ON),
     processed(
+        "streamed-no-headers-and-no-route",
+        POST,
+        modes=both("STREAMED", request_header_mode="SKIP"),
+        routes=[{"match": {"path": "/other"}, "route": {"cluster": "$up"}}],
+    ),
+    processed(
+        "streamed-no-body",
+        get("/a", "content-length: 0", method="POST"),
+        modes=both("STREAMED"),
+        upstream="HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n",
+    ),
+    processed(
+        "buffered-trailers-alone",
+        modes=both("BUFFERED", **SEND_TRAILERS),
+        upstream="HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\nx-rt: 2\r\n\r\n",
+        hcm=TRAILERS_ON,
+    ),
+    processed(
         "buffered-no-headers", POST, modes=both("BUFFERED", request_header_mode="SKIP", response_header_mode="SKIP")
     ),
     # What its answers do to the request.

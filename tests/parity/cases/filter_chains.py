@@ -110,7 +110,13 @@ def trailed(name: str, filters: list[dict[str, Any]]) -> Case:
     )
 
 
+_NOBODY = {"grpc_service": {"envoy_grpc": {"cluster_name": "$up"}}, "transport_api_version": "V3"}
+OFF_AUTHZ = f("authz", "ext_authz.v3.ExtAuthz", filter_enabled={"default_value": {"numerator": 0}}, with_request_body={"max_request_bytes": 4}, **_NOBODY)  # fmt: skip
+AUTHZ = f("authz", "ext_authz.v3.ExtAuthz", with_request_body={"max_request_bytes": 4}, **_NOBODY)
+
 CASES = [
+    chain("authz-off-and-large-body", [OFF_AUTHZ], get("/", method="POST", body="x" * 100), shows="200 OK"),
+    chain("authz-no-route-and-large-body", [AUTHZ], get("/", method="POST", body="x" * 100), routes="[{match: {path: /a}, route: {cluster: $up}}]", shows="404"),
     trailed("compressed-then-read", [ZIP, READ_JSON]),
     trailed("read-then-compressed", [READ_JSON, ZIP]),
     trailed("compressed-then-buffered", [ZIP, f("buffer", "buffer.v3.Buffer", max_request_bytes=1000)]),

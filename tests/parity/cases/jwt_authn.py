@@ -409,6 +409,7 @@ CASES = [
             "basic": ("authorization: Basic x",),
         }.items()
     ],
+    two("any-foreign-before-none", any_of(Q, P), f"x-q: {GOOD}"),
     *[
         two(f"{kind}-{name}", requires, *lines)
         for kind, requires in {

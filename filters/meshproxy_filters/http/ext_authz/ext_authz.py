@@ -196,6 +196,9 @@ class ExtAuthz(HttpFilter[Settings]):
             return None
         return self._ask(b"", None, request, stream)
 
+    def wants_request_body(self) -> bool:
+        return self._asks
+
     def on_request_body(self, data: bytes, end: bool, stream: Stream) -> Awaitable[LocalReply | None] | None:
         if not self._asks:
             return None

@@ -117,8 +117,8 @@ class GrpcAuthorization:
         """Fill an `AttributeContext`."""
         connection, request = stream.connection, stream.request
         tls = connection.tls
-        remote = stream.remote_address or connection.remote_address
-        told.source.CopyFrom(peer_of(remote, principal_of(tls, peer=True)))
+        # The connection's peer, whatever X-Forwarded-For says of the client.
+        told.source.CopyFrom(peer_of(connection.remote_address, principal_of(tls, peer=True)))
         told.destination.CopyFrom(peer_of(connection.local_address, principal_of(tls, peer=False)))
         service = request.get("x-envoy-downstream-service-cluster")
         if service:

@@ -83,12 +83,26 @@ class ExtProc(HttpFilter[ExtProcConfig | Override]):
     def wants_request_body(self) -> bool | BodyPart:
         if self._request_body is not None:
             return True
-        return not (self._talk.over or self._settings.observes) and _HELD[self._talk.modes.request_body]
+        modes = self._talk.modes
+        if (
+            self._talk.over
+            or self._settings.observes
+            or (modes.request_body == "STREAMED" and not modes.request_headers)
+        ):
+            return False
+        return _HELD[modes.request_body]
 
     def wants_response_body(self) -> bool | BodyPart:
         if self._response_body is not None:
             return True
-        return not (self._talk.over or self._settings.observes) and _HELD[self._talk.modes.response_body]
+        modes = self._talk.modes
+        if (
+            self._talk.over
+            or self._settings.observes
+            or (modes.response_body == "STREAMED" and not modes.response_headers)
+        ):
+            return False
+        return _HELD[modes.response_body]
 
     # The request.
 
@@ -97,7 +111,7 @@ class ExtProc(HttpFilter[ExtProcConfig | Override]):
             self._divert_request(request, stream, told=self._talk.modes.request_headers)
             return None
         if not self._talk.modes.request_headers:
-            self._expect_changes(request, self._talk.modes.request_body, stream.request_end, False)
+            self._expect_changes(request, self._talk.modes.request_body, told=False)
             return None
         return self._request_headers(request, stream)
 
@@ -124,7 +138,7 @@ class ExtProc(HttpFilter[ExtProcConfig | Override]):
         if self._request_body is not None:
             request.remove("content-length")
         else:
-            self._expect_changes(request, self._talk.modes.request_body, stream.request_end, True)
+            self._expect_changes(request, self._talk.modes.request_body, told=True)
             if self._diverts(self._talk.modes.request_body, stream.request_end):
                 self._divert_request(request, stream, told=False)
         return None
@@ -139,6 +153,8 @@ class ExtProc(HttpFilter[ExtProcConfig | Override]):
             return None
         if self._talk.over or not self._is_told(self._talk.modes.request_body):
             return None
+        if not data and stream.request_trailers is not None:
+            return None  # there is no body
         return self._request_data(data, end and stream.request_trailers is None, stream)
 
     async def _request_data(self, data: bytes, end: bool, stream: Stream) -> bytes | LocalReply | None:
@@ -190,7 +206,7 @@ class ExtProc(HttpFilter[ExtProcConfig | Override]):
             self._divert_response(response, stream, told=self._talk.modes.response_headers)
             return None
         if self._talk.over or not self._talk.modes.response_headers:
-            self._expect_changes(response, self._talk.modes.response_body, stream.response_end, False)
+            self._expect_changes(response, self._talk.modes.response_body, told=False)
             return None
         return self._response_headers(response, stream)
 
@@ -216,7 +232,7 @@ class ExtProc(HttpFilter[ExtProcConfig | Override]):
         if self._response_body is not None:
             response.remove("content-length")
         else:
-            self._expect_changes(response, self._talk.modes.response_body, stream.response_end, True)
+            self._expect_changes(response, self._talk.modes.response_body, told=True)
             if self._diverts(self._talk.modes.response_body, stream.response_end):
                 self._divert_response(response, stream, told=False)
 
@@ -227,6 +243,8 @@ class ExtProc(HttpFilter[ExtProcConfig | Override]):
             self._response_duplex.on_body(data, end and stream.response_trailers is None)
             return None
         if self._talk.over or not self._is_told(self._talk.modes.response_body):
+            return None
+        if not data and stream.response_trailers is not None:
             return None
         return self._response_data(data, end and stream.response_trailers is None, stream)
 
@@ -302,12 +320,12 @@ class ExtProc(HttpFilter[ExtProcConfig | Override]):
         """Whether the service hears of a body in this mode: an observer for whom nobody waits only of what streams."""
         return mode == "STREAMED" or (mode != "NONE" and not self._settings.observes)
 
-    def _expect_changes(self, headers: Headers, mode: str, ended: bool, told: bool) -> None:
-        """A body that may change has no length that is known before, unless the service has been asked about the head
-        and sees the whole: then it is bound to the length that the head says."""
+    def _expect_changes(self, headers: Headers, mode: str, *, told: bool) -> None:
+        """A body that may change, or come where there was none, has no length that is known before, unless the service
+        has been asked about the head and sees the whole: then it is bound to the length that the head says."""
         if self._settings.observes:
             return
-        if mode != "NONE" and not (told and mode == "BUFFERED") and not ended and not self._talk.over:
+        if mode != "NONE" and not (told and mode == "BUFFERED") and not self._talk.over:
             headers.remove("content-length")
 
 

@@ -5,7 +5,8 @@ security, and this with it:
 - a request with several tokens passes only if all of them are good: the upstream may read another one than we did;
 - `allow_missing` passes a request without a token, and no other: a token of an unknown issuer is a fault
   (CVE-2021-21378), wherever in a `requires_any` it stands;
-- of several faults of a `requires_any` the last one that says more than "missing" or "unknown issuer" is told.
+- of several faults of a `requires_any` the last one that says more than "missing" or "unknown issuer" is told, else
+  "unknown issuer".
 """
 
 from __future__ import annotations
@@ -162,7 +163,8 @@ class AnyVerifier(Verifier):
             faults.append(fault)
         if not faults or self._bypass == _ALLOW_FAILED or (self._bypass and set(faults) == {MISSING}):
             return ""
-        return next((fault for fault in reversed(faults) if fault not in _LESS_TELLING), faults[-1])
+        least = UNKNOWN_ISSUER if UNKNOWN_ISSUER in faults else MISSING
+        return next((fault for fault in reversed(faults) if fault not in _LESS_TELLING), least)
 
 
 class AllVerifier(Verifier):
