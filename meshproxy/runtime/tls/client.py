@@ -12,7 +12,7 @@ from meshproxy.model.cluster import ClusterConfig
 from meshproxy.model.listener import TransportSocket
 from meshproxy.plugin.stream_info import TlsInfo
 from meshproxy.runtime.attach import attach
-from meshproxy.runtime.tls.contexts import ClientContext
+from meshproxy.runtime.tls.client_contexts import ClientContext
 from meshproxy.runtime.tls.failures import TlsFailure, not_ready
 from meshproxy.runtime.tls.info import tls_info
 from meshproxy.runtime.tls.slots import ClientSlot

@@ -14,7 +14,7 @@ import hashlib
 import ssl
 from collections.abc import Sequence
 
-from meshproxy.model.tls import CertificateValidation, CommonTls, DownstreamTls, UpstreamTls
+from meshproxy.model.tls import CertificateValidation, CommonTls, DownstreamTls
 from meshproxy.records import dataclass
 from meshproxy.runtime.tls import openssl
 from meshproxy.runtime.tls.failures import MaterialError
@@ -55,10 +55,10 @@ class Generation:
             lenient=lenient,
             check_key_usage=check_key_usage,
         )
-        self._validation = validation
+        self.validation = validation
         self.key_log = KeyLogFile(common.key_log) if common.key_log is not None else None
 
-    def _configure(self, context: ssl.SSLContext, verify_mode: ssl.VerifyMode, *, wide: bool = False) -> None:
+    def configure(self, context: ssl.SSLContext, verify_mode: ssl.VerifyMode, *, wide: bool = False) -> None:
         """wide: see `apply_parameters`."""
         context.verify_mode = verify_mode
         context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
@@ -67,7 +67,7 @@ class Generation:
             self.key_log.give_to(context)
         if self.common.alpn:
             context.set_alpn_protocols(list(self.common.alpn))
-        validation, authorities = self._validation, self.authorities
+        validation, authorities = self.validation, self.authorities
         if validation is not None and authorities is not None and authorities.authorities:
             authorities.load_into(context)
             flags = context.verify_flags
@@ -82,7 +82,7 @@ class Generation:
 
 def _check_rules(validation: CertificateValidation | None) -> None:
     """Raises MaterialError for rules that mean nothing without authorities, as Envoy does."""
-    if validation is None or _has_authorities(validation):
+    if validation is None or has_authorities(validation):
         return
     if validation.sans:
         raise MaterialError(
@@ -94,7 +94,8 @@ def _check_rules(validation: CertificateValidation | None) -> None:
         raise MaterialError(f"Failed to load CRL from {validation.crl.label} without trusted CA")
 
 
-def _has_authorities(validation: CertificateValidation | None) -> bool:
+def has_authorities(validation: CertificateValidation | None) -> bool:
+    """Whether it says who vouches for peers."""
     return validation is not None and bool(
         validation.trusted_ca is not None or validation.system_roots or validation.is_spiffe
     )
@@ -121,7 +122,7 @@ class ServerContexts(Generation):
             config.common,
             certificates,
             validation,
-            verifies_chain=_has_authorities(validation),
+            verifies_chain=has_authorities(validation),
             lenient=validation is not None and validation.accept_untrusted,
         )
         leaves = {each.leaf.der: (each.leaf, each.staple) for each in self.certificates}
@@ -150,7 +151,7 @@ class ServerContexts(Generation):
 
     def _make(self, certificates: tuple[LoadedCertificate, ...]) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self._configure(context, self._clients.mode, wide=self._clients.mode is not ssl.CERT_NONE)
+        self.configure(context, self._clients.mode, wide=self._clients.mode is not ssl.CERT_NONE)
         if not self._clients.verified:
             openssl.ask_without_verifying(context, required=self._clients.mode is ssl.CERT_REQUIRED)
         for certificate in certificates:
@@ -176,8 +177,8 @@ class ServerContexts(Generation):
         for certificate in self.certificates:
             leaf = certificate.leaf
             found.update(repr((leaf.subject, leaf.issuer, leaf.dns, leaf.uri, leaf.ip)).encode())
-        if self._validation is not None and self.authorities is not None:
-            found.update(self._validation.digest + self.authorities.crl_pem)
+        if self.validation is not None and self.authorities is not None:
+            found.update(self.validation.digest + self.authorities.crl_pem)
             found.update(b"".join(each.der for each in self.authorities.authorities))
             found.update(repr(sorted((name, sorted(ders)) for name, ders in self.authorities.domains.items())).encode())
         return found.digest()
@@ -224,7 +225,7 @@ class _ClientCertificates:
 
 def _client_certificates(config: DownstreamTls, validation: CertificateValidation | None) -> _ClientCertificates:
     """Names or hashes to match make a certificate a must, as in Envoy, unless nothing has to match; so does SPIFFE."""
-    known = _has_authorities(validation)
+    known = has_authorities(validation)
     rules = validation or CertificateValidation()
     pinned = rules.sans or rules.hashes or rules.spkis
     if not (known or pinned or rules.accept_untrusted):
@@ -240,48 +241,3 @@ def _client_certificates(config: DownstreamTls, validation: CertificateValidatio
         (known and config.require_client_certificate) or rules.is_spiffe or (pinned and not rules.accept_untrusted)
     )
     return _ClientCertificates(ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL, verified)
-
-
-class ClientContext(Generation):
-    """`UpstreamTlsContext`."""
-
-    def __init__(
-        self,
-        config: UpstreamTls,
-        certificates: Sequence[LoadedCertificate],
-        validation: CertificateValidation | None,
-    ) -> None:
-        """Raises MaterialError."""
-        known = _has_authorities(validation)
-        lenient = validation is not None and validation.accept_untrusted
-        super().__init__(
-            config.common,
-            certificates,
-            validation,
-            verifies_chain=known and not (lenient and openssl.library() is None),
-            lenient=lenient,
-            check_key_usage=config.enforce_rsa_key_usage,
-        )
-        self._mode = ssl.CERT_REQUIRED if known and not lenient else ssl.CERT_NONE
-        self._contexts = {"": self._make("")}
-
-    def context_for(self, fallback: str, override: str = "") -> ssl.SSLContext:
-        """The context that offers `override`, else what is configured, else `fallback`.
-
-        Both are protocols joined by ","; "" for none.
-        """
-        offered = override or ("" if self.common.alpn else fallback)
-        found = self._contexts.get(offered)
-        if found is None:
-            found = self._contexts[offered] = self._make(offered)
-        return found
-
-    def _make(self, offered: str) -> ssl.SSLContext:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname = False
-        self._configure(context, self._mode)
-        if offered:
-            context.set_alpn_protocols(offered.split(","))
-        for certificate in self.certificates:
-            certificate.load_into(context)
-        return context

@@ -7,6 +7,7 @@ never touch a disk. No message holds any of their content.
 from __future__ import annotations
 
 import base64
+import hashlib
 import os
 import re
 import ssl
@@ -67,6 +68,12 @@ class LoadedCertificate:
     @property
     def leaf(self) -> CertificateFacts:
         return self.chain[0]
+
+    @property
+    def digest(self) -> bytes:
+        """Of what `load_into` gives."""
+        parts = (self.chain_pem, self._key, self._password or b"")
+        return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).digest()
 
     @property
     def server_names(self) -> tuple[str, ...]:
@@ -181,6 +188,14 @@ class LoadedAuthorities:
         for domain in validation.trust_domains:
             self.label = domain.bundle.label
             yield domain.name, _parse_authorities(read(domain.bundle), self.label)
+
+    @property
+    def digest(self) -> bytes:
+        """Of what `load_into` gives."""
+        found = hashlib.sha256(hashlib.sha256(self.crl_pem).digest())
+        for authority in self.authorities:
+            found.update(hashlib.sha256(authority.der).digest())
+        return found.digest()
 
     def load_into(self, context: ssl.SSLContext) -> None:
         """Give authorities and CRL to a context. Raises MaterialError."""

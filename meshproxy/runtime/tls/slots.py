@@ -23,7 +23,8 @@ from meshproxy.model.tls import (
     TlsCertificate,
     UpstreamTls,
 )
-from meshproxy.runtime.tls.contexts import ClientContext, Generation, ServerContexts
+from meshproxy.runtime.tls.client_contexts import ClientContext
+from meshproxy.runtime.tls.contexts import Generation, ServerContexts
 from meshproxy.runtime.tls.failures import MaterialError
 from meshproxy.runtime.tls.material import LoadedCertificate, read
 
