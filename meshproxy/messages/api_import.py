@@ -43,6 +43,8 @@ EXTENDED = frozenset(
         "extensions.filters.http.stateful_session.v3.stateful_session",
         "extensions.http.custom_response.local_response_policy.v3.local_response_policy",
         "extensions.http.injected_credentials.generic.v3.generic",
+        "config.listener.v3.listener",
+        "extensions.filters.network.http_connection_manager.v3.http_connection_manager",
         "extensions.filters.network.tcp_proxy.v3.tcp_proxy",
         "extensions.transport_sockets.tls.v3.tls_spiffe_validator_config",
         "type.matcher.v3.address",

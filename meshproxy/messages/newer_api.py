@@ -28,6 +28,7 @@ _BOOL_VALUE = ".google.protobuf.BoolValue"
 _DURATION = ".google.protobuf.Duration"
 _PERCENT = ".envoy.type.v3.Percent"
 _ROUTE = "envoy.config.route.v3"
+_MANAGER = "envoy.extensions.filters.network.http_connection_manager.v3"
 _TLS = "envoy.extensions.transport_sockets.tls.v3"
 _TLV_MERGE = ".envoy.extensions.filters.network.tcp_proxy.v3.ProxyProtocolTlvMergePolicy"
 
@@ -132,6 +133,27 @@ ADDITIONS = {
                 )
             ]
         }
+    ),
+    "envoy/config/listener/v3/listener.proto": Additions(
+        {"Listener": [field("tcp_keepalive", 37, OF.TYPE_MESSAGE, ".envoy.config.core.v3.TcpKeepalive")]}
+    ),
+    "envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager.proto": Additions(
+        {
+            "HttpConnectionManager": [
+                field("forward_proto_config", 61, OF.TYPE_MESSAGE, f".{_MANAGER}.ForwardProtoConfig"),
+                field("drain_timeout_jitter", 62, OF.TYPE_MESSAGE, _PERCENT),
+            ]
+        },
+        messages=[
+            DescriptorProto(
+                name="ForwardProtoConfig",
+                field=[
+                    field("https_destination_ports", 1, OF.TYPE_UINT32, repeated=True),
+                    field("http_destination_ports", 2, OF.TYPE_UINT32, repeated=True),
+                ],
+            )
+        ],
+        dependencies=["envoy/type/v3/percent.proto"],
     ),
     "envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy.proto": Additions(
         {

@@ -77,6 +77,9 @@ class HttpConnectionManagerConfig:
     log_new_requests, log_interval, log_tunnels: rows of the access log when a request begins, this often while it is,
     and when it has become a tunnel.
     max_connection_duration_jitter: the most by which a connection lives longer, as a part of that duration.
+    drain_timeout_jitter: the same of the drain time.
+    scheme_of_port: what X-Forwarded-Proto says of a connection whose original destination has the port.
+    measures_routes: streams note how their routes were found.
     early_changes: to each head, before it is looked at.
     sheds_load: whether the overload manager may answer requests. tells_overload: with a header that says so.
     """
@@ -125,6 +128,8 @@ class HttpConnectionManagerConfig:
     request_timeout: float = 0.0
     request_headers_timeout: float = 0.0
     drain_timeout: float = 5.0
+    drain_timeout_jitter: float = 0.0
+    scheme_of_port: Mapping[int, str] | None = None
     delayed_close_timeout: float = 1.0
     proxy_100_continue: bool = False
     via: str = ""

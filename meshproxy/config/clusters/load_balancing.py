@@ -191,10 +191,13 @@ def _with_consistent_hashing(view: ConfigView | None, options: LbOptions) -> LbO
 
 def _with_least_request(view: ConfigView, options: LbOptions, context: CompileContext) -> LbOptions:
     bias = view.view("active_request_bias")
+    choices = view.integer("choice_count", 2)
+    if not choices:
+        view.fail("of 0 hosts none can be chosen", "choice_count")
     options = _with_slow_start(view, options, context)
     return replace(
         options,
-        choice_count=view.integer("choice_count", 2),
+        choice_count=choices,
         active_request_bias=compile_runtime_double(bias, context) if bias is not None else options.active_request_bias,
     )
 
@@ -205,17 +208,12 @@ def _with_slow_start(view: ConfigView, options: LbOptions, context: CompileConte
         return options
     aggression = slow_start.view("aggression")
     minimum = slow_start.view("min_weight_percent")
-    window = slow_start.seconds("slow_start_window", 0.0)
-    if not window:
-        return options
-    return replace(
-        options,
-        slow_start=SlowStartOptions(
-            window,
-            compile_runtime_double(aggression, context) if aggression is not None else constant(1.0),
-            minimum.number("value") / 100.0 if minimum is not None else 0.1,
-        ),
+    start = SlowStartOptions(
+        slow_start.seconds("slow_start_window", 0.0),
+        compile_runtime_double(aggression, context) if aggression is not None else constant(1.0),
+        minimum.number("value") / 100.0 if minimum is not None else 0.1,
     )
+    return replace(options, slow_start=start) if start.window else options
 
 
 def _with_client_weights(view: ConfigView, options: LbOptions) -> LbOptions:

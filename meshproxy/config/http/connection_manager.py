@@ -238,6 +238,7 @@ def _compile_paths_and_hosts(view: ConfigView, context: CompileContext) -> dict[
         "strip_matching_host_port": matching_port,
         "strip_any_host_port": any_port,
         "strip_trailing_host_dot": view.boolean("strip_trailing_host_dot"),
+        "scheme_of_port": _compile_forward_proto(view),
         "scheme_to_overwrite": scheme.text("scheme_to_overwrite") if scheme is not None else "",
     }
 
@@ -245,6 +246,7 @@ def _compile_paths_and_hosts(view: ConfigView, context: CompileContext) -> dict[
 def _compile_limits(view: ConfigView, common: CommonOptions) -> dict[str, Any]:
     http1 = view.view("http_protocol_options")
     on_invalid = view.boolean("stream_error_on_invalid_http_message")
+    jitter = view.view("drain_timeout_jitter")
     if http1 is not None:
         on_invalid = http1.boolean("override_stream_error_on_invalid_http_message", on_invalid)
     return {
@@ -259,10 +261,20 @@ def _compile_limits(view: ConfigView, common: CommonOptions) -> dict[str, Any]:
         "request_timeout": view.seconds("request_timeout", 0.0),
         "request_headers_timeout": view.seconds("request_headers_timeout", 0.0),
         "drain_timeout": view.seconds("drain_timeout", 5.0),
+        "drain_timeout_jitter": jitter.number("value") / 100.0 if jitter is not None else 0.0,
         "delayed_close_timeout": view.seconds("delayed_close_timeout", 1.0),
         "proxy_100_continue": view.boolean("proxy_100_continue"),
         "stream_error_on_invalid_http_message": on_invalid,
     }
+
+
+def _compile_forward_proto(view: ConfigView) -> Mapping[int, str] | None:
+    """`forward_proto_config`: the scheme by the port that a connection was going to."""
+    ports = view.view("forward_proto_config")
+    if ports is None:
+        return None
+    plain = dict.fromkeys(ports.integers("http_destination_ports"), "http")
+    return plain | dict.fromkeys(ports.integers("https_destination_ports"), "https")
 
 
 def _compile_local_reply(view: ConfigView, context: CompileContext) -> LocalReplyConfig | None:

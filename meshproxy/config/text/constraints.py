@@ -33,6 +33,10 @@ _ASSIGNMENT = "envoy.config.endpoint.v3.ClusterLoadAssignment"
 _LEAVES = (VALUE_MESSAGES - {_ANY}) | {"google.protobuf.Empty"}
 
 
+_UNCHECKED = "envoy.extensions.load_balancing_policies."
+"""Packed messages whose rules on values Envoy declares, but doesn't check."""
+
+
 class _FieldPlan:
     """What to do with one field. `walk`: its messages have rules of their own."""
 
@@ -212,7 +216,7 @@ class _Walk:
             return
         name = name_of_type_url(value.type_url)
         packed_type = message_class(name)
-        if packed_type is None or name in _LEAVES:
+        if packed_type is None or name in _LEAVES or name.startswith(_UNCHECKED):
             return  # whoever looks for the extension reports what it doesn't know
         packed = packed_type()
         try:

@@ -14,6 +14,7 @@ SocketOption = tuple[int, int, int | bytes]
 
 _IPPROTO_TCP = 6
 _TCP_FASTOPEN = 23
+_SOL_SOCKET, _SO_KEEPALIVE, _TCP_KEEPIDLE, _TCP_KEEPINTVL, _TCP_KEEPCNT = 1, 9, 4, 5, 6
 _OF_SOCKETS = ("connection_balance_config", "enable_reuse_port", "tcp_backlog_size", "tcp_fast_open_queue_length")
 _SWITCHES = ("enable_mptcp", "freebind", "transparent")
 _BEFORE_BIND = "STATE_PREBIND"
@@ -68,6 +69,23 @@ def compile_internal_address(view: ConfigView, context: CompileContext) -> Inter
     return InternalAddress(name)
 
 
+def _keepalive(view: ConfigView) -> tuple[SocketOption, ...]:
+    """`tcp_keepalive`: accepted sockets have what the listening one has."""
+    keepalive = view.view("tcp_keepalive")
+    if keepalive is None:
+        return ()
+    options: list[SocketOption] = [(_SOL_SOCKET, _SO_KEEPALIVE, 1)]
+    for field, option in (
+        ("keepalive_probes", _TCP_KEEPCNT),
+        ("keepalive_time", _TCP_KEEPIDLE),
+        ("keepalive_interval", _TCP_KEEPINTVL),
+    ):
+        number = keepalive.integer(field)
+        if number:
+            options.append((_IPPROTO_TCP, option, number))
+    return tuple(options)
+
+
 def compile_listening_sockets(view: ConfigView) -> dict[str, Any]:
     """The fields of the model's `Listener` that its sockets are opened by. Raises ConfigError."""
     bind = view.boolean("bind_to_port", True)
@@ -76,6 +94,7 @@ def compile_listening_sockets(view: ConfigView) -> dict[str, Any]:
         bind = older.boolean("bind_to_port", True) and bind
     queue = view.integer("tcp_fast_open_queue_length", -1)
     fast_open = ((_IPPROTO_TCP, _TCP_FASTOPEN, queue),) if queue >= 0 else ()
+    inherited = (*fast_open, *_keepalive(view))
     additional: list[BoundAddress] = []
     own: dict[BoundAddress, tuple[tuple[SocketOption, ...], tuple[SocketOption, ...]]] = {}
     for entry in view.views("additional_addresses"):
@@ -84,7 +103,7 @@ def compile_listening_sockets(view: ConfigView) -> dict[str, Any]:
         override = entry.view("socket_options")
         if override is not None:
             field = "socket_options"
-            later = (*_of_state(override, field, before=False), *fast_open)
+            later = (*_of_state(override, field, before=False), *inherited)
             own[address] = _of_state(override, field, before=True), later
     return {
         "bind_to_port": bind,
@@ -94,7 +113,7 @@ def compile_listening_sockets(view: ConfigView) -> dict[str, Any]:
         "tcp_backlog_size": view.integer("tcp_backlog_size", 4096),
         "mptcp": view.boolean("enable_mptcp"),
         "socket_options": _of_state(view, "socket_options", before=True),
-        "later_socket_options": (*_of_state(view, "socket_options", before=False), *fast_open),
+        "later_socket_options": (*_of_state(view, "socket_options", before=False), *inherited),
         "additional_addresses": tuple(additional),
         "additional_options": own,
     }

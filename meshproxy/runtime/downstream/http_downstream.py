@@ -330,7 +330,9 @@ class DownstreamConnection(NetworkFilter[HttpManager]):
         if self.draining:
             return
         self.draining = True
-        self._drain_timer = self.connection.schedule(self.manager.config.drain_timeout, self._drained)
+        config = self.manager.config
+        jitter = config.drain_timeout_jitter * self.manager.rng.random() if config.drain_timeout_jitter else 0.0
+        self._drain_timer = self.connection.schedule(config.drain_timeout * (1 + jitter), self._drained)
 
     @abstractmethod
     def _drained(self) -> None:

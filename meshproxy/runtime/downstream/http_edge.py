@@ -84,6 +84,7 @@ class RequestEdge:
             and not config.add_user_agent
             and not config.append_x_forwarded_port
             and not config.client_detection
+            and config.scheme_of_port is None
         )
 
     def check_target(self, request: RequestHeaders, info: ConnectionInfo) -> LocalReply | None:
@@ -241,6 +242,8 @@ class RequestEdge:
         fields = request.fields
         forwarded = request.get("x-forwarded-for")
         transport_scheme = "https" if info.transport == "tls" else "http"
+        if config.scheme_of_port is not None and info.original_destination is not None:
+            transport_scheme = config.scheme_of_port.get(info.original_destination[1], transport_scheme)
         peer = split_address(info.remote_address)[0]
         if config.use_remote_address:
             single = forwarded is None

@@ -67,7 +67,37 @@ def early(name: str, send: str, *entries: str, more: str = "", **options: Any) -
 
 
 BY_HEADER = "header_name: x-client"
+
+
+def announced(name: str, port: int, ports: str, *lines: str, more: str = "") -> Case:
+    """A client whose PROXY protocol header says which port it was going to."""
+    return Case(
+        f"client-port-{name}",
+        f"PROXY TCP4 1.2.3.4 5.6.7.8 1111 {port}\r\n" + get("/", "connection: close", *lines),
+        listener_filters="[{proxy_protocol: {}}]",
+        hcm=f"{{forward_proto_config: {{{ports}}}{more}}}",
+        quiet=10.0,
+        timing=False,
+    )
+
+
+_PORTS = "https_destination_ports: [443], http_destination_ports: [80]"
+_CLAIMED = "x-forwarded-proto: http"
+
 CASES = [
+    announced("https", 443, _PORTS, more=", use_remote_address: true"),
+    announced("http", 80, _PORTS),
+    announced("other", 81, _PORTS),
+    announced("both", 443, "http_destination_ports: [443], https_destination_ports: [443]"),
+    announced("claimed", 443, _PORTS, _CLAIMED),
+    announced("claimed-from-outside", 443, _PORTS, _CLAIMED, more=", use_remote_address: true"),
+    Case(
+        "client-port-own",
+        get("/", "connection: close"),
+        hcm="{forward_proto_config: {https_destination_ports: [$port]}}",
+        quiet=10.0,
+        timing=False,
+    ),
     detected("xff", get(), *CHAINS, by=(xff(),)),
     detected("xff-hops", get(), *CHAINS, by=(xff("xff_num_trusted_hops: 1"),)),
     detected("xff-trusted", get(), *CHAINS, by=(xff(LOCAL),)),

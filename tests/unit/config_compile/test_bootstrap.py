@@ -348,6 +348,7 @@ def test_the_sockets_of_a_listener() -> None:
           - name: l
             address: {{socket_address: {{address: 127.0.0.1, port_value: 7}}}}
             tcp_fast_open_queue_length: 5
+            tcp_keepalive: {{keepalive_time: 30, keepalive_probes: 2}}
             socket_options:
             - {{level: 1, name: 9, int_value: 1}}
             - {{level: 1, name: 10, int_value: 2, state: STATE_LISTENING}}
@@ -359,6 +360,6 @@ def test_the_sockets_of_a_listener() -> None:
             filter_chains: [{{filters: [{TCP}]}}]
         """
     ).listeners
-    fast_open = (6, 23, 5)
-    assert (listener.socket_options, listener.later_socket_options) == (((1, 9, 1),), ((1, 10, 2), fast_open))
-    assert listener.additional_options == {SocketAddress("127.0.0.1", 8): ((), (fast_open,))}
+    inherited = ((6, 23, 5), (1, 9, 1), (6, 6, 2), (6, 4, 30))  # fast open, then keep-alive
+    assert (listener.socket_options, listener.later_socket_options) == (((1, 9, 1),), ((1, 10, 2), *inherited))
+    assert listener.additional_options == {SocketAddress("127.0.0.1", 8): ((), inherited)}
