@@ -39,8 +39,6 @@ TURN = 1500
 LATER_TURN = 400
 HEAD_COST = 80
 _LARGE_READ = 65_536
-#: How far another frame of the same stream is looked for, to hand both on together: other calls' messages lie between.
-_NEAR = 2048
 
 
 class Http2Codec(Bodies):
@@ -181,16 +179,13 @@ class Http2Codec(Bodies):
                 left -= HEAD_COST + (length >> 1)
                 self._read_headers(flags, sid, data[start:end])
             elif kind == h2.DATA and self._block is None:
-                more = False
-                if not flags and size - end >= 9:
-                    alike = data[start - 6 : start]
-                    if data.startswith(alike, end + 3):
-                        position, frames = self._read_run(data, view, start - 9, sid, left + 1)
-                        if frames:
-                            left -= frames - 1
-                            continue
-                        position = end
-                    more = data.find(alike, end + 3, end + _NEAR) >= 0
+                more = size - end >= 9 and data[end + 3] == h2.DATA
+                if more and not flags and data.startswith(data[start - 5 : start], end + 4):
+                    position, frames = self._read_run(data, view, start - 9, sid, left + 1)
+                    if frames:
+                        left -= frames - 1
+                        continue
+                    position = end
                 self._read_data(flags, sid, data[start:end] if length < JOINED else view[start:end], more)
             elif length > h2.MAX_FRAME_SIZE:
                 raise Fault(h2.FRAME_SIZE_ERROR, "a frame is too large")

@@ -63,7 +63,7 @@ class Stream:
         self.blocked = False
         self.reset_code = -1
         self.forgotten = False
-        self.held: list[bytes | memoryview] | None = None
+        self.held: bytes | memoryview | list[bytes | memoryview] | None = None
         self.expected = -1
         self.answered = False
         self.created = 0.0

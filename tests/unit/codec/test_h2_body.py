@@ -1,4 +1,4 @@
-"""Large pieces of a body that come in one read are handed on as one, and never late."""
+"""Pieces of a body that come in one read are handed on as one, and never late."""
 
 from __future__ import annotations
 
@@ -24,6 +24,27 @@ def test_pieces_of_one_read_are_one() -> None:
     assert sink.named("data") == [("data", 1, PIECE * 2, False), ("data", 3, PIECE, False)]
     codec.receive(data(1, PIECE) + data(1, b"end", True))
     assert sink.named("data")[2:] == [("data", 1, PIECE + b"end", True)]
+
+
+def test_small_pieces_of_one_read_are_one_in_a_row_and_in_turn() -> None:
+    codec, sink = raw_server()
+    row = b"".join(data(1, b"%d" % number) for number in range(300))
+    codec.receive(wire.post(1) + wire.post(3) + row + data(3, b"a") + data(1, b"x") + data(3, b"b") + data(1, b"y"))
+    whole = b"".join(b"%d" % number for number in range(300)) + b"xy"
+    assert sink.named("data") == [("data", 1, whole, False), ("data", 3, b"ab", False)]
+    codec.receive(data(3, b"c") + data(3, b"d", True))
+    assert sink.named("data")[2:] == [("data", 3, b"cd", True)]
+
+
+@pytest.mark.parametrize("frames", [3, 4, 40])
+def test_a_row_beyond_the_window_or_the_length_is_refused(frames: int) -> None:
+    codec, sink = raw_server(initial_stream_window_size=65_535, initial_connection_window_size=65_535)
+    codec.receive(wire.post() + data(1, bytes(16_384)) * frames + data(1, b"z") * 2)
+    refused = sink.named("error", "connection_error")
+    assert bool(refused) == (frames > 3)
+    declared, heard = raw_server()
+    declared.receive(wire.post(1, [("content-length", str(frames))]) + data(1, b"z") * (frames + 1))
+    assert [call[0] for call in heard.named("data", "error")][-1] == "error"
 
 
 @pytest.mark.parametrize(
