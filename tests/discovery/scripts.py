@@ -349,6 +349,8 @@ async def secret_is_fetched_and_replaced_and_never_shown(talk: Dialogue) -> None
     await talk.shows_certificate(talk.ports[1], second.der)
     await talk.counts("sds.s.update_rejected", 1)
     await talk.counts("sds.s.update_success", 2)
+    factory = f"listener.127.0.0.1_{talk.ports[1]}.server_ssl_socket_factory"
+    await talk.counts(f"{factory}.ssl_context_update_by_sds", 2)
     shown = json.loads((await talk.program.ask("/config_dump?resource=dynamic_active_secrets"))[1])["configs"]
     (entry,) = shown
     # Envoy shows the version that it has refused.

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import field, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from meshproxy.model.extension_slot import ExtensionSlot
 from meshproxy.model.route_slot import RouteSlot
@@ -22,6 +22,7 @@ from meshproxy.plugin.stats import Gauge
 from meshproxy.records import dataclass
 from meshproxy.runtime.discovery.extension_discovery import ExtensionDiscovery
 from meshproxy.runtime.discovery.route_discovery import RouteDiscovery
+from meshproxy.runtime.discovery.secret_discovery import SecretDiscovery
 
 if TYPE_CHECKING:
     from meshproxy.runtime.discovery.listener_discovery import ListenerEntry
@@ -29,10 +30,11 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, eq=False)
 class Left:
-    """What connections that are left go on using."""
+    """What connections that are left go on using, and the slots of secrets that went with it."""
 
-    slots: list[RouteSlot]
-    extensions: list[ExtensionSlot]
+    slots: list[RouteSlot] = field(default_factory=list)
+    extensions: list[ExtensionSlot] = field(default_factory=list)
+    tls: list[Any] = field(default_factory=list)
 
 
 @dataclass(slots=True, eq=False)
@@ -53,12 +55,14 @@ class Draining:
         drain_time: float,
         routes: RouteDiscovery,
         extensions: ExtensionDiscovery,
+        secrets: SecretDiscovery,
         gauge: Gauge,
     ) -> None:
         self._loop = loop
         self._drain_time = drain_time
         self._routes = routes
         self._extensions = extensions
+        self._secrets = secrets
         self._gauge = gauge
         self._newest: dict[str, _Drain] = {}
         self.entries: dict[str, ListenerEntry] = {}
@@ -70,6 +74,8 @@ class Draining:
         """
         holds = [self._routes.hold(slot) for slot in left.slots]
         holds += [self._extensions.hold(extension) for extension in left.extensions]
+        holds.append(partial(self._secrets.release, left.tls))
+        left.tls = []
         drain = _Drain(entry.name if entry is not None else "", holds)
         if entry is not None:
             self._newest[entry.name] = drain
@@ -84,7 +90,8 @@ class Draining:
             self._routes.release(slot)
         for extension in left.extensions:
             self._extensions.release(extension)
-        left.slots, left.extensions = [], []
+        self._secrets.release(left.tls)
+        left.slots, left.extensions, left.tls = [], [], []
 
     def _is_empty(self, drain: _Drain, left: Left, entry: ListenerEntry | None) -> None:
         self.release(left)

@@ -123,7 +123,7 @@ class ListenerDiscovery:
         self._active_gauge = scope.gauge("total_listeners_active")
         self._warming_gauge = scope.gauge("total_listeners_warming")
         gauge = scope.gauge("total_listeners_draining")
-        self.draining = Draining(hub.host.loop, drain_time, routes, extensions, gauge)
+        self.draining = Draining(hub.host.loop, drain_time, routes, extensions, secrets, gauge)
 
     def adopt(self, config: Listener, message: Any, sockets: Opened | None) -> None:
         """A listener of the bootstrap, with its sockets."""
@@ -143,7 +143,7 @@ class ListenerDiscovery:
         """Let the listeners that there are accept."""
         self.started = True
         for entry in list(self.active.values()):
-            self._hand_over(entry, None, Left([], []))
+            self._hand_over(entry, None, Left())
 
     def when_warm(self, call: Callable[[], object]) -> None:
         """Call back, maybe at once, when no listener waits for anything."""
@@ -293,7 +293,7 @@ class ListenerDiscovery:
         del self.warming[entry.name]
         before = self.active.pop(entry.heir_of, None) if entry.heir_of else None
         self.active[entry.name] = entry
-        left = self._leave(before, keep=entry) if before is not None else Left([], [])
+        left = self._leave(before, keep=entry) if before is not None else Left()
         if self.started:
             self._hand_over(entry, before, left)
         else:
@@ -325,10 +325,9 @@ class ListenerDiscovery:
         with this one is none of it."""
         slots = [slot for slot in entry.slots if keep is None or slot not in keep.slots]
         extensions = [each for each in entry.extensions if keep is None or each not in keep.extensions]
-        entry.slots, entry.extensions = [], []
-        self._secrets.release(entry.tls)
-        entry.tls = []
-        return Left(slots, extensions)
+        left = Left(slots, extensions, entry.tls)
+        entry.slots, entry.extensions, entry.tls = [], [], []
+        return left
 
     def _cancel_warming(self, name: str) -> None:
         entry = self.warming.pop(name, None)

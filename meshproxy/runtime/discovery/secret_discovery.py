@@ -17,6 +17,7 @@ from meshproxy.model.cluster import ClusterConfig
 from meshproxy.model.discovery import SECRET, Resource
 from meshproxy.model.listener import FilterSpec, Listener, TransportSocket
 from meshproxy.model.tls import SecretReference
+from meshproxy.plugin.stats import StatNames
 from meshproxy.runtime.discovery.listener_parts import chains_of, specs_of
 from meshproxy.runtime.discovery.target import Target
 from meshproxy.runtime.discovery.watch import Hub, Watch
@@ -36,6 +37,9 @@ def slots_of(owner: Listener | ClusterConfig) -> Iterator[Any]:
             yield socket.config
     for spec in specs:
         yield from spec.context.awaited_secrets
+
+
+_SECRET = StatNames(counters=("key_rotation_failed",))
 
 
 class SecretProvider:
@@ -68,6 +72,7 @@ class SecretDiscovery:
                 fresh = provider is None
                 if provider is None:
                     scope = self._hub.host.stats.scope(f"sds.{reference.name}.")
+                    scope.declare(_SECRET)
                     apply = partial(self._apply, reference)
                     watch = Watch(self._hub, SECRET, reference.source, (reference.name,), scope, apply)
                     provider = self.providers[reference] = SecretProvider(watch)
@@ -103,6 +108,10 @@ class SecretDiscovery:
         if provider is None or not added:
             return {}
         resource = added[0]
+        fresh = Resource(resource.name, resource.version, resource.message, checked=True)
+        if provider.resource is not None and provider.resource.message == resource.message:
+            provider.resource = fresh
+            return {}
         try:
             secret = secret_of(resource, self._context)
         except ConfigError as error:
@@ -111,6 +120,6 @@ class SecretDiscovery:
         if faults:
             return {resource.name: faults[0]}
         provider.secret = secret
-        provider.resource = Resource(resource.name, resource.version, resource.message, checked=True)
+        provider.resource = fresh
         self._target.set_secret(reference.name, resource.message)
         return {}

@@ -16,7 +16,7 @@ from meshproxy.runtime.tls.client_contexts import ClientContext
 from meshproxy.runtime.tls.failures import TlsFailure, not_ready
 from meshproxy.runtime.tls.info import tls_info
 from meshproxy.runtime.tls.slots import ClientSlot
-from meshproxy.runtime.tls.stats import TlsStats
+from meshproxy.runtime.tls.stats import SecretUpdates, TlsStats
 from meshproxy.runtime.tls.transport import TlsTransport
 from meshproxy.runtime.tls.watch import Watcher
 from meshproxy.runtime.upstream.auto_sni import NO_NAME, ServerName
@@ -33,13 +33,16 @@ class ClusterTls:
         self._config = config
         self._scope = scope = worker.stats.scope(f"cluster.{config.alt_stat_name or config.name}.")
         self._stats = TlsStats(scope)
-        self._not_ready = scope.counter("client_ssl_socket_factory.upstream_context_secrets_not_ready")
+        factory = scope.scope("client_ssl_socket_factory.")
+        self._not_ready = factory.counter("upstream_context_secrets_not_ready")
+        updates = SecretUpdates(factory, counts=worker.is_first)
         self._matched = {
             match.name: scope.counter(f"{match.name}.total_match_count") for match in config.transport_socket_matches
         }
         for entry in (config.transport_socket, *(match.socket for match in config.transport_socket_matches)):
             if entry is not None:
                 watcher.add(entry.config)
+                updates.follow(entry.config)
 
     def close(self) -> None:
         """The cluster is gone, and its last connection."""

@@ -11,7 +11,7 @@ from meshproxy.runtime.tls.contexts import ServerContexts
 from meshproxy.runtime.tls.failures import TlsFailure, not_ready
 from meshproxy.runtime.tls.info import tls_info, unfinished_info
 from meshproxy.runtime.tls.slots import ServerSlot
-from meshproxy.runtime.tls.stats import TlsStats
+from meshproxy.runtime.tls.stats import SecretUpdates, TlsStats
 from meshproxy.runtime.tls.transport import TlsTransport
 from meshproxy.runtime.tls.watch import Watcher
 
@@ -32,7 +32,9 @@ class ListenerTls:
         scope = worker.stats.scope(f"listener.{stat_name}.")
         self.stats = TlsStats(scope)
         self.timeouts: Counter = scope.counter("downstream_cx_transport_socket_connect_timeout")
-        self.not_ready: Counter = scope.counter("server_ssl_socket_factory.downstream_context_secrets_not_ready")
+        factory = scope.scope("server_ssl_socket_factory.")
+        self.not_ready: Counter = factory.counter("downstream_context_secrets_not_ready")
+        self.updates = SecretUpdates(factory, counts=worker.is_first)
 
 
 class ServerTls:
@@ -47,7 +49,7 @@ class ServerTls:
         """Make statistics and watch files before the first connection comes."""
         if chain.transport_socket is not None:
             self._watcher.add(chain.transport_socket.config)
-            self._listener(stat_name)
+            self._listener(stat_name).updates.follow(chain.transport_socket.config)
 
     def _listener(self, stat_name: str) -> ListenerTls:
         found = self._listeners.get(stat_name)

@@ -34,12 +34,13 @@ _MISSING = "a secret is missing"
 
 
 class Slot(Generic[C, G]):
-    """One transport socket. generation: None as long as a secret that it needs hasn't come."""
+    """One transport socket. generation: None as long as a secret that it needs hasn't come. provisions: how often one
+    has come that could be used."""
 
     def __init__(self, config: C, make: Callable[..., G]) -> None:
         """Raises MaterialError if what is there can't be used."""
         self.config: C = config
-        self.updates = 0
+        self.updates = self.provisions = 0
         self._make = make
         self._files = SeenFiles()
         self._provided: dict[SecretReference, Secret] = {}
@@ -103,7 +104,10 @@ class Slot(Generic[C, G]):
         fault = self.reload()
         if fault and before is not None:
             self._provided[reference] = before
-        return "" if fault == _MISSING else fault
+        if fault in ("", _MISSING):
+            self.provisions += 1
+            return ""
+        return fault
 
     @property
     def watches(self) -> bool:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import ssl
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from meshproxy.plugin.stats import Counter, StatsScope
 from meshproxy.plugin.stream_info import TlsInfo
 from meshproxy.runtime.tls import openssl
 from meshproxy.runtime.tls.verify import Peer
+
+if TYPE_CHECKING:
+    from meshproxy.runtime.tls.slots import Slot
 
 _NAMES = (
     "connection_error",
@@ -24,6 +29,25 @@ _NAMES = (
     "ocsp_staple_requests",
     "ocsp_staple_responses",
 )
+
+
+class SecretUpdates:
+    """`ssl_context_update_by_sds`: how often secrets of some slots have come. Workers have the same, so one counts."""
+
+    def __init__(self, scope: StatsScope, *, counts: bool) -> None:
+        self._slots: WeakKeyDictionary[Slot[Any, Any], int] = WeakKeyDictionary()
+        if counts:
+            self._counter = scope.counter("ssl_context_update_by_sds")
+            scope.before_read(self._fold)
+
+    def follow(self, slot: Slot[Any, Any]) -> None:
+        """Count what has come for this one, and what will."""
+        self._slots.setdefault(slot, 0)
+
+    def _fold(self) -> None:
+        for slot, counted in list(self._slots.items()):
+            self._counter.value += slot.provisions - counted
+            self._slots[slot] = slot.provisions
 
 
 class TlsStats:

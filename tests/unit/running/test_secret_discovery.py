@@ -133,8 +133,22 @@ async def test_a_secret_that_nobody_can_use_is_refused_and_the_former_stays() ->
     assert list(errors) == ["default"]
     assert slot.generation is before
     assert rig.store.counter("sds.default.update_rejected").value == 1
+    assert slot.provisions == 1
     assert rig.server.send("default", other.pem, other.key_pem, "3") == {}
     assert slot.generation is not before
+
+
+async def test_a_secret_that_comes_again_changes_nothing_but_its_version() -> None:
+    rig, issued = _Rig(), Authority("Root").issue("", dns("a.example"))
+    slot = _slot("default")
+    rig.secrets.acquire([slot], rig.wait)
+    rig.server.send("default", issued.pem, issued.key_pem, "1")
+    before = slot.generation
+    assert rig.server.send("default", issued.pem, issued.key_pem, "2") == {}
+    assert slot.generation is before
+    assert rig.target.told == ["default"]
+    assert [provider.resource.version for provider in rig.secrets.providers.values() if provider.resource] == ["2"]
+    assert rig.store.counter("sds.default.update_success").value == 2
 
 
 async def test_a_secret_that_does_not_come_holds_nothing_up_for_ever() -> None:
