@@ -30,6 +30,8 @@ T = TypeVar("T")
 _TRUE, _FALSE = frozenset(("1", "true", "t", "yes")), frozenset(("0", "false", "f", "no", ""))
 _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|us|ns|h|m|s)", re.ASCII)
 _PROXY_ANNOTATION = "proxy.istio.io/config"
+_ISTIOD = "istiod.istio-system.svc:15012"
+"""Istio's own default. The injector leaves out of `PROXY_CONFIG` what is as it is by default, mostly all of it."""
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 
 
@@ -285,6 +287,7 @@ def read_settings(
         dns=reader.variable("DNS_PROXY_ADDR", 15053, lambda text: parse_port(text.rpartition(":")[2])),
     )
     drain = _read_drain(reader)
+    custom_config = reader.option("customConfigFile", "", str)
     metadata = reader.metadata()
     pod_name, ip = env("POD_NAME", "meshproxy"), env("INSTANCE_IP", "") or env("POD_IP", "127.0.0.1")
     cluster_id = metadata.get("CLUSTER_ID", "Kubernetes")
@@ -317,9 +320,9 @@ def read_settings(
         cluster_id=str(cluster_id),
         service_cluster=reader.option("serviceCluster", "", str)
         or f"{metadata.get('WORKLOAD_NAME', 'istio-proxy')}.{namespace}",
-        discovery_address=reader.option("discoveryAddress", "", str),
+        discovery_address=reader.option("discoveryAddress", "" if custom_config else _ISTIOD, str),
         config_path=reader.option("configPath", "./etc/istio/proxy", str),
-        custom_config_file=reader.option("customConfigFile", "", str),
+        custom_config_file=custom_config,
         concurrency=reader.option("concurrency", None, _count),
         ports=ports,
         drain=drain,

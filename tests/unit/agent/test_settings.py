@@ -131,7 +131,9 @@ def test_a_custom_file_keeps_what_it_has_and_gets_the_rest() -> None:
         "node": {"id": "mine"},
         "static_resources": {"listeners": [{"name": "agent"}], "clusters": [{"name": "app"}]},
     }
-    bootstrap = make_bootstrap(read_settings({"POD_NAME": "web-1"}), custom)
+    bootstrap = make_bootstrap(
+        read_settings({"POD_NAME": "web-1", "PROXY_CONFIG": '{"customConfigFile": "own.yaml"}'}), custom
+    )
     assert "id" not in bootstrap["node"]
     assert bootstrap["node"]["metadata"]["NAME"] == "web-1"
     assert names(bootstrap, "listeners") == ["stats"]
@@ -156,7 +158,9 @@ def test_the_families_of_its_listeners(variables: dict[str, str], addresses: lis
 
 
 def test_the_bootstrap_without_a_control_plane_can_be_loaded() -> None:
-    bootstrap = make_bootstrap(read_settings({"PROXY_CONFIG": '{"runtimeValues": {"a.b": "1"}}'}))
+    bootstrap = make_bootstrap(
+        read_settings({"PROXY_CONFIG": '{"customConfigFile": "own.yaml", "runtimeValues": {"a.b": "1"}}'})
+    )
     configuration = load_configuration([Source("envoy-rev.json", json.dumps(bootstrap), json=True)])
     assert {listener.name for listener in configuration.snapshot.listeners} == {"stats", "agent"}
     assert configuration.snapshot.node.id.startswith("sidecar~127.0.0.1~meshproxy.default~")
@@ -181,3 +185,39 @@ def test_a_readiness_probe_for_the_control_plane() -> None:
     for bad in ({"httpGet": {"port": "http"}}, {"exec": 1}, {"tcpSocket": {"port": 1}, "periodSeconds": -1}):
         with pytest.raises(ConfigError, match="readinessProbe"):
             read_settings({"PROXY_CONFIG": json.dumps({"readinessProbe": bad})})
+
+
+INJECTED = {
+    "PILOT_CERT_PROVIDER": "istiod",
+    "CA_ADDR": "istiod.istio-system.svc:15012",
+    "POD_NAME": "web-7d4-x",
+    "POD_NAMESPACE": "shop",
+    "INSTANCE_IP": "10.1.2.3",
+    "SERVICE_ACCOUNT": "web",
+    "HOST_IP": "10.0.0.1",
+    "ISTIO_CPU_LIMIT": "2",
+    "PROXY_CONFIG": "{}\n",
+    "ISTIO_META_POD_PORTS": '[\n    {"containerPort":8080,"protocol":"TCP"}\n]',
+    "ISTIO_META_APP_CONTAINERS": "web",
+    "GOMEMLIMIT": "1073741824",
+    "GOMAXPROCS": "2",
+    "ISTIO_META_CLUSTER_ID": "Kubernetes",
+    "ISTIO_META_NODE_NAME": "node-1",
+    "ISTIO_META_INTERCEPTION_MODE": "REDIRECT",
+    "ISTIO_META_WORKLOAD_NAME": "web",
+    "ISTIO_META_OWNER": "kubernetes://apis/apps/v1/namespaces/shop/deployments/web",
+    "ISTIO_META_MESH_ID": "cluster.local",
+    "TRUST_DOMAIN": "cluster.local",
+    "ISTIO_KUBE_APP_PROBERS": '{"/app-health/web/readyz":{"httpGet":{"path":"/ready","port":8080,"scheme":"HTTP"}}}',
+}
+"""The sidecar's environment of a default installation, as the injection template of Istio 1.22 to 1.27 has it."""
+
+
+def test_an_injected_pod_finds_its_control_plane() -> None:
+    """Of `PROXY_CONFIG` the injector leaves out what is Istio's default, the control plane's address too."""
+    settings = read_settings(INJECTED, domain="shop.svc.cluster.local")
+    assert settings.discovery_address == "istiod.istio-system.svc:15012"
+    assert settings.node_id == "sidecar~10.1.2.3~web-7d4-x.shop~shop.svc.cluster.local"
+    assert (settings.service_cluster, settings.spiffe_id) == ("web.shop", "spiffe://cluster.local/ns/shop/sa/web")
+    assert not settings.warnings
+    assert read_settings({"PROXY_CONFIG": '{"customConfigFile": "/etc/own.yaml"}'}).discovery_address == ""
