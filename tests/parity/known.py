@@ -101,7 +101,9 @@ REST_OF_QUERY = Difference(
 )
 NO_PATH = Difference("a path that path_rewrite makes and that is none", _UPSTREAM)
 NO_REQUEST_LINE = replace(NO_PATH, sections=_REQUEST)
-FRAMED_AT_ONCE = Difference("a body beyond the limit of `buffer` that comes with its end in one HTTP/2 frame", _REQUEST)
+FRAMED_AT_ONCE = Difference(
+    "a body beyond the limit of `buffer` or ext_authz that comes with its end in one HTTP/2 frame", _REQUEST
+)
 CORRUPT_BODY = Difference("a body that can't be decompressed", ("client 1", "access log", "stats"))
 CONNECTION_ADDED = Difference("a Connection field that early_header_mutation_extensions add", _UPSTREAM)
 NO_GRPC_ANSWER = Difference("an answer to gRPC-Web that is no gRPC", _RESPONSE)

@@ -1,8 +1,9 @@
 """`envoy.filters.http.stateful_session`: brings a client back to the host that answered it before.
 
-The host's address stands in a cookie or a field that the client sends back. The load balancer is overridden as long as
-that host is in the cluster and healthy; otherwise another one is chosen, or with `strict` none is. A client that was
-answered by another host than it asked for is told the new address.
+The host's address stands in a cookie or a field that the client sends back, or in an envelope: around the value of a
+field that the hosts themselves use for their sessions, which they get without it. The load balancer is overridden as
+long as that host is in the cluster and healthy; otherwise another one is chosen, or with `strict` none is. A client
+that was answered by another host than it asked for is told the new address.
 
 The cookie holds the protobuf message `envoy.Cookie` {address, expires} in base64, as Envoy writes it, so that proxies
 of both kinds can stand behind one address. Addresses come from clients: they choose among the cluster's hosts only.
@@ -18,20 +19,35 @@ from meshproxy.cookies import parse_cookies
 from meshproxy.headers import RequestHeaders, ResponseHeaders, check_value
 from meshproxy.plugin.context import FactoryContext, Stream
 from meshproxy.plugin.http import HttpFilter
+from meshproxy.plugin.stats import StatsScope
 from meshproxy.records import dataclass
 
 if TYPE_CHECKING:
     from meshproxy.plugin.view import ConfigView
 
-_NAMES = ("envoy.http.stateful_session.cookie", "envoy.http.stateful_session.header")
+_NAMES = tuple(f"envoy.http.stateful_session.{kind}" for kind in ("cookie", "header", "envelope"))
 _COOKIE = "envoy.extensions.http.stateful_session.cookie.v3.CookieBasedSessionState"
 _HEADER = "envoy.extensions.http.stateful_session.header.v3.HeaderBasedSessionState"
+_ENVELOPE = "envoy.extensions.http.stateful_session.envelope.v3.EnvelopeSessionState"
+_VALUE = "UV:"
+"""What stands before a host's own value in an envelope."""
+
+
+class SessionStats:
+    """`stateful_session.<stat_prefix>.`; Envoy: "Stateful session: statistics"."""
+
+    def __init__(self, scope: StatsScope) -> None:
+        self.routed = scope.counter("routed")
+        self.failed_open = scope.counter("failed_open")
+        self.failed_closed = scope.counter("failed_closed")
+        self.no_session = scope.counter("no_session")
 
 
 @dataclass(frozen=True, slots=True)
 class SessionConfig:
     """name: of the cookie, or of the field. cookie: it is one. status: that a client is told where its
-    host isn't there, 0 for the usual. path, ttl (seconds), attributes: of the cookie."""
+    host isn't there, 0 for the usual. path, ttl (seconds), attributes: of the cookie. envelope: the field is one of
+    hosts. stats: None where they aren't asked for."""
 
     name: str
     cookie: bool
@@ -40,6 +56,8 @@ class SessionConfig:
     path: str = ""
     ttl: int = 0
     attributes: str = ""
+    envelope: bool = False
+    stats: SessionStats | None = None
 
     def holds_for(self, path: str) -> bool:
         """Whether a cookie with our path is for this request (RFC 6265 section 5.1.4)."""
@@ -61,7 +79,7 @@ class StatefulSession(HttpFilter[SessionConfig]):
 
     @classmethod
     def compile(cls, view: ConfigView, context: FactoryContext) -> SessionConfig:
-        return _read(view)
+        return _read(view, context)
 
     @classmethod
     def compile_route(cls, view: ConfigView, context: FactoryContext) -> SessionConfig:
@@ -69,7 +87,7 @@ class StatefulSession(HttpFilter[SessionConfig]):
         if view.which("override") == "disabled":
             view.boolean("disabled")
             return OFF
-        return _read(view.required("stateful_session"))
+        return _read(view.required("stateful_session"), context)
 
     @classmethod
     def is_active(cls, config: SessionConfig) -> bool:
@@ -78,10 +96,14 @@ class StatefulSession(HttpFilter[SessionConfig]):
     def on_request_headers(self, request: RequestHeaders, stream: Stream) -> None:
         config = self.config
         if not config.holds_for(request.path):
+            if config.stats is not None:
+                config.stats.no_session.value += 1
             return
         self._holds = True
         value = parse_cookies(request).get(config.name) if config.cookie else request.get(config.name)
-        if value:
+        if value and config.envelope:
+            self._asked = _open(value, config.name, request)
+        elif value:
             self._asked = read_address(value, self.context.clock.wall(), cookie=config.cookie)
         if self._asked:
             stream.lb_override = self._asked
@@ -90,11 +112,29 @@ class StatefulSession(HttpFilter[SessionConfig]):
 
     def on_response_headers(self, response: ResponseHeaders, stream: Stream) -> None:
         config, host = self.config, stream.upstream_host
-        if not self._holds or not host or host == self._asked:
+        if not self._holds:
             return
+        stats = config.stats
+        if not host:
+            if stats is not None and config.strict and self._asked:
+                stats.failed_closed.value += 1
+            return
+        told = self._tell(response, host)
+        if stats is not None and not told:
+            stats.routed.value += 1
+        elif stats is not None and not config.strict:
+            stats.failed_open.value += 1
+
+    def _tell(self, response: ResponseHeaders, host: str) -> bool:
+        """Tell the client of the host, if it doesn't know. Returns whether it was told."""
+        config = self.config
+        if config.envelope:
+            return _close(response, config.name, host)
+        if host == self._asked:
+            return False
         if not config.cookie:
             response[config.name] = base64.b64encode(host.encode()).decode()
-            return
+            return True
         expires = int(self.context.clock.wall()) + config.ttl if config.ttl else 0
         parts = [f'{config.name}="{write_address(host, expires)}"']
         if config.ttl:
@@ -102,6 +142,34 @@ class StatefulSession(HttpFilter[SessionConfig]):
         if config.path:
             parts.append(f"Path={config.path}")
         response.append_checked("set-cookie", "; ".join(parts) + config.attributes + "; HttpOnly")
+        return True
+
+
+def _open(value: str, name: str, request: RequestHeaders) -> str:
+    """The address in an envelope, whose field gets the host's own value back; "" for what is none."""
+    address, *others = [part for part in value.split(";") if part] or [""]
+    own = next((part.removeprefix(_VALUE) for part in others if part.startswith(_VALUE)), "")
+    try:
+        decoded = base64.b64decode(own, validate=True).decode("latin-1")
+        if not decoded:
+            return ""
+        check_value(decoded)
+        request.remove(name)  # as below
+        request[name] = decoded
+        return base64.b64decode(address, validate=True).decode("ascii")
+    except ValueError:
+        return ""
+
+
+def _close(response: ResponseHeaders, name: str, host: str) -> bool:
+    """Put the value of the host's field into an envelope, if it stands there once."""
+    values = response.get_all(name)
+    if len(values) != 1:
+        return False
+    address, own = (base64.b64encode(each).decode() for each in (host.encode(), values[0].encode("latin-1")))
+    response.remove(name)  # as in Envoy it goes to the end
+    response[name] = f"{address};{_VALUE}{own}"
+    return True
 
 
 def write_address(address: str, expires: int) -> str:
@@ -171,9 +239,9 @@ def _fields(data: bytes) -> dict[int, int | bytes]:
     return fields
 
 
-def _read(view: ConfigView) -> SessionConfig:
-    if view.has("stat_prefix"):
-        view.fail("it isn't supported by meshproxy", "stat_prefix")
+def _read(view: ConfigView, context: FactoryContext) -> SessionConfig:
+    prefix = view.text("stat_prefix")
+    stats = SessionStats(context.stats.scope(f"stateful_session.{prefix}.")) if prefix else None
     strict, status = view.boolean("strict"), view.integer("status_on_strict_destination_not_found")
     state = view.view("session_state")
     if state is None:
@@ -184,7 +252,10 @@ def _read(view: ConfigView) -> SessionConfig:
     if typed is None:
         state.fail("'typed_config' is required: a kind of session is found by the type of its configuration")
     if typed.full_name == _HEADER:
-        return SessionConfig(typed.message(_HEADER).text("name").lower(), False, strict, status)
+        return SessionConfig(typed.message(_HEADER).text("name").lower(), False, strict, status, stats=stats)
+    if typed.full_name == _ENVELOPE:
+        name = typed.message(_ENVELOPE).required("header").text("name").lower()
+        return SessionConfig(name, False, strict, status, envelope=True, stats=stats)
     cookie = typed.message(_COOKIE).required("cookie")
     attributes = "".join(
         [
@@ -197,5 +268,12 @@ def _read(view: ConfigView) -> SessionConfig:
     except ValueError as error:
         cookie.fail(str(error))
     return SessionConfig(
-        cookie.text("name"), True, strict, status, cookie.text("path"), int(cookie.seconds("ttl", 0.0)), attributes
+        cookie.text("name"),
+        True,
+        strict,
+        status,
+        cookie.text("path"),
+        int(cookie.seconds("ttl", 0.0)),
+        attributes,
+        stats=stats,
     )

@@ -106,6 +106,19 @@ CASES = [
         differs=known.FRAMED_AT_ONCE,
     ),
     Case(
+        "authz-beyond-the-limit-in-one-frame",
+        clients=(client(hello() + h2get(method="POST", body=b"more than ten"), h2=True, timing=False),),
+        filters="""
+- name: authz
+  typed_config:
+    "@type": envoy.extensions.filters.http.ext_authz.v3.ExtAuthz
+    transport_api_version: V3
+    http_service: {server_uri: {uri: "http://a", cluster: $up, timeout: 5s}}
+    with_request_body: {max_request_bytes: 10}
+""",
+        differs=known.FRAMED_AT_ONCE,
+    ),
+    Case(
         "odd-h2-client-leaves-in-a-head",
         clients=h2(frame(1, b"\x82\x86", 1, 1), 0.2, Act.CLOSE),
         timing=False,

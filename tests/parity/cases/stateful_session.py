@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import replace
 from typing import Any
 
 from ..case import OK, Case, Upstream, client, get
@@ -54,11 +55,31 @@ def held(name: str, config: dict[str, Any], *requests: str, **more: Any) -> Case
     )
 
 
+def enveloped(
+    name: str, *lines: str, answer: str = "HTTP/1.1 200 OK\r\nx-s: own\r\ncontent-length: 0\r\n\r\n", **more: Any
+) -> Case:
+    kind = f"{_HTTP}http.stateful_session.envelope.v3.EnvelopeSessionState"
+    state = {"name": "envoy.http.stateful_session.envelope", "typed_config": {"@type": kind, "header": {"name": "x-S"}}}
+    case = held(f"envelope-{name}", {"session_state": state, "stat_prefix": "mine", **more}, get("/a", *lines))
+    return replace(case, upstreams={"up": Upstream(((answer,),))}, stats=r"^http\.$case\.stateful_session")
+
+
+_OWN = base64.b64encode(b"value").decode()
 NOWHERE = base64.b64encode(b"\x0a\x0e127.0.0.1:9999").decode()
 PLAIN_NOWHERE = base64.b64encode(b"127.0.0.1:9999").decode()
 _PER_ROUTE = f"{_HTTP}filters.http.stateful_session.v3.StatefulSessionPerRoute"
 
 CASES = [
+    enveloped("new"),
+    enveloped("of-nowhere", f"x-s: {PLAIN_NOWHERE};UV:{_OWN}"),
+    enveloped("of-nowhere-strict", f"x-s: {PLAIN_NOWHERE};UV:{_OWN}", strict=True),
+    enveloped("without-value", f"x-s: {PLAIN_NOWHERE}"),
+    enveloped("odd-value", f"x-s: {PLAIN_NOWHERE};UV:%%"),
+    enveloped("odd-address", f"x-s: %%;UV:{_OWN}"),
+    enveloped("other-parts", f"x-s: ;{PLAIN_NOWHERE};a;UV:{_OWN};UV:b;"),
+    enveloped("empty", "x-s:"),
+    enveloped("no-field", answer="HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"),
+    enveloped("two-fields", answer="HTTP/1.1 200 OK\r\nx-s: a\r\nx-s: b\r\ncontent-length: 0\r\n\r\n"),
     held("cookie", session({})),
     held("cookie-with-ttl", session({"ttl": "120s", "path": "/"})),
     held("cookie-with-path", session({"path": "/a"})),
