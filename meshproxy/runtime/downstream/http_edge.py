@@ -90,6 +90,8 @@ class RequestEdge:
     def check_target(self, request: RequestHeaders, info: ConnectionInfo) -> LocalReply | None:
         """Authority and path: refuse, or bring them into the one form that rules are written for."""
         if request.method == "CONNECT":
+            if self._config.strip_trailing_host_dot:
+                self._strip_host(request, info.local_port)
             return None
         path = request.path
         if not path.startswith("/"):
@@ -121,7 +123,7 @@ class RequestEdge:
         keeps = not config.strip_any_host_port and not (
             config.strip_matching_host_port and int(port or 0) == local_port
         )
-        if port and keeps:
+        if port and (keeps or request.method == "CONNECT"):  # whose authority isn't one without a port
             host = f"{host}:{port}"
         request.authority = host
 

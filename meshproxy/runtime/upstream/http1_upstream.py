@@ -244,7 +244,7 @@ class Http1Upstream(Starts):
         self._ended_by_host = True
         sink = self._sink
         if sink is not None:
-            if self._raw and self._switched:
+            if self._raw and self._tunnel:
                 # The end of a tunnel: as in Envoy a reset, for nothing says that it was the intended end.
                 self._sink = None
                 self._over(active=True, remote=True)

@@ -167,6 +167,41 @@ CASES = [
         upstreams=answer(f"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n{TRAILERS}\r\n"),
         differs=FORBIDDEN_TRAILERS,
     ),
+    *(
+        several(
+            f"connect-strips-{name}",
+            *(
+                start(f"CONNECT {authority} HTTP/1.1")
+                for authority in ("h.test:80", "h.test.:80", "[::1]:80", "1.2.3.4:80")
+            ),
+            start("GET http://h.test.:80/ HTTP/1.1"),
+            hcm=f"{{{field}: true, upgrade_configs: [{{upgrade_type: CONNECT}}]}}",
+            routes="- {match: {connect_matcher: {}}, route: {cluster: $up}}\n- {match: {prefix: /}, route: {cluster: $up}}",
+            upstreams=answer("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n"),
+        )
+        for name, field in (
+            ("any", "strip_any_host_port"),
+            ("matching", "strip_matching_host_port"),
+            ("dot", "strip_trailing_host_dot"),
+            ("dot-and-any", "strip_any_host_port: true, strip_trailing_host_dot"),
+        )
+    ),
+    *(
+        several(
+            f"connect-ends-{name}",
+            start("CONNECT h.test:80 HTTP/1.1"),
+            hcm="upgrade_configs: [{upgrade_type: CONNECT}]",
+            routes="- {match: {connect_matcher: {}}, route: {cluster: $up}}",
+            upstreams=answer(Act.RAW, response, Act.CLOSE, at="head"),
+        )
+        for name, response in (("silently", "HTTP/1.1 200 OK\r\n\r\n"), ("with-bytes", "HTTP/1.1 200 OK\r\n\r\nab"))
+    ),
+    several(
+        "upgrade-refused-with-200",
+        get("/", "connection: upgrade", "upgrade: websocket"),
+        hcm="upgrade_configs: [{upgrade_type: websocket}]",
+        upstreams=answer("HTTP/1.1 200 OK\r\ncontent-length: 5\r\ncontent-type: text/plain\r\netag: x\r\n\r\nhello"),
+    ),
     several("te-empty", get("/1", "te:"), get("/2", "te:", "connection: te"), get("/3", "te:", "te: trailers")),
     several(
         "targets-as-they-are",

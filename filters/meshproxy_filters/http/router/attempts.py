@@ -217,6 +217,7 @@ class Attempts(Sending):
             if self._upstream is not None:
                 self._upstream.reset()
             response.remove("content-length")
+            response.remove("content-type")
             stream.details = _NO_UPGRADE
             return True
         return end
