@@ -41,7 +41,6 @@ class AdminConfig:
 
     address: BoundAddress | None = None
     access_logs: tuple[AccessLog, ...] = ()
-    profile_path: str = ""
     socket_options: tuple[tuple[int, int, int | bytes], ...] = ()
     ignore_global_conn_limit: bool = False
     allowed: Callable[[str], bool] | None = None

@@ -83,6 +83,7 @@ IGNORABLE: Final[dict[str, dict[str, str]]] = {
         "listening_addresses": _IDENTITY,
         "dynamic_parameters": "goes to a management server as it stands",
     },
+    "envoy.config.bootstrap.v3.Admin": {"profile_path": "where Envoy's CPU profiler writes; there is none here"},
     "envoy.config.bootstrap.v3.Bootstrap": {
         "perf_tracing_file_path": "a build of Envoy for profiling writes it",
         "application_log_config": "the format of the program's own log; meshproxy's is its own",

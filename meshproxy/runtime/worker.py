@@ -149,7 +149,3 @@ class Worker:
         leaving = connection.leaving
         failed = self.health_failed and not listener.drains_only_when_changed
         return failed or self.drain.closes(direction) or (leaving is not None and leaving.closes(direction))
-
-    def closes_connections(self, traffic_direction: str) -> bool:
-        """Whether a response now should carry `connection: close` because we are going away."""
-        return self.health_failed or self.drain.closes(traffic_direction)

@@ -95,7 +95,6 @@ class Told:
     goaways: list[str] = field(default_factory=list)
     streams: dict[int, str] = field(default_factory=dict)
     passed: list[str] = field(default_factory=list)
-    partly: int = 0
     probe: str = ""
     odd: list[str] = field(default_factory=list)
 
@@ -238,8 +237,6 @@ class ServerLane:
             if message.complete:
                 fields = sorted(line for line in message.headers if not line.startswith(wire_rig.VARYING))
                 told.passed.append(f"{message.start} {fields} {len(message.body)}")
-            else:
-                told.partly += 1
         told.passed.sort()
         return told
 

@@ -21,9 +21,7 @@ class Seen:
     """What one connection brought."""
 
     reader: WireReader | H2Wire
-    local_end: str = ""
     end: str = "open"
-    bytes_in: int = 0
 
 
 class Peer:

@@ -25,7 +25,6 @@ def compile_admin(view: ConfigView | None, context: CompileContext) -> AdminConf
         config = AdminConfig(
             address=compile_bound_address(address) if address is not None else None,
             access_logs=(*logs, *((_older_log(view, older, context),) if older else ())),
-            profile_path=view.text("profile_path"),
             socket_options=compile_socket_options(view, "socket_options"),
             ignore_global_conn_limit=view.boolean("ignore_global_conn_limit"),
             allowed=compile_string_matchers(view, "allow_paths") if view.views("allow_paths") else None,

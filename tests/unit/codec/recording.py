@@ -138,7 +138,6 @@ class ResponseRecorder(Recorder):
     def __init__(self, method: str = "GET", upgrade: bool = False, options: Http1Options | None = None) -> None:
         super().__init__()
         self.parser = ResponseParser(self, options or Http1Options(max_headers_kb=80))
-        self.keep_alive_at_end: bool | None = None
         self.parser.expect(method, upgrade)
 
     def on_response(self, response: ResponseHeaders, end: bool) -> None:
