@@ -55,6 +55,9 @@ def run_agent_command(arguments: Sequence[str]) -> int:
     parser.add_argument("--proxyComponentLogLevel", default="", help="--component-log-level of the proxy")
     parser.add_argument("--outlierLogPath", default="", metavar="FILE", help="where ejections of hosts are logged")
     parser.add_argument("--meshConfig", default="", metavar="FILE", help="the mesh's configuration")
+    parser.add_argument(
+        "--log_output_level", default="", metavar="LEVELS", help="the agent's own: info or default:info"
+    )
     parser.add_argument("--concurrency", type=int, help="workers of the proxy, over PROXY_CONFIG's")
     arguments, passed_on = _parted(arguments)
     given, unknown = parser.parse_known_args(arguments)
@@ -70,7 +73,10 @@ def run_agent_command(arguments: Sequence[str]) -> int:
     from meshproxy.runtime.process.configuration import make_logger
     from meshproxy.runtime.process.program_log import PROGRAM_LOG
 
-    PROGRAM_LOG.configure(level="info", component_levels="", line_format="", path="")
+    level = own_level(given.log_output_level)
+    if level is None:
+        parser.error(f"--log_output_level={given.log_output_level}: levels are {', '.join(_LEVELS)}")
+    PROGRAM_LOG.configure(level=level, component_levels="", line_format="", path="")
     log = make_logger("main")
     for flag in unknown:
         log.warning("flag passed over", flag=flag)
@@ -105,6 +111,20 @@ def _parted(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     words = list(arguments)
     at = words.index("--") if "--" in words else len(words)
     return words[:at], words[at + 1 :]
+
+
+_LEVELS = {"none": "off", "fatal": "critical", "error": "error", "warn": "warning", "info": "info", "debug": "debug"}
+"""Istio's, and what they are called here."""
+
+
+def own_level(text: str) -> str | None:
+    """The agent's level out of `info`, `default:info,xdsproxy:debug` and their like; None for what is no level."""
+    found: str | None = "info"
+    for part in filter(None, text.split(",")):
+        scope, _, level = part.rpartition(":")
+        if scope in ("", "default", "all"):
+            found = _LEVELS.get(level)
+    return found
 
 
 def _known_levels(text: str) -> str:

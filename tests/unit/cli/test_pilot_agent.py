@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from meshproxy.cli.agent import own_level
+
 INIT = [
     *("istio-iptables", "-p", "15001", "-z", "15006", "-u", "1337", "-m", "REDIRECT", "-i", "*", "-x", "", "-b", "*"),
     *("-d", "15090,15021,15020", "--log_output_level=default:info"),
@@ -39,6 +41,19 @@ def test_the_sidecar_container() -> None:
     assert done.returncode == 1
     assert "PROXY_CONFIG" in done.stderr
     assert "MINIMUM_DRAIN_DURATION" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("levels", "level"),
+    [("", "info"), ("default:debug", "debug"), ("warn", "warning"), ("xdsproxy:debug", "info"), ("all:none", "off")],
+)
+def test_the_agents_own_level(levels: str, level: str) -> None:
+    assert own_level(levels) == level
+
+
+def test_a_level_that_is_none() -> None:
+    done = run("proxy", "sidecar", "--log_output_level=default:loud")
+    assert (done.returncode, "default:loud" in done.stderr) == (2, True)
 
 
 def test_the_version() -> None:
