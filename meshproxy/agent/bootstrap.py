@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from meshproxy.agent.bootstrap_stats import stats_config, statsd_sink
+from meshproxy.agent.bootstrap_stats import istio_labels, stats_config, statsd_sink
 from meshproxy.agent.settings import AgentSettings, relay_socket
 
 _HCM = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
@@ -52,6 +52,8 @@ def make_bootstrap(
     if settings.outlier_log:
         bootstrap["cluster_manager"] = {"outlier_detection": {"event_log_path": settings.outlier_log}}
     statistics = stats_config(settings.stats_inclusions, settings.stats_buckets)
+    if not settings.custom_config_file:
+        statistics |= istio_labels()
     if statistics:
         bootstrap["stats_config"] = statistics
     if settings.statsd_address is not None:

@@ -1,7 +1,9 @@
-"""The part of the bootstrap about statistics: `proxyStatsMatcher` and the pod's annotations about them, and the server
-of statsd that `statsdUdpAddress` names.
+"""The part of the bootstrap about statistics: how their names are taken apart, `proxyStatsMatcher` and the pod's
+annotations about them, and the server of statsd that `statsdUdpAddress` names.
 
-Without any of these every statistic is kept and nobody is sent them.
+Without any of the latter every statistic is kept and nobody is sent them. Names are taken apart into Istio's labels
+and not into Envoy's, which end at a dot: clusters are named after hosts here. istiod ends such a name with ";" since
+1.24; before that a cluster's was known by `.svc.cluster.local`.
 """
 
 from __future__ import annotations
@@ -11,6 +13,20 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 _PREFIX = "sidecar.istio.io/stats"
+_LISTENER = r"[\d._]+|\[[\da-fA-F_:]*\]_\d+"
+_TAGS = (
+    ("cluster_name", r"^cluster(\.(.+);)"),
+    ("cluster_name", r"^cluster\.((.+?(?:\..+?\.svc\.cluster\.local)?)\.)"),
+    ("http_conn_manager_prefix", r"^http(\.(.+);)"),
+    ("http_conn_manager_prefix", rf"^http\.(({_LISTENER})\.)"),
+    ("http_conn_manager_listener_prefix", rf"^listener\..*?\.http\.(({_LISTENER});?\.)"),
+    ("listener_address", rf"^listener\.(({_LISTENER})\.)"),
+    ("tcp_prefix", r"^tcp\.((.*?)\.)\w+?$"),
+    ("response_code", r"_rq(_(\d{3}))$"),
+    ("response_code_class", r"_rq(_(\dxx))$"),
+    ("mongo_prefix", r"^mongo\.(.+?)\.(?:collection|cmd|cx_|op_|delays_|decoding_)"),
+)
+"""Istio's labels of Envoy's statistics. Of two of one name the first that matches counts."""
 _KINDS: Mapping[str, Callable[[str], dict[str, Any]]] = {
     "inclusionPrefixes": lambda value: {"prefix": value},
     "inclusionSuffixes": lambda value: {"suffix": value},
@@ -44,7 +60,7 @@ def read_buckets(annotations: Mapping[str, str]) -> dict[str, list[float]]:
 
 
 def stats_config(inclusions: Mapping[str, list[str]], buckets: Mapping[str, list[float]]) -> dict[str, Any]:
-    """`stats_config` of the bootstrap; empty for what is usual."""
+    """What of `stats_config` was asked for."""
     config: dict[str, Any] = {}
     if inclusions:
         patterns = [{"prefix": prefix} for prefix in _NEEDED]
@@ -55,6 +71,14 @@ def stats_config(inclusions: Mapping[str, list[str]], buckets: Mapping[str, list
             {"match": {"prefix": prefix}, "buckets": bounds} for prefix, bounds in buckets.items()
         ]
     return config
+
+
+def istio_labels() -> dict[str, Any]:
+    """The part of `stats_config` that takes names apart as Istio's does."""
+    return {
+        "use_all_default_tags": False,
+        "stats_tags": [{"tag_name": name, "regex": regex} for name, regex in _TAGS],
+    }
 
 
 def statsd_sink(host: str, port: int) -> dict[str, Any]:

@@ -125,6 +125,7 @@ def test_a_service_is_called_over_mutual_tls_from_end_to_end(rig: Rig) -> None:
     assert (called["connection_security_policy"], called["source_principal"]) == ("mutual_tls", SPIFFE)
     calling = rig.metric("istio_requests_total", reporter="source", destination_workload="web", **labels)
     assert calling["destination_service"] == "web.shop.svc.cluster.local"
+    rig.metric("envoy_cluster_upstream_rq_total", cluster_name="outbound|80||web.shop.svc.cluster.local")
     deadline = time.monotonic() + 10
     while len(lines := re.findall(r'.*"GET /service HTTP/1.1" 200 - .*', rig.pod.output.read_text())) < 2:
         assert time.monotonic() < deadline, rig.pod.output.read_text()

@@ -16,6 +16,8 @@ from meshproxy.agent.settings import AgentSettings, read_settings
 from meshproxy.config.text.bootstrap_load import Source
 from meshproxy.errors import ConfigError
 from meshproxy.proxy import load_configuration
+from meshproxy.runtime.admin.start import tag_producer
+from meshproxy.runtime.process.options import Options
 
 
 def annotated(variables: dict[str, str] | None = None, **annotations: str) -> AgentSettings:
@@ -79,15 +81,44 @@ def test_which_statistics_are_included() -> None:
     assert patterns(annotated(matcher)) == [{"prefix": "a"}, {"suffix": "b"}]
     chosen = annotated(matcher, statsInclusionPrefixes="c,d", statsInclusionRegexps="e.*")
     assert patterns(chosen) == [{"prefix": "c"}, {"prefix": "d"}, {"suffix": "b"}, {"safe_regex": {"regex": "e.*"}}]
-    assert "stats_config" not in make_bootstrap(annotated())
+    assert "stats_matcher" not in make_bootstrap(annotated())["stats_config"]
 
 
 def test_the_buckets_of_histograms() -> None:
     bootstrap = make_bootstrap(annotated(statsHistogramBuckets='{"istio": [1, 5, 10]}'))
-    assert bootstrap["stats_config"] == {
-        "histogram_bucket_settings": [{"match": {"prefix": "istio"}, "buckets": [1.0, 5.0, 10.0]}]
-    }
+    assert bootstrap["stats_config"]["histogram_bucket_settings"] == [
+        {"match": {"prefix": "istio"}, "buckets": [1.0, 5.0, 10.0]}
+    ]
     load_configuration([Source("envoy-rev.json", json.dumps(bootstrap))])
+
+
+@pytest.mark.parametrize(
+    ("name", "apart"),
+    [
+        (
+            "cluster.outbound|80|v1|web.shop.svc.cluster.local;.upstream_rq_200",
+            "cluster.upstream_rq cluster_name=outbound|80|v1|web.shop.svc.cluster.local response_code=200",
+        ),
+        (
+            "cluster.outbound|80||web.shop.svc.cluster.local.upstream_cx_total",
+            "cluster.upstream_cx_total cluster_name=outbound|80||web.shop.svc.cluster.local",
+        ),
+        ("cluster.xds-grpc.upstream_rq_5xx", "cluster.upstream_rq cluster_name=xds-grpc response_code_class=5xx"),
+        (
+            "http.inbound_0.0.0.0_8080;.downstream_rq_2xx",
+            "http.downstream_rq http_conn_manager_prefix=inbound_0.0.0.0_8080 response_code_class=2xx",
+        ),
+        ("listener.0.0.0.0_15006.downstream_cx_total", "listener.downstream_cx_total listener_address=0.0.0.0_15006"),
+        ("listener.[__]_15006.no_filter", "listener.no_filter listener_address=[__]_15006"),
+        ("tcp.BlackHoleCluster.downstream_cx_total", "tcp.downstream_cx_total tcp_prefix=BlackHoleCluster"),
+        ("server.live", "server.live"),
+    ],
+)
+def test_statistics_have_istios_labels(name: str, apart: str) -> None:
+    bootstrap = make_bootstrap(annotated())
+    stats = load_configuration([Source("envoy-rev.json", json.dumps(bootstrap))]).snapshot.stats
+    cut, tags = tag_producer(stats, Options()).split(name)
+    assert " ".join([cut, *sorted(f"{tag}={value}" for tag, value in tags)]) == apart
 
 
 def test_a_server_of_statsd_and_how_logs_are_flushed() -> None:
