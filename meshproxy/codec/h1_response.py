@@ -265,6 +265,11 @@ class ResponseParser(MessageParser):
             raise bad_request("white space before the first field")
         check_field_line(b"folded:" + line)
 
+    @property
+    def is_chunked(self) -> bool:
+        """Whether the response under way comes in chunks."""
+        return self._state == _CHUNKED
+
     def _begin(self, response: ResponseHeaders, data: bytes, end: int) -> bytes:
         """Put the framing of a response into effect and announce it; return what follows the head."""
         fields = response.fields

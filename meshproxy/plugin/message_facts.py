@@ -20,9 +20,13 @@ def request_bytes(request: RequestHeaders | None) -> int:
     """Like `trailer_bytes`, with the pseudo-fields."""
     if request is None:
         return 0
-    pseudo = (":method", request.method), (":path", request.path), (":scheme", request.scheme)
-    authority = ((":authority", request.authority),) if request.authority else ()
-    return trailer_bytes(request) + sum([len(name) + len(value) for name, value in (*pseudo, *authority)])
+    pseudo = (
+        (":method", request.method),
+        (":path", request.path),
+        (":scheme", request.scheme),
+        (":authority", request.authority),
+    )
+    return trailer_bytes(request) + sum([len(name) + len(value) for name, value in pseudo if value])
 
 
 def response_bytes(response: ResponseHeaders | None) -> int:

@@ -19,7 +19,7 @@ SIZE_OF_STATUS = len(":status200")
 
 
 def size_of_received(head: Headers, end: bool) -> int:
-    """What Envoy counts of a head that was received. end: no body follows."""
+    """What Envoy counts of a head that was received. end: no chunks follow."""
     size = sum(len(name) + len(value) + _BESIDE_FIELD for name, value in head.items())
     if isinstance(head, RequestHeaders) and head.authority:
         size += len("host") + len(head.authority) + _BESIDE_FIELD

@@ -12,7 +12,6 @@ _UPSTREAM_NAME = "(info.upstream_host_name or info.upstream_host)"
 TEXTS = {
     "ACCESS_LOG_TYPE": "(info.access_log_type or 'NotSet')",
     "CONNECTION_TERMINATION_DETAILS": "connection.termination_details",
-    "DOWNSTREAM_DETECTED_CLOSE_TYPE": "connection.detected_close_type",
     "DOWNSTREAM_DIRECT_LOCAL_ADDRESS": "connection.direct_local_address",
     "DOWNSTREAM_DIRECT_REMOTE_ADDRESS": "connection.direct_remote_address",
     "DOWNSTREAM_LOCAL_ADDRESS": "connection.local_address",
@@ -45,7 +44,8 @@ TEXTS = {
     "UPSTREAM_CLUSTER": "(info.upstream_cluster_alt or info.upstream_cluster)",
     "UPSTREAM_CLUSTER_RAW": "info.upstream_cluster",
     "UPSTREAM_CONNECTION_IDS_ATTEMPTED": "','.join([str(number) for number in connection_ids_attempted(info)])",
-    "UPSTREAM_DETECTED_CLOSE_TYPE": "info.upstream_detected_close_type",
+    "UPSTREAM_DETECTED_CLOSE_TYPE": "(info.upstream_detected_close_type or (info.upstream_host or not info.protocol)"
+    " and 'Normal' or '')",
     "UPSTREAM_HOST": "info.upstream_host",
     "UPSTREAM_HOSTS_ATTEMPTED": "','.join(hosts_attempted(info))",
     "UPSTREAM_HOSTS_ATTEMPTED_WITHOUT_PORT": "','.join([ip_of(host) for host in hosts_attempted(info)])",
@@ -125,6 +125,7 @@ OPTIONAL_NUMBERS = {
 # Operators that print a text also when there is nothing, so that it isn't absent.
 PRESENT_TEXTS = {
     "CUSTOM_FLAGS": "info.custom_flags",
+    "DOWNSTREAM_DETECTED_CLOSE_TYPE": "(connection.detected_close_type or 'Normal')",
     "LOCAL_REPLY_BODY": "info.local_reply_body",
     "RESPONSE_FLAGS": "(info.flags or '-')",
     "RESPONSE_FLAGS_LONG": "(long_flags(info.flags) if info.flags else '-')",

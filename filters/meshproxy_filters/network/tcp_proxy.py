@@ -35,6 +35,10 @@ if TYPE_CHECKING:
     from meshproxy.plugin.view import ConfigView
 
 
+_FAILURES = {"URX": 0, "UH": 1, "UO": 2, "NC": 3}
+"""Envoy's numbers for why there is no upstream, by the flag: no connect, no host, over a limit, no cluster."""
+
+
 class TcpProxy(NetworkFilter[TcpProxyConfig]):
     """One downstream connection and its upstream; the sink of that upstream."""
 
@@ -262,10 +266,13 @@ class TcpProxy(NetworkFilter[TcpProxyConfig]):
             return
         if reason is not None:
             self.info.add_flag("UR")
+            self.info.upstream_detected_close_type = "RemoteReset"
+            self.connection.info.detected_close_type = "LocalReset"
         self._finish(reset=reason is not None)
 
     def _connect_failed(self, upstream: TcpUpstream | None, reason: ResetReason | None, detail: str) -> None:
         if reason is ResetReason.OVERFLOW:
+            self.info.attempt_count = self._attempts - 1
             self._give_up("UO")
             return
         if upstream is not None:
@@ -306,6 +313,7 @@ class TcpProxy(NetworkFilter[TcpProxyConfig]):
     def _give_up(self, flag: str) -> None:
         """There is no upstream. What the client has sent meanwhile counts as not read: Envoy wouldn't have."""
         self.info.add_flag(flag)
+        self.connection.info.local_close_reason = f"tcp_initializion_failure:{_FAILURES[flag]}"
         self._forget_received()
         self._finish()
 
@@ -314,6 +322,11 @@ class TcpProxy(NetworkFilter[TcpProxyConfig]):
             return
         self._rx_total.value -= self.info.bytes_received
         self.info.bytes_received = 0
+
+    def _time_out(self, reason: str) -> None:
+        """Close both ends. reason: in Envoy's words."""
+        self.connection.info.local_close_reason = self.info.upstream_local_close_reason = reason
+        self._close()
 
     def _close(self) -> None:
         """Both directions have ended in order."""
@@ -339,7 +352,11 @@ class TcpProxy(NetworkFilter[TcpProxyConfig]):
 
     def _log(self, kind: str) -> None:
         if self.config.access_logs:
-            self.info.access_log_type = kind
+            info = self.info
+            info.access_log_type = kind
+            if self._connected:
+                info.downstream_wire_bytes_received = info.upstream_wire_bytes_sent = info.bytes_received
+                info.downstream_wire_bytes_sent = info.upstream_wire_bytes_received = info.bytes_sent
             self.connection.log_access(self.config.access_logs, self.info)
 
     def _log_periodically(self) -> None:
@@ -358,9 +375,9 @@ class TcpProxy(NetworkFilter[TcpProxyConfig]):
             self._idle_timer = self.connection.schedule(left, self._check_idle)
             return
         self.config.stats.idle_timeout.value += 1
-        self._close()
+        self._time_out("tcp_session_idle_timeout")
 
     def _duration_reached(self) -> None:
         self.config.stats.max_duration.value += 1
         self.info.add_flag("DT")
-        self._close()
+        self._time_out("max_connection_duration_reached")

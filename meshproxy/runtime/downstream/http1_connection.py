@@ -109,7 +109,7 @@ class Http1Connection(DownstreamConnection):
         if not self.parser.unparsed or self.connection.closed:
             return None
         self.manager.stats.started += 1
-        return Http1ServerStream(self, RequestHeaders("", "", ""), False, self.worker.loop.time())
+        return Http1ServerStream(self, RequestHeaders("", "", "", ""), False, self.worker.loop.time())
 
     def _count_left(self) -> None:
         self.connection.info.ended = self.worker.loop.time()
@@ -216,7 +216,7 @@ class Http1Connection(DownstreamConnection):
             if stream is not None and stream.close_after:
                 return
             stats.started += 1
-            request, end = RequestHeaders("", "", ""), False
+            request, end = RequestHeaders("", "", "", ""), False
             if headless and error.request is not None:
                 request = error.request
                 request.authority = ""
@@ -307,5 +307,5 @@ class Http1Connection(DownstreamConnection):
         if self.stream is None and limit is not None:
             limit.counter.value += 1
             self.manager.stats.started += 1
-            self.stream = Http1ServerStream(self, RequestHeaders("", "", ""), False, self.worker.loop.time())
+            self.stream = Http1ServerStream(self, RequestHeaders("", "", "", ""), False, self.worker.loop.time())
             self.stream.reply(limit.reply)

@@ -62,7 +62,7 @@ class MeteredHttp1Upstream(Http1Upstream):
     def on_response(self, response: ResponseHeaders, end: bool) -> None:
         info = self._info
         if info is not None and self._sink is not None:
-            size = size_of_received(response, end)
+            size = size_of_received(response, not self._parser.is_chunked)
             info.upstream_header_bytes_received += size
             info.upstream_decompressed_header_bytes_received += size
             if end:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..case import LEFT, OK, REFUSE, Act, Case, Upstream, answer, answers, client, get
+from ..case import LEFT, OK, REFUSE, Act, Case, Upstream, Wait, answer, answers, client, get
 from .access_logs import operator
 
 _REQUEST = get("/p/a?x=1&y=2", "x-a: one", "x-a: two", "connection: close")
@@ -65,7 +65,44 @@ def kept(name: str, **more: Any) -> Case:
     return reached(name, _REQUEST, **more)
 
 
+def connected(name: str, network: str = "{cluster: $up}", **more: Any) -> Case:
+    """Bytes and ends of a connection through tcp_proxy."""
+    told: tuple[str, ...] = (
+        "DOWNSTREAM_WIRE_BYTES_RECEIVED",
+        "DOWNSTREAM_WIRE_BYTES_SENT",
+        "UPSTREAM_WIRE_BYTES_RECEIVED",
+    )
+    told += ("UPSTREAM_WIRE_BYTES_SENT", "UPSTREAM_LOCAL_CLOSE_REASON", "DOWNSTREAM_LOCAL_CLOSE_REASON")
+    told += ("UPSTREAM_DETECTED_CLOSE_TYPE", "DOWNSTREAM_DETECTED_CLOSE_TYPE", "UPSTREAM_REQUEST_ATTEMPT_COUNT")
+    log = f"yaml: {{log_format: {{text_format_source: {{inline_string: '{'|'.join(f'%{each}%' for each in told)}'}}}}}}"
+    clients = (client("hello", *more.pop("ops", ()), raw=True, quiet=10.0, timing=False),)
+    more.setdefault("upstreams", {"up": Upstream(((Act.ECHO,),), mode="raw")})
+    return Case(f"log-tcp-{name}", clients=clients, network=f"- tcp_proxy: {network}", log=log, **more)
+
+
+_NO_CONNECTIONS = "circuit_breakers: {thresholds: [{max_connections: 0}]}"
+_NO_HOSTS = "- {name: $case.none, type: STATIC}"
+
 CASES = [
+    connected("in-order", ops=(Wait("hello"), Act.CLOSE)),
+    connected("idle", "{cluster: $up, idle_timeout: 0.2s}"),
+    connected("too-long", "{cluster: $up, max_downstream_connection_duration: 0.2s}"),
+    connected("refused", upstreams=REFUSE),
+    connected("no-host", "{cluster: $case.none}", clusters=_NO_HOSTS),
+    connected("no-cluster", "{cluster: nowhere}"),
+    connected("overflow", cluster=_NO_CONNECTIONS),
+    connected("reset", upstreams={"up": Upstream((("bye", Act.RESET),), mode="raw")}),
+    one("close-types", "UPSTREAM_DETECTED_CLOSE_TYPE", "DOWNSTREAM_DETECTED_CLOSE_TYPE"),
+    one("close-types-no-route", "UPSTREAM_DETECTED_CLOSE_TYPE", "DOWNSTREAM_DETECTED_CLOSE_TYPE", routes="[]"),
+    one("bad-request", "REQ(:SCHEME)", "REQUEST_HEADERS_BYTES", send="GET / HTTP/1.1\r\nhost: a\r\nx y: z\r\n\r\n"),
+    one("connect-size", "REQUEST_HEADERS_BYTES", send="CONNECT a:80 HTTP/1.1\r\nhost: a:80\r\n\r\n"),
+    one(
+        "upgrade-size",
+        "UPSTREAM_HEADER_BYTES_RECEIVED",
+        send=(get("/x", "connection: upgrade", "upgrade: websocket"), Wait("101"), Act.CLOSE),
+        hcm="{upgrade_configs: [{upgrade_type: websocket}]}",
+        upstreams=answer("HTTP/1.1 101 S\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n", Act.RAW, Act.ECHO),
+    ),
     kept("plain"),
     kept("no-body", upstreams=answer("HTTP/1.1 204 No\r\n\r\n")),
     kept("refused", upstreams=REFUSE),
