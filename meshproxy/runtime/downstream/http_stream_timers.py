@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from meshproxy.chain.http_stream import FilterStream
 from meshproxy.model.route import ForwardAction
 from meshproxy.plugin.context import Timer
-from meshproxy.plugin.grpc_timeout import format_grpc_timeout, parse_grpc_timeout
+from meshproxy.plugin.grpc_timeout import format_grpc_timeout
 from meshproxy.plugin.replies import (
     MAX_DURATION_TIMEOUT,
     REQUEST_DURATION_TIMEOUT,
@@ -48,10 +48,9 @@ class StreamTimers(FilterStream):
             if route.action.max_stream_duration is not None:
                 duration = route.action.max_stream_duration
             duration = grpc_duration(route.action, self.request, duration)
-            if route.action.grpc_timeout_header_max is not None and duration and is_grpc(self.request):
-                fields = self.request.fields
-                none = parse_grpc_timeout(fields.get("grpc-timeout")) == 0  # which stays so, as in Envoy
-                fields["grpc-timeout"] = format_grpc_timeout(0.0 if none else duration)
+            limits = route.action.max_stream_duration is not None or route.action.grpc_timeout_header_max is not None
+            if limits and duration and is_grpc(self.request):
+                self.request.fields["grpc-timeout"] = format_grpc_timeout(duration)
             if route.action.idle_timeout is not None:
                 self.idle_timeout_of_route = True
                 if route.action.idle_timeout > 0:
