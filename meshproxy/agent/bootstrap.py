@@ -6,6 +6,9 @@
     cluster xds-grpc, ads_config   where the configuration comes from, if there is a discovery address: the agent
     cluster sds-grpc               the workload's secrets, over a Unix socket
     cluster zipkin                 the collector of `tracing.zipkin`
+    stats_config                   Istio's labels of statistics
+    layered_runtime                Istio's values: a path's fragment is cut off and no reason to refuse the request
+    bootstrap_extensions           listeners within the program, for HBONE
 
 With `customConfigFile` the parts above that the file lacks are merged over it. That is how a sidecar runs without a
 control plane.
@@ -22,6 +25,14 @@ from meshproxy.agent.settings import AgentSettings, relay_socket
 _HCM = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 _ROUTER = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+_INTERNAL_LISTENERS = {
+    "name": "envoy.bootstrap.internal_listener",
+    "typed_config": {
+        "@type": "type.googleapis.com/envoy.extensions.bootstrap.internal_listener.v3.InternalListener",
+        "buffer_size_kb": 64,
+    },
+}
+"""Without it the listeners of HBONE that istiod sends to sidecars and waypoints of an ambient mesh would be refused."""
 
 
 def make_bootstrap(
@@ -58,10 +69,23 @@ def make_bootstrap(
         bootstrap["stats_config"] = statistics
     if settings.statsd_address is not None:
         bootstrap["stats_sinks"] = [statsd_sink(*settings.statsd_address)]
-    if settings.runtime_values:
-        layer = {"name": "global config", "static_layer": dict(settings.runtime_values)}
-        bootstrap["layered_runtime"] = {"layers": [layer]}
+    layers = _runtime_layers(settings)
+    if layers:
+        bootstrap["layered_runtime"] = {"layers": layers}
+    if not settings.custom_config_file:
+        bootstrap["bootstrap_extensions"] = [_INTERNAL_LISTENERS]
     return bootstrap
+
+
+def _runtime_layers(settings: AgentSettings) -> list[dict[str, Any]]:
+    if settings.custom_config_file:
+        return [_static_layer(settings.runtime_values)] if settings.runtime_values else []
+    values = {"envoy.reloadable_features.http_reject_path_with_fragment": False, **settings.runtime_values}
+    return [_static_layer(values), {"name": "admin", "admin_layer": {}}]
+
+
+def _static_layer(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {"name": "global config", "static_layer": dict(values)}
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

@@ -32,6 +32,8 @@ _LABELS = json.dumps({"LABELS": {"app": "web", "version": "v1", "service.istio.i
 def world_of_a_pod() -> dict[str, dict[str, bytes]]:
     tree = read_world(application=PERMISSIVE, log="/dev/stdout", **PORTS)
     for listener in tree["listeners"]:
+        if "internal_listener" in listener:
+            continue
         listener["address"]["socket_address"]["address"] = "0.0.0.0"
         if not listener["name"].startswith("virtual"):
             listener["bind_to_port"] = False

@@ -221,3 +221,12 @@ def test_an_injected_pod_finds_its_control_plane() -> None:
     assert (settings.service_cluster, settings.spiffe_id) == ("web.shop", "spiffe://cluster.local/ns/shop/sa/web")
     assert not settings.warnings
     assert read_settings({"PROXY_CONFIG": '{"customConfigFile": "/etc/own.yaml"}'}).discovery_address == ""
+
+
+def test_what_istio_has_in_every_bootstrap() -> None:
+    bootstrap = make_bootstrap(read_settings({"PROXY_CONFIG": '{"runtimeValues": {"a.b": "1"}}'}))
+    configuration = load_configuration([Source("envoy-rev.json", json.dumps(bootstrap), json=True)])
+    runtime = configuration.snapshot.runtime
+    assert runtime.get("envoy.reloadable_features.http_reject_path_with_fragment", True) is False
+    assert runtime.get("a.b", None) is not None
+    assert [entry["name"] for entry in bootstrap["bootstrap_extensions"]] == ["envoy.bootstrap.internal_listener"]
