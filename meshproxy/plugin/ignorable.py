@@ -19,6 +19,8 @@ _CHUNKS = "sizes a buffer of Envoy's; output comes in bounded chunks here too"
 
 _FORMATTED = "counts only where the value is a format, which Envoy has behind a runtime feature that is off"
 
+_TOLD_TO_NOBODY = "stands in an object of the filter state that only extensions compiled into Envoy can read"
+
 _UNUSED = "of no effect in Envoy either"
 
 IGNORABLE: Final[dict[str, dict[str, str]]] = {
@@ -29,6 +31,8 @@ IGNORABLE: Final[dict[str, dict[str, str]]] = {
         "downstream_idle_timeout": _UNUSED,
         "upstream_idle_timeout": _UNUSED,
     },
+    "envoy.extensions.filters.http.ext_authz.v3.ExtAuthz": {"filter_metadata": _TOLD_TO_NOBODY},
+    "envoy.extensions.filters.http.ext_proc.v3.ExternalProcessor": {"filter_metadata": _TOLD_TO_NOBODY},
     "envoy.extensions.filters.http.jwt_authn.v3.JwksAsyncFetch": {
         "fast_listener": "keys are fetched when the first request needs them, so no listener waits for them",
     },

@@ -61,6 +61,12 @@ class StateMessage:
         raise NotImplementedError
 
 
+class StateFields:
+    """An object in the filter state of which a log can show single fields only: its public attributes."""
+
+    __slots__ = ()
+
+
 class TlsInfo:
     """What a handshake told about the two certificates. Texts as `%DOWNSTREAM_PEER_*%` and its like print them.
 

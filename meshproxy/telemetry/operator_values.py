@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from meshproxy.plugin.message_facts import response_grpc_status
-from meshproxy.plugin.stream_info import StateMessage, StreamInfo, split_address
+from meshproxy.plugin.stream_info import StateFields, StateMessage, StreamInfo, split_address
 from meshproxy.telemetry.json_numbers import number_text
 
 _GRPC_STATUS = (
@@ -148,7 +148,7 @@ def metadata_at(metadata: Mapping[str, Any] | None, path: tuple[str, ...]) -> An
 def state_text(state: Mapping[str, object] | None, name: str) -> str | None:
     """A filter state object as plain text."""
     value = state.get(name) if state is not None else None
-    return None if value is None else latin(str(value))
+    return None if value is None or isinstance(value, StateFields) else latin(str(value))
 
 
 def state_json(state: Mapping[str, object] | None, name: str, camel: bool = False) -> str | None:
@@ -156,7 +156,7 @@ def state_json(state: Mapping[str, object] | None, name: str, camel: bool = Fals
     value = state.get(name) if state is not None else None
     if isinstance(value, StateMessage):
         value = {_camel(name) if camel else name: each for name, each in value.fields().items()}
-    return None if value is None else json_of(value)
+    return None if value is None or isinstance(value, StateFields) else json_of(value)
 
 
 def _camel(name: str) -> str:
@@ -169,6 +169,9 @@ def state_field(state: Mapping[str, object] | None, name: str, field: str) -> An
     value = state.get(name) if state is not None else None
     if isinstance(value, Mapping):
         return value.get(field)
+    if isinstance(value, StateFields):
+        found = None if field.startswith("_") else getattr(value, field, None)
+        return None if found is None else str(found)  # a text in JSON too, as in Envoy
     return None if field.startswith("_") or isinstance(value, StateMessage) else getattr(value, field, None)
 
 

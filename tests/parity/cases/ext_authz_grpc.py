@@ -49,7 +49,18 @@ def asked(
 ) -> Case:
     more = {
         key: settings.pop(key)
-        for key in ("shows", "differs", "refused", "log", "stats", "hcm", "listener", "flat_upstream")
+        for key in (
+            "shows",
+            "differs",
+            "refused",
+            "log",
+            "stats",
+            "hcm",
+            "listener",
+            "flat_upstream",
+            "bootstrap",
+            "masks",
+        )
         if key in settings
     }
     answer: Sequence[H2Op]
@@ -76,7 +87,7 @@ def asked(
             "up2": other or service(lambda: lambda data: answer, CheckRequest, _hide),
         },
         timing=False,
-        masks=((r'"ext_authz_duration":\d+', '"ext_authz_duration":<ms>'),),
+        masks=((r'"ext_authz_duration":\d+', '"ext_authz_duration":<ms>'), *more.pop("masks", ())),
         stats=more.pop(
             "stats", r"^(http\.$case\.ext_authz|cluster\.$case\.up2?\.ext_authz|cluster\.$case\.up\.upstream_rq_\d)"
         ),
@@ -223,6 +234,26 @@ CASES = [
     asked("body", POST, with_request_body={"max_request_bytes": 100}),
     asked("body-bytes", POST, with_request_body={"max_request_bytes": 100, "pack_as_bytes": True}),
     asked("body-get", with_request_body={"max_request_bytes": 100}),
+    asked(
+        "tells-time",
+        emit_filter_state_stats=True,
+        filter_metadata={"a": "b"},
+        log="%FILTER_STATE(authz)% %FILTER_STATE(authz:PLAIN)% %FILTER_STATE(authz:FIELD:x)%\n",
+    ),
+    asked(
+        "tells-time-in-field",
+        emit_filter_state_stats=True,
+        log="yaml: {log_format: {json_format: {took: '%FILTER_STATE(authz:FIELD:latency_us)%'}}}",
+        masks=((r'"took":"[1-9]\d*"', '"took":<us>'),),
+        shows='"took":<us>',
+    ),
+    asked("tells-no-time", log="%FILTER_STATE(authz:FIELD:latency_us)%\n"),
+    asked(
+        "labels",
+        bootstrap_metadata_labels_key="authz_labels",
+        bootstrap=json.dumps({"node": {"metadata": {"authz_labels": {"app": "a", "v": "1", "n": 2}}}}),
+    ),
+    asked("labels-none", bootstrap_metadata_labels_key="none"),
     asked("told-forwarded", get("/", "x-forwarded-for: 1.2.3.4")),
     asked("body-latin", get("/", method="POST", body="a\xff\xe9b"), with_request_body={"max_request_bytes": 100}),
     asked("body-utf-8", get("/", method="POST", body="a\xc3\xa9b"), with_request_body={"max_request_bytes": 100}),

@@ -124,6 +124,7 @@ CASES = [
     aborted("body", get("/"), GRPC, http_status=418),
     aborted("body-grpc", get("/"), GRPC, grpc_status=5),
     aborted("body-by-header", get("/", "x-envoy-fault-abort-request: 409"), header_abort={}),
+    filtered("fault-keys-of-none", "fault.v3.HTTPFault", {f"{each}_runtime": "a.b" for each in ("delay_percent", "delay_duration", "abort_percent", "abort_http_status", "abort_grpc_status", "response_rate_limit_percent", "max_active_faults")}),
     filtered("fault-metadata", "fault.v3.HTTPFault", {"abort": {**_ALWAYS, "http_status": 503}, "filter_metadata": {"a": {"b": 1}}}),
     filtered("fault-delay-metadata", "fault.v3.HTTPFault", {"delay": {**_ALWAYS, "fixed_delay": "0.01s"}, "filter_metadata": {"a": "b"}}),
     compressed("weak-etag", {"weaken_etag_on_compress": True}, *(respond(f"etag: {tag}") for tag in ('"a"', 'W/"a"', "a"))),

@@ -23,6 +23,7 @@ from meshproxy_filters.http.ext_authz.service import (
     AuthorizationService,
     Change,
     Names,
+    TimeTaken,
     Verdict,
     or_authorization,
     read_authorization_service,
@@ -96,7 +97,8 @@ class ExtAuthzConfig:
     max_body: bytes of the body that the service is sent, 0 to send none; partial: also of one that is longer.
     asked: fields it is told, where the filter and not the service says so. max_denied_body: bytes of a refusal's body,
     0 for all. takes_metadata: what the service says becomes dynamic metadata. limits_response: one that has become too
-    large by what the service adds is refused. shadow: whom the service would refuse passes, and is counted.
+    large by what the service adds is refused. shadow: whom the service would refuse passes, and is counted. tells_time:
+    a log can tell how long it took.
     """
 
     stats: ExtAuthzStats
@@ -116,6 +118,7 @@ class ExtAuthzConfig:
     takes_metadata: bool
     limits_response: bool
     shadow: bool
+    tells_time: bool
     disabled: bool = False
 
 
@@ -219,7 +222,11 @@ class ExtAuthz(HttpFilter[Settings]):
         self, body: bytes, partial: bool | None, request: RequestHeaders, stream: Stream
     ) -> LocalReply | None:
         config = cast(ExtAuthzConfig, self.config)
+        clock = self.context.clock
+        began = clock.now()
         verdict = await config.service.decide(stream, body, partial, config.asked, self.context)
+        if config.tells_time:
+            stream.set_filter_state(self.context.name, TimeTaken(int((clock.now() - began) * 1e6)))
         cluster = stream.clusters.get(stream.cluster_name)
         if verdict.allowed is None:
             config.stats.count("error", cluster)
@@ -335,6 +342,7 @@ def _read(view: ConfigView, context: FactoryContext) -> ExtAuthzConfig:
         takes_metadata=view.boolean("enable_dynamic_metadata_ingestion", True),
         limits_response=view.boolean("enforce_response_header_limits"),
         shadow=view.boolean("shadow_mode"),
+        tells_time=view.boolean("emit_filter_state_stats"),
     )
 
 

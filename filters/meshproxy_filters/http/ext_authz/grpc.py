@@ -8,7 +8,7 @@ as in Envoy: the service decides on what it sees and never on less (CVE-2023-274
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -41,6 +41,7 @@ class GrpcAuthorization:
 
     namespaces, route_namespaces: of the metadata that it is told. raw: fields are told as bytes, each by itself.
     rules: what it may change of a request; None for anything. validates: a field that can't be is an error.
+    labels: of this end.
     """
 
     service: GrpcService
@@ -53,6 +54,7 @@ class GrpcAuthorization:
     raw: bool = False
     rules: MutationRules | None = None
     validates: bool = False
+    labels: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def asked(self) -> Names:
@@ -120,6 +122,7 @@ class GrpcAuthorization:
         # The connection's peer, whatever X-Forwarded-For says of the client.
         told.source.CopyFrom(peer_of(connection.remote_address, principal_of(tls, peer=True)))
         told.destination.CopyFrom(peer_of(connection.local_address, principal_of(tls, peer=False)))
+        told.destination.labels.update(self.labels)
         service = request.get("x-envoy-downstream-service-cluster")
         if service:
             told.source.service = _text(service)
@@ -284,4 +287,13 @@ def read_grpc_authorization(view: ConfigView, settings: ConfigView, context: Fac
         validates=settings.boolean("validate_mutations"),
         namespaces=tuple(settings.texts("metadata_context_namespaces")),
         route_namespaces=tuple(settings.texts("route_metadata_context_namespaces")),
+        labels=_labels(settings.text("bootstrap_metadata_labels_key"), context),
     )
+
+
+def _labels(key: str, context: FactoryContext) -> dict[str, str]:
+    """What the node's metadata has under this key; "" for none."""
+    known = context.node.metadata.get(key) if key else None
+    if not isinstance(known, dict):
+        return {}
+    return {name: value if isinstance(value, str) else "" for name, value in known.items()}  # as Envoy

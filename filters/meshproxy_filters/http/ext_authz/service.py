@@ -14,6 +14,7 @@ from meshproxy.headers import Headers, RequestHeaders
 from meshproxy.model.route import HeaderMutations
 from meshproxy.plugin.context import FactoryContext, FetchError, FetchReply, Stream
 from meshproxy.plugin.mutations import apply_mutations
+from meshproxy.plugin.stream_info import StateFields
 from meshproxy.records import dataclass
 from meshproxy_filters.http.asking import Service, read_retries, read_service
 
@@ -33,6 +34,13 @@ _REMOVE = "x-envoy-auth-headers-to-remove"
 _ALWAYS_TO_CLIENT = frozenset(("www-authenticate", "location"))
 _PARTIAL = "x-envoy-auth-partial-body"
 _SERVICE_TIME = "x-envoy-upstream-service-time"
+
+
+@dataclass(frozen=True, slots=True)
+class TimeTaken(StateFields):
+    """What `emit_filter_state_stats` leaves for the access log."""
+
+    latency_us: int
 
 
 @dataclass(slots=True)

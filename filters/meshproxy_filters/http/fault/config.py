@@ -99,6 +99,11 @@ class FaultConfig:
         metadata = view.struct("filter_metadata")
         delay, abort, limit = view.view("delay"), view.view("abort"), view.view("response_rate_limit")
         max_active = view.integer("max_active_faults", _NO_LIMIT)
+        runtime.pass_over(view, delay, "delay_percent_runtime", "delay_duration_runtime")
+        runtime.pass_over(
+            view, abort, "abort_percent_runtime", "abort_http_status_runtime", "abort_grpc_status_runtime"
+        )
+        runtime.pass_over(view, limit, "response_rate_limit_percent_runtime")
         return cls(
             stats=FaultStats(context.stats.scope("fault.")),
             delay=_read_delay(delay, runtime) if delay is not None else None,
@@ -122,6 +127,12 @@ class _Runtime:
 
     def integer(self, field: str, key: str, default: int) -> Live[int]:
         return self._context.runtime.integer(self._view.text(field) or key, default)
+
+    @staticmethod
+    def pass_over(view: ConfigView, fault: ConfigView | None, *fields: str) -> None:
+        """Keys that steer a fault which isn't there."""
+        for name in fields if fault is None else ():
+            view.text(name)
 
     def share(self, fault: ConfigView, field: str, key: str) -> Share:
         percentage = fault.view("percentage")
