@@ -265,11 +265,13 @@ def read_settings(
     *,
     role: str = "sidecar",
     domain: str = "",
+    service_cluster: str = "",
     pod: PodFiles = NO_FILES,
     outlier_log: str = "",
     addresses: Sequence[str] = (),
 ) -> AgentSettings:
     """The settings of an environment. role: "sidecar", "router" or "waypoint". outlier_log: see `AgentSettings`.
+    service_cluster: over `PROXY_CONFIG`'s.
 
     addresses: of this machine, beside the one that the environment names.
 
@@ -318,7 +320,8 @@ def read_settings(
         domain=domain or f"{namespace}.svc.cluster.local",
         trust_domain=env("TRUST_DOMAIN", "cluster.local"),
         cluster_id=str(cluster_id),
-        service_cluster=reader.option("serviceCluster", "", str)
+        service_cluster=service_cluster
+        or reader.option("serviceCluster", "", str)
         or f"{metadata.get('WORKLOAD_NAME', 'istio-proxy')}.{namespace}",
         discovery_address=reader.option("discoveryAddress", "" if custom_config else _ISTIOD, str),
         config_path=reader.option("configPath", "./etc/istio/proxy", str),

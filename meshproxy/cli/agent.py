@@ -51,6 +51,7 @@ def run_agent_command(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("words", nargs="*", metavar="[proxy] sidecar|router|waypoint", help="what it is for: sidecar")
     parser.add_argument("--domain", default="", help="the DNS domain of the pod's namespace")
+    parser.add_argument("--serviceCluster", default="", metavar="NAME", help="node.cluster, over PROXY_CONFIG's")
     parser.add_argument("--proxyLogLevel", default="warning", help="--log-level of the proxy")
     parser.add_argument("--proxyComponentLogLevel", default="", help="--component-log-level of the proxy")
     parser.add_argument("--outlierLogPath", default="", metavar="FILE", help="where ejections of hosts are logged")
@@ -92,6 +93,7 @@ def run_agent_command(arguments: Sequence[str]) -> int:
             os.environ,
             role=role,
             domain=given.domain,
+            service_cluster=given.serviceCluster,
             pod=read_pod_files(mesh=given.meshConfig),
             outlier_log=given.outlierLogPath,
             addresses=local_addresses(),

@@ -223,6 +223,12 @@ def test_an_injected_pod_finds_its_control_plane() -> None:
     assert read_settings({"PROXY_CONFIG": '{"customConfigFile": "/etc/own.yaml"}'}).discovery_address == ""
 
 
+def test_a_waypoint_is_told_its_cluster_by_a_flag() -> None:
+    """`--serviceCluster`, as the template of waypoints has it."""
+    settings = read_settings(INJECTED, role="waypoint", service_cluster="waypoint.shop")
+    assert make_bootstrap(settings)["node"]["cluster"] == "waypoint.shop"
+
+
 def test_what_istio_has_in_every_bootstrap() -> None:
     bootstrap = make_bootstrap(read_settings({"PROXY_CONFIG": '{"runtimeValues": {"a.b": "1"}}'}))
     configuration = load_configuration([Source("envoy-rev.json", json.dumps(bootstrap), json=True)])
