@@ -127,16 +127,18 @@ class LoopWatch:
                 counter.inc()
             if not counters:
                 self._kill(asked, doing)
-            if not warned and (doing.filter or counters is self._mega_misses) and not self._starved(native):
-                warned = True
-                self._warn(asked, doing)
+            warned = warned or self._warn(asked, doing, native, long=counters is self._mega_misses)
             doing = None
-        self._answered.wait()
+        while not self._answered.wait(self._patience):
+            warned = warned or self._warn(asked, what_does(thread), native, long=True)
         if warned and not self._stopped.is_set():
             seconds = round(time.monotonic() - asked, 3)
             self._log.warning("the event loop goes on", thread=self._name, blocked_for_seconds=seconds)
 
-    def _warn(self, asked: float, doing: Doing) -> None:
+    def _warn(self, asked: float, doing: Doing, native: int, *, long: bool) -> bool:
+        """Tell of a hang, if a filter is to blame, or if it is a long one. Returns whether that was done."""
+        if not (doing.filter or long) or self._starved(native):
+            return False
         seconds = round(time.monotonic() - asked, 3)
         if doing.filter:
             self._log.warning(
@@ -149,6 +151,7 @@ class LoopWatch:
             )
         else:
             self._log.warning("the event loop hangs", thread=self._name, for_seconds=seconds, stack=doing.stack)
+        return True
 
     def _kill(self, asked: float, doing: Doing) -> None:
         self._log.error(
