@@ -132,12 +132,16 @@ class RouteIndex:
             self._remembered[authority] = host
         return host
 
-    def virtual_host(self, route: Route | None, authority: str) -> VirtualHost | None:
-        """The virtual host of a route, or where a request has none, of its `authority` (a Host field)."""
+    def virtual_host(self, route: Route | None, request: RequestHeaders) -> VirtualHost | None:
+        """The virtual host of a route, or of a request that has none."""
         if route in self._owners:
             return self._owners[route]
-        host = self._find_host(authority)
+        host = self._find_host(self._host_of(request))
         return None if host is None else host.virtual_host
+
+    def _host_of(self, request: RequestHeaders) -> str:
+        """What its virtual host is found by, "" for nothing."""
+        return (request.get(self._host_header) or "") if self._host_header else request.authority
 
     @cached_property
     def _owners(self) -> dict[Route | None, VirtualHost]:
@@ -151,7 +155,7 @@ class RouteIndex:
         """
         authority = request.authority
         if self._host_header:
-            authority = request.get(self._host_header, "") or ""
+            authority = self._host_of(request)
             if not authority:
                 return None
         try:

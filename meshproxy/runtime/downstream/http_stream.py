@@ -128,7 +128,7 @@ class HttpServerStream(StreamTimers):
     def _virtual_host(self) -> VirtualHost | None:
         if self.malformed:
             return None
-        return self.owner.manager.routes.virtual_host(self.route, self.request.authority)
+        return self.owner.manager.routes.virtual_host(self.route, self.request)
 
     # Few ask, so the common way doesn't note them.
 

@@ -249,6 +249,18 @@ CASES = [
         vhosts="[{name: a, domains: [a.test], metadata: {filter_metadata: {gen: {host: first}}}, routes: [{match: {prefix: /}, route: {cluster: $up, host_rewrite_literal: b.test}}]}, {name: b, domains: [b.test], metadata: {filter_metadata: {gen: {host: second}}}}]",
         shows="first",
     ),
+    logged(
+        "virtual-host-by-a-header",
+        "%METADATA(VIRTUAL_HOST:gen:host)%\n",
+        clients=(
+            client(get("/a", host="b.test")),
+            client(get("/b", "x-host: a.test", host="b.test"), after=1),
+            client(get("/a", "x-host: a.test", host="b.test"), after=2),
+        ),
+        route_config="{vhost_header: x-host}",
+        vhosts="[{name: a, domains: [a.test], metadata: {filter_metadata: {gen: {host: first}}}, routes: [{match: {prefix: /a}, route: {cluster: $up}}]}, {name: b, domains: [b.test], metadata: {filter_metadata: {gen: {host: second}}}, routes: []}]",
+        shows="first",
+    ),
     logged("connection-closed", "%RESP(CONNECTION)%\n", get("/", "connection: close"), shows="close"),
     logged(
         "connection-unknown",
