@@ -54,7 +54,7 @@ async def _abuse(rig: Rig, how: str, body: bytes) -> list[str]:
 
 
 async def test_a_filter_that_blocks_the_loop_is_named_and_in_the_end_not_suffered(tmp_path: Path) -> None:
-    watchdogs = {"worker_watchdog": {"miss_timeout": "0.1s", "megamiss_timeout": "0.2s", "kill_timeout": "1.5s"}}
+    watchdogs = {"worker_watchdog": {"miss_timeout": "0.1s", "megamiss_timeout": "0.2s", "kill_timeout": "3s"}}
     async with abused(tmp_path, bootstrap={"watchdogs": watchdogs}) as rig:
         blocking = b"GET /x HTTP/1.1\r\nhost: h\r\nx-block-seconds: %b\r\n\r\n"
         assert (await rig.send(blocking % b"0.5", b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
