@@ -33,10 +33,11 @@ from meshproxy.model.codec import Http2Options
 
 #: How much a server does for one client before others have their turn: a frame is one, a head HEAD_COST more, and each
 #: two bytes of it, which may name two fields, are one again; control frames, of which most are answered or change
-#: windows, cost double and by their length. This is a millisecond or two, and as much again for what heads set off. Who
-#: sends more at once than one turn is worth gets shorter ones from then on: a flood, mostly.
+#: windows, cost double and by their length. This is a millisecond or two, and as much again for what heads set off.
+#: Who has more than MANY_STREAMS open and sends more at once than a turn is worth gets shorter ones: a flood, mostly.
 TURN = 1500
-LATER_TURN = 400
+MANY_STREAMS = 100
+SHORT_TURN = 400
 HEAD_COST = 80
 _LARGE_READ = 65_536
 
@@ -127,7 +128,7 @@ class Http2Codec(Bodies):
         rest, self._rest = self._rest, b""
         self.unfinished = False
         if not self.failed:
-            self._act(b"", rest, self._rest_start, LATER_TURN)
+            self._act(b"", rest, self._rest_start, SHORT_TURN if len(self._streams) > MANY_STREAMS else self._turn)
 
     def _act(self, first: bytes, data: bytes, position: int, turn: int) -> None:
         """Act on the frame `first`, if there is one, and then on those in `data` from `position` on."""
