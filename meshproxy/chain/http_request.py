@@ -335,18 +335,6 @@ class RequestPipeline(ResponsePipeline):
         """See `Stream`."""
         return self._held is not None
 
-    def give_request_body(self, giver: Any, data: bytes) -> None:
-        """See `Stream`."""
-        position = next(i for i, each in enumerate(self.filters) if each.stands_for(giver))
-        self.request_end = False
-        self._queue().append((data, True, sum(each <= position for each in self.plan.request_body)))
-
-    def add_request_body(self, data: bytes) -> None:
-        """See `Stream`."""
-        if data and not self.request_over:
-            passed = sum(position <= self._request_trailers_position for position in self.plan.request_body)
-            self._pass_request_body(data, False, passed)
-
     def _pass_request_trailers(self, trailers: Headers, at: int) -> None:
         hooks = self.plan.request_trailers
         while True:

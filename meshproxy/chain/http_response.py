@@ -360,22 +360,6 @@ class ResponsePipeline(HttpWire):
         """See `Stream`."""
         return self._response_held is not None
 
-    def give_response_body(self, giver: Any, data: bytes, trailers: Headers | None = None) -> None:
-        """See `Stream`."""
-        position = next(i for i, each in enumerate(self.filters) if each.stands_for(giver))
-        self.response_end = False
-        queue = self._queued_response()
-        queue.append((data, trailers is None, sum(each >= position for each in self.plan.response_body)))
-        if trailers is not None:
-            self.response_trailers = trailers
-            queue.append((trailers, True, sum(each >= position for each in self.plan.response_trailers)))
-
-    def add_response_body(self, data: bytes) -> None:
-        """See `Stream`."""
-        if data and not self.done:
-            passed = sum(position >= self._response_trailers_position for position in self.plan.response_body)
-            self._pass_response_body(data, False, passed)
-
     # Replies of our own.
 
     def reply(self, reply: LocalReply) -> None:

@@ -28,6 +28,7 @@ from typing import Any
 from meshproxy.chain.diversion import RequestDiversion, ResponseDiversion
 from meshproxy.chain.http_request import RequestPipeline
 from meshproxy.chain.http_response import Piece
+from meshproxy.headers import Headers
 from meshproxy.plugin.calls import Outlet
 from meshproxy.plugin.context import FactoryContext
 from meshproxy.plugin.http import FAIL_OPEN
@@ -60,6 +61,36 @@ class FilterStream(RequestPipeline):
             self.skip_response_hooks = True
             return position
         return -1
+
+    # Bodies of filters' own.
+
+    def give_request_body(self, giver: Any, data: bytes) -> None:
+        """See `Stream`."""
+        position = next(i for i, each in enumerate(self.filters) if each.stands_for(giver))
+        self.request_end = False
+        self._queue().append((data, True, sum(each <= position for each in self.plan.request_body)))
+
+    def add_request_body(self, data: bytes) -> None:
+        """See `Stream`."""
+        if data and not self.request_over:
+            passed = sum(position <= self._request_trailers_position for position in self.plan.request_body)
+            self._pass_request_body(data, False, passed)
+
+    def give_response_body(self, giver: Any, data: bytes, trailers: Headers | None = None) -> None:
+        """See `Stream`."""
+        position = next(i for i, each in enumerate(self.filters) if each.stands_for(giver))
+        self.response_end = False
+        queue = self._queued_response()
+        queue.append((data, trailers is None, sum(each >= position for each in self.plan.response_body)))
+        if trailers is not None:
+            self.response_trailers = trailers
+            queue.append((trailers, True, sum(each >= position for each in self.plan.response_trailers)))
+
+    def add_response_body(self, data: bytes) -> None:
+        """See `Stream`."""
+        if data and not self.done:
+            passed = sum(position >= self._response_trailers_position for position in self.plan.response_body)
+            self._pass_response_body(data, False, passed)
 
     # Filters that say themselves what follows.
 
