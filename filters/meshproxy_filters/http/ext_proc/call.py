@@ -203,9 +203,10 @@ class Conversation:
         """What a message says beside the answer to `kind`, which it must be. Raises Answered."""
         settings = self.settings
         self._heard = True
-        for namespace, value in plain_struct(answer.dynamic_metadata).items():
-            if namespace in settings.taken and isinstance(value, dict):
-                stream.metadata(namespace).update(value)
+        if answer.HasField("dynamic_metadata"):
+            for namespace, value in plain_struct(answer.dynamic_metadata).items():
+                if namespace in settings.taken and isinstance(value, dict):
+                    stream.metadata(namespace).update(value)
         which = answer.WhichOneof("response")
         if which == "immediate_response" and settings.allow_immediate:
             self._count("stream_msgs_received")

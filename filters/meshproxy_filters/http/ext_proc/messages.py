@@ -23,9 +23,10 @@ def tell_headers(told: Any, headers: Headers, wanted: Names) -> None:
         pseudo.append((":scheme", headers.scheme))
     elif isinstance(headers, ResponseHeaders):
         pseudo = [(":status", str(headers.status))]
+    add = told.headers.add  # whose look-up costs as much as its call
     for name, value in (*pseudo, *headers.items()):
         if wanted(name) and (value or not name.startswith(":")):
-            told.headers.add(key=name, raw_value=value.encode("latin-1"))
+            add(key=name, raw_value=value.encode("latin-1"))
 
 
 def tell_metadata(message: ProcessingRequest, known: Mapping[str, Any] | None, namespaces: Sequence[str]) -> None:
