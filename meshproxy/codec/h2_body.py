@@ -3,7 +3,7 @@
 Large pieces of a body, and small ones with DATA of any stream behind them, are handed on together at the end of the
 read or with what ends the stream: whoever passes a body on pays for each piece, and peers cut a mebibyte into sixty
 pieces, or into a thousand. The messages of thirty calls that come in turn cost a fifth less so; where no two of a read
-are of one call, holding them costs a fiftieth.
+are of one call, holding them costs a twenty-fifth.
 
 Invariant: the windows add up. What was received on the connection is returned to it, consumed, dropped or of streams
 that are gone.
@@ -195,9 +195,7 @@ class Bodies(Control):
                 self._emit(h2.window_update(sid, stream.returnable))
                 stream.receive_left += stream.returnable
                 stream.returnable = 0
-        self._returnable += count
-        if self._returnable >= self._return_at:
-            self._return(0)
+        self._return(count)
 
     def _return(self, count: int) -> None:
         """Give bytes back to the connection's window."""

@@ -220,16 +220,7 @@ class Output:
         self._send_left -= size
         stream.credit -= size
         self._data_frames += 1
-        # As `_emit` has it; its call would be a twentieth of what a short message costs.
-        self._new_frames += 1
-        out = self._out
-        if not out:
-            self._sink.on_output()
-        out.append(h2.pack_head(size << 8 | h2.DATA, end, stream.sid))
-        out.append(data)
-        most = self._most_frames
-        if self._frames + self._new_frames > most and self.backlog()[0] > most:
-            self._flooded("outbound_flood")
+        self._emit(h2.pack_head(size << 8 | h2.DATA, end, stream.sid), data)
         if end:
             self._end_local(stream)
 

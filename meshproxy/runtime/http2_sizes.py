@@ -40,12 +40,6 @@ class MeteredHttp2Codec(Http2Codec):
             self._count_sent(info, len(frame) + len(body), frame[3] in (HEADERS, CONTINUATION))
         super()._emit(frame, body)
 
-    def _emit_data(self, stream: Stream, data: bytes | memoryview, end: bool) -> None:
-        info = self.accounts.get(stream.sid)
-        if info is not None:
-            self._count_sent(info, HEAD_SIZE + len(data), False)
-        super()._emit_data(stream, data, end)
-
     def _read_headers(self, flags: int, sid: int, payload: bytes) -> None:
         self.fresh = HEAD_SIZE + len(payload)
         if sid in self.accounts:
