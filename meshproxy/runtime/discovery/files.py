@@ -23,7 +23,7 @@ from meshproxy.runtime.discovery.names import resource_name
 from meshproxy.runtime.discovery.pace import paced
 from meshproxy.runtime.discovery.sources import Host, Sink
 from meshproxy.runtime.process.aside import aside
-from meshproxy.runtime.process.collector import MANY, pause_collector, resume_collector
+from meshproxy.runtime.process.collector import MANY, making_much
 from meshproxy.steps import Outcome, Steps, in_steps
 from meshproxy.xds.mux import Pause
 
@@ -158,13 +158,8 @@ class FileSource:
             if isinstance(outcome, Content):
                 self._host.unknown_fields.tell(outcome.unknown)
             many = isinstance(outcome, Content) and len(outcome.resources) > MANY
-            if many:
-                pause_collector()
-            try:
+            with making_much(many):
                 await paced(_deliver(waiting, outcome), pace, loop.time)
-            finally:
-                if many:
-                    resume_collector(keep=True)
         self._reading = None
 
     def pause(self, *_: str) -> Pause:

@@ -20,6 +20,7 @@ from meshproxy.model.discovery import Resource
 from meshproxy.runtime.discovery.cluster_discovery import packed
 from meshproxy.runtime.discovery.target import Target
 from meshproxy.runtime.discovery.watch import Hub, Watch
+from meshproxy.runtime.process.collector import LARGE, making_much
 from meshproxy.steps import Steps
 
 K = TypeVar("K", bound=Hashable)
@@ -100,7 +101,8 @@ class SlotDiscovery(ABC, Generic[K, S, V]):
         if resource is None:
             return
         try:
-            value = yield from self._compile(resource, slot)
+            with making_much(len(provider.raw) > LARGE):
+                value = yield from self._compile(resource, slot)
         except ConfigError as error:
             self._hub.host.log.warning("the configuration can't be used here", name=provider.name, error=str(error))
             return

@@ -9,6 +9,8 @@ configuration, whose objects stay. Neither leaves cycles behind, so nothing is m
 from __future__ import annotations
 
 import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 _holders = 0
 _collects = True
@@ -27,6 +29,19 @@ def pause_collector() -> None:
         _collects = gc.isenabled()
         gc.disable()
     _holders += 1
+
+
+@contextmanager
+def making_much(much: bool) -> Iterator[None]:
+    """While something is made that stays: no collections, if it is much."""
+    if not much:
+        yield
+        return
+    pause_collector()
+    try:
+        yield
+    finally:
+        resume_collector(keep=True)
 
 
 def resume_collector(*, keep: bool = False) -> None:
