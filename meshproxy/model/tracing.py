@@ -93,7 +93,7 @@ class TracingConfig:
     """Of a connection manager. by_request_id: the id decides, so that every proxy on the way decides alike.
 
     spawn_upstream_span: each attempt has a span of its own below the request's.
-    names: of spans, where the configuration gives them.
+    names: of spans, where the configuration gives them. verbose: spans tell when bytes came and went.
     """
 
     sampling: Sampling
@@ -105,6 +105,7 @@ class TracingConfig:
     by_request_id: bool
     pack_reason: bool
     names: SpanNames
+    verbose: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -35,8 +35,9 @@ def compile_tracing(
     """`HttpConnectionManager.Tracing`; None without it. Raises ConfigError."""
     if view is None:
         return None
-    if view.boolean("verbose"):
-        view.fail("verbose spans aren't supported by meshproxy", "verbose")
+    verbose = view.boolean("verbose")
+    if verbose:
+        context.formats.text("%COMMON_DURATION(US_TX_BEG:US_TX_END)%")  # which has such times noted
     provider_view = view.view("provider") or context.tracing_provider
     provider, flushing = compile_provider(provider_view, context) if provider_view is not None else (None, Flushing())
     shares = [_percent(view.view(f"{name}_sampling")) for name in ("client", "random", "overall")]
@@ -50,6 +51,7 @@ def compile_tracing(
         by_request_id=by_request_id,
         pack_reason=pack_reason,
         names=_compile_names(view, context),
+        verbose=verbose,
     )
 
 

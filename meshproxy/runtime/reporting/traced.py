@@ -10,6 +10,7 @@ from meshproxy.headers import RequestHeaders, ResponseHeaders
 from meshproxy.plugin.context import Stream, StreamSpan
 from meshproxy.plugin.stream_info import StreamInfo
 from meshproxy.plugin.upstream import CopySpan
+from meshproxy.telemetry.tracing.annotations import attempt_annotations, request_annotations
 from meshproxy.telemetry.tracing.propagation import inject_b3, inject_w3c
 from meshproxy.telemetry.tracing.span import Span
 from meshproxy.telemetry.tracing.tags import attempt_tags, outcome_tags, request_tags
@@ -78,6 +79,8 @@ class TracedRequest(StreamSpan):
             return
         span.duration = time.time() - span.start
         span.tags |= attempt_tags(stream)
+        if self._tracing.config.verbose:
+            span.annotations = attempt_annotations(stream)
         span.tags |= outcome_tags(stream, status, self._tracing.tags_for(stream.route))
         flags = [
             flag for flag in stream.flags.split(",") if flag not in ("", "URX")
@@ -108,6 +111,8 @@ class TracedRequest(StreamSpan):
         if named is not None:
             self.rename(named(stream) or span.name)
         span.duration = stream.end - stream.start
+        if self._tracing.config.verbose:
+            span.annotations = request_annotations(stream)
         span.tags |= request_tags(stream, self._tracing.config.max_path_length)
         span.tags |= outcome_tags(stream, stream.response_code, self._tracing.tags_for(stream.route))
         self.report(span)

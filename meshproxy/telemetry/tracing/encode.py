@@ -26,7 +26,10 @@ def _zipkin(span: Span, service: str, ip: str) -> dict[str, Any]:
         "timestamp": start,
         "duration": duration,
         "localEndpoint": {"serviceName": service, "ipv4": ip, "port": 0},
-        "annotations": [{"timestamp": start + duration, "value": "cr" if span.kind == "CLIENT" else "ss"}],
+        "annotations": [
+            *({"timestamp": int(when * 1e6), "value": what} for when, what in span.annotations),
+            {"timestamp": start + duration, "value": "cr" if span.kind == "CLIENT" else "ss"},
+        ],
         "tags": span.tags,
     }
     if span.shared:

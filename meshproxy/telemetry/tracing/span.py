@@ -25,7 +25,10 @@ class TraceContext:
 
 @dataclass(slots=True)
 class Span:
-    """One piece of work. kind: "SERVER" or "CLIENT". start: seconds since 1970. duration: seconds."""
+    """One piece of work. kind: "SERVER" or "CLIENT". start: seconds since 1970. duration: seconds.
+
+    annotations: what happened meanwhile, and when, in seconds since 1970.
+    """
 
     context: TraceContext
     name: str
@@ -34,3 +37,4 @@ class Span:
     shared: bool = False
     duration: float = 0.0
     tags: dict[str, str] = field(default_factory=dict)
+    annotations: tuple[tuple[float, str], ...] = ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ..case import LEFT, Act, Case, Upstream, get
+from ..case import LEFT, REFUSE, Act, Case, Upstream, get
 
 COLLECTED = "HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n"
 _ID = r"[0-9a-f]{16}"
@@ -140,6 +140,9 @@ CASES = [
         route="tracing: {operation: 'route %REQ(x-op)%', upstream_operation: 'up %REQ(x-op)% %UPSTREAM_CLUSTER%'}",
     ),
     traced("outbound"),
+    traced("verbose", get("/p", method="POST", body="abc"), options="verbose: true"),
+    traced("verbose-attempts", options="verbose: true\nspawn_upstream_span: true"),
+    traced("verbose-refused", options="verbose: true", upstreams=REFUSE),
     traced("inbound", direction="INBOUND"),
     traced("unspecified", direction="UNSPECIFIED"),
     traced("long-ids", provider="trace_id_128bit: true"),
