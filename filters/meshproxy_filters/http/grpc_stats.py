@@ -127,13 +127,10 @@ class GrpcStats(HttpFilter[GrpcStatsConfig]):
 
     _protocol: str = ""
     _response_is_grpc: bool = False
+    _requests: MessageCounter | None = None
+    _responses: ResponseCounter | None = None
     _counts: GrpcCounts | None = None
     _scope: StatsScope | None = None
-
-    def __init__(self, config: GrpcStatsConfig, context: FactoryContext) -> None:
-        super().__init__(config, context)
-        self._requests = MessageCounter()
-        self._responses = ResponseCounter()
 
     @classmethod
     def compile(cls, view: ConfigView, context: FactoryContext) -> GrpcStatsConfig:
@@ -176,6 +173,8 @@ class GrpcStats(HttpFilter[GrpcStatsConfig]):
     def on_request_body(self, data: bytes, end: bool, stream: Stream) -> None:
         began = 0
         if self._protocol in (_GRPC, _CONNECT_STREAM):
+            if self._requests is None:
+                self._requests = MessageCounter()
             began = self._requests.feed(data)
         elif self._protocol == _CONNECT_UNARY and end:
             began = 1
@@ -184,6 +183,8 @@ class GrpcStats(HttpFilter[GrpcStatsConfig]):
 
     def on_response_headers(self, response: ResponseHeaders, stream: Stream) -> None:
         self._response_is_grpc = is_grpc_response(response, stream.response_end)
+        if not self._protocol:
+            return
         if self._protocol == _CONNECT_UNARY:
             self._charge_outcome(response.status == 200)
         elif not (response.status == 200 and _is_connect_stream(response.fields)):
@@ -194,6 +195,8 @@ class GrpcStats(HttpFilter[GrpcStatsConfig]):
     def on_response_body(self, data: bytes, end: bool, stream: Stream) -> None:
         began = 0
         if self._response_is_grpc or self._protocol == _CONNECT_STREAM:
+            if self._responses is None:
+                self._responses = ResponseCounter()
             began = self._responses.feed(data)
         elif self._protocol == _CONNECT_UNARY and end:
             began = 1
@@ -201,7 +204,7 @@ class GrpcStats(HttpFilter[GrpcStatsConfig]):
             self._count_messages("response_message_count", began, stream)
         if end and self._protocol in (_CONNECT_STREAM, _CONNECT_UNARY) and not self._response_is_grpc:
             if self._protocol == _CONNECT_STREAM:
-                self._charge_outcome(self._responses.succeeded())
+                self._charge_outcome(self._responses is not None and self._responses.succeeded())
             self._note_time(stream)
 
     def on_response_trailers(self, trailers: Headers, stream: Stream) -> None:
