@@ -22,8 +22,8 @@ from meshproxy.runtime.downstream.connection import ServerConnection
 from meshproxy.runtime.downstream.connection_info import connection_info
 from meshproxy.runtime.process.lifecycle import Lifecycle
 from meshproxy.runtime.process.options import Options
-from meshproxy.runtime.upstream.http1_pool import Http1Pool
-from meshproxy.runtime.upstream.http1_upstream import Http1Upstream
+from meshproxy.runtime.upstream.connections.http1_pool import Http1Pool
+from meshproxy.runtime.upstream.connections.http1_upstream import Http1Upstream
 
 ANSWER = (
     "HTTP/1.1 200 OK\r\nServer: nginx/1.22.1\r\nDate: Mon, 23 Nov 2026 10:00:00 GMT\r\n"

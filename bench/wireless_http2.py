@@ -16,8 +16,8 @@ from bench.backend import BODY
 from bench.load_h2 import AREAS, FIELDS, STREAMS
 from bench.wireless import FakeTransport, WirelessProxy
 from meshproxy.codec import h2_frames as h2
-from meshproxy.runtime.upstream.http2_pool import Http2Pool
-from meshproxy.runtime.upstream.http2_upstream import Http2Upstream
+from meshproxy.runtime.upstream.connections.http2_pool import Http2Pool
+from meshproxy.runtime.upstream.connections.http2_upstream import Http2Upstream
 
 _WIDE = 1 << 30
 _GREETING = h2.settings([(h2.INITIAL_WINDOW_SIZE, _WIDE), (h2.MAX_CONCURRENT_STREAMS, 1000)])

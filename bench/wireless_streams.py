@@ -11,7 +11,7 @@ from bench.stream_client import GRPC
 from bench.stream_server import MESSAGE
 from bench.wireless_http2 import WirelessHttp2Proxy, frame
 from meshproxy.codec import h2_frames as h2
-from meshproxy.runtime.upstream.http2_upstream import Http2Upstream
+from meshproxy.runtime.upstream.connections.http2_upstream import Http2Upstream
 
 
 class WirelessStreamsProxy(WirelessHttp2Proxy):

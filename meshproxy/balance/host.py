@@ -57,7 +57,7 @@ _EDS_FLAGS = {
 
 
 class Monitor(Protocol):
-    """See `meshproxy.runtime.upstream.outlier_monitor.HostMonitor`."""
+    """See `meshproxy.runtime.upstream.health.outlier_monitor.HostMonitor`."""
 
     def on_response(self, response: Any) -> None: ...
     def on_connected(self) -> None: ...
@@ -65,7 +65,7 @@ class Monitor(Protocol):
 
 
 class Checked(Protocol):
-    """See `meshproxy.runtime.upstream.health_checker`."""
+    """See `meshproxy.runtime.upstream.health.health_checker`."""
 
     def on_immediate_failure(self) -> None: ...
 

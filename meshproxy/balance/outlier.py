@@ -99,7 +99,7 @@ class HostMonitor:
 
 
 class Events(Protocol):
-    """Who is told what happens; see `meshproxy.runtime.upstream.cluster_events.OutlierEvents`."""
+    """Who is told what happens; see `meshproxy.runtime.upstream.health.cluster_events.OutlierEvents`."""
 
     def ejected(
         self,

@@ -378,7 +378,7 @@ async def test_how_checks_choose_their_transport_socket(monkeypatch: pytest.Monk
         seen.append((target.metadata, name.alpn))
         raise OSError("seen enough")
 
-    monkeypatch.setattr("meshproxy.runtime.upstream.health_checker.open_connection", connect)
+    monkeypatch.setattr("meshproxy.runtime.upstream.health.health_checker.open_connection", connect)
     more = ", tls_options: {alpn_protocols: [h2, http/1.1]}, transport_socket_match_criteria: {plain: true}"
     async with running(bootstrap(http(text=HEAD + more) + endpoints(("127.0.0.1", 9)))):
         await until(lambda: bool(seen))

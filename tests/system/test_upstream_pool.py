@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from meshproxy.runtime.upstream.http1_pool import Http1Pool
+from meshproxy.runtime.upstream.connections.http1_pool import Http1Pool
 from tests.streams import read_on, stop_reading
 from tests.system.upstream_rig import Peer, Response, Upstream, bootstrap, endpoints, running, until
 

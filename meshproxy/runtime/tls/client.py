@@ -19,7 +19,7 @@ from meshproxy.runtime.tls.slots import ClientSlot
 from meshproxy.runtime.tls.stats import SecretUpdates, TlsStats
 from meshproxy.runtime.tls.transport import TlsTransport
 from meshproxy.runtime.tls.watch import Watcher
-from meshproxy.runtime.upstream.auto_sni import NO_NAME, ServerName
+from meshproxy.runtime.upstream.connections.auto_sni import NO_NAME, ServerName
 
 if TYPE_CHECKING:
     from meshproxy.balance.host import Host

@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import ssl
 
-from meshproxy.runtime.upstream.connect import TransportFailure
+from meshproxy.runtime.upstream.connections.connect import TransportFailure
 
 _LIBRARY = 16 << 24
 _ALERTS = 1000

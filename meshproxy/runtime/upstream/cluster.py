@@ -34,13 +34,13 @@ from meshproxy.plugin.upstream import (
 )
 from meshproxy.plugin.upstream import Host as PluginHost
 from meshproxy.runtime.upstream.cluster_balancing import ClusterBalancing
-from meshproxy.runtime.upstream.cluster_events import OutlierEvents
 from meshproxy.runtime.upstream.cluster_limits import ClusterLimits
 from meshproxy.runtime.upstream.cluster_pools import ClusterPools
 from meshproxy.runtime.upstream.cluster_stats import LiveClusterStats
+from meshproxy.runtime.upstream.connections.tcp_upstream import RawUpstream
+from meshproxy.runtime.upstream.health.cluster_events import OutlierEvents
+from meshproxy.runtime.upstream.health.outlier_monitor import OutlierMonitor
 from meshproxy.runtime.upstream.mirrored import MirroredRequest
-from meshproxy.runtime.upstream.outlier_monitor import OutlierMonitor
-from meshproxy.runtime.upstream.tcp_upstream import RawUpstream
 from meshproxy.runtime.worker import Worker
 from meshproxy.runtime_values import as_integer
 
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from meshproxy.balance.load_window import LoadMetrics
     from meshproxy.runtime.upstream.cluster_pools import HttpPool
     from meshproxy.runtime.upstream.endpoint_stats import EndpointStats
-    from meshproxy.runtime.upstream.health_checker import HealthChecker
+    from meshproxy.runtime.upstream.health.health_checker import HealthChecker
     from meshproxy.runtime.upstream.load_weights import LoadWeights
 
 
@@ -92,7 +92,9 @@ class ActiveCluster(Cluster):
         self.outlier = self._make_outlier_monitor()
         self.health: HealthChecker | None = None
         if config.health_check is not None and config.type != "ORIGINAL_DST":
-            from meshproxy.runtime.upstream.health_checker import HealthChecker  # sidecars don't check; gateways do
+            from meshproxy.runtime.upstream.health.health_checker import (
+                HealthChecker,  # sidecars don't check; gateways do
+            )
 
             self.health = HealthChecker(self, config.health_check)
         self._weights: LoadWeights | None = None

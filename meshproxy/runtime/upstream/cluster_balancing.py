@@ -28,7 +28,7 @@ from meshproxy.runtime.worker import Worker
 
 if TYPE_CHECKING:
     from meshproxy.runtime.upstream.cluster import ActiveCluster
-    from meshproxy.runtime.upstream.preconnect import NextHosts
+    from meshproxy.runtime.upstream.connections.preconnect import NextHosts
 
 
 class Pick(Protocol):
@@ -88,7 +88,7 @@ class ClusterBalancing:
         config = self._config
         pick: Pick | None = None
         if config.preconnect is not None and config.preconnect.ahead > 1.0:
-            from meshproxy.runtime.upstream.preconnect import NextHosts  # few ask for it
+            from meshproxy.runtime.upstream.connections.preconnect import NextHosts  # few ask for it
 
             self._next = NextHosts(cluster, config.preconnect.ahead, cluster.pick)
             pick = self._next.pick

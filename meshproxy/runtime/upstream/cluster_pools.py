@@ -23,18 +23,18 @@ from meshproxy.headers import RequestHeaders
 from meshproxy.model.cluster import ClusterConfig
 from meshproxy.plugin.replies import ResetReason
 from meshproxy.plugin.upstream import HttpUpstream, HttpUpstreamSink
-from meshproxy.runtime.upstream.auto_sni import NO_NAME, ServerName, server_name, upstream_source
 from meshproxy.runtime.upstream.cluster_limits import ClusterLimits
-from meshproxy.runtime.upstream.http1_pool import Http1Pool
-from meshproxy.runtime.upstream.internal_connection import shared_state
-from meshproxy.runtime.upstream.pending_request import RefusedRequest
-from meshproxy.runtime.upstream.proxy_header import proxy_header
+from meshproxy.runtime.upstream.connections.auto_sni import NO_NAME, ServerName, server_name, upstream_source
+from meshproxy.runtime.upstream.connections.http1_pool import Http1Pool
+from meshproxy.runtime.upstream.connections.internal_connection import shared_state
+from meshproxy.runtime.upstream.connections.pending_request import RefusedRequest
+from meshproxy.runtime.upstream.connections.proxy_header import proxy_header
 
 if TYPE_CHECKING:
     from meshproxy.codec.h2_connection import Http2Codec
-    from meshproxy.runtime.upstream.alpn_pool import AlpnPool
     from meshproxy.runtime.upstream.cluster import ActiveCluster
-    from meshproxy.runtime.upstream.http2_pool import Http2Pool
+    from meshproxy.runtime.upstream.connections.alpn_pool import AlpnPool
+    from meshproxy.runtime.upstream.connections.http2_pool import Http2Pool
 
     HttpPool = Http1Pool | Http2Pool | AlpnPool
     PoolMaker = type[Http1Pool] | type[Http2Pool] | type[AlpnPool]
@@ -48,11 +48,11 @@ def _pool_maker(protocol: str) -> PoolMaker:
     """What is about HTTP/2 is loaded when a cluster speaks it."""
     match protocol:
         case "HTTP2":
-            from meshproxy.runtime.upstream.http2_pool import Http2Pool
+            from meshproxy.runtime.upstream.connections.http2_pool import Http2Pool
 
             return Http2Pool
         case "AUTO":
-            from meshproxy.runtime.upstream.alpn_pool import AlpnPool
+            from meshproxy.runtime.upstream.connections.alpn_pool import AlpnPool
 
             return AlpnPool
     return Http1Pool
@@ -75,7 +75,7 @@ class ClusterPools:
         # None: as the client's protocol asks for.
         self._make: PoolMaker | None = None if config.protocol == "DOWNSTREAM" else _pool_maker(config.protocol)
         if config.preconnect is not None:
-            from meshproxy.runtime.upstream.preconnect import preconnecting  # few ask for it
+            from meshproxy.runtime.upstream.connections.preconnect import preconnecting  # few ask for it
 
             self._make = preconnecting(config.protocol)
         self._auto_sni = config.auto_sni if encrypted else None

@@ -22,7 +22,7 @@ from meshproxy.plugin.context import Timer
 from meshproxy.plugin.replies import LocalReply
 from meshproxy.plugin.stats import StatNames
 from meshproxy.runtime.dns.resolver import ResolveError
-from meshproxy.runtime.upstream.auto_sni import host_of
+from meshproxy.runtime.upstream.connections.auto_sni import host_of
 
 if TYPE_CHECKING:
     from meshproxy.runtime.worker import Worker

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from meshproxy.plugin.stream_info import StreamInfo
-from meshproxy.runtime.upstream.http_pool import Pooled
+from meshproxy.runtime.upstream.connections.http_pool import Pooled
 
 
 def note_connection(info: StreamInfo, connection: Pooled) -> None:

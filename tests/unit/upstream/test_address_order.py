@@ -6,7 +6,7 @@ import pytest
 
 from meshproxy.address import SocketAddress
 from meshproxy.model.cluster import HappyEyeballs
-from meshproxy.runtime.upstream.connect import in_order
+from meshproxy.runtime.upstream.connections.connect import in_order
 
 
 @pytest.mark.parametrize(

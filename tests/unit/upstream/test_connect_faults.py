@@ -10,8 +10,8 @@ import pytest
 
 from meshproxy.headers import RequestHeaders
 from meshproxy.plugin.replies import ResetReason
-from meshproxy.runtime.upstream import connect
 from meshproxy.runtime.upstream.cluster import ActiveCluster
+from meshproxy.runtime.upstream.connections import connect
 from tests.unit.upstream.test_many_pools import Sink, cluster_of_one
 
 

@@ -8,8 +8,8 @@ from meshproxy.codec.grpc_messages import frame_message
 from meshproxy.headers import Headers, ResponseHeaders
 from meshproxy.model.codec import Http2Options
 from meshproxy.model.health_check import GrpcCheck, HttpCheck
-from meshproxy.runtime.upstream.health_probes import Verdict
-from meshproxy.runtime.upstream.health_probes_http2 import GrpcProbe, Http2Probe, HttpProbe2, serving_status
+from meshproxy.runtime.upstream.health.health_probes import Verdict
+from meshproxy.runtime.upstream.health.health_probes_http2 import GrpcProbe, Http2Probe, HttpProbe2, serving_status
 from tests.unit.upstream.test_http2_pool import HostSide
 
 SERVING, NOT_SERVING = b"\x08\x01", b"\x08\x02"

@@ -15,10 +15,10 @@ from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
 from meshproxy.model.cluster import CircuitBreakerThresholds, ClusterConfig
 from meshproxy.model.endpoint import Endpoint
 from meshproxy.plugin.replies import ResetReason
-from meshproxy.runtime.upstream import http_pool
 from meshproxy.runtime.upstream.cluster_stats import LiveClusterStats
-from meshproxy.runtime.upstream.http1_pool import Http1Pool
-from meshproxy.runtime.upstream.http1_upstream import Http1Upstream
+from meshproxy.runtime.upstream.connections import http_pool
+from meshproxy.runtime.upstream.connections.http1_pool import Http1Pool
+from meshproxy.runtime.upstream.connections.http1_upstream import Http1Upstream
 from meshproxy.telemetry.stats import StatsStore
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"

@@ -22,10 +22,10 @@ from meshproxy.model.cluster import CircuitBreakerThresholds, ClusterConfig
 from meshproxy.model.codec import Http2Options, Keepalive
 from meshproxy.model.endpoint import Endpoint
 from meshproxy.plugin.replies import ResetReason
-from meshproxy.runtime.upstream import http_pool
 from meshproxy.runtime.upstream.cluster_stats import LiveClusterStats
-from meshproxy.runtime.upstream.http2_pool import Http2Pool
-from meshproxy.runtime.upstream.http2_upstream import Http2Upstream
+from meshproxy.runtime.upstream.connections import http_pool
+from meshproxy.runtime.upstream.connections.http2_pool import Http2Pool
+from meshproxy.runtime.upstream.connections.http2_upstream import Http2Upstream
 from meshproxy.telemetry.stats import StatsStore
 
 

@@ -16,8 +16,8 @@ from meshproxy.model.endpoint import Endpoint
 from meshproxy.model.proxy_header import ProxyHeaderOptions
 from meshproxy.plugin.replies import ResetReason
 from meshproxy.plugin.stream_info import ConnectionInfo, StreamInfo
-from meshproxy.runtime.upstream import http_pool
 from meshproxy.runtime.upstream.cluster import ActiveCluster
+from meshproxy.runtime.upstream.connections import http_pool
 from meshproxy.runtime_values import NO_RUNTIME
 from meshproxy.telemetry.stats import StatsStore
 

@@ -7,7 +7,7 @@ import pytest
 from meshproxy.codec.proxy_header import LOCAL_V2, encode_v1, encode_v2
 from meshproxy.model.proxy_header import ProxyHeaderOptions
 from meshproxy.plugin.stream_info import ConnectionInfo, StreamInfo
-from meshproxy.runtime.upstream.proxy_header import proxy_header
+from meshproxy.runtime.upstream.connections.proxy_header import proxy_header
 from meshproxy_filters.listener.proxy_header import ProxyHeader, read_proxy_header
 
 V4 = ("192.0.2.1", 1), ("192.0.2.2", 65535)

@@ -21,16 +21,16 @@ from meshproxy.plugin.upstream import TcpUpstream, TcpUpstreamSink
 from meshproxy.plugin.workload import NO_PEER, UPSTREAM_PEER, Peer, Workload
 from meshproxy.runtime.resetting import reset as send_reset
 from meshproxy.runtime.time_limit import TimeLimit
-from meshproxy.runtime.upstream.auto_sni import NO_NAME, ServerName, upstream_source
-from meshproxy.runtime.upstream.connect import (
+from meshproxy.runtime.upstream.connections.auto_sni import NO_NAME, ServerName, upstream_source
+from meshproxy.runtime.upstream.connections.connect import (
     TransportFailure,
     connect_at_once,
     describe_failure,
     local_text,
     open_connection,
 )
-from meshproxy.runtime.upstream.internal_connection import shared_state
-from meshproxy.runtime.upstream.proxy_header import proxy_header
+from meshproxy.runtime.upstream.connections.internal_connection import shared_state
+from meshproxy.runtime.upstream.connections.proxy_header import proxy_header
 
 if TYPE_CHECKING:
     from meshproxy.runtime.upstream.cluster import ActiveCluster

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 from meshproxy.headers import RequestHeaders
 from meshproxy.plugin.replies import ResetReason
 from meshproxy.plugin.upstream import HttpUpstream, HttpUpstreamSink
-from meshproxy.runtime.upstream.auto_sni import NO_NAME, ServerName
-from meshproxy.runtime.upstream.http1_upstream import Http1Upstream
-from meshproxy.runtime.upstream.http_pool import HttpPool
+from meshproxy.runtime.upstream.connections.auto_sni import NO_NAME, ServerName
+from meshproxy.runtime.upstream.connections.http1_upstream import Http1Upstream
+from meshproxy.runtime.upstream.connections.http_pool import HttpPool
 
 if TYPE_CHECKING:
     from meshproxy.balance.host import Host
@@ -73,7 +73,7 @@ class Http1Pool(HttpPool[Http1Upstream]):
     def _make_uncounted(self) -> Http1Upstream:
         if not self.cluster.worker.measures():
             return Http1Upstream(self)
-        from meshproxy.runtime.upstream.http1_measuring import MeteredHttp1Upstream  # which imports HTTP/2
+        from meshproxy.runtime.upstream.connections.http1_measuring import MeteredHttp1Upstream  # which imports HTTP/2
 
         return MeteredHttp1Upstream(self)
 

@@ -17,7 +17,7 @@ from meshproxy.model.codec import Http2Options
 from meshproxy.model.health_check import GrpcCheck, HttpCheck
 from meshproxy.plugin.mutations import apply_mutations
 from meshproxy.plugin.stream_info import StreamInfo
-from meshproxy.runtime.upstream.health_probes import Probe, Verdict, judge_response, make_request
+from meshproxy.runtime.upstream.health.health_probes import Probe, Verdict, judge_response, make_request
 
 _SERVING = 1
 

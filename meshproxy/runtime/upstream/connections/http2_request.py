@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
 from meshproxy.plugin.replies import ResetReason
 from meshproxy.plugin.upstream import HttpUpstreamSink
-from meshproxy.runtime.upstream.pending_request import Starts
+from meshproxy.runtime.upstream.connections.pending_request import Starts
 
 if TYPE_CHECKING:
-    from meshproxy.runtime.upstream.http2_upstream import Http2Upstream
+    from meshproxy.runtime.upstream.connections.http2_upstream import Http2Upstream
 
 
 class Http2Request(Starts):

@@ -12,8 +12,8 @@ from meshproxy.balance.host import Host
 from meshproxy.headers import RequestHeaders
 from meshproxy.plugin.stream_info import StreamInfo
 from meshproxy.plugin.upstream import HostChoice, HttpUpstream, HttpUpstreamSink
-from meshproxy.runtime.upstream.http1_pool import Http1Pool
-from meshproxy.runtime.upstream.http2_pool import Http2Pool
+from meshproxy.runtime.upstream.connections.http1_pool import Http1Pool
+from meshproxy.runtime.upstream.connections.http2_pool import Http2Pool
 
 if TYPE_CHECKING:
     from meshproxy.runtime.upstream.cluster import ActiveCluster

@@ -23,12 +23,12 @@ from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
 from meshproxy.plugin.context import Timer
 from meshproxy.plugin.replies import ResetReason
 from meshproxy.plugin.upstream import HttpUpstreamSink
-from meshproxy.runtime.upstream.connect import TransportFailure
-from meshproxy.runtime.upstream.pending_request import Starts
+from meshproxy.runtime.upstream.connections.connect import TransportFailure
+from meshproxy.runtime.upstream.connections.pending_request import Starts
 
 if TYPE_CHECKING:
     from meshproxy.balance.host import Host
-    from meshproxy.runtime.upstream.http1_pool import Http1Pool
+    from meshproxy.runtime.upstream.connections.http1_pool import Http1Pool
 
 _JOIN_BELOW = 65536
 

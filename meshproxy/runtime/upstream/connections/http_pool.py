@@ -28,9 +28,9 @@ from meshproxy.plugin.replies import ResetReason
 from meshproxy.plugin.stream_info import TlsInfo
 from meshproxy.plugin.upstream import HttpUpstream, HttpUpstreamSink
 from meshproxy.runtime.time_limit import TimeLimit
-from meshproxy.runtime.upstream.auto_sni import NO_NAME, ServerName
-from meshproxy.runtime.upstream.connect import describe_failure, local_text, open_connection
-from meshproxy.runtime.upstream.pending_request import PendingRequest
+from meshproxy.runtime.upstream.connections.auto_sni import NO_NAME, ServerName
+from meshproxy.runtime.upstream.connections.connect import describe_failure, local_text, open_connection
+from meshproxy.runtime.upstream.connections.pending_request import PendingRequest
 
 if TYPE_CHECKING:
     from meshproxy.balance.host import Host

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from meshproxy.address import is_ip
 from meshproxy.headers import RequestHeaders
 from meshproxy.model.cluster import AutoSni
-from meshproxy.runtime.upstream.proxy_header import ProxyHeader
+from meshproxy.runtime.upstream.connections.proxy_header import ProxyHeader
 
 if TYPE_CHECKING:
-    from meshproxy.runtime.upstream.internal_connection import SharedState
+    from meshproxy.runtime.upstream.connections.internal_connection import SharedState
 
 
 class ServerName(NamedTuple):

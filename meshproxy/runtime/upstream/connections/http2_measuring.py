@@ -7,8 +7,8 @@ from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
 from meshproxy.plugin.stream_info import StreamInfo
 from meshproxy.plugin.upstream import HttpUpstreamSink
 from meshproxy.runtime.http2_sizes import MeteredHttp2Codec
-from meshproxy.runtime.upstream.http2_request import Http2Request
-from meshproxy.runtime.upstream.http2_upstream import Http2Upstream
+from meshproxy.runtime.upstream.connections.http2_request import Http2Request
+from meshproxy.runtime.upstream.connections.http2_upstream import Http2Upstream
 from meshproxy.runtime.upstream.measuring import note_body, note_connection
 from meshproxy.runtime.wire_sizes import SIZE_OF_STATUS, size_of_fields, size_of_request_fields
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from meshproxy.address import InternalAddress
 from meshproxy.plugin.listener import Socket
 from meshproxy.plugin.stream_info import HashableString, StreamInfo
-from meshproxy.runtime.upstream.auto_sni import ServerName
+from meshproxy.runtime.upstream.connections.auto_sni import ServerName
 
 if TYPE_CHECKING:
     from meshproxy.balance.host import Host

@@ -18,10 +18,10 @@ from meshproxy.codec.h2_connection import Http2Codec
 from meshproxy.headers import RequestHeaders
 from meshproxy.plugin.replies import ResetReason
 from meshproxy.plugin.upstream import HttpUpstream, HttpUpstreamSink
-from meshproxy.runtime.upstream.auto_sni import NO_NAME, ServerName
-from meshproxy.runtime.upstream.http2_measuring import MeteredHttp2Upstream
-from meshproxy.runtime.upstream.http2_upstream import Http2Upstream
-from meshproxy.runtime.upstream.http_pool import HttpPool
+from meshproxy.runtime.upstream.connections.auto_sni import NO_NAME, ServerName
+from meshproxy.runtime.upstream.connections.http2_measuring import MeteredHttp2Upstream
+from meshproxy.runtime.upstream.connections.http2_upstream import Http2Upstream
+from meshproxy.runtime.upstream.connections.http_pool import HttpPool
 
 if TYPE_CHECKING:
     from meshproxy.balance.host import Host

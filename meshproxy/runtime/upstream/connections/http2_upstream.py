@@ -19,12 +19,12 @@ from meshproxy.headers import Headers, ResponseHeaders
 from meshproxy.plugin.context import Timer
 from meshproxy.plugin.replies import ResetReason
 from meshproxy.runtime.http2_keepalive import Http2Keepalive
-from meshproxy.runtime.upstream.connect import TransportFailure
-from meshproxy.runtime.upstream.http2_request import Http2Request
+from meshproxy.runtime.upstream.connections.connect import TransportFailure
+from meshproxy.runtime.upstream.connections.http2_request import Http2Request
 
 if TYPE_CHECKING:
     from meshproxy.balance.host import Host
-    from meshproxy.runtime.upstream.http2_pool import Http2Pool
+    from meshproxy.runtime.upstream.connections.http2_pool import Http2Pool
 
 INTERNAL_ERROR = 2
 """With this code Envoy resets what it gives up."""

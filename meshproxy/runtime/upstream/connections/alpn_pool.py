@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 from meshproxy.codec.h2_connection import Http2Codec
 from meshproxy.headers import RequestHeaders
 from meshproxy.plugin.upstream import HttpUpstream, HttpUpstreamSink
-from meshproxy.runtime.upstream.auto_sni import NO_NAME, ServerName
-from meshproxy.runtime.upstream.http1_pool import Http1Pool
-from meshproxy.runtime.upstream.http1_upstream import Http1Upstream
-from meshproxy.runtime.upstream.http2_pool import Http2Pool
-from meshproxy.runtime.upstream.http2_upstream import Http2Upstream
+from meshproxy.runtime.upstream.connections.auto_sni import NO_NAME, ServerName
+from meshproxy.runtime.upstream.connections.http1_pool import Http1Pool
+from meshproxy.runtime.upstream.connections.http1_upstream import Http1Upstream
+from meshproxy.runtime.upstream.connections.http2_pool import Http2Pool
+from meshproxy.runtime.upstream.connections.http2_upstream import Http2Upstream
 
 if TYPE_CHECKING:
     from meshproxy.balance.host import Host

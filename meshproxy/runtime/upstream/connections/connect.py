@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 from meshproxy.address import INTERNAL_CLIENT, Address, InternalAddress, PipeAddress, SocketAddress
 from meshproxy.model.cluster import HappyEyeballs
 from meshproxy.runtime.attach import attach
-from meshproxy.runtime.upstream.auto_sni import NO_NAME, ServerName
-from meshproxy.runtime.upstream.internal_connection import UnknownListener, connect_internal
-from meshproxy.runtime.upstream.proxy_header import send_header
+from meshproxy.runtime.upstream.connections.auto_sni import NO_NAME, ServerName
+from meshproxy.runtime.upstream.connections.internal_connection import UnknownListener, connect_internal
+from meshproxy.runtime.upstream.connections.proxy_header import send_header
 
 if TYPE_CHECKING:
     from meshproxy.balance.host import Host

@@ -5,7 +5,7 @@ from __future__ import annotations
 from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
 from meshproxy.plugin.stream_info import StreamInfo
 from meshproxy.plugin.upstream import HttpUpstreamSink
-from meshproxy.runtime.upstream.http1_upstream import Http1Upstream
+from meshproxy.runtime.upstream.connections.http1_upstream import Http1Upstream
 from meshproxy.runtime.upstream.measuring import note_body, note_connection
 from meshproxy.runtime.wire_sizes import size_of_received, size_of_sent
 

@@ -16,11 +16,11 @@ from meshproxy.balance.health_check import HealthState, Transition
 from meshproxy.balance.host import HealthFlag, Host
 from meshproxy.model.health_check import GrpcCheck, HealthCheck, HttpCheck
 from meshproxy.plugin.context import Timer
-from meshproxy.runtime.upstream.auto_sni import NO_NAME
-from meshproxy.runtime.upstream.cluster_events import HealthEvents
-from meshproxy.runtime.upstream.connect import open_connection
-from meshproxy.runtime.upstream.health_probes import HttpProbe, Probe, TcpProbe, Verdict
-from meshproxy.runtime.upstream.health_probes_http2 import GrpcProbe, HttpProbe2
+from meshproxy.runtime.upstream.connections.auto_sni import NO_NAME
+from meshproxy.runtime.upstream.connections.connect import open_connection
+from meshproxy.runtime.upstream.health.cluster_events import HealthEvents
+from meshproxy.runtime.upstream.health.health_probes import HttpProbe, Probe, TcpProbe, Verdict
+from meshproxy.runtime.upstream.health.health_probes_http2 import GrpcProbe, HttpProbe2
 from meshproxy.runtime_values import RuntimeValues, as_integer
 
 if TYPE_CHECKING:
