@@ -18,15 +18,15 @@ from typing import Any
 
 import yaml
 
+from meshproxy.agent.application.probes import read_probers
 from meshproxy.agent.bootstrap import make_bootstrap
-from meshproxy.agent.discovery import Discovery
+from meshproxy.agent.control_plane.discovery import Discovery
 from meshproxy.agent.ending import Ending
 from meshproxy.agent.figures import Figures
 from meshproxy.agent.grpc_bootstrap import write_grpc_bootstrap
 from meshproxy.agent.http import serve
-from meshproxy.agent.identity import Identity
-from meshproxy.agent.names import Names
-from meshproxy.agent.probes import read_probers
+from meshproxy.agent.identity.identity import Identity
+from meshproxy.agent.names.names import Names
 from meshproxy.agent.proxy_process import exit_code, proxy_arguments, reap_orphans, start_proxy
 from meshproxy.agent.readiness import ReadinessProbe
 from meshproxy.agent.settings import AgentSettings

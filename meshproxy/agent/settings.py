@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import yaml
 
 from meshproxy.address import parse_address
-from meshproxy.agent.application_health import HealthProbe, read_health_probe
+from meshproxy.agent.application.application_health import HealthProbe, read_health_probe
 from meshproxy.agent.bootstrap_stats import read_buckets, read_inclusions
 from meshproxy.agent.pod_files import NO_FILES, PodFiles
 from meshproxy.agent.unsupported import unsupported_variables

@@ -9,10 +9,10 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+from meshproxy.agent.application.probes import Prober, probe
 from meshproxy.agent.figures import Figures
 from meshproxy.agent.http import HttpError, Reply, Request, Unreachable, fetch, json_reply, text_reply
 from meshproxy.agent.metrics import Page, merge
-from meshproxy.agent.probes import Prober, probe
 from meshproxy.agent.readiness import ReadinessProbe
 from meshproxy.errors import ConfigError, Problem
 

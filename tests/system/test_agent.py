@@ -249,8 +249,8 @@ async def test_a_setting_that_cant_be_used_is_named() -> None:
 @pytest.mark.parametrize("silent", [True, False])
 async def test_other_names_are_asked_for_elsewhere(silent: bool, parallel: bool) -> None:
     """Two name servers: the first is silent or refuses, the second answers; the client's question goes through."""
-    from meshproxy.agent.dns_server import DnsServer
-    from meshproxy.agent.name_table import NameTable
+    from meshproxy.agent.names.dns_server import DnsServer
+    from meshproxy.agent.names.name_table import NameTable
     from meshproxy.runtime.process.configuration import make_logger
 
     log = make_logger("main")

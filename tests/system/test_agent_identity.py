@@ -18,11 +18,11 @@ from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
 from envoy.service.discovery.v3 import discovery_pb2
 
 from meshproxy.agent.figures import Figures
-from meshproxy.agent.grpc_call import GrpcError
-from meshproxy.agent.grpc_channel import Channel
-from meshproxy.agent.grpc_server import serve_grpc
-from meshproxy.agent.identity import Identity
-from meshproxy.agent.sds import SOCKET
+from meshproxy.agent.grpc.grpc_call import GrpcError
+from meshproxy.agent.grpc.grpc_channel import Channel
+from meshproxy.agent.grpc.grpc_server import serve_grpc
+from meshproxy.agent.identity.identity import Identity
+from meshproxy.agent.identity.sds import SOCKET
 from meshproxy.agent.settings import AgentSettings, read_settings
 from meshproxy.errors import ConfigError
 from meshproxy.runtime.process.configuration import make_logger
@@ -98,8 +98,8 @@ async def test_a_certificate_is_asked_for_as_the_service_account(istiod: Istiod,
 
 
 async def test_a_longer_key_in_the_other_form_for_who_is_known_by_a_certificate(istiod: Istiod) -> None:
-    from meshproxy.agent.certificates import write_files
-    from meshproxy.agent.credentials import KeyOptions, make_request, read_chain
+    from meshproxy.agent.identity.certificates import write_files
+    from meshproxy.agent.identity.credentials import KeyOptions, make_request, read_chain
 
     key, request = make_request(SPIFFE, KeyOptions(ecdsa=True))
     write_files(Path("earlier"), read_chain(key, istiod.authority.sign(request.decode())))
@@ -213,8 +213,8 @@ async def test_delta_secrets_come_once_per_version(istiod: Istiod) -> None:
 
 
 async def test_mounted_files_are_followed(istiod: Istiod) -> None:
-    from meshproxy.agent.certificates import MOUNTED, write_files
-    from meshproxy.agent.credentials import KeyOptions, make_request, read_chain
+    from meshproxy.agent.identity.certificates import MOUNTED, write_files
+    from meshproxy.agent.identity.credentials import KeyOptions, make_request, read_chain
 
     def issue() -> object:
         key, request = make_request(SPIFFE, KeyOptions(ecdsa=True))
@@ -330,7 +330,7 @@ async def test_calls_end_with_the_peers_status(istiod: Istiod) -> None:
 
 async def test_a_grpc_probe_asks_for_the_services_health() -> None:
     """The application is a grpcio server; the bytes are those of its health service."""
-    from meshproxy.agent.grpc_probe import check_health
+    from meshproxy.agent.application.grpc_probe import check_health
 
     answers = {b"": b"\x08\x01", b"\x0a\x03api": b"\x08\x02"}
 

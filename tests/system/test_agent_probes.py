@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from meshproxy.agent.application.probes import Prober, probe
 from meshproxy.agent.figures import Figures
 from meshproxy.agent.http import Reply, Request, serve
-from meshproxy.agent.probes import Prober, probe
 from meshproxy.agent.readiness import ReadinessProbe
 from meshproxy.agent.status import StatusPages
 from tests.ports import free_ports

@@ -15,15 +15,15 @@ import grpc
 import pytest
 from envoy.service.discovery.v3 import discovery_pb2
 
-from meshproxy.agent.application_health import HEALTH_TYPE, HealthProbe, watch_health
-from meshproxy.agent.control_plane import ControlPlane
-from meshproxy.agent.debug_pages import DebugPages
+from meshproxy.agent.application.application_health import HEALTH_TYPE, HealthProbe, watch_health
+from meshproxy.agent.control_plane.control_plane import ControlPlane
+from meshproxy.agent.control_plane.debug_pages import DebugPages
+from meshproxy.agent.control_plane.xds_relay import SERVICE, Use, XdsRelay
 from meshproxy.agent.figures import Figures
 from meshproxy.agent.http import Request
-from meshproxy.agent.identity import Identity
+from meshproxy.agent.identity.identity import Identity
 from meshproxy.agent.istio_messages import NAME_TABLE_TYPE
 from meshproxy.agent.settings import AgentSettings, read_settings
-from meshproxy.agent.xds_relay import SERVICE, Use, XdsRelay
 from meshproxy.runtime.process.configuration import make_logger
 from tests.system.istiod import Authority, Istiod
 

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshproxy.agent.dns_answer import TTL, answer, refuse
-from meshproxy.agent.name_table import Addresses, NameTable
+from meshproxy.agent.names.dns_answer import TTL, answer, refuse
+from meshproxy.agent.names.name_table import Addresses, NameTable
 
 ENTRIES: dict[str, dict[str, Any]] = {
     "reviews.shop.svc.cluster.local": {

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
+from meshproxy.agent.application.probes import Prober, read_probers
 from meshproxy.agent.ending import count_active
 from meshproxy.agent.metrics import Page, merge
-from meshproxy.agent.probes import Prober, read_probers
 from meshproxy.agent.readiness import judge
 from meshproxy.agent.status import read_scrape_targets
 from meshproxy.errors import ConfigError

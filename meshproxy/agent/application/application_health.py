@@ -12,8 +12,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
+from meshproxy.agent.application.probes import Prober, probe, read_prober
 from meshproxy.agent.http import Request
-from meshproxy.agent.probes import Prober, probe, read_prober
 from meshproxy.records import dataclass
 
 HEALTH_TYPE = "type.googleapis.com/istio.v1.HealthInformation"

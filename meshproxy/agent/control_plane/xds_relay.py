@@ -18,10 +18,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from meshproxy.agent.control_plane import ControlPlane
+from meshproxy.agent.control_plane.control_plane import ControlPlane
 from meshproxy.agent.figures import Figures
-from meshproxy.agent.grpc_call import UNAVAILABLE, Call, GrpcError
-from meshproxy.agent.grpc_server import GrpcServer, serve_grpc
+from meshproxy.agent.grpc.grpc_call import UNAVAILABLE, Call, GrpcError
+from meshproxy.agent.grpc.grpc_server import GrpcServer, serve_grpc
 from meshproxy.plugin.context import Logger
 
 SERVICE = "/envoy.service.discovery.v3.AggregatedDiscoveryService/"

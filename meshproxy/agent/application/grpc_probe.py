@@ -6,8 +6,8 @@ The two messages of the gRPC health checking protocol have one field each, so th
 
 from __future__ import annotations
 
-from meshproxy.agent.grpc_call import GrpcError
-from meshproxy.agent.grpc_channel import Channel
+from meshproxy.agent.grpc.grpc_call import GrpcError
+from meshproxy.agent.grpc.grpc_channel import Channel
 
 CHECK = "/grpc.health.v1.Health/Check"
 _SERVING = b"\x08\x01"

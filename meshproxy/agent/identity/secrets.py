@@ -16,8 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from meshproxy.agent.certificates import Certificates
-from meshproxy.agent.credentials import Credentials
+from meshproxy.agent.identity.certificates import Certificates
+from meshproxy.agent.identity.credentials import Credentials
 from meshproxy.records import dataclass
 
 TYPE = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"

@@ -19,7 +19,7 @@ import dns.rdataclass
 import dns.rdatatype
 import dns.rrset
 
-from meshproxy.agent.name_table import NameTable
+from meshproxy.agent.names.name_table import NameTable
 
 TTL = 30
 _PLAIN_SIZE = 512

@@ -17,9 +17,9 @@ import contextlib
 import ssl
 from pathlib import Path
 
-from meshproxy.agent.certificates import read_root, token_path
-from meshproxy.agent.grpc_channel import Channel
-from meshproxy.agent.identity import Identity
+from meshproxy.agent.grpc.grpc_channel import Channel
+from meshproxy.agent.identity.certificates import read_root, token_path
+from meshproxy.agent.identity.identity import Identity
 from meshproxy.agent.settings import AgentSettings, parse_duration
 from meshproxy.agent.variables import read_variable
 

@@ -9,18 +9,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from meshproxy.agent.application_health import HEALTH_TYPE, watch_health
-from meshproxy.agent.control_plane import ControlPlane
-from meshproxy.agent.debug_pages import DebugPages
+from meshproxy.agent.application.application_health import HEALTH_TYPE, watch_health
+from meshproxy.agent.control_plane.control_plane import ControlPlane
+from meshproxy.agent.control_plane.debug_pages import DebugPages
+from meshproxy.agent.control_plane.xds_relay import Use, XdsRelay
 from meshproxy.agent.figures import Figures
 from meshproxy.agent.http import serve
-from meshproxy.agent.identity import Identity
+from meshproxy.agent.identity.identity import Identity
 from meshproxy.agent.istio_messages import NAME_TABLE_TYPE, PROXY_CONFIG_TYPE, ProxyConfigMessage
-from meshproxy.agent.names import Names
+from meshproxy.agent.names.names import Names
 from meshproxy.agent.readiness import ReadinessProbe
 from meshproxy.agent.settings import AgentSettings, parse_flag, parse_port, relay_socket
 from meshproxy.agent.variables import read_variable
-from meshproxy.agent.xds_relay import Use, XdsRelay
 from meshproxy.plugin.context import Logger
 
 _DEBUG_PORT = "15004"

@@ -20,7 +20,10 @@ import ssl
 from collections.abc import Callable
 from pathlib import Path
 
-from meshproxy.agent.credentials import (
+from meshproxy.agent.figures import Figures
+from meshproxy.agent.grpc.grpc_call import GrpcError
+from meshproxy.agent.grpc.grpc_channel import Channel
+from meshproxy.agent.identity.credentials import (
     RSA_2048,
     Credentials,
     KeyOptions,
@@ -30,9 +33,6 @@ from meshproxy.agent.credentials import (
     renewal_delay,
     utc_now,
 )
-from meshproxy.agent.figures import Figures
-from meshproxy.agent.grpc_call import GrpcError
-from meshproxy.agent.grpc_channel import Channel
 from meshproxy.agent.settings import AgentSettings, parse_duration, parse_flag
 from meshproxy.errors import ConfigError, Problem
 from meshproxy.plugin.context import Logger

@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from meshproxy.agent.name_table import NameTable
+from meshproxy.agent.names.name_table import NameTable
 from meshproxy.plugin.context import Logger
 
 _EVERY = 1.0

@@ -14,8 +14,8 @@ import socket
 from collections.abc import Coroutine, Sequence
 from typing import Any, cast
 
-from meshproxy.agent.dns_answer import answer, refuse
-from meshproxy.agent.name_table import NameTable
+from meshproxy.agent.names.dns_answer import answer, refuse
+from meshproxy.agent.names.name_table import NameTable
 from meshproxy.plugin.context import Logger
 
 FORWARD_WITHIN = 5.0

@@ -14,7 +14,7 @@ import ssl
 from collections.abc import Mapping
 from urllib.parse import urljoin, urlsplit
 
-from meshproxy.agent.grpc_probe import check_health
+from meshproxy.agent.application.grpc_probe import check_health
 from meshproxy.agent.http import HttpError, Reply, Request, fetch, text_reply
 from meshproxy.errors import ConfigError, Problem
 from meshproxy.records import dataclass

@@ -10,11 +10,11 @@ import asyncio
 
 from google.protobuf.json_format import MessageToDict
 
-from meshproxy.agent.control_plane import ControlPlane
-from meshproxy.agent.grpc_call import GrpcError
+from meshproxy.agent.control_plane.control_plane import ControlPlane
+from meshproxy.agent.control_plane.xds_relay import SERVICE
+from meshproxy.agent.grpc.grpc_call import GrpcError
 from meshproxy.agent.http import Reply, Request, json_reply, text_reply
 from meshproxy.agent.settings import AgentSettings
-from meshproxy.agent.xds_relay import SERVICE
 
 _WITHIN = 5.0
 

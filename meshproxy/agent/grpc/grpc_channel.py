@@ -7,7 +7,7 @@ import ssl
 import time
 from collections.abc import Sequence
 
-from meshproxy.agent.grpc_call import DEADLINE_EXCEEDED, INTERNAL, UNAVAILABLE, Call, CallConnection, GrpcError
+from meshproxy.agent.grpc.grpc_call import DEADLINE_EXCEEDED, INTERNAL, UNAVAILABLE, Call, CallConnection, GrpcError
 from meshproxy.codec.h2_client import Http2ClientCodec
 from meshproxy.headers import RequestHeaders, ResponseHeaders
 from meshproxy.model.codec import Http2Options

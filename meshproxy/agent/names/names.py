@@ -9,11 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from meshproxy.agent.dns_server import DnsServer
 from meshproxy.agent.figures import Figures
 from meshproxy.agent.istio_messages import NameTableMessage
-from meshproxy.agent.name_table import NameTable
-from meshproxy.agent.names_file import watch_names
+from meshproxy.agent.names.dns_server import DnsServer
+from meshproxy.agent.names.name_table import NameTable
+from meshproxy.agent.names.names_file import watch_names
 from meshproxy.agent.settings import AgentSettings, parse_flag
 from meshproxy.plugin.context import Logger
 from meshproxy.runtime.dns.resolv_conf import ResolvConf, parse_resolv_conf

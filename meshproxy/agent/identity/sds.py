@@ -11,9 +11,9 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from meshproxy.agent.grpc_call import Call
-from meshproxy.agent.grpc_server import Handler
-from meshproxy.agent.secrets import TYPE, Secrets, Versioned
+from meshproxy.agent.grpc.grpc_call import Call
+from meshproxy.agent.grpc.grpc_server import Handler
+from meshproxy.agent.identity.secrets import TYPE, Secrets, Versioned
 
 SOCKET = "./var/run/secrets/workload-spiffe-uds/socket"
 _SERVICE = "/envoy.service.secret.v3.SecretDiscoveryService/"

@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Mapping
 
-from meshproxy.agent.grpc_call import INTERNAL, UNIMPLEMENTED, Call, CallConnection, GrpcError
+from meshproxy.agent.grpc.grpc_call import INTERNAL, UNIMPLEMENTED, Call, CallConnection, GrpcError
 from meshproxy.codec.h2_server import Http2ServerCodec
 from meshproxy.headers import Headers, RequestHeaders, ResponseHeaders
 from meshproxy.model.codec import Http2Options

@@ -13,11 +13,11 @@ import os
 import socket
 from pathlib import Path
 
-from meshproxy.agent.certificates import Certificates, mounted_certificates, read_authority
 from meshproxy.agent.figures import Figures
-from meshproxy.agent.grpc_server import GrpcServer, serve_grpc
-from meshproxy.agent.sds import SOCKET, SecretService
-from meshproxy.agent.secrets import Secrets
+from meshproxy.agent.grpc.grpc_server import GrpcServer, serve_grpc
+from meshproxy.agent.identity.certificates import Certificates, mounted_certificates, read_authority
+from meshproxy.agent.identity.sds import SOCKET, SecretService
+from meshproxy.agent.identity.secrets import Secrets
 from meshproxy.agent.settings import AgentSettings, parse_flag
 from meshproxy.errors import ConfigError, Problem
 from meshproxy.plugin.context import Logger

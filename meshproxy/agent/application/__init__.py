@@ -1,0 +1,1 @@
+"""How the application is: its probes, made in the place of the kubelet."""

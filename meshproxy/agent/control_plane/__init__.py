@@ -1,0 +1,1 @@
+"""Between proxy and control plane: the relay, and what it takes out of it."""

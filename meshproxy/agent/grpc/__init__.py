@@ -1,0 +1,1 @@
+"""gRPC for the agent: calls and servers, each on a connection of its own."""

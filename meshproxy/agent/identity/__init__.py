@@ -1,0 +1,1 @@
+"""The certificate of the workload: asked for, renewed, handed to the proxy."""
