@@ -91,7 +91,7 @@ def test_no_file_of_the_page_is_left_behind() -> None:
         "http_stream",
     ]
     downstream += ["hooks", "original_destination"]
-    upstream = ["cluster", "http1_pool", "http1_upstream"]
+    upstream = ["cluster", "connections/http1_pool", "connections/http1_upstream"]
     main = [f"downstream/{name}" for name in downstream] + [f"upstream/{name}" for name in upstream]
     main.append("reporting/access_log_files")
     assert [name for name in main if f"meshproxy/runtime/{name}.py" not in told] == []
