@@ -7,6 +7,7 @@ share a misunderstanding.
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import struct
 import threading
@@ -74,9 +75,9 @@ class DnsServer:
 
     def _serve_tcp(self) -> None:
         while not self._stopped:
-            connection, _ = self._tcp.accept()
-            if self._stopped:
-                connection.close()
+            try:
+                connection, _ = self._tcp.accept()
+            except OSError:  # shut down
                 return
             threading.Thread(target=self._serve_connection, args=(connection,), daemon=True).start()
 
@@ -136,12 +137,9 @@ class DnsServer:
 
     def close(self) -> None:
         self._stopped = True
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as waker:
-            waker.sendto(b"", ("127.0.0.1", self.port))
-        try:
-            socket.create_connection(("127.0.0.1", self.port), 1).close()
-        except OSError:
-            pass
+        for listening in (self._udp, self._tcp):
+            with contextlib.suppress(OSError):  # the kernel finds UDP not connected, and wakes its reader all the same
+                listening.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
             thread.join(2)
         self._udp.close()

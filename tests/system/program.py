@@ -212,8 +212,12 @@ class Upstream:
         await self.close()
 
     async def open(self) -> None:
-        """Listen, on the same port as before if there was one."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        """Listen, on the same port as before if there was one.
+
+        The backlog takes all that a proxy connects in one turn: the kernel drops what is beyond it, and it comes again
+        after a second, which is all that a cluster here gives it.
+        """
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, backlog=1024)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def close(self) -> None:
