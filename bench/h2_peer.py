@@ -65,10 +65,10 @@ class Http2Peer(asyncio.Protocol):
             self.transport.write(frame(kind, ACK, 0, payload if kind == PING else b""))
 
     def on_fields(self, stream: int, end: bool) -> None:
-        raise NotImplementedError
+        raise NotImplementedError  # each kind of peer gives its own
 
     def on_body(self, stream: int, data: bytes, end: bool) -> None:
-        raise NotImplementedError
+        raise NotImplementedError  # each kind of peer gives its own
 
     def on_reset(self, stream: int) -> None:
         """For clients an error; servers forget the stream."""

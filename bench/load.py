@@ -32,6 +32,22 @@ def wrk_path() -> str:
     return found
 
 
+def outputs(started: Sequence[subprocess.Popen[str]], seconds: int) -> list[str]:
+    """What the programs of a load of `seconds` print until they end; none is left running.
+
+    Raises BenchError for one that doesn't end in time.
+    """
+    try:
+        return [one.communicate(timeout=seconds + 15)[0] for one in started]
+    except subprocess.TimeoutExpired as late:
+        raise BenchError(f"{late.cmd} did not end within {seconds + 15} s") from late
+    finally:
+        for one in started:
+            if one.poll() is None:
+                one.kill()
+                one.wait()
+
+
 def run(
     ports: Sequence[int],
     connections: int,
@@ -57,15 +73,7 @@ def run(
         )
         for port in ports
     ]
-    try:
-        return [_read(one.communicate(timeout=seconds + 15)[0]) for one in started]
-    except subprocess.TimeoutExpired as late:
-        raise BenchError(f"wrk did not end within {seconds + 15} s") from late
-    finally:
-        for one in started:
-            if one.poll() is None:
-                one.kill()
-                one.wait()
+    return [_read(output) for output in outputs(started, seconds)]
 
 
 def _read(output: str) -> Seen:

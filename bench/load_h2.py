@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.client import BenchError
-from bench.load import Seen
+from bench.load import Seen, outputs
 
 STREAMS = 10
 PATHS = 500
@@ -51,15 +51,8 @@ def run(ports: Sequence[int], connections: int, seconds: int, seed: int, kind: s
     with tempfile.TemporaryDirectory(prefix="meshproxy-h2load-") as directory:
         length = ("-D", str(seconds))
         started = [_start(Path(directory), port, connections, length, seed, kind) for port in ports]
-        try:
-            return [_read(one.communicate(timeout=seconds + 15)[0], log, seconds) for one, log in started]
-        except subprocess.TimeoutExpired as late:
-            raise BenchError(f"h2load did not end within {seconds + 15} s") from late
-        finally:
-            for one, _ in started:
-                if one.poll() is None:
-                    one.kill()
-                    one.wait()
+        printed = outputs([one for one, _ in started], seconds)
+        return [_read(output, log, seconds) for output, (_, log) in zip(printed, started, strict=True)]
 
 
 def start_counted(directory: Path, port: int, connections: int, count: int, kind: str) -> subprocess.Popen[str]:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from bench.client import BenchError
-from bench.load import Seen
+from bench.load import Seen, outputs
 from bench.stream_client import KINDS as KINDS
 
 
@@ -19,15 +19,7 @@ def run(ports: Sequence[int], connections: int, seconds: int, kind: str) -> list
         subprocess.Popen([*command, str(port), str(connections), str(seconds)], stdout=subprocess.PIPE, text=True)
         for port in ports
     ]
-    try:
-        return [_read(one.communicate(timeout=seconds + 15)[0], seconds) for one in started]
-    except subprocess.TimeoutExpired as late:
-        raise BenchError(f"stream_client did not end within {seconds + 15} s") from late
-    finally:
-        for one in started:
-            if one.poll() is None:
-                one.kill()
-                one.wait()
+    return [_read(output, seconds) for output in outputs(started, seconds)]
 
 
 def _read(output: str, seconds: int) -> Seen:

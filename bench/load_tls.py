@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.client import BenchError
-from bench.load import Seen
+from bench.load import Seen, outputs
 
 _done = re.compile(r"(?m)^(\d+) connections in (\d+) real seconds").search
 
@@ -47,15 +47,8 @@ def run(ports: Sequence[int], at_once: int, seconds: int, certificates: Path) ->
         ]
         for port in ports
     ]
-    try:
-        return [_sum([one.communicate(timeout=seconds + 15)[0] for one in those], seconds) for those in started]
-    except subprocess.TimeoutExpired as late:
-        raise BenchError(f"openssl did not end within {seconds + 15} s") from late
-    finally:
-        for one in (one for those in started for one in those):
-            if one.poll() is None:
-                one.kill()
-                one.wait()
+    printed = outputs([one for those in started for one in those], seconds)
+    return [_sum(printed[at : at + at_once], seconds) for at in range(0, len(printed), at_once)]
 
 
 def _sum(outputs: list[str], seconds: int) -> Seen:

@@ -64,7 +64,7 @@ class _Client(asyncio.Protocol):
         self._tally.errors += not self._tally.over
 
     def _begin(self) -> None:
-        raise NotImplementedError
+        raise NotImplementedError  # each protocol gives its own
 
 
 class WebSocket(_Client):

@@ -58,7 +58,7 @@ class StateMessage:
 
     def fields(self) -> dict[str, Any]:
         """What is set, by the names of the API."""
-        raise NotImplementedError
+        raise NotImplementedError  # each kind of object gives its own
 
 
 class StateFields:
